@@ -1,0 +1,113 @@
+//! Settings: one struct per concern, read from the environment; every error names its variable.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// A setting that cannot be used. The message names the variable and says what it takes.
+#[derive(Debug, thiserror::Error)]
+#[error("{variable}: {problem}")]
+pub struct ConfigError {
+    /// The environment variable.
+    pub variable: &'static str,
+    /// What is wrong and what to write instead; never the value of a secret.
+    pub problem: String,
+}
+
+impl ConfigError {
+    /// An error about `variable`.
+    pub fn new(variable: &'static str, problem: impl Into<String>) -> Self {
+        Self { variable, problem: problem.into() }
+    }
+}
+
+/// The environment that settings are read from: a snapshot, so that tests can give their own.
+#[derive(Clone, Default)]
+pub struct Env(BTreeMap<String, String>);
+
+impl Env {
+    /// The process's environment, filled up from `.env` in the working folder when there is one.
+    ///
+    /// # Errors
+    /// When `.env` exists and cannot be read or parsed.
+    pub fn load() -> anyhow::Result<Self> {
+        let mut values: BTreeMap<String, String> = BTreeMap::new();
+        match dotenvy::dotenv_iter() {
+            Ok(lines) => {
+                for line in lines {
+                    let (name, value) = line.map_err(|error| anyhow::anyhow!(".env: {error}"))?;
+                    values.insert(name, value);
+                }
+            }
+            Err(error) if error.not_found() => {}
+            Err(error) => return Err(anyhow::anyhow!(".env: {error}")),
+        }
+        for (name, value) in std::env::vars_os() {
+            if let (Some(name), Some(value)) = (name.to_str(), value.to_str()) {
+                values.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        Ok(Self(values))
+    }
+
+    /// An environment of these values alone.
+    pub fn of<'a>(values: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        Self(values.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    }
+
+    /// The value of a variable; unset and empty are both `None`.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// The names of all variables that begin with `WINDU_`.
+    pub fn own_names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str).filter(|name| name.starts_with("WINDU_"))
+    }
+
+    /// The value parsed, or `default` when unset.
+    ///
+    /// # Errors
+    /// When the value does not parse.
+    pub fn parse<T>(&self, variable: &'static str, default: T) -> Result<T, ConfigError>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        match self.get(variable) {
+            None => Ok(default),
+            Some(value) => {
+                value.parse().map_err(|error: T::Err| ConfigError::new(variable, error.to_string()))
+            }
+        }
+    }
+
+    /// A duration such as `90s`, `15m`, `24h` or `90d`; a bare number is seconds.
+    ///
+    /// # Errors
+    /// When the value is anything else.
+    pub fn duration(&self, variable: &'static str, default: Duration) -> Result<Duration, ConfigError> {
+        let Some(value) = self.get(variable) else { return Ok(default) };
+        let wrong = || ConfigError::new(variable, "a duration such as 90s, 15m, 24h or 90d is expected");
+        let digits = value.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(value.len());
+        let unit = match value[digits..].trim() {
+            "" | "s" => 1,
+            "m" => 60,
+            "h" => 3_600,
+            "d" => 86_400,
+            _ => return Err(wrong()),
+        };
+        let count: u64 = value[..digits].parse().map_err(|_| wrong())?;
+        count.checked_mul(unit).filter(|seconds| *seconds > 0).map(Duration::from_secs).ok_or_else(wrong)
+    }
+
+    /// The items of a comma-separated list; unset gives an empty list.
+    #[must_use]
+    pub fn list(&self, variable: &'static str) -> Vec<&str> {
+        self.get(variable)
+            .map(|value| value.split(',').map(str::trim).filter(|item| !item.is_empty()).collect())
+            .unwrap_or_default()
+    }
+}

@@ -1,0 +1,36 @@
+//! Ids of rows, one type each, so that none is taken for another.
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub i64);
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(formatter)
+            }
+        }
+    )+};
+}
+
+ids! {
+    /// A login of this server.
+    UserId,
+    /// An OAuth client's row.
+    ClientId,
+    /// One phone number of a user on one network. Not the number; logs name accounts by this.
+    AccountId,
+    /// The row that numbers the events of a user's number and holds its lease.
+    CounterId,
+    /// Somebody who can be talked to on a network.
+    PeerId,
+    /// A conversation of an account.
+    ChatId,
+    /// A message's row; clients see the network's id instead.
+    MessageId,
+    /// A running program that shares the database.
+    ProcessId,
+    /// Something asked of an account's session.
+    CommandId,
+}

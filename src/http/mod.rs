@@ -1,0 +1,3 @@
+//! All of axum: the router, the extractors, the errors, one file per resource.
+
+pub mod error;

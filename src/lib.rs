@@ -1,0 +1,9 @@
+//! Windu turns a phone number on a messaging network into a REST API.
+
+pub mod clock;
+pub mod config;
+pub mod domain;
+pub mod http;
+pub mod lifecycle;
+pub mod secrets;
+pub mod store;

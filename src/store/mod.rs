@@ -1,0 +1,70 @@
+//! The only SQL. [`Store`] holds the pool, [`Tx`] is one transaction; one file per entity adds the queries to both.
+//!
+//! No method here awaits anything but PostgreSQL, and no transaction is open while another layer awaits.
+
+mod error;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{Postgres, Transaction};
+use std::time::Duration;
+
+pub use error::StoreError;
+
+/// The database.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: PgPool,
+}
+
+/// One transaction; dropped without [`Tx::commit`] it changes nothing.
+pub struct Tx {
+    inner: Transaction<'static, Postgres>,
+}
+
+impl Store {
+    /// A pool of at most `connections` connections. Does not connect yet: a database that is away is found
+    /// by the first query.
+    #[must_use]
+    pub fn new(options: PgConnectOptions, connections: u32) -> Self {
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            // A round trip per checkout for nothing: a dead connection is found by its first query.
+            .test_before_acquire(false)
+            .acquire_timeout(Duration::from_secs(5))
+            .idle_timeout(Duration::from_mins(10))
+            .connect_lazy_with(options.application_name("windu"));
+        Self { pool }
+    }
+
+    /// Applies the migrations that this program brings and the database lacks.
+    ///
+    /// # Errors
+    /// When one fails, or the database knows a migration that this program does not.
+    pub async fn migrate(&self) -> anyhow::Result<()> {
+        sqlx::migrate!().run(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Begins a transaction.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        Ok(Tx { inner: self.pool.begin().await? })
+    }
+
+    /// Closes the pool and waits until every connection is given back.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+impl Tx {
+    /// Makes the changes durable.
+    ///
+    /// # Errors
+    /// When the database went away: whether the changes were made is unknown then.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        Ok(self.inner.commit().await?)
+    }
+}
