@@ -7,3 +7,4 @@ pub mod http;
 pub mod lifecycle;
 pub mod secrets;
 pub mod store;
+pub mod upstream;

@@ -1,7 +1,15 @@
 //! The words of this program as types. No I/O here.
 
+mod account;
+mod event;
 mod id;
+mod message;
 mod number;
 
-pub use id::{AccountId, ChatId, ClientId, CommandId, CounterId, MessageId, PeerId, ProcessId, UserId};
+pub use account::{Account, NeedsUser, SessionState, SessionStatus};
+pub use event::Event;
+pub use id::{
+    AccountId, ChatId, ClientId, CommandId, CounterId, Lease, MessageId, PeerId, ProcessId, UserId,
+};
+pub use message::{Content, FailureReason, ReceiptKind, Typing};
 pub use number::{NumberError, PhoneNumber};

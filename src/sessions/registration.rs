@@ -1,0 +1,90 @@
+//! Getting a proved number onto its network, and off it.
+
+use super::Sessions;
+use crate::domain::{Account, SessionState};
+use crate::store::{StoreError, Topic};
+use crate::upstream::Failure;
+
+/// How often two users who prove one number at the same moment may undo each other before one gives up.
+const ROUNDS: usize = 5;
+
+/// Why a proved number was not registered. The code stays good, so the user may try again.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// The network failed or said no.
+    #[error(transparent)]
+    Network(#[from] Failure),
+    /// This program was not given the account's network.
+    #[error("the network {0} is not among WINDU_NETWORKS")]
+    NoSuchNetwork(String),
+    /// A query failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Sessions {
+    /// Registers a number that its user has just proved: whoever had it before loses it, the network makes it a
+    /// fresh account, and a session starts. Of a number that is registered already only a broken login is renewed.
+    ///
+    /// # Errors
+    /// When the network or the database fails; the code is not used up then.
+    pub async fn register(&self, account: &Account) -> Result<(), RegisterError> {
+        let connector = self
+            .connectors
+            .get(&account.network)
+            .ok_or_else(|| RegisterError::NoSuchNetwork(account.network.clone()))?;
+        let broken = matches!(account.session.state, SessionState::NeedsUser(_));
+        if account.is_registered() && !broken {
+            let mut tx = self.store.begin().await?;
+            tx.consume_code(account.id).await?;
+            tx.commit().await?;
+            return Ok(());
+        }
+        let mut round = 0;
+        loop {
+            if let Some(former) = self.store.former_account(&account.number, account.user).await? {
+                let network = self
+                    .connectors
+                    .get(&former.network)
+                    .ok_or_else(|| RegisterError::NoSuchNetwork(former.network.clone()))?;
+                self.store.unregister_former(&former).await?;
+                network.unregister(&account.number).await?;
+            }
+            let credentials = connector.register(&account.number).await?;
+            let sealed =
+                self.keys.seal("credentials", account.number.as_str().as_bytes(), &credentials.0);
+            match self.finish(account, &sealed).await {
+                Err(error) if error.constraint() == Some("account_registered_number_key") && round < ROUNDS => {
+                    round += 1;
+                }
+                Err(error) => return Err(error.into()),
+                Ok(()) => break,
+            }
+        }
+        self.store.wakes().wake(Topic::work(account.id));
+        self.store.wakes().wake(Topic::Accounts);
+        self.store.wakes().wake(Topic::journal(account.counter));
+        Ok(())
+    }
+
+    /// Deletes an account that is not registered, with its data. The network is not asked.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn delete_unregistered(&self, account: &Account) -> Result<(), StoreError> {
+        let mut tx = self.store.begin().await?;
+        tx.delete_account(account.id, account.counter).await?;
+        tx.commit().await?;
+        self.store.wakes().wake(Topic::journal(account.counter));
+        Ok(())
+    }
+
+    async fn finish(&self, account: &Account, credentials: &[u8]) -> Result<(), StoreError> {
+        let mut tx = self.store.begin().await?;
+        let mut journal = tx.open_journal(account.counter).await?;
+        tx.register_account(account, credentials, &mut journal).await?;
+        tx.consume_code(account.id).await?;
+        tx.close_journal(journal).await?;
+        tx.commit().await
+    }
+}
