@@ -1,5 +1,7 @@
 //! Windu turns a phone number on a messaging network into a REST API.
 
+pub mod app;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod domain;
@@ -7,3 +9,4 @@ pub mod http;
 pub mod lifecycle;
 pub mod secrets;
 pub mod store;
+pub mod telemetry;

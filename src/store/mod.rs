@@ -3,12 +3,14 @@
 //! No method here awaits anything but PostgreSQL, and no transaction is open while another layer awaits.
 
 mod error;
+mod schema;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Postgres, Transaction};
 use std::time::Duration;
 
 pub use error::StoreError;
+pub use schema::SchemaError;
 
 /// The database.
 #[derive(Clone, Debug)]
@@ -36,13 +38,10 @@ impl Store {
         Self { pool }
     }
 
-    /// Applies the migrations that this program brings and the database lacks.
-    ///
-    /// # Errors
-    /// When one fails, or the database knows a migration that this program does not.
-    pub async fn migrate(&self) -> anyhow::Result<()> {
-        sqlx::migrate!().run(&self.pool).await?;
-        Ok(())
+    /// A pool on the database at `url`; `None` when that is no PostgreSQL URL.
+    #[must_use]
+    pub fn from_url(url: &str, connections: u32) -> Option<Self> {
+        Some(Self::new(url.parse().ok()?, connections))
     }
 
     /// Begins a transaction.
