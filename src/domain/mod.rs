@@ -2,6 +2,8 @@
 
 mod id;
 mod number;
+mod time;
 
 pub use id::{AccountId, ChatId, ClientId, CommandId, CounterId, MessageId, PeerId, ProcessId, UserId};
 pub use number::{NumberError, PhoneNumber};
+pub use time::{TimeError, TimeParameter, Timestamp};

@@ -32,7 +32,7 @@ impl Client {
         #[expect(clippy::disallowed_methods, reason = "tests are not the program")]
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_secs(60))
+            .timeout(Duration::from_mins(1))
             .no_proxy()
             .build()
             .expect("a client");
