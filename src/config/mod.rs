@@ -1,9 +1,17 @@
 //! Settings: one struct per concern, read from the environment; every error names its variable.
 
+mod database;
+mod listen;
+mod log;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
+
+pub use database::DatabaseSettings;
+pub use listen::{CorsOrigins, ListenSettings};
+pub use log::{LogFormat, LogSettings};
 
 /// A setting that cannot be used. The message names the variable and says what it takes.
 #[derive(Debug, thiserror::Error)]
@@ -110,4 +118,10 @@ impl Env {
             .map(|value| value.split(',').map(str::trim).filter(|item| !item.is_empty()).collect())
             .unwrap_or_default()
     }
+}
+
+/// The `WINDU_` variables that are set although none of `known` names them, in order.
+#[must_use]
+pub fn unknown<'a>(env: &'a Env, known: &[&[&str]]) -> Vec<&'a str> {
+    env.own_names().filter(|name| !known.iter().any(|names| names.contains(name))).collect()
 }

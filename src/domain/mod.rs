@@ -5,6 +5,7 @@ mod event;
 mod id;
 mod message;
 mod number;
+mod time;
 
 pub use account::{Account, NeedsUser, SessionState, SessionStatus};
 pub use event::Event;
@@ -13,3 +14,4 @@ pub use id::{
 };
 pub use message::{Content, FailureReason, ReceiptKind, Typing};
 pub use number::{NumberError, PhoneNumber};
+pub use time::{TimeError, TimeParameter, Timestamp};

@@ -16,6 +16,7 @@ mod outbox;
 mod peer;
 mod process;
 mod wake;
+mod schema;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Postgres, Transaction};
@@ -35,6 +36,7 @@ pub use outbox::{DueMessage, DueReceipt, Settlement};
 pub use peer::{NewPeer, Peer};
 pub use process::{LEASE_SECONDS, Share};
 pub use wake::{Hints, Subscription, Topic, Wakes};
+pub use schema::SchemaError;
 
 /// The database.
 #[derive(Clone)]
@@ -63,13 +65,10 @@ impl Store {
         Self { pool, wakes: Wakes::default() }
     }
 
-    /// Applies the migrations that this program brings and the database lacks.
-    ///
-    /// # Errors
-    /// When one fails, or the database knows a migration that this program does not.
-    pub async fn migrate(&self) -> anyhow::Result<()> {
-        sqlx::migrate!().run(&self.pool).await?;
-        Ok(())
+    /// A pool on the database at `url`; `None` when that is no PostgreSQL URL.
+    #[must_use]
+    pub fn from_url(url: &str, connections: u32) -> Option<Self> {
+        Some(Self::new(url.parse().ok()?, connections))
     }
 
     /// Starts carrying wake-ups to and from the other processes on this database.
