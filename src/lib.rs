@@ -10,5 +10,5 @@ pub mod lifecycle;
 pub mod secrets;
 pub mod sessions;
 pub mod store;
-pub mod upstream;
 pub mod telemetry;
+pub mod upstream;

@@ -51,10 +51,11 @@ impl Sessions {
                 network.unregister(&account.number).await?;
             }
             let credentials = connector.register(&account.number).await?;
-            let sealed =
-                self.keys.seal("credentials", account.number.as_str().as_bytes(), &credentials.0);
+            let sealed = self.keys.seal("credentials", account.number.as_str().as_bytes(), &credentials.0);
             match self.finish(account, &sealed).await {
-                Err(error) if error.constraint() == Some("account_registered_number_key") && round < ROUNDS => {
+                Err(error)
+                    if error.constraint() == Some("account_registered_number_key") && round < ROUNDS =>
+                {
                     round += 1;
                 }
                 Err(error) => return Err(error.into()),

@@ -188,16 +188,10 @@ impl Session {
         }
     }
 
-    async fn send_out(
-        &self,
-        connection: &Arc<dyn Connection>,
-    ) -> Result<std::convert::Infallible, Fault> {
+    async fn send_out(&self, connection: &Arc<dyn Connection>) -> Result<std::convert::Infallible, Fault> {
         let mut work = self.store.wakes().subscribe(Topic::work(self.lease.account));
-        let dispatcher = Dispatcher {
-            store: self.store.clone(),
-            lease: self.lease,
-            connection: connection.clone(),
-        };
+        let dispatcher =
+            Dispatcher { store: self.store.clone(), lease: self.lease, connection: connection.clone() };
         let mut fresh = true;
         loop {
             // A process that was stopped for a while must not send under a lease that another one has by now.
@@ -210,10 +204,7 @@ impl Session {
         }
     }
 
-    async fn show_typing(
-        &self,
-        connection: &Arc<dyn Connection>,
-    ) -> Result<std::convert::Infallible, Fault> {
+    async fn show_typing(&self, connection: &Arc<dyn Connection>) -> Result<std::convert::Infallible, Fault> {
         let mut hints = self.store.wakes().hints(Topic::work(self.lease.account));
         loop {
             let hint = hints.next().await;
@@ -253,7 +244,8 @@ impl Session {
 
     async fn answer_command(&self, command: &TakenCommand) -> Result<Option<Outcome>, StoreError> {
         let Ok(request) = serde_json::from_value::<Request>(command.request.clone()) else {
-            let answer = Answer::Unsupported { what: "do what another version of this program asked".to_owned() };
+            let answer =
+                Answer::Unsupported { what: "do what another version of this program asked".to_owned() };
             self.store.answer(&self.lease, command.id, &to_json(&answer)).await?;
             return Ok(None);
         };
@@ -336,9 +328,8 @@ impl Session {
         self.publish_or_go(state, reason).await?;
         let mut work = self.store.wakes().subscribe(Topic::work(self.lease.account));
         loop {
-            match self.store.session_account(&self.lease).await {
-                Ok(None) => return Err(Outcome::Gone),
-                Ok(Some(_)) | Err(_) => {}
+            if let Ok(None) = self.store.session_account(&self.lease).await {
+                return Err(Outcome::Gone);
             }
             work.woken().await;
         }

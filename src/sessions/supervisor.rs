@@ -1,6 +1,6 @@
 //! Heartbeat, leases and the tasks that run the sessions of this process.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Sessions;
 use super::backoff::Backoff;
-use super::session::{Outcome, Session};
+use super::session::Session;
 use crate::domain::{AccountId, Lease, ProcessId};
 use crate::lifecycle::Lifecycle;
 use crate::store::{LEASE_SECONDS, StoreError, Topic};
@@ -174,7 +174,7 @@ impl Supervisor {
             Ok(Some(account)) => account,
             Ok(None) => return Ok(None),
             Err(error) => {
-                self.sessions.store.release_lease(&lease).await?;
+                self.sessions.store.release_lease(self.process, lease.counter, lease.fence).await?;
                 return Err(error);
             }
         };
@@ -192,10 +192,10 @@ impl Supervisor {
         Ok(Some(Running { lease, stop, task }))
     }
 
-    /// Stops sessions whose lease is no longer this process's: moved, removed, registered anew.
+    /// Stops sessions whose lease is no longer this process's (moved, removed, registered anew), and frees leases
+    /// whose session has ended.
     async fn stop_lost(&mut self) -> Result<(), StoreError> {
-        let held: HashMap<_, _> =
-            self.sessions.store.held_leases(self.process).await?.into_iter().collect();
+        let held: HashMap<_, _> = self.sessions.store.held_leases(self.process).await?.into_iter().collect();
         self.running.retain(|_, running| {
             let keeps = held.get(&running.lease.counter) == Some(&running.lease.fence);
             if !keeps {
@@ -203,6 +203,10 @@ impl Supervisor {
             }
             keeps
         });
+        let running: HashSet<_> = self.running.values().map(|running| running.lease.counter).collect();
+        for (counter, fence) in held.into_iter().filter(|(counter, _)| !running.contains(counter)) {
+            self.sessions.store.release_lease(self.process, counter, fence).await?;
+        }
         Ok(())
     }
 
@@ -215,7 +219,8 @@ impl Supervisor {
                 if let Err(error) = running.task.await {
                     tracing::error!(%error, %account, "a session did not stop in order");
                 }
-                self.sessions.store.release_lease(&running.lease).await?;
+                let lease = running.lease;
+                self.sessions.store.release_lease(self.process, lease.counter, lease.fence).await?;
             }
         }
         tracing::info!(count, "sessions handed over");
@@ -247,8 +252,7 @@ async fn beat(sessions: Sessions, process: ProcessId, clock: LeaseClock) {
         if !clock.is_valid() {
             return;
         }
-        let next = if before.elapsed() < HEARTBEAT { HEARTBEAT - before.elapsed() } else { SWEEP };
-        sleep(next.min(HEARTBEAT)).await;
+        sleep(HEARTBEAT.saturating_sub(before.elapsed()).max(SWEEP)).await;
     }
 }
 
@@ -265,19 +269,12 @@ async fn run_session(session: Session, stop: CancellationToken) {
             outcome = running => outcome,
             () = stop.cancelled() => return,
         };
-        match outcome {
-            Ok(outcome) => {
-                let account = session.lease.account;
-                match outcome {
-                    Outcome::Fenced => tracing::debug!(%account, "the session's lease has passed on"),
-                    Outcome::Gone => tracing::debug!(%account, "the session's account is gone"),
-                }
-                return;
-            }
-            Err(_) => {
-                panics += 1;
-                tracing::error!(account = %session.lease.account, panics, "a session panicked");
-            }
+        let account = session.lease.account;
+        if let Ok(outcome) = outcome {
+            tracing::debug!(%account, ?outcome, "the session is over");
+            return;
         }
+        panics += 1;
+        tracing::error!(%account, panics, "a session panicked");
     }
 }

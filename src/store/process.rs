@@ -146,12 +146,17 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails. A lease that had passed on already is no error.
-    pub async fn release_lease(&self, lease: &Lease) -> Result<(), StoreError> {
+    pub async fn release_lease(
+        &self,
+        process: ProcessId,
+        counter: CounterId,
+        fence: i64,
+    ) -> Result<(), StoreError> {
         sqlx::query!(
             "UPDATE account_counter SET owner = NULL WHERE id = $1 AND owner = $2 AND fence = $3",
-            lease.counter.0,
-            lease.process.0,
-            lease.fence
+            counter.0,
+            process.0,
+            fence
         )
         .execute(&self.pool)
         .await?;
