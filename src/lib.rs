@@ -11,3 +11,4 @@ pub mod lifecycle;
 pub mod secrets;
 pub mod store;
 pub mod telemetry;
+pub mod verification;

@@ -4,6 +4,7 @@
 
 mod error;
 mod schema;
+mod verification;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Postgres, Transaction};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 pub use error::StoreError;
 pub use schema::SchemaError;
+pub use verification::{CodeId, CodeLimits, Guess, NewCode, Reservation, TakenGuess};
 
 /// The database.
 #[derive(Clone, Debug)]
