@@ -1,5 +1,6 @@
 //! Settings: one struct per concern, read from the environment; every error names its variable.
 
+mod codes;
 mod database;
 mod listen;
 mod log;
@@ -9,6 +10,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use codes::{CodeSettings, CodeSurroundings, LogTarget, SenderSettings};
 pub use database::DatabaseSettings;
 pub use listen::{CorsOrigins, ListenSettings};
 pub use log::{LogFormat, LogSettings};

@@ -1,9 +1,11 @@
 //! Getting a proved number onto its network, and off it.
 
+use std::sync::Arc;
+
 use super::Sessions;
 use crate::domain::{Account, SessionState};
 use crate::store::{StoreError, Topic};
-use crate::upstream::Failure;
+use crate::upstream::{Connector, Failure};
 
 /// How often two users who prove one number at the same moment may undo each other before one gives up.
 const ROUNDS: usize = 5;
@@ -14,6 +16,9 @@ pub enum RegisterError {
     /// The network failed or said no.
     #[error(transparent)]
     Network(#[from] Failure),
+    /// Another request registers it at this moment, or has just done so.
+    #[error("a registration of this number is under way")]
+    UnderWay,
     /// This program was not given the account's network.
     #[error("the network {0} is not among WINDU_NETWORKS")]
     NoSuchNetwork(String),
@@ -33,12 +38,26 @@ impl Sessions {
             .connectors
             .get(&account.network)
             .ok_or_else(|| RegisterError::NoSuchNetwork(account.network.clone()))?;
+        if !self.store.begin_registration(account.id).await? {
+            return Err(RegisterError::UnderWay);
+        }
+        let registered = self.register_claimed(account, connector).await;
+        if let Err(error) = self.store.end_registration(account.id).await {
+            tracing::debug!(account = %account.id, %error, "the registration ends by itself in a minute");
+        }
+        registered
+    }
+
+    async fn register_claimed(
+        &self,
+        account: &Account,
+        connector: &Arc<dyn Connector>,
+    ) -> Result<(), RegisterError> {
         let broken = matches!(account.session.state, SessionState::NeedsUser(_));
         if account.is_registered() && !broken {
             let mut tx = self.store.begin().await?;
             tx.consume_code(account.id).await?;
-            tx.commit().await?;
-            return Ok(());
+            return Ok(tx.commit().await?);
         }
         let mut round = 0;
         loop {
@@ -53,13 +72,14 @@ impl Sessions {
             let credentials = connector.register(&account.number).await?;
             let sealed = self.keys.seal("credentials", account.number.as_str().as_bytes(), &credentials.0);
             match self.finish(account, &sealed).await {
+                Ok(true) => break,
+                Ok(false) => return Err(RegisterError::UnderWay),
                 Err(error)
                     if error.constraint() == Some("account_registered_number_key") && round < ROUNDS =>
                 {
                     round += 1;
                 }
                 Err(error) => return Err(error.into()),
-                Ok(()) => break,
             }
         }
         self.store.wakes().wake(Topic::work(account.id));
@@ -80,12 +100,16 @@ impl Sessions {
         Ok(())
     }
 
-    async fn finish(&self, account: &Account, credentials: &[u8]) -> Result<(), StoreError> {
+    /// False: the code is gone, so nothing may follow from it.
+    async fn finish(&self, account: &Account, credentials: &[u8]) -> Result<bool, StoreError> {
         let mut tx = self.store.begin().await?;
         let mut journal = tx.open_journal(account.counter).await?;
+        if !tx.consume_code(account.id).await? {
+            return Ok(false);
+        }
         tx.register_account(account, credentials, &mut journal).await?;
-        tx.consume_code(account.id).await?;
         tx.close_journal(journal).await?;
-        tx.commit().await
+        tx.commit().await?;
+        Ok(true)
     }
 }

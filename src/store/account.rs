@@ -132,39 +132,6 @@ impl Store {
         .transpose()
     }
 
-    /// Makes an account that waits for its code. `None`: the user has this number already.
-    ///
-    /// # Errors
-    /// When a query fails.
-    pub async fn create_account(
-        &self,
-        user: UserId,
-        number: &PhoneNumber,
-        network: &str,
-        nickname: &str,
-    ) -> Result<Option<AccountId>, StoreError> {
-        let mut tx = self.begin().await?;
-        let counter = tx.counter(user, number).await?;
-        let id = sqlx::query_scalar!(
-            "INSERT INTO account (user_id, number, counter_id, network, nickname) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT ON CONSTRAINT account_user_number_key DO NOTHING RETURNING id",
-            user.0,
-            number.as_str(),
-            counter.0,
-            network,
-            nickname
-        )
-        .fetch_optional(&mut *tx.inner)
-        .await?;
-        if let Some(id) = id
-            && !nickname.is_empty()
-        {
-            tx.set_desired(AccountId(id), "nickname", &nickname.into()).await?;
-        }
-        tx.commit().await?;
-        Ok(id.map(AccountId))
-    }
-
     /// Takes away an account that was never proved. True: it was there.
     ///
     /// # Errors
@@ -267,6 +234,34 @@ impl Store {
         Ok(())
     }
 
+    /// Begins a registration that the account's code has allowed. False: another one is under way, or the code was
+    /// used up meanwhile. A registration that was cut off is over after a minute.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn begin_registration(&self, account: AccountId) -> Result<bool, StoreError> {
+        let begun = sqlx::query!(
+            "UPDATE account SET registering_until = clock_timestamp() + interval '1 minute'
+             WHERE id = $1 AND (registering_until IS NULL OR registering_until < clock_timestamp())
+               AND EXISTS (SELECT 1 FROM verification_code v WHERE v.account_id = $1)",
+            account.0
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(begun.rows_affected() == 1)
+    }
+
+    /// Ends a registration, whether or not it succeeded.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn end_registration(&self, account: AccountId) -> Result<(), StoreError> {
+        sqlx::query!("UPDATE account SET registering_until = NULL WHERE id = $1", account.0)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
     /// The account of another user that this number is registered for.
     ///
     /// # Errors
@@ -325,6 +320,37 @@ impl Store {
 }
 
 impl Tx {
+    /// Makes an account that waits for its code. `None`: the user has this number already.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn create_account(
+        &mut self,
+        user: UserId,
+        number: &PhoneNumber,
+        network: &str,
+        nickname: &str,
+    ) -> Result<Option<AccountId>, StoreError> {
+        let counter = self.counter(user, number).await?;
+        let id = sqlx::query_scalar!(
+            "INSERT INTO account (user_id, number, counter_id, network, nickname) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT ON CONSTRAINT account_user_number_key DO NOTHING RETURNING id",
+            user.0,
+            number.as_str(),
+            counter.0,
+            network,
+            nickname
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        if let Some(id) = id
+            && !nickname.is_empty()
+        {
+            self.set_desired(AccountId(id), "nickname", &nickname.into()).await?;
+        }
+        Ok(id.map(AccountId))
+    }
+
     /// Marks the account registered, with what the network gave to log in with (sealed).
     ///
     /// # Errors

@@ -15,8 +15,9 @@ mod message;
 mod outbox;
 mod peer;
 mod process;
-mod wake;
 mod schema;
+mod verification;
+mod wake;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Postgres, Transaction};
@@ -35,8 +36,9 @@ pub use message::{Accepted, ChatSummary, Message, OUTBOX_LIMIT, Page, Receipted}
 pub use outbox::{DueMessage, DueReceipt, Settlement};
 pub use peer::{NewPeer, Peer};
 pub use process::{LEASE_SECONDS, Share};
-pub use wake::{Hints, Subscription, Topic, Wakes};
 pub use schema::SchemaError;
+pub use verification::{CodeId, CodeLimits, Guess, NewCode, Reservation, TakenGuess};
+pub use wake::{Hints, Subscription, Topic, Wakes};
 
 /// The database.
 #[derive(Clone)]
