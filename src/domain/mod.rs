@@ -1,6 +1,7 @@
 //! The words of this program as types. No I/O here.
 
 mod account;
+mod contact_id;
 mod event;
 mod id;
 mod message;
@@ -8,6 +9,7 @@ mod number;
 mod time;
 
 pub use account::{Account, NeedsUser, SessionState, SessionStatus};
+pub use contact_id::ContactId;
 pub use event::Event;
 pub use id::{
     AccountId, ChatId, ClientId, CommandId, CounterId, Lease, MessageId, PeerId, ProcessId, UserId,
