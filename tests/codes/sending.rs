@@ -77,9 +77,7 @@ async fn a_caller_that_goes_away_leaves_nothing_unsettled() {
 
 #[tokio::test]
 async fn a_sender_that_is_not_there_has_sent_nothing() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/", listener.local_addr().unwrap());
-    drop(listener);
+    let url = format!("http://{}/", closed_port().await);
     let world = World::with(&[("WINDU_CODE_WEBHOOK_URL", &url)]).await;
     let line = world.line("15551230000").await;
     for _ in 0..2 {
@@ -169,13 +167,23 @@ async fn neither_codes_nor_numbers_nor_secrets_reach_the_log() {
             assert!(!text.contains(&code) && !text.contains(&other_than(&code)), "{text}");
         }
     }
+    // A failure to connect, of which the HTTP client would tell with its URL.
+    let url = format!("http://{}/send?key=hidden-in-url", closed_port().await);
+    let world = World::with(&[("WINDU_CODE_WEBHOOK_URL", &url)]).await;
+    world.request(&world.line("15551230000").await).await.unwrap_err();
     drop(guard);
     let text = lines.text();
+    assert!(text.contains("no connection to the server"), "{text}");
     assert!(text.contains("the sender of codes failed") && text.contains("error 21211"), "{text}");
     for hidden in ["15551230000", "817263", "hidden-in-url", TWILIO_TOKEN, &WEBHOOK_SECRET[6..]] {
         let found: Vec<&str> = text.lines().filter(|line| line.contains(hidden)).collect();
         assert!(found.is_empty(), "{hidden} is in the log: {found:#?}");
     }
+}
+
+/// An address that refuses connections.
+async fn closed_port() -> std::net::SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
 /// Collects what the log would say.
