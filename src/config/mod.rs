@@ -4,6 +4,7 @@ mod codes;
 mod database;
 mod listen;
 mod log;
+mod networks;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -14,6 +15,7 @@ pub use codes::{CodeSettings, CodeSurroundings, LogTarget, SenderSettings};
 pub use database::DatabaseSettings;
 pub use listen::{CorsOrigins, ListenSettings};
 pub use log::{LogFormat, LogSettings};
+pub use networks::NetworkSettings;
 
 /// A setting that cannot be used. The message names the variable and says what it takes.
 #[derive(Debug, thiserror::Error)]

@@ -34,7 +34,9 @@ impl FromStr for ContactId {
     fn from_str(text: &str) -> Result<Self, NumberError> {
         let trimmed = text.trim();
         match trimmed.strip_prefix('x') {
-            Some(digits) if (1..=19).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) => {
+            Some(digits)
+                if (1..=19).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) =>
+            {
                 Ok(Self::PublicId(trimmed.to_owned()))
             }
             _ => text.parse().map(Self::Number),
