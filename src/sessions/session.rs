@@ -229,8 +229,11 @@ impl Session {
                 Ok(Some(command)) => match self.answer_command(&command).await {
                     Ok(None) => continue,
                     Ok(Some(outcome)) => return outcome,
-                    Err(error) => tracing::warn!(account = %self.lease.account,
-                        error = crate::telemetry::chain(&error), "a command was not answered"),
+                    Err(error) => {
+                        self.leaving.send_replace(false);
+                        let error = crate::telemetry::chain(&error);
+                        tracing::warn!(account = %self.lease.account, error, "a command was not answered");
+                    }
                 },
                 Ok(None) => {}
                 Err(StoreError::Fenced) => return Outcome::Fenced,
