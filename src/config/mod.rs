@@ -1,9 +1,17 @@
 //! Settings: one struct per concern, read from the environment; every error names its variable.
 
+pub mod data_dir;
+mod database;
+mod key;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
+
+pub use data_dir::Missing;
+pub use database::{DatabaseSettings, Migrate};
+pub use key::master_key;
 
 /// A setting that cannot be used. The message names the variable and says what it takes.
 #[derive(Debug, thiserror::Error)]
