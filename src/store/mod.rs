@@ -2,13 +2,20 @@
 //!
 //! No method here awaits anything but PostgreSQL, and no transaction is open while another layer awaits.
 
+pub mod cluster;
+mod deployment;
 mod error;
+mod migrate;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Postgres, Transaction};
 use std::time::Duration;
 
+use crate::config::ConfigError;
+
+pub use deployment::KeyError;
 pub use error::StoreError;
+pub use migrate::SchemaError;
 
 /// The database.
 #[derive(Clone, Debug)]
@@ -19,6 +26,19 @@ pub struct Store {
 /// One transaction; dropped without [`Tx::commit`] it changes nothing.
 pub struct Tx {
     inner: Transaction<'static, Postgres>,
+}
+
+/// How to connect to the database that `DATABASE_URL` names.
+///
+/// # Errors
+/// When the URL cannot be understood. The text does not repeat it, since it holds a password.
+pub fn options_of_url(url: &str) -> Result<PgConnectOptions, ConfigError> {
+    url.parse().map_err(|_| {
+        ConfigError::new(
+            "DATABASE_URL",
+            "a URL such as postgres://user:password@host/database is expected, special signs written as %XX",
+        )
+    })
 }
 
 impl Store {
@@ -34,15 +54,6 @@ impl Store {
             .idle_timeout(Duration::from_mins(10))
             .connect_lazy_with(options.application_name("windu"));
         Self { pool }
-    }
-
-    /// Applies the migrations that this program brings and the database lacks.
-    ///
-    /// # Errors
-    /// When one fails, or the database knows a migration that this program does not.
-    pub async fn migrate(&self) -> anyhow::Result<()> {
-        sqlx::migrate!().run(&self.pool).await?;
-        Ok(())
     }
 
     /// Begins a transaction.
