@@ -1,36 +1,29 @@
 //! Where the database is.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::{ConfigError, Env};
 
-/// Whether the program brings the schema up to date when it starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Migrate {
-    /// Yes, the default.
-    Auto,
-    /// No: `windu migrate` is run by hand.
-    Off,
-}
-
-/// The database's settings. Debug shows no URL, which holds a password.
+/// `DATABASE_URL`, `WINDU_DATA_DIR`, `WINDU_PG_BIN` and `WINDU_MIGRATE`.
 #[derive(Clone)]
 pub struct DatabaseSettings {
-    /// `DATABASE_URL`; `None` means the private cluster in the data folder.
+    /// The URL of the database; `None` asks for the private cluster in the data folder. It may hold a password.
     pub url: Option<String>,
-    /// `WINDU_DATA_DIR`, `./data` when unset; not made yet.
+    /// The data folder. Not made yet.
     pub data_dir: PathBuf,
-    /// `WINDU_PG_BIN`: the folder of PostgreSQL's programs, for the private cluster.
+    /// The folder of PostgreSQL's programs, for the private cluster; `None`: those that are installed.
     pub pg_bin: Option<PathBuf>,
-    /// `WINDU_MIGRATE`.
-    pub migrate: Migrate,
+    /// Whether the server brings the tables to its version at start.
+    pub migrate: bool,
 }
 
-impl std::fmt::Debug for DatabaseSettings {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for DatabaseSettings {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let given = self.url.is_some();
         formatter
             .debug_struct("DatabaseSettings")
-            .field("url", &self.url.as_ref().map(|_| ".."))
+            .field("url_given", &given)
             .field("data_dir", &self.data_dir)
             .field("pg_bin", &self.pg_bin)
             .field("migrate", &self.migrate)
@@ -39,10 +32,13 @@ impl std::fmt::Debug for DatabaseSettings {
 }
 
 impl DatabaseSettings {
+    /// The variables that [`DatabaseSettings::read`] reads.
+    pub const NAMES: &[&str] = &["WINDU_DATA_DIR", "WINDU_PG_BIN", "WINDU_MIGRATE"];
+
     /// Reads the settings.
     ///
     /// # Errors
-    /// When a value cannot be used; names its variable.
+    /// When one cannot be used.
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         let url = env.get("DATABASE_URL").map(str::to_owned);
         if let Some(url) = &url
@@ -59,9 +55,9 @@ impl DatabaseSettings {
             return Err(ConfigError::new("WINDU_PG_BIN", "the folder's whole path is expected"));
         }
         let migrate = match env.get("WINDU_MIGRATE") {
-            None | Some("auto") => Migrate::Auto,
-            Some("off") => Migrate::Off,
-            Some(_) => return Err(ConfigError::new("WINDU_MIGRATE", "auto or off is expected")),
+            None | Some("auto") => true,
+            Some("off") => false,
+            Some(_) => return Err(ConfigError::new("WINDU_MIGRATE", "write auto or off")),
         };
         let data_dir = PathBuf::from(env.get("WINDU_DATA_DIR").unwrap_or("./data"));
         Ok(Self { url, data_dir, pg_bin, migrate })
@@ -77,7 +73,7 @@ mod tests {
         let settings = DatabaseSettings::read(&Env::default()).expect("settings");
         assert_eq!(settings.url, None);
         assert_eq!(settings.data_dir, Path::new("./data"));
-        assert_eq!(settings.migrate, Migrate::Auto);
+        assert!(settings.migrate);
     }
 
     #[test]

@@ -13,6 +13,9 @@ const CURRENT: &str = "WINDU_SECRET_KEY";
 const OLD: &str = "WINDU_SECRET_KEY_OLD";
 const FILE: &str = "secret.key";
 
+/// The variables that [`master_key`] reads.
+pub const KEY_NAMES: &[&str] = &[CURRENT, OLD];
+
 /// The master key of this deployment. Blocks on small files.
 ///
 /// With `DATABASE_URL` the key must be given: several programs share that database, and a key that one of them made

@@ -1,17 +1,23 @@
 //! Settings: one struct per concern, read from the environment; every error names its variable.
 
+mod codes;
 pub mod data_dir;
 mod database;
 mod key;
+mod listen;
+mod log;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use codes::{CodeSettings, CodeSurroundings, LogTarget, SenderSettings};
 pub use data_dir::Missing;
-pub use database::{DatabaseSettings, Migrate};
-pub use key::master_key;
+pub use database::DatabaseSettings;
+pub use key::{KEY_NAMES, master_key};
+pub use listen::{CorsOrigins, ListenSettings};
+pub use log::{LogFormat, LogSettings};
 
 /// A setting that cannot be used. The message names the variable and says what it takes.
 #[derive(Debug, thiserror::Error)]
@@ -118,4 +124,10 @@ impl Env {
             .map(|value| value.split(',').map(str::trim).filter(|item| !item.is_empty()).collect())
             .unwrap_or_default()
     }
+}
+
+/// The `WINDU_` variables that are set although none of `known` names them, in order.
+#[must_use]
+pub fn unknown<'a>(env: &'a Env, known: &[&[&str]]) -> Vec<&'a str> {
+    env.own_names().filter(|name| !known.iter().any(|names| names.contains(name))).collect()
 }

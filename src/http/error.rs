@@ -3,14 +3,13 @@
 //! Layers below know no status code; the `From` impls here (one exhaustive match per error type) are the only
 //! place where their variants meet one. The caller's mistakes are logged at debug, ours at error with their cause.
 
-use std::fmt::Write as _;
-
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 
 use crate::store::StoreError;
+use crate::telemetry::chain;
 
 /// An answer that is not a success.
 #[derive(Debug)]
@@ -60,6 +59,12 @@ impl ApiError {
     pub fn unavailable(code: &'static str, message: impl Into<String>, retry_after: u64) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
             .with_header(header::RETRY_AFTER, retry_after.into())
+    }
+
+    /// 503: the program has not finished its start.
+    #[must_use]
+    pub fn starting() -> Self {
+        Self::unavailable("starting", "this server is starting; try again soon", 1)
     }
 
     /// 504: the network did not answer in time, so nobody knows whether it did what was asked.
@@ -130,15 +135,4 @@ impl From<StoreError> for ApiError {
             StoreError::Fenced | StoreError::Corrupt(_) | StoreError::Refused(_) => Self::internal(&error),
         }
     }
-}
-
-/// An error with its causes, for the log.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }
