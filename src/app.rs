@@ -4,12 +4,12 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use tokio::net::TcpListener;
 
 use crate::config::{
-    self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, ListenSettings, LogSettings,
-    NetworkSettings,
+    self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, KEY_NAMES, ListenSettings,
+    LogSettings, Missing, NetworkSettings,
 };
 use crate::fetch::Fetch;
 use crate::http::{AppState, Started, router, server};
@@ -17,8 +17,10 @@ use crate::lifecycle::Lifecycle;
 use crate::maintenance;
 use crate::secrets::MasterKey;
 use crate::sessions::{Connectors, Sessions};
+use crate::store::cluster::Cluster;
 use crate::store::localnet::LocalNet;
 use crate::store::{SchemaError, Store, StoreError};
+use crate::telemetry::chain;
 use crate::upstream::local::Local;
 use crate::verification::Verification;
 
@@ -49,6 +51,7 @@ impl Settings {
         LogSettings::NAMES,
         NetworkSettings::NAMES,
         CodeSettings::NAMES,
+        KEY_NAMES,
     ];
 
     /// Reads all settings, and warns of variables that nothing reads.
@@ -74,20 +77,55 @@ impl Settings {
     }
 }
 
-/// Opens the database that the settings name, for the server and for the other commands. Does not wait for it.
-///
-/// # Errors
-/// When the settings name none.
-pub fn open_store(settings: &Settings) -> anyhow::Result<Store> {
-    let Some(url) = &settings.database.url else {
-        bail!(
-            "DATABASE_URL: not set; write the URL of a PostgreSQL database, such as postgres://windu@localhost/windu"
-        );
-    };
-    // The URL may hold a password, so the parser's words stay unsaid.
-    Store::from_url(url, POOL).ok_or_else(|| {
-        ConfigError::new("DATABASE_URL", "a URL such as postgres://user@host/database is expected").into()
-    })
+/// The database with what its values are sealed by, for the server and for the other commands.
+pub struct Database {
+    /// The store. May not be connected yet, nor migrated.
+    pub store: Store,
+    /// The master key.
+    pub keys: MasterKey,
+    cluster: Option<Cluster>,
+}
+
+impl Database {
+    /// Opens the database that the settings name, or the private cluster when they name none. `missing` says
+    /// whether a cluster and a key that are not there are made. Does not wait for a database that is away.
+    ///
+    /// # Errors
+    /// When the settings do not fit, or the cluster does not start.
+    pub async fn open(env: &Env, settings: &DatabaseSettings, missing: Missing) -> anyhow::Result<Self> {
+        let keys = config::master_key(env, settings, missing)?;
+        let (options, cluster) = if let Some(url) = &settings.url {
+            // The URL may hold a password, so the parser's words stay unsaid.
+            let options = url.parse().map_err(|_| {
+                ConfigError::new("DATABASE_URL", "a URL such as postgres://user@host/database is expected")
+            })?;
+            (options, None)
+        } else {
+            let cluster = Cluster::start(&settings.data_dir, settings.pg_bin.as_deref(), missing).await?;
+            (cluster.connect_options(), Some(cluster))
+        };
+        Ok(Self { store: Store::new(options, POOL), keys, cluster })
+    }
+
+    /// Waits until the tables are at this program's version, which with `migrate` this program brings about, and
+    /// checks that the values in them open with this key.
+    ///
+    /// # Errors
+    /// When a migration fails, or the database belongs to another key. A database that is away is waited for.
+    pub async fn prepare(&self, migrate: bool) -> anyhow::Result<()> {
+        wait_for_schema(&self.store, migrate).await?;
+        Ok(self.store.check_key_fingerprint(&self.keys).await?)
+    }
+
+    /// Gives all connections back; the last program out stops the private cluster.
+    pub async fn close(self) {
+        self.store.close().await;
+        if let Some(cluster) = self.cluster
+            && let Err(error) = cluster.stop().await
+        {
+            tracing::warn!(error = chain(&error), "the private PostgreSQL did not stop");
+        }
+    }
 }
 
 /// `windu migrate`.
@@ -95,10 +133,15 @@ pub fn open_store(settings: &Settings) -> anyhow::Result<Store> {
 /// # Errors
 /// When the database cannot be reached or migrated.
 pub async fn migrate(env: &Env) -> anyhow::Result<()> {
-    let store = open_store(&Settings::read(env)?)?;
-    store.migrate().await?;
-    store.close().await;
-    Ok(())
+    let settings = Settings::read(env)?;
+    let database = Database::open(env, &settings.database, Missing::Create).await?;
+    let migrated = database.store.migrate().await;
+    let checked = match migrated {
+        Ok(()) => database.store.check_key_fingerprint(&database.keys).await.map_err(Into::into),
+        Err(error) => Err(error.into()),
+    };
+    database.close().await;
+    checked
 }
 
 /// `windu serve`: until a signal asks for the end.
@@ -111,21 +154,24 @@ pub async fn serve(env: &Env) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("WINDU_LISTEN: cannot listen on {address}"))?;
-    serve_on(listener, settings).await
+    let database = Database::open(env, &settings.database, Missing::Create).await?;
+    serve_on(listener, settings, database).await
 }
 
 /// Serves on a listener that is given.
 ///
 /// # Errors
 /// When the program cannot start.
-pub async fn serve_on(listener: TcpListener, settings: Settings) -> anyhow::Result<()> {
+pub async fn serve_on(listener: TcpListener, settings: Settings, database: Database) -> anyhow::Result<()> {
     let lifecycle = Lifecycle::default();
     lifecycle.listen_for_signals()?;
     let url = format!("http://{}", listener.local_addr()?);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %url, "starting");
 
-    let store = open_store(&settings)?;
-    let keys = MasterKey::from_base64(&std::env::var("WINDU_SECRET_KEY")?, None)?;
+    let (store, keys) = (database.store.clone(), database.keys.clone());
+    if let Some(cluster) = &database.cluster {
+        cluster.supervise(&lifecycle);
+    }
     let sessions = Sessions::new(store.clone(), connectors(&settings, &store, &lifecycle), keys.clone());
     let fetch = Arc::new(Fetch::new());
     let codes = settings.codes.clone();
@@ -146,21 +192,26 @@ pub async fn serve_on(listener: TcpListener, settings: Settings) -> anyhow::Resu
 
     let started = tokio::select! {
         () = lifecycle.soft().cancelled() => Ok(()),
-        outcome = start(&settings, &state, &lifecycle) => outcome,
+        outcome = start(&settings, &database, &state, &lifecycle) => outcome,
     };
     if started.is_ok() && state.started.is_set() {
         announce(&url)?;
         lifecycle.soft().cancelled().await;
     }
     let in_order = lifecycle.drained().await;
-    store.close().await;
+    database.close().await;
     tracing::info!(in_order, "stopped");
     started
 }
 
 /// What must be there before requests are served; background tasks start here.
-async fn start(settings: &Settings, state: &AppState, lifecycle: &Lifecycle) -> anyhow::Result<()> {
-    wait_for_schema(&state.store, settings.database.migrate).await?;
+async fn start(
+    settings: &Settings,
+    database: &Database,
+    state: &AppState,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<()> {
+    database.prepare(settings.database.migrate).await?;
     state.store.connect_wakes(lifecycle);
     state.sessions.run(process_name(), lifecycle);
     maintenance::start(&state.store, lifecycle);

@@ -1,16 +1,19 @@
 //! Where the database is.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 
 use super::{ConfigError, Env};
 
-/// `DATABASE_URL` and `WINDU_MIGRATE`.
+/// `DATABASE_URL`, `WINDU_DATA_DIR`, `WINDU_PG_BIN` and `WINDU_MIGRATE`.
 #[derive(Clone)]
 pub struct DatabaseSettings {
-    /// The URL of the database; `None` asks for the private cluster. It may hold a password.
+    /// The URL of the database; `None` asks for the private cluster in the data folder. It may hold a password.
     pub url: Option<String>,
-    /// temp
-    pub data_dir: std::path::PathBuf,
+    /// The data folder. Not made yet.
+    pub data_dir: PathBuf,
+    /// The folder of PostgreSQL's programs, for the private cluster; `None`: those that are installed.
+    pub pg_bin: Option<PathBuf>,
     /// Whether the server brings the tables to its version at start.
     pub migrate: bool,
 }
@@ -21,6 +24,8 @@ impl fmt::Debug for DatabaseSettings {
         formatter
             .debug_struct("DatabaseSettings")
             .field("url_given", &given)
+            .field("data_dir", &self.data_dir)
+            .field("pg_bin", &self.pg_bin)
             .field("migrate", &self.migrate)
             .finish()
     }
@@ -28,22 +33,58 @@ impl fmt::Debug for DatabaseSettings {
 
 impl DatabaseSettings {
     /// The variables that [`DatabaseSettings::read`] reads.
-    pub const NAMES: &[&str] = &["WINDU_MIGRATE"];
+    pub const NAMES: &[&str] = &["WINDU_DATA_DIR", "WINDU_PG_BIN", "WINDU_MIGRATE"];
 
     /// Reads the settings.
     ///
     /// # Errors
-    /// When `WINDU_MIGRATE` is neither auto nor off.
+    /// When one cannot be used.
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
+        let url = env.get("DATABASE_URL").map(str::to_owned);
+        if let Some(url) = &url
+            && !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme))
+        {
+            return Err(ConfigError::new(
+                "DATABASE_URL",
+                "a URL such as postgres://user:password@host/database is expected; \
+                 without one Windu runs a private PostgreSQL of its own",
+            ));
+        }
+        let pg_bin = env.get("WINDU_PG_BIN").map(PathBuf::from);
+        if pg_bin.as_deref().is_some_and(Path::is_relative) {
+            return Err(ConfigError::new("WINDU_PG_BIN", "the folder's whole path is expected"));
+        }
         let migrate = match env.get("WINDU_MIGRATE") {
             None | Some("auto") => true,
             Some("off") => false,
             Some(_) => return Err(ConfigError::new("WINDU_MIGRATE", "write auto or off")),
         };
-        Ok(Self {
-            url: env.get("DATABASE_URL").map(str::to_owned),
-            migrate,
-            data_dir: env.get("WINDU_DATA_DIR").unwrap_or("./data").into(),
-        })
+        let data_dir = PathBuf::from(env.get("WINDU_DATA_DIR").unwrap_or("./data"));
+        Ok(Self { url, data_dir, pg_bin, migrate })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_set_means_a_private_cluster_in_data() {
+        let settings = DatabaseSettings::read(&Env::default()).expect("settings");
+        assert_eq!(settings.url, None);
+        assert_eq!(settings.data_dir, Path::new("./data"));
+        assert!(settings.migrate);
+    }
+
+    #[test]
+    fn an_error_names_its_variable_and_debug_hides_the_password() {
+        for (name, value) in
+            [("DATABASE_URL", "mysql://x"), ("WINDU_MIGRATE", "yes"), ("WINDU_PG_BIN", "bin")]
+        {
+            let error = DatabaseSettings::read(&Env::of([(name, value)])).expect_err("refused");
+            assert_eq!(error.variable, name);
+        }
+        let settings = DatabaseSettings::read(&Env::of([("DATABASE_URL", "postgres://u:hidden@h/d")]));
+        assert!(!format!("{settings:?}").contains("hidden"));
     }
 }

@@ -1,7 +1,9 @@
 //! Settings: one struct per concern, read from the environment; every error names its variable.
 
 mod codes;
+pub mod data_dir;
 mod database;
+mod key;
 mod listen;
 mod log;
 mod networks;
@@ -12,7 +14,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use codes::{CodeSettings, CodeSurroundings, LogTarget, SenderSettings};
+pub use data_dir::Missing;
 pub use database::DatabaseSettings;
+pub use key::{KEY_NAMES, master_key};
 pub use listen::{CorsOrigins, ListenSettings};
 pub use log::{LogFormat, LogSettings};
 pub use networks::NetworkSettings;

@@ -4,8 +4,10 @@
 
 mod account;
 mod adapter_state;
+pub mod cluster;
 mod command;
 mod contact;
+mod deployment;
 mod desired;
 mod error;
 mod ingest;
@@ -28,6 +30,7 @@ use crate::lifecycle::Lifecycle;
 pub use account::{FormerAccount, SessionAccount};
 pub use command::{CommandProgress, TakenCommand};
 pub use contact::{Contact, Reachable};
+pub use deployment::KeyError;
 pub use desired::Desired;
 pub use error::StoreError;
 pub use ingest::{Inbound, InboundKind};

@@ -24,7 +24,7 @@ pub enum SchemaError {
     /// The database is away: worth trying again.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A migration failed, or the database was migrated by a newer program.
+    /// A migration failed, or was changed after it was applied.
     #[error("the database's tables cannot be brought to this version")]
     Migration(#[source] MigrateError),
 }
@@ -45,10 +45,11 @@ impl From<MigrateError> for SchemaError {
 }
 
 impl Store {
-    /// Applies the migrations that this program brings and the database lacks; one program at a time does.
+    /// Applies the migrations that this program brings and the database lacks; one program at a time does. Those
+    /// that only the database knows are a newer program's: its schema must serve this one too.
     ///
     /// # Errors
-    /// When the database is away, one fails, or the database knows a migration that this program does not.
+    /// When the database is away, or a migration fails or was changed after it was applied.
     pub async fn migrate(&self) -> Result<(), SchemaError> {
         let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
         // Waiting inside pg_advisory_lock would be an open snapshot, and an index that is built concurrently
@@ -61,7 +62,7 @@ impl Store {
             tokio::time::sleep(POLL).await;
         }
         let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
-        migrator.set_locking(false);
+        migrator.set_locking(false).set_ignore_missing(true);
         let outcome = migrator.run(&mut *connection).await;
         // Closed rather than unlocked: the lock goes with the connection, whatever state that is in.
         let _ = connection.close().await;

@@ -1,0 +1,192 @@
+//! Starting and stopping the server of a cluster. Everything here is done in turn (see `lock`).
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use nix::sys::signal::Signal;
+
+use super::binaries::Binaries;
+use super::error::ClusterError;
+use super::layout::{self, Layout, PORT};
+use super::lock::{Presence, Turn};
+use super::patience::Patience;
+use super::postmaster::{self, Postmaster};
+
+/// A crash recovery can take minutes.
+const START: Duration = Duration::from_mins(10);
+/// How long the backends of a killed postmaster may take to notice; 4.4 s at most was measured.
+const ORPHANS: Duration = Duration::from_mins(1);
+/// How long a stop that ends all connections may take, then one that does not even write a checkpoint.
+const FAST_STOP: Duration = Duration::from_secs(15);
+const IMMEDIATE_STOP: Duration = Duration::from_secs(10);
+/// A file that stays unreadable this long is not being written any more.
+const WRITING: Duration = Duration::from_secs(2);
+/// The log is begun anew when it is longer.
+const LONGEST_LOG: u64 = 10 << 20;
+
+/// Sees that the server runs and is ready: adopts the one that a killed program left, waits for one that is starting
+/// or stopping, starts one otherwise. Gives the folder of its socket, which is `sockets` for a server started here.
+pub(super) fn ensure(
+    layout: &Layout,
+    binaries: &Binaries,
+    sockets: &Path,
+    (turn, presence): (&Turn, &Presence),
+    patience: &Patience,
+) -> Result<PathBuf, ClusterError> {
+    let late = |what| ClusterError::Late(what, layout.log.clone());
+    loop {
+        match Postmaster::of(&layout.cluster)? {
+            Postmaster::Ready(_, folder) if layout::socket_in(&folder).exists() => return Ok(folder),
+            Postmaster::Ready(..) if presence.alone(&layout.data_dir, turn)? => stop(layout, patience)?,
+            Postmaster::Ready(..) => return Err(ClusterError::SocketGone),
+            found @ (Postmaster::Starting(_) | Postmaster::Stopping(_)) => {
+                let changed = || Ok((Postmaster::of(&layout.cluster)? != found).then_some(()));
+                patience
+                    .wait("PostgreSQL starts or stops", START, changed)?
+                    .ok_or_else(|| late("start or stop"))?;
+            }
+            Postmaster::Unreadable => {
+                let readable =
+                    || Ok((Postmaster::of(&layout.cluster)? != Postmaster::Unreadable).then_some(()));
+                if patience.wait("PostgreSQL writes its file", WRITING, readable)?.is_none() {
+                    remove_files(layout, sockets)?;
+                }
+            }
+            Postmaster::Stale | Postmaster::Absent => start(layout, binaries, sockets, patience)?,
+        }
+    }
+}
+
+/// Stops the server, if there is one: in good order, or, when that takes too long, at once, which costs a recovery
+/// at the next start and no data.
+pub(super) fn stop(layout: &Layout, patience: &Patience) -> Result<(), ClusterError> {
+    let Some(pid) = Postmaster::of(&layout.cluster)?.pid() else { return Ok(()) };
+    let gone = || Ok((Postmaster::of(&layout.cluster)?.pid() != Some(pid)).then_some(()));
+    for (how, limit) in [(Signal::SIGINT, FAST_STOP), (Signal::SIGQUIT, IMMEDIATE_STOP)] {
+        postmaster::signal(pid, how)?;
+        if patience.wait("PostgreSQL stops", limit, gone)?.is_some() {
+            return Ok(());
+        }
+    }
+    Err(ClusterError::Late("stop", layout.log.clone()))
+}
+
+/// Starts the server and waits until it is ready. While the backends of a killed postmaster still hold its memory a
+/// new one refuses to start, so that is tried again.
+fn start(
+    layout: &Layout,
+    binaries: &Binaries,
+    sockets: &Path,
+    patience: &Patience,
+) -> Result<(), ClusterError> {
+    remove_files(layout, sockets)?;
+    let attempt = || match start_once(layout, binaries, sockets, patience) {
+        Err(ClusterError::Program { output, .. }) if output.contains("shared memory block") => Ok(None),
+        result => result.map(Some),
+    };
+    patience
+        .wait("the rest of a killed PostgreSQL ends", ORPHANS, attempt)?
+        .ok_or_else(|| ClusterError::Late("start", layout.log.clone()))
+}
+
+fn start_once(
+    layout: &Layout,
+    binaries: &Binaries,
+    sockets: &Path,
+    patience: &Patience,
+) -> Result<(), ClusterError> {
+    let (log, said_before) = open_log(&layout.log).map_err(ClusterError::at(&layout.log))?;
+    let mut command = layout.command(&binaries.program("postgres"));
+    command.arg("-D").arg(&layout.cluster).args(["-p", &PORT.to_string()]);
+    command.arg("-k").arg(layout::quoted(sockets)).args(["-c", "unix_socket_permissions=0700"]);
+    // Nothing on TCP. And no value of a row in the log: the details of a broken constraint are phone numbers.
+    for setting in ["listen_addresses=", "log_error_verbosity=terse", "log_min_error_statement=panic"] {
+        command.args(["-c", setting]);
+    }
+    // A group of its own: Ctrl-C in the terminal must not stop the database before we have drained.
+    command.process_group(0);
+    command.stdout(log.try_clone().map_err(ClusterError::at(&layout.log))?).stderr(log);
+    let mut child = command.spawn().map_err(ClusterError::at(&binaries.folder))?;
+    let id = child.id();
+    let ended = Arc::new(AtomicBool::new(false));
+    let (end, name) = (Arc::clone(&ended), "postmaster".to_owned());
+    // Somebody must wait for the process or it stays as a zombie. The thread ends with it, or with us.
+    let reaper = thread::Builder::new().name(name).spawn(move || {
+        let _ = child.wait();
+        end.store(true, Ordering::Relaxed);
+    });
+    reaper.map_err(ClusterError::at(&binaries.folder))?;
+    let ready = || match Postmaster::of(&layout.cluster)? {
+        Postmaster::Ready(pid, _) if u32::try_from(pid.as_raw()) == Ok(id) => Ok(Some(())),
+        _ if ended.load(Ordering::Relaxed) => {
+            Err(ClusterError::Program { program: "postgres", output: said_since(&layout.log, said_before) })
+        }
+        _ => Ok(None),
+    };
+    match patience.wait("PostgreSQL starts", START, ready) {
+        Ok(Some(())) => Ok(()),
+        Ok(None) => Err(ClusterError::Late("start", layout.log.clone())),
+        Err(error) => {
+            // Given up: what nobody waits for must not stay behind.
+            if !ended.load(Ordering::Relaxed)
+                && let Ok(id) = i32::try_from(id)
+            {
+                postmaster::signal(nix::unistd::Pid::from_raw(id), Signal::SIGINT)?;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Removes the files of a server that is dead. PostgreSQL would not when their process id is another program's by
+/// now, or a zombie's. If backends of that server still live, the new one finds their shared memory and refuses.
+fn remove_files(layout: &Layout, sockets: &Path) -> Result<(), ClusterError> {
+    let socket = layout::socket_in(sockets);
+    let socket_lock = socket.with_added_extension("lock");
+    for path in [layout.cluster.join("postmaster.pid"), socket, socket_lock] {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(ClusterError::at(&path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The log, and how long it is already. It stands in our own folder, not in that of the cluster's user.
+fn open_log(path: &Path) -> std::io::Result<(File, u64)> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true).mode(0o600).custom_flags(OFlag::O_NOFOLLOW.bits());
+    let file = options.open(path)?;
+    let length = file.metadata()?.len();
+    if length <= LONGEST_LOG {
+        return Ok((file, length));
+    }
+    file.set_len(0)?;
+    Ok((file, 0))
+}
+
+/// What the log says from there on, its last 2,000 bytes.
+fn said_since(log: &Path, from: u64) -> String {
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = File::open(log)?;
+        let from = from.max(file.metadata()?.len().saturating_sub(2_000));
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    match read() {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+        Err(error) => format!("{}: {error}", log.display()),
+    }
+}

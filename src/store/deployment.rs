@@ -1,0 +1,46 @@
+//! Facts of the whole deployment.
+
+use super::{Store, StoreError};
+use crate::secrets::MasterKey;
+
+const KEY_FINGERPRINT: &str = "key_fingerprint";
+
+/// Why the master key does not fit the database.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// What is in the database was sealed with another key. The start must stop here.
+    #[error(
+        "WINDU_SECRET_KEY is not the key that this database was used with: put that key back (without DATABASE_URL \
+         it is secret.key in the data folder), or give it as WINDU_SECRET_KEY_OLD to change keys"
+    )]
+    Other,
+    /// The database failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Compares the master key with the one that this database was first used with, by fingerprint; the first key
+    /// is remembered. When the known one is the old key of a rotation, the new key takes its place.
+    ///
+    /// # Errors
+    /// [`KeyError::Other`] when neither key is the known one.
+    pub async fn check_key_fingerprint(&self, key: &MasterKey) -> Result<(), KeyError> {
+        let fingerprint = key.fingerprint();
+        sqlx::query!(
+            "INSERT INTO deployment (key, value) VALUES ($1, $2)
+             ON CONFLICT (key) DO UPDATE SET value = $2 WHERE deployment.value = $3",
+            KEY_FINGERPRINT,
+            fingerprint,
+            key.old_fingerprint(),
+        )
+        .execute(&self.pool)
+        .await
+        .map_err(StoreError::from)?;
+        let known = sqlx::query_scalar!("SELECT value FROM deployment WHERE key = $1", KEY_FINGERPRINT)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(StoreError::from)?;
+        if known.as_ref() == Some(&fingerprint) { Ok(()) } else { Err(KeyError::Other) }
+    }
+}
