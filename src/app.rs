@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::net::TcpListener;
 
 use crate::config::{self, ConfigError, DatabaseSettings, Env, ListenSettings, LogSettings};
@@ -28,7 +28,14 @@ pub struct Settings {
 
 impl Settings {
     /// The names of all variables that some part of the program reads.
-    const NAMES: &[&[&str]] = &[ListenSettings::NAMES, DatabaseSettings::NAMES, LogSettings::NAMES];
+    const NAMES: &[&[&str]] = &[
+        ListenSettings::NAMES,
+        DatabaseSettings::NAMES,
+        LogSettings::NAMES,
+        // Read where they are used.
+        &["WINDU_DATA_DIR", "WINDU_SECRET_KEY", "WINDU_SECRET_KEY_OLD"],
+        &["WINDU_BOOTSTRAP_USER", "WINDU_BOOTSTRAP_PASSWORD"],
+    ];
 
     /// Reads all settings, and warns of variables that nothing reads.
     ///
@@ -75,6 +82,7 @@ pub async fn migrate(env: &Env) -> anyhow::Result<()> {
 /// When the program cannot start; a database that is away is waited for.
 pub async fn serve(env: &Env) -> anyhow::Result<()> {
     let settings = Settings::read(env)?;
+    raise_file_limit();
     let address = settings.listen.address;
     let listener = TcpListener::bind(address)
         .await
@@ -107,10 +115,14 @@ pub async fn serve_on(listener: TcpListener, settings: Settings) -> anyhow::Resu
         announce(&url)?;
         lifecycle.soft().cancelled().await;
     }
-    let in_order = lifecycle.drained().await;
-    store.close().await;
-    tracing::info!(in_order, "stopped");
-    started
+    if lifecycle.drained().await && !lifecycle.hard().is_cancelled() {
+        store.close().await;
+        tracing::info!("stopped");
+        started
+    } else {
+        // A connection that an unfinished task holds would keep the pool from closing: PostgreSQL undoes its work.
+        started.and(Err(anyhow!("ended before everything was finished")))
+    }
 }
 
 /// What must be there before requests are served; background tasks start here.
@@ -134,6 +146,16 @@ async fn wait_for_schema(store: &Store, migrate: bool) -> Result<(), SchemaError
             Err(error) => return Err(error),
         }
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Every connection is an open file, and many systems allow 1,024 unless asked for more.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }
 

@@ -9,8 +9,18 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::store::StoreError;
+
+/// The body of every error, for the description of the API. Some have more fields, such as `retry_after`.
+#[derive(Debug, ToSchema)]
+pub struct ErrorObject {
+    /// What was wrong and what to send instead, for people. Its wording may change.
+    pub error: String,
+    /// The same for programs. It does not change.
+    pub code: String,
+}
 
 /// An answer that is not a success.
 #[derive(Debug)]
