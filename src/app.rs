@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use tokio::net::TcpListener;
 
 use crate::config::{
@@ -19,7 +19,7 @@ use crate::secrets::MasterKey;
 use crate::sessions::{Connectors, Sessions};
 use crate::store::cluster::Cluster;
 use crate::store::localnet::LocalNet;
-use crate::store::{SchemaError, Store, StoreError};
+use crate::store::{KeyError, SchemaError, Store, StoreError};
 use crate::telemetry::chain;
 use crate::upstream::local::Local;
 use crate::verification::Verification;
@@ -52,6 +52,7 @@ impl Settings {
         NetworkSettings::NAMES,
         CodeSettings::NAMES,
         KEY_NAMES,
+        &["WINDU_BOOTSTRAP_USER", "WINDU_BOOTSTRAP_PASSWORD"],
     ];
 
     /// Reads all settings, and warns of variables that nothing reads.
@@ -114,12 +115,23 @@ impl Database {
     /// When a migration fails, or the database belongs to another key. A database that is away is waited for.
     pub async fn prepare(&self, migrate: bool) -> anyhow::Result<()> {
         wait_for_schema(&self.store, migrate).await?;
-        Ok(self.store.check_key_fingerprint(&self.keys).await?)
+        loop {
+            match self.store.check_key_fingerprint(&self.keys).await {
+                Err(KeyError::Store(StoreError::Unavailable(error))) => {
+                    tracing::warn!(%error, "the database is away; trying again");
+                    tokio::time::sleep(RETRY).await;
+                }
+                checked => return Ok(checked?),
+            }
+        }
     }
 
-    /// Gives all connections back; the last program out stops the private cluster.
-    pub async fn close(self) {
-        self.store.close().await;
+    /// Gives all connections back; the last program out stops the private cluster. Not `in_order`: a connection that
+    /// an unfinished task holds would keep the pool from closing; PostgreSQL undoes its work.
+    pub async fn close(self, in_order: bool) {
+        if in_order {
+            self.store.close().await;
+        }
         if let Some(cluster) = self.cluster
             && let Err(error) = cluster.stop().await
         {
@@ -140,7 +152,7 @@ pub async fn migrate(env: &Env) -> anyhow::Result<()> {
         Ok(()) => database.store.check_key_fingerprint(&database.keys).await.map_err(Into::into),
         Err(error) => Err(error.into()),
     };
-    database.close().await;
+    database.close(true).await;
     checked
 }
 
@@ -150,6 +162,7 @@ pub async fn migrate(env: &Env) -> anyhow::Result<()> {
 /// When the program cannot start; a database that is away is waited for.
 pub async fn serve(env: &Env) -> anyhow::Result<()> {
     let settings = Settings::read(env)?;
+    raise_file_limit();
     let address = settings.listen.address;
     let listener = TcpListener::bind(address)
         .await
@@ -198,10 +211,14 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
         announce(&url)?;
         lifecycle.soft().cancelled().await;
     }
-    let in_order = lifecycle.drained().await;
-    database.close().await;
-    tracing::info!(in_order, "stopped");
-    started
+    let in_order = lifecycle.drained().await && !lifecycle.hard().is_cancelled();
+    database.close(in_order).await;
+    if in_order {
+        tracing::info!("stopped");
+        started
+    } else {
+        started.and(Err(anyhow!("ended before everything was finished")))
+    }
 }
 
 /// What must be there before requests are served; background tasks start here.
@@ -250,6 +267,16 @@ async fn wait_for_schema(store: &Store, migrate: bool) -> Result<(), SchemaError
             Err(error) => return Err(error),
         }
         tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Every connection is an open file, and many systems allow 1,024 unless asked for more.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of open files stays as it is");
     }
 }
 

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use crate::sessions::{AskError, RegisterError};
 use crate::store::StoreError;
@@ -16,6 +17,15 @@ use crate::verification::{CheckError, RequestError};
 
 /// Said of a number that the caller does not have, whoever else may have it.
 pub const ACCOUNT_UNKNOWN: &str = "you have no account with this number; GET /api/account/ lists them";
+
+/// The body of every error, for the description of the API. Some have more fields, such as `retry_after`.
+#[derive(Debug, ToSchema)]
+pub struct ErrorObject {
+    /// What was wrong and what to send instead, for people. Its wording may change.
+    pub error: String,
+    /// The same for programs. It does not change.
+    pub code: String,
+}
 
 /// An answer that is not a success.
 #[derive(Debug)]

@@ -67,6 +67,7 @@ async fn refuse_until_started(
 
 #[derive(OpenApi)]
 #[openapi(
+    components(schemas(super::error::ErrorObject)),
     info(title = "Windu", description = "A phone number on a messaging network as a REST API"),
     modifiers(&Bearer),
     security(("bearer" = []))
