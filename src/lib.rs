@@ -5,5 +5,6 @@ pub mod config;
 pub mod domain;
 pub mod http;
 pub mod lifecycle;
+pub mod oauth;
 pub mod secrets;
 pub mod store;

@@ -1,9 +1,13 @@
 //! Settings: one struct per concern, read from the environment; every error names its variable.
 
+mod oauth;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
+
+pub use oauth::{Bootstrap, OAuthSettings, TrustedProxies};
 
 /// A setting that cannot be used. The message names the variable and says what it takes.
 #[derive(Debug, thiserror::Error)]

@@ -2,6 +2,8 @@
 
 mod id;
 mod number;
+mod user;
 
 pub use id::{AccountId, ChatId, ClientId, CommandId, CounterId, MessageId, PeerId, ProcessId, UserId};
 pub use number::{NumberError, PhoneNumber};
+pub use user::{NewPassword, UserError, UserName};

@@ -2,13 +2,24 @@
 //!
 //! No method here awaits anything but PostgreSQL, and no transaction is open while another layer awaits.
 
+mod client;
 mod error;
+mod login;
+mod token;
+mod user;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Postgres, Transaction};
 use std::time::Duration;
 
+pub use client::{ClientListing, ClientRecord};
 pub use error::StoreError;
+pub use login::{LoginAttempt, QUICK_FAILURES, STRANGER_FAILURES};
+pub use token::{
+    BearerRecord, LiveToken, NewGrant, NewPair, RefreshRecord, RevocationListener, Revoked, SealedPair, TokenHash,
+    UsedToken,
+};
+pub use user::{UserListing, UserRecord};
 
 /// The database.
 #[derive(Clone, Debug)]
@@ -67,4 +78,9 @@ impl Tx {
     pub async fn commit(self) -> Result<(), StoreError> {
         Ok(self.inner.commit().await?)
     }
+}
+
+/// A number of seconds that PostgreSQL computed; what has passed already is zero.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }
