@@ -1,3 +1,28 @@
 //! The command `windu`.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use windu::cli::Arguments;
+use windu::config::Env;
+use windu::{cli, telemetry};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Before anything can speak TLS. It fails only when a provider is installed already: then that one serves.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let arguments = Arguments::parse();
+    match run(arguments).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("windu: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let env = Env::load()?;
+    telemetry::start(&env)?;
+    cli::run(arguments, &env).await
+}

@@ -1,5 +1,8 @@
 //! Settings: one struct per concern, read from the environment; every error names its variable.
 
+mod database;
+mod listen;
+mod log;
 mod oauth;
 
 use std::collections::BTreeMap;
@@ -7,6 +10,9 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use database::DatabaseSettings;
+pub use listen::{CorsOrigins, ListenSettings};
+pub use log::{LogFormat, LogSettings};
 pub use oauth::{Bootstrap, OAuthSettings, TrustedProxies};
 
 /// A setting that cannot be used. The message names the variable and says what it takes.
@@ -114,4 +120,10 @@ impl Env {
             .map(|value| value.split(',').map(str::trim).filter(|item| !item.is_empty()).collect())
             .unwrap_or_default()
     }
+}
+
+/// The `WINDU_` variables that are set although none of `known` names them, in order.
+#[must_use]
+pub fn unknown<'a>(env: &'a Env, known: &[&[&str]]) -> Vec<&'a str> {
+    env.own_names().filter(|name| !known.iter().any(|names| names.contains(name))).collect()
 }

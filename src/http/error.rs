@@ -62,6 +62,12 @@ impl ApiError {
             .with_header(header::RETRY_AFTER, retry_after.into())
     }
 
+    /// 503: the program has not finished its start.
+    #[must_use]
+    pub fn starting() -> Self {
+        Self::unavailable("starting", "this server is starting; try again soon", 1)
+    }
+
     /// 504: the network did not answer in time, so nobody knows whether it did what was asked.
     #[must_use]
     pub fn outcome_unknown() -> Self {

@@ -5,6 +5,7 @@
 mod client;
 mod error;
 mod login;
+mod schema;
 mod token;
 mod user;
 
@@ -15,6 +16,7 @@ use std::time::Duration;
 pub use client::{ClientListing, ClientRecord};
 pub use error::StoreError;
 pub use login::{LoginAttempt, QUICK_FAILURES, STRANGER_FAILURES};
+pub use schema::SchemaError;
 pub use token::{
     BearerRecord, LiveToken, NewGrant, NewPair, RefreshRecord, RevocationListener, Revoked, SealedPair, TokenHash,
     UsedToken,
@@ -47,13 +49,10 @@ impl Store {
         Self { pool }
     }
 
-    /// Applies the migrations that this program brings and the database lacks.
-    ///
-    /// # Errors
-    /// When one fails, or the database knows a migration that this program does not.
-    pub async fn migrate(&self) -> anyhow::Result<()> {
-        sqlx::migrate!().run(&self.pool).await?;
-        Ok(())
+    /// A pool on the database at `url`; `None` when that is no PostgreSQL URL.
+    #[must_use]
+    pub fn from_url(url: &str, connections: u32) -> Option<Self> {
+        Some(Self::new(url.parse().ok()?, connections))
     }
 
     /// Begins a transaction.

@@ -1,0 +1,128 @@
+//! Where the server listens, what it is called from outside, and how much it takes at once.
+
+use std::net::SocketAddr;
+
+use url::Url;
+
+use super::{ConfigError, Env};
+
+/// `WINDU_LISTEN`, `WINDU_PUBLIC_URL`, `WINDU_CORS_ORIGINS` and `WINDU_MAX_CONNECTIONS`.
+#[derive(Clone, Debug)]
+pub struct ListenSettings {
+    /// The address to listen on; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// The start of every URL that is given out, without a slash at its end; `None`: from the real address.
+    pub public_url: Option<String>,
+    /// Which pages may call the API.
+    pub cors_origins: CorsOrigins,
+    /// Connections open at once; more wait in the operating system's queue.
+    pub max_connections: usize,
+}
+
+/// Which origins may call the API from a browser. No cookies are used, so any origin is safe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CorsOrigins {
+    /// Every origin.
+    Any,
+    /// These alone, such as `https://app.example.org`.
+    These(Vec<String>),
+}
+
+impl ListenSettings {
+    /// The variables that [`ListenSettings::read`] reads.
+    pub const NAMES: &[&str] =
+        &["WINDU_LISTEN", "WINDU_PUBLIC_URL", "WINDU_CORS_ORIGINS", "WINDU_MAX_CONNECTIONS"];
+
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When one does not parse.
+    pub fn read(env: &Env) -> Result<Self, ConfigError> {
+        let address = match env.get("WINDU_LISTEN") {
+            None => SocketAddr::from(([127, 0, 0, 1], 8000)),
+            Some(text) => text.parse().map_err(|_| {
+                ConfigError::new("WINDU_LISTEN", "an address and a port are expected, such as 127.0.0.1:8000")
+            })?,
+        };
+        let max_connections = env.parse("WINDU_MAX_CONNECTIONS", 1_000)?;
+        if max_connections == 0 {
+            return Err(ConfigError::new("WINDU_MAX_CONNECTIONS", "at least 1 is expected"));
+        }
+        let public_url = env.get("WINDU_PUBLIC_URL").map(public_url).transpose()?;
+        Ok(Self { address, public_url, cors_origins: cors_origins(env)?, max_connections })
+    }
+}
+
+fn public_url(text: &str) -> Result<String, ConfigError> {
+    let wrong =
+        || ConfigError::new("WINDU_PUBLIC_URL", "a URL is expected, such as https://windu.example.org");
+    let url = Url::parse(text).map_err(|_| wrong())?;
+    let plain = matches!(url.scheme(), "http" | "https")
+        && url.has_host()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.query().is_none()
+        && url.fragment().is_none();
+    if plain { Ok(url.as_str().trim_end_matches('/').to_owned()) } else { Err(wrong()) }
+}
+
+fn cors_origins(env: &Env) -> Result<CorsOrigins, ConfigError> {
+    let list = env.list("WINDU_CORS_ORIGINS");
+    if list.is_empty() || list.contains(&"*") {
+        return Ok(CorsOrigins::Any);
+    }
+    let origins = list.into_iter().map(|text| {
+        let origin = Url::parse(text).ok().map(|url| url.origin().ascii_serialization());
+        origin.filter(|origin| origin != "null" && origin == text.trim_end_matches('/')).ok_or_else(|| {
+            ConfigError::new(
+                "WINDU_CORS_ORIGINS",
+                "origins separated by commas are expected, such as https://app.example.org, or *",
+            )
+        })
+    });
+    Ok(CorsOrigins::These(origins.collect::<Result<_, _>>()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(values: &[(&str, &str)]) -> Result<ListenSettings, ConfigError> {
+        ListenSettings::read(&Env::of(values.iter().copied()))
+    }
+
+    #[test]
+    fn nothing_set_gives_the_defaults() {
+        let settings = read(&[]).expect("defaults");
+        assert_eq!(settings.address.to_string(), "127.0.0.1:8000");
+        assert_eq!(settings.public_url, None);
+        assert_eq!(settings.cors_origins, CorsOrigins::Any);
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_variable() {
+        for (name, value) in [
+            ("WINDU_LISTEN", "8000"),
+            ("WINDU_PUBLIC_URL", "windu.example.org"),
+            ("WINDU_PUBLIC_URL", "https://name:word@windu.example.org"),
+            ("WINDU_CORS_ORIGINS", "app.example.org"),
+            ("WINDU_CORS_ORIGINS", "https://app.example.org/page"),
+            ("WINDU_MAX_CONNECTIONS", "0"),
+            ("WINDU_MAX_CONNECTIONS", "many"),
+        ] {
+            assert_eq!(read(&[(name, value)]).expect_err(value).variable, name);
+        }
+    }
+
+    #[test]
+    fn urls_lose_the_slash_at_their_end() {
+        let settings = read(&[
+            ("WINDU_PUBLIC_URL", "https://windu.example.org/api-server/"),
+            ("WINDU_CORS_ORIGINS", "https://a.example/, http://localhost:3000"),
+        ])
+        .expect("settings");
+        assert_eq!(settings.public_url.as_deref(), Some("https://windu.example.org/api-server"));
+        let origins = ["https://a.example", "http://localhost:3000"].map(str::to_owned).to_vec();
+        assert_eq!(settings.cors_origins, CorsOrigins::These(origins));
+    }
+}

@@ -1,0 +1,39 @@
+//! What is logged, and how.
+
+use super::{ConfigError, Env};
+
+/// `WINDU_LOG` and `WINDU_LOG_FORMAT`.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// Directives of tracing's `EnvFilter`, such as `info` or `windu=debug,info`.
+    pub filter: String,
+    /// The form of a line.
+    pub format: LogFormat,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogSettings {
+    /// The variables that [`LogSettings::read`] reads.
+    pub const NAMES: &[&str] = &["WINDU_LOG", "WINDU_LOG_FORMAT"];
+
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When `WINDU_LOG_FORMAT` is neither text nor json.
+    pub fn read(env: &Env) -> Result<Self, ConfigError> {
+        let format = match env.get("WINDU_LOG_FORMAT") {
+            None | Some("text") => LogFormat::Text,
+            Some("json") => LogFormat::Json,
+            Some(_) => return Err(ConfigError::new("WINDU_LOG_FORMAT", "write text or json")),
+        };
+        Ok(Self { filter: env.get("WINDU_LOG").unwrap_or("info").to_owned(), format })
+    }
+}

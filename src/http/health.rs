@@ -1,0 +1,52 @@
+//! `/livez` and `/readyz`: for whoever runs the program.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::AppState;
+use super::error::ApiError;
+
+/// A readiness probe must answer before its caller gives up.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The routes of this file.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(livez)).routes(routes!(readyz))
+}
+
+/// How the program is.
+#[derive(Debug, Serialize, ToSchema)]
+struct Health {
+    /// `ok`.
+    status: &'static str,
+}
+
+const OK: Json<Health> = Json(Health { status: "ok" });
+
+/// The program runs. Touches nothing.
+#[utoipa::path(get, path = "/livez", tag = "health", security(()), responses((status = 200, body = Health)))]
+async fn livez() -> Json<Health> {
+    OK
+}
+
+/// The program can serve: its tables are there and the database answers.
+#[utoipa::path(
+    get, path = "/readyz", tag = "health", security(()),
+    responses((status = 200, body = Health), (status = 503, description = "not now"))
+)]
+async fn readyz(State(state): State<AppState>) -> Result<Json<Health>, ApiError> {
+    if !state.has_started() {
+        return Err(ApiError::starting());
+    }
+    match tokio::time::timeout(PATIENCE, state.store.ping()).await {
+        Ok(Ok(())) => Ok(OK),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(ApiError::unavailable("database_unavailable", "the database does not answer", 2)),
+    }
+}

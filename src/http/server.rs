@@ -1,0 +1,94 @@
+//! Connections: accepting them, their limits, and the orderly end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::lifecycle::Lifecycle;
+
+/// From the first to the last byte of a request's head. A connection may also be idle for so long.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long to wait after the operating system refused to accept, for example for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Where the client's end of the connection is; a request extension.
+#[derive(Clone, Copy, Debug)]
+pub struct Remote(pub SocketAddr);
+
+/// Serves until the soft token is cancelled; then every connection finishes its request and ends. Connections are
+/// tasks of `lifecycle`: its `drained` waits for them. At most `max_connections` are open at once, more wait in
+/// the operating system's queue.
+pub async fn serve(listener: TcpListener, router: Router, max_connections: usize, lifecycle: Lifecycle) {
+    let permits = Arc::new(Semaphore::new(max_connections));
+    loop {
+        let accept = async {
+            let permit = Arc::clone(&permits).acquire_owned().await;
+            (permit, listener.accept().await)
+        };
+        let (permit, accepted) = tokio::select! {
+            () = lifecycle.soft().cancelled() => return,
+            both = accept => both,
+        };
+        match accepted {
+            Ok((stream, remote)) => {
+                let connection = connection(stream, remote, router.clone(), lifecycle.clone());
+                lifecycle.spawn(async move {
+                    connection.await;
+                    drop(permit);
+                });
+            }
+            Err(error) if is_of_the_connection(&error) => {}
+            Err(error) => {
+                tracing::error!(%error, "no connection can be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, remote: SocketAddr, router: Router, lifecycle: Lifecycle) {
+    let _ = stream.set_nodelay(true);
+    let service =
+        tower::util::MapRequest::new(router, move |mut request: http::Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(Remote(remote));
+            request
+        });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+    let mut connection = std::pin::pin!(connection);
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            ended = &mut connection => {
+                if let Err(error) = ended {
+                    tracing::debug!(%error, "connection ended");
+                }
+                return;
+            }
+            () = lifecycle.soft().cancelled(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = lifecycle.hard().cancelled() => return,
+        }
+    }
+}
+
+/// Errors of the one connection that was being accepted, not of the listener.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
+    )
+}

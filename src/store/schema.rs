@@ -1,0 +1,95 @@
+//! Bringing the tables to this program's version, and telling whether they are.
+
+use std::time::Duration;
+
+use sqlx::Connection as _;
+use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
+
+use super::{Store, StoreError};
+
+static MIGRATOR: Migrator = sqlx::migrate!();
+
+/// Where sqlx notes what is applied.
+const TABLE: &str = "_sqlx_migrations";
+
+/// The advisory lock that one migrating program holds: "windu" in ASCII.
+const LOCK: i64 = 0x77_69_6e_64_75;
+
+/// How often a program that waits for another one's migration looks again.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Why the tables are not at this program's version.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    /// The database is away: worth trying again.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A migration failed, or the database was migrated by a newer program.
+    #[error("the database's tables cannot be brought to this version")]
+    Migration(#[source] MigrateError),
+}
+
+impl From<MigrateError> for SchemaError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => {
+                match StoreError::from(cause) {
+                    away @ StoreError::Unavailable(_) => Self::Store(away),
+                    StoreError::Refused(cause) => Self::Migration(MigrateError::Execute(cause)),
+                    other @ (StoreError::Fenced | StoreError::Corrupt(_)) => Self::Store(other),
+                }
+            }
+            other => Self::Migration(other),
+        }
+    }
+}
+
+impl Store {
+    /// Applies the migrations that this program brings and the database lacks; one program at a time does.
+    ///
+    /// # Errors
+    /// When the database is away, one fails, or the database knows a migration that this program does not.
+    pub async fn migrate(&self) -> Result<(), SchemaError> {
+        let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
+        // Waiting inside pg_advisory_lock would be an open snapshot, and an index that is built concurrently
+        // waits for those: a deadlock. So the lock is asked for again and again.
+        while !sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "taken!""#, LOCK)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(StoreError::from)?
+        {
+            tokio::time::sleep(POLL).await;
+        }
+        let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
+        migrator.set_locking(false);
+        let outcome = migrator.run(&mut *connection).await;
+        // Closed rather than unlocked: the lock goes with the connection, whatever state that is in.
+        let _ = connection.close().await;
+        Ok(outcome?)
+    }
+
+    /// Whether every migration of this program is applied.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn is_migrated(&self) -> Result<bool, SchemaError> {
+        let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
+        let present = sqlx::query_scalar!(r#"SELECT to_regclass($1) IS NOT NULL AS "present!""#, TABLE)
+            .fetch_one(&mut *connection)
+            .await
+            .map_err(StoreError::from)?;
+        if !present {
+            return Ok(false);
+        }
+        let applied = connection.list_applied_migrations(TABLE).await?;
+        Ok(MIGRATOR.iter().all(|ours| applied.iter().any(|one| one.version == ours.version)))
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        Ok(self.pool.acquire().await?.ping().await?)
+    }
+}

@@ -1,0 +1,8 @@
+//! What every suite needs: a private PostgreSQL, the real program, an HTTP client, and waiting without sleeping.
+
+#![expect(dead_code, reason = "each suite uses its own part")]
+
+pub mod client;
+pub mod postgres;
+pub mod server;
+pub mod wait;

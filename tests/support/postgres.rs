@@ -1,0 +1,213 @@
+//! A private PostgreSQL per test binary, from the installed binaries; one migrated template, one database per test.
+//!
+//! It stops when the test process ends, however that ends: a watchdog reads from a pipe that only we hold.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::wait::{DEADLINE, wait_until};
+
+/// A database of one test's own, with all tables.
+pub struct Database {
+    name: String,
+}
+
+impl Database {
+    /// A fresh copy of the template.
+    pub fn create() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        CLUSTER.sql("postgres", &format!("CREATE DATABASE {name} TEMPLATE windu_template"));
+        Self { name }
+    }
+
+    /// An empty database, without tables.
+    pub fn create_empty() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("empty_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        CLUSTER.sql("postgres", &format!("CREATE DATABASE {name}"));
+        Self { name }
+    }
+
+    /// What `DATABASE_URL` takes.
+    pub fn url(&self) -> String {
+        CLUSTER.url(&self.name)
+    }
+
+    /// Runs SQL and gives the rows as psql prints them, unaligned.
+    pub fn sql(&self, text: &str) -> String {
+        CLUSTER.sql(&self.name, text)
+    }
+
+    /// Refuses connections and ends those that are there, as a database that is away would; see
+    /// [`Database::allow`].
+    pub fn refuse(&self) {
+        let name = &self.name;
+        CLUSTER.sql("postgres", &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
+        let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname";
+        CLUSTER.sql("postgres", &format!("{end} = '{name}'"));
+    }
+
+    /// Lets connections in again.
+    pub fn allow(&self) {
+        CLUSTER.sql("postgres", &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", self.name));
+    }
+}
+
+static CLUSTER: LazyLock<Cluster> = LazyLock::new(Cluster::start);
+
+struct Cluster {
+    binaries: PathBuf,
+    folder: PathBuf,
+    /// Its standard input is the pipe. A static is never dropped: the pipe closes when the process ends.
+    _watchdog: Child,
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let binaries = binaries();
+        // Not below TMPDIR, which may be too deep for a socket's path or closed to the user postgres.
+        let folder = tempfile::Builder::new()
+            .prefix("windu-test-")
+            .tempdir_in("/tmp")
+            .expect("a folder in /tmp")
+            .keep();
+        fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("permissions");
+        if let Some(postgres) = unprivileged() {
+            chown(&folder, Some(postgres.0), Some(postgres.1)).expect("chown to postgres");
+        }
+        let data = folder.join("data");
+        succeed(
+            program(&binaries, "initdb")
+                .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"])
+                .arg("-D")
+                .arg(&data),
+        );
+        // The watchdog first, so that nothing outlives us. Its own process group, or Ctrl-C would end it too early.
+        let watchdog = program(Path::new("/bin"), "sh")
+            .arg("-c")
+            .arg(r#"cat >/dev/null; "$0" -D "$1" -m immediate stop; rm -rf "$1" "$2"/.s* "$2"/log; rmdir "$2""#)
+            .args([binaries.join("pg_ctl"), data.clone(), folder.clone()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("sh");
+        let options = format!(
+            "-c listen_addresses= -c unix_socket_directories={} -c fsync=off -c synchronous_commit=off \
+             -c full_page_writes=off -c max_connections=300 -c shared_buffers=64MB",
+            folder.display()
+        );
+        succeed(
+            program(&binaries, "pg_ctl")
+                .arg("-D")
+                .arg(&data)
+                .arg("-l")
+                .arg(folder.join("log"))
+                .args(["-w", "-t", "60", "-o", &options, "start"])
+                .process_group(0)
+                .stdout(Stdio::null()),
+        );
+        let cluster = Self { binaries, folder, _watchdog: watchdog };
+        cluster.sql("postgres", "CREATE DATABASE windu_template");
+        succeed(
+            Command::new(env!("CARGO_BIN_EXE_windu"))
+                .arg("migrate")
+                .current_dir(&cluster.folder)
+                .env_clear()
+                .env("DATABASE_URL", cluster.url("windu_template")),
+        );
+        // A template with a connection to it cannot be copied: the program's ends a moment after the program.
+        wait_until("the template to be free", DEADLINE, || {
+            let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'windu_template'";
+            (cluster.sql("postgres", count) == "0").then_some(())
+        });
+        cluster
+    }
+
+    fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@localhost/{database}?host={}", self.folder.display())
+    }
+
+    fn sql(&self, database: &str, text: &str) -> String {
+        let output = succeed(
+            Command::new(self.binaries.join("psql"))
+                .args([
+                    "-X",
+                    "-q",
+                    "-A",
+                    "-t",
+                    "-U",
+                    "postgres",
+                    "-v",
+                    "ON_ERROR_STOP=1",
+                    "-d",
+                    database,
+                    "-c",
+                ])
+                .arg(text)
+                .arg("-h")
+                .arg(&self.folder)
+                .stdin(Stdio::null()),
+        );
+        String::from_utf8(output.stdout).expect("UTF-8").trim_end().to_owned()
+    }
+}
+
+/// The folder of the newest installed PostgreSQL's programs, or `WINDU_PG_BIN`.
+fn binaries() -> PathBuf {
+    #[expect(clippy::disallowed_methods, reason = "tests have no settings of their own")]
+    if let Ok(folder) = std::env::var("WINDU_PG_BIN") {
+        return folder.into();
+    }
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let newest = versions
+        .filter_map(|entry| {
+            Some((entry.file_name().to_str()?.parse::<u32>().ok()?, entry.path().join("bin")))
+        })
+        .filter(|(_, folder)| folder.join("initdb").exists())
+        .max();
+    if let Some((_, folder)) = newest {
+        return folder;
+    }
+    let brew = ["/opt/homebrew/opt", "/usr/local/opt"].map(Path::new).into_iter().find_map(|root| {
+        let kegs = fs::read_dir(root).ok()?.flatten().map(|entry| entry.path().join("bin"));
+        kegs.filter(|folder| folder.join("initdb").exists()).max()
+    });
+    #[expect(clippy::disallowed_methods, reason = "tests have no settings of their own")]
+    let path = std::env::var("PATH").unwrap_or_default();
+    brew.or_else(|| std::env::split_paths(&path).find(|folder| folder.join("initdb").exists()))
+        .expect("PostgreSQL's binaries: apt-get install postgresql, or set WINDU_PG_BIN")
+}
+
+/// A PostgreSQL program; as root it runs as the user postgres, because it refuses to be root.
+fn program(binaries: &Path, name: &str) -> Command {
+    let mut command = Command::new(binaries.join(name));
+    command.stdin(Stdio::null()).current_dir("/");
+    if let Some((user, group)) = unprivileged() {
+        command.uid(user).gid(group);
+    }
+    command
+}
+
+/// The user and group of postgres, when we are root.
+fn unprivileged() -> Option<(u32, u32)> {
+    if !nix::unistd::geteuid().is_root() {
+        return None;
+    }
+    let user = nix::unistd::User::from_name("postgres").expect("the list of users");
+    let user = user.expect("the user postgres: PostgreSQL refuses to run as root");
+    Some((user.uid.as_raw(), user.gid.as_raw()))
+}
+
+fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    output
+}

@@ -1,0 +1,259 @@
+//! The real program, as a process.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::client::Client;
+use super::postgres::Database;
+use super::wait::{DEADLINE, wait_until};
+
+/// The user of every test server.
+pub const USER: &str = "alice";
+/// Their password.
+pub const PASSWORD: &str = "correct horse battery staple";
+
+/// What a server is started with. Chain the methods, then [`Setup::start`].
+pub struct Setup {
+    environment: BTreeMap<String, String>,
+    database: Option<Arc<Database>>,
+}
+
+/// A running program; killed when dropped.
+pub struct Server {
+    environment: BTreeMap<String, String>,
+    database: Arc<Database>,
+    /// Its working and data folder.
+    folder: TempDir,
+    process: Process,
+    client: Client,
+}
+
+impl Setup {
+    /// Sets a variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Uses a database that is there already, for example another server's.
+    #[must_use]
+    pub fn database(mut self, database: Arc<Database>) -> Self {
+        self.database = Some(database);
+        self
+    }
+
+    /// Starts the program and waits until it serves.
+    pub fn start(self) -> Server {
+        let database = self.database.unwrap_or_else(|| Arc::new(Database::create()));
+        let folder = TempDir::new().expect("a temporary folder");
+        let mut environment = self.environment;
+        environment.entry("DATABASE_URL".into()).or_insert_with(|| database.url());
+        environment.entry("WINDU_DATA_DIR".into()).or_insert_with(|| folder.path().display().to_string());
+        let mut process = Process::start(&environment, &folder);
+        let client = Client::new(process.wait_for_address());
+        Server { environment, database, folder, process, client }
+    }
+}
+
+impl Server {
+    /// A server with its own database and the settings that every test wants.
+    pub fn start() -> Self {
+        Self::setup().start()
+    }
+
+    /// The same, to be changed before it starts.
+    pub fn setup() -> Setup {
+        let environment = [
+            ("WINDU_LISTEN", "127.0.0.1:0"),
+            // 32 bytes, the same for all servers, so that several can share a database.
+            ("WINDU_SECRET_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+            ("WINDU_BOOTSTRAP_USER", USER),
+            ("WINDU_BOOTSTRAP_PASSWORD", PASSWORD),
+            ("WINDU_LOG", "debug,sqlx=info,hyper=info"),
+        ];
+        let environment =
+            environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Setup { environment, database: None }
+    }
+
+    /// A client of this server, without a token.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// `http://127.0.0.1:PORT`.
+    pub fn url(&self) -> &str {
+        self.client.base()
+    }
+
+    /// `127.0.0.1:PORT`, for raw sockets.
+    pub fn address(&self) -> &str {
+        self.url().trim_start_matches("http://")
+    }
+
+    /// Its database; share it with a second server by [`Setup::database`].
+    pub fn database(&self) -> &Arc<Database> {
+        &self.database
+    }
+
+    /// Its working and data folder.
+    pub fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// All that it wrote to standard error so far: the log.
+    pub fn log(&self) -> String {
+        self.process.errors.lock().expect("not poisoned").clone()
+    }
+
+    /// All that it wrote to standard output so far.
+    pub fn output(&self) -> String {
+        self.process.output.lock().expect("not poisoned").clone()
+    }
+
+    /// Waits until the log holds `text`.
+    pub fn wait_for_log(&self, text: &str) {
+        wait_until(&format!("{text:?} in the log"), DEADLINE, || self.log().contains(text).then_some(()));
+    }
+
+    /// Ends it with SIGKILL and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.process.signal(Signal::SIGKILL);
+        self.process.wait();
+    }
+
+    /// Sends SIGTERM and does not wait.
+    pub fn terminate(&self) {
+        self.process.signal(Signal::SIGTERM);
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.wait()
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.process.child.try_wait().expect("a child").is_some()
+    }
+
+    /// Starts it again (killed first if it still runs) with the same settings and database. The port changes,
+    /// unless `WINDU_LISTEN` names one; the log starts anew.
+    pub fn restart(&mut self) {
+        self.kill();
+        self.process = Process::start(&self.environment, &self.folder);
+        self.client = Client::new(self.process.wait_for_address());
+    }
+
+    /// Runs another command of the program beside the server, with the server's settings and this standard input.
+    /// Gives standard output.
+    ///
+    /// # Panics
+    /// When the command fails.
+    pub fn run(&self, arguments: &[&str], input: &str) -> String {
+        use std::io::Write as _;
+        let mut child = command(&self.environment, &self.folder)
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("windu");
+        // A command that reads nothing may have ended already.
+        let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
+        let output = child.wait_with_output().expect("windu");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+}
+
+struct Process {
+    child: Child,
+    /// Kills the program when the test process is gone: `Drop` does not run after a kill -9.
+    watchdog: Child,
+    output: Arc<Mutex<String>>,
+    errors: Arc<Mutex<String>>,
+}
+
+impl Process {
+    fn start(environment: &BTreeMap<String, String>, folder: &TempDir) -> Self {
+        let mut child = command(environment, folder)
+            .arg("serve")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("windu");
+        let watchdog = Command::new("/bin/sh")
+            .args(["-c", "cat >/dev/null; kill -9 $0", &child.id().to_string()])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("sh");
+        let output = collect(child.stdout.take().expect("piped"));
+        let errors = collect(child.stderr.take().expect("piped"));
+        Self { child, watchdog, output, errors }
+    }
+
+    /// The URL in the line that the program prints once it serves.
+    fn wait_for_address(&mut self) -> String {
+        wait_until("the program to listen", DEADLINE, || {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                panic!("the program ended with {status}: {}", self.errors.lock().expect("not poisoned"));
+            }
+            let output = self.output.lock().expect("not poisoned");
+            let url = output.lines().find_map(|line| line.strip_prefix("Windu listens on "))?;
+            output.ends_with('\n').then(|| url.to_owned())
+        })
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().try_into().expect("a process id"));
+        // It may be gone already; not reaped, its number is still ours.
+        let _ = kill(pid, signal);
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        wait_until("the program to end", DEADLINE * 2, || self.child.try_wait().expect("a child"))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // Before its pipe closes, or it would kill a stranger who got the process id.
+        let _ = self.watchdog.kill();
+        let _ = self.watchdog.wait();
+    }
+}
+
+fn command(environment: &BTreeMap<String, String>, folder: &TempDir) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_windu"));
+    command.env_clear().envs(environment).current_dir(folder);
+    command
+}
+
+/// Reads a pipe to its end on a thread of its own.
+fn collect(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
+    let text = Arc::new(Mutex::new(String::new()));
+    let shared = Arc::clone(&text);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
+            let mut text = shared.lock().expect("not poisoned");
+            text.push_str(&String::from_utf8_lossy(&line));
+            text.push('\n');
+        }
+    });
+    text
+}
