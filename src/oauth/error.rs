@@ -53,7 +53,9 @@ pub enum OAuthError {
 impl From<AccessTokenErrorType> for OAuthError {
     fn from(kind: AccessTokenErrorType) -> Self {
         match kind {
-            AccessTokenErrorType::InvalidRequest => Self::InvalidRequest("the request is malformed".to_owned()),
+            AccessTokenErrorType::InvalidRequest => {
+                Self::InvalidRequest("the request is malformed".to_owned())
+            }
             AccessTokenErrorType::InvalidClient => Self::InvalidClient,
             AccessTokenErrorType::InvalidGrant => Self::InvalidGrant,
             AccessTokenErrorType::UnauthorizedClient => Self::UnauthorizedClient,

@@ -20,7 +20,11 @@ use crate::{clock, secrets};
 const TRIES: usize = 3;
 
 impl OAuth {
-    pub(super) async fn login(&self, request: &TokenRequest, client: &Client) -> Result<TokenPair, OAuthError> {
+    pub(super) async fn login(
+        &self,
+        request: &TokenRequest,
+        client: &Client,
+    ) -> Result<TokenPair, OAuthError> {
         let parameters = &request.parameters;
         let (name, password) = (parameters.required("username")?, parameters.required("password")?);
         let pre_grant = negotiate(client, parameters.get("scope")).await?;
@@ -58,7 +62,8 @@ impl OAuth {
             self.throttle(&attempt).await?;
             let hash = user.as_ref().map(|user| user.password_hash.clone());
             let verdict = place.verify(password.to_owned(), hash).await?;
-            let (Some(user), Verdict::Right { outdated }) = (user.filter(|user| !user.disabled), verdict) else {
+            let (Some(user), Verdict::Right { outdated }) = (user.filter(|user| !user.disabled), verdict)
+            else {
                 self.store.record_login_failure(&attempt).await?;
                 return Err(OAuthError::WrongLogin);
             };
@@ -69,7 +74,12 @@ impl OAuth {
                 Some(user.password_hash)
             };
             if let Some(password_hash) = current {
-                return Ok(VerifiedLogin { user: user.id, password_hash, client: client.registrar.id()?, attempt });
+                return Ok(VerifiedLogin {
+                    user: user.id,
+                    password_hash,
+                    client: client.registrar.id()?,
+                    attempt,
+                });
             }
         }
         Err(OAuthError::Busy)

@@ -21,8 +21,8 @@ use std::time::Duration;
 use oxide_auth_async::primitives::Registrar as _;
 
 use crate::config::{OAuthSettings, TrustedProxies};
-use crate::store::{LiveToken, Revoked, Store, StoreError, TokenHash};
 use crate::secrets;
+use crate::store::{LiveToken, Revoked, Store, StoreError, TokenHash};
 use bearer::BearerCache;
 use password::Hasher;
 use registrar::ClientRegistrar;

@@ -19,7 +19,8 @@ const PARAMS: Params = match Params::new(19 * 1_024, 2, 1, None) {
 };
 
 /// The hash that stands in for an unknown user's, made with [`PARAMS`]; no password is known for it.
-const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdCEhIQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdCEhIQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// How many may wait for a core before more are turned away.
 const WAITING: usize = 64;
@@ -151,7 +152,8 @@ mod tests {
 
     #[test]
     fn older_parameters_are_outdated() {
-        let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(64, 1, 1, None).expect("params"));
+        let weak =
+            Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(64, 1, 1, None).expect("params"));
         let made = weak.hash_password_with_salt(b"correct horse", &[7; 16]).expect("a hash").to_string();
         assert_eq!(verify("correct horse", Some(&made)), Ok(Verdict::Right { outdated: true }));
     }

@@ -64,11 +64,8 @@ impl Registrar for ClientRegistrar {
         client: BoundClient<'a>,
         scope: Option<Scope>,
     ) -> Result<PreGrant, RegistrarError> {
-        let allowed: Scope = self
-            .named(&client.client_id)?
-            .scope
-            .parse()
-            .map_err(|_| RegistrarError::PrimitiveError)?;
+        let allowed: Scope =
+            self.named(&client.client_id)?.scope.parse().map_err(|_| RegistrarError::PrimitiveError)?;
         let scope = match scope {
             None => allowed,
             Some(wish) if allowed.priviledged_to(&wish) => wish,

@@ -111,11 +111,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn rotate_client(
-        &self,
-        client_id: &str,
-        secret_hash: &TokenHash,
-    ) -> Result<bool, StoreError> {
+    pub async fn rotate_client(&self, client_id: &str, secret_hash: &TokenHash) -> Result<bool, StoreError> {
         let done = sqlx::query!(
             "UPDATE oauth_client SET secret_hash = $2 WHERE client_id = $1 AND secret_hash IS NOT NULL",
             client_id,
@@ -150,10 +146,9 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn enable_client(&self, client_id: &str) -> Result<bool, StoreError> {
-        let done =
-            sqlx::query!("UPDATE oauth_client SET disabled_at = NULL WHERE client_id = $1", client_id)
-                .execute(&self.pool)
-                .await?;
+        let done = sqlx::query!("UPDATE oauth_client SET disabled_at = NULL WHERE client_id = $1", client_id)
+            .execute(&self.pool)
+            .await?;
         Ok(done.rows_affected() == 1)
     }
 

@@ -18,8 +18,8 @@ pub use error::StoreError;
 pub use login::{LoginAttempt, QUICK_FAILURES, STRANGER_FAILURES};
 pub use schema::SchemaError;
 pub use token::{
-    BearerRecord, LiveToken, NewGrant, NewPair, RefreshRecord, RevocationListener, Revoked, SealedPair, TokenHash,
-    UsedToken,
+    BearerRecord, LiveToken, NewGrant, NewPair, RefreshRecord, RevocationListener, Revoked, SealedPair,
+    TokenHash, UsedToken,
 };
 pub use user::{UserListing, UserRecord};
 

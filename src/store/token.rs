@@ -452,9 +452,9 @@ fn payload(revoked: &Revoked) -> String {
 
 /// Anything that is not understood (an announcement of a newer version) counts as "any".
 fn revoked(payload: &str) -> Revoked {
-    let hashes = payload.split_whitespace().map(|word| {
-        HEXLOWER.decode(word.as_bytes()).ok().and_then(|bytes| TokenHash::try_from(bytes).ok())
-    });
+    let hashes = payload
+        .split_whitespace()
+        .map(|word| HEXLOWER.decode(word.as_bytes()).ok().and_then(|bytes| TokenHash::try_from(bytes).ok()));
     hashes.collect::<Option<Vec<_>>>().map_or(Revoked::Any, Revoked::These)
 }
 

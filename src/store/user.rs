@@ -63,10 +63,9 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn user_by_name(&self, name: &str) -> Result<Option<UserRecord>, StoreError> {
-        let row =
-            sqlx::query!("SELECT id, password_hash, disabled_at FROM windu_user WHERE name = $1", name)
-                .fetch_optional(&self.pool)
-                .await?;
+        let row = sqlx::query!("SELECT id, password_hash, disabled_at FROM windu_user WHERE name = $1", name)
+            .fetch_optional(&self.pool)
+            .await?;
         Ok(row.map(|row| UserRecord {
             id: UserId(row.id),
             password_hash: row.password_hash,
@@ -79,12 +78,9 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn users(&self) -> Result<Vec<UserListing>, StoreError> {
-        Ok(sqlx::query_as!(
-            UserListing,
-            "SELECT name, created_at, disabled_at FROM windu_user ORDER BY name"
-        )
-        .fetch_all(&self.pool)
-        .await?)
+        Ok(sqlx::query_as!(UserListing, "SELECT name, created_at, disabled_at FROM windu_user ORDER BY name")
+            .fetch_all(&self.pool)
+            .await?)
     }
 
     /// Keeps the same password under another hash. False when the hash is no longer `old`.
@@ -160,8 +156,7 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn delete_user(&self, name: &str) -> Result<bool, StoreError> {
-        let done =
-            sqlx::query!("DELETE FROM windu_user WHERE name = $1", name).execute(&self.pool).await?;
+        let done = sqlx::query!("DELETE FROM windu_user WHERE name = $1", name).execute(&self.pool).await?;
         Ok(done.rows_affected() == 1)
     }
 }
