@@ -1,4 +1,6 @@
 //! The log: tracing to the standard error stream. Standard output is for what a person must see.
+//!
+//! Nothing secret is logged: no token, code, message text or query; phone numbers by their last three digits.
 
 use std::io::IsTerminal as _;
 
@@ -21,5 +23,13 @@ pub fn start(env: &Env) -> Result<(), ConfigError> {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
+    std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// A panic is a log line like others, inside the span of what panicked: a request's line has its id.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let message = panic.payload_as_str().unwrap_or("(no text)");
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    tracing::error!(message, location, backtrace = %std::backtrace::Backtrace::capture(), "panic");
 }

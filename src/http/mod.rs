@@ -1,9 +1,16 @@
 //! All of axum: the router, the extractors, the errors, one file per resource.
 
+pub mod body;
+mod cors;
 pub mod error;
 mod health;
+pub mod list;
+pub mod params;
+mod paths;
+mod refusals;
 pub mod router;
 pub mod server;
 mod state;
+mod trace;
 
 pub use state::AppState;

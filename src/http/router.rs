@@ -1,16 +1,21 @@
 //! Every route on one screen, and what surrounds them all.
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::{AppState, health};
+use super::error::ApiError;
+use super::{AppState, body, cors, health, paths, refusals, trace};
 
 /// The whole API as one service.
 pub fn router(state: &AppState) -> Router {
     let (routes, _) = routes().split_for_parts();
-    routes.with_state(state.clone())
+    surround(state, routes.with_state(state.clone()))
 }
 
 /// The OpenAPI description, from the same routes.
@@ -21,6 +26,32 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 
 fn routes() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Description::openapi()).merge(health::router())
+}
+
+/// What every request passes, from the last line to the first. The routes are a service inside a router of their
+/// own, so that the path is put right before they are looked up.
+fn surround(state: &AppState, routes: Router) -> Router {
+    Router::new()
+        .fallback_service(routes)
+        .layer(from_fn_with_state(state.clone(), refuse_until_started))
+        .layer(from_fn(paths::normalise))
+        .layer(from_fn(refusals::objects))
+        .layer(CatchPanicLayer::custom(refusals::panicked))
+        .layer(from_fn(body::pace))
+        .layer(cors::layer(&state.cors_origins))
+        .layer(from_fn(trace::trace))
+}
+
+async fn refuse_until_started(
+    State(state): State<AppState>,
+    request: Request,
+    next: Next,
+) -> Result<Response, ApiError> {
+    if state.has_started() || request.uri().path() == "/livez" {
+        Ok(next.run(request).await)
+    } else {
+        Err(ApiError::starting())
+    }
 }
 
 #[derive(OpenApi)]
@@ -38,5 +69,92 @@ impl utoipa::Modify for Bearer {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
         let components = openapi.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::CorsOrigins;
+    use crate::store::Store;
+    use axum::body::Body;
+    use axum::routing::{get, post};
+    use http::{Method, StatusCode, header};
+    use serde_json::Value;
+    use tower::ServiceExt as _;
+
+    /// A few rows behind all that surrounds the real ones; the database is never asked.
+    fn app() -> Router {
+        let store = Store::from_url("postgres://nobody@localhost/none", 1).expect("a URL");
+        let state = AppState::new(store, "http://localhost", CorsOrigins::Any);
+        state.set_started();
+        let routes = Router::new()
+            .route("/api/messages/{contact}/", get(async |request: Request| request.uri().to_string()))
+            .route("/api/groups/info-all/", get(async || "all"))
+            .route("/o/token/", post(async |body: String| body))
+            .route("/api/panic/", get(async || -> &'static str { panic!("on purpose") }))
+            .route("/api/teapot/", get(async || (StatusCode::IM_A_TEAPOT, "plain")));
+        surround(&state, routes)
+    }
+
+    async fn ask(method: Method, path: &str) -> (StatusCode, http::HeaderMap, String) {
+        let request =
+            Request::builder().method(method).uri(path).body(Body::from("body")).expect("a request");
+        let response = app().oneshot(request).await.expect("an answer");
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.expect("a body");
+        (parts.status, parts.headers, String::from_utf8(bytes.to_vec()).expect("UTF-8"))
+    }
+
+    #[tokio::test]
+    async fn both_slashes_and_the_aliases_reach_a_row() {
+        for path in ["/api/messages/5", "/api/messages/5/", "/api/message/5", "/api/%6dessage/%35/"] {
+            let (status, _, body) = ask(Method::GET, &format!("{path}?a=%20b")).await;
+            assert_eq!((status.as_u16(), body.as_str()), (200, "/api/messages/5/?a=%20b"), "{path}");
+            assert_eq!(ask(Method::HEAD, path).await.0, 200, "{path}");
+        }
+        assert_eq!(ask(Method::GET, "/groups/info-all").await.2, "all");
+        assert_eq!(ask(Method::POST, "/o/token").await.2, "body");
+    }
+
+    #[tokio::test]
+    async fn refusals_are_objects_and_keep_their_headers() {
+        for (method, path, status, code) in [
+            (Method::GET, "/nowhere", 404, "not_found"),
+            (Method::GET, "/api/%ff/", 400, "invalid_path"),
+            (Method::DELETE, "/api/groups/info-all", 405, "method_not_allowed"),
+            (Method::GET, "/o/token", 405, "invalid_request"),
+            (Method::GET, "/o/nothing", 404, "invalid_request"),
+            (Method::GET, "/api/panic", 500, "internal"),
+            (Method::GET, "/api/teapot", 418, "invalid_request"),
+        ] {
+            let (answered, headers, body) = ask(method, path).await;
+            let body: Value = serde_json::from_str(&body).expect(path);
+            let key = if path.starts_with("/o/") { "error" } else { "code" };
+            assert_eq!((answered.as_u16(), body[key].as_str()), (status, Some(code)), "{path}");
+            assert_eq!(headers.contains_key(header::ALLOW), status == 405, "{path}");
+            assert!(headers.contains_key("x-request-id"), "{path}");
+            assert_eq!(headers["access-control-allow-origin"], "*", "{path}");
+            assert_eq!(headers[header::CONTENT_TYPE], "application/json", "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn until_the_start_only_the_probe_of_life_answers() {
+        let store = Store::from_url("postgres://nobody@localhost/none", 1).expect("a URL");
+        let state = AppState::new(store, "http://localhost", CorsOrigins::Any);
+        for (path, status) in [("/livez", 200), ("/livez/", 200), ("/readyz", 503), ("/api/account/", 503)] {
+            let request = Request::builder().uri(path).body(Body::empty()).expect("a request");
+            let response = router(&state).oneshot(request).await.expect("an answer");
+            assert_eq!(response.status().as_u16(), status, "{path}");
+            assert_eq!(response.headers().contains_key(header::RETRY_AFTER), status == 503, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_description_has_every_route_and_the_scheme() {
+        let description = serde_json::to_value(openapi()).expect("JSON");
+        assert_eq!(description["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+        assert!(description["paths"]["/livez"]["get"].is_object());
     }
 }

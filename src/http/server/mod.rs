@@ -1,5 +1,7 @@
 //! Connections: accepting them, their limits, and the orderly end.
 
+mod stall;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,10 +14,14 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
+use self::stall::Stallable;
 use crate::lifecycle::Lifecycle;
 
 /// From the first to the last byte of a request's head. A connection may also be idle for so long.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The most of a request's head, and of a body that waits for its reader, that is kept per connection.
+const BUFFER: usize = 64 * 1024;
 
 /// How long to wait after the operating system refused to accept, for example for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -65,7 +71,8 @@ async fn connection(stream: TcpStream, remote: SocketAddr, router: Router, lifec
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(Stallable::new(stream)), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     let mut draining = false;
     loop {

@@ -1,0 +1,31 @@
+//! Which pages may call the API from a browser.
+
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, header};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use super::trace::REQUEST_ID;
+use crate::config::CorsOrigins;
+
+/// Answers preflights on every path, without a token, and marks every other answer.
+pub fn layer(origins: &CorsOrigins) -> CorsLayer {
+    let origins = match origins {
+        CorsOrigins::Any => AllowOrigin::any(),
+        // Each was parsed as an origin, which is ASCII.
+        CorsOrigins::These(list) => {
+            AllowOrigin::list(list.iter().filter_map(|origin| HeaderValue::try_from(origin).ok()))
+        }
+    };
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            HeaderName::from_static("idempotency-key"),
+            REQUEST_ID,
+        ])
+        .expose_headers([REQUEST_ID, header::RETRY_AFTER, header::WWW_AUTHENTICATE])
+        .max_age(Duration::from_hours(24))
+}

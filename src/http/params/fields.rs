@@ -1,0 +1,212 @@
+//! Types for the fields of a row's parameters. A path, a query and a form give text only, JSON also numbers and
+//! booleans: these take both.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Deref;
+
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+/// Text of at most `MAX` characters. Its `Debug` shows no word of it.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Text<const MAX: usize>(String);
+
+/// Yes or no: a JSON boolean, `1` or `0`, `true` or `false`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flag(pub bool);
+
+/// A whole number from 0 on. What is too large for the type counts as the largest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WholeNumber(pub u64);
+
+impl<const MAX: usize> Text<MAX> {
+    /// The text.
+    #[must_use]
+    pub fn into_inner(self) -> String {
+        self.0
+    }
+}
+
+impl<const MAX: usize> Deref for Text<MAX> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> fmt::Debug for Text<MAX> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Text({} bytes)", self.0.len())
+    }
+}
+
+impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct TextVisitor<const MAX: usize>;
+        impl<const MAX: usize> Visitor<'_> for TextVisitor<MAX> {
+            type Value = Text<MAX>;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("text")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<MAX>, E> {
+                let length = text.chars().count();
+                if length > MAX {
+                    return Err(E::custom(format_args!(
+                        "at most {MAX} characters are taken, here are {length}"
+                    )));
+                }
+                Ok(Text(text.to_owned()))
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Text<MAX>, E> {
+                self.visit_str(&number.to_string())
+            }
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Text<MAX>, E> {
+                self.visit_str(&number.to_string())
+            }
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Text<MAX>, E> {
+                self.visit_str(&number.to_string())
+            }
+        }
+        deserializer.deserialize_any(TextVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for Flag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct FlagVisitor;
+        impl Visitor<'_> for FlagVisitor {
+            type Value = Flag;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("1 or 0, true or false")
+            }
+            fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Flag, E> {
+                Ok(Flag(flag))
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Flag, E> {
+                self.visit_str(&number.to_string())
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Flag, E> {
+                match text.trim().to_ascii_lowercase().as_str() {
+                    "1" | "true" => Ok(Flag(true)),
+                    "0" | "false" | "" => Ok(Flag(false)),
+                    _ => Err(E::custom("1 or 0, true or false is expected")),
+                }
+            }
+        }
+        deserializer.deserialize_any(FlagVisitor)
+    }
+}
+
+impl<'de> Deserialize<'de> for WholeNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct NumberVisitor;
+        impl NumberVisitor {
+            fn refuse<E: de::Error>() -> Result<WholeNumber, E> {
+                Err(E::custom("a whole number from 0 on is expected"))
+            }
+        }
+        impl Visitor<'_> for NumberVisitor {
+            type Value = WholeNumber;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a whole number from 0 on")
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<WholeNumber, E> {
+                Ok(WholeNumber(number))
+            }
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<WholeNumber, E> {
+                u64::try_from(number).map_or_else(|_| Self::refuse(), |number| Ok(WholeNumber(number)))
+            }
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<WholeNumber, E> {
+                // JSON has no other notation for a whole number beyond 64 bits.
+                let large = number.fract() == 0.0 && number >= 18_446_744_073_709_551_615.0;
+                if large { Ok(WholeNumber(u64::MAX)) } else { Self::refuse() }
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<WholeNumber, E> {
+                let text = text.trim();
+                if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+                    return Self::refuse();
+                }
+                Ok(WholeNumber(text.parse().unwrap_or(u64::MAX)))
+            }
+        }
+        deserializer.deserialize_any(NumberVisitor)
+    }
+}
+
+impl<const MAX: usize> PartialSchema for Text<MAX> {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).max_length(Some(MAX)).into()
+    }
+}
+
+impl<const MAX: usize> ToSchema for Text<MAX> {
+    fn name() -> Cow<'static, str> {
+        format!("Text{MAX}").into()
+    }
+}
+
+impl PartialSchema for Flag {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::Boolean).into()
+    }
+}
+
+impl ToSchema for Flag {}
+
+impl PartialSchema for WholeNumber {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0)).into()
+    }
+}
+
+impl ToSchema for WholeNumber {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read<T: for<'de> Deserialize<'de>>(json: &str) -> Option<T> {
+        serde_json::from_str(json).ok()
+    }
+
+    #[test]
+    fn text_counts_characters() {
+        let text = |json: &str| read::<Text<3>>(json).map(Text::into_inner);
+        assert_eq!(text("\"\""), Some(String::new()));
+        assert_eq!(text("\"äöü\""), Some("äöü".to_owned()));
+        assert_eq!(text("\"äöüx\""), None);
+        assert_eq!(text("123"), Some("123".to_owned()));
+        assert_eq!(text("-5"), Some("-5".to_owned()));
+        assert_eq!(text("1.5"), Some("1.5".to_owned()));
+        assert_eq!(text("true"), None);
+        assert_eq!(text("[]"), None);
+        let message = serde_json::from_str::<Text<3>>("\"abcd\"").expect_err("too long").to_string();
+        assert!(message.contains("at most 3 characters are taken, here are 4"), "{message}");
+    }
+
+    #[test]
+    fn flags_and_numbers_are_json_or_text() {
+        for (json, flag) in [("true", true), ("1", true), ("\"1\"", true), ("\"True\"", true), ("0", false)] {
+            assert_eq!(read(json), Some(Flag(flag)), "{json}");
+        }
+        assert_eq!(read::<Flag>("\"maybe\""), None);
+        assert_eq!(read::<Flag>("2"), None);
+        for (json, number) in [
+            ("0", 0),
+            ("\" 20 \"", 20),
+            ("18446744073709551615", u64::MAX),
+            ("\"99999999999999999999\"", u64::MAX),
+            ("99999999999999999999", u64::MAX),
+        ] {
+            assert_eq!(read(json), Some(WholeNumber(number)), "{json}");
+        }
+        for json in ["-1", "\"-1\"", "1.5", "\"1.5\"", "\"\"", "\"+1\"", "\"１\"", "true", "null", "-1e300"]
+        {
+            assert_eq!(read::<WholeNumber>(json), None, "{json}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! `application/x-www-form-urlencoded`, of a body or a query, as curl and browsers write it: bytes that should be
+//! encoded may be raw, and a percent sign that begins no escape stands for itself.
+
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode;
+use serde_json::{Map, Value};
+
+use super::body::malformed;
+use crate::http::error::ApiError;
+
+/// More parameters than any row takes: a small body must not become a large table.
+pub const MOST: usize = 1_000;
+
+/// Names and values; of a repeated name the last.
+///
+/// # Errors
+/// 400 for what is not UTF-8 or holds a NUL, or too many parameters.
+pub fn parse(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    let mut values = Map::new();
+    let pairs = bytes.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
+    for (count, pair) in pairs.enumerate() {
+        if count == MOST {
+            return Err(too_many());
+        }
+        let end_of_name = pair.iter().position(|byte| *byte == b'=');
+        let (name, value) = end_of_name.map_or((pair, &b""[..]), |end| (&pair[..end], &pair[end + 1..]));
+        values.insert(decode(name)?, decode(value)?.into());
+    }
+    Ok(values)
+}
+
+/// 400 for more parameters than [`MOST`].
+pub fn too_many() -> ApiError {
+    malformed(format!("more than {MOST} parameters"))
+}
+
+/// The text of bytes that must be UTF-8 without NUL.
+///
+/// # Errors
+/// 400 when they are not.
+pub fn text(bytes: Vec<u8>) -> Result<String, ApiError> {
+    let text = String::from_utf8(bytes).map_err(|_| malformed("the parameters are not all UTF-8 text"))?;
+    if text.contains('\0') {
+        return Err(malformed("text must not hold the character NUL"));
+    }
+    Ok(text)
+}
+
+fn decode(bytes: &[u8]) -> Result<String, ApiError> {
+    let blanks: Cow<'_, [u8]> = if bytes.contains(&b'+') {
+        bytes.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect::<Vec<_>>().into()
+    } else {
+        bytes.into()
+    };
+    text(percent_decode(&blanks).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn forms_as_curl_sends_them() {
+        let parsed = |text: &str| Value::Object(parse(text.as_bytes()).expect(text));
+        assert_eq!(parsed(""), json!({}));
+        assert_eq!(parsed("&&"), json!({}));
+        assert_eq!(parsed("a=1&b=2"), json!({"a": "1", "b": "2"}));
+        assert_eq!(parsed("a=1&a=2"), json!({"a": "2"}));
+        assert_eq!(parsed("a"), json!({"a": ""}));
+        assert_eq!(parsed("a=b=c"), json!({"a": "b=c"}));
+        assert_eq!(parsed("a=raw blank é+plus%20%C3%A9"), json!({"a": "raw blank é plus é"}));
+        assert_eq!(parsed("a=%2B1"), json!({"a": "+1"}));
+        assert_eq!(parsed("a=100% sure&b=%zz%"), json!({"a": "100% sure", "b": "%zz%"}));
+        assert_eq!(parsed("%61=1&b+c=2"), json!({"a": "1", "b c": "2"}));
+        assert_eq!(parsed("a=line\nline"), json!({"a": "line\nline"}));
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused() {
+        for bytes in [&b"a=\xff"[..], b"a=%ff", b"a=%00", b"a=\0", b"%00=1", b"a=%C3", b"a=%ED%A0%80"] {
+            assert_eq!(parse(bytes).expect_err("refused").code(), "malformed", "{bytes:?}");
+        }
+        assert!(parse("a=1&".repeat(MOST).as_bytes()).is_ok());
+        assert!(parse("a=1&".repeat(MOST + 1).as_bytes()).is_err());
+    }
+}

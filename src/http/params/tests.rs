@@ -1,0 +1,203 @@
+//! The layer as a whole, behind a router of its own.
+
+use super::*;
+use crate::domain::PhoneNumber;
+use axum::body::Body;
+use axum::extract::OriginalUri;
+use axum::middleware::from_fn_with_state;
+use axum::routing::any;
+use axum::{Json, Router};
+use http::{Method, header};
+use serde::Deserialize;
+use serde_json::json;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tower::ServiceExt as _;
+
+const FORM: &str = "application/x-www-form-urlencoded";
+const JSON: &str = "application/json";
+
+/// Stands for the caller: refuses requests without an Authorization header.
+#[derive(Clone)]
+struct Somebody;
+
+impl<S: Sync> FromRequestParts<S> for Somebody {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
+        parts.headers.get(header::AUTHORIZATION).map(|_| Self).ok_or(StatusCode::UNAUTHORIZED)
+    }
+}
+
+#[derive(Deserialize)]
+struct Send {
+    contact: PhoneNumber,
+    message: Text<5>,
+    #[serde(default)]
+    urgent: Flag,
+}
+
+#[derive(Deserialize)]
+struct Import {
+    contacts: Vec<Send>,
+}
+
+fn router() -> Router {
+    Router::new()
+        .route(
+            "/raw/{name}/",
+            any(|parts: Parts| async move { Json(raw(&parts).expect("read").values.clone()) }),
+        )
+        .route(
+            "/send/",
+            any(|_: OriginalUri, Parameters(send): Parameters<Send>| async move {
+                Json(json!([send.contact, send.message.into_inner(), send.urgent.0]))
+            }),
+        )
+        .route(
+            "/import/",
+            any(|JsonOnly(import): JsonOnly<Import>| async move { import.contacts.len().to_string() }),
+        )
+        .route_layer(from_fn_with_state((), read::<Somebody, ()>))
+}
+
+async fn ask(method: Method, target: &str, kind: &str, body: impl Into<Body>) -> (u16, Value) {
+    let mut request = Request::builder().method(method).uri(target).header(header::AUTHORIZATION, "any");
+    if !kind.is_empty() {
+        request = request.header(header::CONTENT_TYPE, kind);
+    }
+    answer(request.body(body.into()).expect("a request")).await
+}
+
+async fn answer(request: Request) -> (u16, Value) {
+    let response = router().oneshot(request).await.expect("an answer");
+    let status = response.status().as_u16();
+    let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.expect("a body");
+    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+}
+
+/// The status, the code and the sentence of a refusal.
+async fn refusal_of(target: &str, kind: &str, body: &str) -> (u16, String, String) {
+    let (status, answer) = ask(Method::POST, target, kind, body.to_owned()).await;
+    let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
+    (status, text("code"), text("error"))
+}
+
+#[tokio::test]
+async fn path_wins_over_body_and_body_over_query() {
+    let target = "/raw/p/?name=q&a=q&b=q&c=q";
+    for method in [Method::GET, Method::POST, Method::PATCH, Method::DELETE] {
+        let (status, values) = ask(method.clone(), target, FORM, "name=b&a=b&b=b&b=last").await;
+        assert_eq!(
+            (status, values),
+            (200, json!({"name": "p", "a": "b", "b": "last", "c": "q"})),
+            "{method}"
+        );
+    }
+    let (_, values) = ask(Method::GET, target, JSON, r#"{"name": 1, "a": 2, "b": null}"#).await;
+    assert_eq!(values, json!({"name": "p", "a": 2, "b": "q", "c": "q"}));
+    let multipart = "--X\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nm\r\n--X--\r\n";
+    let (_, values) = ask(Method::DELETE, target, "Multipart/Form-Data; boundary=X", multipart).await;
+    assert_eq!(values, json!({"name": "p", "a": "m", "b": "q", "c": "q"}));
+}
+
+#[tokio::test]
+async fn an_empty_body_is_no_parameters_whatever_its_type() {
+    for kind in ["", FORM, JSON, "multipart/form-data", "text/plain", "\u{7f}"] {
+        let kind = if kind == "\u{7f}" { "nonsense" } else { kind };
+        assert_eq!(ask(Method::POST, "/raw/p/", kind, "").await, (200, json!({"name": "p"})), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn charsets_are_accepted_and_other_types_refused() {
+    for (kind, body) in [
+        ("application/json; charset=utf-8", r#"{"a": "1"}"#),
+        ("Application/JSON;charset=UTF-8", r#"{"a": "1"}"#),
+        ("application/x-www-form-urlencoded; charset=iso-8859-1", "a=1"),
+    ] {
+        assert_eq!(
+            ask(Method::POST, "/raw/p/", kind, body).await,
+            (200, json!({"name": "p", "a": "1"})),
+            "{kind}"
+        );
+    }
+    for kind in ["", "text/plain", "application/xml", "application/merge-patch+json"] {
+        let (status, code, _) = refusal_of("/raw/p/", kind, "a=1").await;
+        assert_eq!((status, code.as_str()), (415, "unsupported_media_type"), "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn nothing_of_an_unknown_callers_body_is_read() {
+    static READ: AtomicBool = AtomicBool::new(false);
+    let body = Body::from_stream(futures_util::stream::poll_fn(|_| {
+        READ.store(true, Ordering::SeqCst);
+        std::task::Poll::Ready(None::<std::io::Result<String>>)
+    }));
+    let request =
+        Request::builder().method("POST").uri("/send/").header(header::CONTENT_TYPE, FORM).body(body);
+    assert_eq!(answer(request.expect("a request")).await.0, 401);
+    assert!(!READ.load(Ordering::SeqCst));
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_parameter() {
+    let refused = async |body: &str| refusal_of("/send/", FORM, body).await;
+    let (status, code, error) = refused("contact=15551230000").await;
+    assert_eq!((status, code.as_str(), error.as_str()), (400, "missing_parameter", "message is missing"));
+    let (status, code, error) = refused("contact=1&message=hi").await;
+    assert_eq!((status, code.as_str()), (400, "invalid_parameter"));
+    assert!(error.starts_with("contact: a phone number has 5 to 15 digits"), "{error}");
+    let (_, _, error) = refused("contact=15551230000message=hi").await;
+    assert!(error.contains("is an & missing"), "{error}");
+    let (_, _, error) = refused("contact=15551230000&message=hello!").await;
+    assert_eq!(error, "message: at most 5 characters are taken, here are 6");
+    let (_, code, error) = refusal_of("/import/", JSON, r#"{"contacts": [{"contact": 15551230000}]}"#).await;
+    assert_eq!((code.as_str(), error.as_str()), ("missing_parameter", "contacts[0].message is missing"));
+    let (_, code, error) = refusal_of("/import/", JSON, r#"{"contacts": 5}"#).await;
+    assert!(code == "invalid_parameter" && error.starts_with("contacts: "), "{error}");
+}
+
+#[tokio::test]
+async fn json_values_are_taken_as_text_where_text_is() {
+    let body = r#"{"contact": 15551230000, "message": 12, "urgent": true, "unknown": {}}"#;
+    let (status, answer) = ask(Method::POST, "/send/", JSON, body).await;
+    assert_eq!((status, answer), (200, json!(["15551230000", "12", true])));
+    let (_, answer) =
+        ask(Method::POST, "/send/?urgent=1", FORM, "contact=+1 555 123-0000&message=a%20b").await;
+    assert_eq!(answer, json!(["15551230000", "a b", true]));
+    let (_, code, _) = refusal_of("/send/", JSON, r#"{"contact": 15551230000, "message": null}"#).await;
+    assert_eq!(code, "missing_parameter");
+}
+
+#[tokio::test]
+async fn a_json_row_refuses_forms() {
+    let (status, _, error) = refusal_of("/import/", FORM, "contacts=1").await;
+    assert!(status == 415 && error.contains("application/json"), "{status} {error}");
+    let good = r#"{"contacts": []}"#;
+    assert_eq!(ask(Method::POST, "/import/", JSON, good).await.0, 200);
+    assert_eq!(refusal_of("/import/", FORM, "").await.1, "missing_parameter");
+}
+
+#[tokio::test]
+async fn bad_bytes_in_a_query_are_refused() {
+    assert_eq!(refusal_of("/raw/p/?a=%ff", "", "").await.0, 400);
+    assert_eq!(refusal_of("/raw/p/?a=%00", "", "").await.0, 400);
+}
+
+#[test]
+fn the_notation_does_not_change_the_fingerprint() {
+    let of = |values: Value| {
+        let Value::Object(values) = values else { panic!("an object") };
+        RawParameters { values, ..RawParameters::default() }.fingerprint()
+    };
+    assert_eq!(of(json!({"a": "1", "b": true})), of(json!({"b": "true", "a": 1})));
+    assert_ne!(of(json!({"a": "1"})), of(json!({"a": "2"})));
+    assert_ne!(of(json!({"a": ["1", "2"]})), of(json!({"a": ["12"]})));
+    assert_ne!(of(json!({"a": "1", "b": "2"})), of(json!({"a": "1b2"})));
+    let file = |content: &'static [u8]| RawParameters {
+        files: vec![File { name: "f".into(), file_name: "a".into(), content: content.into() }],
+        ..RawParameters::default()
+    };
+    assert_ne!(file(b"1").fingerprint(), file(b"2").fingerprint());
+}

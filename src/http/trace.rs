@@ -1,0 +1,97 @@
+//! The request's id, its span in the log, and one line per answer.
+//!
+//! Neither the query, nor headers, nor bodies are logged: they hold tokens, codes and what people write.
+
+use std::time::Instant;
+
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use tracing::Instrument as _;
+
+use crate::secrets;
+
+/// The request's id: taken from the caller when it is sane, else made here.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const LONGEST_ID: usize = 128;
+
+/// Middleware around everything: puts the id in the request, the span and the answer.
+pub async fn trace(mut request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let id = given_id(request.headers()).unwrap_or_else(new_id);
+    request.headers_mut().insert(REQUEST_ID, id.clone());
+    // Of the highest level, so that no filter of levels takes the id away from the lines within.
+    let span = tracing::error_span!(
+        "request",
+        id = id.to_str().unwrap_or_default(),
+        method = request.method().as_str(),
+        path = masked(request.uri().path()),
+    );
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let status = response.status().as_u16();
+    let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    span.in_scope(|| tracing::info!(status, milliseconds, "answered"));
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+fn given_id(headers: &HeaderMap) -> Option<HeaderValue> {
+    let id = headers.get(REQUEST_ID)?;
+    let bytes = id.as_bytes();
+    let sane = (1..=LONGEST_ID).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+    sane.then(|| id.clone())
+}
+
+fn new_id() -> HeaderValue {
+    HeaderValue::try_from(secrets::random_id()).unwrap_or(HeaderValue::from_static("-"))
+}
+
+/// The path with the last three digits of each phone number alone, as everywhere in the log.
+fn masked(path: &str) -> String {
+    const SHORTEST_NUMBER: usize = 5;
+    let mut text = String::with_capacity(path.len());
+    let mut rest = path;
+    while let Some(start) = rest.find(|sign: char| sign.is_ascii_digit()) {
+        text.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let end = rest.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(rest.len());
+        if end < SHORTEST_NUMBER {
+            text.push_str(&rest[..end]);
+        } else {
+            text.push('…');
+            text.push_str(&rest[end - 3..end]);
+        }
+        rest = &rest[end..];
+    }
+    text.push_str(rest);
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_paths_are_masked() {
+        assert_eq!(masked("/api/contacts/15551230000/photo/"), "/api/contacts/…000/photo/");
+        assert_eq!(masked("/api/groups/15551230000-1466000001/"), "/api/groups/…000-…001/");
+        assert_eq!(masked("/v2/1234"), "/v2/1234");
+    }
+
+    #[test]
+    fn only_a_sane_id_is_taken() {
+        let taken = |id: &[u8]| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_bytes(id).expect("a value"));
+            given_id(&headers).is_some()
+        };
+        assert!(taken(b"a-1"));
+        assert!(taken(&[b'a'; 128]));
+        assert!(!taken(&[b'a'; 129]));
+        assert!(!taken(b""));
+        assert!(!taken(b"a b"));
+        assert!(!taken("é".as_bytes()));
+    }
+}
