@@ -1,14 +1,19 @@
 //! Composition: what is made, in which order it starts, and in which order it stops.
 
-use std::io::Write as _;
+use std::fs;
+use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
 
-use crate::config::{self, ConfigError, DatabaseSettings, Env, ListenSettings, LogSettings};
+use crate::config::{self, ConfigError, DatabaseSettings, Env, ListenSettings, LogSettings, OAuthSettings};
 use crate::http::{AppState, router, server};
 use crate::lifecycle::Lifecycle;
+use crate::oauth::{self, BootstrapError, FirstPassword, OAuth};
 use crate::store::{SchemaError, Store, StoreError};
 
 /// Connections to the database: right for two to four cores, whatever the number of clients.
@@ -24,11 +29,21 @@ pub struct Settings {
     pub listen: ListenSettings,
     /// The database.
     pub database: DatabaseSettings,
+    /// Tokens and the first user.
+    pub oauth: OAuthSettings,
+    /// `WINDU_DATA_DIR`: where files are kept.
+    pub data_folder: PathBuf,
 }
 
 impl Settings {
     /// The names of all variables that some part of the program reads.
-    const NAMES: &[&[&str]] = &[ListenSettings::NAMES, DatabaseSettings::NAMES, LogSettings::NAMES];
+    const NAMES: &[&[&str]] = &[
+        ListenSettings::NAMES,
+        DatabaseSettings::NAMES,
+        LogSettings::NAMES,
+        OAuthSettings::NAMES,
+        &["WINDU_DATA_DIR"],
+    ];
 
     /// Reads all settings, and warns of variables that nothing reads.
     ///
@@ -38,7 +53,12 @@ impl Settings {
         for name in config::unknown(env, Self::NAMES) {
             tracing::warn!(name, "this variable is not a setting of windu; is it misspelt?");
         }
-        Ok(Self { listen: ListenSettings::read(env)?, database: DatabaseSettings::read(env)? })
+        Ok(Self {
+            listen: ListenSettings::read(env)?,
+            database: DatabaseSettings::read(env)?,
+            oauth: OAuthSettings::read(env)?,
+            data_folder: env.get("WINDU_DATA_DIR").unwrap_or("./data").into(),
+        })
     }
 }
 
@@ -56,6 +76,18 @@ pub fn open_store(settings: &Settings) -> anyhow::Result<Store> {
     Store::from_url(url, POOL).ok_or_else(|| {
         ConfigError::new("DATABASE_URL", "a URL such as postgres://user@host/database is expected").into()
     })
+}
+
+/// The store of the commands that work beside a running server.
+///
+/// # Errors
+/// When the settings name no database, or its tables are older than this program.
+pub async fn open(env: &Env) -> anyhow::Result<Store> {
+    let store = open_store(&Settings::read(env)?)?;
+    if !store.is_migrated().await? {
+        bail!("the tables are older than this program: run `windu migrate` first");
+    }
+    Ok(store)
 }
 
 /// `windu migrate`.
@@ -94,7 +126,8 @@ pub async fn serve_on(listener: TcpListener, settings: Settings) -> anyhow::Resu
 
     let store = open_store(&settings)?;
     let public_url = settings.listen.public_url.as_deref().unwrap_or(&url);
-    let state = AppState::new(store.clone(), public_url, settings.listen.cors_origins.clone());
+    let oauth = Arc::new(OAuth::new(store.clone(), &settings.oauth));
+    let state = AppState::new(store.clone(), oauth, public_url, settings.listen.cors_origins.clone());
     // Listening before the database answers: probes and callers hear a 503 instead of a refused connection.
     let max_connections = settings.listen.max_connections;
     lifecycle.spawn(server::serve(listener, router::router(&state), max_connections, lifecycle.clone()));
@@ -114,8 +147,12 @@ pub async fn serve_on(listener: TcpListener, settings: Settings) -> anyhow::Resu
 }
 
 /// What must be there before requests are served; background tasks start here.
-async fn start(settings: &Settings, state: &AppState, _lifecycle: &Lifecycle) -> anyhow::Result<()> {
+async fn start(settings: &Settings, state: &AppState, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     wait_for_schema(&state.store, settings.database.migrate).await?;
+    if let Some(first) = wait_for_first_user(&state.store, &settings.oauth).await? {
+        show(&first, &settings.data_folder)?;
+    }
+    state.oauth.start(lifecycle);
     state.set_started();
     Ok(())
 }
@@ -135,6 +172,42 @@ async fn wait_for_schema(store: &Store, migrate: bool) -> Result<(), SchemaError
         }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+async fn wait_for_first_user(
+    store: &Store,
+    settings: &OAuthSettings,
+) -> Result<Option<FirstPassword>, BootstrapError> {
+    loop {
+        match oauth::bootstrap(store, &settings.bootstrap).await {
+            Err(BootstrapError::Store(StoreError::Unavailable(error))) => {
+                tracing::warn!(%error, "the database is away; trying again");
+            }
+            outcome => return outcome,
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Shows a password that was made up: on the terminal, else in a file that only this user can read; never in the log.
+fn show(first: &FirstPassword, folder: &Path) -> anyhow::Result<()> {
+    let text = format!("user: {}\npassword: {}\n", first.user, first.password.reveal());
+    let mut out = std::io::stdout();
+    if out.is_terminal() {
+        writeln!(out, "The first user; the password is shown this once:\n{text}")?;
+        return Ok(());
+    }
+    let path = folder.join("first-password");
+    fs::create_dir_all(folder)
+        .and_then(|()| {
+            // An older file may be open to others.
+            let _ = fs::remove_file(&path);
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)
+        })
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("{}: cannot be written", path.display()))?;
+    writeln!(out, "The first user's password is in {}: read it and delete the file", path.display())?;
+    Ok(())
 }
 
 /// Tells the person at the terminal, and whoever started the program, where it is.

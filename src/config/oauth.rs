@@ -8,8 +8,7 @@ use ipnet::IpNet;
 
 use super::{ConfigError, Env};
 
-const HOUR: u64 = 3_600;
-const LONGEST_LIFETIME: Duration = Duration::from_secs(3_650 * 24 * HOUR);
+const LONGEST_LIFETIME: Duration = Duration::from_hours(3_650 * 24);
 
 /// `WINDU_ACCESS_TOKEN_TTL`, `WINDU_REFRESH_TOKEN_TTL`, `WINDU_TRUSTED_PROXIES`, `WINDU_BOOTSTRAP_USER` and
 /// `WINDU_BOOTSTRAP_PASSWORD`.
@@ -55,8 +54,8 @@ impl OAuthSettings {
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         let networks = env.list("WINDU_TRUSTED_PROXIES").into_iter().map(network);
         Ok(Self {
-            access_lifetime: lifetime(env, "WINDU_ACCESS_TOKEN_TTL", 24 * HOUR)?,
-            refresh_lifetime: lifetime(env, "WINDU_REFRESH_TOKEN_TTL", 90 * 24 * HOUR)?,
+            access_lifetime: lifetime(env, "WINDU_ACCESS_TOKEN_TTL", Duration::from_hours(24))?,
+            refresh_lifetime: lifetime(env, "WINDU_REFRESH_TOKEN_TTL", Duration::from_hours(90 * 24))?,
             trusted_proxies: TrustedProxies(networks.collect::<Result<_, _>>()?),
             bootstrap: Bootstrap {
                 user: env.get("WINDU_BOOTSTRAP_USER").map(str::to_owned),
@@ -88,8 +87,8 @@ impl fmt::Debug for Bootstrap {
     }
 }
 
-fn lifetime(env: &Env, variable: &'static str, default: u64) -> Result<Duration, ConfigError> {
-    let lifetime = env.duration(variable, Duration::from_secs(default))?;
+fn lifetime(env: &Env, variable: &'static str, default: Duration) -> Result<Duration, ConfigError> {
+    let lifetime = env.duration(variable, default)?;
     if lifetime > LONGEST_LIFETIME {
         return Err(ConfigError::new(variable, "at most 3650d are possible"));
     }
@@ -128,8 +127,8 @@ mod tests {
     #[test]
     fn nothing_set_gives_a_day_and_ninety() {
         let settings = read(&[]).expect("defaults");
-        assert_eq!(settings.access_lifetime, Duration::from_secs(86_400));
-        assert_eq!(settings.refresh_lifetime, Duration::from_secs(90 * 86_400));
+        assert_eq!(settings.access_lifetime, Duration::from_hours(24));
+        assert_eq!(settings.refresh_lifetime, Duration::from_hours(90 * 24));
     }
 
     #[test]

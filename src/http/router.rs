@@ -10,7 +10,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::error::ApiError;
-use super::{AppState, body, cors, health, paths, refusals, trace};
+use super::{AppState, body, cors, health, oauth, paths, refusals, trace};
 
 /// The whole API as one service.
 pub fn router(state: &AppState) -> Router {
@@ -25,7 +25,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 }
 
 fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::with_openapi(Description::openapi()).merge(health::router())
+    OpenApiRouter::with_openapi(Description::openapi()).merge(health::router()).merge(oauth::router())
 }
 
 /// What every request passes, from the last line to the first. The routes are a service inside a router of their
@@ -75,7 +75,10 @@ impl utoipa::Modify for Bearer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::CorsOrigins;
+    use std::sync::Arc;
+
+    use crate::config::{CorsOrigins, Env, OAuthSettings};
+    use crate::oauth::OAuth;
     use crate::store::Store;
     use axum::body::Body;
     use axum::routing::{get, post};
@@ -83,10 +86,16 @@ mod tests {
     use serde_json::Value;
     use tower::ServiceExt as _;
 
+    fn state() -> AppState {
+        let store = Store::from_url("postgres://nobody@localhost/none", 1).expect("a URL");
+        let settings = OAuthSettings::read(&Env::default()).expect("defaults");
+        let oauth = Arc::new(OAuth::new(store.clone(), &settings));
+        AppState::new(store, oauth, "http://localhost", CorsOrigins::Any)
+    }
+
     /// A few rows behind all that surrounds the real ones; the database is never asked.
     fn app() -> Router {
-        let store = Store::from_url("postgres://nobody@localhost/none", 1).expect("a URL");
-        let state = AppState::new(store, "http://localhost", CorsOrigins::Any);
+        let state = state();
         state.set_started();
         let routes = Router::new()
             .route("/api/messages/{contact}/", get(async |request: Request| request.uri().to_string()))
@@ -141,8 +150,7 @@ mod tests {
 
     #[tokio::test]
     async fn until_the_start_only_the_probe_of_life_answers() {
-        let store = Store::from_url("postgres://nobody@localhost/none", 1).expect("a URL");
-        let state = AppState::new(store, "http://localhost", CorsOrigins::Any);
+        let state = state();
         for (path, status) in [("/livez", 200), ("/livez/", 200), ("/readyz", 503), ("/api/account/", 503)] {
             let request = Request::builder().uri(path).body(Body::empty()).expect("a request");
             let response = router(&state).oneshot(request).await.expect("an answer");

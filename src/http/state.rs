@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::extract::FromRef;
 
 use crate::config::CorsOrigins;
+use crate::oauth::OAuth;
 use crate::store::Store;
 
 /// Shared by all handlers; clones are cheap.
@@ -13,6 +14,8 @@ use crate::store::Store;
 pub struct AppState {
     /// The database.
     pub store: Store,
+    /// Tokens.
+    pub oauth: Arc<OAuth>,
     /// The start of every URL that is given out, without a slash at its end.
     pub public_url: Arc<str>,
     /// Which pages may call the API.
@@ -23,9 +26,10 @@ pub struct AppState {
 impl AppState {
     /// State of a program that has not started yet: it answers 503 until [`AppState::set_started`].
     #[must_use]
-    pub fn new(store: Store, public_url: &str, cors_origins: CorsOrigins) -> Self {
+    pub fn new(store: Store, oauth: Arc<OAuth>, public_url: &str, cors_origins: CorsOrigins) -> Self {
         Self {
             store,
+            oauth,
             public_url: public_url.into(),
             cors_origins: Arc::new(cors_origins),
             started: Arc::new(AtomicBool::new(false)),
@@ -47,5 +51,11 @@ impl AppState {
 impl FromRef<AppState> for Store {
     fn from_ref(state: &AppState) -> Self {
         state.store.clone()
+    }
+}
+
+impl FromRef<AppState> for Arc<OAuth> {
+    fn from_ref(state: &AppState) -> Self {
+        Arc::clone(&state.oauth)
     }
 }

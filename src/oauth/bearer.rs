@@ -61,7 +61,7 @@ impl BearerCache {
     }
 
     /// Keeps what the database said, unless a revocation came between.
-    pub fn finish(&self, hash: TokenHash, lookup: Lookup, record: BearerRecord) -> Bearer {
+    pub fn finish(&self, hash: TokenHash, lookup: &Lookup, record: &BearerRecord) -> Bearer {
         let bearer = Bearer {
             user: record.user,
             client: record.client,
@@ -105,14 +105,14 @@ mod tests {
     #[test]
     fn an_entry_is_found_until_it_is_revoked() {
         let cache = BearerCache::new();
-        let bearer = cache.finish(TOKEN, cache.begin(), record(LONGEST));
+        let bearer = cache.finish(TOKEN, &cache.begin(), &record(LONGEST));
         assert_eq!(bearer.scopes.join(","), "read,write");
         assert_eq!(cache.get(&TOKEN), Some(bearer));
         cache.forget(&[2; 32]);
         assert!(cache.get(&TOKEN).is_some(), "another token's end changes nothing");
         cache.forget(&TOKEN);
         assert_eq!(cache.get(&TOKEN), None);
-        cache.finish(TOKEN, cache.begin(), record(LONGEST));
+        cache.finish(TOKEN, &cache.begin(), &record(LONGEST));
         cache.forget_all();
         assert_eq!(cache.get(&TOKEN), None);
     }
@@ -123,7 +123,7 @@ mod tests {
         for revoke in [|cache: &BearerCache| cache.forget(&TOKEN), BearerCache::forget_all] {
             let lookup = cache.begin();
             revoke(&cache);
-            cache.finish(TOKEN, lookup, record(LONGEST));
+            cache.finish(TOKEN, &lookup, &record(LONGEST));
             assert_eq!(cache.get(&TOKEN), None);
         }
     }
@@ -131,10 +131,10 @@ mod tests {
     #[test]
     fn an_entry_ends_with_its_token_and_after_five_seconds() {
         let cache = BearerCache::new();
-        cache.finish(TOKEN, cache.begin(), record(Duration::ZERO));
+        cache.finish(TOKEN, &cache.begin(), &record(Duration::ZERO));
         assert_eq!(cache.get(&TOKEN), None);
         let began = Instant::now().checked_sub(LONGEST).expect("a time in the past");
-        cache.finish(TOKEN, Lookup { began, revocations: 0 }, record(Duration::from_hours(1)));
+        cache.finish(TOKEN, &Lookup { began, revocations: 0 }, &record(Duration::from_hours(1)));
         assert_eq!(cache.get(&TOKEN), None);
     }
 }

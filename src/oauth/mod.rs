@@ -127,7 +127,7 @@ impl OAuth {
         }
         let lookup = self.bearers.begin();
         let found = self.store.bearer(&hash).await?;
-        Ok(found.map(|record| self.bearers.finish(hash, lookup, record)))
+        Ok(found.map(|record| self.bearers.finish(hash, &lookup, &record)))
     }
 
     /// Drops what is remembered of an access token that was revoked elsewhere.
