@@ -7,6 +7,7 @@ mod key;
 mod listen;
 mod log;
 mod networks;
+mod oauth;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -20,6 +21,7 @@ pub use key::{KEY_NAMES, master_key};
 pub use listen::{CorsOrigins, ListenSettings};
 pub use log::{LogFormat, LogSettings};
 pub use networks::NetworkSettings;
+pub use oauth::{Bootstrap, OAuthSettings, TrustedProxies};
 
 /// A setting that cannot be used. The message names the variable and says what it takes.
 #[derive(Debug, thiserror::Error)]

@@ -10,6 +10,7 @@ use super::error::ApiError;
 use crate::config::CorsOrigins;
 use crate::domain::Account;
 use crate::lifecycle::Lifecycle;
+use crate::oauth::OAuth;
 use crate::sessions::Sessions;
 use crate::store::Store;
 use crate::upstream::Connector;
@@ -20,6 +21,8 @@ use crate::verification::Verification;
 pub struct AppState {
     /// The database.
     pub store: Store,
+    /// Tokens.
+    pub oauth: Arc<OAuth>,
     /// The sessions, wherever they run.
     pub sessions: Sessions,
     /// Codes that prove numbers.
@@ -75,5 +78,11 @@ impl AppState {
 impl FromRef<AppState> for Store {
     fn from_ref(state: &AppState) -> Self {
         state.store.clone()
+    }
+}
+
+impl FromRef<AppState> for Arc<OAuth> {
+    fn from_ref(state: &AppState) -> Self {
+        Arc::clone(&state.oauth)
     }
 }

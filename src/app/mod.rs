@@ -1,31 +1,31 @@
 //! Composition: what is made, in which order it starts, and in which order it stops.
 
-use std::io::{IsTerminal as _, Write as _};
+mod database;
+mod terminal;
+
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::net::TcpListener;
 
 use crate::config::{
     self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, KEY_NAMES, ListenSettings,
-    LogSettings, Missing, NetworkSettings,
+    LogSettings, Missing, NetworkSettings, OAuthSettings,
 };
 use crate::fetch::Fetch;
 use crate::http::{AppState, Started, router, server};
 use crate::lifecycle::Lifecycle;
 use crate::maintenance;
-use crate::secrets::MasterKey;
+use crate::oauth::{self, BootstrapError, FirstPassword, OAuth};
 use crate::sessions::{Connectors, Sessions};
-use crate::store::cluster::Cluster;
 use crate::store::localnet::LocalNet;
-use crate::store::{KeyError, SchemaError, Store, StoreError};
-use crate::telemetry::chain;
+use crate::store::{Store, StoreError};
 use crate::upstream::local::Local;
 use crate::verification::Verification;
 
-/// Connections to the database: right for two to four cores, whatever the number of clients.
-const POOL: u32 = 12;
+pub use database::Database;
 
 /// Pauses between attempts to reach a database that is away.
 const RETRY: Duration = Duration::from_secs(1);
@@ -41,6 +41,8 @@ pub struct Settings {
     pub networks: NetworkSettings,
     /// Verification codes.
     pub codes: CodeSettings,
+    /// Tokens and the first user.
+    pub oauth: OAuthSettings,
 }
 
 impl Settings {
@@ -53,6 +55,7 @@ impl Settings {
         CodeSettings::NAMES,
         KEY_NAMES,
         &["WINDU_BOOTSTRAP_USER", "WINDU_BOOTSTRAP_PASSWORD"],
+        OAuthSettings::NAMES,
     ];
 
     /// Reads all settings, and warns of variables that nothing reads.
@@ -74,68 +77,27 @@ impl Settings {
         for warning in &codes.warnings {
             tracing::warn!("{warning}");
         }
-        Ok(Self { networks: NetworkSettings::read(env)?, listen, database, codes })
+        let oauth = OAuthSettings::read(env)?;
+        Ok(Self { networks: NetworkSettings::read(env)?, listen, database, codes, oauth })
     }
 }
 
-/// The database with what its values are sealed by, for the server and for the other commands.
-pub struct Database {
-    /// The store. May not be connected yet, nor migrated.
-    pub store: Store,
-    /// The master key.
-    pub keys: MasterKey,
-    cluster: Option<Cluster>,
-}
-
-impl Database {
-    /// Opens the database that the settings name, or the private cluster when they name none. `missing` says
-    /// whether a cluster and a key that are not there are made. Does not wait for a database that is away.
-    ///
-    /// # Errors
-    /// When the settings do not fit, or the cluster does not start.
-    pub async fn open(env: &Env, settings: &DatabaseSettings, missing: Missing) -> anyhow::Result<Self> {
-        let keys = config::master_key(env, settings, missing)?;
-        let (options, cluster) = if let Some(url) = &settings.url {
-            // The URL may hold a password, so the parser's words stay unsaid.
-            let options = url.parse().map_err(|_| {
-                ConfigError::new("DATABASE_URL", "a URL such as postgres://user@host/database is expected")
-            })?;
-            (options, None)
-        } else {
-            let cluster = Cluster::start(&settings.data_dir, settings.pg_bin.as_deref(), missing).await?;
-            (cluster.connect_options(), Some(cluster))
-        };
-        Ok(Self { store: Store::new(options, POOL), keys, cluster })
-    }
-
-    /// Waits until the tables are at this program's version, which with `migrate` this program brings about, and
-    /// checks that the values in them open with this key.
-    ///
-    /// # Errors
-    /// When a migration fails, or the database belongs to another key. A database that is away is waited for.
-    pub async fn prepare(&self, migrate: bool) -> anyhow::Result<()> {
-        wait_for_schema(&self.store, migrate).await?;
-        loop {
-            match self.store.check_key_fingerprint(&self.keys).await {
-                Err(KeyError::Store(StoreError::Unavailable(error))) => {
-                    tracing::warn!(%error, "the database is away; trying again");
-                    tokio::time::sleep(RETRY).await;
-                }
-                checked => return Ok(checked?),
-            }
+/// The database for the commands that work beside a running server; close it when they are done.
+///
+/// # Errors
+/// When there is none yet, or its tables are older than this program.
+pub async fn open(env: &Env) -> anyhow::Result<Database> {
+    let settings = Settings::read(env)?;
+    let database = Database::open(env, &settings.database, Missing::Refuse).await?;
+    match database.store.is_migrated().await {
+        Ok(true) => Ok(database),
+        Ok(false) => {
+            database.close(true).await;
+            bail!("the tables are older than this program: run `windu migrate` first")
         }
-    }
-
-    /// Gives all connections back; the last program out stops the private cluster. Not `in_order`: a connection that
-    /// an unfinished task holds would keep the pool from closing; PostgreSQL undoes its work.
-    pub async fn close(self, in_order: bool) {
-        if in_order {
-            self.store.close().await;
-        }
-        if let Some(cluster) = self.cluster
-            && let Err(error) = cluster.stop().await
-        {
-            tracing::warn!(error = chain(&error), "the private PostgreSQL did not stop");
+        Err(error) => {
+            database.close(true).await;
+            Err(error.into())
         }
     }
 }
@@ -190,6 +152,7 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
     let codes = settings.codes.clone();
     let state = AppState {
         store: store.clone(),
+        oauth: Arc::new(OAuth::new(store.clone(), &settings.oauth)),
         sessions,
         verification: Verification::new(store.clone(), keys, codes, fetch, lifecycle.clone())?,
         lifecycle: lifecycle.clone(),
@@ -205,10 +168,9 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
 
     let started = tokio::select! {
         () = lifecycle.soft().cancelled() => Ok(()),
-        outcome = start(&settings, &database, &state, &lifecycle) => outcome,
+        outcome = start(&settings, &database, &state, &lifecycle, &url) => outcome,
     };
     if started.is_ok() && state.started.is_set() {
-        announce(&url)?;
         lifecycle.soft().cancelled().await;
     }
     let in_order = lifecycle.drained().await && !lifecycle.hard().is_cancelled();
@@ -227,13 +189,32 @@ async fn start(
     database: &Database,
     state: &AppState,
     lifecycle: &Lifecycle,
+    url: &str,
 ) -> anyhow::Result<()> {
     database.prepare(settings.database.migrate).await?;
+    let first = first_user(&state.store, &settings.oauth).await?;
+    state.oauth.start(lifecycle);
     state.store.connect_wakes(lifecycle);
     state.sessions.run(process_name(), lifecycle);
     maintenance::start(&state.store, lifecycle);
     state.started.set();
-    Ok(())
+    let user = settings.oauth.bootstrap.user.as_deref().unwrap_or("admin");
+    terminal::announce(url, user, first.as_ref(), &settings.database.data_dir)
+}
+
+async fn first_user(
+    store: &Store,
+    settings: &OAuthSettings,
+) -> Result<Option<FirstPassword>, BootstrapError> {
+    loop {
+        match oauth::bootstrap(store, &settings.bootstrap).await {
+            Err(BootstrapError::Store(StoreError::Unavailable(error))) => {
+                tracing::warn!(%error, "the database is away; trying again");
+                tokio::time::sleep(RETRY).await;
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 /// The networks that the settings name.
@@ -253,23 +234,6 @@ fn process_name() -> String {
     format!("{}:{}", host.as_deref().unwrap_or("unknown"), std::process::id())
 }
 
-async fn wait_for_schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
-    loop {
-        let outcome = if migrate { store.migrate().await.map(|()| true) } else { store.is_migrated().await };
-        match outcome {
-            Ok(true) => return Ok(()),
-            Ok(false) => {
-                tracing::warn!("the tables are older than this program: waiting for `windu migrate`");
-            }
-            Err(SchemaError::Store(StoreError::Unavailable(error))) => {
-                tracing::warn!(%error, "the database is away; trying again");
-            }
-            Err(error) => return Err(error),
-        }
-        tokio::time::sleep(RETRY).await;
-    }
-}
-
 /// Every connection is an open file, and many systems allow 1,024 unless asked for more.
 fn raise_file_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -278,11 +242,4 @@ fn raise_file_limit() {
     if let Err(error) = raised {
         tracing::debug!(%error, "the limit of open files stays as it is");
     }
-}
-
-/// Tells the person at the terminal, and whoever started the program, where it is.
-fn announce(url: &str) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "Windu listens on {url}")?;
-    out.flush()
 }
