@@ -1,15 +1,26 @@
 //! Composition: what is made, in which order it starts, and in which order it stops.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use tokio::net::TcpListener;
 
-use crate::config::{self, ConfigError, DatabaseSettings, Env, ListenSettings, LogSettings};
-use crate::http::{AppState, router, server};
+use crate::config::{
+    self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, ListenSettings, LogSettings,
+    NetworkSettings,
+};
+use crate::fetch::Fetch;
+use crate::http::{AppState, Started, router, server};
 use crate::lifecycle::Lifecycle;
+use crate::maintenance;
+use crate::secrets::MasterKey;
+use crate::sessions::{Connectors, Sessions};
+use crate::store::localnet::LocalNet;
 use crate::store::{SchemaError, Store, StoreError};
+use crate::upstream::local::Local;
+use crate::verification::Verification;
 
 /// Connections to the database: right for two to four cores, whatever the number of clients.
 const POOL: u32 = 12;
@@ -24,6 +35,10 @@ pub struct Settings {
     pub listen: ListenSettings,
     /// The database.
     pub database: DatabaseSettings,
+    /// The networks.
+    pub networks: NetworkSettings,
+    /// Verification codes.
+    pub codes: CodeSettings,
 }
 
 impl Settings {
@@ -32,6 +47,8 @@ impl Settings {
         ListenSettings::NAMES,
         DatabaseSettings::NAMES,
         LogSettings::NAMES,
+        NetworkSettings::NAMES,
+        CodeSettings::NAMES,
         // Read where they are used.
         &["WINDU_DATA_DIR", "WINDU_SECRET_KEY", "WINDU_SECRET_KEY_OLD"],
         &["WINDU_BOOTSTRAP_USER", "WINDU_BOOTSTRAP_PASSWORD"],
@@ -45,7 +62,18 @@ impl Settings {
         for name in config::unknown(env, Self::NAMES) {
             tracing::warn!(name, "this variable is not a setting of windu; is it misspelt?");
         }
-        Ok(Self { listen: ListenSettings::read(env)?, database: DatabaseSettings::read(env)? })
+        let listen = ListenSettings::read(env)?;
+        let database = DatabaseSettings::read(env)?;
+        let surroundings = CodeSurroundings {
+            loopback_only: listen.loopback_only(),
+            terminal: std::io::stdout().is_terminal(),
+            data_dir: &database.data_dir,
+        };
+        let codes = CodeSettings::read(env, surroundings)?;
+        for warning in &codes.warnings {
+            tracing::warn!("{warning}");
+        }
+        Ok(Self { networks: NetworkSettings::read(env)?, listen, database, codes })
     }
 }
 
@@ -101,8 +129,21 @@ pub async fn serve_on(listener: TcpListener, settings: Settings) -> anyhow::Resu
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %url, "starting");
 
     let store = open_store(&settings)?;
-    let public_url = settings.listen.public_url.as_deref().unwrap_or(&url);
-    let state = AppState::new(store.clone(), public_url, settings.listen.cors_origins.clone());
+    let keys = MasterKey::from_base64(&std::env::var("WINDU_SECRET_KEY")?, None)?;
+    let sessions = Sessions::new(store.clone(), connectors(&settings, &store, &lifecycle), keys.clone());
+    let fetch = Arc::new(Fetch::new());
+    let codes = settings.codes.clone();
+    let state = AppState {
+        store: store.clone(),
+        sessions,
+        verification: Verification::new(store.clone(), keys, codes, fetch, lifecycle.clone())?,
+        lifecycle: lifecycle.clone(),
+        default_network: settings.networks.networks[0].as_str().into(),
+        send_ttl: settings.networks.send_ttl,
+        public_url: settings.listen.public_url.as_deref().unwrap_or(&url).into(),
+        cors_origins: Arc::new(settings.listen.cors_origins.clone()),
+        started: Started::default(),
+    };
     // Listening before the database answers: probes and callers hear a 503 instead of a refused connection.
     let max_connections = settings.listen.max_connections;
     lifecycle.spawn(server::serve(listener, router::router(&state), max_connections, lifecycle.clone()));
@@ -111,7 +152,7 @@ pub async fn serve_on(listener: TcpListener, settings: Settings) -> anyhow::Resu
         () = lifecycle.soft().cancelled() => Ok(()),
         outcome = start(&settings, &state, &lifecycle) => outcome,
     };
-    if started.is_ok() && state.has_started() {
+    if started.is_ok() && state.started.is_set() {
         announce(&url)?;
         lifecycle.soft().cancelled().await;
     }
@@ -126,10 +167,30 @@ pub async fn serve_on(listener: TcpListener, settings: Settings) -> anyhow::Resu
 }
 
 /// What must be there before requests are served; background tasks start here.
-async fn start(settings: &Settings, state: &AppState, _lifecycle: &Lifecycle) -> anyhow::Result<()> {
+async fn start(settings: &Settings, state: &AppState, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     wait_for_schema(&state.store, settings.database.migrate).await?;
-    state.set_started();
+    state.store.connect_wakes(lifecycle);
+    state.sessions.run(process_name(), lifecycle);
+    maintenance::start(&state.store, lifecycle);
+    state.started.set();
     Ok(())
+}
+
+/// The networks that the settings name.
+fn connectors(settings: &Settings, store: &Store, lifecycle: &Lifecycle) -> Connectors {
+    let mut connectors = Connectors::default();
+    for network in &settings.networks.networks {
+        if network == "local" {
+            connectors.add(Arc::new(Local::new(LocalNet::new(store.clone()), lifecycle.clone())));
+        }
+    }
+    connectors
+}
+
+/// Host and process id, for people who look into the table of processes.
+fn process_name() -> String {
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    format!("{}:{}", host.as_deref().unwrap_or("unknown"), std::process::id())
 }
 
 async fn wait_for_schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {

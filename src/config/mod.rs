@@ -1,17 +1,21 @@
 //! Settings: one struct per concern, read from the environment; every error names its variable.
 
+mod codes;
 mod database;
 mod listen;
 mod log;
+mod networks;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use codes::{CodeSettings, CodeSurroundings, LogTarget, SenderSettings};
 pub use database::DatabaseSettings;
 pub use listen::{CorsOrigins, ListenSettings};
 pub use log::{LogFormat, LogSettings};
+pub use networks::NetworkSettings;
 
 /// A setting that cannot be used. The message names the variable and says what it takes.
 #[derive(Debug, thiserror::Error)]

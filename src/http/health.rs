@@ -41,7 +41,7 @@ async fn livez() -> Json<Health> {
     responses((status = 200, body = Health), (status = 503, body = ErrorObject))
 )]
 async fn readyz(State(state): State<AppState>) -> Result<Json<Health>, ApiError> {
-    if !state.has_started() {
+    if !state.started.is_set() {
         return Err(ApiError::starting());
     }
     match tokio::time::timeout(PATIENCE, state.store.ping()).await {
