@@ -5,6 +5,7 @@
 mod client;
 mod error;
 mod login;
+mod revocation;
 mod schema;
 mod token;
 mod user;
@@ -15,11 +16,11 @@ use std::time::Duration;
 
 pub use client::{ClientListing, ClientRecord};
 pub use error::StoreError;
-pub use login::{LoginAttempt, QUICK_FAILURES, STRANGER_FAILURES};
+pub use login::LoginAttempt;
+pub use revocation::{RevocationListener, Revoked};
 pub use schema::SchemaError;
 pub use token::{
-    BearerRecord, LiveToken, NewGrant, NewPair, RefreshRecord, RevocationListener, Revoked, SealedPair,
-    TokenHash, UsedToken,
+    BearerRecord, LiveToken, NewGrant, NewPair, RefreshRecord, SealedPair, TokenHash, UsedToken,
 };
 pub use user::{UserListing, UserRecord};
 

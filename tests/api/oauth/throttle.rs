@@ -39,7 +39,7 @@ async fn after_five_failures_each_one_doubles_the_wait() {
     // A user who does not exist is treated alike.
     for name in [USER, "nobody"] {
         fail(&server, HOME, name, 5).await;
-        for expected in [2, 4, 8, 16] {
+        for expected in [5, 10, 20, 40] {
             let answer = log_in_from(&server, HOME, name, PASSWORD).await;
             let seconds = wait(&answer);
             assert!((expected / 2..=expected).contains(&seconds), "{seconds} for {expected}");
