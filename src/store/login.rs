@@ -6,11 +6,13 @@ use super::{Store, StoreError, Tx, seconds};
 use crate::domain::UserId;
 
 /// Failures of one user name and address after which each further one makes it wait.
-pub const QUICK_FAILURES: i32 = 5;
+const QUICK_FAILURES: i32 = 5;
 /// Failures per hour and user name from addresses that never signed in as that user.
-pub const STRANGER_FAILURES: i32 = 100;
+const STRANGER_FAILURES: i32 = 100;
+/// The wait after the last of the quick failures, in seconds; each further one doubles it.
+const FIRST_WAIT: f64 = 5.0;
 /// The longest wait after a failure, in seconds. An hour without one starts the count anew.
-pub const LONGEST_WAIT: f64 = 900.0;
+const LONGEST_WAIT: f64 = 900.0;
 
 /// Who tries to sign in from where.
 #[derive(Clone)]
@@ -48,7 +50,7 @@ impl Store {
         Ok(wait.map(seconds).filter(|wait| !wait.is_zero()))
     }
 
-    /// Counts a failure. From the fifth on, each doubles the wait before the next attempt, from 2 s on.
+    /// Counts a failure. The fifth one makes the next attempt wait 5 s, and each further one twice as long.
     ///
     /// # Errors
     /// When the database is away.
@@ -63,7 +65,7 @@ impl Store {
                      blocked_until = CASE
                          WHEN f.failed_at < now() - interval '1 hour' OR f.failures + 1 < $4 THEN now()
                          ELSE now() + make_interval(
-                             secs => least($6::float8, power(2, least(f.failures + 2 - $4, 30))))
+                             secs => least($6::float8, $7 * power(2, least(f.failures + 1 - $4, 30))))
                      END
              )
              INSERT INTO login_stranger AS s (name_hash, failures, hour_began_at)
@@ -80,7 +82,8 @@ impl Store {
             attempt.user.map(|user| user.0),
             QUICK_FAILURES,
             STRANGER_FAILURES,
-            LONGEST_WAIT
+            LONGEST_WAIT,
+            FIRST_WAIT
         )
         .execute(&self.pool)
         .await?;

@@ -19,6 +19,7 @@ mod message;
 mod outbox;
 mod peer;
 mod process;
+mod revocation;
 mod schema;
 mod token;
 mod user;
@@ -40,15 +41,15 @@ pub use desired::Desired;
 pub use error::StoreError;
 pub use ingest::{Inbound, InboundKind};
 pub use journal::{Journal, JournalEntry};
-pub use login::{LoginAttempt, QUICK_FAILURES, STRANGER_FAILURES};
+pub use login::LoginAttempt;
 pub use message::{Accepted, ChatSummary, Message, OUTBOX_LIMIT, Page, Receipted};
 pub use outbox::{DueMessage, DueReceipt, Settlement};
 pub use peer::{NewPeer, Peer};
 pub use process::{LEASE_SECONDS, Share};
+pub use revocation::{RevocationListener, Revoked};
 pub use schema::SchemaError;
 pub use token::{
-    BearerRecord, LiveToken, NewGrant, NewPair, RefreshRecord, RevocationListener, Revoked, SealedPair,
-    TokenHash, UsedToken,
+    BearerRecord, LiveToken, NewGrant, NewPair, RefreshRecord, SealedPair, TokenHash, UsedToken,
 };
 pub use user::{UserListing, UserRecord};
 pub use verification::{CodeId, CodeLimits, Guess, NewCode, Reservation, TakenGuess};

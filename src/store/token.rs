@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use data_encoding::HEXLOWER;
-use sqlx::postgres::PgListener;
 
 use super::{Store, StoreError, Tx, seconds};
 use crate::domain::{ClientId, UserId};
@@ -14,10 +12,6 @@ pub type TokenHash = [u8; 32];
 
 /// For how long a used refresh token gives its successor again, in seconds.
 const GRACE: f64 = 10.0;
-
-const REVOKED_CHANNEL: &str = "windu_revoked";
-/// A payload has less than 8,000 bytes; more hashes than this are announced as "all".
-const ANNOUNCED_AT_ONCE: usize = 100;
 
 /// A pair to be written.
 #[derive(Clone)]
@@ -113,18 +107,6 @@ pub struct LiveToken {
     /// Until when it lives.
     pub expires_at: DateTime<Utc>,
 }
-
-/// What a process says to the others after it revoked tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Revoked {
-    /// These access tokens.
-    These(Vec<TokenHash>),
-    /// Any token may have been revoked.
-    Any,
-}
-
-/// Hears what other processes revoke.
-pub struct RevocationListener(PgListener);
 
 impl Store {
     /// Whom a live access token speaks for: one query.
@@ -364,40 +346,6 @@ impl Store {
         .await?;
         Ok(sealed.rows_affected() + grants.rows_affected() + tokens.rows_affected())
     }
-
-    /// Tells all processes which access tokens died. After the commit, never within a transaction.
-    ///
-    /// # Errors
-    /// When the database is away: the others notice within 5 s by themselves.
-    pub async fn announce_revoked(&self, revoked: &Revoked) -> Result<(), StoreError> {
-        sqlx::query!("SELECT pg_notify($1, $2)", REVOKED_CHANNEL, payload(revoked))
-            .execute(&self.pool)
-            .await?;
-        Ok(())
-    }
-
-    /// Begins to hear what other processes revoke; uses a connection of the pool for as long as it lives.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn revocations(&self) -> Result<RevocationListener, StoreError> {
-        let mut listener = PgListener::connect_with(&self.pool).await?;
-        listener.listen(REVOKED_CHANNEL).await?;
-        Ok(RevocationListener(listener))
-    }
-}
-
-impl RevocationListener {
-    /// The next announcement; [`Revoked::Any`] after a broken connection, when some may have been missed.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn next(&mut self) -> Result<Revoked, StoreError> {
-        match self.0.try_recv().await? {
-            Some(notification) => Ok(revoked(notification.payload())),
-            None => Ok(Revoked::Any),
-        }
-    }
 }
 
 impl Tx {
@@ -439,35 +387,4 @@ impl Tx {
 
 fn token_hash(bytes: Vec<u8>) -> Result<TokenHash, StoreError> {
     bytes.try_into().map_err(|_| StoreError::Corrupt("a token's hash has not 32 bytes".to_owned()))
-}
-
-fn payload(revoked: &Revoked) -> String {
-    match revoked {
-        Revoked::These(hashes) if hashes.len() <= ANNOUNCED_AT_ONCE => {
-            hashes.iter().map(|hash| HEXLOWER.encode(hash)).collect::<Vec<_>>().join(" ")
-        }
-        Revoked::These(_) | Revoked::Any => "all".to_owned(),
-    }
-}
-
-/// Anything that is not understood (an announcement of a newer version) counts as "any".
-fn revoked(payload: &str) -> Revoked {
-    let hashes = payload
-        .split_whitespace()
-        .map(|word| HEXLOWER.decode(word.as_bytes()).ok().and_then(|bytes| TokenHash::try_from(bytes).ok()));
-    hashes.collect::<Option<Vec<_>>>().map_or(Revoked::Any, Revoked::These)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn announcements_come_back_as_they_went() {
-        for said in [Revoked::Any, Revoked::These(vec![]), Revoked::These(vec![[7; 32], [8; 32]])] {
-            assert_eq!(revoked(&payload(&said)), said);
-        }
-        assert_eq!(revoked(&payload(&Revoked::These(vec![[7; 32]; 101]))), Revoked::Any);
-        assert!(payload(&Revoked::These(vec![[7; 32]; 100])).len() < 8_000);
-    }
 }

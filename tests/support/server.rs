@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::{Signal, kill};
@@ -192,6 +192,22 @@ impl Server {
     /// # Panics
     /// When the command fails.
     pub fn run(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.command(arguments, input);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// [`Server::run`] for a command that must fail. Gives standard error.
+    ///
+    /// # Panics
+    /// When the command succeeds.
+    pub fn fail(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.command(arguments, input);
+        assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8(output.stderr).expect("UTF-8")
+    }
+
+    fn command(&self, arguments: &[&str], input: &str) -> Output {
         use std::io::Write as _;
         let mut child = command(&self.environment, &self.folder)
             .args(arguments)
@@ -202,9 +218,7 @@ impl Server {
             .expect("windu");
         // A command that reads nothing may have ended already.
         let _ = child.stdin.take().expect("piped").write_all(input.as_bytes());
-        let output = child.wait_with_output().expect("windu");
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8(output.stdout).expect("UTF-8")
+        child.wait_with_output().expect("windu")
     }
 }
 
