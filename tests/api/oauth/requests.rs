@@ -86,11 +86,11 @@ async fn what_is_no_text_or_no_form_is_refused() {
 #[tokio::test]
 async fn a_token_is_never_an_answer_to_a_database_that_is_away() {
     let server = Server::start();
-    server.database().refuse();
+    server.database().go_away();
     let answer = server.client().post("/o/token/", &LOGIN).await;
     failed(&answer, 503, "temporarily_unavailable");
     assert!(answer.header("retry-after").parse::<u32>().expect("seconds") > 0);
-    server.database().allow();
+    server.database().come_back();
     crate::support::wait::wait_until_async("a login", crate::support::wait::DEADLINE, async || {
         (server.client().post("/o/token/", &LOGIN).await.status == 200).then_some(())
     })
