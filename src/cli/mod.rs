@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 use crate::app;
 use crate::config::Env;
 use crate::http::router;
+use crate::lifecycle::Lifecycle;
 use crate::store::{Revoked, Store};
 use client::ClientCommand;
 use user::UserCommand;
@@ -34,6 +35,8 @@ enum Command {
     Client(ClientCommand),
     /// Bring the database's tables to this version and exit
     Migrate,
+    /// Tell what works with these settings and what does not: configuration, database, networks, codes
+    Check,
     /// Print the OpenAPI description of the API as JSON
     Openapi,
 }
@@ -47,7 +50,10 @@ pub async fn run(arguments: Arguments, env: &Env) -> anyhow::Result<()> {
         Command::Serve => app::serve(env).await,
         Command::User(command) => {
             let database = app::open(env).await?;
-            let done = user::run(command, &database.store).await;
+            let lifecycle = Lifecycle::default();
+            let sessions = database.sessions(&lifecycle);
+            let done = user::run(command, &database.store, &sessions).await;
+            lifecycle.drained().await;
             database.close(true).await;
             done
         }
@@ -58,6 +64,7 @@ pub async fn run(arguments: Arguments, env: &Env) -> anyhow::Result<()> {
             done
         }
         Command::Migrate => app::migrate(env).await,
+        Command::Check => app::check(env).await,
         Command::Openapi => {
             let mut text = router::openapi().to_pretty_json()?;
             text.push('\n');

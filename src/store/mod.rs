@@ -36,7 +36,7 @@ pub use account::{FormerAccount, SessionAccount};
 pub use client::{ClientListing, ClientRecord};
 pub use command::{CommandProgress, TakenCommand};
 pub use contact::{Contact, Reachable};
-pub use deployment::KeyError;
+pub use deployment::{KeyError, ServerVersion};
 pub use desired::Desired;
 pub use error::StoreError;
 pub use ingest::{Inbound, InboundKind};
