@@ -82,7 +82,7 @@ impl Sessions {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.store.wakes().wake(Topic::work(account.id));
+        self.store.wakes().wake(Topic::attend(account.id));
         self.store.wakes().wake(Topic::Accounts);
         self.store.wakes().wake(Topic::journal(account.counter));
         Ok(())

@@ -223,7 +223,7 @@ impl Session {
     /// What goes on connected or not: commands (which numbers exist, leaving) are the connector's, and messages
     /// that nobody takes expire.
     async fn attend(&self) -> Outcome {
-        let mut work = self.store.wakes().subscribe(Topic::work(self.lease.account));
+        let mut work = self.store.wakes().subscribe(Topic::attend(self.lease.account));
         loop {
             match self.store.take_command(&self.lease).await {
                 Ok(Some(command)) => match self.answer_command(&command).await {
@@ -335,7 +335,7 @@ impl Session {
     async fn rest(&self, state: SessionState, reason: Option<&str>) -> Result<(), Outcome> {
         tracing::warn!(account = %self.lease.account, state = state.name(), reason, "the session rests");
         self.publish_or_go(state, reason).await?;
-        let mut work = self.store.wakes().subscribe(Topic::work(self.lease.account));
+        let mut work = self.store.wakes().subscribe(Topic::attend(self.lease.account));
         loop {
             if let Ok(None) = self.store.session_account(&self.lease).await {
                 return Err(Outcome::Gone);

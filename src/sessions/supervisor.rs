@@ -147,8 +147,8 @@ impl Supervisor {
         if excess > 0 {
             self.hand_over(excess).await?;
         }
-        for account in self.sessions.store.accounts_with_work(self.process).await? {
-            self.sessions.store.wakes().wake_here(&Topic::work(account));
+        for topic in self.sessions.store.accounts_with_work(self.process).await? {
+            self.sessions.store.wakes().wake_here(&topic);
         }
         Ok(())
     }

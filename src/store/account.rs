@@ -313,7 +313,7 @@ impl Store {
         tx.close_journal(journal).await?;
         tx.commit().await?;
         self.wakes.wake(Topic::Accounts);
-        self.wakes.wake(Topic::work(former.id));
+        self.wakes.wake(Topic::attend(former.id));
         self.wakes.wake(Topic::journal(former.counter));
         Ok(())
     }

@@ -26,9 +26,12 @@ const QUEUE: usize = 8_192;
 /// What somebody may wait for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Topic {
-    /// An account's session has something to do.
+    /// An account's session has something to bring to its network.
     #[serde(rename = "w")]
     Work(i64),
+    /// An account's session is asked something, or lost its account.
+    #[serde(rename = "c")]
+    Attend(i64),
     /// A command was answered.
     #[serde(rename = "a")]
     Answer(i64),
@@ -50,10 +53,15 @@ pub enum Topic {
 }
 
 impl Topic {
-    /// The session of this account.
+    /// What this account's session brings to its network.
     #[must_use]
     pub fn work(account: AccountId) -> Self {
         Self::Work(account.0)
+    }
+    /// What this account's session is asked.
+    #[must_use]
+    pub fn attend(account: AccountId) -> Self {
+        Self::Attend(account.0)
     }
     /// The state of this account's session.
     #[must_use]
