@@ -6,6 +6,8 @@ mod database;
 mod key;
 mod listen;
 mod log;
+mod networks;
+mod oauth;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -18,6 +20,8 @@ pub use database::DatabaseSettings;
 pub use key::{KEY_NAMES, master_key};
 pub use listen::{CorsOrigins, ListenSettings};
 pub use log::{LogFormat, LogSettings};
+pub use networks::NetworkSettings;
+pub use oauth::{Bootstrap, OAuthSettings, TrustedProxies};
 
 /// A setting that cannot be used. The message names the variable and says what it takes.
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{FailureReason, PhoneNumber, SessionState};
+use super::{FailureReason, SessionState};
 
 /// One entry of an account's journal. `chat` is the number or the public id of the other side; `id` the message's
 /// id on the network.
@@ -90,8 +90,8 @@ pub enum Event {
     },
     /// A contact was added.
     ContactAdded {
-        /// Who.
-        contact: PhoneNumber,
+        /// The number or public id.
+        contact: String,
     },
     /// A contact's name, or whether the network knows it, changed.
     ContactUpdated {
@@ -154,8 +154,9 @@ impl Event {
             }
             Self::MessageReceived { chat, id, kind } => json!({"chat": chat, "id": id, "type": kind}),
             Self::ChatRead { chat, messages } => json!({"chat": chat, "messages": messages}),
-            Self::ContactAdded { contact } => json!({"contact": contact}),
-            Self::ContactUpdated { contact } | Self::ContactRemoved { contact } => {
+            Self::ContactAdded { contact }
+            | Self::ContactUpdated { contact }
+            | Self::ContactRemoved { contact } => {
                 json!({"contact": contact})
             }
         }

@@ -12,11 +12,11 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::auth::Caller;
+use super::done::{DONE, Done};
 use super::error::{ApiError, Problem};
 use super::owned::{OnlyAccount, RegisteredAccount, WaitingAccount};
 use super::params::{Parameters, Text};
-use super::done::{Done, done};
-use crate::domain::{Account, PhoneNumber, Timestamp};
+use crate::domain::{Account, PhoneNumber, Timestamp, UserId};
 use crate::verification::{CODE_LENGTH, Method};
 
 /// How long register-code waits for the session.
@@ -89,7 +89,7 @@ impl From<Account> for AccountInfo {
 }
 
 /// The caller's accounts, oldest first, with what their sessions do.
-#[utoipa::path(get, path = "/api/account", tag = "account",
+#[utoipa::path(get, path = "/api/account/", tag = "account",
     responses((status = 200, body = AccountList), (status = 401, body = Problem)))]
 async fn list(State(state): State<AppState>, caller: Caller) -> Result<Json<AccountList>, ApiError> {
     let accounts = state.store.accounts(caller.user).await?;
@@ -118,7 +118,7 @@ struct CodeSent {
 }
 
 /// Links a number: a code is on its way when this answers.
-#[utoipa::path(post, path = "/api/account/create-account", tag = "account", request_body = CreateAccount,
+#[utoipa::path(post, path = "/api/account/create-account/", tag = "account", request_body = CreateAccount,
     responses((status = 201, body = CodeSent), (status = 400, body = Problem), (status = 403, body = Problem),
               (status = 429, body = Problem), (status = 502, body = Problem)))]
 async fn create(
@@ -133,29 +133,18 @@ async fn create(
             "this server has no such network; leave network out for its own choice",
         ));
     }
-    let mut tx = state.store.begin().await?;
-    if !state.verification.may_create_account(&mut tx, caller.user).await? {
-        return Err(ApiError::too_many(
-            "too_many_accounts",
-            "ten of your accounts wait for their codes; register or remove some of them first",
-            60,
-        ));
-    }
-    let created = tx.create_account(caller.user, &body.account, network, &body.nickname).await?;
-    let Some(account) = created else {
-        return Err(ApiError::bad_request("account_exists", "you have this number already"));
-    };
-    tx.commit().await?;
-    if let Err(error) = state.verification.request(caller.user, account, &body.account, Method::Sms).await {
-        // No code, no account: the number can be tried again.
-        state.store.delete_unproved(caller.user, account).await?;
-        return Err(error.into());
+    // A client that hangs up stops nothing: an account whose code was not sent must not stay behind.
+    let network = network.to_owned();
+    let linking = link(state.clone(), caller.user, body.account, network, body.nickname.into_inner());
+    match state.lifecycle.spawn(linking).await {
+        Ok(linked) => linked?,
+        Err(error) => return Err(ApiError::internal(&error)),
     }
     Ok((StatusCode::CREATED, Json(code_sent(Method::Sms))))
 }
 
 /// Sends a new code as a text message.
-#[utoipa::path(post, path = "/api/account/request-sms-code", tag = "account",
+#[utoipa::path(post, path = "/api/account/request-sms-code/", tag = "account",
     responses((status = 200, body = CodeSent), (status = 400, body = Problem), (status = 429, body = Problem),
               (status = 502, body = Problem)))]
 async fn request_sms_code(
@@ -166,7 +155,7 @@ async fn request_sms_code(
 }
 
 /// Sends a new code by a call that reads it out.
-#[utoipa::path(post, path = "/api/account/request-voice-code", tag = "account",
+#[utoipa::path(post, path = "/api/account/request-voice-code/", tag = "account",
     responses((status = 200, body = CodeSent), (status = 400, body = Problem), (status = 429, body = Problem),
               (status = 502, body = Problem)))]
 async fn request_voice_code(
@@ -191,7 +180,7 @@ struct Registered {
 }
 
 /// Proves the number. Answers once the session is online, or after ten seconds.
-#[utoipa::path(post, path = "/api/account/register-code", tag = "account", request_body = RegisterCode,
+#[utoipa::path(post, path = "/api/account/register-code/", tag = "account", request_body = RegisterCode,
     responses((status = 200, body = Registered), (status = 400, body = Problem),
               (status = 403, body = Problem, description = "with `reason`: wrong, expired or none"),
               (status = 429, body = Problem), (status = 502, body = Problem)))]
@@ -215,7 +204,7 @@ struct RemoveAccount {
 }
 
 /// Takes the number off its network and deletes the account with all its data.
-#[utoipa::path(post, path = "/api/account/remove-account", tag = "account", request_body = RemoveAccount,
+#[utoipa::path(post, path = "/api/account/remove-account/", tag = "account", request_body = RemoveAccount,
     responses((status = 200, body = Done), (status = 400, body = Problem), (status = 502, body = Problem),
               (status = 503, body = Problem), (status = 504, body = Problem)))]
 async fn remove(
@@ -229,7 +218,7 @@ async fn remove(
     } else {
         state.sessions.delete_unregistered(&account).await?;
     }
-    done()
+    Ok(DONE)
 }
 
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -247,14 +236,14 @@ struct NewNickname {
 }
 
 /// The account's nickname.
-#[utoipa::path(get, path = "/api/account/nickname", tag = "account",
+#[utoipa::path(get, path = "/api/account/nickname/", tag = "account",
     responses((status = 200, body = Nickname), (status = 400, body = Problem)))]
 async fn nickname(RegisteredAccount(account): RegisteredAccount) -> Json<Nickname> {
     Json(Nickname { nickname: account.nickname })
 }
 
 /// Changes the account's nickname.
-#[utoipa::path(post, path = "/api/account/nickname", tag = "account", request_body = NewNickname,
+#[utoipa::path(post, path = "/api/account/nickname/", tag = "account", request_body = NewNickname,
     responses((status = 200, body = Done), (status = 400, body = Problem)))]
 async fn set_nickname(
     State(state): State<AppState>,
@@ -262,7 +251,36 @@ async fn set_nickname(
     Parameters(body): Parameters<NewNickname>,
 ) -> Result<Json<Done>, ApiError> {
     state.store.set_nickname(&account, &body.nickname).await?;
-    done()
+    Ok(DONE)
+}
+
+/// Makes the account and sends its code, or does neither.
+async fn link(
+    state: AppState,
+    user: UserId,
+    number: PhoneNumber,
+    network: String,
+    nickname: String,
+) -> Result<(), ApiError> {
+    let mut tx = state.store.begin().await?;
+    if !state.verification.may_create_account(&mut tx, user).await? {
+        return Err(ApiError::too_many(
+            "too_many_accounts",
+            "ten of your accounts wait for their codes; register or remove some of them first",
+            60,
+        ));
+    }
+    let created = tx.create_account(user, &number, &network, &nickname).await?;
+    let Some(account) = created else {
+        return Err(ApiError::bad_request("account_exists", "you have this number already"));
+    };
+    tx.commit().await?;
+    if let Err(error) = state.verification.request(user, account, &number, Method::Sms).await {
+        // No code, no account: the number can be tried again.
+        state.store.delete_unproved(user, account).await?;
+        return Err(error.into());
+    }
+    Ok(())
 }
 
 async fn request_code(

@@ -43,7 +43,7 @@ impl From<Contact> for ContactInfo {
 }
 
 /// The whole list.
-#[utoipa::path(get, path = "/api/contacts", tag = "contacts",
+#[utoipa::path(get, path = "/api/contacts/", tag = "contacts",
     responses((status = 200, body = Vec<ContactInfo>), (status = 400, body = Problem)))]
 async fn list(
     State(state): State<AppState>,
@@ -72,7 +72,7 @@ struct AddedContact {
 }
 
 /// Adds a contact and asks the network whether it exists.
-#[utoipa::path(post, path = "/api/contacts/add-contact", tag = "contacts", request_body = NewContact,
+#[utoipa::path(post, path = "/api/contacts/add-contact/", tag = "contacts", request_body = NewContact,
     responses((status = 201, body = AddedContact), (status = 400, body = Problem),
               (status = 503, body = Problem)))]
 async fn add(
@@ -80,8 +80,9 @@ async fn add(
     RegisteredAccount(account): RegisteredAccount,
     Parameters(body): Parameters<NewContact>,
 ) -> Result<(StatusCode, Json<AddedContact>), ApiError> {
-    let exists_already =
-        || ApiError::bad_request("contact_exists", "this contact is in the list already; PATCH changes its name");
+    let exists_already = || {
+        ApiError::bad_request("contact_exists", "this contact is in the list already; PATCH changes its name")
+    };
     if state.store.contact(&account, body.contact_id.as_str()).await?.is_some() {
         return Err(exists_already());
     }
@@ -89,10 +90,7 @@ async fn add(
         ContactId::Number(number) => {
             let existing = state.sessions.existing(account.id, vec![number.clone()]).await?;
             let connector = state.connector(&account)?;
-            let wanted = NewPeer {
-                address: connector.address_of(number).0,
-                number: Some(number.clone()),
-            };
+            let wanted = NewPeer { address: connector.address_of(number).0, number: Some(number.clone()) };
             let peer = state.store.peers(&account.network, &[wanted]).await?.pop();
             (peer, existing.contains(number))
         }
@@ -115,7 +113,7 @@ struct Synced {
 }
 
 /// Asks the network anew which contacts exist.
-#[utoipa::path(post, path = "/api/contacts/force-sync", tag = "contacts",
+#[utoipa::path(post, path = "/api/contacts/force-sync/", tag = "contacts",
     responses((status = 200, body = Synced), (status = 503, body = Problem)))]
 async fn force_sync(
     State(state): State<AppState>,
@@ -140,7 +138,7 @@ async fn force_sync(
 }
 
 /// One contact.
-#[utoipa::path(get, path = "/api/contacts/{contact_id}", tag = "contacts",
+#[utoipa::path(get, path = "/api/contacts/{contact_id}/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
     responses((status = 200, body = ContactInfo), (status = 404, body = Problem)))]
 async fn show(
@@ -166,7 +164,7 @@ struct UpdatedContact {
 }
 
 /// Changes a contact's names; what is not given stays.
-#[utoipa::path(patch, path = "/api/contacts/{contact_id}", tag = "contacts", request_body = NewNames,
+#[utoipa::path(patch, path = "/api/contacts/{contact_id}/", tag = "contacts", request_body = NewNames,
     params(("contact_id" = String, Path, description = "the number")),
     responses((status = 200, body = UpdatedContact), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn rename(
@@ -191,7 +189,7 @@ struct RemovedContact {
 }
 
 /// Takes a contact off the list.
-#[utoipa::path(delete, path = "/api/contacts/{contact_id}", tag = "contacts",
+#[utoipa::path(delete, path = "/api/contacts/{contact_id}/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
     responses((status = 200, body = RemovedContact), (status = 404, body = Problem)))]
 async fn remove(

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::done::{Done, done};
+use super::done::{DONE, Done};
 use super::error::{ApiError, Problem};
 use super::list::ListParameters;
 use super::owned::RegisteredAccount;
@@ -49,7 +49,7 @@ struct Sent {
 }
 
 /// Sends a text. The answer means that the message is stored: it will be sent, whatever happens to this server.
-#[utoipa::path(post, path = "/api/messages/send-message", tag = "messages",
+#[utoipa::path(post, path = "/api/messages/send-message/", tag = "messages",
     request_body = inline(SendTo<SendMessage>),
     responses((status = 200, body = Sent), (status = 400, body = Problem), (status = 404, body = Problem),
               (status = 503, body = Problem)))]
@@ -64,10 +64,8 @@ async fn send_message(
         return Err(ApiError::bad_request("invalid_parameter", "message: an empty text cannot be sent"));
     }
     let content = Content::Text(body.message.into_inner());
-    let accepted = state
-        .store
-        .accept_send(&account, reachable.peer, contact.as_str(), &content, state.send_ttl)
-        .await?;
+    let accepted =
+        state.store.accept_send(&account, reachable.peer, contact.as_str(), &content, state.send_ttl).await?;
     match accepted {
         Accepted::Queued(id) => Ok(Json(Sent { message_id: id.clone(), id })),
         Accepted::OutboxFull => Err(ApiError::unavailable(
@@ -91,7 +89,7 @@ struct SendTo<T> {
 }
 
 /// Shows the contact that the account writes.
-#[utoipa::path(post, path = "/api/messages/set-typing", tag = "messages", request_body = Target,
+#[utoipa::path(post, path = "/api/messages/set-typing/", tag = "messages", request_body = Target,
     responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn set_typing(
     State(state): State<AppState>,
@@ -100,11 +98,11 @@ async fn set_typing(
 ) -> Result<Json<Done>, ApiError> {
     let (_, reachable) = target.reachable(&state, &account).await?;
     state.sessions.typing(account.id, &Address(reachable.address), Typing::Composing);
-    done()
+    Ok(DONE)
 }
 
 /// Shows the contact that the account stopped writing.
-#[utoipa::path(post, path = "/api/messages/set-paused", tag = "messages", request_body = Target,
+#[utoipa::path(post, path = "/api/messages/set-paused/", tag = "messages", request_body = Target,
     responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn set_paused(
     State(state): State<AppState>,
@@ -113,7 +111,7 @@ async fn set_paused(
 ) -> Result<Json<Done>, ApiError> {
     let (_, reachable) = target.reachable(&state, &account).await?;
     state.sessions.typing(account.id, &Address(reachable.address), Typing::Paused);
-    done()
+    Ok(DONE)
 }
 
 #[derive(Serialize, ToSchema)]
@@ -140,7 +138,7 @@ struct ChatInfo {
 }
 
 /// The chats, newest first.
-#[utoipa::path(get, path = "/api/messages/chats", tag = "messages", params(ListParameters),
+#[utoipa::path(get, path = "/api/messages/chats/", tag = "messages", params(ListParameters),
     responses((status = 200, body = ChatList), (status = 400, body = Problem)))]
 async fn chats(
     State(state): State<AppState>,
@@ -225,7 +223,7 @@ impl From<Message> for MessageInfo {
 
 /// The messages of a chat, oldest first: the newest `limit` after `offset` newer ones. Of a number that never wrote,
 /// none.
-#[utoipa::path(get, path = "/api/messages/chats/{chat}", tag = "messages",
+#[utoipa::path(get, path = "/api/messages/chats/{chat}/", tag = "messages",
     params(("chat" = String, Path, description = "the number"), ListParameters,
            ("received_only" = Option<bool>, Query, description = "1: only what came in")),
     responses((status = 200, body = MessageList), (status = 400, body = Problem), (status = 404, body = Problem)))]
@@ -236,10 +234,8 @@ async fn chat(
     Parameters(list): Parameters<ListParameters>,
     Parameters(filter): Parameters<ReceivedOnly>,
 ) -> Result<Json<MessageList>, ApiError> {
-    let messages = state
-        .store
-        .messages(&account, contact.as_str(), filter.received_only.0, page(&list))
-        .await?;
+    let messages =
+        state.store.messages(&account, contact.as_str(), filter.received_only.0, page(&list)).await?;
     Ok(Json(MessageList { messages: messages.into_iter().map(MessageInfo::from).collect() }))
 }
 
@@ -251,7 +247,7 @@ struct LastRead {
 }
 
 /// Marks received messages read and tells their sender.
-#[utoipa::path(post, path = "/api/messages/update-last-read", tag = "messages",
+#[utoipa::path(post, path = "/api/messages/update-last-read/", tag = "messages",
     request_body = inline(SendTo<LastRead>),
     responses((status = 200, description = "how many were read, or a message that there were none"),
               (status = 400, body = Problem), (status = 404, body = Problem)))]
@@ -285,7 +281,7 @@ struct Delivered {
 }
 
 /// What the account sent and was delivered, oldest first, by the time of delivery.
-#[utoipa::path(get, path = "/api/messages/delivered/{chat}", tag = "messages",
+#[utoipa::path(get, path = "/api/messages/delivered/{chat}/", tag = "messages",
     params(("chat" = String, Path, description = "the number"), ListParameters),
     responses((status = 200, body = DeliveredList), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn delivered(
@@ -295,10 +291,8 @@ async fn delivered(
     Parameters(list): Parameters<ListParameters>,
 ) -> Result<Json<DeliveredList>, ApiError> {
     let receipts = state.store.delivered(&account, contact.as_str(), page(&list)).await?;
-    let messages = receipts
-        .into_iter()
-        .map(|Receipted { id, at }| Delivered { id, delivered: Timestamp(at) })
-        .collect();
+    let messages =
+        receipts.into_iter().map(|Receipted { id, at }| Delivered { id, delivered: Timestamp(at) }).collect();
     Ok(Json(DeliveredList { messages }))
 }
 
@@ -315,7 +309,7 @@ struct Read {
 }
 
 /// What the account sent and was read, oldest first, by the time it was read.
-#[utoipa::path(get, path = "/api/messages/read/{chat}", tag = "messages",
+#[utoipa::path(get, path = "/api/messages/read/{chat}/", tag = "messages",
     params(("chat" = String, Path, description = "the number"), ListParameters),
     responses((status = 200, body = ReadList), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn read(

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::AppState;
 use super::auth::Caller;
-use super::error::ApiError;
+use super::error::{ACCOUNT_UNKNOWN, ApiError};
 use super::params;
 use crate::domain::{Account, PhoneNumber, UserId};
 use crate::store::Store;
@@ -35,10 +35,12 @@ impl FromRequestParts<AppState> for RegisteredAccount {
         let (store, user, number) = read(parts, state).await?;
         match store.account(user, number.as_ref()).await? {
             Some(account) if account.is_registered() => Ok(Self(account)),
-            Some(_) => Err(not_registered()),
             None if number.is_some() => Err(unknown()),
             None if store.accounts(user).await?.is_empty() => Err(none()),
-            None => Err(not_registered()),
+            Some(_) | None => Err(ApiError::bad_request(
+                "account_not_registered",
+                "this account is not registered; ask for a code and send it to /api/account/register-code/",
+            )),
         }
     }
 }
@@ -84,24 +86,14 @@ impl FromRequestParts<AppState> for OnlyAccount {
     }
 }
 
-async fn read(
-    parts: &mut Parts,
-    state: &AppState,
-) -> Result<(Store, UserId, Option<PhoneNumber>), ApiError> {
-    let caller = Caller::from_request_parts(parts, state).await.map_err(Into::<ApiError>::into)?;
+async fn read(parts: &mut Parts, state: &AppState) -> Result<(Store, UserId, Option<PhoneNumber>), ApiError> {
+    let caller = Caller::from_request_parts(parts, state).await?;
     let AccountParameter { account } = params::raw(parts)?.parse()?;
     Ok((Store::from_ref(state), caller.user, account))
 }
 
 fn unknown() -> ApiError {
-    ApiError::bad_request("account_unknown", "you have no account with this number; GET /api/account/ lists them")
-}
-
-fn not_registered() -> ApiError {
-    ApiError::bad_request(
-        "account_not_registered",
-        "this account is not registered; ask for a code and send it to /api/account/register-code/",
-    )
+    ApiError::bad_request("account_unknown", ACCOUNT_UNKNOWN)
 }
 
 fn none() -> ApiError {

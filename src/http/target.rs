@@ -1,7 +1,6 @@
 //! Whom a row is about: the contact in the path, or the contact or group in the parameters.
 
-use axum::extract::FromRequestParts;
-use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -59,9 +58,7 @@ impl Target {
         match (self.contact, self.group_id) {
             (Some(contact), _) => Ok(contact),
             (None, Some(_)) => Err(no_such_group()),
-            (None, None) => {
-                Err(ApiError::bad_request("missing_parameter", "contact or group_id is missing"))
-            }
+            (None, None) => Err(ApiError::bad_request("missing_parameter", "contact or group_id is missing")),
         }
     }
 
@@ -86,9 +83,8 @@ impl Target {
 }
 
 async fn path_word<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, ApiError> {
-    let path: Result<axum::extract::Path<String>, PathRejection> =
-        FromRequestParts::from_request_parts(parts, state).await;
-    path.map(|path| path.0).map_err(|_| ApiError::not_found("not_found", "there is no such path"))
+    let path = Path::<String>::from_request_parts(parts, state).await;
+    path.map(|Path(word)| word).map_err(|_| ApiError::not_found("not_found", "there is no such path"))
 }
 
 /// The creator's number, a dash, ten digits.

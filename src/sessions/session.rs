@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::backoff::Backoff;
@@ -74,6 +74,8 @@ pub(super) struct Session {
     pub lease: Lease,
     pub clock: LeaseClock,
     pub starting: Arc<Semaphore>,
+    /// True while the number leaves its network: that the network then ends the connection is no news.
+    pub leaving: watch::Sender<bool>,
 }
 
 impl Session {
@@ -97,6 +99,8 @@ impl Session {
                 Fault::End(end) => end,
                 Fault::Over(outcome) => return outcome,
             };
+            // The sender lives as long as this session, so the wait ends by a value.
+            let _ = self.leaving.subscribe().wait_for(|leaving| !leaving).await;
             let rested = match end {
                 End::Retry(reason) => self.pause(&mut backoff, reason).await,
                 End::RateLimited(until) => self.wait_until(until, backoff.attempt(), "rate_limited").await,
@@ -225,8 +229,11 @@ impl Session {
                 Ok(Some(command)) => match self.answer_command(&command).await {
                     Ok(None) => continue,
                     Ok(Some(outcome)) => return outcome,
-                    Err(error) => tracing::warn!(account = %self.lease.account,
-                        error = crate::telemetry::chain(&error), "a command was not answered"),
+                    Err(error) => {
+                        self.leaving.send_replace(false);
+                        let error = crate::telemetry::chain(&error);
+                        tracing::warn!(account = %self.lease.account, error, "a command was not answered");
+                    }
                 },
                 Ok(None) => {}
                 Err(StoreError::Fenced) => return Outcome::Fenced,
@@ -249,6 +256,7 @@ impl Session {
             self.store.answer(&self.lease, command.id, &to_json(&answer)).await?;
             return Ok(None);
         };
+        self.leaving.send_replace(request == Request::Unregister);
         let work = self.execute(&request);
         let answer = match timeout(command.remaining, work).await {
             Ok(Ok(answer)) => answer,
@@ -265,6 +273,7 @@ impl Session {
             self.store.wakes().wake(Topic::journal(self.lease.counter));
             return Ok(Some(Outcome::Gone));
         }
+        self.leaving.send_replace(false);
         self.store.answer(&self.lease, command.id, &to_json(&answer)).await?;
         Ok(None)
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use crate::store::{LEASE_SECONDS, StoreError, Topic};
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often it looks for accounts to claim and for work that no wake-up announced.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How often it compares what it runs with what it holds, and forgets old rows.
+/// How often it compares what it runs with what it holds.
 const CHECK: Duration = Duration::from_secs(5);
 /// Accounts claimed at once.
 const CLAIM: usize = 500;
@@ -137,8 +137,6 @@ impl Supervisor {
         if checked.elapsed() >= CHECK {
             *checked = Instant::now();
             self.stop_lost().await?;
-            self.sessions.store.prune_processes().await?;
-            self.sessions.store.prune_commands().await?;
         }
         let share = self.sessions.store.share().await?.per_process();
         let free = share.saturating_sub(self.running.len()).min(CLAIM);
@@ -186,6 +184,7 @@ impl Supervisor {
             lease,
             clock: self.clock.clone(),
             starting: self.starting.clone(),
+            leaving: watch::channel(false).0,
         };
         let stop = CancellationToken::new();
         let task = self.lifecycle.spawn(run_session(session, stop.clone()));

@@ -125,18 +125,19 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets commands that are an hour old: nobody waits for them any more.
+    /// Forgets up to `batch` commands that are an hour old: nobody waits for them any more. Returns how many.
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn prune_commands(&self) -> Result<(), StoreError> {
-        sqlx::query!(
+    pub async fn prune_commands(&self, batch: i64) -> Result<u64, StoreError> {
+        let deleted = sqlx::query!(
             "DELETE FROM command WHERE id IN (
-                SELECT id FROM command WHERE created_at < clock_timestamp() - interval '1 hour' LIMIT 1000)"
+                SELECT id FROM command WHERE created_at < clock_timestamp() - interval '1 hour' LIMIT $1)",
+            batch
         )
         .execute(&self.pool)
         .await?;
-        Ok(())
+        Ok(deleted.rows_affected())
     }
 }
 

@@ -1,7 +1,7 @@
 //! An account's contact list.
 
 use super::{Peer, Store, StoreError, Topic};
-use crate::domain::{Account, AccountId, Event, PeerId, PhoneNumber};
+use crate::domain::{Account, AccountId, Event, PeerId};
 
 /// One entry of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +70,6 @@ impl Store {
         &self,
         account: &Account,
         peer: &Peer,
-        number: &PhoneNumber,
         names: (&str, &str),
         exists: bool,
     ) -> Result<bool, StoreError> {
@@ -90,7 +89,7 @@ impl Store {
         if added.rows_affected() == 0 {
             return Ok(false);
         }
-        journal.record(Event::ContactAdded { contact: number.clone() });
+        journal.record(Event::ContactAdded { contact: peer.public_id.clone() });
         tx.set_desired(account.id, "roster", &serde_json::Value::Null).await?;
         tx.close_journal(journal).await?;
         tx.commit().await?;

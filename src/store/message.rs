@@ -297,17 +297,21 @@ impl Store {
 }
 
 impl Tx {
-    /// The chat with a peer, made if it is new, locked.
+    /// The chat with a peer, made if it is new, locked. A new one puts the peer on the roster.
     pub(super) async fn lock_chat(&mut self, account: AccountId, peer: PeerId) -> Result<ChatId, StoreError> {
-        let id = sqlx::query_scalar!(
-            "INSERT INTO chat (account_id, peer_id) VALUES ($1, $2)
-             ON CONFLICT ON CONSTRAINT chat_account_peer_key DO UPDATE SET unread = chat.unread RETURNING id",
+        let row = sqlx::query!(
+            r#"INSERT INTO chat (account_id, peer_id) VALUES ($1, $2)
+               ON CONFLICT ON CONSTRAINT chat_account_peer_key DO UPDATE SET unread = chat.unread
+               RETURNING id, xmax = 0 AS "is_new!""#,
             account.0,
             peer.0
         )
         .fetch_one(&mut *self.inner)
         .await?;
-        Ok(ChatId(id))
+        if row.is_new {
+            self.set_desired(account, "roster", &serde_json::Value::Null).await?;
+        }
+        Ok(ChatId(row.id))
     }
 
     /// Notes a chat's newest message.

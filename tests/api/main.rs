@@ -4,3 +4,5 @@
 mod support;
 
 mod ground;
+mod oauth;
+mod running;

@@ -1,0 +1,91 @@
+//! The database that the settings name, or the private cluster, with the key that belongs to it.
+
+use crate::config::{self, ConfigError, DatabaseSettings, Env, Missing};
+use crate::secrets::MasterKey;
+use crate::store::cluster::Cluster;
+use crate::store::{KeyError, SchemaError, Store, StoreError};
+use crate::telemetry::chain;
+
+use super::RETRY;
+
+/// Connections to the database: right for two to four cores, whatever the number of clients.
+const POOL: u32 = 12;
+
+/// The database with what its values are sealed by, for the server and for the other commands.
+pub struct Database {
+    /// The store. May not be connected yet, nor migrated.
+    pub store: Store,
+    /// The master key.
+    pub keys: MasterKey,
+    pub(super) cluster: Option<Cluster>,
+}
+
+impl Database {
+    /// Opens the database that the settings name, or the private cluster when they name none. `missing` says
+    /// whether a cluster and a key that are not there are made. Does not wait for a database that is away.
+    ///
+    /// # Errors
+    /// When the settings do not fit, or the cluster does not start.
+    pub async fn open(env: &Env, settings: &DatabaseSettings, missing: Missing) -> anyhow::Result<Self> {
+        let keys = config::master_key(env, settings, missing)?;
+        let (options, cluster) = if let Some(url) = &settings.url {
+            // The URL may hold a password, so the parser's words stay unsaid.
+            let options = url.parse().map_err(|_| {
+                ConfigError::new("DATABASE_URL", "a URL such as postgres://user@host/database is expected")
+            })?;
+            (options, None)
+        } else {
+            let cluster = Cluster::start(&settings.data_dir, settings.pg_bin.as_deref(), missing).await?;
+            (cluster.connect_options(), Some(cluster))
+        };
+        Ok(Self { store: Store::new(options, POOL), keys, cluster })
+    }
+
+    /// Waits until the tables are at this program's version, which with `migrate` this program brings about, and
+    /// checks that the values in them open with this key.
+    ///
+    /// # Errors
+    /// When a migration fails, or the database belongs to another key. A database that is away is waited for.
+    pub async fn prepare(&self, migrate: bool) -> anyhow::Result<()> {
+        wait_for_schema(&self.store, migrate).await?;
+        loop {
+            match self.store.check_key_fingerprint(&self.keys).await {
+                Err(KeyError::Store(StoreError::Unavailable(error))) => {
+                    tracing::warn!(%error, "the database is away; trying again");
+                    tokio::time::sleep(RETRY).await;
+                }
+                checked => return Ok(checked?),
+            }
+        }
+    }
+
+    /// Gives all connections back; the last program out stops the private cluster. Not `in_order`: a connection that
+    /// an unfinished task holds would keep the pool from closing; PostgreSQL undoes its work.
+    pub async fn close(self, in_order: bool) {
+        if in_order {
+            self.store.close().await;
+        }
+        if let Some(cluster) = self.cluster
+            && let Err(error) = cluster.stop().await
+        {
+            tracing::warn!(error = chain(&error), "the private PostgreSQL did not stop");
+        }
+    }
+}
+
+async fn wait_for_schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
+    loop {
+        let outcome = if migrate { store.migrate().await.map(|()| true) } else { store.is_migrated().await };
+        match outcome {
+            Ok(true) => return Ok(()),
+            Ok(false) => {
+                tracing::warn!("the tables are older than this program: waiting for `windu migrate`");
+            }
+            Err(SchemaError::Store(StoreError::Unavailable(error))) => {
+                tracing::warn!(%error, "the database is away; trying again");
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}

@@ -1,0 +1,53 @@
+//! What the person at the terminal must see: where the server is, who may sign in, and how.
+
+use std::fs;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+
+use crate::oauth::{FirstPassword, PUBLIC_CLIENT};
+
+/// Says that the server serves. A password that was made up is shown this once: on the terminal, else in a file that
+/// only this user can read; never in the log. The first line is also for programs that start this one.
+///
+/// # Errors
+/// When standard output or the file cannot be written.
+pub fn announce(url: &str, user: &str, first: Option<&FirstPassword>, data_dir: &Path) -> anyhow::Result<()> {
+    let mut out = io::stdout();
+    let password = match first {
+        Some(first) if out.is_terminal() => {
+            let password = first.password.reveal();
+            writeln!(out, "The first user is {}; the password, shown this once, is {password}", first.user)?;
+            format!("-d password={password}")
+        }
+        Some(first) => {
+            let path = keep(first, data_dir)?;
+            writeln!(out, "The first user is {}; the password is in {}", first.user, path.display())?;
+            format!("--data-urlencode password@{}", path.display())
+        }
+        None => "--data-urlencode password=YOUR_PASSWORD".to_owned(),
+    };
+    let user = first.map_or(user, |first| first.user.as_str());
+    writeln!(
+        out,
+        "Windu listens on {url}\n\nA token for {user}:\n\n  curl -d grant_type=password -d username={user} \
+         {password} -d client_id={PUBLIC_CLIENT} {url}/o/token/\n"
+    )?;
+    Ok(out.flush()?)
+}
+
+/// Writes the password, without a line's end, so that curl can send the file.
+fn keep(first: &FirstPassword, data_dir: &Path) -> anyhow::Result<PathBuf> {
+    let path = data_dir.join("first-password");
+    let write = || {
+        fs::create_dir_all(data_dir)?;
+        // An older file may be open to others.
+        let _ = fs::remove_file(&path);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
+        file.write_all(first.password.reveal().as_bytes())
+    };
+    write().with_context(|| format!("{}: cannot be written", path.display()))?;
+    Ok(path)
+}

@@ -1,0 +1,98 @@
+//! What holds for every row under `/o`: where parameters may stand, and how a body may be written.
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::{LOGIN, PUBLIC, Pair, failed};
+use crate::support::client::Answer;
+use crate::support::server::{PASSWORD, Server, USER};
+
+const ROWS: [&str; 4] = ["/o/token/", "/o/revoke-token/", "/o/revoke_token/", "/o/introspect/"];
+
+async fn post_raw(server: &Server, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
+    let request = server.client().request(Method::POST, "/o/token/").header("content-type", content_type);
+    server.client().send(request.body(body)).await
+}
+
+#[tokio::test]
+async fn the_url_takes_no_parameter() {
+    let server = Server::start();
+    for row in ROWS {
+        let answer = server.client().post(&format!("{row}?client_id={PUBLIC}"), &LOGIN).await;
+        failed(&answer, 400, "invalid_request");
+    }
+}
+
+#[tokio::test]
+async fn only_post_is_taken() {
+    let server = Server::start();
+    for row in ROWS {
+        for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE] {
+            let answer = server.client().send(server.client().request(method.clone(), row)).await;
+            assert_eq!((answer.status, answer.header("allow")), (405, "POST"), "{method} {row}");
+            if method != Method::HEAD {
+                assert_eq!(answer.json()["error"], "invalid_request");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn all_three_kinds_of_body_are_read() {
+    let server = Server::start();
+    let body = json!({
+        "grant_type": "password", "username": USER, "password": PASSWORD, "client_id": PUBLIC, "scope": null
+    });
+    Pair::of(&server.client().post_json("/o/token/", &body).await);
+    let form =
+        LOGIN.into_iter().fold(reqwest::multipart::Form::new(), |form, (name, value)| form.text(name, value));
+    let request = server.client().request(Method::POST, "/o/token/").multipart(form);
+    Pair::of(&server.client().send(request).await);
+    let text = format!("grant_type=password&username={USER}&password={PASSWORD}&client_id={PUBLIC}");
+    let form = "application/x-www-form-urlencoded; charset=UTF-8";
+    Pair::of(&post_raw(&server, form, text).await);
+}
+
+#[tokio::test]
+async fn a_repeated_parameter_is_refused() {
+    let server = Server::start();
+    let form = "application/x-www-form-urlencoded";
+    let text = format!("grant_type=password&username={USER}&password={PASSWORD}&client_id={PUBLIC}");
+    for more in ["&scope=read&scope=read", "&client_id=", "&other=1&other=2"] {
+        failed(&post_raw(&server, form, format!("{text}{more}")).await, 400, "invalid_request");
+    }
+    let json = r#"{"grant_type": "password", "token": "a", "token": "b"}"#;
+    failed(&post_raw(&server, "application/json", json).await, 400, "invalid_request");
+    let parts = reqwest::multipart::Form::new().text("token", "a").text("token", "b");
+    let request = server.client().request(Method::POST, "/o/token/").multipart(parts);
+    failed(&server.client().send(request).await, 400, "invalid_request");
+}
+
+#[tokio::test]
+async fn what_is_no_text_or_no_form_is_refused() {
+    let server = Server::start();
+    let form = "application/x-www-form-urlencoded";
+    for body in [&b"username=\xff"[..], b"username=%ff", b"username=%00", b"username=a\0", b"%C3=1"] {
+        failed(&post_raw(&server, form, body).await, 400, "invalid_request");
+    }
+    for body in ["[]", "{", r#"{"token": ["a"]}"#, r#"{"token": "\u0000"}"#] {
+        failed(&post_raw(&server, "application/json", body).await, 400, "invalid_request");
+    }
+    failed(&post_raw(&server, "text/plain", "token=a").await, 415, "invalid_request");
+    failed(&post_raw(&server, form, "a".repeat(3 * 1024 * 1024)).await, 413, "invalid_request");
+    failed(&server.client().post("/o/token/", &[]).await, 400, "invalid_request");
+}
+
+#[tokio::test]
+async fn a_token_is_never_an_answer_to_a_database_that_is_away() {
+    let server = Server::start();
+    server.database().go_away();
+    let answer = server.client().post("/o/token/", &LOGIN).await;
+    failed(&answer, 503, "temporarily_unavailable");
+    assert!(answer.header("retry-after").parse::<u32>().expect("seconds") > 0);
+    server.database().come_back();
+    crate::support::wait::wait_until_async("a login", crate::support::wait::DEADLINE, async || {
+        (server.client().post("/o/token/", &LOGIN).await.status == 200).then_some(())
+    })
+    .await;
+}

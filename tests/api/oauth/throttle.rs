@@ -1,0 +1,118 @@
+//! The throttle of logins: failures alone count, and no stranger can lock a user out.
+
+use reqwest::Method;
+
+use super::{Pair, failed, login_with};
+use crate::support::client::Answer;
+use crate::support::server::{PASSWORD, Server, USER};
+
+const HOME: &str = "198.51.100.7";
+const ELSEWHERE: &str = "203.0.113.9";
+const END_WAITS: &str = "UPDATE login_failure SET blocked_until = now()";
+
+/// A server behind a proxy on this machine.
+fn start() -> Server {
+    Server::setup().env("WINDU_TRUSTED_PROXIES", "127.0.0.0/8").start()
+}
+
+async fn log_in_from(server: &Server, address: &str, name: &str, password: &str) -> Answer {
+    let form = login_with(&[("username", name), ("password", password)]);
+    let request = server.client().request(Method::POST, "/o/token/").form(&form);
+    server.client().send(request.header("x-forwarded-for", format!("192.0.2.66, {address}"))).await
+}
+
+async fn fail(server: &Server, address: &str, name: &str, times: usize) {
+    for _ in 0..times {
+        failed(&log_in_from(server, address, name, "a wrong password").await, 400, "invalid_grant");
+    }
+}
+
+#[track_caller]
+fn wait(answer: &Answer) -> u64 {
+    failed(answer, 429, "temporarily_unavailable");
+    answer.header("retry-after").parse().expect("seconds")
+}
+
+#[tokio::test]
+async fn after_five_failures_each_one_doubles_the_wait() {
+    let server = start();
+    // A user who does not exist is treated alike.
+    for name in [USER, "nobody"] {
+        fail(&server, HOME, name, 5).await;
+        for expected in [5, 10, 20, 40] {
+            let answer = log_in_from(&server, HOME, name, PASSWORD).await;
+            let seconds = wait(&answer);
+            assert!((expected / 2..=expected).contains(&seconds), "{seconds} for {expected}");
+            server.database().sql(END_WAITS);
+            fail(&server, HOME, name, 1).await;
+        }
+        server.database().sql("UPDATE login_failure SET failures = 1000, blocked_until = now()");
+        fail(&server, HOME, name, 1).await;
+        let seconds = wait(&log_in_from(&server, HOME, name, PASSWORD).await);
+        assert!((890..=900).contains(&seconds), "{seconds}");
+    }
+}
+
+#[tokio::test]
+async fn another_address_and_another_user_are_not_touched() {
+    let server = start();
+    server.run(&["user", "create", "bob", "--password-stdin"], "another long password\n");
+    fail(&server, ELSEWHERE, USER, 5).await;
+    wait(&log_in_from(&server, ELSEWHERE, USER, PASSWORD).await);
+    Pair::of(&log_in_from(&server, HOME, USER, PASSWORD).await);
+    Pair::of(&log_in_from(&server, ELSEWHERE, "bob", "another long password").await);
+}
+
+#[tokio::test]
+async fn successes_do_not_count_and_forgive() {
+    let server = start();
+    for _ in 0..3 {
+        fail(&server, HOME, USER, 4).await;
+        Pair::of(&log_in_from(&server, HOME, USER, PASSWORD).await);
+    }
+    let logins = (0..12).map(|_| log_in_from(&server, HOME, USER, PASSWORD));
+    for answer in futures_util::future::join_all(logins).await {
+        Pair::of(&answer);
+    }
+}
+
+#[tokio::test]
+async fn strangers_share_an_hour_and_a_known_address_keeps_its_own() {
+    let server = start();
+    Pair::of(&log_in_from(&server, HOME, USER, PASSWORD).await);
+    for number in 0..20 {
+        fail(&server, &format!("203.0.113.{number}"), USER, 5).await;
+    }
+    let seconds = wait(&log_in_from(&server, ELSEWHERE, USER, PASSWORD).await);
+    assert!((3_000..=3_600).contains(&seconds), "{seconds}");
+    Pair::of(&log_in_from(&server, HOME, USER, PASSWORD).await);
+    fail(&server, HOME, USER, 5).await;
+    wait(&log_in_from(&server, HOME, USER, PASSWORD).await);
+    server.database().sql(END_WAITS);
+    Pair::of(&log_in_from(&server, HOME, USER, PASSWORD).await);
+    // A sign-in longer ago than 30 days makes a stranger again; the hour passes.
+    server.database().sql("UPDATE login_address SET signed_in_at = now() - interval '31 days'");
+    wait(&log_in_from(&server, HOME, USER, PASSWORD).await);
+    server.database().sql("UPDATE login_stranger SET hour_began_at = now() - interval '61 minutes'");
+    Pair::of(&log_in_from(&server, HOME, USER, PASSWORD).await);
+}
+
+#[tokio::test]
+async fn a_burst_gets_no_further_than_one_by_one() {
+    let server = start();
+    let guesses = (0..30).map(|_| log_in_from(&server, HOME, USER, "a wrong password"));
+    let answers = futures_util::future::join_all(guesses).await;
+    let compared = answers.iter().filter(|answer| answer.status == 400).count();
+    let cores = std::thread::available_parallelism().expect("cores").get();
+    assert!((5..5 + cores).contains(&compared), "{compared} guesses were compared");
+}
+
+#[tokio::test]
+async fn without_a_trusted_proxy_its_header_means_nothing() {
+    let server = Server::start();
+    for number in 0..5 {
+        fail(&server, &format!("203.0.113.{number}"), USER, 1).await;
+    }
+    wait(&log_in_from(&server, HOME, USER, PASSWORD).await);
+    assert_eq!(server.database().sql("SELECT address FROM login_failure"), "127.0.0.1");
+}
