@@ -2,20 +2,28 @@
 //! that is killed leaves no half cluster.
 
 use std::fs::{self, File};
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use super::binaries::Binaries;
 use super::error::ClusterError;
 use super::layout::Layout;
+use super::patience::Patience;
 use crate::secrets;
 
 /// The superuser, and the database.
 pub(super) const NAME: &str = "windu";
 
+/// How long the initdb of a killed program may go on writing into the folder that is being removed.
+const ORPHAN: Duration = Duration::from_secs(20);
+
 /// Makes the cluster and its database. To be called in turn.
-pub(super) fn make(layout: &Layout, binaries: &Binaries) -> Result<(), ClusterError> {
-    remove_drafts(layout)?;
+pub(super) fn make(layout: &Layout, binaries: &Binaries, patience: &Patience) -> Result<(), ClusterError> {
+    let removed = patience.wait("the initdb of a killed program ends", ORPHAN, || remove_drafts(layout))?;
+    if removed.is_none() {
+        tracing::warn!(folder = %layout.folder.display(), "what a killed first start left could not be removed");
+    }
     // A name of its own: an initdb that outlived its killed program must not meet this one.
     let draft = layout.folder.join(format!("data.{}.new", secrets::random_id()));
     let mut command = layout.command(&binaries.program("initdb"));
@@ -45,17 +53,23 @@ pub(super) fn make(layout: &Layout, binaries: &Binaries) -> Result<(), ClusterEr
     File::open(&layout.folder).and_then(|folder| folder.sync_all()).map_err(ClusterError::at(&layout.folder))
 }
 
-/// Removes what first starts that were killed have left.
-fn remove_drafts(layout: &Layout) -> Result<(), ClusterError> {
+/// Removes what first starts that were killed have left; `None` while somebody still writes there.
+fn remove_drafts(layout: &Layout) -> Result<Option<()>, ClusterError> {
     for entry in fs::read_dir(&layout.folder).map_err(ClusterError::at(&layout.folder))? {
         let entry = entry.map_err(ClusterError::at(&layout.folder))?;
         let name = entry.file_name();
         let name = name.as_encoded_bytes();
         if name.starts_with(b"data.") && name.ends_with(b".new") {
-            fs::remove_dir_all(entry.path()).map_err(ClusterError::at(&entry.path()))?;
+            match fs::remove_dir_all(entry.path()) {
+                Ok(()) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::NotFound) => {
+                    return Ok(None);
+                }
+                Err(error) => return Err(ClusterError::at(&entry.path())(error)),
+            }
         }
     }
-    Ok(())
+    Ok(Some(()))
 }
 
 fn said(output: &Output) -> String {

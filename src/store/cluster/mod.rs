@@ -138,7 +138,7 @@ impl Inner {
         if version.is_none() {
             let (folder, version) = (layout.cluster.display(), binaries.version);
             tracing::info!(%folder, version, "making a private PostgreSQL cluster");
-            initdb::make(&layout, &binaries)?;
+            initdb::make(&layout, &binaries, patience)?;
         }
         let sockets = layout.socket_folder()?;
         let sockets = server::ensure(&layout, &binaries, &sockets, (&turn, &presence), patience)?;
