@@ -42,6 +42,8 @@ CREATE TABLE account (
     created_at timestamptz NOT NULL DEFAULT now(),
     -- Null while the number waits for its code, and after it moved to another user.
     registered_at timestamptz,
+    -- A registration is under way until then: the network must not be asked twice at once.
+    registering_until timestamptz,
     -- What the network gave us to log in with, sealed.
     credentials bytea,
     -- An opaque position in the network's history, saved together with what was read up to it.

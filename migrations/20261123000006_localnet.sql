@@ -1,6 +1,8 @@
 -- The network inside this program: its subscribers, and what waits for them.
 CREATE TABLE localnet_subscriber (
     number text PRIMARY KEY,
+    -- Changes with each registration: a session of an earlier owner no longer fits.
+    incarnation text NOT NULL,
     nickname text NOT NULL DEFAULT '',
     created_at timestamptz NOT NULL DEFAULT now()
 );

@@ -3,18 +3,28 @@
 use std::fs;
 use std::io::{IsTerminal as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use tokio::net::TcpListener;
 
-use crate::config::{self, ConfigError, DatabaseSettings, Env, ListenSettings, LogSettings, OAuthSettings};
-use crate::http::{AppState, router, server};
+use crate::config::{
+    self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, ListenSettings, LogSettings,
+    NetworkSettings, OAuthSettings,
+};
+use crate::fetch::Fetch;
+use crate::http::{AppState, Started, router, server};
 use crate::lifecycle::Lifecycle;
+use crate::maintenance;
 use crate::oauth::{self, BootstrapError, FirstPassword, OAuth};
+use crate::secrets::MasterKey;
+use crate::sessions::{Connectors, Sessions};
+use crate::store::localnet::LocalNet;
 use crate::store::{SchemaError, Store, StoreError};
+use crate::upstream::local::Local;
+use crate::verification::Verification;
 
 /// Connections to the database: right for two to four cores, whatever the number of clients.
 const POOL: u32 = 12;
@@ -29,10 +39,12 @@ pub struct Settings {
     pub listen: ListenSettings,
     /// The database.
     pub database: DatabaseSettings,
+    /// The networks.
+    pub networks: NetworkSettings,
+    /// Verification codes.
+    pub codes: CodeSettings,
     /// Tokens and the first user.
     pub oauth: OAuthSettings,
-    /// `WINDU_DATA_DIR`: where files are kept.
-    pub data_folder: PathBuf,
 }
 
 impl Settings {
@@ -41,8 +53,11 @@ impl Settings {
         ListenSettings::NAMES,
         DatabaseSettings::NAMES,
         LogSettings::NAMES,
+        NetworkSettings::NAMES,
+        CodeSettings::NAMES,
+        // Read where they are used.
+        &["WINDU_DATA_DIR", "WINDU_SECRET_KEY", "WINDU_SECRET_KEY_OLD"],
         OAuthSettings::NAMES,
-        &["WINDU_DATA_DIR"],
     ];
 
     /// Reads all settings, and warns of variables that nothing reads.
@@ -53,11 +68,23 @@ impl Settings {
         for name in config::unknown(env, Self::NAMES) {
             tracing::warn!(name, "this variable is not a setting of windu; is it misspelt?");
         }
+        let listen = ListenSettings::read(env)?;
+        let database = DatabaseSettings::read(env)?;
+        let surroundings = CodeSurroundings {
+            loopback_only: listen.loopback_only(),
+            terminal: std::io::stdout().is_terminal(),
+            data_dir: &database.data_dir,
+        };
+        let codes = CodeSettings::read(env, surroundings)?;
+        for warning in &codes.warnings {
+            tracing::warn!("{warning}");
+        }
         Ok(Self {
-            listen: ListenSettings::read(env)?,
-            database: DatabaseSettings::read(env)?,
+            networks: NetworkSettings::read(env)?,
             oauth: OAuthSettings::read(env)?,
-            data_folder: env.get("WINDU_DATA_DIR").unwrap_or("./data").into(),
+            listen,
+            database,
+            codes,
         })
     }
 }
@@ -107,6 +134,7 @@ pub async fn migrate(env: &Env) -> anyhow::Result<()> {
 /// When the program cannot start; a database that is away is waited for.
 pub async fn serve(env: &Env) -> anyhow::Result<()> {
     let settings = Settings::read(env)?;
+    raise_file_limit();
     let address = settings.listen.address;
     let listener = TcpListener::bind(address)
         .await
@@ -125,9 +153,22 @@ pub async fn serve_on(listener: TcpListener, settings: Settings) -> anyhow::Resu
     tracing::info!(version = env!("CARGO_PKG_VERSION"), %url, "starting");
 
     let store = open_store(&settings)?;
-    let public_url = settings.listen.public_url.as_deref().unwrap_or(&url);
-    let oauth = Arc::new(OAuth::new(store.clone(), &settings.oauth));
-    let state = AppState::new(store.clone(), oauth, public_url, settings.listen.cors_origins.clone());
+    let keys = MasterKey::from_base64(&std::env::var("WINDU_SECRET_KEY")?, None)?;
+    let sessions = Sessions::new(store.clone(), connectors(&settings, &store, &lifecycle), keys.clone());
+    let fetch = Arc::new(Fetch::new());
+    let codes = settings.codes.clone();
+    let state = AppState {
+        store: store.clone(),
+        oauth: Arc::new(OAuth::new(store.clone(), &settings.oauth)),
+        sessions,
+        verification: Verification::new(store.clone(), keys, codes, fetch, lifecycle.clone())?,
+        lifecycle: lifecycle.clone(),
+        default_network: settings.networks.networks[0].as_str().into(),
+        send_ttl: settings.networks.send_ttl,
+        public_url: settings.listen.public_url.as_deref().unwrap_or(&url).into(),
+        cors_origins: Arc::new(settings.listen.cors_origins.clone()),
+        started: Started::default(),
+    };
     // Listening before the database answers: probes and callers hear a 503 instead of a refused connection.
     let max_connections = settings.listen.max_connections;
     lifecycle.spawn(server::serve(listener, router::router(&state), max_connections, lifecycle.clone()));
@@ -136,25 +177,49 @@ pub async fn serve_on(listener: TcpListener, settings: Settings) -> anyhow::Resu
         () = lifecycle.soft().cancelled() => Ok(()),
         outcome = start(&settings, &state, &lifecycle) => outcome,
     };
-    if started.is_ok() && state.has_started() {
+    if started.is_ok() && state.started.is_set() {
         announce(&url)?;
         lifecycle.soft().cancelled().await;
     }
-    let in_order = lifecycle.drained().await;
-    store.close().await;
-    tracing::info!(in_order, "stopped");
-    started
+    if lifecycle.drained().await && !lifecycle.hard().is_cancelled() {
+        store.close().await;
+        tracing::info!("stopped");
+        started
+    } else {
+        // A connection that an unfinished task holds would keep the pool from closing: PostgreSQL undoes its work.
+        started.and(Err(anyhow!("ended before everything was finished")))
+    }
 }
 
 /// What must be there before requests are served; background tasks start here.
 async fn start(settings: &Settings, state: &AppState, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     wait_for_schema(&state.store, settings.database.migrate).await?;
     if let Some(first) = wait_for_first_user(&state.store, &settings.oauth).await? {
-        show(&first, &settings.data_folder)?;
+        show(&first, &settings.database.data_dir)?;
     }
-    state.oauth.start(lifecycle);
-    state.set_started();
+    state.store.connect_wakes(lifecycle);
+    state.oauth.follow_revocations(lifecycle);
+    state.sessions.run(process_name(), lifecycle);
+    maintenance::start(&state.store, lifecycle);
+    state.started.set();
     Ok(())
+}
+
+/// The networks that the settings name.
+fn connectors(settings: &Settings, store: &Store, lifecycle: &Lifecycle) -> Connectors {
+    let mut connectors = Connectors::default();
+    for network in &settings.networks.networks {
+        if network == "local" {
+            connectors.add(Arc::new(Local::new(LocalNet::new(store.clone()), lifecycle.clone())));
+        }
+    }
+    connectors
+}
+
+/// Host and process id, for people who look into the table of processes.
+fn process_name() -> String {
+    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    format!("{}:{}", host.as_deref().unwrap_or("unknown"), std::process::id())
 }
 
 async fn wait_for_schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
@@ -208,6 +273,16 @@ fn show(first: &FirstPassword, folder: &Path) -> anyhow::Result<()> {
         .with_context(|| format!("{}: cannot be written", path.display()))?;
     writeln!(out, "The first user's password is in {}: read it and delete the file", path.display())?;
     Ok(())
+}
+
+/// Every connection is an open file, and many systems allow 1,024 unless asked for more.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Tells the person at the terminal, and whoever started the program, where it is.

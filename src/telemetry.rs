@@ -2,6 +2,7 @@
 //!
 //! Nothing secret is logged: no token, code, message text or query; phone numbers by their last three digits.
 
+use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
@@ -25,6 +26,17 @@ pub fn start(env: &Env) -> Result<(), ConfigError> {
     };
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
+}
+
+/// An error with its causes, for the log.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let _ = write!(text, ": {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// A panic is a log line like others, inside the span of what panicked: a request's line has its id.

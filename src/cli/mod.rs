@@ -10,7 +10,8 @@ use clap::{Parser, Subcommand};
 use crate::app;
 use crate::config::Env;
 use crate::http::router;
-use crate::store::{Revoked, Store};
+use crate::lifecycle::Lifecycle;
+use crate::store::{Store, Topic};
 use client::ClientCommand;
 use user::UserCommand;
 
@@ -58,7 +59,9 @@ pub async fn run(arguments: Arguments, env: &Env) -> anyhow::Result<()> {
 
 /// Tells running servers to forget what they remember of tokens.
 async fn announce(store: &Store) {
-    if store.announce_revoked(&Revoked::Any).await.is_err() {
-        eprintln!("windu: running servers could not be told; they notice within 5 seconds");
-    }
+    let lifecycle = Lifecycle::default();
+    store.connect_wakes(&lifecycle);
+    store.wakes().wake(Topic::Tokens);
+    // Waits until it is sent. If it could not be, the servers forget by themselves within 5 s.
+    lifecycle.drained().await;
 }

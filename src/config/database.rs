@@ -9,6 +9,8 @@ use super::{ConfigError, Env};
 pub struct DatabaseSettings {
     /// The URL of the database; `None` asks for the private cluster. It may hold a password.
     pub url: Option<String>,
+    /// temp
+    pub data_dir: std::path::PathBuf,
     /// Whether the server brings the tables to its version at start.
     pub migrate: bool,
 }
@@ -38,6 +40,10 @@ impl DatabaseSettings {
             Some("off") => false,
             Some(_) => return Err(ConfigError::new("WINDU_MIGRATE", "write auto or off")),
         };
-        Ok(Self { url: env.get("DATABASE_URL").map(str::to_owned), migrate })
+        Ok(Self {
+            url: env.get("DATABASE_URL").map(str::to_owned),
+            migrate,
+            data_dir: env.get("WINDU_DATA_DIR").unwrap_or("./data").into(),
+        })
     }
 }

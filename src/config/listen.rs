@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use url::Url;
+use url::{Host, Url};
 
 use super::{ConfigError, Env};
 
@@ -50,6 +50,18 @@ impl ListenSettings {
         }
         let public_url = env.get("WINDU_PUBLIC_URL").map(public_url).transpose()?;
         Ok(Self { address, public_url, cors_origins: cors_origins(env)?, max_connections })
+    }
+
+    /// Whether both the listener and the public URL are on a loopback address: nobody else can reach the server.
+    #[must_use]
+    pub fn loopback_only(&self) -> bool {
+        let public = self.public_url.as_deref().and_then(|url| Url::parse(url).ok());
+        let public_is_loopback = public.as_ref().and_then(Url::host).is_none_or(|host| match host {
+            Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
+            Host::Ipv4(address) => address.is_loopback(),
+            Host::Ipv6(address) => address.is_loopback(),
+        });
+        self.address.ip().is_loopback() && public_is_loopback
     }
 }
 
@@ -111,6 +123,22 @@ mod tests {
             ("WINDU_MAX_CONNECTIONS", "many"),
         ] {
             assert_eq!(read(&[(name, value)]).expect_err(value).variable, name);
+        }
+    }
+
+    #[test]
+    fn only_loopback_addresses_are_loopback() {
+        for (listen, public_url, expected) in [
+            ("127.0.0.1:8000", "", true),
+            ("[::1]:8000", "http://localhost:8000", true),
+            ("127.0.0.1:8000", "http://[::1]:8000", true),
+            ("127.0.0.1:8000", "https://windu.example.org", false),
+            ("127.0.0.1:8000", "https://localhost.example.org", false),
+            ("0.0.0.0:8000", "", false),
+            ("192.0.2.1:8000", "http://127.0.0.1:8000", false),
+        ] {
+            let settings = read(&[("WINDU_LISTEN", listen), ("WINDU_PUBLIC_URL", public_url)]);
+            assert_eq!(settings.expect("settings").loopback_only(), expected, "{listen} {public_url}");
         }
     }
 

@@ -1,8 +1,10 @@
 //! Settings: one struct per concern, read from the environment; every error names its variable.
 
+mod codes;
 mod database;
 mod listen;
 mod log;
+mod networks;
 mod oauth;
 
 use std::collections::BTreeMap;
@@ -10,9 +12,11 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use codes::{CodeSettings, CodeSurroundings, LogTarget, SenderSettings};
 pub use database::DatabaseSettings;
 pub use listen::{CorsOrigins, ListenSettings};
 pub use log::{LogFormat, LogSettings};
+pub use networks::NetworkSettings;
 pub use oauth::{Bootstrap, OAuthSettings, TrustedProxies};
 
 /// A setting that cannot be used. The message names the variable and says what it takes.

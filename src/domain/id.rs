@@ -1,4 +1,4 @@
-//! Ids of rows, one type each, so that none is taken for another.
+//! Ids of rows, one type each, so that none is taken for another; and the lease, which is made of them.
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
@@ -33,4 +33,17 @@ ids! {
     ProcessId,
     /// Something asked of an account's session.
     CommandId,
+}
+
+/// The right of one process to run an account's session, as it was claimed. Each write of a session asserts it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Whose session.
+    pub account: AccountId,
+    /// The row that holds the lease.
+    pub counter: CounterId,
+    /// The process that claimed it.
+    pub process: ProcessId,
+    /// Grows by one with each claim.
+    pub fence: i64,
 }

@@ -1,11 +1,21 @@
 //! The words of this program as types. No I/O here.
 
+mod account;
+mod contact_id;
+mod event;
 mod id;
+mod message;
 mod number;
 mod time;
 mod user;
 
-pub use id::{AccountId, ChatId, ClientId, CommandId, CounterId, MessageId, PeerId, ProcessId, UserId};
+pub use account::{Account, NeedsUser, SessionState, SessionStatus};
+pub use contact_id::ContactId;
+pub use event::Event;
+pub use id::{
+    AccountId, ChatId, ClientId, CommandId, CounterId, Lease, MessageId, PeerId, ProcessId, UserId,
+};
+pub use message::{Content, FailureReason, ReceiptKind, Typing};
 pub use number::{NumberError, PhoneNumber};
 pub use time::{TimeError, TimeParameter, Timestamp};
 pub use user::{NewPassword, UserError, UserName};

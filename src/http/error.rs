@@ -3,14 +3,29 @@
 //! Layers below know no status code; the `From` impls here (one exhaustive match per error type) are the only
 //! place where their variants meet one. The caller's mistakes are logged at debug, ours at error with their cause.
 
-use std::fmt::Write as _;
-
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
+use crate::sessions::{AskError, RegisterError};
 use crate::store::StoreError;
+use crate::telemetry::chain;
+use crate::upstream::Failure;
+use crate::verification::{CheckError, RequestError};
+
+/// Said of a number that the caller does not have, whoever else may have it.
+pub const ACCOUNT_UNKNOWN: &str = "you have no account with this number; GET /api/account/ lists them";
+
+/// The body of every error, for the description of the API. Some have more fields, such as `retry_after`.
+#[derive(Debug, ToSchema)]
+pub struct ErrorObject {
+    /// What was wrong and what to send instead, for people. Its wording may change.
+    pub error: String,
+    /// The same for programs. It does not change.
+    pub code: String,
+}
 
 /// An answer that is not a success.
 #[derive(Debug)]
@@ -68,6 +83,12 @@ impl ApiError {
         Self::unavailable("starting", "this server is starting; try again soon", 1)
     }
 
+    /// 501: this network has no such thing.
+    #[must_use]
+    pub fn unsupported(what: &str) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, "unsupported", format!("the account's network cannot {what}"))
+    }
+
     /// 504: the network did not answer in time, so nobody knows whether it did what was asked.
     #[must_use]
     pub fn outcome_unknown() -> Self {
@@ -117,18 +138,153 @@ impl ApiError {
     }
 }
 
+/// The sentence of an [`ApiError`]: an extension of its answer, for rows whose errors have another form.
+#[derive(Clone)]
+pub struct Sentence(pub String);
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         if !self.status.is_server_error() {
             tracing::debug!(status = self.status.as_u16(), code = self.code, "request refused");
         }
         let mut body = Map::new();
-        body.insert("error".to_owned(), self.message.into());
+        body.insert("error".to_owned(), self.message.clone().into());
         body.insert("code".to_owned(), self.code.into());
         body.extend(self.fields);
         let mut response = (self.status, Json(Value::Object(body))).into_response();
         response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
+        response.extensions_mut().insert(Sentence(self.message));
         response
+    }
+}
+
+/// The body of every error, for the description.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "the body itself is built with more fields where a row has them")]
+pub struct Problem {
+    /// For people: what was wrong and what to send instead.
+    error: String,
+    /// For programs; stable.
+    code: String,
+}
+
+impl From<AskError> for ApiError {
+    fn from(error: AskError) -> Self {
+        match error {
+            AskError::NotNow { retry_after } => Self::unavailable(
+                "session_not_ready",
+                "the account's session is not connected to its network now; try again soon",
+                retry_after,
+            ),
+            AskError::OutcomeUnknown => Self::outcome_unknown(),
+            AskError::Refused(reason) => {
+                Self::bad_gateway("network_refused", format!("the network refused: {reason}"))
+            }
+            AskError::Unsupported(what) => Self::unsupported(&what),
+            AskError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<Failure> for ApiError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Retry(_) => Self::unavailable(
+                "network_unavailable",
+                "the network cannot be reached now; try again soon",
+                5,
+            ),
+            Failure::RateLimited(pause) => Self::unavailable(
+                "network_rate_limited",
+                "the network asks to wait before the next try",
+                pause.as_secs().max(1),
+            ),
+            Failure::Refused(reason) => {
+                Self::bad_gateway("network_refused", format!("the network refused: {reason}"))
+            }
+            Failure::OutcomeUnknown => Self::outcome_unknown(),
+            Failure::Unsupported(what) => Self::unsupported(what),
+        }
+    }
+}
+
+impl From<RegisterError> for ApiError {
+    fn from(error: RegisterError) -> Self {
+        match error {
+            RegisterError::Network(failure) => failure.into(),
+            RegisterError::UnderWay => Self::unavailable(
+                "registration_under_way",
+                "another request registers this number at this moment; look at GET /api/account/",
+                2,
+            ),
+            RegisterError::NoSuchNetwork(_) => {
+                tracing::error!(%error, "an account's network is missing");
+                Self::unavailable(
+                    "network_unavailable",
+                    "this server is not connected to the account's network now",
+                    60,
+                )
+            }
+            RegisterError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<RequestError> for ApiError {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::TooSoon { retry_after } => Self::too_many(
+                "code_too_soon",
+                format!("this number had a code less than a minute ago; try again in {retry_after} s"),
+                retry_after,
+            ),
+            RequestError::DailyLimit { retry_after } => Self::too_many(
+                "too_many_codes",
+                format!("too many codes were sent today; try again in {retry_after} s"),
+                retry_after,
+            ),
+            RequestError::NotAllowed => {
+                Self::forbidden("number_not_allowed", "this server sends no codes to numbers of this kind")
+            }
+            RequestError::NoAccount => Self::bad_request("account_unknown", ACCOUNT_UNKNOWN),
+            RequestError::SenderFailed { retry_after } => {
+                let failed = Self::bad_gateway(
+                    "code_sender_failed",
+                    "no code could be sent: whoever brings codes to phones refused or failed",
+                );
+                match retry_after {
+                    Some(seconds) => failed.with_header(header::RETRY_AFTER, seconds.into()),
+                    None => failed,
+                }
+            }
+            RequestError::SenderTimedOut => Self::bad_gateway(
+                "code_sender_failed",
+                "whoever brings codes to phones did not answer in time; a code may arrive all the same",
+            ),
+            RequestError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<CheckError> for ApiError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Wrong => {
+                Self::forbidden("code_wrong", "the code is wrong").with_field("reason", "wrong")
+            }
+            CheckError::Expired => {
+                Self::forbidden("code_expired", "the code is older than ten minutes; ask for a new one")
+                    .with_field("reason", "expired")
+            }
+            CheckError::NoneAsked => Self::forbidden("code_none", "no code is waited for; ask for one")
+                .with_field("reason", "none"),
+            CheckError::TooMany { retry_after } => Self::too_many(
+                "too_many_guesses",
+                format!("too many wrong codes; ask for a new one in {retry_after} s"),
+                retry_after,
+            ),
+            CheckError::Store(error) => error.into(),
+        }
     }
 }
 
@@ -142,15 +298,4 @@ impl From<StoreError> for ApiError {
             StoreError::Fenced | StoreError::Corrupt(_) | StoreError::Refused(_) => Self::internal(&error),
         }
     }
-}
-
-/// An error with its causes, for the log.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }

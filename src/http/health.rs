@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::error::ApiError;
+use super::error::{ApiError, ErrorObject};
 
 /// A readiness probe must answer before its caller gives up.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -38,10 +38,10 @@ async fn livez() -> Json<Health> {
 /// The program can serve: its tables are there and the database answers.
 #[utoipa::path(
     get, path = "/readyz", tag = "health", security(()),
-    responses((status = 200, body = Health), (status = 503, description = "not now"))
+    responses((status = 200, body = Health), (status = 503, body = ErrorObject))
 )]
 async fn readyz(State(state): State<AppState>) -> Result<Json<Health>, ApiError> {
-    if !state.has_started() {
+    if !state.started.is_set() {
         return Err(ApiError::starting());
     }
     match tokio::time::timeout(PATIENCE, state.store.ping()).await {

@@ -1,18 +1,24 @@
 //! All of axum: the router, the extractors, the errors, one file per resource.
 
+mod account;
 pub mod auth;
 pub mod body;
+mod contacts;
 mod cors;
+mod done;
 pub mod error;
 mod health;
 pub mod list;
+mod messages;
 mod oauth;
+mod owned;
 pub mod params;
 mod paths;
 mod refusals;
 pub mod router;
 pub mod server;
 mod state;
+mod target;
 mod trace;
 
-pub use state::AppState;
+pub use state::{AppState, Started};

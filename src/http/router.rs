@@ -9,45 +9,59 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
+use super::auth::Caller;
 use super::error::ApiError;
-use super::{AppState, body, cors, health, oauth, paths, refusals, trace};
+use super::{
+    AppState, Started, account, body, contacts, cors, health, messages, oauth, params, paths, refusals, trace,
+};
+use crate::config::CorsOrigins;
 
 /// The whole API as one service.
 pub fn router(state: &AppState) -> Router {
-    let (routes, _) = routes().split_for_parts();
-    surround(state, routes.with_state(state.clone()))
+    let (routes, _) = routes(Some(state)).split_for_parts();
+    surround(&state.cors_origins, &state.started, routes.with_state(state.clone()))
 }
 
 /// The OpenAPI description, from the same routes.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    routes().into_openapi()
+    routes(None).into_openapi()
 }
 
-fn routes() -> OpenApiRouter<AppState> {
-    OpenApiRouter::with_openapi(Description::openapi()).merge(health::router()).merge(oauth::router())
+/// All routes. The rows below `/api` know their caller before anything of the body is read; a description alone
+/// needs no state for that.
+fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
+    let mut api =
+        OpenApiRouter::new().merge(account::router()).merge(contacts::router()).merge(messages::router());
+    if let Some(state) = state {
+        api = api.route_layer(from_fn_with_state(state.clone(), params::read::<Caller, AppState>));
+    }
+    OpenApiRouter::with_openapi(Description::openapi())
+        .merge(health::router())
+        .merge(oauth::router())
+        .merge(api)
 }
 
 /// What every request passes, from the last line to the first. The routes are a service inside a router of their
 /// own, so that the path is put right before they are looked up.
-fn surround(state: &AppState, routes: Router) -> Router {
+fn surround(cors_origins: &CorsOrigins, started: &Started, routes: Router) -> Router {
     Router::new()
         .fallback_service(routes)
-        .layer(from_fn_with_state(state.clone(), refuse_until_started))
+        .layer(from_fn_with_state(started.clone(), refuse_until_started))
         .layer(from_fn(paths::normalise))
         .layer(from_fn(refusals::objects))
         .layer(CatchPanicLayer::custom(refusals::panicked))
         .layer(from_fn(body::pace))
-        .layer(cors::layer(&state.cors_origins))
+        .layer(cors::layer(cors_origins))
         .layer(from_fn(trace::trace))
 }
 
 async fn refuse_until_started(
-    State(state): State<AppState>,
+    State(started): State<Started>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    if state.has_started() || request.uri().path() == "/livez" {
+    if started.is_set() || request.uri().path() == "/livez" {
         Ok(next.run(request).await)
     } else {
         Err(ApiError::starting())
@@ -56,6 +70,7 @@ async fn refuse_until_started(
 
 #[derive(OpenApi)]
 #[openapi(
+    components(schemas(super::error::ErrorObject)),
     info(title = "Windu", description = "A phone number on a messaging network as a REST API"),
     modifiers(&Bearer),
     security(("bearer" = []))
@@ -75,35 +90,23 @@ impl utoipa::Modify for Bearer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
-
-    use crate::config::{CorsOrigins, Env, OAuthSettings};
-    use crate::oauth::OAuth;
-    use crate::store::Store;
     use axum::body::Body;
     use axum::routing::{get, post};
     use http::{Method, StatusCode, header};
     use serde_json::Value;
     use tower::ServiceExt as _;
 
-    fn state() -> AppState {
-        let store = Store::from_url("postgres://nobody@localhost/none", 1).expect("a URL");
-        let settings = OAuthSettings::read(&Env::default()).expect("defaults");
-        let oauth = Arc::new(OAuth::new(store.clone(), &settings));
-        AppState::new(store, oauth, "http://localhost", CorsOrigins::Any)
-    }
-
     /// A few rows behind all that surrounds the real ones; the database is never asked.
     fn app() -> Router {
-        let state = state();
-        state.set_started();
+        let started = Started::default();
+        started.set();
         let routes = Router::new()
             .route("/api/messages/{contact}/", get(async |request: Request| request.uri().to_string()))
             .route("/api/groups/info-all/", get(async || "all"))
             .route("/o/token/", post(async |body: String| body))
             .route("/api/panic/", get(async || -> &'static str { panic!("on purpose") }))
             .route("/api/teapot/", get(async || (StatusCode::IM_A_TEAPOT, "plain")));
-        surround(&state, routes)
+        surround(&CorsOrigins::Any, &started, routes)
     }
 
     async fn ask(method: Method, path: &str) -> (StatusCode, http::HeaderMap, String) {
@@ -150,10 +153,11 @@ mod tests {
 
     #[tokio::test]
     async fn until_the_start_only_the_probe_of_life_answers() {
-        let state = state();
+        let rows = Router::new().route("/livez", get(async || "ok"));
+        let app = surround(&CorsOrigins::Any, &Started::default(), rows);
         for (path, status) in [("/livez", 200), ("/livez/", 200), ("/readyz", 503), ("/api/account/", 503)] {
             let request = Request::builder().uri(path).body(Body::empty()).expect("a request");
-            let response = router(&state).oneshot(request).await.expect("an answer");
+            let response = app.clone().oneshot(request).await.expect("an answer");
             assert_eq!(response.status().as_u16(), status, "{path}");
             assert_eq!(response.headers().contains_key(header::RETRY_AFTER), status == 503, "{path}");
         }

@@ -2,12 +2,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::extract::FromRef;
 
+use super::error::ApiError;
 use crate::config::CorsOrigins;
+use crate::domain::Account;
+use crate::lifecycle::Lifecycle;
 use crate::oauth::OAuth;
+use crate::sessions::Sessions;
 use crate::store::Store;
+use crate::upstream::Connector;
+use crate::verification::Verification;
 
 /// Shared by all handlers; clones are cheap.
 #[derive(Clone)]
@@ -16,35 +23,55 @@ pub struct AppState {
     pub store: Store,
     /// Tokens.
     pub oauth: Arc<OAuth>,
+    /// The sessions, wherever they run.
+    pub sessions: Sessions,
+    /// Codes that prove numbers.
+    pub verification: Verification,
+    /// Tasks that outlive their request.
+    pub lifecycle: Lifecycle,
+    /// The network of an account whose creator names none.
+    pub default_network: Arc<str>,
+    /// How long a message may wait for the network.
+    pub send_ttl: Duration,
     /// The start of every URL that is given out, without a slash at its end.
     pub public_url: Arc<str>,
     /// Which pages may call the API.
     pub cors_origins: Arc<CorsOrigins>,
-    started: Arc<AtomicBool>,
+    /// Whether requests are served yet.
+    pub started: Started,
 }
 
-impl AppState {
-    /// State of a program that has not started yet: it answers 503 until [`AppState::set_started`].
-    #[must_use]
-    pub fn new(store: Store, oauth: Arc<OAuth>, public_url: &str, cors_origins: CorsOrigins) -> Self {
-        Self {
-            store,
-            oauth,
-            public_url: public_url.into(),
-            cors_origins: Arc::new(cors_origins),
-            started: Arc::new(AtomicBool::new(false)),
-        }
-    }
+/// Whether the program has started: until then it answers 503.
+#[derive(Clone, Debug, Default)]
+pub struct Started(Arc<AtomicBool>);
 
+impl Started {
     /// The tables are at this version and everything runs: requests are served from now on.
-    pub fn set_started(&self) {
-        self.started.store(true, Ordering::Release);
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
     }
 
     /// Whether requests are served.
     #[must_use]
-    pub fn has_started(&self) -> bool {
-        self.started.load(Ordering::Acquire)
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl AppState {
+    /// The network of an account.
+    ///
+    /// # Errors
+    /// 503 when this program was not given it.
+    pub fn connector(&self, account: &Account) -> Result<&Arc<dyn Connector>, ApiError> {
+        self.sessions.connector(&account.network).ok_or_else(|| {
+            tracing::error!(network = account.network, "an account's network is not among WINDU_NETWORKS");
+            ApiError::unavailable(
+                "network_unavailable",
+                "this server is not connected to the account's network now",
+                60,
+            )
+        })
     }
 }
 

@@ -2,32 +2,59 @@
 //!
 //! No method here awaits anything but PostgreSQL, and no transaction is open while another layer awaits.
 
+mod account;
+mod adapter_state;
 mod client;
+mod command;
+mod contact;
+mod desired;
 mod error;
+mod ingest;
+mod journal;
+pub mod localnet;
 mod login;
-mod revocation;
+mod message;
+mod outbox;
+mod peer;
+mod process;
 mod schema;
 mod token;
 mod user;
+mod verification;
+mod wake;
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Postgres, Transaction};
 use std::time::Duration;
 
+use crate::lifecycle::Lifecycle;
+
+pub use account::{FormerAccount, SessionAccount};
 pub use client::{ClientListing, ClientRecord};
+pub use command::{CommandProgress, TakenCommand};
+pub use contact::{Contact, Reachable};
+pub use desired::Desired;
 pub use error::StoreError;
+pub use ingest::{Inbound, InboundKind};
+pub use journal::{Journal, JournalEntry};
 pub use login::LoginAttempt;
-pub use revocation::{RevocationListener, Revoked};
+pub use message::{Accepted, ChatSummary, Message, OUTBOX_LIMIT, Page, Receipted};
+pub use outbox::{DueMessage, DueReceipt, Settlement};
+pub use peer::{NewPeer, Peer};
+pub use process::{LEASE_SECONDS, Share};
 pub use schema::SchemaError;
 pub use token::{
     BearerRecord, LiveToken, NewGrant, NewPair, RefreshRecord, SealedPair, TokenHash, UsedToken,
 };
 pub use user::{UserListing, UserRecord};
+pub use verification::{CodeId, CodeLimits, Guess, NewCode, Reservation, TakenGuess};
+pub use wake::{Hints, Subscription, Topic, Wakes};
 
 /// The database.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Store {
     pool: PgPool,
+    wakes: Wakes,
 }
 
 /// One transaction; dropped without [`Tx::commit`] it changes nothing.
@@ -47,13 +74,24 @@ impl Store {
             .acquire_timeout(Duration::from_secs(5))
             .idle_timeout(Duration::from_mins(10))
             .connect_lazy_with(options.application_name("windu"));
-        Self { pool }
+        Self { pool, wakes: Wakes::default() }
     }
 
     /// A pool on the database at `url`; `None` when that is no PostgreSQL URL.
     #[must_use]
     pub fn from_url(url: &str, connections: u32) -> Option<Self> {
         Some(Self::new(url.parse().ok()?, connections))
+    }
+
+    /// Starts carrying wake-ups to and from the other processes on this database.
+    pub fn connect_wakes(&self, lifecycle: &Lifecycle) {
+        self.wakes.connect(&self.pool, lifecycle);
+    }
+
+    /// The wake-ups of this process.
+    #[must_use]
+    pub fn wakes(&self) -> &Wakes {
+        &self.wakes
     }
 
     /// Begins a transaction.

@@ -5,3 +5,4 @@ mod support;
 
 mod ground;
 mod oauth;
+mod running;

@@ -3,40 +3,36 @@
 //! It stops when the test process ends, however that ends: a watchdog reads from a pipe that only we hold.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::server::SECRET_KEY;
 use super::wait::{DEADLINE, wait_until};
 
-/// A database of one test's own, with all tables.
+/// A database of one test's own. It is reached through a link of its own to the socket, so that it can go away.
 pub struct Database {
     name: String,
+    folder: PathBuf,
 }
 
 impl Database {
-    /// A fresh copy of the template.
+    /// A fresh one with all tables.
     pub fn create() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        CLUSTER.sql("postgres", &format!("CREATE DATABASE {name} TEMPLATE windu_template"));
-        Self { name }
+        Self::copy("windu_template")
     }
 
     /// An empty database, without tables.
     pub fn create_empty() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("empty_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        CLUSTER.sql("postgres", &format!("CREATE DATABASE {name}"));
-        Self { name }
+        Self::copy("template1")
     }
 
     /// What `DATABASE_URL` takes.
     pub fn url(&self) -> String {
-        CLUSTER.url(&self.name)
+        format!("postgres://postgres@localhost/{}?host={}", self.name, self.folder.display())
     }
 
     /// Runs SQL and gives the rows as psql prints them, unaligned.
@@ -44,20 +40,42 @@ impl Database {
         CLUSTER.sql(&self.name, text)
     }
 
-    /// Refuses connections and ends those that are there, as a database that is away would; see
-    /// [`Database::allow`].
-    pub fn refuse(&self) {
-        let name = &self.name;
-        CLUSTER.sql("postgres", &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
+    /// Takes the database away: connections end and new ones fail; see [`Database::come_back`].
+    pub fn go_away(&self) {
+        fs::remove_file(self.socket()).expect("the link");
         let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname";
-        CLUSTER.sql("postgres", &format!("{end} = '{name}'"));
+        CLUSTER.sql("postgres", &format!("{end} = '{}'", self.name));
     }
 
-    /// Lets connections in again.
-    pub fn allow(&self) {
-        CLUSTER.sql("postgres", &format!("ALTER DATABASE {} ALLOW_CONNECTIONS true", self.name));
+    /// Undoes [`Database::go_away`].
+    pub fn come_back(&self) {
+        symlink(CLUSTER.folder.join(SOCKET), self.socket()).expect("a link to the socket");
+    }
+
+    fn copy(template: &str) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        CLUSTER.sql("postgres", &format!("CREATE DATABASE {name} TEMPLATE {template}"));
+        let folder = CLUSTER.folder.join(&name);
+        fs::create_dir(&folder).expect("a folder for the link");
+        let database = Self { name, folder };
+        database.come_back();
+        database
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.join(SOCKET)
     }
 }
+
+const SOCKET: &str = ".s.PGSQL.5432";
+
+/// Waits for the end of its input, stops the cluster in `$0` at once (SIGQUIT) and removes the folder `$1`.
+const WATCHDOG: &str = r#"
+    cat >/dev/null
+    pid=$(head -n 1 "$0/postmaster.pid") && kill -QUIT "$pid" && while kill -0 "$pid"; do sleep 0.1; done
+    rm -rf "$1"
+"#;
 
 static CLUSTER: LazyLock<Cluster> = LazyLock::new(Cluster::start);
 
@@ -78,8 +96,8 @@ impl Cluster {
             .expect("a folder in /tmp")
             .keep();
         fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).expect("permissions");
-        if let Some(postgres) = unprivileged() {
-            chown(&folder, Some(postgres.0), Some(postgres.1)).expect("chown to postgres");
+        if let Some((user, group)) = unprivileged() {
+            chown(&folder, Some(user), Some(group)).expect("chown to postgres");
         }
         let data = folder.join("data");
         succeed(
@@ -89,10 +107,9 @@ impl Cluster {
                 .arg(&data),
         );
         // The watchdog first, so that nothing outlives us. Its own process group, or Ctrl-C would end it too early.
-        let watchdog = program(Path::new("/bin"), "sh")
-            .arg("-c")
-            .arg(r#"cat >/dev/null; "$0" -D "$1" -m immediate stop; rm -rf "$1" "$2"/.s* "$2"/log; rmdir "$2""#)
-            .args([binaries.join("pg_ctl"), data.clone(), folder.clone()])
+        let watchdog = Command::new("/bin/sh")
+            .args(["-c", WATCHDOG])
+            .args([&data, &folder])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -121,6 +138,7 @@ impl Cluster {
                 .arg("migrate")
                 .current_dir(&cluster.folder)
                 .env_clear()
+                .env("WINDU_SECRET_KEY", SECRET_KEY)
                 .env("DATABASE_URL", cluster.url("windu_template")),
         );
         // A template with a connection to it cannot be copied: the program's ends a moment after the program.

@@ -18,6 +18,8 @@ use super::wait::{DEADLINE, wait_until};
 pub const USER: &str = "alice";
 /// Their password.
 pub const PASSWORD: &str = "correct horse battery staple";
+/// 32 bytes, the same for all servers, so that several can share a database.
+pub const SECRET_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
 /// What a server is started with. Chain the methods, then [`Setup::start`].
 pub struct Setup {
@@ -52,14 +54,41 @@ impl Setup {
 
     /// Starts the program and waits until it serves.
     pub fn start(self) -> Server {
+        let (environment, database, folder) = self.prepare();
+        let mut process = Process::start(&environment, &folder);
+        let client = Client::new(process.wait_for_address());
+        Server { environment, database, folder, process, client }
+    }
+
+    /// Starts the program and gives it before it serves: for a start that is expected to wait. The client's address
+    /// comes from the log.
+    pub fn start_early(self) -> Server {
+        let (environment, database, folder) = self.prepare();
+        let mut process = Process::start(&environment, &folder);
+        let client = Client::new(process.wait_for_early_address());
+        Server { environment, database, folder, process, client }
+    }
+
+    /// Runs the program to its end, for a start that is expected to fail. Gives the status and standard error.
+    pub fn fail(self) -> (ExitStatus, String) {
+        let (environment, _database, folder) = self.prepare();
+        let mut process = Process::start(&environment, &folder);
+        let status = process.wait();
+        // The reader may be a moment behind.
+        let errors = wait_until("a word on standard error", DEADLINE, || {
+            let errors = process.errors.lock().expect("not poisoned").clone();
+            errors.contains("windu: ").then_some(errors)
+        });
+        (status, errors)
+    }
+
+    fn prepare(self) -> (BTreeMap<String, String>, Arc<Database>, TempDir) {
         let database = self.database.unwrap_or_else(|| Arc::new(Database::create()));
         let folder = TempDir::new().expect("a temporary folder");
         let mut environment = self.environment;
         environment.entry("DATABASE_URL".into()).or_insert_with(|| database.url());
         environment.entry("WINDU_DATA_DIR".into()).or_insert_with(|| folder.path().display().to_string());
-        let mut process = Process::start(&environment, &folder);
-        let client = Client::new(process.wait_for_address());
-        Server { environment, database, folder, process, client }
+        (environment, database, folder)
     }
 }
 
@@ -73,8 +102,7 @@ impl Server {
     pub fn setup() -> Setup {
         let environment = [
             ("WINDU_LISTEN", "127.0.0.1:0"),
-            // 32 bytes, the same for all servers, so that several can share a database.
-            ("WINDU_SECRET_KEY", "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="),
+            ("WINDU_SECRET_KEY", SECRET_KEY),
             ("WINDU_BOOTSTRAP_USER", USER),
             ("WINDU_BOOTSTRAP_PASSWORD", PASSWORD),
             ("WINDU_LOG", "debug,sqlx=info,hyper=info"),
@@ -138,6 +166,11 @@ impl Server {
     /// Waits until it has ended.
     pub fn wait(&mut self) -> ExitStatus {
         self.process.wait()
+    }
+
+    /// Waits until it says on standard output that it serves.
+    pub fn wait_until_it_serves(&mut self) {
+        self.process.wait_for_address();
     }
 
     /// Whether it has ended.
@@ -228,6 +261,16 @@ impl Process {
             let output = self.output.lock().expect("not poisoned");
             let url = output.lines().find_map(|line| line.strip_prefix("Windu listens on "))?;
             output.ends_with('\n').then(|| url.to_owned())
+        })
+    }
+
+    /// The URL in the log line of the start.
+    fn wait_for_early_address(&mut self) -> String {
+        wait_until("the program to start", DEADLINE, || {
+            let log = self.errors.lock().expect("not poisoned");
+            let line = log.lines().find(|line| line.contains("starting") && line.contains("url="))?;
+            let (_, url) = line.split_once("url=")?;
+            url.split_whitespace().next().map(str::to_owned)
         })
     }
 

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::domain::PhoneNumber;
+use crate::http::server;
+use crate::lifecycle::Lifecycle;
 use axum::body::Body;
 use axum::extract::OriginalUri;
 use axum::middleware::from_fn_with_state;
@@ -11,6 +13,7 @@ use http::{Method, header};
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -177,6 +180,53 @@ async fn a_json_row_refuses_forms() {
     let good = r#"{"contacts": []}"#;
     assert_eq!(ask(Method::POST, "/import/", JSON, good).await.0, 200);
     assert_eq!(refusal_of("/import/", FORM, "").await.1, "missing_parameter");
+}
+
+/// What a server on a real socket answers to these bytes, up to the first blank line.
+async fn head_of_answer(request: Vec<u8>) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+    let address = listener.local_addr().expect("an address");
+    let lifecycle = Lifecycle::default();
+    lifecycle.spawn(server::serve(listener, router(), 10, lifecycle.clone()));
+    let (mut reader, mut writer) =
+        tokio::net::TcpStream::connect(address).await.expect("a connection").into_split();
+    let write = async {
+        writer.write_all(&request).await.expect("sent to its end");
+    };
+    let read = async {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            head.push(reader.read_u8().await.expect("an answer").into());
+        }
+        head
+    };
+    tokio::join!(read, write).0
+}
+
+#[tokio::test]
+async fn a_caller_that_writes_too_much_hears_of_it() {
+    let head = |more: &str| {
+        let start =
+            "POST /send/ HTTP/1.1\r\nHost: x\r\nAuthorization: any\r\nContent-Type: application/json\r\n";
+        format!("{start}{more}\r\n\r\n").into_bytes()
+    };
+    let size = 6 * 1024 * 1024;
+    let mut whole = head(&format!("Content-Length: {size}"));
+    whole.resize(whole.len() + size, b' ');
+    assert!(head_of_answer(whole).await.starts_with("HTTP/1.1 413"));
+    let mut chunked = head("Transfer-Encoding: chunked");
+    for _ in 0..6 {
+        chunked.extend_from_slice(b"100000\r\n");
+        chunked.resize(chunked.len() + 0x10_0000, b' ');
+        chunked.extend_from_slice(b"\r\n");
+    }
+    chunked.extend_from_slice(b"0\r\n\r\n");
+    assert!(head_of_answer(chunked).await.starts_with("HTTP/1.1 413"));
+    // This one asks before it writes.
+    let asks = head(&format!("Content-Length: {size}\r\nExpect: 100-continue"));
+    assert!(head_of_answer(asks).await.starts_with("HTTP/1.1 413"));
+    let asks = head("Content-Length: 2\r\nExpect: 100-continue");
+    assert!(head_of_answer(asks).await.starts_with("HTTP/1.1 100"));
 }
 
 #[tokio::test]

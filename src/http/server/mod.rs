@@ -99,3 +99,81 @@ fn is_of_the_connection(error: &io::Error) -> bool {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::extract::State;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::sync::Notify;
+
+    const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    /// When a handler has begun, and when it may end.
+    #[derive(Default)]
+    struct Gate {
+        begun: Notify,
+        open: Notify,
+    }
+
+    /// A server whose handler waits at the gate.
+    async fn start() -> (SocketAddr, Arc<Gate>, Lifecycle) {
+        let gate = Arc::new(Gate::default());
+        let router = Router::new()
+            .route(
+                "/",
+                get(async |State(gate): State<Arc<Gate>>| {
+                    gate.begun.notify_one();
+                    gate.open.notified().await;
+                    "done"
+                }),
+            )
+            .with_state(Arc::clone(&gate));
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let address = listener.local_addr().expect("an address");
+        let lifecycle = Lifecycle::default();
+        lifecycle.spawn(serve(listener, router, 10, lifecycle.clone()));
+        (address, gate, lifecycle)
+    }
+
+    async fn rest(mut socket: TcpStream) -> String {
+        let mut rest = String::new();
+        // A connection that is reset has no rest.
+        let _ = socket.read_to_string(&mut rest).await;
+        rest
+    }
+
+    #[tokio::test]
+    async fn a_stop_finishes_what_is_under_way_and_takes_nothing_new() {
+        let (address, gate, lifecycle) = start().await;
+        let idle = TcpStream::connect(address).await.expect("a connection");
+        let mut busy = TcpStream::connect(address).await.expect("a connection");
+        busy.write_all(REQUEST).await.expect("sent");
+        gate.begun.notified().await;
+        lifecycle.soft().cancel();
+        drop(idle);
+        let drained = async {
+            while TcpStream::connect(address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+            gate.open.notify_one();
+            lifecycle.drained().await
+        };
+        let (answer, in_order) = tokio::join!(rest(busy), drained);
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+        assert!(in_order);
+    }
+
+    #[tokio::test]
+    async fn the_hard_end_waits_for_nobody() {
+        let (address, gate, lifecycle) = start().await;
+        let mut busy = TcpStream::connect(address).await.expect("a connection");
+        busy.write_all(REQUEST).await.expect("sent");
+        gate.begun.notified().await;
+        lifecycle.hard().cancel();
+        assert_eq!(rest(busy).await, "");
+        lifecycle.drained().await;
+    }
+}

@@ -1,0 +1,164 @@
+//! What the journal tells clients, by ids and facts.
+
+use serde_json::{Value, json};
+
+use super::{FailureReason, SessionState};
+
+/// One entry of an account's journal. `chat` is the number or the public id of the other side; `id` the message's
+/// id on the network.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The number was proved and its account made on the network.
+    AccountRegistered,
+    /// The number is no longer this user's: another user proved it.
+    AccountUnregistered,
+    /// The account and its data are gone.
+    AccountRemoved,
+    /// The session's state changed to one that clients care about.
+    SessionChanged {
+        /// The new state.
+        state: SessionState,
+        /// What led to it.
+        reason: Option<String>,
+    },
+    /// A message was accepted from the API.
+    MessageQueued {
+        /// To whom.
+        chat: String,
+        /// Which.
+        id: String,
+    },
+    /// The network took a message.
+    MessageSent {
+        /// To whom.
+        chat: String,
+        /// Which.
+        id: String,
+    },
+    /// The receiver's side has stored a message.
+    MessageDelivered {
+        /// To whom.
+        chat: String,
+        /// Which.
+        id: String,
+    },
+    /// The receiver has seen a message.
+    MessageRead {
+        /// To whom.
+        chat: String,
+        /// Which.
+        id: String,
+    },
+    /// A message will never be sent.
+    MessageFailed {
+        /// To whom.
+        chat: String,
+        /// Which.
+        id: String,
+        /// Why.
+        reason: FailureReason,
+    },
+    /// A message came in.
+    MessageReceived {
+        /// From whom.
+        chat: String,
+        /// Which.
+        id: String,
+        /// The kind of content: the letter of the message list.
+        kind: &'static str,
+    },
+    /// A message was sent from another device of the same number.
+    MessageSentElsewhere {
+        /// To whom.
+        chat: String,
+        /// Which.
+        id: String,
+    },
+    /// Something came in that could not be read.
+    MessageUndecryptable {
+        /// From whom.
+        chat: String,
+        /// Which.
+        id: String,
+    },
+    /// Received messages were marked read, here or on another device.
+    ChatRead {
+        /// Whose messages.
+        chat: String,
+        /// How many.
+        messages: u64,
+    },
+    /// A contact was added.
+    ContactAdded {
+        /// The number or public id.
+        contact: String,
+    },
+    /// A contact's name, or whether the network knows it, changed.
+    ContactUpdated {
+        /// The number or public id.
+        contact: String,
+    },
+    /// A contact was removed.
+    ContactRemoved {
+        /// The number or public id.
+        contact: String,
+    },
+    /// The account's own nickname changed.
+    NicknameChanged,
+}
+
+impl Event {
+    /// The kind as clients see it.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::AccountRegistered => "account.registered",
+            Self::AccountUnregistered => "account.unregistered",
+            Self::AccountRemoved => "account.removed",
+            Self::SessionChanged { .. } => "session.changed",
+            Self::MessageQueued { .. } => "message.queued",
+            Self::MessageSent { .. } => "message.sent",
+            Self::MessageDelivered { .. } => "message.delivered",
+            Self::MessageRead { .. } => "message.read",
+            Self::MessageFailed { .. } => "message.failed",
+            Self::MessageReceived { .. } => "message.received",
+            Self::MessageSentElsewhere { .. } => "message.sent_elsewhere",
+            Self::MessageUndecryptable { .. } => "message.undecryptable",
+            Self::ChatRead { .. } => "chat.read",
+            Self::ContactAdded { .. } => "contact.added",
+            Self::ContactUpdated { .. } => "contact.updated",
+            Self::ContactRemoved { .. } => "contact.removed",
+            Self::NicknameChanged => "account.nickname_changed",
+        }
+    }
+
+    /// The facts, as a JSON object.
+    #[must_use]
+    pub fn payload(&self) -> Value {
+        match self {
+            Self::AccountRegistered
+            | Self::AccountUnregistered
+            | Self::AccountRemoved
+            | Self::NicknameChanged => json!({}),
+            Self::SessionChanged { state, reason } => json!({
+                "state": state.name(), "reason": reason, "attempt": state.attempt(), "until": state.until(),
+            }),
+            Self::MessageQueued { chat, id }
+            | Self::MessageSent { chat, id }
+            | Self::MessageDelivered { chat, id }
+            | Self::MessageRead { chat, id }
+            | Self::MessageSentElsewhere { chat, id }
+            | Self::MessageUndecryptable { chat, id } => json!({"chat": chat, "id": id}),
+            Self::MessageFailed { chat, id, reason } => {
+                json!({"chat": chat, "id": id, "reason": reason.name()})
+            }
+            Self::MessageReceived { chat, id, kind } => json!({"chat": chat, "id": id, "type": kind}),
+            Self::ChatRead { chat, messages } => json!({"chat": chat, "messages": messages}),
+            Self::ContactAdded { contact }
+            | Self::ContactUpdated { contact }
+            | Self::ContactRemoved { contact } => {
+                json!({"contact": contact})
+            }
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! Messages: sending, and the lists of what was sent and received.
+
+use axum::Json;
+use axum::extract::State;
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::AppState;
+use super::done::{DONE, Done};
+use super::error::{ApiError, Problem};
+use super::list::ListParameters;
+use super::owned::RegisteredAccount;
+use super::params::{Flag, Parameters, Text};
+use super::target::{PathChat, Target};
+use crate::domain::{Content, TimeParameter, Timestamp, Typing};
+use crate::store::{Accepted, Message, Page, Receipted};
+use crate::upstream::Address;
+
+/// The routes of this file.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(send_message))
+        .routes(routes!(set_typing))
+        .routes(routes!(set_paused))
+        .routes(routes!(chats))
+        .routes(routes!(chat))
+        .routes(routes!(update_last_read))
+        .routes(routes!(delivered))
+        .routes(routes!(read))
+}
+
+#[derive(Deserialize, ToSchema)]
+struct SendMessage {
+    /// The text.
+    #[schema(value_type = String, max_length = 65536)]
+    message: Text<65_536>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Sent {
+    /// The message's id, under which receipts come in.
+    message_id: String,
+    /// The same.
+    id: String,
+}
+
+/// Sends a text. The answer means that the message is stored: it will be sent, whatever happens to this server.
+#[utoipa::path(post, path = "/api/messages/send-message/", tag = "messages",
+    request_body = inline(SendTo<SendMessage>),
+    responses((status = 200, body = Sent), (status = 400, body = Problem), (status = 404, body = Problem),
+              (status = 503, body = Problem)))]
+async fn send_message(
+    State(state): State<AppState>,
+    RegisteredAccount(account): RegisteredAccount,
+    Parameters(target): Parameters<Target>,
+    Parameters(body): Parameters<SendMessage>,
+) -> Result<Json<Sent>, ApiError> {
+    let (contact, reachable) = target.reachable(&state, &account).await?;
+    if body.message.is_empty() {
+        return Err(ApiError::bad_request("invalid_parameter", "message: an empty text cannot be sent"));
+    }
+    let content = Content::Text(body.message.into_inner());
+    let accepted =
+        state.store.accept_send(&account, reachable.peer, contact.as_str(), &content, state.send_ttl).await?;
+    match accepted {
+        Accepted::Queued(id) => Ok(Json(Sent { message_id: id.clone(), id })),
+        Accepted::OutboxFull => Err(ApiError::unavailable(
+            "outbox_full",
+            "too many messages of this account wait for the network; try again when some were taken",
+            30,
+        )),
+    }
+}
+
+/// A message's receiver beside what it says; for the description only.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes two extractors as one body")]
+struct SendTo<T> {
+    #[schema(inline)]
+    #[serde(flatten)]
+    target: Target,
+    #[schema(inline)]
+    #[serde(flatten)]
+    body: T,
+}
+
+/// Shows the contact that the account writes.
+#[utoipa::path(post, path = "/api/messages/set-typing/", tag = "messages", request_body = Target,
+    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem)))]
+async fn set_typing(
+    State(state): State<AppState>,
+    RegisteredAccount(account): RegisteredAccount,
+    Parameters(target): Parameters<Target>,
+) -> Result<Json<Done>, ApiError> {
+    let (_, reachable) = target.reachable(&state, &account).await?;
+    state.sessions.typing(account.id, &Address(reachable.address), Typing::Composing);
+    Ok(DONE)
+}
+
+/// Shows the contact that the account stopped writing.
+#[utoipa::path(post, path = "/api/messages/set-paused/", tag = "messages", request_body = Target,
+    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem)))]
+async fn set_paused(
+    State(state): State<AppState>,
+    RegisteredAccount(account): RegisteredAccount,
+    Parameters(target): Parameters<Target>,
+) -> Result<Json<Done>, ApiError> {
+    let (_, reachable) = target.reachable(&state, &account).await?;
+    state.sessions.typing(account.id, &Address(reachable.address), Typing::Paused);
+    Ok(DONE)
+}
+
+#[derive(Serialize, ToSchema)]
+struct ChatList {
+    chats: Vec<ChatInfo>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct ChatInfo {
+    /// The number, or the public id of somebody who has none.
+    id: String,
+    /// Names, else nickname, else the number.
+    title: String,
+    is_group: bool,
+    /// The beginning of the last message.
+    snippet: String,
+    /// The kind of the last message.
+    r#type: String,
+    /// When the last message was stored.
+    #[schema(value_type = String)]
+    time: Timestamp,
+    /// Received messages that were not read.
+    unread: i32,
+}
+
+/// The chats, newest first.
+#[utoipa::path(get, path = "/api/messages/chats/", tag = "messages", params(ListParameters),
+    responses((status = 200, body = ChatList), (status = 400, body = Problem)))]
+async fn chats(
+    State(state): State<AppState>,
+    RegisteredAccount(account): RegisteredAccount,
+    Parameters(list): Parameters<ListParameters>,
+) -> Result<Json<ChatList>, ApiError> {
+    let chats = state.store.chats(&account, page(&list)).await?;
+    let chats = chats
+        .into_iter()
+        .map(|chat| ChatInfo {
+            id: chat.id,
+            title: chat.title,
+            is_group: false,
+            snippet: chat.snippet.unwrap_or_default(),
+            r#type: chat.kind,
+            time: Timestamp(chat.time),
+            unread: chat.unread,
+        })
+        .collect();
+    Ok(Json(ChatList { chats }))
+}
+
+#[derive(Deserialize, ToSchema)]
+struct ReceivedOnly {
+    /// Only what came in.
+    #[serde(default)]
+    received_only: Flag,
+}
+
+#[derive(Serialize, ToSchema)]
+struct MessageList {
+    messages: Vec<MessageInfo>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct MessageInfo {
+    id: String,
+    /// t text.
+    r#type: String,
+    /// Came in, rather than went out.
+    received: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// When this server stored it.
+    #[schema(value_type = String)]
+    time: Timestamp,
+    /// When the network took it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    sent: Option<Timestamp>,
+    /// When the receiver's side had stored it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    delivered: Option<Timestamp>,
+    /// When it was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    read: Option<Timestamp>,
+    /// queued, sent, failed or received.
+    state: String,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+impl From<Message> for MessageInfo {
+    fn from(message: Message) -> Self {
+        Self {
+            id: message.id,
+            r#type: message.kind,
+            received: message.received,
+            text: message.text,
+            time: Timestamp(message.time),
+            sent: message.sent.map(Timestamp),
+            delivered: message.delivered.map(Timestamp),
+            read: message.read.map(Timestamp),
+            state: message.state,
+            failure: message.failure,
+        }
+    }
+}
+
+/// The messages of a chat, oldest first: the newest `limit` after `offset` newer ones. Of a number that never wrote,
+/// none.
+#[utoipa::path(get, path = "/api/messages/chats/{chat}/", tag = "messages",
+    params(("chat" = String, Path, description = "the number"), ListParameters,
+           ("received_only" = Option<bool>, Query, description = "1: only what came in")),
+    responses((status = 200, body = MessageList), (status = 400, body = Problem), (status = 404, body = Problem)))]
+async fn chat(
+    State(state): State<AppState>,
+    RegisteredAccount(account): RegisteredAccount,
+    PathChat(contact): PathChat,
+    Parameters(list): Parameters<ListParameters>,
+    Parameters(filter): Parameters<ReceivedOnly>,
+) -> Result<Json<MessageList>, ApiError> {
+    let messages =
+        state.store.messages(&account, contact.as_str(), filter.received_only.0, page(&list)).await?;
+    Ok(Json(MessageList { messages: messages.into_iter().map(MessageInfo::from).collect() }))
+}
+
+#[derive(Deserialize, ToSchema)]
+struct LastRead {
+    /// Only messages stored up to then; without it, all.
+    #[schema(value_type = Option<String>)]
+    date_limit: Option<TimeParameter>,
+}
+
+/// Marks received messages read and tells their sender.
+#[utoipa::path(post, path = "/api/messages/update-last-read/", tag = "messages",
+    request_body = inline(SendTo<LastRead>),
+    responses((status = 200, description = "how many were read, or a message that there were none"),
+              (status = 400, body = Problem), (status = 404, body = Problem)))]
+async fn update_last_read(
+    State(state): State<AppState>,
+    RegisteredAccount(account): RegisteredAccount,
+    Parameters(target): Parameters<Target>,
+    Parameters(body): Parameters<LastRead>,
+) -> Result<Json<Value>, ApiError> {
+    let contact = target.contact()?;
+    // The bound is exclusive; stored times are whole microseconds.
+    let before = body.date_limit.map(|limit| limit.last_moment() + TimeDelta::microseconds(1));
+    let read = state.store.mark_read(&account, contact.as_str(), before).await?;
+    Ok(Json(if read == 0 {
+        json!({"message": "there were no unread messages"})
+    } else {
+        json!({"read": read})
+    }))
+}
+
+#[derive(Serialize, ToSchema)]
+struct DeliveredList {
+    messages: Vec<Delivered>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Delivered {
+    id: String,
+    #[schema(value_type = String)]
+    delivered: Timestamp,
+}
+
+/// What the account sent and was delivered, oldest first, by the time of delivery.
+#[utoipa::path(get, path = "/api/messages/delivered/{chat}/", tag = "messages",
+    params(("chat" = String, Path, description = "the number"), ListParameters),
+    responses((status = 200, body = DeliveredList), (status = 400, body = Problem), (status = 404, body = Problem)))]
+async fn delivered(
+    State(state): State<AppState>,
+    RegisteredAccount(account): RegisteredAccount,
+    PathChat(contact): PathChat,
+    Parameters(list): Parameters<ListParameters>,
+) -> Result<Json<DeliveredList>, ApiError> {
+    let receipts = state.store.delivered(&account, contact.as_str(), page(&list)).await?;
+    let messages =
+        receipts.into_iter().map(|Receipted { id, at }| Delivered { id, delivered: Timestamp(at) }).collect();
+    Ok(Json(DeliveredList { messages }))
+}
+
+#[derive(Serialize, ToSchema)]
+struct ReadList {
+    messages: Vec<Read>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Read {
+    id: String,
+    #[schema(value_type = String)]
+    read: Timestamp,
+}
+
+/// What the account sent and was read, oldest first, by the time it was read.
+#[utoipa::path(get, path = "/api/messages/read/{chat}/", tag = "messages",
+    params(("chat" = String, Path, description = "the number"), ListParameters),
+    responses((status = 200, body = ReadList), (status = 400, body = Problem), (status = 404, body = Problem)))]
+async fn read(
+    State(state): State<AppState>,
+    RegisteredAccount(account): RegisteredAccount,
+    PathChat(contact): PathChat,
+    Parameters(list): Parameters<ListParameters>,
+) -> Result<Json<ReadList>, ApiError> {
+    let receipts = state.store.read(&account, contact.as_str(), page(&list)).await?;
+    let messages =
+        receipts.into_iter().map(|Receipted { id, at }| Read { id, read: Timestamp(at) }).collect();
+    Ok(Json(ReadList { messages }))
+}
+
+fn page(list: &ListParameters) -> Page {
+    Page {
+        limit: i64::from(list.limit),
+        offset: i64::try_from(list.offset).unwrap_or(i64::MAX),
+        after: list.after,
+    }
+}

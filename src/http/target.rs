@@ -1,0 +1,101 @@
+//! Whom a row is about: the contact in the path, or the contact or group in the parameters.
+
+use axum::extract::{FromRequestParts, Path};
+use http::request::Parts;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::AppState;
+use super::error::ApiError;
+use super::params::Text;
+use crate::domain::{Account, ContactId};
+use crate::store::Reachable;
+
+/// The number or public id in the path; a word that is neither is a path that does not exist.
+pub struct PathContact(pub ContactId);
+
+/// The chat in the path: a contact's. A group's id is looked for among the account's groups.
+pub struct PathChat(pub ContactId);
+
+/// `contact` or `group_id`; with both, the contact.
+#[derive(Deserialize, ToSchema)]
+pub struct Target {
+    /// A number.
+    #[schema(value_type = Option<String>)]
+    contact: Option<ContactId>,
+    /// A group, when no contact is given.
+    #[schema(value_type = Option<String>)]
+    group_id: Option<Text<64>>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathContact {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let word = path_word(parts, state).await?;
+        word.parse().map(Self).map_err(|_| ApiError::not_found("not_found", "there is no such path"))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathChat {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let word = path_word(parts, state).await?;
+        if is_group_id(&word) {
+            return Err(no_such_group());
+        }
+        word.parse().map(Self).map_err(|_| ApiError::not_found("not_found", "there is no such path"))
+    }
+}
+
+impl Target {
+    /// The contact. Groups are none of the account's as long as no network has any.
+    ///
+    /// # Errors
+    /// 404 for a group, 400 when neither is given.
+    pub fn contact(self) -> Result<ContactId, ApiError> {
+        match (self.contact, self.group_id) {
+            (Some(contact), _) => Ok(contact),
+            (None, Some(_)) => Err(no_such_group()),
+            (None, None) => Err(ApiError::bad_request("missing_parameter", "contact or group_id is missing")),
+        }
+    }
+
+    /// The contact, when the account may write to it.
+    ///
+    /// # Errors
+    /// 400 `not_a_contact` when it may not; as for [`Target::contact`].
+    pub async fn reachable(
+        self,
+        state: &AppState,
+        account: &Account,
+    ) -> Result<(ContactId, Reachable), ApiError> {
+        let contact = self.contact()?;
+        match state.store.reachable(account, contact.as_str()).await? {
+            Some(reachable) if reachable.allowed => Ok((contact, reachable)),
+            Some(_) | None => Err(ApiError::bad_request(
+                "not_a_contact",
+                "this number is neither a contact that exists nor one that wrote first; add it to the contacts",
+            )),
+        }
+    }
+}
+
+async fn path_word<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, ApiError> {
+    let path = Path::<String>::from_request_parts(parts, state).await;
+    path.map(|Path(word)| word).map_err(|_| ApiError::not_found("not_found", "there is no such path"))
+}
+
+/// The creator's number, a dash, ten digits.
+fn is_group_id(word: &str) -> bool {
+    word.split_once('-').is_some_and(|(creator, number)| {
+        (5..=15).contains(&creator.len())
+            && number.len() == 10
+            && creator.bytes().chain(number.bytes()).all(|byte| byte.is_ascii_digit())
+    })
+}
+
+fn no_such_group() -> ApiError {
+    ApiError::not_found("group_not_found", "this account is in no such group")
+}

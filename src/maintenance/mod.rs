@@ -1,0 +1,46 @@
+//! Periodic jobs: forgetting what nobody asks for any more, in small batches, with jitter.
+
+use std::time::Duration;
+
+use crate::lifecycle::Lifecycle;
+use crate::secrets;
+use crate::store::{Store, StoreError};
+use crate::telemetry::chain;
+
+/// How often the jobs run, give or take a quarter, so that several processes do not run them together.
+const PERIOD: Duration = Duration::from_mins(1);
+/// Rows deleted in one statement.
+const BATCH: i64 = 1_000;
+
+/// Starts the jobs as a task of the lifecycle.
+pub fn start(store: &Store, lifecycle: &Lifecycle) {
+    let (store, soft) = (store.clone(), lifecycle.soft().clone());
+    lifecycle.spawn(async move {
+        loop {
+            let quarter = u64::try_from(PERIOD.as_millis() / 4).unwrap_or(u64::MAX);
+            let pause = PERIOD * 3 / 4 + Duration::from_millis(secrets::random_below(2 * quarter));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = soft.cancelled() => return,
+            }
+            let jobs = async {
+                if let Err(error) = prune(&store).await {
+                    tracing::warn!(error = chain(&error), "maintenance failed; it is repeated");
+                }
+            };
+            tokio::select! {
+                () = jobs => {}
+                () = soft.cancelled() => return,
+            }
+        }
+    });
+}
+
+async fn prune(store: &Store) -> Result<(), StoreError> {
+    store.prune_processes().await?;
+    while store.prune_commands(BATCH).await? > 0 {}
+    while store.prune_verification(BATCH).await? > 0 {}
+    while store.prune_tokens(BATCH).await? > 0 {}
+    while store.prune_logins(BATCH).await? > 0 {}
+    Ok(())
+}

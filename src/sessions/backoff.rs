@@ -1,0 +1,55 @@
+//! How long to wait before connecting again.
+
+use std::time::Duration;
+
+use crate::secrets;
+
+/// The first pause.
+const BASE: Duration = Duration::from_secs(1);
+/// The longest pause.
+const CAP: Duration = Duration::from_mins(5);
+
+/// Counts failed attempts; each pause is twice the last, up to [`CAP`], less a random half.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    attempt: u32,
+}
+
+impl Backoff {
+    /// Failed attempts in a row.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// The pause after one more failure.
+    pub fn next(&mut self) -> Duration {
+        let whole = BASE.saturating_mul(1 << self.attempt.min(16)).min(CAP);
+        self.attempt = self.attempt.saturating_add(1);
+        let half = u64::try_from(whole.as_millis() / 2).unwrap_or(u64::MAX);
+        Duration::from_millis(half + secrets::random_below(half + 1))
+    }
+
+    /// Success.
+    pub fn reset(&mut self) {
+        self.attempt = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_are_jittered_and_capped() {
+        let mut backoff = Backoff::default();
+        for expected in [1_000, 2_000, 4_000, 8_000] {
+            let pause = backoff.next().as_millis();
+            assert!((expected / 2..=expected).contains(&pause), "{pause} of {expected}");
+        }
+        for _ in 0..100 {
+            assert!(backoff.next() <= CAP);
+        }
+        backoff.reset();
+        assert!(backoff.next() <= BASE);
+    }
+}

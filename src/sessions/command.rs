@@ -1,0 +1,173 @@
+//! Commands: asking the session of an account, in whichever process it runs, and answering.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::Sessions;
+use crate::domain::{AccountId, PhoneNumber};
+use crate::store::{CommandProgress, StoreError, Topic};
+use crate::upstream::Failure;
+
+/// How long a command waits for a session to take it.
+const UNTIL_TAKEN: Duration = Duration::from_secs(5);
+/// How long it waits for the answer, from when it was asked.
+const UNTIL_ANSWERED: Duration = Duration::from_secs(20);
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// Which of these numbers the network knows.
+    Existing {
+        /// The numbers.
+        numbers: Vec<PhoneNumber>,
+    },
+    /// Leave the network; then the account and its data are deleted.
+    Unregister,
+}
+
+/// What can be answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum Answer {
+    /// Those that the network knows.
+    Existing {
+        /// The numbers.
+        numbers: Vec<PhoneNumber>,
+    },
+    /// The number has left the network and the account is gone.
+    Unregistered,
+    /// The network said no, for good.
+    Refused {
+        /// Its words.
+        reason: String,
+    },
+    /// Not now.
+    Later {
+        /// Seconds to wait.
+        retry_after: u64,
+    },
+    /// The network did not answer in time.
+    OutcomeUnknown,
+    /// The network has no such thing.
+    Unsupported {
+        /// What it lacks.
+        what: String,
+    },
+}
+
+/// Why there is no good answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// No session took the command, or the network cannot be reached now.
+    #[error("the session is not ready")]
+    NotNow {
+        /// Seconds to wait.
+        retry_after: u64,
+    },
+    /// The network did not answer in time.
+    #[error("no answer in time")]
+    OutcomeUnknown,
+    /// The network said no.
+    #[error("the network refused: {0}")]
+    Refused(String),
+    /// The network has no such thing.
+    #[error("this network cannot {0}")]
+    Unsupported(String),
+    /// A query failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Answer {
+    /// A failure of the network as an answer.
+    pub(super) fn failed(failure: Failure) -> Self {
+        match failure {
+            Failure::Retry(_) => Self::Later { retry_after: 5 },
+            Failure::RateLimited(pause) => Self::Later { retry_after: pause.as_secs().max(1) },
+            Failure::Refused(reason) => Self::Refused { reason },
+            Failure::OutcomeUnknown => Self::OutcomeUnknown,
+            Failure::Unsupported(what) => Self::Unsupported { what: what.to_owned() },
+        }
+    }
+}
+
+impl Sessions {
+    /// Which of these numbers the account's network knows.
+    ///
+    /// # Errors
+    /// When there is no good answer.
+    pub async fn existing(
+        &self,
+        account: AccountId,
+        numbers: Vec<PhoneNumber>,
+    ) -> Result<Vec<PhoneNumber>, AskError> {
+        match self.ask(account, &Request::Existing { numbers }).await? {
+            Answer::Existing { numbers } => Ok(numbers),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Takes a registered number off its network and deletes the account with its data.
+    ///
+    /// # Errors
+    /// When there is no good answer; then nothing was removed, or with `OutcomeUnknown` nobody knows.
+    pub async fn unregister(&self, account: AccountId) -> Result<(), AskError> {
+        match self.ask(account, &Request::Unregister).await? {
+            Answer::Unregistered => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    async fn ask(&self, account: AccountId, request: &Request) -> Result<Answer, AskError> {
+        let request = serde_json::to_value(request)
+            .map_err(|error| StoreError::Corrupt(format!("a command cannot be written: {error}")))?;
+        let asked = Instant::now();
+        let command = self.store.ask(account, &request, UNTIL_ANSWERED).await?;
+        let mut answers = self.store.wakes().subscribe(Topic::answer(command));
+        loop {
+            let progress = self.store.command_progress(command).await?;
+            let deadline = match progress {
+                CommandProgress::Done(answer) => return read(answer),
+                CommandProgress::Taken => asked + UNTIL_ANSWERED,
+                CommandProgress::Waiting => asked + UNTIL_TAKEN,
+            };
+            if Instant::now() >= deadline {
+                match progress {
+                    CommandProgress::Waiting if self.store.abandon(command).await? => {
+                        return Err(AskError::NotNow { retry_after: 5 });
+                    }
+                    // Taken at the last moment.
+                    CommandProgress::Waiting => continue,
+                    CommandProgress::Taken | CommandProgress::Done(_) => {
+                        return Err(AskError::OutcomeUnknown);
+                    }
+                }
+            }
+            tokio::select! {
+                () = answers.woken() => {}
+                // A wake-up may be lost; the row still tells.
+                () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
+    }
+}
+
+fn read(answer: serde_json::Value) -> Result<Answer, AskError> {
+    let answer = serde_json::from_value(answer)
+        .map_err(|error| StoreError::Corrupt(format!("an answer cannot be read: {error}")))?;
+    match answer {
+        Answer::Existing { .. } | Answer::Unregistered => Ok(answer),
+        Answer::Refused { reason } => Err(AskError::Refused(reason)),
+        Answer::Later { retry_after } => Err(AskError::NotNow { retry_after }),
+        Answer::OutcomeUnknown => Err(AskError::OutcomeUnknown),
+        Answer::Unsupported { what } => Err(AskError::Unsupported(what)),
+    }
+}
+
+fn unexpected(answer: &Answer) -> AskError {
+    StoreError::Corrupt(format!("an answer to another question: {answer:?}")).into()
+}

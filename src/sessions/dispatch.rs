@@ -1,0 +1,158 @@
+//! From the store to the network: desired state, messages, read receipts.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::session::Fault;
+use crate::domain::Lease;
+use crate::secrets;
+use crate::store::{DueMessage, Settlement, Store};
+use crate::upstream::{Address, Connection, End, Failure, Outgoing, ReadReceipt, SendFailure};
+
+/// Messages handed to the network at once.
+const BATCH: i64 = 100;
+/// Read receipts handed to the network at once.
+const RECEIPTS: i64 = 500;
+/// How long the network may take for one of these steps before the connection counts as dead.
+const STEP: Duration = Duration::from_secs(30);
+/// The longest pause between two attempts for one message.
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
+
+/// Brings one connection's network up to what the store says.
+pub(super) struct Dispatcher {
+    pub store: Store,
+    pub lease: Lease,
+    pub connection: Arc<dyn Connection>,
+}
+
+impl Dispatcher {
+    /// Does all that is due now. `fresh`: the connection is new, so desired state is applied whether or not it was.
+    pub async fn work(&self, fresh: bool) -> Result<(), Fault> {
+        self.reconcile(fresh).await?;
+        while self.send_batch().await? {}
+        while self.send_receipts().await? {}
+        Ok(())
+    }
+
+    async fn reconcile(&self, everything: bool) -> Result<(), Fault> {
+        for desired in self.store.desired(self.lease.account, everything).await? {
+            let applied = match desired.aspect.as_str() {
+                "nickname" => {
+                    let nickname = desired.value.as_str().unwrap_or_default();
+                    bounded(self.connection.set_nickname(nickname)).await?
+                }
+                "roster" => {
+                    let roster = self.store.roster(self.lease.account).await?;
+                    let addresses: Vec<Address> = roster.into_iter().map(Address).collect();
+                    bounded(self.connection.watch(&addresses)).await?
+                }
+                aspect => {
+                    // A newer version of this program wrote it, and will apply it.
+                    tracing::debug!(account = %self.lease.account, aspect, "desired state of another version");
+                    continue;
+                }
+            };
+            match applied {
+                Ok(()) => self.store.applied(&self.lease, &desired.aspect, desired.version).await?,
+                Err(Failure::Refused(reason)) => {
+                    tracing::warn!(account = %self.lease.account, aspect = desired.aspect, reason,
+                        "the network refused what the account should show");
+                    self.store.applied(&self.lease, &desired.aspect, desired.version).await?;
+                }
+                Err(Failure::Unsupported(what)) => {
+                    tracing::debug!(account = %self.lease.account, what, "this network shows no such thing");
+                    self.store.applied(&self.lease, &desired.aspect, desired.version).await?;
+                }
+                // It stays due: the sweep brings it up again.
+                Err(Failure::Retry(_) | Failure::RateLimited(_) | Failure::OutcomeUnknown) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// True: there may be more.
+    async fn send_batch(&self) -> Result<bool, Fault> {
+        let due = self.store.due_messages(&self.lease, BATCH).await?;
+        if due.is_empty() {
+            return Ok(false);
+        }
+        let outgoing: Vec<Outgoing> = due
+            .iter()
+            .map(|message| Outgoing {
+                id: message.network_id.clone(),
+                to: Address(message.address.clone()),
+                content: message.content.clone(),
+            })
+            .collect();
+        let outcomes = timeout(STEP, self.connection.send(&outgoing))
+            .await
+            .map_err(|_| Fault::End(End::Retry("network_silent")))?;
+        let settled = settlements(&due, &outcomes);
+        let waits = settled.iter().any(|(_, settlement)| matches!(settlement, Settlement::Later(_)));
+        self.store.settle(&self.lease, &settled).await?;
+        // What waits comes up again by the sweep; going on at once would hammer a network that said no.
+        Ok(!waits && i64::try_from(due.len()).is_ok_and(|count| count == BATCH))
+    }
+
+    async fn send_receipts(&self) -> Result<bool, Fault> {
+        let due = self.store.due_receipts(self.lease.account, RECEIPTS).await?;
+        if due.is_empty() {
+            return Ok(false);
+        }
+        let receipts: Vec<ReadReceipt> = due
+            .iter()
+            .map(|receipt| ReadReceipt {
+                to: Address(receipt.address.clone()),
+                id: receipt.network_id.clone(),
+            })
+            .collect();
+        match bounded(self.connection.read(&receipts)).await? {
+            Ok(()) | Err(Failure::Refused(_) | Failure::Unsupported(_)) => {
+                let messages: Vec<_> = due.iter().map(|receipt| receipt.message).collect();
+                self.store.receipts_sent(&self.lease, &messages).await?;
+                Ok(i64::try_from(due.len()).is_ok_and(|count| count == RECEIPTS))
+            }
+            Err(Failure::Retry(_) | Failure::RateLimited(_) | Failure::OutcomeUnknown) => Ok(false),
+        }
+    }
+}
+
+/// What to store for each message. One that the adapter said nothing about counts as not sent.
+fn settlements(
+    due: &[DueMessage],
+    outcomes: &[Result<(), SendFailure>],
+) -> Vec<(crate::domain::MessageId, Settlement)> {
+    let mut held_up = HashSet::new();
+    let mut settled = Vec::with_capacity(due.len());
+    for (place, message) in due.iter().enumerate() {
+        let settlement = match outcomes.get(place).copied().unwrap_or(Err(SendFailure::Retry)) {
+            Ok(()) => Settlement::Sent,
+            Err(SendFailure::Refused(reason)) => Settlement::Failed(reason),
+            Err(SendFailure::RateLimited(pause)) => Settlement::Later(pause),
+            Err(SendFailure::Retry) => Settlement::Later(pause_after(message.attempts)),
+            // It stays due behind the one that failed.
+            Err(SendFailure::NotTried) => continue,
+        };
+        if matches!(settlement, Settlement::Later(_)) && !held_up.insert(message.chat) {
+            // Only the oldest of a chat waits by the clock; the rest wait behind it.
+            continue;
+        }
+        settled.push((message.message, settlement));
+    }
+    settled
+}
+
+/// One second, doubled with each attempt, up to a minute, less a random half.
+fn pause_after(attempts: u32) -> Duration {
+    let whole = Duration::from_secs(1).saturating_mul(1 << attempts.min(10)).min(LONGEST_PAUSE);
+    let half = u64::try_from(whole.as_millis() / 2).unwrap_or(u64::MAX);
+    Duration::from_millis(half + secrets::random_below(half + 1))
+}
+
+/// A step of the network, bounded in time: silence ends the connection.
+async fn bounded<T>(step: impl Future<Output = Result<T, Failure>>) -> Result<Result<T, Failure>, Fault> {
+    timeout(STEP, step).await.map_err(|_| Fault::End(End::Retry("network_silent")))
+}

@@ -1,0 +1,112 @@
+//! One supervised task per registered account, each keeping a connection to its network.
+//!
+//! The supervisor of a process claims accounts (a lease each) and runs a session for every one. A session connects,
+//! catches up, stores what comes in, sends what waits in the outbox, applies desired state and answers commands. The
+//! rest of the program talks to it through the store: rows first, then a wake-up, so the session may run in any
+//! process.
+
+mod backoff;
+mod command;
+mod dispatch;
+mod ingest;
+mod registration;
+mod session;
+mod state;
+mod supervisor;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::domain::{Account, AccountId, SessionState, Typing};
+use crate::lifecycle::Lifecycle;
+use crate::secrets::MasterKey;
+use crate::store::{Store, StoreError, Topic};
+use crate::upstream::{Address, Connector};
+
+pub use command::{Answer, AskError, Request};
+pub use registration::RegisterError;
+
+/// The networks of this program, by name.
+#[derive(Clone, Default)]
+pub struct Connectors(BTreeMap<&'static str, Arc<dyn Connector>>);
+
+impl Connectors {
+    /// Adds a network.
+    pub fn add(&mut self, connector: Arc<dyn Connector>) {
+        self.0.insert(connector.network(), connector);
+    }
+
+    /// The network of this name.
+    #[must_use]
+    pub fn get(&self, network: &str) -> Option<&Arc<dyn Connector>> {
+        self.0.get(network)
+    }
+
+    /// The names of all.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.0.keys().map(|name| (*name).to_owned()).collect()
+    }
+}
+
+/// What the API needs of the sessions, wherever they run. Clones share it.
+#[derive(Clone)]
+pub struct Sessions {
+    store: Store,
+    connectors: Connectors,
+    keys: MasterKey,
+}
+
+impl Sessions {
+    /// The handle alone. [`Sessions::run`] makes this process run sessions too.
+    #[must_use]
+    pub fn new(store: Store, connectors: Connectors, keys: MasterKey) -> Self {
+        Self { store, connectors, keys }
+    }
+
+    /// Starts the supervisor. It ends, and gives its leases back, when the lifecycle's soft token is cancelled.
+    pub fn run(&self, process_name: String, lifecycle: &Lifecycle) {
+        supervisor::start(self.clone(), process_name, lifecycle);
+    }
+
+    /// The network of an account; an account of a network that this program was not given is an error of its
+    /// settings.
+    #[must_use]
+    pub fn connector(&self, network: &str) -> Option<&Arc<dyn Connector>> {
+        self.connectors.get(network)
+    }
+
+    /// Waits until the account's session is online, at most `patience`. Returns whether it is.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn wait_online(&self, account: &Account, patience: Duration) -> Result<bool, StoreError> {
+        let deadline = Instant::now() + patience;
+        let mut changes = self.store.wakes().subscribe(Topic::session(account.id));
+        loop {
+            let now = self.store.account(account.user, Some(&account.number)).await?;
+            match now.map(|account| account.session.state) {
+                Some(SessionState::Online) => return Ok(true),
+                None => return Ok(false),
+                Some(_) => {}
+            }
+            tokio::select! {
+                () = changes.woken() => {}
+                // A wake-up may be lost; half a second later the row still tells.
+                () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                () = tokio::time::sleep_until(deadline) => return Ok(false),
+            }
+        }
+    }
+
+    /// Shows somebody that the account writes, if its session is online. Not kept.
+    pub fn typing(&self, account: AccountId, to: &Address, typing: Typing) {
+        let hint = session::TypingRequest { to: to.0.clone(), composing: typing == Typing::Composing };
+        if let Ok(body) = serde_json::to_string(&hint) {
+            self.store.wakes().hint(Topic::work(account), body);
+        }
+    }
+}

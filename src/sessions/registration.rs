@@ -1,0 +1,115 @@
+//! Getting a proved number onto its network, and off it.
+
+use std::sync::Arc;
+
+use super::Sessions;
+use crate::domain::{Account, SessionState};
+use crate::store::{StoreError, Topic};
+use crate::upstream::{Connector, Failure};
+
+/// How often two users who prove one number at the same moment may undo each other before one gives up.
+const ROUNDS: usize = 5;
+
+/// Why a proved number was not registered. The code stays good, so the user may try again.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// The network failed or said no.
+    #[error(transparent)]
+    Network(#[from] Failure),
+    /// Another request registers it at this moment, or has just done so.
+    #[error("a registration of this number is under way")]
+    UnderWay,
+    /// This program was not given the account's network.
+    #[error("the network {0} is not among WINDU_NETWORKS")]
+    NoSuchNetwork(String),
+    /// A query failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Sessions {
+    /// Registers a number that its user has just proved: whoever had it before loses it, the network makes it a
+    /// fresh account, and a session starts. Of a number that is registered already only a broken login is renewed.
+    ///
+    /// # Errors
+    /// When the network or the database fails; the code is not used up then.
+    pub async fn register(&self, account: &Account) -> Result<(), RegisterError> {
+        let connector = self
+            .connectors
+            .get(&account.network)
+            .ok_or_else(|| RegisterError::NoSuchNetwork(account.network.clone()))?;
+        if !self.store.begin_registration(account.id).await? {
+            return Err(RegisterError::UnderWay);
+        }
+        let registered = self.register_claimed(account, connector).await;
+        if let Err(error) = self.store.end_registration(account.id).await {
+            tracing::debug!(account = %account.id, %error, "the registration ends by itself in a minute");
+        }
+        registered
+    }
+
+    async fn register_claimed(
+        &self,
+        account: &Account,
+        connector: &Arc<dyn Connector>,
+    ) -> Result<(), RegisterError> {
+        let broken = matches!(account.session.state, SessionState::NeedsUser(_));
+        if account.is_registered() && !broken {
+            let mut tx = self.store.begin().await?;
+            tx.consume_code(account.id).await?;
+            return Ok(tx.commit().await?);
+        }
+        let mut round = 0;
+        loop {
+            if let Some(former) = self.store.former_account(&account.number, account.user).await? {
+                let network = self
+                    .connectors
+                    .get(&former.network)
+                    .ok_or_else(|| RegisterError::NoSuchNetwork(former.network.clone()))?;
+                self.store.unregister_former(&former).await?;
+                network.unregister(&account.number).await?;
+            }
+            let credentials = connector.register(&account.number).await?;
+            let sealed = self.keys.seal("credentials", account.number.as_str().as_bytes(), &credentials.0);
+            match self.finish(account, &sealed).await {
+                Ok(true) => break,
+                Ok(false) => return Err(RegisterError::UnderWay),
+                Err(error)
+                    if error.constraint() == Some("account_registered_number_key") && round < ROUNDS =>
+                {
+                    round += 1;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.store.wakes().wake(Topic::work(account.id));
+        self.store.wakes().wake(Topic::Accounts);
+        self.store.wakes().wake(Topic::journal(account.counter));
+        Ok(())
+    }
+
+    /// Deletes an account that is not registered, with its data. The network is not asked.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn delete_unregistered(&self, account: &Account) -> Result<(), StoreError> {
+        let mut tx = self.store.begin().await?;
+        tx.delete_account(account.id, account.counter).await?;
+        tx.commit().await?;
+        self.store.wakes().wake(Topic::journal(account.counter));
+        Ok(())
+    }
+
+    /// False: the code is gone, so nothing may follow from it.
+    async fn finish(&self, account: &Account, credentials: &[u8]) -> Result<bool, StoreError> {
+        let mut tx = self.store.begin().await?;
+        let mut journal = tx.open_journal(account.counter).await?;
+        if !tx.consume_code(account.id).await? {
+            return Ok(false);
+        }
+        tx.register_account(account, credentials, &mut journal).await?;
+        tx.close_journal(journal).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,363 @@
+//! One account's session: connect, catch up, keep going, and come back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::backoff::Backoff;
+use super::command::{Answer, Request};
+use super::dispatch::Dispatcher;
+use super::ingest::store_events;
+use super::state::LeasedState;
+use super::supervisor::LeaseClock;
+use crate::clock;
+use crate::domain::{Lease, NeedsUser, SessionState, Typing};
+use crate::secrets::MasterKey;
+use crate::store::{SessionAccount, Store, StoreError, TakenCommand, Topic};
+use crate::upstream::{
+    Address, Connection, Connector, Credentials, End, Failure, Login, Opened, ResumePoint, Signal,
+};
+
+/// How long opening a connection may take.
+const CONNECT: Duration = Duration::from_secs(30);
+/// A connection that says nothing for so long is dead (adapters show life every 20 s).
+const SILENCE: Duration = Duration::from_secs(50);
+/// Online for so long, a connection counts as good: the backoff begins anew.
+const STABLE: Duration = Duration::from_secs(30);
+
+/// A request to show typing, as it travels between processes.
+#[derive(Serialize, Deserialize)]
+pub(super) struct TypingRequest {
+    pub to: String,
+    pub composing: bool,
+}
+
+/// Why a session stopped for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Another process has the lease now.
+    Fenced,
+    /// The account is no longer registered, or gone.
+    Gone,
+}
+
+/// What ends a connection, or the session.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// The connection ended.
+    End(End),
+    /// The session is over.
+    Over(Outcome),
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Fenced => Self::Over(Outcome::Fenced),
+            StoreError::Unavailable(_) => Self::End(End::Retry("database_unavailable")),
+            StoreError::Corrupt(_) | StoreError::Refused(_) => {
+                tracing::error!(error = crate::telemetry::chain(&error), "a session's query failed");
+                Self::End(End::Retry("internal"))
+            }
+        }
+    }
+}
+
+/// All that a session owns.
+pub(super) struct Session {
+    pub store: Store,
+    pub connector: Arc<dyn Connector>,
+    pub keys: MasterKey,
+    pub lease: Lease,
+    pub clock: LeaseClock,
+    pub starting: Arc<Semaphore>,
+    /// True while the number leaves its network: that the network then ends the connection is no news.
+    pub leaving: watch::Sender<bool>,
+}
+
+impl Session {
+    /// Runs until the lease is lost or the account is gone. `backoff` has counted what failed before.
+    pub async fn run(&self, backoff: Backoff) -> Outcome {
+        tokio::select! {
+            outcome = self.live(backoff) => outcome,
+            outcome = self.attend() => outcome,
+        }
+    }
+
+    /// Connects again and again.
+    async fn live(&self, mut backoff: Backoff) -> Outcome {
+        if backoff.attempt() > 0
+            && let Err(outcome) = self.pause(&mut backoff, "internal").await
+        {
+            return outcome;
+        }
+        loop {
+            let end = match self.connect(&mut backoff).await {
+                Fault::End(end) => end,
+                Fault::Over(outcome) => return outcome,
+            };
+            // The sender lives as long as this session, so the wait ends by a value.
+            let _ = self.leaving.subscribe().wait_for(|leaving| !leaving).await;
+            let rested = match end {
+                End::Retry(reason) => self.pause(&mut backoff, reason).await,
+                End::RateLimited(until) => self.wait_until(until, backoff.attempt(), "rate_limited").await,
+                End::NeedsUser(why) => self.rest(SessionState::NeedsUser(why), None).await,
+                End::Never(reason) => self.rest(SessionState::Stopped, Some(reason)).await,
+            };
+            if let Err(outcome) = rested {
+                return outcome;
+            }
+        }
+    }
+
+    /// One life of a connection.
+    async fn connect(&self, backoff: &mut Backoff) -> Fault {
+        match self.connect_inner(backoff).await {
+            Ok(never) => match never {},
+            Err(fault) => fault,
+        }
+    }
+
+    async fn connect_inner(&self, backoff: &mut Backoff) -> Result<std::convert::Infallible, Fault> {
+        let permit = self.starting.clone().acquire_owned().await.map_err(|_| Fault::Over(Outcome::Fenced))?;
+        let account = self.store.session_account(&self.lease).await?.ok_or(Fault::Over(Outcome::Gone))?;
+        self.publish(SessionState::Connecting, None).await?;
+        let login = self.login(&account)?;
+        let state = Arc::new(LeasedState { store: self.store.clone(), lease: self.lease });
+        let opened = timeout(CONNECT, self.connector.open(login, state))
+            .await
+            .map_err(|_| Fault::End(End::Retry("connect_timeout")))?
+            .map_err(Fault::End)?;
+        self.publish(SessionState::CatchingUp, None).await?;
+        self.converse(opened, permit, backoff).await
+    }
+
+    /// Runs an open connection: what comes in, what goes out and typing go on side by side.
+    async fn converse(
+        &self,
+        opened: Opened,
+        permit: OwnedSemaphorePermit,
+        backoff: &mut Backoff,
+    ) -> Result<std::convert::Infallible, Fault> {
+        let Opened { connection, signals } = opened;
+        tokio::select! {
+            result = self.take_in(&connection, signals, permit, backoff) => result,
+            result = self.send_out(&connection) => result,
+            result = self.show_typing(&connection) => result,
+        }
+    }
+
+    async fn take_in(
+        &self,
+        connection: &Arc<dyn Connection>,
+        mut signals: mpsc::Receiver<Signal>,
+        permit: OwnedSemaphorePermit,
+        backoff: &mut Backoff,
+    ) -> Result<std::convert::Infallible, Fault> {
+        let mut permit = Some(permit);
+        let mut online_since = None;
+        loop {
+            let signal = timeout(SILENCE, signals.recv())
+                .await
+                .map_err(|_| Fault::End(End::Retry("network_silent")))?
+                .ok_or(Fault::End(End::Retry("disconnected")))?;
+            if !self.clock.is_valid() {
+                return Err(Fault::Over(Outcome::Fenced));
+            }
+            match signal {
+                Signal::Events(events) => {
+                    let stored = store_events(&self.store, &self.connector, &self.lease, events).await?;
+                    if !stored.is_empty() {
+                        connection.acknowledge(&stored).await.map_err(|failure| {
+                            tracing::debug!(account = %self.lease.account, %failure, "not acknowledged");
+                            Fault::End(End::Retry("network_unreachable"))
+                        })?;
+                    }
+                }
+                Signal::CaughtUp => {
+                    permit = None;
+                    online_since = Some(Instant::now());
+                    self.publish(SessionState::Online, None).await?;
+                }
+                Signal::Alive => {}
+                Signal::End(end) => return Err(Fault::End(end)),
+            }
+            if online_since.is_some_and(|since| since.elapsed() > STABLE) {
+                backoff.reset();
+            }
+            drop(permit.take_if(|_| online_since.is_some()));
+        }
+    }
+
+    async fn send_out(&self, connection: &Arc<dyn Connection>) -> Result<std::convert::Infallible, Fault> {
+        let mut work = self.store.wakes().subscribe(Topic::work(self.lease.account));
+        let dispatcher =
+            Dispatcher { store: self.store.clone(), lease: self.lease, connection: connection.clone() };
+        let mut fresh = true;
+        loop {
+            // A process that was stopped for a while must not send under a lease that another one has by now.
+            if !self.clock.is_valid() {
+                return Err(Fault::Over(Outcome::Fenced));
+            }
+            dispatcher.work(fresh).await?;
+            fresh = false;
+            work.woken().await;
+        }
+    }
+
+    async fn show_typing(&self, connection: &Arc<dyn Connection>) -> Result<std::convert::Infallible, Fault> {
+        let mut hints = self.store.wakes().hints(Topic::work(self.lease.account));
+        loop {
+            let hint = hints.next().await;
+            let Ok(request) = serde_json::from_str::<TypingRequest>(&hint) else { continue };
+            let typing = if request.composing { Typing::Composing } else { Typing::Paused };
+            if let Err(failure) = connection.typing(&Address(request.to), typing).await {
+                tracing::debug!(account = %self.lease.account, %failure, "typing was not shown");
+            }
+        }
+    }
+
+    /// What goes on connected or not: commands (which numbers exist, leaving) are the connector's, and messages
+    /// that nobody takes expire.
+    async fn attend(&self) -> Outcome {
+        let mut work = self.store.wakes().subscribe(Topic::work(self.lease.account));
+        loop {
+            match self.store.take_command(&self.lease).await {
+                Ok(Some(command)) => match self.answer_command(&command).await {
+                    Ok(None) => continue,
+                    Ok(Some(outcome)) => return outcome,
+                    Err(error) => {
+                        self.leaving.send_replace(false);
+                        let error = crate::telemetry::chain(&error);
+                        tracing::warn!(account = %self.lease.account, error, "a command was not answered");
+                    }
+                },
+                Ok(None) => {}
+                Err(StoreError::Fenced) => return Outcome::Fenced,
+                Err(error) => tracing::debug!(account = %self.lease.account, %error, "no commands now"),
+            }
+            match self.store.expire_outbox(&self.lease).await {
+                Ok(0) => {}
+                Ok(_) => continue,
+                Err(StoreError::Fenced) => return Outcome::Fenced,
+                Err(error) => tracing::debug!(account = %self.lease.account, %error, "nothing expires now"),
+            }
+            work.woken().await;
+        }
+    }
+
+    async fn answer_command(&self, command: &TakenCommand) -> Result<Option<Outcome>, StoreError> {
+        let Ok(request) = serde_json::from_value::<Request>(command.request.clone()) else {
+            let answer =
+                Answer::Unsupported { what: "do what another version of this program asked".to_owned() };
+            self.store.answer(&self.lease, command.id, &to_json(&answer)).await?;
+            return Ok(None);
+        };
+        self.leaving.send_replace(request == Request::Unregister);
+        let work = self.execute(&request);
+        let answer = match timeout(command.remaining, work).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(failure)) => Answer::failed(failure),
+            Err(_) => Answer::OutcomeUnknown,
+        };
+        if answer == Answer::Unregistered {
+            let mut tx = self.store.begin().await?;
+            tx.assert_lease(&self.lease).await?;
+            tx.store_answer(command.id, &to_json(&answer)).await?;
+            tx.delete_account(self.lease.account, self.lease.counter).await?;
+            tx.commit().await?;
+            self.store.wakes().wake(Topic::answer(command.id));
+            self.store.wakes().wake(Topic::journal(self.lease.counter));
+            return Ok(Some(Outcome::Gone));
+        }
+        self.leaving.send_replace(false);
+        self.store.answer(&self.lease, command.id, &to_json(&answer)).await?;
+        Ok(None)
+    }
+
+    async fn execute(&self, request: &Request) -> Result<Answer, Failure> {
+        match request {
+            Request::Existing { numbers } => {
+                let numbers = self.connector.existing(numbers).await?;
+                Ok(Answer::Existing { numbers })
+            }
+            Request::Unregister => {
+                let account = self.store.session_account(&self.lease).await;
+                match account {
+                    Ok(Some(account)) => {
+                        self.connector.unregister(&account.number).await?;
+                        Ok(Answer::Unregistered)
+                    }
+                    Ok(None) => Err(Failure::Retry("lease_lost")),
+                    Err(_) => Err(Failure::Retry("database_unavailable")),
+                }
+            }
+        }
+    }
+
+    fn login(&self, account: &SessionAccount) -> Result<Login, Fault> {
+        let sealed = account.credentials.as_deref().unwrap_or_default();
+        let opened = self.keys.open("credentials", account.number.as_str().as_bytes(), sealed);
+        let credentials = opened.map_err(|error| {
+            tracing::error!(account = %self.lease.account, %error, "the network's login is lost");
+            Fault::End(End::NeedsUser(NeedsUser::LoggedOut))
+        })?;
+        Ok(Login {
+            number: account.number.clone(),
+            credentials: Credentials(credentials),
+            resume_point: account.resume_point.clone().map(ResumePoint),
+        })
+    }
+
+    /// Waits out a failure.
+    async fn pause(&self, backoff: &mut Backoff, reason: &str) -> Result<(), Outcome> {
+        let pause = backoff.next();
+        self.wait_until(clock::now() + pause, backoff.attempt(), reason).await
+    }
+
+    async fn wait_until(
+        &self,
+        until: chrono::DateTime<chrono::Utc>,
+        attempt: u32,
+        reason: &str,
+    ) -> Result<(), Outcome> {
+        tracing::info!(account = %self.lease.account, attempt, reason, "waiting to connect again");
+        self.publish_or_go(SessionState::Waiting { attempt, until }, Some(reason)).await?;
+        let pause = (until - clock::now()).to_std().unwrap_or_default();
+        sleep(pause).await;
+        Ok(())
+    }
+
+    /// Rests until the lease is taken away: a new registration does that.
+    async fn rest(&self, state: SessionState, reason: Option<&str>) -> Result<(), Outcome> {
+        tracing::warn!(account = %self.lease.account, state = state.name(), reason, "the session rests");
+        self.publish_or_go(state, reason).await?;
+        let mut work = self.store.wakes().subscribe(Topic::work(self.lease.account));
+        loop {
+            if let Ok(None) = self.store.session_account(&self.lease).await {
+                return Err(Outcome::Gone);
+            }
+            work.woken().await;
+        }
+    }
+
+    async fn publish_or_go(&self, state: SessionState, reason: Option<&str>) -> Result<(), Outcome> {
+        match self.publish(state, reason).await {
+            Err(Fault::Over(outcome)) => Err(outcome),
+            // What cannot be published now shows with the next change.
+            Ok(()) | Err(Fault::End(_)) => Ok(()),
+        }
+    }
+
+    async fn publish(&self, state: SessionState, reason: Option<&str>) -> Result<(), Fault> {
+        tracing::debug!(account = %self.lease.account, state = state.name(), reason, "session");
+        Ok(self.store.publish_session(&self.lease, state, reason).await?)
+    }
+}
+
+fn to_json(answer: &Answer) -> serde_json::Value {
+    serde_json::to_value(answer).unwrap_or_default()
+}

@@ -1,0 +1,38 @@
+//! What adapters keep, over the store and under the session's lease.
+
+use async_trait::async_trait;
+
+use crate::domain::Lease;
+use crate::store::{Store, StoreError};
+use crate::upstream::{AdapterState, Failure};
+
+/// The state of one account's adapter.
+pub(super) struct LeasedState {
+    pub store: Store,
+    pub lease: Lease,
+}
+
+#[async_trait]
+impl AdapterState for LeasedState {
+    async fn get(&self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        self.store.adapter_state(self.lease.account, &keys).await.map_err(|error| failure(&error))
+    }
+
+    async fn put(&self, values: &[(&str, Vec<u8>)]) -> Result<(), Failure> {
+        let keys: Vec<String> = values.iter().map(|(key, _)| (*key).to_owned()).collect();
+        let values: Vec<Vec<u8>> = values.iter().map(|(_, value)| value.clone()).collect();
+        self.store.put_adapter_state(&self.lease, &keys, &values).await.map_err(|error| failure(&error))
+    }
+}
+
+fn failure(error: &StoreError) -> Failure {
+    match error {
+        StoreError::Unavailable(_) => Failure::Retry("database_unavailable"),
+        StoreError::Fenced => Failure::Retry("lease_lost"),
+        StoreError::Corrupt(_) | StoreError::Refused(_) => {
+            tracing::error!(%error, cause = ?error, "an adapter's state could not be kept");
+            Failure::Retry("internal")
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Commands: what the API asks of the process that holds an account's lease, and the answers.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{Store, StoreError, Topic, Tx};
+use crate::domain::{AccountId, CommandId, Lease};
+
+/// A command as its session takes it.
+#[derive(Clone, Debug)]
+pub struct TakenCommand {
+    /// Which.
+    pub id: CommandId,
+    /// What is asked, in the words of the sessions' layer.
+    pub request: Value,
+    /// How long the asker still waits.
+    pub remaining: Duration,
+}
+
+/// How far a command has come.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CommandProgress {
+    /// No session has taken it yet.
+    Waiting,
+    /// A session works on it.
+    Taken,
+    /// The answer.
+    Done(Value),
+}
+
+impl Store {
+    /// Writes a command and wakes the account's session.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn ask(
+        &self,
+        account: AccountId,
+        request: &Value,
+        patience: Duration,
+    ) -> Result<CommandId, StoreError> {
+        let id = sqlx::query_scalar!(
+            "INSERT INTO command (account_id, request, deadline)
+             VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3)) RETURNING id",
+            account.0,
+            request,
+            patience.as_secs_f64()
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        self.wakes.wake(Topic::work(account));
+        Ok(CommandId(id))
+    }
+
+    /// How far the command has come.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn command_progress(&self, command: CommandId) -> Result<CommandProgress, StoreError> {
+        let row = sqlx::query!("SELECT state, answer FROM command WHERE id = $1", command.0)
+            .fetch_one(&self.pool)
+            .await?;
+        match (row.state.as_str(), row.answer) {
+            ("done", Some(answer)) => Ok(CommandProgress::Done(answer)),
+            ("taken", _) => Ok(CommandProgress::Taken),
+            ("waiting" | "abandoned", _) => Ok(CommandProgress::Waiting),
+            (state, _) => Err(StoreError::Corrupt(format!("command {command} is {state}"))),
+        }
+    }
+
+    /// Gives up on a command that no session has taken. False: one has.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn abandon(&self, command: CommandId) -> Result<bool, StoreError> {
+        let updated = sqlx::query!(
+            "UPDATE command SET state = 'abandoned' WHERE id = $1 AND state = 'waiting'",
+            command.0
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(updated.rows_affected() == 1)
+    }
+
+    /// Takes the account's oldest command: one that waits, or one that an earlier holder of the lease left behind.
+    /// Commands past their deadline are left alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the lease has passed on.
+    pub async fn take_command(&self, lease: &Lease) -> Result<Option<TakenCommand>, StoreError> {
+        let mut tx = self.begin().await?;
+        tx.assert_lease(lease).await?;
+        let row = sqlx::query!(
+            r#"UPDATE command SET state = 'taken', fence = $2
+               WHERE id = (
+                   SELECT id FROM command WHERE account_id = $1 AND deadline > clock_timestamp()
+                     AND (state = 'waiting' OR (state = 'taken' AND fence <> $2))
+                   ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
+               RETURNING id, request,
+                   extract(epoch FROM deadline - clock_timestamp())::float8 AS "remaining!""#,
+            lease.account.0,
+            lease.fence
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        tx.commit().await?;
+        Ok(row.map(|row| TakenCommand {
+            id: CommandId(row.id),
+            request: row.request,
+            remaining: Duration::from_secs_f64(row.remaining.max(0.0)),
+        }))
+    }
+
+    /// Stores the answer and wakes the asker.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the lease has passed on.
+    pub async fn answer(&self, lease: &Lease, command: CommandId, answer: &Value) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        tx.assert_lease(lease).await?;
+        tx.store_answer(command, answer).await?;
+        tx.commit().await?;
+        self.wakes.wake(Topic::answer(command));
+        Ok(())
+    }
+
+    /// Forgets up to `batch` commands that are an hour old: nobody waits for them any more. Returns how many.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn prune_commands(&self, batch: i64) -> Result<u64, StoreError> {
+        let deleted = sqlx::query!(
+            "DELETE FROM command WHERE id IN (
+                SELECT id FROM command WHERE created_at < clock_timestamp() - interval '1 hour' LIMIT $1)",
+            batch
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(deleted.rows_affected())
+    }
+}
+
+impl Tx {
+    /// Stores the answer as part of a larger change.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn store_answer(&mut self, command: CommandId, answer: &Value) -> Result<(), StoreError> {
+        sqlx::query!("UPDATE command SET state = 'done', answer = $2 WHERE id = $1", command.0, answer)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Holds the lease until the transaction ends.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when it has passed on.
+    pub async fn assert_lease(&mut self, lease: &Lease) -> Result<(), StoreError> {
+        sqlx::query_scalar!(
+            "SELECT id FROM account_counter WHERE id = $1 AND owner = $2 AND fence = $3 FOR NO KEY UPDATE",
+            lease.counter.0,
+            lease.process.0,
+            lease.fence
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?
+        .map(|_| ())
+        .ok_or(StoreError::Fenced)
+    }
+}

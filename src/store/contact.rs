@@ -1,0 +1,237 @@
+//! An account's contact list.
+
+use super::{Peer, Store, StoreError, Topic};
+use crate::domain::{Account, AccountId, Event, PeerId};
+
+/// One entry of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// The number, or the public id of somebody who has none.
+    pub public_id: String,
+    /// As the user wrote it.
+    pub first_name: String,
+    /// As the user wrote it.
+    pub last_name: String,
+    /// Whether the network knows the number.
+    pub exists: bool,
+}
+
+/// Whether an account may write to somebody.
+#[derive(Clone, Debug)]
+pub struct Reachable {
+    /// Whom.
+    pub peer: PeerId,
+    /// Where the network reaches them.
+    pub address: String,
+    /// In the list and known to the network, or wrote first.
+    pub allowed: bool,
+}
+
+impl Store {
+    /// The whole list, oldest first.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn contacts(&self, account: &Account) -> Result<Vec<Contact>, StoreError> {
+        Ok(sqlx::query_as!(
+            Contact,
+            r#"SELECT p.public_id, c.first_name, c.last_name, c.exists_there AS "exists"
+               FROM contact c JOIN peer p ON p.id = c.peer_id WHERE c.account_id = $1
+               ORDER BY c.created_at, p.public_id"#,
+            account.id.0
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// One entry, by number or public id.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn contact(&self, account: &Account, public_id: &str) -> Result<Option<Contact>, StoreError> {
+        Ok(sqlx::query_as!(
+            Contact,
+            r#"SELECT p.public_id, c.first_name, c.last_name, c.exists_there AS "exists"
+               FROM contact c JOIN peer p ON p.id = c.peer_id
+               WHERE c.account_id = $1 AND p.network = $2 AND p.public_id = $3"#,
+            account.id.0,
+            account.network,
+            public_id
+        )
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+
+    /// Adds an entry. False: it is in the list already, and nothing changed.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn add_contact(
+        &self,
+        account: &Account,
+        peer: &Peer,
+        names: (&str, &str),
+        exists: bool,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let mut journal = tx.open_journal(account.counter).await?;
+        let added = sqlx::query!(
+            "INSERT INTO contact (account_id, peer_id, first_name, last_name, exists_there)
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            account.id.0,
+            peer.id.0,
+            names.0,
+            names.1,
+            exists
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        if added.rows_affected() == 0 {
+            return Ok(false);
+        }
+        journal.record(Event::ContactAdded { contact: peer.public_id.clone() });
+        tx.set_desired(account.id, "roster", &serde_json::Value::Null).await?;
+        tx.close_journal(journal).await?;
+        tx.commit().await?;
+        self.contacts_changed(account);
+        Ok(true)
+    }
+
+    /// Changes the names that are given. False: not in the list.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn rename_contact(
+        &self,
+        account: &Account,
+        public_id: &str,
+        first_name: Option<&str>,
+        last_name: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let mut journal = tx.open_journal(account.counter).await?;
+        let updated = sqlx::query!(
+            "UPDATE contact c SET first_name = coalesce($4, first_name), last_name = coalesce($5, last_name)
+             FROM peer p WHERE p.id = c.peer_id AND c.account_id = $1 AND p.network = $2 AND p.public_id = $3",
+            account.id.0,
+            account.network,
+            public_id,
+            first_name,
+            last_name
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        if updated.rows_affected() == 0 {
+            return Ok(false);
+        }
+        journal.record(Event::ContactUpdated { contact: public_id.to_owned() });
+        tx.close_journal(journal).await?;
+        tx.commit().await?;
+        self.wakes.wake(Topic::journal(account.counter));
+        Ok(true)
+    }
+
+    /// Takes an entry off the list. False: not in it.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn remove_contact(&self, account: &Account, public_id: &str) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let mut journal = tx.open_journal(account.counter).await?;
+        let deleted = sqlx::query!(
+            "DELETE FROM contact c USING peer p
+             WHERE p.id = c.peer_id AND c.account_id = $1 AND p.network = $2 AND p.public_id = $3",
+            account.id.0,
+            account.network,
+            public_id
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        if deleted.rows_affected() == 0 {
+            return Ok(false);
+        }
+        journal.record(Event::ContactRemoved { contact: public_id.to_owned() });
+        tx.set_desired(account.id, "roster", &serde_json::Value::Null).await?;
+        tx.close_journal(journal).await?;
+        tx.commit().await?;
+        self.contacts_changed(account);
+        Ok(true)
+    }
+
+    /// Stores which entries the network knows: `existing` are public ids, all other numbers of `asked` are unknown.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn store_sync(
+        &self,
+        account: &Account,
+        asked: &[String],
+        existing: &[String],
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let mut journal = tx.open_journal(account.counter).await?;
+        let changed = sqlx::query_scalar!(
+            "UPDATE contact c SET exists_there = p.public_id = ANY($4) FROM peer p
+             WHERE p.id = c.peer_id AND c.account_id = $1 AND p.network = $2 AND p.public_id = ANY($3)
+               AND c.exists_there <> (p.public_id = ANY($4)) RETURNING p.public_id",
+            account.id.0,
+            account.network,
+            asked,
+            existing
+        )
+        .fetch_all(&mut *tx.inner)
+        .await?;
+        for contact in changed {
+            journal.record(Event::ContactUpdated { contact });
+        }
+        tx.close_journal(journal).await?;
+        tx.commit().await?;
+        self.wakes.wake(Topic::journal(account.counter));
+        Ok(())
+    }
+
+    /// Whether the account may write to this number or public id; `None` when nobody is known by it.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn reachable(
+        &self,
+        account: &Account,
+        public_id: &str,
+    ) -> Result<Option<Reachable>, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT p.id, p.address,
+                      coalesce(c.exists_there, false) OR coalesce(h.peer_wrote, false) AS "allowed!"
+               FROM peer p
+               LEFT JOIN contact c ON c.account_id = $1 AND c.peer_id = p.id
+               LEFT JOIN chat h ON h.account_id = $1 AND h.peer_id = p.id
+               WHERE p.network = $2 AND p.public_id = $3"#,
+            account.id.0,
+            account.network,
+            public_id
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| Reachable { peer: PeerId(row.id), address: row.address, allowed: row.allowed }))
+    }
+
+    /// The addresses whose profile an account wants to hear of: its contacts and those it talked with.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn roster(&self, account: AccountId) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT address FROM peer WHERE id IN (
+                SELECT peer_id FROM contact WHERE account_id = $1
+                UNION SELECT peer_id FROM chat WHERE account_id = $1) ORDER BY address",
+            account.0
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    fn contacts_changed(&self, account: &Account) {
+        self.wakes.wake(Topic::work(account.id));
+        self.wakes.wake(Topic::journal(account.counter));
+    }
+}

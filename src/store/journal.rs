@@ -1,0 +1,160 @@
+//! The counter row of a number, and the journal that it numbers.
+//!
+//! The row is locked last in a transaction (after chat rows) and orders everything: event numbers have no gaps and
+//! stored times never run backwards, in commit order.
+
+use chrono::{DateTime, Duration, Utc};
+use serde_json::Value;
+
+use super::{Store, StoreError, Tx};
+use crate::domain::{CounterId, Event, Lease, PhoneNumber, UserId};
+use crate::secrets;
+
+/// The locked counter of a number, with the events to write when the transaction ends.
+/// [`Tx::close_journal`] must be called before the commit.
+#[must_use]
+pub struct Journal {
+    counter: CounterId,
+    seq: i64,
+    now: DateTime<Utc>,
+    events: Vec<(DateTime<Utc>, Event)>,
+}
+
+/// One entry as it is read.
+#[derive(Clone, Debug)]
+pub struct JournalEntry {
+    /// The entry's number, from 1 on, without gaps.
+    pub seq: i64,
+    /// When it was stored.
+    pub at: DateTime<Utc>,
+    /// What happened.
+    pub kind: String,
+    /// The facts.
+    pub payload: Value,
+}
+
+impl Journal {
+    /// A stored time, later than any given out before for this number.
+    pub fn next_time(&mut self) -> DateTime<Utc> {
+        self.now += Duration::microseconds(1);
+        self.now
+    }
+
+    /// Adds an entry.
+    pub fn record(&mut self, event: Event) {
+        let at = self.next_time();
+        self.events.push((at, event));
+    }
+}
+
+impl Store {
+    /// The entries after `after`, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn journal_entries(
+        &self,
+        counter: CounterId,
+        after: i64,
+        limit: i64,
+    ) -> Result<Vec<JournalEntry>, StoreError> {
+        Ok(sqlx::query_as!(
+            JournalEntry,
+            "SELECT seq, at, kind, payload FROM event WHERE counter_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+            counter.0,
+            after,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+}
+
+impl Tx {
+    /// The counter of a user's number, made if it is the first time.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn counter(&mut self, user: UserId, number: &PhoneNumber) -> Result<CounterId, StoreError> {
+        let id = sqlx::query_scalar!(
+            "INSERT INTO account_counter (user_id, number, epoch) VALUES ($1, $2, $3)
+             ON CONFLICT ON CONSTRAINT account_counter_user_number_key DO UPDATE SET number = excluded.number
+             RETURNING id",
+            user.0,
+            number.as_str(),
+            secrets::random_id()
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        Ok(CounterId(id))
+    }
+
+    /// Locks the counter for a change that the API makes.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn open_journal(&mut self, counter: CounterId) -> Result<Journal, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT seq, greatest(clock_timestamp(), stored_at) AS "now!" FROM account_counter
+               WHERE id = $1 FOR NO KEY UPDATE"#,
+            counter.0
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        Ok(Journal { counter, seq: row.seq, now: row.now, events: Vec::new() })
+    }
+
+    /// Locks the counter for a change that a session makes, if the session still holds the lease.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when it does not.
+    pub async fn open_journal_leased(&mut self, lease: &Lease) -> Result<Journal, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT seq, greatest(clock_timestamp(), stored_at) AS "now!" FROM account_counter
+               WHERE id = $1 AND owner = $2 AND fence = $3 FOR NO KEY UPDATE"#,
+            lease.counter.0,
+            lease.process.0,
+            lease.fence
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?
+        .ok_or(StoreError::Fenced)?;
+        Ok(Journal { counter: lease.counter, seq: row.seq, now: row.now, events: Vec::new() })
+    }
+
+    /// Writes the entries and moves the counter on.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn close_journal(&mut self, journal: Journal) -> Result<(), StoreError> {
+        let mut seq = journal.seq;
+        let mut numbers = Vec::with_capacity(journal.events.len());
+        let mut times = Vec::with_capacity(journal.events.len());
+        let mut kinds = Vec::with_capacity(journal.events.len());
+        let mut payloads = Vec::with_capacity(journal.events.len());
+        for (at, event) in journal.events {
+            seq += 1;
+            numbers.push(seq);
+            times.push(at);
+            kinds.push(event.kind().to_owned());
+            payloads.push(event.payload());
+        }
+        sqlx::query!(
+            "WITH entry AS (
+                INSERT INTO event (counter_id, seq, at, kind, payload)
+                SELECT $1, * FROM unnest($2::bigint[], $3::timestamptz[], $4::text[], $5::jsonb[])
+             )
+             UPDATE account_counter SET seq = $6, stored_at = $7 WHERE id = $1",
+            journal.counter.0,
+            &numbers,
+            &times,
+            &kinds,
+            &payloads,
+            seq,
+            journal.now
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,343 @@
+//! The tables of the network inside this program: subscribers, mailboxes, watches.
+//!
+//! Only `upstream::local` uses this. Every query of a session names the subscriber's incarnation, so a session of
+//! an earlier owner of the number reads and changes nothing.
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::account::number_of;
+use super::{Hints, Store, StoreError, Subscription, Topic};
+use crate::domain::PhoneNumber;
+use crate::secrets;
+
+/// The local network's view of the store.
+#[derive(Clone)]
+pub struct LocalNet {
+    store: Store,
+}
+
+/// A subscriber's login: the number and the incarnation that its registration gave.
+#[derive(Clone, Debug)]
+pub struct Subscriber {
+    /// Who.
+    pub number: PhoneNumber,
+    /// Which registration.
+    pub incarnation: String,
+}
+
+/// Something in a mailbox.
+#[derive(Clone, Debug)]
+pub struct Stanza {
+    /// Its place in the mailbox.
+    pub id: i64,
+    /// Who sent it.
+    pub sender: PhoneNumber,
+    /// What it says, in the words of `upstream::local`.
+    pub body: Value,
+    /// When it was put there.
+    pub sent_at: DateTime<Utc>,
+}
+
+/// Something to put into a mailbox.
+#[derive(Clone, Debug)]
+pub struct NewStanza {
+    /// Whose mailbox.
+    pub recipient: PhoneNumber,
+    /// What it says.
+    pub body: Value,
+}
+
+impl LocalNet {
+    /// The network kept in this database.
+    #[must_use]
+    pub fn new(store: Store) -> Self {
+        Self { store }
+    }
+
+    /// Makes a subscriber anew: an earlier one of this number is gone with its mailbox.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn register(&self, number: &PhoneNumber) -> Result<Subscriber, StoreError> {
+        let incarnation = secrets::random_id();
+        let mut tx = self.store.begin().await?;
+        sqlx::query!("DELETE FROM localnet_subscriber WHERE number = $1", number.as_str())
+            .execute(&mut *tx.inner)
+            .await?;
+        sqlx::query!("DELETE FROM localnet_watch WHERE watched = $1", number.as_str())
+            .execute(&mut *tx.inner)
+            .await?;
+        sqlx::query!(
+            "INSERT INTO localnet_subscriber (number, incarnation) VALUES ($1, $2)
+             ON CONFLICT (number) DO UPDATE SET incarnation = excluded.incarnation, nickname = ''",
+            number.as_str(),
+            incarnation
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        tx.commit().await?;
+        self.store.wakes.wake(Topic::Mailbox(number.clone()));
+        Ok(Subscriber { number: number.clone(), incarnation })
+    }
+
+    /// Takes the number off the network, with its mailbox. No error when it is not there.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn unregister(&self, number: &PhoneNumber) -> Result<(), StoreError> {
+        sqlx::query!("DELETE FROM localnet_subscriber WHERE number = $1", number.as_str())
+            .execute(&self.store.pool)
+            .await?;
+        self.store.wakes.wake(Topic::Mailbox(number.clone()));
+        Ok(())
+    }
+
+    /// Those of the numbers that are subscribers.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, StoreError> {
+        let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+        sqlx::query_scalar!("SELECT number FROM localnet_subscriber WHERE number = ANY($1)", &numbers)
+            .fetch_all(&self.store.pool)
+            .await?
+            .iter()
+            .map(|number| number_of(number))
+            .collect()
+    }
+
+    /// Whether the login is still good.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn is_current(&self, subscriber: &Subscriber) -> Result<bool, StoreError> {
+        Ok(sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM localnet_subscriber
+                              WHERE number = $1 AND incarnation = $2) AS "current!""#,
+            subscriber.number.as_str(),
+            subscriber.incarnation
+        )
+        .fetch_one(&self.store.pool)
+        .await?)
+    }
+
+    /// Puts stanzas into mailboxes, in order. Returns the recipients that exist; what was for others is dropped.
+    /// `None`: the login is no longer good, nothing was put anywhere.
+    ///
+    /// # Errors
+    /// When the query fails; then nothing was put anywhere.
+    pub async fn deliver(
+        &self,
+        from: &Subscriber,
+        stanzas: &[NewStanza],
+    ) -> Result<Option<Vec<PhoneNumber>>, StoreError> {
+        let recipients: Vec<String> = stanzas.iter().map(|stanza| stanza.recipient.to_string()).collect();
+        let bodies: Vec<Value> = stanzas.iter().map(|stanza| stanza.body.clone()).collect();
+        let rows = sqlx::query!(
+            r#"WITH sender AS (SELECT number FROM localnet_subscriber WHERE number = $1 AND incarnation = $2),
+             put AS (
+                INSERT INTO localnet_stanza (recipient, sender, stanza)
+                SELECT s.number, sender.number, n.body
+                FROM unnest($3::text[], $4::jsonb[]) WITH ORDINALITY AS n (recipient, body, place)
+                JOIN localnet_subscriber s ON s.number = n.recipient CROSS JOIN sender
+                ORDER BY n.place RETURNING recipient)
+             SELECT EXISTS (SELECT 1 FROM sender) AS "current!",
+                    ARRAY(SELECT DISTINCT recipient FROM put) AS "taken!""#,
+            from.number.as_str(),
+            from.incarnation,
+            &recipients,
+            &bodies
+        )
+        .fetch_one(&self.store.pool)
+        .await?;
+        if !rows.current {
+            return Ok(None);
+        }
+        let taken = rows.taken.iter().map(|number| number_of(number)).collect::<Result<Vec<_>, _>>()?;
+        for recipient in &taken {
+            self.store.wakes.wake(Topic::Mailbox(recipient.clone()));
+        }
+        Ok(Some(taken))
+    }
+
+    /// The oldest stanzas of a mailbox, without those that were handed out already. `None`: the login is no longer
+    /// good.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn mailbox(
+        &self,
+        subscriber: &Subscriber,
+        handed_out: &[i64],
+        limit: i64,
+    ) -> Result<Option<Vec<Stanza>>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT n.id AS "id?", n.sender AS "sender?", n.stanza AS "stanza?", n.sent_at AS "sent_at?"
+               FROM localnet_subscriber s
+               LEFT JOIN localnet_stanza n ON n.recipient = s.number AND NOT n.id = ANY($3)
+               WHERE s.number = $1 AND s.incarnation = $2 ORDER BY n.id LIMIT $4"#,
+            subscriber.number.as_str(),
+            subscriber.incarnation,
+            handed_out,
+            limit
+        )
+        .fetch_all(&self.store.pool)
+        .await?;
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        rows.into_iter()
+            .filter_map(|row| Some((row.id?, row.sender?, row.stanza?, row.sent_at?)))
+            .map(|(id, sender, body, sent_at)| Ok(Stanza { id, sender: number_of(&sender)?, body, sent_at }))
+            .collect::<Result<Vec<_>, _>>()
+            .map(Some)
+    }
+
+    /// Takes stanzas out of a mailbox and puts `receipts` into the mailboxes of their senders, in one step.
+    ///
+    /// # Errors
+    /// When the query fails; then nothing changed.
+    pub async fn acknowledge(
+        &self,
+        subscriber: &Subscriber,
+        ids: &[i64],
+        receipts: &[(i64, Value)],
+    ) -> Result<(), StoreError> {
+        let (answered, bodies): (Vec<i64>, Vec<Value>) = receipts.iter().cloned().unzip();
+        let senders = sqlx::query_scalar!(
+            "WITH taken AS (
+                DELETE FROM localnet_stanza n USING localnet_subscriber s
+                WHERE n.recipient = s.number AND s.number = $1 AND s.incarnation = $2 AND n.id = ANY($3)
+                RETURNING n.id, n.sender)
+             INSERT INTO localnet_stanza (recipient, sender, stanza)
+             SELECT s.number, $1, r.body FROM unnest($4::bigint[], $5::jsonb[]) AS r (id, body)
+             JOIN taken t ON t.id = r.id JOIN localnet_subscriber s ON s.number = t.sender
+             ORDER BY r.id RETURNING recipient",
+            subscriber.number.as_str(),
+            subscriber.incarnation,
+            ids,
+            &answered,
+            &bodies
+        )
+        .fetch_all(&self.store.pool)
+        .await?;
+        let mut senders = senders;
+        senders.sort();
+        senders.dedup();
+        for sender in senders {
+            self.store.wakes.wake(Topic::Mailbox(number_of(&sender)?));
+        }
+        Ok(())
+    }
+
+    /// Sets a subscriber's nickname and tells everybody who watches it with `profile`.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn set_nickname(
+        &self,
+        subscriber: &Subscriber,
+        nickname: &str,
+        profile: &Value,
+    ) -> Result<(), StoreError> {
+        let watchers = sqlx::query_scalar!(
+            "WITH changed AS (
+                UPDATE localnet_subscriber SET nickname = $3 WHERE number = $1 AND incarnation = $2
+                RETURNING number)
+             INSERT INTO localnet_stanza (recipient, sender, stanza)
+             SELECT w.watcher, changed.number, $4 FROM localnet_watch w JOIN changed ON changed.number = w.watched
+             ORDER BY w.watcher RETURNING recipient",
+            subscriber.number.as_str(),
+            subscriber.incarnation,
+            nickname,
+            profile
+        )
+        .fetch_all(&self.store.pool)
+        .await?;
+        for watcher in watchers {
+            self.store.wakes.wake(Topic::Mailbox(number_of(&watcher)?));
+        }
+        Ok(())
+    }
+
+    /// Replaces whom a subscriber watches. Returns the nicknames of those it did not watch before.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn watch(
+        &self,
+        subscriber: &Subscriber,
+        watched: &[PhoneNumber],
+    ) -> Result<Vec<(PhoneNumber, String)>, StoreError> {
+        if !self.is_current(subscriber).await? {
+            return Ok(Vec::new());
+        }
+        let watched: Vec<String> = watched.iter().map(ToString::to_string).collect();
+        let mut tx = self.store.begin().await?;
+        sqlx::query!(
+            "DELETE FROM localnet_watch WHERE watcher = $1 AND NOT watched = ANY($2)",
+            subscriber.number.as_str(),
+            &watched
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        let rows = sqlx::query!(
+            "WITH added AS (
+                INSERT INTO localnet_watch (watched, watcher)
+                SELECT w.number, $1 FROM unnest($2::text[]) AS w (number)
+                JOIN localnet_subscriber me ON me.number = $1
+                ON CONFLICT DO NOTHING RETURNING watched)
+             SELECT s.number, s.nickname FROM added a JOIN localnet_subscriber s ON s.number = a.watched
+             WHERE s.nickname <> ''",
+            subscriber.number.as_str(),
+            &watched
+        )
+        .fetch_all(&mut *tx.inner)
+        .await?;
+        tx.commit().await?;
+        rows.into_iter().map(|row| Ok((number_of(&row.number)?, row.nickname))).collect()
+    }
+
+    /// Woken when something may lie in the mailbox.
+    #[must_use]
+    pub fn mailbox_wakes(&self, number: &PhoneNumber) -> Subscription {
+        self.store.wakes.subscribe(Topic::Mailbox(number.clone()))
+    }
+
+    /// Lets this process's readers of the mailbox look again.
+    pub fn wake_mailbox(&self, number: &PhoneNumber) {
+        self.store.wakes.wake_here(&Topic::Mailbox(number.clone()));
+    }
+
+    /// What is shown to this number but not kept: typing.
+    #[must_use]
+    pub fn hints(&self, number: &PhoneNumber) -> Hints {
+        self.store.wakes.hints(Topic::Mailbox(number.clone()))
+    }
+
+    /// Shows a number something that is not kept.
+    pub fn hint(&self, to: &PhoneNumber, body: String) {
+        self.store.wakes.hint(Topic::Mailbox(to.clone()), body);
+    }
+
+    /// Wakes the mailboxes among `numbers` in which something lies: the sweep behind the wake-ups.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn sweep(&self, numbers: &[PhoneNumber]) -> Result<(), StoreError> {
+        let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+        let waiting = sqlx::query_scalar!(
+            r#"SELECT n.number AS "number!" FROM unnest($1::text[]) AS n (number)
+               WHERE EXISTS (SELECT 1 FROM localnet_stanza s WHERE s.recipient = n.number)
+                  OR NOT EXISTS (SELECT 1 FROM localnet_subscriber s WHERE s.number = n.number)"#,
+            &numbers
+        )
+        .fetch_all(&self.store.pool)
+        .await?;
+        for number in waiting {
+            self.store.wakes.wake_here(&Topic::Mailbox(number_of(&number)?));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,416 @@
+//! Messages: accepting one from the API, and the lists that the API shows.
+
+use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+use super::{Journal, Store, StoreError, Topic, Tx};
+use crate::domain::{Account, AccountId, ChatId, Content, Event, FailureReason, MessageId, PeerId};
+use crate::secrets;
+
+/// Messages of one account that may wait for the network; a send beyond it is refused until some are taken.
+pub const OUTBOX_LIMIT: i64 = 10_000;
+
+/// A page of a list: the newest `limit` rows later than `after`, behind `offset` newer ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// At most so many.
+    pub limit: i64,
+    /// Skip so many of the newest.
+    pub offset: i64,
+    /// Only later ones; the row says whether the very time counts.
+    pub after: DateTime<Utc>,
+}
+
+/// A message as it is listed.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The id on the network.
+    pub id: String,
+    /// The letter of its kind.
+    pub kind: String,
+    /// Came in, rather than went out.
+    pub received: bool,
+    /// Its text.
+    pub text: Option<String>,
+    /// When this server stored it.
+    pub time: DateTime<Utc>,
+    /// What the network said.
+    pub sent: Option<DateTime<Utc>>,
+    /// When the receiver's side had stored it.
+    pub delivered: Option<DateTime<Utc>>,
+    /// When it was seen.
+    pub read: Option<DateTime<Utc>>,
+    /// `queued`, `sent`, `failed` or `received`.
+    pub state: String,
+    /// Why it failed.
+    pub failure: Option<String>,
+}
+
+/// A message's id with the time that a receipt was stored.
+#[derive(Clone, Debug)]
+pub struct Receipted {
+    /// The id on the network.
+    pub id: String,
+    /// When the receipt was stored.
+    pub at: DateTime<Utc>,
+}
+
+/// A chat as it is listed.
+#[derive(Clone, Debug)]
+pub struct ChatSummary {
+    /// The number or public id of the other side.
+    pub id: String,
+    /// Names, else nickname, else the id.
+    pub title: String,
+    /// The text of the last message.
+    pub snippet: Option<String>,
+    /// The letter of the last message's kind.
+    pub kind: String,
+    /// When the last message was stored.
+    pub time: DateTime<Utc>,
+    /// Received messages that were not read.
+    pub unread: i32,
+}
+
+/// What became of a send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// Stored and queued under this id.
+    Queued(String),
+    /// The account's outbox is full.
+    OutboxFull,
+}
+
+impl Store {
+    /// Accepts a message: when this returns, it is committed and will be sent under the id returned.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn accept_send(
+        &self,
+        account: &Account,
+        peer: PeerId,
+        public_id: &str,
+        content: &Content,
+        time_to_live: Duration,
+    ) -> Result<Accepted, StoreError> {
+        let mut tx = self.begin().await?;
+        let full = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM outbox WHERE account_id = $1 OFFSET $2 LIMIT 1) AS "full!""#,
+            account.id.0,
+            OUTBOX_LIMIT - 1
+        )
+        .fetch_one(&mut *tx.inner)
+        .await?;
+        if full {
+            return Ok(Accepted::OutboxFull);
+        }
+        let chat = tx.lock_chat(account.id, peer).await?;
+        let mut journal = tx.open_journal(account.counter).await?;
+        let network_id = secrets::random_id();
+        let stored_at = journal.next_time();
+        let message = sqlx::query_scalar!(
+            "INSERT INTO message (account_id, chat_id, network_id, state, type, text, fingerprint, stored_at)
+             VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7) RETURNING id",
+            account.id.0,
+            chat.0,
+            network_id,
+            content.letter(),
+            content.text(),
+            &fingerprint(content)[..],
+            stored_at
+        )
+        .fetch_one(&mut *tx.inner)
+        .await?;
+        sqlx::query!(
+            "INSERT INTO outbox (message_id, account_id, chat_id, expires_at)
+             VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))",
+            message,
+            account.id.0,
+            chat.0,
+            time_to_live.as_secs_f64()
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        tx.touch_chat(chat, MessageId(message), stored_at, 0).await?;
+        journal.record(Event::MessageQueued { chat: public_id.to_owned(), id: network_id.clone() });
+        tx.close_journal(journal).await?;
+        tx.commit().await?;
+        self.wakes.wake(Topic::work(account.id));
+        self.wakes.wake(Topic::journal(account.counter));
+        Ok(Accepted::Queued(network_id))
+    }
+
+    /// The messages of a chat stored later than `page.after`, oldest first; none when there is no such chat.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn messages(
+        &self,
+        account: &Account,
+        public_id: &str,
+        received_only: bool,
+        page: Page,
+    ) -> Result<Vec<Message>, StoreError> {
+        let mut messages = sqlx::query_as!(
+            Message,
+            r#"SELECT m.network_id AS id, m.type AS kind, m.sender_peer_id IS NOT NULL AS "received!", m.text,
+                      m.stored_at AS time, m.sent_at AS sent, m.delivered_at AS delivered, m.read_at AS read,
+                      m.state, m.failure
+               FROM message m JOIN chat h ON h.id = m.chat_id JOIN peer p ON p.id = h.peer_id
+               WHERE m.account_id = $1 AND h.account_id = $1 AND p.network = $2 AND p.public_id = $3
+                 AND m.stored_at > $4 AND (NOT $5 OR m.sender_peer_id IS NOT NULL)
+               ORDER BY m.stored_at DESC LIMIT $6 OFFSET $7"#,
+            account.id.0,
+            account.network,
+            public_id,
+            page.after,
+            received_only,
+            page.limit,
+            page.offset
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        messages.reverse();
+        Ok(messages)
+    }
+
+    /// The chats whose last message was stored later than `page.after`, newest first.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn chats(&self, account: &Account, page: Page) -> Result<Vec<ChatSummary>, StoreError> {
+        Ok(sqlx::query_as!(
+            ChatSummary,
+            r#"SELECT p.public_id AS id, m.type AS kind, left(m.text, 100) AS snippet,
+                      h.last_at AS "time!", h.unread,
+                      coalesce(nullif(trim(c.first_name || ' ' || c.last_name), ''),
+                               nullif(f.nickname, ''), p.public_id) AS "title!"
+               FROM chat h JOIN peer p ON p.id = h.peer_id JOIN message m ON m.id = h.last_message_id
+               LEFT JOIN contact c ON c.account_id = h.account_id AND c.peer_id = h.peer_id
+               LEFT JOIN peer_profile f ON f.account_id = h.account_id AND f.peer_id = h.peer_id
+               WHERE h.account_id = $1 AND h.last_at > $2
+               ORDER BY h.last_at DESC LIMIT $3 OFFSET $4"#,
+            account.id.0,
+            page.after,
+            page.limit,
+            page.offset
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// What the account sent into a chat and was delivered at `page.after` or later, oldest first.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn delivered(
+        &self,
+        account: &Account,
+        public_id: &str,
+        page: Page,
+    ) -> Result<Vec<Receipted>, StoreError> {
+        let mut receipts = sqlx::query_as!(
+            Receipted,
+            r#"SELECT m.network_id AS id, m.delivered_at AS "at!"
+               FROM message m JOIN chat h ON h.id = m.chat_id JOIN peer p ON p.id = h.peer_id
+               WHERE m.account_id = $1 AND h.account_id = $1 AND p.network = $2 AND p.public_id = $3
+                 AND m.sender_peer_id IS NULL AND m.delivered_at >= $4
+               ORDER BY m.delivered_at DESC, m.stored_at DESC LIMIT $5 OFFSET $6"#,
+            account.id.0,
+            account.network,
+            public_id,
+            page.after,
+            page.limit,
+            page.offset
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        receipts.reverse();
+        Ok(receipts)
+    }
+
+    /// What the account sent into a chat and was read at `page.after` or later, oldest first.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn read(
+        &self,
+        account: &Account,
+        public_id: &str,
+        page: Page,
+    ) -> Result<Vec<Receipted>, StoreError> {
+        let mut receipts = sqlx::query_as!(
+            Receipted,
+            r#"SELECT m.network_id AS id, m.read_at AS "at!"
+               FROM message m JOIN chat h ON h.id = m.chat_id JOIN peer p ON p.id = h.peer_id
+               WHERE m.account_id = $1 AND h.account_id = $1 AND p.network = $2 AND p.public_id = $3
+                 AND m.sender_peer_id IS NULL AND m.read_at >= $4
+               ORDER BY m.read_at DESC, m.stored_at DESC LIMIT $5 OFFSET $6"#,
+            account.id.0,
+            account.network,
+            public_id,
+            page.after,
+            page.limit,
+            page.offset
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        receipts.reverse();
+        Ok(receipts)
+    }
+
+    /// Marks the received messages of a chat read that were stored before `before` (all when `None`), and queues
+    /// their read receipts. Returns how many there were.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn mark_read(
+        &self,
+        account: &Account,
+        public_id: &str,
+        before: Option<DateTime<Utc>>,
+    ) -> Result<u64, StoreError> {
+        let mut tx = self.begin().await?;
+        let chat = sqlx::query_scalar!(
+            "SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
+             WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3 FOR NO KEY UPDATE OF h",
+            account.id.0,
+            account.network,
+            public_id
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        let Some(chat) = chat else { return Ok(0) };
+        let mut journal = tx.open_journal(account.counter).await?;
+        let count = tx.read_up_to(account.id, ChatId(chat), before, true, &mut journal).await?;
+        if count == 0 {
+            return Ok(0);
+        }
+        journal.record(Event::ChatRead { chat: public_id.to_owned(), messages: count });
+        tx.close_journal(journal).await?;
+        tx.commit().await?;
+        self.wakes.wake(Topic::work(account.id));
+        self.wakes.wake(Topic::journal(account.counter));
+        Ok(count)
+    }
+}
+
+impl Tx {
+    /// The chat with a peer, made if it is new, locked. A new one puts the peer on the roster.
+    pub(super) async fn lock_chat(&mut self, account: AccountId, peer: PeerId) -> Result<ChatId, StoreError> {
+        let row = sqlx::query!(
+            r#"INSERT INTO chat (account_id, peer_id) VALUES ($1, $2)
+               ON CONFLICT ON CONSTRAINT chat_account_peer_key DO UPDATE SET unread = chat.unread
+               RETURNING id, xmax = 0 AS "is_new!""#,
+            account.0,
+            peer.0
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        if row.is_new {
+            self.set_desired(account, "roster", &serde_json::Value::Null).await?;
+        }
+        Ok(ChatId(row.id))
+    }
+
+    /// Notes a chat's newest message.
+    pub(super) async fn touch_chat(
+        &mut self,
+        chat: ChatId,
+        message: MessageId,
+        stored_at: DateTime<Utc>,
+        unread: i32,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE chat SET last_message_id = $2, last_at = $3, unread = unread + $4,
+                    peer_wrote = peer_wrote OR $4 > 0 WHERE id = $1",
+            chat.0,
+            message.0,
+            stored_at,
+            unread
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    /// Marks received messages read, up to a time; `announce` queues receipts to their senders.
+    pub(super) async fn read_up_to(
+        &mut self,
+        account: AccountId,
+        chat: ChatId,
+        before: Option<DateTime<Utc>>,
+        announce: bool,
+        journal: &mut Journal,
+    ) -> Result<u64, StoreError> {
+        let at = journal.next_time();
+        let read = sqlx::query_scalar!(
+            "UPDATE message SET read_at = $4
+             WHERE account_id = $1 AND chat_id = $2 AND sender_peer_id IS NOT NULL AND read_at IS NULL
+               AND ($3::timestamptz IS NULL OR stored_at < $3) RETURNING id",
+            account.0,
+            chat.0,
+            before,
+            at
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        if announce {
+            sqlx::query!(
+                "INSERT INTO receipt_outbox (message_id, account_id) SELECT *, $2 FROM unnest($1::bigint[])
+                 ON CONFLICT DO NOTHING",
+                &read,
+                account.0
+            )
+            .execute(&mut *self.inner)
+            .await?;
+        }
+        sqlx::query!(
+            "UPDATE chat SET unread = greatest(0, unread - $2) WHERE id = $1",
+            chat.0,
+            i32::try_from(read.len()).unwrap_or(i32::MAX)
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(read.len() as u64)
+    }
+
+    /// Fails all that an account still has to send.
+    pub(super) async fn fail_queue(
+        &mut self,
+        account: AccountId,
+        journal: &mut Journal,
+    ) -> Result<(), StoreError> {
+        let failed = sqlx::query!(
+            "WITH gone AS (DELETE FROM outbox WHERE account_id = $1 RETURNING message_id)
+             UPDATE message m SET state = 'failed', failure = $2 FROM gone, chat h, peer p
+             WHERE m.id = gone.message_id AND h.id = m.chat_id AND p.id = h.peer_id
+             RETURNING m.network_id, p.public_id",
+            account.0,
+            FailureReason::Unregistered.name()
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        for row in failed {
+            journal.record(Event::MessageFailed {
+                chat: row.public_id,
+                id: row.network_id,
+                reason: FailureReason::Unregistered,
+            });
+        }
+        sqlx::query!("DELETE FROM receipt_outbox WHERE account_id = $1", account.0)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Tells two messages of one id apart: SHA-256 over kind and content.
+pub(super) fn fingerprint(content: &Content) -> [u8; 32] {
+    let mut bytes = content.letter().as_bytes().to_vec();
+    match content {
+        Content::Text(text) => bytes.extend_from_slice(text.as_bytes()),
+    }
+    secrets::sha256(&bytes)
+}

@@ -1,0 +1,187 @@
+//! Running programs, their heartbeats, and the leases on accounts.
+//!
+//! A process lives while its heartbeat is younger than [`LEASE_SECONDS`] by PostgreSQL's clock. A claim raises the
+//! fence in the same row that every write of a session locks, so an earlier holder writes nothing any more.
+
+use super::{Store, StoreError};
+use crate::domain::{AccountId, CounterId, Lease, ProcessId};
+
+/// A process without a heartbeat for so long has lost its leases.
+pub const LEASE_SECONDS: f64 = 15.0;
+
+/// How the work is shared among the processes that live.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// Accounts that need a session.
+    pub accounts: i64,
+    /// Processes that live.
+    pub processes: i64,
+}
+
+impl Share {
+    /// The most accounts that one process should hold.
+    #[must_use]
+    pub fn per_process(self) -> usize {
+        let processes = self.processes.max(1);
+        usize::try_from((self.accounts + processes - 1) / processes).unwrap_or(0)
+    }
+}
+
+impl Store {
+    /// Announces this process. `name` is for people: host and process id.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn join_process(&self, name: &str) -> Result<ProcessId, StoreError> {
+        let id = sqlx::query_scalar!("INSERT INTO process (name) VALUES ($1) RETURNING id", name)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(ProcessId(id))
+    }
+
+    /// Says that the process lives. False: it was given up and must join anew.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn heartbeat(&self, process: ProcessId) -> Result<bool, StoreError> {
+        let updated = sqlx::query!(
+            "UPDATE process SET heartbeat_at = clock_timestamp()
+             WHERE id = $1 AND heartbeat_at > clock_timestamp() - make_interval(secs => $2)",
+            process.0,
+            LEASE_SECONDS
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(updated.rows_affected() == 1)
+    }
+
+    /// Takes the process off the list; its leases are free at once.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn leave_process(&self, process: ProcessId) -> Result<(), StoreError> {
+        sqlx::query!("DELETE FROM process WHERE id = $1", process.0).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Forgets processes that have been silent for ten minutes.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn prune_processes(&self) -> Result<(), StoreError> {
+        sqlx::query!("DELETE FROM process WHERE heartbeat_at < clock_timestamp() - interval '10 minutes'")
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// How many accounts need a session, and how many processes there are to run them.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn share(&self) -> Result<Share, StoreError> {
+        Ok(sqlx::query_as!(
+            Share,
+            r#"SELECT (SELECT count(*) FROM account WHERE registered_at IS NOT NULL) AS "accounts!",
+                      (SELECT count(*) FROM process
+                       WHERE heartbeat_at > clock_timestamp() - make_interval(secs => $1)) AS "processes!""#,
+            LEASE_SECONDS
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
+    /// Claims up to `limit` registered accounts of `networks` that no living process holds.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn claim_leases(
+        &self,
+        process: ProcessId,
+        networks: &[String],
+        limit: i64,
+    ) -> Result<Vec<Lease>, StoreError> {
+        let rows = sqlx::query!(
+            r#"WITH living AS (
+                SELECT id FROM process WHERE heartbeat_at > clock_timestamp() - make_interval(secs => $4)
+             ), due AS (
+                SELECT c.id, a.id AS account_id FROM account a JOIN account_counter c ON c.id = a.counter_id
+                WHERE a.registered_at IS NOT NULL AND a.network = ANY($2)
+                  AND (c.owner IS NULL OR c.owner NOT IN (SELECT id FROM living))
+                ORDER BY c.id LIMIT $3 FOR NO KEY UPDATE OF c SKIP LOCKED
+             )
+             UPDATE account_counter c SET owner = $1, fence = c.fence + 1 FROM due
+             WHERE c.id = due.id AND $1 IN (SELECT id FROM living)
+             RETURNING c.id AS "counter!", due.account_id AS "account!", c.fence AS "fence!""#,
+            process.0,
+            networks,
+            limit,
+            LEASE_SECONDS
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Lease {
+                account: AccountId(row.account),
+                counter: CounterId(row.counter),
+                process,
+                fence: row.fence,
+            })
+            .collect())
+    }
+
+    /// The leases that a process still holds, by counter and fence.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn held_leases(&self, process: ProcessId) -> Result<Vec<(CounterId, i64)>, StoreError> {
+        let rows = sqlx::query!("SELECT id, fence FROM account_counter WHERE owner = $1", process.0)
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(rows.into_iter().map(|row| (CounterId(row.id), row.fence)).collect())
+    }
+
+    /// Gives a lease back, so that another process may claim it.
+    ///
+    /// # Errors
+    /// When the query fails. A lease that had passed on already is no error.
+    pub async fn release_lease(
+        &self,
+        process: ProcessId,
+        counter: CounterId,
+        fence: i64,
+    ) -> Result<(), StoreError> {
+        sqlx::query!(
+            "UPDATE account_counter SET owner = NULL WHERE id = $1 AND owner = $2 AND fence = $3",
+            counter.0,
+            process.0,
+            fence
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Which of these accounts, leased to this process, have something to do: the sweep behind all wake-ups.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn accounts_with_work(&self, process: ProcessId) -> Result<Vec<AccountId>, StoreError> {
+        let rows = sqlx::query_scalar!(
+            r#"SELECT a.id FROM account a JOIN account_counter c ON c.id = a.counter_id
+               WHERE c.owner = $1 AND (
+                   EXISTS (SELECT 1 FROM outbox o WHERE o.account_id = a.id
+                           AND (o.retry_at <= clock_timestamp() OR o.expires_at <= clock_timestamp()))
+                OR EXISTS (SELECT 1 FROM receipt_outbox r WHERE r.account_id = a.id)
+                OR EXISTS (SELECT 1 FROM command m WHERE m.account_id = a.id AND m.state IN ('waiting', 'taken')
+                           AND m.deadline > clock_timestamp())
+                OR EXISTS (SELECT 1 FROM desired_state d WHERE d.account_id = a.id AND d.applied < d.version)
+               )"#,
+            process.0
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows.into_iter().map(AccountId).collect())
+    }
+}

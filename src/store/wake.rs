@@ -1,0 +1,321 @@
+//! Wake-ups between tasks and between processes.
+//!
+//! A wake-up says "look again" and may come late, twice or not at all: whoever waits registers first, then reads
+//! the database, and is also woken by the sweep of [`crate::sessions`]. It is sent after the commit, never within the
+//! transaction: NOTIFY serialises commits.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sqlx::PgPool;
+use sqlx::postgres::PgListener;
+use tokio::sync::{mpsc, watch};
+
+use crate::domain::{AccountId, CommandId, CounterId, PhoneNumber};
+use crate::lifecycle::Lifecycle;
+use crate::secrets;
+
+const CHANNEL: &str = "windu";
+/// PostgreSQL takes payloads below 8,000 bytes.
+const PAYLOAD_LIMIT: usize = 7_500;
+/// Notes that wait to be sent to other processes; beyond it they are dropped and polling takes over.
+const QUEUE: usize = 8_192;
+
+/// What somebody may wait for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Topic {
+    /// An account's session has something to do.
+    #[serde(rename = "w")]
+    Work(i64),
+    /// A command was answered.
+    #[serde(rename = "a")]
+    Answer(i64),
+    /// An account's session changed its state.
+    #[serde(rename = "s")]
+    Session(i64),
+    /// Accounts were registered, removed or handed over.
+    #[serde(rename = "r")]
+    Accounts,
+    /// Something lies in a mailbox of the local network.
+    #[serde(rename = "m")]
+    Mailbox(PhoneNumber),
+    /// The journal of a number grew.
+    #[serde(rename = "j")]
+    Journal(i64),
+    /// Tokens were revoked.
+    #[serde(rename = "t")]
+    Tokens,
+}
+
+impl Topic {
+    /// The session of this account.
+    #[must_use]
+    pub fn work(account: AccountId) -> Self {
+        Self::Work(account.0)
+    }
+    /// The state of this account's session.
+    #[must_use]
+    pub fn session(account: AccountId) -> Self {
+        Self::Session(account.0)
+    }
+    /// The answer to this command.
+    #[must_use]
+    pub fn answer(command: CommandId) -> Self {
+        Self::Answer(command.0)
+    }
+    /// The journal of this number.
+    #[must_use]
+    pub fn journal(counter: CounterId) -> Self {
+        Self::Journal(counter.0)
+    }
+}
+
+/// What goes to the other processes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+enum Note {
+    #[serde(rename = "w")]
+    Wake(Topic),
+    #[serde(rename = "h")]
+    Hint(Topic, String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct Payload {
+    from: String,
+    notes: Vec<Note>,
+}
+
+/// The hub of one process; clones share it.
+#[derive(Clone)]
+pub struct Wakes {
+    hub: Arc<Hub>,
+}
+
+struct Hub {
+    name: String,
+    waiting: Mutex<HashMap<Topic, watch::Sender<()>>>,
+    hinted: Mutex<HashMap<Topic, mpsc::Sender<String>>>,
+    outbound: mpsc::Sender<Note>,
+    queue: Mutex<Option<mpsc::Receiver<Note>>>,
+}
+
+/// Woken whenever its topic is; wake-ups between two waits count as one.
+pub struct Subscription {
+    topic: Topic,
+    receiver: Option<watch::Receiver<()>>,
+    hub: Arc<Hub>,
+}
+
+/// The hints for one topic, oldest first; what does not fit is dropped.
+pub struct Hints {
+    topic: Topic,
+    receiver: mpsc::Receiver<String>,
+    hub: Arc<Hub>,
+}
+
+impl Default for Wakes {
+    fn default() -> Self {
+        let (outbound, queue) = mpsc::channel(QUEUE);
+        Self {
+            hub: Arc::new(Hub {
+                name: secrets::random_id(),
+                waiting: Mutex::default(),
+                hinted: Mutex::default(),
+                outbound,
+                queue: Mutex::new(Some(queue)),
+            }),
+        }
+    }
+}
+
+impl Wakes {
+    /// Begins to listen to a topic. Subscribe first, read the database after.
+    #[must_use]
+    pub fn subscribe(&self, topic: Topic) -> Subscription {
+        let mut waiting = self.hub.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let receiver = waiting.entry(topic.clone()).or_insert_with(|| watch::channel(()).0).subscribe();
+        Subscription { topic, receiver: Some(receiver), hub: self.hub.clone() }
+    }
+
+    /// Wakes those who wait for the topic, here and in the other processes.
+    pub fn wake(&self, topic: Topic) {
+        self.hub.wake_here(&topic);
+        self.send(Note::Wake(topic));
+    }
+
+    /// Wakes those who wait for the topic in this process only: the sweep of each process finds its own.
+    pub fn wake_here(&self, topic: &Topic) {
+        self.hub.wake_here(topic);
+    }
+
+    /// Begins to receive the hints for a topic; an earlier receiver gets no more.
+    #[must_use]
+    pub fn hints(&self, topic: Topic) -> Hints {
+        let (sender, receiver) = mpsc::channel(16);
+        self.hub.hinted.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.clone(), sender);
+        Hints { topic, receiver, hub: self.hub.clone() }
+    }
+
+    /// Sends something that is not worth keeping, such as "is typing", to whoever receives the topic's hints.
+    pub fn hint(&self, topic: Topic, body: String) {
+        if !self.hub.hint_here(&topic, &body) {
+            self.send(Note::Hint(topic, body));
+        }
+    }
+
+    /// Starts the two tasks that carry wake-ups between processes.
+    pub(super) fn connect(&self, pool: &PgPool, lifecycle: &Lifecycle) {
+        let queue = self.hub.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(queue) = queue else { return };
+        lifecycle.spawn(notify(self.hub.clone(), queue, pool.clone(), lifecycle.clone()));
+        lifecycle.spawn(listen(self.hub.clone(), pool.clone(), lifecycle.clone()));
+    }
+
+    fn send(&self, note: Note) {
+        if let Err(error) = self.hub.outbound.try_send(note) {
+            tracing::debug!(%error, "a wake-up for other processes was dropped; their sweep finds the work");
+        }
+    }
+}
+
+impl Subscription {
+    /// Waits for the next wake-up since the last call, or since the subscription.
+    pub async fn woken(&mut self) {
+        // The sender lives as long as a receiver does, so `changed` does not fail.
+        if let Some(receiver) = &mut self.receiver
+            && receiver.changed().await.is_ok()
+        {
+            return;
+        }
+        std::future::pending::<()>().await;
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.receiver = None;
+        let mut waiting = self.hub.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.get(&self.topic).is_some_and(|sender| sender.receiver_count() == 0) {
+            waiting.remove(&self.topic);
+        }
+    }
+}
+
+impl Hints {
+    /// The next hint.
+    pub async fn next(&mut self) -> String {
+        match self.receiver.recv().await {
+            Some(hint) => hint,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Hints {
+    fn drop(&mut self) {
+        self.receiver.close();
+        let mut hinted = self.hub.hinted.lock().unwrap_or_else(PoisonError::into_inner);
+        if hinted.get(&self.topic).is_some_and(mpsc::Sender::is_closed) {
+            hinted.remove(&self.topic);
+        }
+    }
+}
+
+impl Hub {
+    fn wake_here(&self, topic: &Topic) {
+        if let Some(sender) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).get(topic) {
+            sender.send_replace(());
+        }
+    }
+
+    fn wake_all_here(&self) {
+        for sender in self.waiting.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            sender.send_replace(());
+        }
+    }
+
+    /// True when somebody here receives the topic's hints, whether or not this one fitted.
+    fn hint_here(&self, topic: &Topic, body: &str) -> bool {
+        let hinted = self.hinted.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sender) = hinted.get(topic) else { return false };
+        if sender.try_send(body.to_owned()).is_err() {
+            tracing::debug!("a hint was dropped: its receiver is behind");
+        }
+        true
+    }
+}
+
+/// Sends what has gathered, as one NOTIFY per payload; while one is on its way the next gathers.
+async fn notify(hub: Arc<Hub>, mut queue: mpsc::Receiver<Note>, pool: PgPool, lifecycle: Lifecycle) {
+    loop {
+        let first = tokio::select! {
+            note = queue.recv() => note,
+            () = lifecycle.hard().cancelled() => None,
+            // Wake-ups go on while the stop drains; the last ones are sent as the queue runs empty.
+            () = lifecycle.soft().cancelled(), if queue.is_empty() => None,
+        };
+        let Some(first) = first else { return };
+        let mut notes = HashSet::from([first]);
+        let mut size = 0;
+        while size < PAYLOAD_LIMIT / 2 {
+            let Ok(note) = queue.try_recv() else { break };
+            size += 64;
+            notes.insert(note);
+        }
+        let payload = Payload { from: hub.name.clone(), notes: notes.into_iter().collect() };
+        let Ok(text) = serde_json::to_string(&payload) else { continue };
+        if text.len() > PAYLOAD_LIMIT {
+            continue;
+        }
+        let sent = sqlx::query!("SELECT pg_notify($1, $2)", CHANNEL, text).execute(&pool).await;
+        if let Err(error) = sent {
+            tracing::debug!(%error, "wake-ups for other processes were lost; their sweep finds the work");
+        }
+    }
+}
+
+async fn listen(hub: Arc<Hub>, pool: PgPool, lifecycle: Lifecycle) {
+    let stop = lifecycle.soft();
+    while !stop.is_cancelled() {
+        let listening = async {
+            let mut listener = PgListener::connect_with(&pool).await?;
+            listener.listen(CHANNEL).await?;
+            // What came while nobody listened is unknown: everybody looks again.
+            hub.wake_all_here();
+            while let Some(notification) = listener.try_recv().await? {
+                take(&hub, notification.payload());
+            }
+            Ok::<(), sqlx::Error>(())
+        };
+        tokio::select! {
+            result = listening => if let Err(error) = result {
+                tracing::debug!(%error, "not listening for wake-ups; trying again");
+            },
+            () = stop.cancelled() => return,
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+fn take(hub: &Hub, text: &str) {
+    let Ok(payload) = serde_json::from_str::<Payload>(text) else {
+        tracing::debug!("a wake-up of another version was ignored");
+        return;
+    };
+    if payload.from == hub.name {
+        return;
+    }
+    for note in payload.notes {
+        match note {
+            Note::Wake(topic) => hub.wake_here(&topic),
+            Note::Hint(topic, body) => {
+                hub.hint_here(&topic, &body);
+            }
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What a connection tells.
+
+use chrono::{DateTime, Utc};
+
+use super::{Address, End, ResumePoint};
+use crate::domain::{Content, ReceiptKind, Typing};
+
+/// One step of a connection's life.
+#[derive(Debug)]
+pub enum Signal {
+    /// Things that happened, in order; stored in one transaction.
+    Events(Vec<Incoming>),
+    /// All that came while the account was away has been told.
+    CaughtUp,
+    /// A round trip to the network succeeded.
+    Alive,
+    /// The connection has ended; nothing follows.
+    End(End),
+}
+
+/// Something that happened, and what to tell the network once it is stored.
+#[derive(Clone, Debug)]
+pub struct Incoming {
+    /// What.
+    pub event: Event,
+    /// To hand to [`super::Connection::acknowledge`] after the commit.
+    pub acknowledgement: Option<Acknowledgement>,
+    /// Where the network's history stands after this.
+    pub resume_point: Option<ResumePoint>,
+}
+
+/// Names something told, in the adapter's own numbering. `delivered`: it was a message that a person sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acknowledgement(pub u64);
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Somebody sent a message.
+    Message {
+        /// Who.
+        from: Address,
+        /// The id that the sender gave it.
+        id: String,
+        /// What it says.
+        content: Content,
+        /// When the network took it.
+        sent_at: DateTime<Utc>,
+    },
+    /// Another device of this account sent a message.
+    SentElsewhere {
+        /// To whom.
+        to: Address,
+        /// Its id.
+        id: String,
+        /// What it says.
+        content: Content,
+        /// When the network took it.
+        sent_at: DateTime<Utc>,
+    },
+    /// Another device of this account read a chat up to this message.
+    ReadElsewhere {
+        /// Whose messages.
+        chat: Address,
+        /// The newest one read.
+        id: String,
+    },
+    /// A message of a history that the network hands over: stored, but no news.
+    History {
+        /// The other side of the chat.
+        chat: Address,
+        /// Sent by this account.
+        from_us: bool,
+        /// Its id.
+        id: String,
+        /// What it says.
+        content: Content,
+        /// When the network took it.
+        sent_at: DateTime<Utc>,
+    },
+    /// What somebody's side did with a message of ours.
+    Receipt {
+        /// Who.
+        from: Address,
+        /// The message's id.
+        id: String,
+        /// What.
+        kind: ReceiptKind,
+    },
+    /// Somebody writes, or stopped to. Not kept.
+    Typing {
+        /// Who.
+        from: Address,
+        /// Which of the two.
+        typing: Typing,
+    },
+    /// The name that somebody shows.
+    Nickname {
+        /// Who.
+        of: Address,
+        /// The name.
+        nickname: String,
+    },
+    /// Something came that could not be read.
+    Undecryptable {
+        /// From whom.
+        from: Address,
+        /// Its id.
+        id: String,
+    },
+}

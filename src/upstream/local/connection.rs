@@ -1,0 +1,306 @@
+//! A subscriber's connection to the local network.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::stanza::{Stanza, TypingHint};
+use super::{end, failure};
+use crate::domain::{FailureReason, NeedsUser, PhoneNumber, ReceiptKind, Typing};
+use crate::lifecycle::Lifecycle;
+use crate::store::localnet::{LocalNet, NewStanza, Stanza as Stored, Subscriber};
+use crate::upstream::{
+    Acknowledgement, Address, Connection, End, Event, Failure, Incoming, Opened, Outgoing, ReadReceipt,
+    SendFailure, Signal,
+};
+
+/// Stanzas per read of the mailbox.
+const BATCH: i64 = 100;
+/// Batches that may wait for the session.
+const CHANNEL: usize = 4;
+/// Stanzas that may be told and not yet acknowledged; the mailbox rests until some are.
+const UNACKNOWLEDGED: usize = 400;
+
+/// How long a quiet connection waits before it shows that it still works.
+const ROUND_TRIP: Duration = Duration::from_secs(20);
+
+/// Numbers with an open connection in this process, and how many each has.
+pub(super) type OpenNumbers = Arc<Mutex<HashMap<PhoneNumber, usize>>>;
+
+/// Told but not acknowledged: the stanza's id, and for a message what to receipt.
+type InFlight = Arc<Mutex<BTreeMap<i64, Option<String>>>>;
+
+struct LocalConnection {
+    net: LocalNet,
+    subscriber: Subscriber,
+    in_flight: InFlight,
+    events: mpsc::Sender<Signal>,
+    // Ends the reading task when the session lets go of the connection.
+    _stop: DropGuard,
+}
+
+/// Starts the task that reads the mailbox.
+pub(super) fn open(
+    net: &LocalNet,
+    subscriber: Subscriber,
+    lifecycle: &Lifecycle,
+    open: OpenNumbers,
+) -> Opened {
+    let (events, signals) = mpsc::channel(CHANNEL);
+    let in_flight = InFlight::default();
+    let stop = CancellationToken::new();
+    let reader = Reader {
+        net: net.clone(),
+        subscriber: subscriber.clone(),
+        in_flight: in_flight.clone(),
+        events: events.clone(),
+    };
+    let registration = Registration::new(open, subscriber.number.clone());
+    let stopped = stop.clone();
+    lifecycle.spawn(async move {
+        let _registration = registration;
+        tokio::select! {
+            end = reader.run() => {
+                // The session that no longer listens knows that it is over.
+                let _ = reader.events.send(Signal::End(end)).await;
+            }
+            () = stopped.cancelled() => {}
+        }
+    });
+    let connection =
+        LocalConnection { net: net.clone(), subscriber, in_flight, events, _stop: stop.drop_guard() };
+    Opened { connection: Arc::new(connection), signals }
+}
+
+#[async_trait]
+impl Connection for LocalConnection {
+    async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>> {
+        let mut stanzas = Vec::with_capacity(messages.len());
+        for message in messages {
+            if let Ok(recipient) = message.to.0.parse::<PhoneNumber>() {
+                let body = Stanza::message(&message.id, &message.content).to_json();
+                stanzas.push(NewStanza { recipient, body });
+            }
+        }
+        let taken = match self.net.deliver(&self.subscriber, &stanzas).await {
+            Ok(Some(taken)) => taken,
+            // The reader ends this connection with the right reason; the session asks again if it lives on.
+            Ok(None) => return vec![Err(SendFailure::Retry); messages.len()],
+            Err(error) => {
+                failure(&error);
+                return vec![Err(SendFailure::Retry); messages.len()];
+            }
+        };
+        messages
+            .iter()
+            .map(|message| {
+                if taken.iter().any(|number| number.as_str() == message.to.0) {
+                    Ok(())
+                } else {
+                    Err(SendFailure::Refused(FailureReason::RecipientGone))
+                }
+            })
+            .collect()
+    }
+
+    async fn acknowledge(&self, stored: &[Acknowledgement]) -> Result<(), Failure> {
+        let ids: Vec<i64> = stored.iter().filter_map(|stored| i64::try_from(stored.0).ok()).collect();
+        let receipts = {
+            let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+            ids.iter()
+                .filter_map(|id| {
+                    let message = in_flight.get(id)?.as_ref()?;
+                    Some((*id, Stanza::receipt(ReceiptKind::Delivered, message).to_json()))
+                })
+                .collect::<Vec<_>>()
+        };
+        self.net.acknowledge(&self.subscriber, &ids, &receipts).await.map_err(|error| failure(&error))?;
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_full = in_flight.len() >= UNACKNOWLEDGED;
+        for id in ids {
+            in_flight.remove(&id);
+        }
+        drop(in_flight);
+        if was_full {
+            self.net.wake_mailbox(&self.subscriber.number);
+        }
+        Ok(())
+    }
+
+    async fn read(&self, receipts: &[ReadReceipt]) -> Result<(), Failure> {
+        let stanzas: Vec<NewStanza> = receipts
+            .iter()
+            .filter_map(|receipt| {
+                let recipient = receipt.to.0.parse().ok()?;
+                Some(NewStanza { recipient, body: Stanza::receipt(ReceiptKind::Read, &receipt.id).to_json() })
+            })
+            .collect();
+        match self.net.deliver(&self.subscriber, &stanzas).await.map_err(|error| failure(&error))? {
+            Some(_) => Ok(()),
+            None => Err(Failure::Retry("logged_out")),
+        }
+    }
+
+    async fn typing(&self, to: &Address, typing: Typing) -> Result<(), Failure> {
+        let Ok(recipient) = to.0.parse::<PhoneNumber>() else { return Ok(()) };
+        let hint =
+            TypingHint { from: self.subscriber.number.to_string(), composing: typing == Typing::Composing };
+        if let Ok(body) = serde_json::to_string(&hint) {
+            self.net.hint(&recipient, body);
+        }
+        Ok(())
+    }
+
+    async fn set_nickname(&self, nickname: &str) -> Result<(), Failure> {
+        let profile = Stanza::Profile { nickname: nickname.to_owned() }.to_json();
+        self.net.set_nickname(&self.subscriber, nickname, &profile).await.map_err(|error| failure(&error))
+    }
+
+    async fn watch(&self, peers: &[Address]) -> Result<(), Failure> {
+        let numbers: Vec<PhoneNumber> = peers.iter().filter_map(|peer| peer.0.parse().ok()).collect();
+        let nicknames = self.net.watch(&self.subscriber, &numbers).await.map_err(|error| failure(&error))?;
+        let events: Vec<Incoming> = nicknames
+            .into_iter()
+            .map(|(number, nickname)| {
+                incoming(Event::Nickname { of: Address(number.to_string()), nickname }, None)
+            })
+            .collect();
+        if !events.is_empty() && self.events.send(Signal::Events(events)).await.is_err() {
+            return Err(Failure::Retry("disconnected"));
+        }
+        Ok(())
+    }
+}
+
+/// The task that reads the mailbox and tells what is in it.
+struct Reader {
+    net: LocalNet,
+    subscriber: Subscriber,
+    in_flight: InFlight,
+    events: mpsc::Sender<Signal>,
+}
+
+impl Reader {
+    async fn run(&self) -> End {
+        // Registered before the first read, so nothing falls between.
+        let mut wakes = self.net.mailbox_wakes(&self.subscriber.number);
+        let mut hints = self.net.hints(&self.subscriber.number);
+        let mut caught_up = false;
+        loop {
+            match self.tell_batch().await {
+                Ok(true) => continue,
+                Ok(false) => {}
+                Err(end) => return end,
+            }
+            let news = if caught_up { Signal::Alive } else { Signal::CaughtUp };
+            caught_up = true;
+            if self.events.send(news).await.is_err() {
+                return End::Retry("disconnected");
+            }
+            tokio::select! {
+                () = wakes.woken() => {}
+                () = tokio::time::sleep(ROUND_TRIP) => {}
+                hint = hints.next() => {
+                    if let Some(event) = typing_event(&hint)
+                        && self.events.send(Signal::Events(vec![incoming(event, None)])).await.is_err()
+                    {
+                        return End::Retry("disconnected");
+                    }
+                }
+            }
+        }
+    }
+
+    /// True: there may be more.
+    async fn tell_batch(&self) -> Result<bool, End> {
+        let handed_out: Vec<i64> =
+            self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
+        if handed_out.len() >= UNACKNOWLEDGED {
+            return Ok(false);
+        }
+        let stanzas = match self.net.mailbox(&self.subscriber, &handed_out, BATCH).await {
+            Ok(Some(stanzas)) => stanzas,
+            Ok(None) => return Err(End::NeedsUser(NeedsUser::LoggedOut)),
+            Err(error) => return Err(end(&error)),
+        };
+        if stanzas.is_empty() {
+            return Ok(false);
+        }
+        let mut events = Vec::with_capacity(stanzas.len());
+        let mut unreadable = Vec::new();
+        {
+            let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+            for stanza in stanzas {
+                let id = stanza.id;
+                if let Some((event, receipt)) = read_stanza(stanza) {
+                    in_flight.insert(id, receipt);
+                    events.push(incoming(event, u64::try_from(id).ok().map(Acknowledgement)));
+                } else {
+                    unreadable.push(id);
+                }
+            }
+        }
+        if !unreadable.is_empty() {
+            tracing::error!(stanzas = ?unreadable, "stanzas of another version were dropped");
+            self.net.acknowledge(&self.subscriber, &unreadable, &[]).await.map_err(|error| end(&error))?;
+        }
+        if !events.is_empty() && self.events.send(Signal::Events(events)).await.is_err() {
+            return Err(End::Retry("disconnected"));
+        }
+        Ok(true)
+    }
+}
+
+/// The event in a stanza, and the id to send a delivered receipt for.
+fn read_stanza(stored: Stored) -> Option<(Event, Option<String>)> {
+    use crate::domain::Content;
+    let from = Address(stored.sender.to_string());
+    Some(match serde_json::from_value::<Stanza>(stored.body).ok()? {
+        Stanza::Text { id, text } => (
+            Event::Message { from, id: id.clone(), content: Content::Text(text), sent_at: stored.sent_at },
+            Some(id),
+        ),
+        Stanza::Delivered { id } => (Event::Receipt { from, id, kind: ReceiptKind::Delivered }, None),
+        Stanza::Read { id } => (Event::Receipt { from, id, kind: ReceiptKind::Read }, None),
+        Stanza::Profile { nickname } => (Event::Nickname { of: from, nickname }, None),
+    })
+}
+
+fn typing_event(hint: &str) -> Option<Event> {
+    let hint: TypingHint = serde_json::from_str(hint).ok()?;
+    let typing = hint.typing();
+    Some(Event::Typing { from: Address(hint.from), typing })
+}
+
+fn incoming(event: Event, acknowledgement: Option<Acknowledgement>) -> Incoming {
+    Incoming { event, acknowledgement, resume_point: None }
+}
+
+/// Counts the open connections of a number while it lives.
+struct Registration {
+    open: OpenNumbers,
+    number: PhoneNumber,
+}
+
+impl Registration {
+    fn new(open: OpenNumbers, number: PhoneNumber) -> Self {
+        *open.lock().unwrap_or_else(PoisonError::into_inner).entry(number.clone()).or_default() += 1;
+        Self { open, number }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.number) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.number);
+            }
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! The network inside this program: the accounts of one deployment reach each other, through PostgreSQL.
+//!
+//! It behaves as a network of its own: mailboxes that store and forward while nobody is connected, receipts,
+//! profiles, and logins that end when the number is registered anew. Nothing of it lives in memory only, except
+//! typing, which is worth nothing a second later.
+
+mod connection;
+mod stanza;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{
+    AdapterState, Address, Capabilities, Connector, Credentials, End, Failure, Login, Opened,
+    RegistrationKind,
+};
+use crate::domain::{NeedsUser, PhoneNumber};
+use crate::lifecycle::Lifecycle;
+use crate::store::StoreError;
+use crate::store::localnet::{LocalNet, Subscriber};
+
+/// How often each process looks for mail that no wake-up announced.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// The connector of the network `local`.
+pub struct Local {
+    net: LocalNet,
+    lifecycle: Lifecycle,
+    open: Arc<Mutex<HashMap<PhoneNumber, usize>>>,
+}
+
+impl Local {
+    /// Starts the network's sweep. Connections run as tasks of `lifecycle`.
+    #[must_use]
+    pub fn new(net: LocalNet, lifecycle: Lifecycle) -> Self {
+        let open: Arc<Mutex<HashMap<PhoneNumber, usize>>> = Arc::default();
+        lifecycle.spawn(sweep(net.clone(), open.clone(), lifecycle.clone()));
+        Self { net, lifecycle, open }
+    }
+}
+
+#[async_trait]
+impl Connector for Local {
+    fn network(&self) -> &'static str {
+        "local"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { largest_group: 0, tells_again: true }
+    }
+
+    fn registration(&self) -> RegistrationKind {
+        RegistrationKind::OurCode
+    }
+
+    fn address_of(&self, number: &PhoneNumber) -> Address {
+        Address(number.to_string())
+    }
+
+    fn number_of(&self, address: &Address) -> Option<PhoneNumber> {
+        address.0.parse().ok()
+    }
+
+    async fn register(&self, number: &PhoneNumber) -> Result<Credentials, Failure> {
+        let subscriber = self.net.register(number).await.map_err(|error| failure(&error))?;
+        Ok(Credentials(subscriber.incarnation.into_bytes()))
+    }
+
+    async fn unregister(&self, number: &PhoneNumber) -> Result<(), Failure> {
+        self.net.unregister(number).await.map_err(|error| failure(&error))
+    }
+
+    async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, Failure> {
+        self.net.existing(numbers).await.map_err(|error| failure(&error))
+    }
+
+    async fn open(&self, login: Login, _state: Arc<dyn AdapterState>) -> Result<Opened, End> {
+        let incarnation =
+            String::from_utf8(login.credentials.0).map_err(|_| End::NeedsUser(NeedsUser::LoggedOut))?;
+        let subscriber = Subscriber { number: login.number, incarnation };
+        match self.net.is_current(&subscriber).await {
+            Ok(true) => Ok(connection::open(&self.net, subscriber, &self.lifecycle, self.open.clone())),
+            Ok(false) => Err(End::NeedsUser(NeedsUser::LoggedOut)),
+            Err(error) => Err(end(&error)),
+        }
+    }
+}
+
+/// What a failed query means to whoever asked something of the network.
+fn failure(error: &StoreError) -> Failure {
+    match error {
+        StoreError::Unavailable(_) => Failure::Retry("network_unreachable"),
+        StoreError::Fenced | StoreError::Corrupt(_) | StoreError::Refused(_) => {
+            tracing::error!(error = %error, cause = ?error, "the local network failed");
+            Failure::Retry("network_failed")
+        }
+    }
+}
+
+/// What a failed query means to a connection.
+fn end(error: &StoreError) -> End {
+    match error {
+        StoreError::Unavailable(_) => End::Retry("network_unreachable"),
+        StoreError::Fenced | StoreError::Corrupt(_) | StoreError::Refused(_) => {
+            tracing::error!(error = %error, cause = ?error, "the local network failed");
+            End::Retry("network_failed")
+        }
+    }
+}
+
+async fn sweep(net: LocalNet, open: Arc<Mutex<HashMap<PhoneNumber, usize>>>, lifecycle: Lifecycle) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => {}
+            () = lifecycle.soft().cancelled() => return,
+        }
+        let numbers: Vec<PhoneNumber> =
+            open.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        if !numbers.is_empty()
+            && let Err(error) = net.sweep(&numbers).await
+        {
+            tracing::debug!(%error, "the sweep of the local network failed; it is repeated");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! A code: drawn, put into words, and read back.
+
+use std::fmt;
+
+use super::Method;
+use crate::secrets::random_below;
+
+/// Digits in a code.
+pub const LENGTH: usize = 6;
+
+/// Six digits, each set as likely as any other. Its `Debug` hides them.
+pub struct Code(String);
+
+impl Code {
+    /// Draws a code.
+    pub fn random() -> Self {
+        Self(format!("{:0LENGTH$}", random_below(1_000_000)))
+    }
+
+    /// The digits.
+    pub fn digits(&self) -> &str {
+        &self.0
+    }
+
+    /// What the phone shows, or what a voice says: there the digits stand apart and come twice.
+    pub fn text(&self, method: Method) -> String {
+        match method {
+            Method::Sms => {
+                format!("Your Windu code is {}. It is good for 10 minutes. Give it to nobody.", self.0)
+            }
+            Method::Voice => {
+                let apart = self.spoken();
+                format!("Your Windu code is: {apart}. Once more: {apart}. Good bye.")
+            }
+        }
+    }
+
+    /// The digits for a voice: `1, 2, 3, 4, 5, 6`.
+    fn spoken(&self) -> String {
+        let digits: Vec<String> = self.0.chars().map(String::from).collect();
+        digits.join(", ")
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Code(..)")
+    }
+}
+
+/// A code as somebody typed it, without the dashes and blanks.
+pub fn normalise(typed: &str) -> String {
+    // The dashes that phones and word processors put in place of a hyphen, too.
+    typed
+        .chars()
+        .filter(|sign| !sign.is_whitespace() && !"-\u{2010}\u{2011}\u{2012}–—−".contains(*sign))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_has_six_digits_and_keeps_its_zeros() {
+        let codes: Vec<Code> = (0..2_000).map(|_| Code::random()).collect();
+        for code in &codes {
+            assert_eq!(code.digits().len(), LENGTH);
+            assert!(code.digits().chars().all(|sign| sign.is_ascii_digit()));
+            assert!(!format!("{code:?}").contains(code.digits()));
+        }
+        for first in '0'..='9' {
+            let count = codes.iter().filter(|code| code.digits().starts_with(first)).count();
+            assert!((100..=320).contains(&count), "{count} of 2,000 codes begin with {first}");
+        }
+    }
+
+    #[test]
+    fn dashes_and_blanks_are_dropped() {
+        for typed in ["123456", "123-456", " 123 456\n", "1-2-3\u{a0}4–5—6"] {
+            assert_eq!(normalise(typed), "123456");
+        }
+        assert_eq!(normalise("12a456"), "12a456");
+    }
+
+    #[test]
+    fn a_voice_says_the_digits_apart() {
+        let code = Code("012345".to_owned());
+        assert!(code.text(Method::Voice).contains("0, 1, 2, 3, 4, 5. Once more: 0, 1, 2, 3, 4, 5."));
+        assert!(code.text(Method::Sms).contains("012345"));
+    }
+}

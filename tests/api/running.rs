@@ -1,0 +1,177 @@
+//! Starting and stopping: settings, a database that is away, many connections, the orderly end.
+
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::postgres::Database;
+use crate::support::server::Server;
+use crate::support::wait::{DEADLINE, wait_until_async};
+
+const REQUEST: &[u8] = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
+
+#[tokio::test]
+async fn a_wrong_setting_ends_the_start_with_its_name() {
+    for (name, value) in [
+        ("WINDU_LISTEN", "everywhere"),
+        ("WINDU_LOG_FORMAT", "xml"),
+        ("WINDU_LOG", "windu=loud"),
+        ("WINDU_CORS_ORIGINS", "page"),
+        ("DATABASE_URL", "postgres://user:hidden@host:port/windu"),
+    ] {
+        let (status, errors) = Server::setup().env(name, value).fail();
+        assert_eq!(status.code(), Some(1), "{name}");
+        assert!(errors.contains(&format!("windu: {name}: ")), "{errors}");
+        assert!(!errors.contains("hidden"), "{errors}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_in_use_is_told() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = taken.local_addr().expect("an address").to_string();
+    let (status, errors) = Server::setup().env("WINDU_LISTEN", &address).fail();
+    assert_eq!(status.code(), Some(1));
+    assert!(errors.contains(&format!("WINDU_LISTEN: cannot listen on {address}")), "{errors}");
+}
+
+#[tokio::test]
+async fn a_misspelt_variable_is_warned_of() {
+    let server = Server::setup().env("WINDU_LISTN", "127.0.0.1:1").start();
+    server.wait_for_log("WINDU_LISTN");
+    assert!(!server.log().contains("WINDU_SECRET_KEY"), "{}", server.log());
+}
+
+#[tokio::test]
+async fn the_description_is_printed() {
+    let server = Server::start();
+    let description: serde_json::Value = serde_json::from_str(&server.run(&["openapi"], "")).expect("JSON");
+    assert_eq!(description["info"]["title"], "Windu");
+    assert_eq!(description["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+    assert!(description["paths"]["/readyz"]["get"]["responses"]["503"].is_object());
+}
+
+#[tokio::test]
+async fn an_empty_database_is_migrated_even_by_two_programs_at_once() {
+    let database = Arc::new(Database::create_empty());
+    let servers = [0, 1].map(|_| Server::setup().database(Arc::clone(&database)).start_early());
+    for mut server in servers {
+        server.wait_until_it_serves();
+        assert_eq!(server.client().get("/readyz").await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn without_migration_the_server_waits_for_the_command() {
+    let database = Arc::new(Database::create_empty());
+    let mut server =
+        Server::setup().database(Arc::clone(&database)).env("WINDU_MIGRATE", "off").start_early();
+    server.wait_for_log("waiting for `windu migrate`");
+    server.client().get("/readyz").await.refused(503, "starting");
+    server.run(&["migrate"], "");
+    server.wait_until_it_serves();
+    assert_eq!(server.client().get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_start_waits_for_a_database_that_is_away() {
+    let database = Arc::new(Database::create());
+    database.go_away();
+    let mut server = Server::setup().database(Arc::clone(&database)).start_early();
+    server.wait_for_log("the database is away");
+    assert_eq!(server.client().get("/livez").await.status, 200);
+    for path in ["/readyz", "/api/account/", "/o/token/"] {
+        let answer = server.client().get(path).await;
+        assert_eq!((answer.status, answer.header("retry-after")), (503, "1"), "{path}");
+    }
+    database.come_back();
+    server.wait_until_it_serves();
+    assert_eq!(server.client().get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_start_that_waits_can_be_stopped() {
+    let database = Arc::new(Database::create());
+    database.go_away();
+    let mut server = Server::setup().database(database).start_early();
+    server.wait_for_log("the database is away");
+    server.terminate();
+    assert!(server.wait().success());
+}
+
+#[tokio::test]
+async fn a_database_that_goes_away_comes_back_within_five_seconds() {
+    let server = Server::start();
+    assert_eq!(server.client().get("/readyz").await.status, 200);
+    server.database().go_away();
+    let ready = async || server.client().get("/readyz").await;
+    let answer = wait_until_async("the probe to fail", DEADLINE, async || {
+        let answer = ready().await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    answer.refused(503, "database_unavailable");
+    assert_ne!(answer.header("retry-after"), "");
+    assert_eq!(server.client().get("/livez").await.status, 200);
+    server.database().come_back();
+    let back = async || (ready().await.status == 200).then_some(());
+    wait_until_async("the probe to succeed", Duration::from_secs(5), back).await;
+}
+
+#[tokio::test]
+async fn connections_beyond_the_cap_wait_for_their_turn() {
+    let server = Server::setup().env("WINDU_MAX_CONNECTIONS", "2").start();
+    let connect = || {
+        let mut socket = TcpStream::connect(server.address()).expect("the system's queue takes it");
+        socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
+        socket.write_all(REQUEST).expect("sent");
+        socket
+    };
+    let (first, second, mut third) = (&mut connect(), &mut connect(), connect());
+    for served in [first, second] {
+        assert_eq!(status(served), "HTTP/1.1 200");
+    }
+    third.set_read_timeout(Some(Duration::from_millis(300))).expect("a time-out");
+    assert!(third.read(&mut [0; 1]).is_err(), "the third waits");
+    third.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
+    // The idle ones end after ten seconds, then it is the third one's turn.
+    assert_eq!(status(&mut third), "HTTP/1.1 200");
+}
+
+#[tokio::test]
+async fn a_stop_closes_idle_connections_and_ends_soon() {
+    let mut server = Server::start();
+    let mut idle = TcpStream::connect(server.address()).expect("a connection");
+    idle.write_all(REQUEST).expect("sent");
+    assert_eq!(status(&mut idle), "HTTP/1.1 200");
+    let began = std::time::Instant::now();
+    server.terminate();
+    assert!(server.wait().success());
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(TcpStream::connect(server.address()).is_err());
+    server.restart();
+    assert_eq!(server.client().get("/readyz").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let mut server = Server::start();
+    // A head that is half there is a request in flight: the stop waits for it.
+    let mut half = TcpStream::connect(server.address()).expect("a connection");
+    half.write_all(&REQUEST[..REQUEST.len() - 2]).expect("sent");
+    let _ = server.client().get("/livez").await;
+    server.terminate();
+    server.wait_for_log("stopping");
+    assert!(!server.has_ended());
+    let began = std::time::Instant::now();
+    server.terminate();
+    assert_eq!(server.wait().code(), Some(1));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+fn status(socket: &mut TcpStream) -> String {
+    let mut status = [0; 12];
+    socket.read_exact(&mut status).expect("an answer");
+    String::from_utf8(status.to_vec()).expect("ASCII")
+}

@@ -1,0 +1,188 @@
+//! One test's database, provider and verification, with the few rows that they need.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use sqlx::postgres::PgConnectOptions;
+use windu::config::{CodeSettings, CodeSurroundings, Env};
+use windu::domain::{AccountId, PhoneNumber, UserId};
+use windu::fetch::Fetch;
+use windu::lifecycle::Lifecycle;
+use windu::secrets::MasterKey;
+use windu::store::Store;
+use windu::verification::{Method, Proved, RequestError, Verification};
+
+use crate::provider::Provider;
+use crate::support::postgres::Database;
+use crate::support::wait::{DEADLINE, wait_until_async};
+
+pub const WEBHOOK_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub const TWILIO_SID: &str = "AC0123456789abcdef0123456789abcdef";
+pub const TWILIO_TOKEN: &str = "fedcba9876543210fedcba9876543210";
+
+pub struct World {
+    pub pool: PgPool,
+    pub store: Store,
+    pub provider: Provider,
+    pub verification: Verification,
+    pub lifecycle: Lifecycle,
+    master_key: MasterKey,
+    options: PgConnectOptions,
+}
+
+/// An account that waits for its code.
+#[derive(Clone)]
+pub struct Line {
+    pub user: UserId,
+    pub account: AccountId,
+    pub number: PhoneNumber,
+}
+
+impl World {
+    /// With the webhook as sender.
+    pub async fn new() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With more settings, or others.
+    pub async fn with(settings: &[(&str, &str)]) -> Self {
+        let lifecycle = Lifecycle::default();
+        let provider = Provider::start(&lifecycle).await;
+        let settings = Self::settings(&provider, settings);
+        Self::build(lifecycle, provider, settings).await
+    }
+
+    /// With these settings alone; the provider is not used.
+    pub async fn with_settings(settings: CodeSettings) -> Self {
+        let lifecycle = Lifecycle::default();
+        let provider = Provider::start(&lifecycle).await;
+        Self::build(lifecycle, provider, settings).await
+    }
+
+    async fn build(lifecycle: Lifecycle, provider: Provider, settings: CodeSettings) -> Self {
+        let database = Database::create();
+        let options: PgConnectOptions = database.url().parse().unwrap();
+        let pool = PgPool::connect_with(options.clone()).await.unwrap();
+        let store = Store::new(options.clone(), 8);
+        let master_key = MasterKey::from_base64(&MasterKey::generate_base64(), None).unwrap();
+        let verification = verification(&store, &master_key, settings, &lifecycle);
+        Self { pool, store, provider, verification, lifecycle, master_key, options }
+    }
+
+    /// What another process would run: its own pool, on the same database and provider.
+    pub fn another_process(&self, settings: &[(&str, &str)]) -> Verification {
+        let store = Store::new(self.options.clone(), 8);
+        verification(&store, &self.master_key, Self::settings(&self.provider, settings), &self.lifecycle)
+    }
+
+    fn settings(provider: &Provider, more: &[(&str, &str)]) -> CodeSettings {
+        let (webhook, base) = (provider.url("/send?key=hidden-in-url"), provider.url("/twilio/"));
+        let mut values = vec![
+            ("WINDU_CODE_SENDER", "webhook"),
+            ("WINDU_CODE_WEBHOOK_URL", webhook.as_str()),
+            ("WINDU_CODE_WEBHOOK_SECRET", WEBHOOK_SECRET),
+            ("WINDU_TWILIO_ACCOUNT_SID", TWILIO_SID),
+            ("WINDU_TWILIO_AUTH_TOKEN", TWILIO_TOKEN),
+            ("WINDU_TWILIO_FROM", "+1 555 010 0000"),
+            ("WINDU_TWILIO_BASE_URL", base.as_str()),
+        ];
+        values.extend_from_slice(more);
+        let surroundings =
+            CodeSurroundings { loopback_only: false, terminal: false, data_dir: Path::new("/nowhere") };
+        let mut settings = CodeSettings::read(&Env::of(values), surroundings).unwrap();
+        // Long enough for a busy machine, short enough for a test that waits for it.
+        settings.timeout = Duration::from_secs(2);
+        settings
+    }
+
+    pub async fn user(&self) -> UserId {
+        let name = windu::secrets::random_id();
+        let id =
+            sqlx::query_scalar("INSERT INTO windu_user (name, password_hash) VALUES ($1, '-') RETURNING id")
+                .bind(name)
+                .fetch_one(&self.pool)
+                .await
+                .unwrap();
+        UserId(id)
+    }
+
+    pub async fn account(&self, user: UserId, number: &str) -> Line {
+        let counter: i64 = sqlx::query_scalar(
+            "INSERT INTO account_counter (user_id, number, epoch) VALUES ($1, $2, '-')
+             ON CONFLICT (user_id, number) DO UPDATE SET epoch = '-' RETURNING id",
+        )
+        .bind(user.0)
+        .bind(number)
+        .fetch_one(&self.pool)
+        .await
+        .unwrap();
+        let account = sqlx::query_scalar(
+            "INSERT INTO account (user_id, number, counter_id, network) VALUES ($1, $2, $3, 'local') RETURNING id",
+        )
+        .bind(user.0)
+        .bind(number)
+        .bind(counter)
+        .fetch_one(&self.pool)
+        .await
+        .unwrap();
+        Line { user, account: AccountId(account), number: number.parse().unwrap() }
+    }
+
+    /// A new user's account.
+    pub async fn line(&self, number: &str) -> Line {
+        self.account(self.user().await, number).await
+    }
+
+    pub async fn request(&self, line: &Line) -> Result<(), RequestError> {
+        self.verification.request(line.user, line.account, &line.number, Method::Sms).await
+    }
+
+    pub async fn check(&self, line: &Line, code: &str) -> Result<Proved, windu::verification::CheckError> {
+        self.verification.check(line.user, line.account, &line.number, code).await
+    }
+
+    /// Asks for a code and returns what the provider was given.
+    pub async fn code(&self, line: &Line) -> String {
+        self.request(line).await.unwrap();
+        self.provider.last_code()
+    }
+
+    /// Makes everything that was noted so far older.
+    pub async fn age(&self, seconds: f64) {
+        for statement in [
+            "UPDATE code_sent SET sent_at = sent_at - make_interval(secs => $1)",
+            "UPDATE code_guess SET guessed_at = guessed_at - make_interval(secs => $1)",
+            "UPDATE verification_code SET expires_at = expires_at - make_interval(secs => $1)",
+        ] {
+            sqlx::query(statement).bind(seconds).execute(&self.pool).await.unwrap();
+        }
+    }
+
+    pub async fn count(&self, statement: &'static str) -> i64 {
+        sqlx::query_scalar(statement).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// Polls until the count is what it should be.
+    pub async fn until(&self, statement: &'static str, expected: i64) {
+        let reached = async || (self.count(statement).await == expected).then_some(());
+        wait_until_async(statement, DEADLINE, reached).await;
+    }
+}
+
+/// Another code than this.
+pub fn other_than(code: &str) -> String {
+    let first = if code.starts_with('1') { '2' } else { '1' };
+    format!("{first}{}", &code[1..])
+}
+
+fn verification(
+    store: &Store,
+    master_key: &MasterKey,
+    settings: CodeSettings,
+    lifecycle: &Lifecycle,
+) -> Verification {
+    let fetch = Arc::new(Fetch::new());
+    Verification::new(store.clone(), master_key.clone(), settings, fetch, lifecycle.clone()).unwrap()
+}
