@@ -192,7 +192,7 @@ async fn start(
 ) -> anyhow::Result<()> {
     database.prepare(settings.database.migrate).await?;
     let first = first_user(&state.store, &settings.oauth).await?;
-    state.oauth.start(lifecycle);
+    state.oauth.follow_revocations(lifecycle);
     state.store.connect_wakes(lifecycle);
     state.sessions.run(process_name(), lifecycle);
     maintenance::start(&state.store, lifecycle);

@@ -11,7 +11,7 @@ use crate::app;
 use crate::config::Env;
 use crate::http::router;
 use crate::lifecycle::Lifecycle;
-use crate::store::{Revoked, Store};
+use crate::store::{Store, Topic};
 use client::ClientCommand;
 use user::UserCommand;
 
@@ -75,7 +75,9 @@ pub async fn run(arguments: Arguments, env: &Env) -> anyhow::Result<()> {
 
 /// Tells running servers to forget what they remember of tokens.
 async fn announce(store: &Store) {
-    if store.announce_revoked(&Revoked::Any).await.is_err() {
-        eprintln!("windu: running servers could not be told; they notice within 5 seconds");
-    }
+    let lifecycle = Lifecycle::default();
+    store.connect_wakes(&lifecycle);
+    store.wakes().wake(Topic::Tokens);
+    // Waits until it is sent. If it could not be, the servers forget by themselves within 5 s.
+    lifecycle.drained().await;
 }

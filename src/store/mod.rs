@@ -19,7 +19,6 @@ mod message;
 mod outbox;
 mod peer;
 mod process;
-mod revocation;
 mod schema;
 mod token;
 mod user;
@@ -46,7 +45,6 @@ pub use message::{Accepted, ChatSummary, Message, OUTBOX_LIMIT, Page, Receipted}
 pub use outbox::{DueMessage, DueReceipt, Settlement};
 pub use peer::{NewPeer, Peer};
 pub use process::{LEASE_SECONDS, Share};
-pub use revocation::{RevocationListener, Revoked};
 pub use schema::SchemaError;
 pub use token::{
     BearerRecord, LiveToken, NewGrant, NewPair, RefreshRecord, SealedPair, TokenHash, UsedToken,
