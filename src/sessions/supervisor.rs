@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -184,6 +185,7 @@ impl Supervisor {
             lease,
             clock: self.clock.clone(),
             starting: self.starting.clone(),
+            connected: AtomicBool::new(false),
             leaving: watch::channel(false).0,
         };
         let stop = CancellationToken::new();

@@ -172,7 +172,8 @@ impl Store {
         // From the work to its owner: most accounts have none.
         let rows = sqlx::query!(
             r#"SELECT a.id, w.attend AS "attend!" FROM (
-                   SELECT account_id, false AS attend FROM outbox WHERE retry_at <= clock_timestamp()
+                   SELECT account_id, false AS attend FROM outbox
+                         WHERE retry_at <= clock_timestamp() OR expires_at <= clock_timestamp()
                    UNION SELECT account_id, false FROM receipt_outbox
                    UNION SELECT account_id, false FROM desired_state WHERE applied < version
                    UNION SELECT account_id, true FROM outbox WHERE expires_at <= clock_timestamp()
