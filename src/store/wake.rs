@@ -259,10 +259,11 @@ impl Hub {
 async fn notify(hub: Arc<Hub>, mut queue: mpsc::Receiver<Note>, pool: PgPool, lifecycle: Lifecycle) {
     loop {
         let first = tokio::select! {
-            note = queue.recv() => note,
+            // The queue first: a stop that comes together with a last wake-up must not swallow it.
+            biased;
             () = lifecycle.hard().cancelled() => None,
-            // Wake-ups go on while the stop drains; the last ones are sent as the queue runs empty.
-            () = lifecycle.soft().cancelled(), if queue.is_empty() => None,
+            note = queue.recv() => note,
+            () = lifecycle.soft().cancelled() => None,
         };
         let Some(first) = first else { return };
         let mut notes = HashSet::from([first]);

@@ -81,6 +81,27 @@ async fn a_token_opens_the_door_and_nothing_else_does() {
 }
 
 #[tokio::test]
+async fn the_rows_of_the_api_ask_for_a_token() {
+    let server = Server::start();
+    let pair = log_in(server.client()).await;
+    let caller = server.client().with_token(&pair.access);
+    let row = "/api/account/";
+    for _ in 0..2 {
+        assert_eq!(caller.get(row).await.status, 200);
+    }
+    let answer = server.client().get(row).await;
+    answer.refused(401, "token_missing");
+    assert_eq!(answer.header("www-authenticate"), "Bearer");
+    server.client().get(&format!("{row}?access_token={}", pair.access)).await.refused(401, "token_missing");
+    revoke(server.client(), &pair.refresh).await;
+    let answer = caller.get(row).await;
+    answer.refused(401, "token_invalid");
+    assert!(answer.header("www-authenticate").contains("error=\"invalid_token\""));
+    server.database().go_away();
+    caller.get(row).await.refused(503, "database_unavailable");
+}
+
+#[tokio::test]
 async fn an_expired_token_is_invalid_although_it_was_just_seen() {
     let server = Server::setup().env("WINDU_ACCESS_TOKEN_TTL", "1s").start();
     let (_, oauth) = token_server(&server);
