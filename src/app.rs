@@ -1,6 +1,9 @@
 //! Composition: what is made, in which order it starts, and in which order it stops.
 
+use std::fs;
 use std::io::{IsTerminal as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,12 +12,13 @@ use tokio::net::TcpListener;
 
 use crate::config::{
     self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, ListenSettings, LogSettings,
-    NetworkSettings,
+    NetworkSettings, OAuthSettings,
 };
 use crate::fetch::Fetch;
 use crate::http::{AppState, Started, router, server};
 use crate::lifecycle::Lifecycle;
 use crate::maintenance;
+use crate::oauth::{self, BootstrapError, FirstPassword, OAuth};
 use crate::secrets::MasterKey;
 use crate::sessions::{Connectors, Sessions};
 use crate::store::localnet::LocalNet;
@@ -39,6 +43,8 @@ pub struct Settings {
     pub networks: NetworkSettings,
     /// Verification codes.
     pub codes: CodeSettings,
+    /// Tokens and the first user.
+    pub oauth: OAuthSettings,
 }
 
 impl Settings {
@@ -49,6 +55,7 @@ impl Settings {
         LogSettings::NAMES,
         NetworkSettings::NAMES,
         CodeSettings::NAMES,
+        OAuthSettings::NAMES,
     ];
 
     /// Reads all settings, and warns of variables that nothing reads.
@@ -70,7 +77,13 @@ impl Settings {
         for warning in &codes.warnings {
             tracing::warn!("{warning}");
         }
-        Ok(Self { networks: NetworkSettings::read(env)?, listen, database, codes })
+        Ok(Self {
+            networks: NetworkSettings::read(env)?,
+            oauth: OAuthSettings::read(env)?,
+            listen,
+            database,
+            codes,
+        })
     }
 }
 
@@ -88,6 +101,18 @@ pub fn open_store(settings: &Settings) -> anyhow::Result<Store> {
     Store::from_url(url, POOL).ok_or_else(|| {
         ConfigError::new("DATABASE_URL", "a URL such as postgres://user@host/database is expected").into()
     })
+}
+
+/// The store of the commands that work beside a running server.
+///
+/// # Errors
+/// When the settings name no database, or its tables are older than this program.
+pub async fn open(env: &Env) -> anyhow::Result<Store> {
+    let store = open_store(&Settings::read(env)?)?;
+    if !store.is_migrated().await? {
+        bail!("the tables are older than this program: run `windu migrate` first");
+    }
+    Ok(store)
 }
 
 /// `windu migrate`.
@@ -131,6 +156,7 @@ pub async fn serve_on(listener: TcpListener, settings: Settings) -> anyhow::Resu
     let codes = settings.codes.clone();
     let state = AppState {
         store: store.clone(),
+        oauth: Arc::new(OAuth::new(store.clone(), &settings.oauth)),
         sessions,
         verification: Verification::new(store.clone(), keys, codes, fetch, lifecycle.clone())?,
         lifecycle: lifecycle.clone(),
@@ -161,6 +187,10 @@ pub async fn serve_on(listener: TcpListener, settings: Settings) -> anyhow::Resu
 /// What must be there before requests are served; background tasks start here.
 async fn start(settings: &Settings, state: &AppState, lifecycle: &Lifecycle) -> anyhow::Result<()> {
     wait_for_schema(&state.store, settings.database.migrate).await?;
+    if let Some(first) = wait_for_first_user(&state.store, &settings.oauth).await? {
+        show(&first, &settings.database.data_dir)?;
+    }
+    state.oauth.start(lifecycle);
     state.store.connect_wakes(lifecycle);
     state.sessions.run(process_name(), lifecycle);
     maintenance::start(&state.store, lifecycle);
@@ -200,6 +230,42 @@ async fn wait_for_schema(store: &Store, migrate: bool) -> Result<(), SchemaError
         }
         tokio::time::sleep(RETRY).await;
     }
+}
+
+async fn wait_for_first_user(
+    store: &Store,
+    settings: &OAuthSettings,
+) -> Result<Option<FirstPassword>, BootstrapError> {
+    loop {
+        match oauth::bootstrap(store, &settings.bootstrap).await {
+            Err(BootstrapError::Store(StoreError::Unavailable(error))) => {
+                tracing::warn!(%error, "the database is away; trying again");
+            }
+            outcome => return outcome,
+        }
+        tokio::time::sleep(RETRY).await;
+    }
+}
+
+/// Shows a password that was made up: on the terminal, else in a file that only this user can read; never in the log.
+fn show(first: &FirstPassword, folder: &Path) -> anyhow::Result<()> {
+    let text = format!("user: {}\npassword: {}\n", first.user, first.password.reveal());
+    let mut out = std::io::stdout();
+    if out.is_terminal() {
+        writeln!(out, "The first user; the password is shown this once:\n{text}")?;
+        return Ok(());
+    }
+    let path = folder.join("first-password");
+    fs::create_dir_all(folder)
+        .and_then(|()| {
+            // An older file may be open to others.
+            let _ = fs::remove_file(&path);
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)
+        })
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("{}: cannot be written", path.display()))?;
+    writeln!(out, "The first user's password is in {}: read it and delete the file", path.display())?;
+    Ok(())
 }
 
 /// Tells the person at the terminal, and whoever started the program, where it is.

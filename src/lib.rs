@@ -9,6 +9,7 @@ pub mod fetch;
 pub mod http;
 pub mod lifecycle;
 pub mod maintenance;
+pub mod oauth;
 pub mod secrets;
 pub mod sessions;
 pub mod store;

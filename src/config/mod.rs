@@ -5,6 +5,7 @@ mod database;
 mod listen;
 mod log;
 mod networks;
+mod oauth;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -16,6 +17,7 @@ pub use database::DatabaseSettings;
 pub use listen::{CorsOrigins, ListenSettings};
 pub use log::{LogFormat, LogSettings};
 pub use networks::NetworkSettings;
+pub use oauth::{Bootstrap, OAuthSettings, TrustedProxies};
 
 /// A setting that cannot be used. The message names the variable and says what it takes.
 #[derive(Debug, thiserror::Error)]

@@ -7,6 +7,7 @@ mod id;
 mod message;
 mod number;
 mod time;
+mod user;
 
 pub use account::{Account, NeedsUser, SessionState, SessionStatus};
 pub use contact_id::ContactId;
@@ -17,3 +18,4 @@ pub use id::{
 pub use message::{Content, FailureReason, ReceiptKind, Typing};
 pub use number::{NumberError, PhoneNumber};
 pub use time::{TimeError, TimeParameter, Timestamp};
+pub use user::{NewPassword, UserError, UserName};

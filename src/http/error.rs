@@ -115,6 +115,12 @@ impl ApiError {
         self.status
     }
 
+    /// The sentence for people.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The code for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -10,6 +10,7 @@ pub mod error;
 mod health;
 pub mod list;
 mod messages;
+mod oauth;
 mod owned;
 pub mod params;
 mod paths;

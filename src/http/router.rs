@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::{
-    AppState, Started, account, body, contacts, cors, health, messages, params, paths, refusals, trace,
+    AppState, Started, account, body, contacts, cors, health, messages, oauth, params, paths, refusals, trace,
 };
 use crate::config::CorsOrigins;
 
@@ -36,7 +36,10 @@ fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
     if let Some(state) = state {
         api = api.route_layer(from_fn_with_state(state.clone(), params::read::<Caller, AppState>));
     }
-    OpenApiRouter::with_openapi(Description::openapi()).merge(health::router()).merge(api)
+    OpenApiRouter::with_openapi(Description::openapi())
+        .merge(health::router())
+        .merge(oauth::router())
+        .merge(api)
 }
 
 /// What every request passes, from the last line to the first. The routes are a service inside a router of their

@@ -10,6 +10,7 @@ use super::error::ApiError;
 use crate::config::CorsOrigins;
 use crate::domain::Account;
 use crate::lifecycle::Lifecycle;
+use crate::oauth::OAuth;
 use crate::sessions::Sessions;
 use crate::store::Store;
 use crate::upstream::Connector;
@@ -30,6 +31,8 @@ pub struct AppState {
     pub default_network: Arc<str>,
     /// How long a message may wait for the network.
     pub send_ttl: Duration,
+    /// Tokens.
+    pub oauth: Arc<OAuth>,
     /// The start of every URL that is given out, without a slash at its end.
     pub public_url: Arc<str>,
     /// Which pages may call the API.
@@ -75,5 +78,11 @@ impl AppState {
 impl FromRef<AppState> for Store {
     fn from_ref(state: &AppState) -> Self {
         state.store.clone()
+    }
+}
+
+impl FromRef<AppState> for Arc<OAuth> {
+    fn from_ref(state: &AppState) -> Self {
+        Arc::clone(&state.oauth)
     }
 }

@@ -4,6 +4,7 @@
 
 mod account;
 mod adapter_state;
+mod client;
 mod command;
 mod contact;
 mod desired;
@@ -11,11 +12,14 @@ mod error;
 mod ingest;
 mod journal;
 pub mod localnet;
+mod login;
 mod message;
 mod outbox;
 mod peer;
 mod process;
 mod schema;
+mod token;
+mod user;
 mod verification;
 mod wake;
 
@@ -26,17 +30,24 @@ use std::time::Duration;
 use crate::lifecycle::Lifecycle;
 
 pub use account::{FormerAccount, SessionAccount};
+pub use client::{ClientListing, ClientRecord};
 pub use command::{CommandProgress, TakenCommand};
 pub use contact::{Contact, Reachable};
 pub use desired::Desired;
 pub use error::StoreError;
 pub use ingest::{Inbound, InboundKind};
 pub use journal::{Journal, JournalEntry};
+pub use login::{LoginAttempt, QUICK_FAILURES, STRANGER_FAILURES};
 pub use message::{Accepted, ChatSummary, Message, OUTBOX_LIMIT, Page, Receipted};
 pub use outbox::{DueMessage, DueReceipt, Settlement};
 pub use peer::{NewPeer, Peer};
 pub use process::{LEASE_SECONDS, Share};
 pub use schema::SchemaError;
+pub use token::{
+    BearerRecord, LiveToken, NewGrant, NewPair, RefreshRecord, RevocationListener, Revoked, SealedPair,
+    TokenHash, UsedToken,
+};
+pub use user::{UserListing, UserRecord};
 pub use verification::{CodeId, CodeLimits, Guess, NewCode, Reservation, TakenGuess};
 pub use wake::{Hints, Subscription, Topic, Wakes};
 
@@ -106,4 +117,9 @@ impl Tx {
     pub async fn commit(self) -> Result<(), StoreError> {
         Ok(self.inner.commit().await?)
     }
+}
+
+/// A number of seconds that PostgreSQL computed; what has passed already is zero.
+fn seconds(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }

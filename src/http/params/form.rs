@@ -17,17 +17,24 @@ pub const MOST: usize = 1_000;
 /// # Errors
 /// 400 for what is not UTF-8 or holds a NUL, or too many parameters.
 pub fn parse(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
-    let mut values = Map::new();
-    let pairs = bytes.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
-    for (count, pair) in pairs.enumerate() {
-        if count == MOST {
+    Ok(pairs(bytes)?.into_iter().map(|(name, value)| (name, value.into())).collect())
+}
+
+/// Names and values in order, repeated ones too.
+///
+/// # Errors
+/// As for [`parse`].
+pub fn pairs(bytes: &[u8]) -> Result<Vec<(String, String)>, ApiError> {
+    let mut pairs = Vec::new();
+    for pair in bytes.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+        if pairs.len() == MOST {
             return Err(too_many());
         }
         let end_of_name = pair.iter().position(|byte| *byte == b'=');
         let (name, value) = end_of_name.map_or((pair, &b""[..]), |end| (&pair[..end], &pair[end + 1..]));
-        values.insert(decode(name)?, decode(value)?.into());
+        pairs.push((decode(name)?, decode(value)?));
     }
-    Ok(values)
+    Ok(pairs)
 }
 
 /// 400 for more parameters than [`MOST`].

@@ -1,8 +1,12 @@
 //! `application/json`: an object. The parser refuses more than 128 levels, and lone surrogates.
 
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::body::malformed;
+use super::form;
 use crate::http::error::ApiError;
 
 /// The members of the object; of a repeated name the last.
@@ -20,6 +24,55 @@ pub fn parse(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
     }
 }
 
+/// The members of the object in order, repeated ones too: text and numbers, both as text. A null is left out.
+///
+/// # Errors
+/// As for [`parse`], and for every other kind of value.
+pub fn pairs(bytes: &[u8]) -> Result<Vec<(String, String)>, ApiError> {
+    // The same words for what is no object at all.
+    parse(bytes)?;
+    let Members(members) =
+        serde_json::from_slice(bytes).map_err(|error| malformed(format!("the body is no JSON: {error}")))?;
+    let mut pairs = Vec::new();
+    for (name, value) in members {
+        match value {
+            Value::Null => {}
+            Value::String(text) => pairs.push((form::text(name.into())?, form::text(text.into())?)),
+            Value::Number(number) => pairs.push((form::text(name.into())?, number.to_string())),
+            Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
+                return Err(malformed("the values of the JSON object must be text"));
+            }
+        }
+    }
+    Ok(pairs)
+}
+
+struct Members(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Collect)
+    }
+}
+
 fn holds_nul(name: &str, value: &Value) -> bool {
     name.contains('\0')
         || match value {
@@ -34,6 +87,16 @@ fn holds_nul(name: &str, value: &Value) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn pairs_keep_what_is_repeated() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let text = br#"{"a": "1", "b": null, "a": 2}"#;
+        assert_eq!(pairs(text).expect("an object"), [pair("a", "1"), pair("a", "2")]);
+        for text in [&b"[]"[..], b"{\"a\": [1]}", b"{\"a\": true}", b"{\"a\": \"\\u0000\", \"a\": \"1\"}"] {
+            assert_eq!(pairs(text).expect_err("refused").code(), "malformed");
+        }
+    }
 
     #[test]
     fn only_an_object_of_text_without_nul_is_read() {

@@ -22,7 +22,7 @@ use serde_json::{Map, Value};
 use super::error::ApiError;
 use crate::secrets;
 
-pub use body::BodyKind;
+pub use body::{BodyKind, pairs};
 pub use fields::{Flag, Text, WholeNumber};
 pub use multipart::File;
 

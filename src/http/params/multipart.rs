@@ -26,11 +26,20 @@ pub struct File {
 /// # Errors
 /// 400 for a broken form, for a part without a name, and for what is not UTF-8 or holds a NUL.
 pub async fn parse(content_type: &str, body: Bytes) -> Result<(Map<String, Value>, Vec<File>), ApiError> {
+    let (pairs, files) = parts(content_type, body).await?;
+    Ok((pairs.into_iter().map(|(name, value)| (name, value.into())).collect(), files))
+}
+
+/// The parameters in order, repeated ones too, and the files.
+///
+/// # Errors
+/// As for [`parse`].
+pub async fn parts(content_type: &str, body: Bytes) -> Result<(Vec<(String, String)>, Vec<File>), ApiError> {
     let broken = || malformed("the body is no multipart form, or its boundary is missing");
     let request = Request::builder().header(header::CONTENT_TYPE, content_type).body(body.into());
     let request = request.map_err(|_| broken())?;
     let mut multipart = Multipart::from_request(request, &()).await.map_err(|_| broken())?;
-    let (mut values, mut files) = (Map::new(), Vec::new());
+    let (mut pairs, mut files) = (Vec::new(), Vec::new());
     let mut count = 0;
     while let Some(field) = multipart.next_field().await.map_err(|_| broken())? {
         count += 1;
@@ -43,12 +52,10 @@ pub async fn parse(content_type: &str, body: Bytes) -> Result<(Map<String, Value
         let content = field.bytes().await.map_err(|_| broken())?;
         match file_name {
             Some(file_name) => files.push(File { name, file_name, content }),
-            None => {
-                values.insert(name, form::text(content.to_vec())?.into());
-            }
+            None => pairs.push((name, form::text(content.to_vec())?)),
         }
     }
-    Ok((values, files))
+    Ok((pairs, files))
 }
 
 #[cfg(test)]

@@ -1,0 +1,124 @@
+//! `windu client`: the programs that sign users in. Works beside a running server.
+
+use std::io::{self, Write as _};
+
+use anyhow::{Context as _, bail};
+use clap::Subcommand;
+
+use super::announce;
+use crate::secrets;
+use crate::store::{ClientListing, Store};
+
+const LONGEST_NAME: usize = 150;
+
+/// What can be done to clients. Where one is named, its client id serves as well.
+#[derive(Debug, Subcommand)]
+pub enum ClientCommand {
+    /// Make a client that may ask for the scopes read and write; prints its id
+    Create {
+        /// What to call it
+        name: String,
+        /// With a secret, which is shown once: for programs that can keep one, such as a server
+        #[arg(long)]
+        confidential: bool,
+    },
+    /// List all clients
+    List,
+    /// Give a confidential client another secret, shown once; the old one ends, tokens stay
+    Rotate {
+        /// The client's name or id
+        name: String,
+    },
+    /// Stop a client from being used and revoke its tokens
+    Disable {
+        /// The client's name or id
+        name: String,
+    },
+    /// Let a disabled client be used again
+    Enable {
+        /// The client's name or id
+        name: String,
+    },
+    /// Delete a client and revoke its tokens
+    Delete {
+        /// The client's name or id
+        name: String,
+    },
+}
+
+/// Does it.
+///
+/// # Errors
+/// When there is no such client, the name is taken, or the database is away.
+pub async fn run(command: ClientCommand, store: &Store) -> anyhow::Result<()> {
+    match command {
+        ClientCommand::Create { name, confidential } => create(store, &name, confidential).await,
+        ClientCommand::List => list(store).await,
+        ClientCommand::Rotate { name } => {
+            let client = find(store, &name).await?;
+            let secret = secrets::random_token();
+            if !store.rotate_client(&client.client_id, &secrets::sha256(secret.as_bytes())).await? {
+                bail!("{name:?} is a public client: it has no secret");
+            }
+            Ok(writeln!(io::stdout(), "client_secret: {secret}")?)
+        }
+        ClientCommand::Disable { name } => {
+            let client = find(store, &name).await?;
+            known(store.disable_client(&client.client_id).await?, &name)?;
+            announce(store).await;
+            Ok(())
+        }
+        ClientCommand::Enable { name } => {
+            let client = find(store, &name).await?;
+            known(store.enable_client(&client.client_id).await?, &name)
+        }
+        ClientCommand::Delete { name } => {
+            let client = find(store, &name).await?;
+            known(store.delete_client(&client.client_id).await?, &name)?;
+            announce(store).await;
+            Ok(())
+        }
+    }
+}
+
+async fn create(store: &Store, name: &str, confidential: bool) -> anyhow::Result<()> {
+    let length = name.chars().count();
+    if !(1..=LONGEST_NAME).contains(&length) || name.trim() != name || name.chars().any(char::is_control) {
+        bail!("a client's name has 1 to 150 characters, no control characters, and no blanks at its ends");
+    }
+    let client_id = secrets::random_id();
+    let secret = confidential.then(secrets::random_token);
+    let secret_hash = secret.as_ref().map(|secret| secrets::sha256(secret.as_bytes()));
+    if !store.create_client(&client_id, name, secret_hash.as_ref()).await? {
+        bail!("there is a client {name:?} already");
+    }
+    let mut out = io::stdout();
+    writeln!(out, "client_id: {client_id}")?;
+    if let Some(secret) = secret {
+        writeln!(out, "client_secret: {secret}")?;
+    }
+    Ok(())
+}
+
+async fn list(store: &Store) -> anyhow::Result<()> {
+    let mut lines = vec!["name\tclient_id\tkind\tscope\tcreated\tstate".to_owned()];
+    for client in store.clients().await? {
+        let kind = if client.confidential { "confidential" } else { "public" };
+        let state = if client.disabled_at.is_some() { "disabled" } else { "enabled" };
+        let created = client.created_at.format("%FT%T");
+        let ClientListing { name, client_id, scope, .. } = client;
+        lines.push(format!("{name}\t{client_id}\t{kind}\t{scope}\t{created}\t{state}"));
+    }
+    Ok(writeln!(io::stdout(), "{}", lines.join("\n"))?)
+}
+
+async fn find(store: &Store, name: &str) -> anyhow::Result<ClientListing> {
+    store.find_client(name).await?.with_context(|| format!("there is no client {name:?}"))
+}
+
+fn known(found: bool, name: &str) -> anyhow::Result<()> {
+    if !found {
+        bail!("there is no client {name:?} any more");
+    }
+    Ok(())
+}
