@@ -3,4 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod account;
+mod account_codes;
+mod contacts;
 mod ground;
+mod isolation;
+mod lists;
+mod messages;
+mod rules;
+mod shared;
+mod takeover;
