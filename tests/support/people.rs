@@ -91,6 +91,12 @@ impl Person {
         (one, other)
     }
 
+    /// The same person at another server of the same database.
+    #[must_use]
+    pub fn at(&self, server: &Server) -> Self {
+        Self { api: self.api.at(server.url()), number: self.number.clone() }
+    }
+
     /// Adds a contact that exists.
     pub async fn adds(&self, number: &str) {
         let added = self.api.post("/api/contacts/add-contact/", &[("contact_id", number)]).await;
