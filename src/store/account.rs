@@ -155,6 +155,7 @@ impl Store {
     /// When a query fails.
     pub async fn set_nickname(&self, account: &Account, nickname: &str) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
+        tx.set_desired(account.id, "nickname", &nickname.into()).await?;
         let mut journal = tx.open_journal(account.counter).await?;
         let changed = sqlx::query!(
             "UPDATE account SET nickname = $3 WHERE user_id = $1 AND id = $2 AND nickname <> $3",
@@ -165,7 +166,6 @@ impl Store {
         .execute(&mut *tx.inner)
         .await?;
         if changed.rows_affected() == 1 {
-            tx.set_desired(account.id, "nickname", &nickname.into()).await?;
             journal.record(Event::NicknameChanged);
         }
         tx.close_journal(journal).await?;
@@ -389,10 +389,16 @@ impl Tx {
     /// # Errors
     /// When a query fails.
     pub async fn delete_account(&mut self, account: AccountId, counter: CounterId) -> Result<(), StoreError> {
-        // Chats are locked before the counter, as everywhere.
-        sqlx::query!("SELECT id FROM chat WHERE account_id = $1 ORDER BY id FOR UPDATE", account.0)
+        // Chats and desired state are locked before the counter, as everywhere.
+        sqlx::query!("SELECT id FROM chat WHERE account_id = $1 ORDER BY peer_id FOR UPDATE", account.0)
             .fetch_all(&mut *self.inner)
             .await?;
+        sqlx::query!(
+            "SELECT aspect FROM desired_state WHERE account_id = $1 ORDER BY aspect FOR UPDATE",
+            account.0
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
         let mut journal = self.open_journal(counter).await?;
         self.take_lease_away(counter).await?;
         sqlx::query!("DELETE FROM account WHERE id = $1", account.0).execute(&mut *self.inner).await?;

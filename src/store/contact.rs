@@ -74,6 +74,7 @@ impl Store {
         exists: bool,
     ) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
+        tx.set_desired(account.id, "roster", &serde_json::Value::Null).await?;
         let mut journal = tx.open_journal(account.counter).await?;
         let added = sqlx::query!(
             "INSERT INTO contact (account_id, peer_id, first_name, last_name, exists_there)
@@ -90,7 +91,6 @@ impl Store {
             return Ok(false);
         }
         journal.record(Event::ContactAdded { contact: peer.public_id.clone() });
-        tx.set_desired(account.id, "roster", &serde_json::Value::Null).await?;
         tx.close_journal(journal).await?;
         tx.commit().await?;
         self.contacts_changed(account);
@@ -137,6 +137,7 @@ impl Store {
     /// When a query fails.
     pub async fn remove_contact(&self, account: &Account, public_id: &str) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
+        tx.set_desired(account.id, "roster", &serde_json::Value::Null).await?;
         let mut journal = tx.open_journal(account.counter).await?;
         let deleted = sqlx::query!(
             "DELETE FROM contact c USING peer p
@@ -151,7 +152,6 @@ impl Store {
             return Ok(false);
         }
         journal.record(Event::ContactRemoved { contact: public_id.to_owned() });
-        tx.set_desired(account.id, "roster", &serde_json::Value::Null).await?;
         tx.close_journal(journal).await?;
         tx.commit().await?;
         self.contacts_changed(account);

@@ -17,7 +17,8 @@ pub struct Desired {
 }
 
 impl Tx {
-    /// Writes how an aspect should be; the account's session applies it.
+    /// Writes how an aspect should be; the account's session applies it. To be called before the journal is opened:
+    /// rows are locked in the order chats, desired state, counter.
     ///
     /// # Errors
     /// When the query fails.
@@ -64,7 +65,6 @@ impl Store {
     /// [`StoreError::Fenced`] when the lease has passed on.
     pub async fn applied(&self, lease: &Lease, aspect: &str, version: i64) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        tx.assert_lease(lease).await?;
         sqlx::query!(
             "UPDATE desired_state SET applied = greatest(applied, $3) WHERE account_id = $1 AND aspect = $2",
             lease.account.0,
@@ -73,6 +73,8 @@ impl Store {
         )
         .execute(&mut *tx.inner)
         .await?;
+        // The counter is locked last, as everywhere.
+        tx.assert_lease(lease).await?;
         tx.commit().await
     }
 }

@@ -70,8 +70,13 @@ impl Store {
             batch.iter().filter(|item| item.what.needs_chat()).map(|item| &item.peer).collect();
         peers.sort_by_key(|peer| peer.id);
         peers.dedup_by_key(|peer| peer.id);
+        let mut any_is_new = false;
         for peer in peers {
-            tx.lock_chat(lease.account, peer.id).await?;
+            let (_, is_new) = tx.lock_chat(lease.account, peer.id).await?;
+            any_is_new |= is_new;
+        }
+        if any_is_new {
+            tx.chats_are_new(lease.account).await?;
         }
         let mut journal = tx.open_journal_leased(lease).await?;
         for item in batch {
@@ -171,7 +176,7 @@ impl Tx {
         (network_id, content, sent_at, from_us): (&str, &Content, DateTime<Utc>, bool),
         journal: &mut Journal,
     ) -> Result<bool, StoreError> {
-        let chat = self.lock_chat(lease.account, peer.id).await?;
+        let (chat, _) = self.lock_chat(lease.account, peer.id).await?;
         let stored_at = journal.next_time();
         let message = sqlx::query_scalar!(
             "INSERT INTO message (account_id, chat_id, network_id, sender_peer_id, state, type, text, fingerprint,

@@ -105,7 +105,10 @@ impl Store {
         if full {
             return Ok(Accepted::OutboxFull);
         }
-        let chat = tx.lock_chat(account.id, peer).await?;
+        let (chat, is_new) = tx.lock_chat(account.id, peer).await?;
+        if is_new {
+            tx.chats_are_new(account.id).await?;
+        }
         let mut journal = tx.open_journal(account.counter).await?;
         let network_id = secrets::random_id();
         let stored_at = journal.next_time();
@@ -297,8 +300,13 @@ impl Store {
 }
 
 impl Tx {
-    /// The chat with a peer, made if it is new, locked. A new one puts the peer on the roster.
-    pub(super) async fn lock_chat(&mut self, account: AccountId, peer: PeerId) -> Result<ChatId, StoreError> {
+    /// The chat with a peer, made if it is new, locked. True: it is new, so its peer must come onto the roster
+    /// ([`Tx::chats_are_new`]) once all chats are locked.
+    pub(super) async fn lock_chat(
+        &mut self,
+        account: AccountId,
+        peer: PeerId,
+    ) -> Result<(ChatId, bool), StoreError> {
         let row = sqlx::query!(
             r#"INSERT INTO chat (account_id, peer_id) VALUES ($1, $2)
                ON CONFLICT ON CONSTRAINT chat_account_peer_key DO UPDATE SET unread = chat.unread
@@ -308,10 +316,12 @@ impl Tx {
         )
         .fetch_one(&mut *self.inner)
         .await?;
-        if row.is_new {
-            self.set_desired(account, "roster", &serde_json::Value::Null).await?;
-        }
-        Ok(ChatId(row.id))
+        Ok((ChatId(row.id), row.is_new))
+    }
+
+    /// Puts the peers of new chats on the roster.
+    pub(super) async fn chats_are_new(&mut self, account: AccountId) -> Result<(), StoreError> {
+        self.set_desired(account, "roster", &serde_json::Value::Null).await
     }
 
     /// Notes a chat's newest message.
