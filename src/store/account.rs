@@ -390,7 +390,7 @@ impl Tx {
     /// When a query fails.
     pub async fn delete_account(&mut self, account: AccountId, counter: CounterId) -> Result<(), StoreError> {
         // Chats are locked before the counter, as everywhere.
-        sqlx::query!("SELECT id FROM chat WHERE account_id = $1 ORDER BY id FOR UPDATE", account.0)
+        sqlx::query!("SELECT id FROM chat WHERE account_id = $1 ORDER BY peer_id FOR UPDATE", account.0)
             .fetch_all(&mut *self.inner)
             .await?;
         let mut journal = self.open_journal(counter).await?;

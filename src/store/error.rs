@@ -44,7 +44,8 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// SQLSTATEs that pass by themselves: connection failures (08), too many connections and out of memory or
-/// disk (53), operator intervention such as a shutdown or a start (57P), serialisation and deadlock (40).
+/// disk (53), a database that takes no connections now (55000), operator intervention such as a shutdown or a start
+/// (57P), serialisation and deadlock (40).
 fn is_passing(code: Option<&str>) -> bool {
-    code.is_some_and(|code| ["08", "53", "57P", "40"].iter().any(|class| code.starts_with(class)))
+    code.is_some_and(|code| ["08", "53", "55000", "57P", "40"].iter().any(|class| code.starts_with(class)))
 }

@@ -5,6 +5,7 @@ mod support;
 
 mod account;
 mod account_codes;
+mod away;
 mod contacts;
 mod ground;
 mod isolation;

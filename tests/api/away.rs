@@ -1,0 +1,99 @@
+//! PostgreSQL goes away and comes back: refusals that say so, no exit, and everything goes on.
+
+use std::time::Duration;
+
+use crate::support::people::{Person, account};
+use crate::support::server::Server;
+use crate::support::wait::{DEADLINE, wait_until_async};
+
+/// After the database is back, requests are served so soon.
+const SERVES_AGAIN: Duration = Duration::from_secs(5);
+
+/// Two friends on a server whose database can go away without harm to others.
+async fn world() -> (Server, Person, Person) {
+    let server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    anna.tells(&bert, "before").await;
+    (server, anna, bert)
+}
+
+/// Every kind of row says that the database is away; the program itself lives.
+async fn refuses(server: &Server, anna: &Person, bert: &Person) {
+    let requests = [
+        anna.api.get("/api/account/").await,
+        anna.api.get("/api/contacts/").await,
+        anna.api.get("/api/messages/chats/").await,
+        anna.tries(&bert.number, "lost?").await,
+        anna.api.post("/api/contacts/force-sync/", &[]).await,
+        anna.api.post("/api/account/nickname/", &[("nickname", "A")]).await,
+        server.client().get("/readyz").await,
+    ];
+    for answer in requests {
+        answer.refused(503, "database_unavailable");
+        let seconds: u32 = answer.header("retry-after").parse().expect("Retry-After in seconds");
+        assert!((1..=60).contains(&seconds), "{seconds}");
+    }
+    assert_eq!(server.client().get("/livez").await.status, 200);
+}
+
+/// All is as it was: requests at once, sessions by themselves, messages both ways.
+async fn goes_on(server: &mut Server, anna: &Person, bert: &Person) {
+    wait_until_async("requests to be served again", SERVES_AGAIN, async || {
+        (anna.api.get("/api/account/").await.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(server.client().get("/readyz").await.status, 200);
+    // Accepted at once, whatever the sessions do.
+    let waiting = anna.says(bert, "accepted").await;
+    bert.waits_for(anna, &waiting).await;
+    for person in [anna, bert] {
+        wait_until_async("the session to be online", DEADLINE, async || {
+            let account = account(&person.api, &person.number).await.expect("listed");
+            (account["session"]["state"] == "online").then_some(())
+        })
+        .await;
+    }
+    let id = bert.tells(anna, "and back").await;
+    bert.waits_until(&anna.number, &id, |message| message["delivered"].is_string()).await;
+    assert_eq!(anna.api.post("/api/contacts/force-sync/", &[]).await.status, 200);
+    assert!(!server.has_ended());
+}
+
+#[tokio::test]
+async fn a_database_that_goes_away_for_a_moment() {
+    let (mut server, anna, bert) = world().await;
+    for _ in 0..3 {
+        server.database().refuse();
+        refuses(&server, &anna, &bert).await;
+        server.database().allow();
+        goes_on(&mut server, &anna, &bert).await;
+    }
+    let row = format!("/api/messages/chats/{}/", anna.number);
+    let expected = ["before", "accepted", "and back", "accepted", "and back", "accepted", "and back"];
+    assert_eq!(bert.texts(&row).await, expected);
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_until_the_leases_are_lost() {
+    let (mut server, anna, bert) = world().await;
+    server.database().refuse();
+    refuses(&server, &anna, &bert).await;
+    wait_until_async("the leases to be lost", DEADLINE, async || {
+        server.log().contains("the leases are lost").then_some(())
+    })
+    .await;
+    refuses(&server, &anna, &bert).await;
+    server.database().allow();
+    goes_on(&mut server, &anna, &bert).await;
+}
+
+#[tokio::test]
+async fn connections_that_break_harm_one_request_at_most() {
+    let (mut server, anna, bert) = world().await;
+    let broken = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                  WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    for _ in 0..3 {
+        server.database().sql(broken);
+        goes_on(&mut server, &anna, &bert).await;
+    }
+}
