@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::Patience;
 use super::backoff::Backoff;
 use super::command::{Answer, Request};
-use super::dispatch::Dispatcher;
+use super::dispatch::{Dispatcher, bounded};
 use super::ingest::store_events;
 use super::state::LeasedState;
 use super::supervisor::LeaseClock;
@@ -18,15 +19,12 @@ use crate::domain::{Lease, NeedsUser, SessionState, Typing};
 use crate::secrets::MasterKey;
 use crate::store::{SessionAccount, Store, StoreError, TakenCommand, Topic};
 use crate::upstream::{
-    Address, Connection, Connector, Credentials, End, Failure, Login, Opened, ResumePoint, Signal,
+    Acknowledgement, Address, Connection, Connector, Credentials, End, Failure, Login, Opened, ResumePoint,
+    Signal,
 };
 
-/// How long opening a connection may take.
-const CONNECT: Duration = Duration::from_secs(30);
-/// A connection that says nothing for so long is dead (adapters show life every 20 s).
-const SILENCE: Duration = Duration::from_secs(50);
-/// Online for so long, a connection counts as good: the backoff begins anew.
-const STABLE: Duration = Duration::from_secs(30);
+/// How soon desired state that the network did not take on a fresh connection is offered again.
+const OFFER_AGAIN: Duration = Duration::from_secs(1);
 
 /// A request to show typing, as it travels between processes.
 #[derive(Serialize, Deserialize)]
@@ -71,6 +69,7 @@ pub(super) struct Session {
     pub store: Store,
     pub connector: Arc<dyn Connector>,
     pub keys: MasterKey,
+    pub patience: Patience,
     pub lease: Lease,
     pub clock: LeaseClock,
     pub starting: Arc<Semaphore>,
@@ -79,17 +78,20 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Runs until the lease is lost or the account is gone. `backoff` has counted what failed before.
-    pub async fn run(&self, backoff: Backoff) -> Outcome {
+    /// Runs until the lease is lost or the account is gone. After `panics` it begins with a pause.
+    pub async fn run(&self, panics: u32) -> Outcome {
+        // A panic may have come in the middle of leaving.
+        self.leaving.send_replace(false);
         tokio::select! {
-            outcome = self.live(backoff) => outcome,
+            outcome = self.live(panics) => outcome,
             outcome = self.attend() => outcome,
         }
     }
 
     /// Connects again and again.
-    async fn live(&self, mut backoff: Backoff) -> Outcome {
-        if backoff.attempt() > 0
+    async fn live(&self, panics: u32) -> Outcome {
+        let mut backoff = Backoff::after(panics.saturating_sub(1));
+        if panics > 0
             && let Err(outcome) = self.pause(&mut backoff, "internal").await
         {
             return outcome;
@@ -127,7 +129,7 @@ impl Session {
         self.publish(SessionState::Connecting, None).await?;
         let login = self.login(&account)?;
         let state = Arc::new(LeasedState { store: self.store.clone(), lease: self.lease });
-        let opened = timeout(CONNECT, self.connector.open(login, state))
+        let opened = timeout(self.patience.connect, self.connector.open(login, state))
             .await
             .map_err(|_| Fault::End(End::Retry("connect_timeout")))?
             .map_err(Fault::End)?;
@@ -160,7 +162,7 @@ impl Session {
         let mut permit = Some(permit);
         let mut online_since = None;
         loop {
-            let signal = timeout(SILENCE, signals.recv())
+            let signal = timeout(self.patience.silence, signals.recv())
                 .await
                 .map_err(|_| Fault::End(End::Retry("network_silent")))?
                 .ok_or(Fault::End(End::Retry("disconnected")))?;
@@ -171,10 +173,7 @@ impl Session {
                 Signal::Events(events) => {
                     let stored = store_events(&self.store, &self.connector, &self.lease, events).await?;
                     if !stored.is_empty() {
-                        connection.acknowledge(&stored).await.map_err(|failure| {
-                            tracing::debug!(account = %self.lease.account, %failure, "not acknowledged");
-                            Fault::End(End::Retry("network_unreachable"))
-                        })?;
+                        self.acknowledge(connection, &stored).await?;
                     }
                 }
                 Signal::CaughtUp => {
@@ -185,26 +184,45 @@ impl Session {
                 Signal::Alive => {}
                 Signal::End(end) => return Err(Fault::End(end)),
             }
-            if online_since.is_some_and(|since| since.elapsed() > STABLE) {
+            if online_since.is_some_and(|since| since.elapsed() > self.patience.stable) {
                 backoff.reset();
             }
             drop(permit.take_if(|_| online_since.is_some()));
         }
     }
 
+    async fn acknowledge(
+        &self,
+        connection: &Arc<dyn Connection>,
+        stored: &[Acknowledgement],
+    ) -> Result<(), Fault> {
+        bounded(self.patience.step, connection.acknowledge(stored)).await?.map_err(|failure| {
+            tracing::debug!(account = %self.lease.account, %failure, "not acknowledged");
+            Fault::End(End::Retry("network_unreachable"))
+        })
+    }
+
     async fn send_out(&self, connection: &Arc<dyn Connection>) -> Result<std::convert::Infallible, Fault> {
         let mut work = self.store.wakes().subscribe(Topic::work(self.lease.account));
-        let dispatcher =
-            Dispatcher { store: self.store.clone(), lease: self.lease, connection: connection.clone() };
+        let dispatcher = Dispatcher {
+            store: self.store.clone(),
+            lease: self.lease,
+            connection: connection.clone(),
+            patience: self.patience.step,
+        };
         let mut fresh = true;
         loop {
             // A process that was stopped for a while must not send under a lease that another one has by now.
             if !self.clock.is_valid() {
                 return Err(Fault::Over(Outcome::Fenced));
             }
-            dispatcher.work(fresh).await?;
-            fresh = false;
-            work.woken().await;
+            fresh = dispatcher.work(fresh).await? && fresh;
+            if fresh {
+                // No row says that what was applied to the last connection is missing on this one.
+                let _ = timeout(OFFER_AGAIN, work.woken()).await;
+            } else {
+                work.woken().await;
+            }
         }
     }
 
@@ -214,7 +232,8 @@ impl Session {
             let hint = hints.next().await;
             let Ok(request) = serde_json::from_str::<TypingRequest>(&hint) else { continue };
             let typing = if request.composing { Typing::Composing } else { Typing::Paused };
-            if let Err(failure) = connection.typing(&Address(request.to), typing).await {
+            let to = Address(request.to);
+            if let Err(failure) = bounded(self.patience.step, connection.typing(&to, typing)).await? {
                 tracing::debug!(account = %self.lease.account, %failure, "typing was not shown");
             }
         }
