@@ -26,6 +26,9 @@ use crate::upstream::{
 /// How soon desired state that the network did not take on a fresh connection is offered again.
 const OFFER_AGAIN: Duration = Duration::from_secs(1);
 
+/// Why a session waits when the network asked for it.
+const RATE_LIMITED: &str = "rate_limited";
+
 /// A request to show typing, as it travels between processes.
 #[derive(Serialize, Deserialize)]
 pub(super) struct TypingRequest {
@@ -91,9 +94,9 @@ impl Session {
     /// Connects again and again.
     async fn live(&self, panics: u32) -> Outcome {
         let mut backoff = Backoff::after(panics.saturating_sub(1));
-        if panics > 0
-            && let Err(outcome) = self.pause(&mut backoff, "internal").await
-        {
+        let begun =
+            if panics > 0 { self.pause(&mut backoff, "internal").await } else { self.take_over().await };
+        if let Err(outcome) = begun {
             return outcome;
         }
         loop {
@@ -105,13 +108,38 @@ impl Session {
             let _ = self.leaving.subscribe().wait_for(|leaving| !leaving).await;
             let rested = match end {
                 End::Retry(reason) => self.pause(&mut backoff, reason).await,
-                End::RateLimited(until) => self.wait_until(until, backoff.attempt(), "rate_limited").await,
+                End::RateLimited(until) => self.wait_until(until, backoff.attempt(), RATE_LIMITED).await,
                 End::NeedsUser(why) => self.rest(SessionState::NeedsUser(why), None).await,
                 End::Never(reason) => self.rest(SessionState::Stopped, Some(reason)).await,
             };
             if let Err(outcome) = rested {
                 return outcome;
             }
+        }
+    }
+
+    /// Begins where the account's last session stopped, here or in another process: what the network told that one
+    /// still holds.
+    async fn take_over(&self) -> Result<(), Outcome> {
+        let session = match self.store.session_account(&self.lease).await {
+            Ok(Some(account)) => account.session,
+            Ok(None) => return Err(Outcome::Gone),
+            // Connecting meets the same error, and waits it out.
+            Err(_) => return Ok(()),
+        };
+        match session.state {
+            SessionState::NeedsUser(NeedsUser::Banned(Some(until))) if until <= clock::now() => Ok(()),
+            SessionState::NeedsUser(_) => self.rest_on().await,
+            SessionState::Waiting { until, .. } if session.reason.as_deref() == Some(RATE_LIMITED) => {
+                sleep((until - clock::now()).to_std().unwrap_or_default()).await;
+                Ok(())
+            }
+            SessionState::Starting => Ok(()),
+            SessionState::Connecting
+            | SessionState::CatchingUp
+            | SessionState::Online
+            | SessionState::Waiting { .. }
+            | SessionState::Stopped => self.publish_or_go(SessionState::Starting, None).await,
         }
     }
 
@@ -350,10 +378,14 @@ impl Session {
         Ok(())
     }
 
-    /// Rests until the lease is taken away: a new registration does that.
     async fn rest(&self, state: SessionState, reason: Option<&str>) -> Result<(), Outcome> {
         tracing::warn!(account = %self.lease.account, state = state.name(), reason, "the session rests");
         self.publish_or_go(state, reason).await?;
+        self.rest_on().await
+    }
+
+    /// Rests until the lease is taken away: a new registration does that.
+    async fn rest_on(&self) -> Result<(), Outcome> {
         let mut work = self.store.wakes().subscribe(Topic::work(self.lease.account));
         loop {
             if let Ok(None) = self.store.session_account(&self.lease).await {
