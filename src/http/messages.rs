@@ -13,7 +13,7 @@ use super::AppState;
 use super::done::{DONE, Done};
 use super::error::{ApiError, Problem};
 use super::list::ListParameters;
-use super::owned::{RegisteredAccount, StoredAccount};
+use super::owned::{RegisteredAccount, StoredAccount, not_registered};
 use super::params::{Flag, Parameters, Text};
 use super::target::{PathChat, Target};
 use crate::domain::{Content, TimeParameter, Timestamp, Typing};
@@ -68,6 +68,7 @@ async fn send_message(
         state.store.accept_send(&account, reachable.peer, contact.as_str(), &content, state.send_ttl).await?;
     match accepted {
         Accepted::Queued(id) => Ok(Json(Sent { message_id: id.clone(), id })),
+        Accepted::NotRegistered => Err(not_registered()),
         Accepted::OutboxFull => Err(ApiError::unavailable(
             "outbox_full",
             "too many messages of this account wait for the network; try again when some were taken",

@@ -100,10 +100,7 @@ async fn usable(
         Some(account) if will_do(&account) => Ok(account),
         None if number.is_some() => Err(unknown()),
         None if store.accounts(user).await?.is_empty() => Err(none()),
-        Some(_) | None => Err(ApiError::bad_request(
-            "account_not_registered",
-            "this account is not registered; ask for a code and send it to /api/account/register-code/",
-        )),
+        Some(_) | None => Err(not_registered()),
     }
 }
 
@@ -111,6 +108,14 @@ async fn read(parts: &mut Parts, state: &AppState) -> Result<(Store, UserId, Opt
     let caller = Caller::from_request_parts(parts, state).await?;
     let AccountParameter { account } = params::raw(parts)?.parse()?;
     Ok((Store::from_ref(state), caller.user, account))
+}
+
+/// The answer of a row that needs a registered account.
+pub(super) fn not_registered() -> ApiError {
+    ApiError::bad_request(
+        "account_not_registered",
+        "this account is not registered; ask for a code and send it to /api/account/register-code/",
+    )
 }
 
 fn unknown() -> ApiError {

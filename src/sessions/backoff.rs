@@ -16,6 +16,11 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
+    /// As it is after so many failed attempts.
+    pub fn after(attempt: u32) -> Self {
+        Self { attempt }
+    }
+
     /// Failed attempts in a row.
     pub fn attempt(&self) -> u32 {
         self.attempt

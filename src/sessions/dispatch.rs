@@ -16,8 +16,6 @@ use crate::upstream::{Address, Connection, End, Failure, Outgoing, ReadReceipt, 
 const BATCH: i64 = 100;
 /// Read receipts handed to the network at once.
 const RECEIPTS: i64 = 500;
-/// How long the network may take for one of these steps before the connection counts as dead.
-const STEP: Duration = Duration::from_secs(30);
 /// The longest pause between two attempts for one message.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
@@ -26,29 +24,33 @@ pub(super) struct Dispatcher {
     pub store: Store,
     pub lease: Lease,
     pub connection: Arc<dyn Connection>,
+    /// How long the network may take for one step before the connection counts as dead.
+    pub patience: Duration,
 }
 
 impl Dispatcher {
     /// Does all that is due now. `fresh`: the connection is new, so desired state is applied whether or not it was.
-    pub async fn work(&self, fresh: bool) -> Result<(), Fault> {
-        self.reconcile(fresh).await?;
+    /// True: the network did not take some of the desired state.
+    pub async fn work(&self, fresh: bool) -> Result<bool, Fault> {
+        let missing = self.reconcile(fresh).await?;
         while self.store.expire_outbox(&self.lease).await? > 0 {}
         while self.send_batch().await? {}
         while self.send_receipts().await? {}
-        Ok(())
+        Ok(missing)
     }
 
-    async fn reconcile(&self, everything: bool) -> Result<(), Fault> {
+    async fn reconcile(&self, everything: bool) -> Result<bool, Fault> {
+        let mut missing = false;
         for desired in self.store.desired(self.lease.account, everything).await? {
             let applied = match desired.aspect.as_str() {
                 "nickname" => {
                     let nickname = desired.value.as_str().unwrap_or_default();
-                    bounded(self.connection.set_nickname(nickname)).await?
+                    bounded(self.patience, self.connection.set_nickname(nickname)).await?
                 }
                 "roster" => {
                     let roster = self.store.roster(self.lease.account).await?;
                     let addresses: Vec<Address> = roster.into_iter().map(Address).collect();
-                    bounded(self.connection.watch(&addresses)).await?
+                    bounded(self.patience, self.connection.watch(&addresses)).await?
                 }
                 aspect => {
                     // A newer version of this program wrote it, and will apply it.
@@ -68,10 +70,10 @@ impl Dispatcher {
                     self.store.applied(&self.lease, &desired.aspect, desired.version).await?;
                 }
                 // It stays due: the sweep brings it up again.
-                Err(Failure::Retry(_) | Failure::RateLimited(_) | Failure::OutcomeUnknown) => {}
+                Err(Failure::Retry(_) | Failure::RateLimited(_) | Failure::OutcomeUnknown) => missing = true,
             }
         }
-        Ok(())
+        Ok(missing)
     }
 
     /// True: there may be more.
@@ -88,7 +90,7 @@ impl Dispatcher {
                 content: message.content.clone(),
             })
             .collect();
-        let outcomes = timeout(STEP, self.connection.send(&outgoing))
+        let outcomes = timeout(self.patience, self.connection.send(&outgoing))
             .await
             .map_err(|_| Fault::End(End::Retry("network_silent")))?;
         let settled = settlements(&due, &outcomes);
@@ -110,7 +112,7 @@ impl Dispatcher {
                 id: receipt.network_id.clone(),
             })
             .collect();
-        match bounded(self.connection.read(&receipts)).await? {
+        match bounded(self.patience, self.connection.read(&receipts)).await? {
             Ok(()) | Err(Failure::Refused(_) | Failure::Unsupported(_)) => {
                 let messages: Vec<_> = due.iter().map(|receipt| receipt.message).collect();
                 self.store.receipts_sent(&self.lease, &messages).await?;
@@ -154,6 +156,9 @@ fn pause_after(attempts: u32) -> Duration {
 }
 
 /// A step of the network, bounded in time: silence ends the connection.
-async fn bounded<T>(step: impl Future<Output = Result<T, Failure>>) -> Result<Result<T, Failure>, Fault> {
-    timeout(STEP, step).await.map_err(|_| Fault::End(End::Retry("network_silent")))
+pub(super) async fn bounded<T>(
+    patience: Duration,
+    step: impl Future<Output = Result<T, Failure>>,
+) -> Result<Result<T, Failure>, Fault> {
+    timeout(patience, step).await.map_err(|_| Fault::End(End::Retry("network_silent")))
 }

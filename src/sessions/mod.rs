@@ -52,19 +52,50 @@ impl Connectors {
     }
 }
 
+/// How long a session waits for its network before the connection counts as dead.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For a connection to open.
+    pub connect: Duration,
+    /// For one thing asked of a connection.
+    pub step: Duration,
+    /// For the next signal; adapters show life every 20 s.
+    pub silence: Duration,
+    /// Online for so long, a connection counts as good: the backoff begins anew.
+    pub stable: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(30),
+            step: Duration::from_secs(30),
+            silence: Duration::from_secs(50),
+            stable: Duration::from_secs(30),
+        }
+    }
+}
+
 /// What the API needs of the sessions, wherever they run. Clones share it.
 #[derive(Clone)]
 pub struct Sessions {
     store: Store,
     connectors: Connectors,
     keys: MasterKey,
+    patience: Patience,
 }
 
 impl Sessions {
     /// The handle alone. [`Sessions::run`] makes this process run sessions too.
     #[must_use]
     pub fn new(store: Store, connectors: Connectors, keys: MasterKey) -> Self {
-        Self { store, connectors, keys }
+        Self { store, connectors, keys, patience: Patience::default() }
+    }
+
+    /// The same with other limits of time.
+    #[must_use]
+    pub fn with_patience(self, patience: Patience) -> Self {
+        Self { patience, ..self }
     }
 
     /// Starts the supervisor. It ends, and gives its leases back, when the lifecycle's soft token is cancelled.

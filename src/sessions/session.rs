@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::Patience;
 use super::backoff::Backoff;
 use super::command::{Answer, Request};
-use super::dispatch::Dispatcher;
+use super::dispatch::{Dispatcher, bounded};
 use super::ingest::store_events;
 use super::state::LeasedState;
 use super::supervisor::LeaseClock;
@@ -19,15 +20,15 @@ use crate::domain::{Lease, NeedsUser, SessionState, Typing};
 use crate::secrets::MasterKey;
 use crate::store::{SessionAccount, Store, StoreError, TakenCommand, Topic};
 use crate::upstream::{
-    Address, Connection, Connector, Credentials, End, Failure, Login, Opened, ResumePoint, Signal,
+    Acknowledgement, Address, Connection, Connector, Credentials, End, Failure, Login, Opened, ResumePoint,
+    Signal,
 };
 
-/// How long opening a connection may take.
-const CONNECT: Duration = Duration::from_secs(30);
-/// A connection that says nothing for so long is dead (adapters show life every 20 s).
-const SILENCE: Duration = Duration::from_secs(50);
-/// Online for so long, a connection counts as good: the backoff begins anew.
-const STABLE: Duration = Duration::from_secs(30);
+/// How soon desired state that the network did not take on a fresh connection is offered again.
+const OFFER_AGAIN: Duration = Duration::from_secs(1);
+
+/// Why a session waits when the network asked for it.
+const RATE_LIMITED: &str = "rate_limited";
 
 /// A request to show typing, as it travels between processes.
 #[derive(Serialize, Deserialize)]
@@ -72,6 +73,7 @@ pub(super) struct Session {
     pub store: Store,
     pub connector: Arc<dyn Connector>,
     pub keys: MasterKey,
+    pub patience: Patience,
     pub lease: Lease,
     pub clock: LeaseClock,
     pub starting: Arc<Semaphore>,
@@ -82,19 +84,22 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Runs until the lease is lost or the account is gone. `backoff` has counted what failed before.
-    pub async fn run(&self, backoff: Backoff) -> Outcome {
+    /// Runs until the lease is lost or the account is gone. After `panics` it begins with a pause.
+    pub async fn run(&self, panics: u32) -> Outcome {
+        // A panic may have come in the middle of leaving.
+        self.leaving.send_replace(false);
         tokio::select! {
-            outcome = self.live(backoff) => outcome,
+            outcome = self.live(panics) => outcome,
             outcome = self.attend() => outcome,
         }
     }
 
     /// Connects again and again.
-    async fn live(&self, mut backoff: Backoff) -> Outcome {
-        if backoff.attempt() > 0
-            && let Err(outcome) = self.pause(&mut backoff, "internal").await
-        {
+    async fn live(&self, panics: u32) -> Outcome {
+        let mut backoff = Backoff::after(panics.saturating_sub(1));
+        let begun =
+            if panics > 0 { self.pause(&mut backoff, "internal").await } else { self.take_over().await };
+        if let Err(outcome) = begun {
             return outcome;
         }
         loop {
@@ -106,13 +111,38 @@ impl Session {
             let _ = self.leaving.subscribe().wait_for(|leaving| !leaving).await;
             let rested = match end {
                 End::Retry(reason) => self.pause(&mut backoff, reason).await,
-                End::RateLimited(until) => self.wait_until(until, backoff.attempt(), "rate_limited").await,
+                End::RateLimited(until) => self.wait_until(until, backoff.attempt(), RATE_LIMITED).await,
                 End::NeedsUser(why) => self.rest(SessionState::NeedsUser(why), None).await,
                 End::Never(reason) => self.rest(SessionState::Stopped, Some(reason)).await,
             };
             if let Err(outcome) = rested {
                 return outcome;
             }
+        }
+    }
+
+    /// Begins where the account's last session stopped, here or in another process: what the network told that one
+    /// still holds.
+    async fn take_over(&self) -> Result<(), Outcome> {
+        let session = match self.store.session_account(&self.lease).await {
+            Ok(Some(account)) => account.session,
+            Ok(None) => return Err(Outcome::Gone),
+            // Connecting meets the same error, and waits it out.
+            Err(_) => return Ok(()),
+        };
+        match session.state {
+            SessionState::NeedsUser(NeedsUser::Banned(Some(until))) if until <= clock::now() => Ok(()),
+            SessionState::NeedsUser(_) => self.rest_on().await,
+            SessionState::Waiting { until, .. } if session.reason.as_deref() == Some(RATE_LIMITED) => {
+                sleep((until - clock::now()).to_std().unwrap_or_default()).await;
+                Ok(())
+            }
+            SessionState::Starting => Ok(()),
+            SessionState::Connecting
+            | SessionState::CatchingUp
+            | SessionState::Online
+            | SessionState::Waiting { .. }
+            | SessionState::Stopped => self.publish_or_go(SessionState::Starting, None).await,
         }
     }
 
@@ -130,7 +160,7 @@ impl Session {
         self.publish(SessionState::Connecting, None).await?;
         let login = self.login(&account)?;
         let state = Arc::new(LeasedState { store: self.store.clone(), lease: self.lease });
-        let opened = timeout(CONNECT, self.connector.open(login, state))
+        let opened = timeout(self.patience.connect, self.connector.open(login, state))
             .await
             .map_err(|_| Fault::End(End::Retry("connect_timeout")))?
             .map_err(Fault::End)?;
@@ -166,7 +196,7 @@ impl Session {
         let (mut permit, opened) = (Some(permit), Instant::now());
         let mut online_since = None;
         loop {
-            let signal = timeout(SILENCE, signals.recv())
+            let signal = timeout(self.patience.silence, signals.recv())
                 .await
                 .map_err(|_| Fault::End(End::Retry("network_silent")))?
                 .ok_or(Fault::End(End::Retry("disconnected")))?;
@@ -177,10 +207,7 @@ impl Session {
                 Signal::Events(events) => {
                     let stored = store_events(&self.store, &self.connector, &self.lease, events).await?;
                     if !stored.is_empty() {
-                        connection.acknowledge(&stored).await.map_err(|failure| {
-                            tracing::debug!(account = %self.lease.account, %failure, "not acknowledged");
-                            Fault::End(End::Retry("network_unreachable"))
-                        })?;
+                        self.acknowledge(connection, &stored).await?;
                     }
                 }
                 Signal::CaughtUp => {
@@ -191,26 +218,45 @@ impl Session {
                 Signal::Alive => {}
                 Signal::End(end) => return Err(Fault::End(end)),
             }
-            if online_since.is_some_and(|since| since.elapsed() > STABLE) {
+            if online_since.is_some_and(|since| since.elapsed() > self.patience.stable) {
                 backoff.reset();
             }
-            drop(permit.take_if(|_| opened.elapsed() > CONNECT));
+            drop(permit.take_if(|_| opened.elapsed() > self.patience.connect));
         }
+    }
+
+    async fn acknowledge(
+        &self,
+        connection: &Arc<dyn Connection>,
+        stored: &[Acknowledgement],
+    ) -> Result<(), Fault> {
+        bounded(self.patience.step, connection.acknowledge(stored)).await?.map_err(|failure| {
+            tracing::debug!(account = %self.lease.account, %failure, "not acknowledged");
+            Fault::End(End::Retry("network_unreachable"))
+        })
     }
 
     async fn send_out(&self, connection: &Arc<dyn Connection>) -> Result<std::convert::Infallible, Fault> {
         let mut work = self.store.wakes().subscribe(Topic::work(self.lease.account));
-        let dispatcher =
-            Dispatcher { store: self.store.clone(), lease: self.lease, connection: connection.clone() };
+        let dispatcher = Dispatcher {
+            store: self.store.clone(),
+            lease: self.lease,
+            connection: connection.clone(),
+            patience: self.patience.step,
+        };
         let mut fresh = true;
         loop {
             // A process that was stopped for a while must not send under a lease that another one has by now.
             if !self.clock.is_valid() {
                 return Err(Fault::Over(Outcome::Fenced));
             }
-            dispatcher.work(fresh).await?;
-            fresh = false;
-            work.woken().await;
+            fresh = dispatcher.work(fresh).await? && fresh;
+            if fresh {
+                // No row says that what was applied to the last connection is missing on this one.
+                let _ = timeout(OFFER_AGAIN, work.woken()).await;
+            } else {
+                work.woken().await;
+            }
         }
     }
 
@@ -220,7 +266,8 @@ impl Session {
             let hint = hints.next().await;
             let Ok(request) = serde_json::from_str::<TypingRequest>(&hint) else { continue };
             let typing = if request.composing { Typing::Composing } else { Typing::Paused };
-            if let Err(failure) = connection.typing(&Address(request.to), typing).await {
+            let to = Address(request.to);
+            if let Err(failure) = bounded(self.patience.step, connection.typing(&to, typing)).await? {
                 tracing::debug!(account = %self.lease.account, %failure, "typing was not shown");
             }
         }
@@ -341,10 +388,14 @@ impl Session {
         Ok(())
     }
 
-    /// Rests until the lease is taken away: a new registration does that.
     async fn rest(&self, state: SessionState, reason: Option<&str>) -> Result<(), Outcome> {
         tracing::warn!(account = %self.lease.account, state = state.name(), reason, "the session rests");
         self.publish_or_go(state, reason).await?;
+        self.rest_on().await
+    }
+
+    /// Rests until the lease is taken away: a new registration does that.
+    async fn rest_on(&self) -> Result<(), Outcome> {
         let mut work = self.store.wakes().subscribe(Topic::attend(self.lease.account));
         loop {
             if let Ok(None) = self.store.session_account(&self.lease).await {

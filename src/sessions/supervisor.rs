@@ -13,7 +13,6 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Sessions;
-use super::backoff::Backoff;
 use super::session::Session;
 use crate::domain::{AccountId, Lease, ProcessId};
 use crate::lifecycle::Lifecycle;
@@ -27,6 +26,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 const CHECK: Duration = Duration::from_secs(5);
 /// Accounts claimed at once.
 const CLAIM: usize = 500;
+/// After so long without one, earlier panics of a session no longer count: twice the longest pause.
+const FORGIVEN: Duration = Duration::from_mins(10);
 /// Sessions that may be connecting at once.
 const STARTING: usize = 64;
 
@@ -182,6 +183,7 @@ impl Supervisor {
             store: self.sessions.store.clone(),
             connector: connector.clone(),
             keys: self.sessions.keys.clone(),
+            patience: self.sessions.patience,
             lease,
             clock: self.clock.clone(),
             starting: self.starting.clone(),
@@ -261,11 +263,8 @@ async fn beat(sessions: Sessions, process: ProcessId, clock: LeaseClock) {
 async fn run_session(session: Session, stop: CancellationToken) {
     let mut panics = 0;
     loop {
-        let mut backoff = Backoff::default();
-        for _ in 0..panics {
-            backoff.next();
-        }
-        let running = AssertUnwindSafe(session.run(backoff)).catch_unwind();
+        let began = Instant::now();
+        let running = AssertUnwindSafe(session.run(panics)).catch_unwind();
         let outcome = tokio::select! {
             outcome = running => outcome,
             () = stop.cancelled() => return,
@@ -275,7 +274,7 @@ async fn run_session(session: Session, stop: CancellationToken) {
             tracing::debug!(%account, ?outcome, "the session is over");
             return;
         }
-        panics += 1;
+        panics = if began.elapsed() > FORGIVEN { 1 } else { panics + 1 };
         tracing::error!(%account, panics, "a session panicked");
     }
 }

@@ -31,6 +31,8 @@ pub struct SessionAccount {
     pub credentials: Option<Vec<u8>>,
     /// Where the connection left off.
     pub resume_point: Option<Vec<u8>>,
+    /// What the last session, here or in another process, published.
+    pub session: SessionStatus,
 }
 
 struct AccountRow {
@@ -55,9 +57,7 @@ impl TryFrom<AccountRow> for Account {
     type Error = StoreError;
 
     fn try_from(row: AccountRow) -> Result<Self, StoreError> {
-        let attempt = row.session_attempt.and_then(|attempt| u32::try_from(attempt).ok());
-        let state = SessionState::from_parts(&row.session_state, attempt, row.session_until)
-            .ok_or_else(|| StoreError::Corrupt(format!("session state of account {}", row.id)))?;
+        let state = state_of(AccountId(row.id), &row.session_state, row.session_attempt, row.session_until)?;
         let runs = row.held || row.registered_at.is_none() || state == SessionState::Starting;
         let state = if runs { state } else { SessionState::Stopped };
         Ok(Self {
@@ -72,6 +72,17 @@ impl TryFrom<AccountRow> for Account {
             session: SessionStatus { state, since: row.session_since, reason: row.session_reason },
         })
     }
+}
+
+fn state_of(
+    account: AccountId,
+    name: &str,
+    attempt: Option<i32>,
+    until: Option<DateTime<Utc>>,
+) -> Result<SessionState, StoreError> {
+    let attempt = attempt.and_then(|attempt| u32::try_from(attempt).ok());
+    SessionState::from_parts(name, attempt, until)
+        .ok_or_else(|| StoreError::Corrupt(format!("session state of account {account}")))
 }
 
 /// A stored number as a [`PhoneNumber`].
@@ -181,7 +192,8 @@ impl Store {
     /// When the query fails.
     pub async fn session_account(&self, lease: &Lease) -> Result<Option<SessionAccount>, StoreError> {
         sqlx::query!(
-            "SELECT a.user_id, a.number, a.network, a.credentials, a.resume_point
+            "SELECT a.user_id, a.number, a.network, a.credentials, a.resume_point, a.session_state,
+                    a.session_since, a.session_reason, a.session_attempt, a.session_until
              FROM account a JOIN account_counter c ON c.id = a.counter_id
              WHERE a.id = $1 AND a.registered_at IS NOT NULL AND c.owner = $2 AND c.fence = $3",
             lease.account.0,
@@ -191,12 +203,14 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?
         .map(|row| {
+            let state = state_of(lease.account, &row.session_state, row.session_attempt, row.session_until)?;
             Ok(SessionAccount {
                 user: UserId(row.user_id),
                 number: number_of(&row.number)?,
                 network: row.network,
                 credentials: row.credentials,
                 resume_point: row.resume_point,
+                session: SessionStatus { state, since: row.session_since, reason: row.session_reason },
             })
         })
         .transpose()

@@ -79,6 +79,8 @@ pub enum Accepted {
     Queued(String),
     /// The account's outbox is full.
     OutboxFull,
+    /// The account lost its number at this very moment: nobody would ever send the message.
+    NotRegistered,
 }
 
 impl Store {
@@ -107,6 +109,16 @@ impl Store {
         }
         let (chat, is_new) = tx.lock_chat(account.id, peer).await?;
         let mut journal = tx.open_journal(account.counter).await?;
+        // Asked under the lock: what ends a registration holds it too, and fails the queue.
+        let registered = sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM account WHERE id = $1 AND registered_at IS NOT NULL) AS "is!""#,
+            account.id.0
+        )
+        .fetch_one(&mut *tx.inner)
+        .await?;
+        if !registered {
+            return Ok(Accepted::NotRegistered);
+        }
         if is_new {
             tx.roster_changed(account.id).await?;
         }

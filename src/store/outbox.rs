@@ -45,7 +45,8 @@ pub enum Settlement {
 }
 
 impl Store {
-    /// The account's messages that are due, oldest first, none of a chat whose older message has to wait.
+    /// The account's messages that are due, oldest first, none of a chat whose older message has to wait. None at
+    /// all when the lease has passed on.
     ///
     /// # Errors
     /// When the query fails.
@@ -54,12 +55,16 @@ impl Store {
             "SELECT o.message_id, o.chat_id, o.attempts, m.network_id, m.type, m.text, p.address
              FROM outbox o JOIN message m ON m.id = o.message_id
              JOIN chat h ON h.id = o.chat_id JOIN peer p ON p.id = h.peer_id
+             JOIN account_counter c ON c.id = $3 AND c.owner = $4 AND c.fence = $5
              WHERE o.account_id = $1 AND o.retry_at <= clock_timestamp() AND o.expires_at > clock_timestamp()
                AND NOT EXISTS (SELECT 1 FROM outbox e WHERE e.account_id = $1 AND e.chat_id = o.chat_id
                                AND e.message_id < o.message_id AND e.retry_at > clock_timestamp())
              ORDER BY o.message_id LIMIT $2",
             lease.account.0,
-            limit
+            limit,
+            lease.counter.0,
+            lease.process.0,
+            lease.fence
         )
         .fetch_all(&self.pool)
         .await?;
