@@ -63,9 +63,9 @@ async fn goes_on(server: &mut Server, anna: &Person, bert: &Person) {
 async fn a_database_that_goes_away_for_a_moment() {
     let (mut server, anna, bert) = world().await;
     for _ in 0..3 {
-        server.database().refuse();
+        server.database().go_away();
         refuses(&server, &anna, &bert).await;
-        server.database().allow();
+        server.database().come_back();
         goes_on(&mut server, &anna, &bert).await;
     }
     let row = format!("/api/messages/chats/{}/", anna.number);
@@ -76,14 +76,14 @@ async fn a_database_that_goes_away_for_a_moment() {
 #[tokio::test]
 async fn a_database_that_is_away_until_the_leases_are_lost() {
     let (mut server, anna, bert) = world().await;
-    server.database().refuse();
+    server.database().go_away();
     refuses(&server, &anna, &bert).await;
     wait_until_async("the leases to be lost", DEADLINE, async || {
         server.log().contains("the leases are lost").then_some(())
     })
     .await;
     refuses(&server, &anna, &bert).await;
-    server.database().allow();
+    server.database().come_back();
     goes_on(&mut server, &anna, &bert).await;
 }
 
