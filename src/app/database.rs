@@ -1,12 +1,18 @@
 //! The database that the settings name, or the private cluster, with the key that belongs to it.
 
-use crate::config::{self, ConfigError, DatabaseSettings, Env, Missing};
+use std::sync::Arc;
+
+use crate::config::{self, ConfigError, Env, Missing};
+use crate::lifecycle::Lifecycle;
 use crate::secrets::MasterKey;
+use crate::sessions::{Connectors, Sessions};
 use crate::store::cluster::Cluster;
+use crate::store::localnet::LocalNet;
 use crate::store::{KeyError, SchemaError, Store, StoreError};
 use crate::telemetry::chain;
+use crate::upstream::local::Local;
 
-use super::RETRY;
+use super::{RETRY, Settings};
 
 /// Connections to the database: right for two to four cores, whatever the number of clients.
 const POOL: u32 = 12;
@@ -17,6 +23,7 @@ pub struct Database {
     pub store: Store,
     /// The master key.
     pub keys: MasterKey,
+    networks: Vec<String>,
     pub(super) cluster: Option<Cluster>,
 }
 
@@ -26,7 +33,9 @@ impl Database {
     ///
     /// # Errors
     /// When the settings do not fit, or the cluster does not start.
-    pub async fn open(env: &Env, settings: &DatabaseSettings, missing: Missing) -> anyhow::Result<Self> {
+    pub async fn open(env: &Env, settings: &Settings, missing: Missing) -> anyhow::Result<Self> {
+        let networks = settings.networks.networks.clone();
+        let settings = &settings.database;
         let keys = config::master_key(env, settings, missing)?;
         let (options, cluster) = if let Some(url) = &settings.url {
             // The URL may hold a password, so the parser's words stay unsaid.
@@ -38,7 +47,7 @@ impl Database {
             let cluster = Cluster::start(&settings.data_dir, settings.pg_bin.as_deref(), missing).await?;
             (cluster.connect_options(), Some(cluster))
         };
-        Ok(Self { store: Store::new(options, POOL), keys, cluster })
+        Ok(Self { store: Store::new(options, POOL), keys, networks, cluster })
     }
 
     /// Waits until the tables are at this program's version, which with `migrate` this program brings about, and
@@ -57,6 +66,24 @@ impl Database {
                 checked => return Ok(checked?),
             }
         }
+    }
+
+    /// The handle on the sessions, wherever they run, with the networks that the settings name.
+    #[must_use]
+    pub fn sessions(&self, lifecycle: &Lifecycle) -> Sessions {
+        Sessions::new(self.store.clone(), self.connectors(lifecycle), self.keys.clone())
+    }
+
+    /// The networks that the settings name.
+    #[must_use]
+    pub fn connectors(&self, lifecycle: &Lifecycle) -> Connectors {
+        let mut connectors = Connectors::default();
+        for network in &self.networks {
+            if network == "local" {
+                connectors.add(Arc::new(Local::new(LocalNet::new(self.store.clone()), lifecycle.clone())));
+            }
+        }
+        connectors
     }
 
     /// Gives all connections back; the last program out stops the private cluster. Not `in_order`: a connection that

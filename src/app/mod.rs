@@ -1,5 +1,6 @@
 //! Composition: what is made, in which order it starts, and in which order it stops.
 
+mod check;
 mod database;
 mod terminal;
 
@@ -19,12 +20,10 @@ use crate::http::{AppState, Started, router, server};
 use crate::lifecycle::Lifecycle;
 use crate::maintenance;
 use crate::oauth::{self, BootstrapError, FirstPassword, OAuth};
-use crate::sessions::{Connectors, Sessions};
-use crate::store::localnet::LocalNet;
 use crate::store::{Store, StoreError};
-use crate::upstream::local::Local;
 use crate::verification::Verification;
 
+pub use check::check;
 pub use database::Database;
 
 /// Pauses between attempts to reach a database that is away.
@@ -88,7 +87,7 @@ impl Settings {
 /// When there is none yet, or its tables are older than this program.
 pub async fn open(env: &Env) -> anyhow::Result<Database> {
     let settings = Settings::read(env)?;
-    let database = Database::open(env, &settings.database, Missing::Refuse).await?;
+    let database = Database::open(env, &settings, Missing::Refuse).await?;
     match database.store.is_migrated().await {
         Ok(true) => Ok(database),
         Ok(false) => {
@@ -108,7 +107,7 @@ pub async fn open(env: &Env) -> anyhow::Result<Database> {
 /// When the database cannot be reached or migrated.
 pub async fn migrate(env: &Env) -> anyhow::Result<()> {
     let settings = Settings::read(env)?;
-    let database = Database::open(env, &settings.database, Missing::Create).await?;
+    let database = Database::open(env, &settings, Missing::Create).await?;
     let migrated = database.store.migrate().await;
     let checked = match migrated {
         Ok(()) => database.store.check_key_fingerprint(&database.keys).await.map_err(Into::into),
@@ -129,7 +128,7 @@ pub async fn serve(env: &Env) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("WINDU_LISTEN: cannot listen on {address}"))?;
-    let database = Database::open(env, &settings.database, Missing::Create).await?;
+    let database = Database::open(env, &settings, Missing::Create).await?;
     serve_on(listener, settings, database).await
 }
 
@@ -147,7 +146,7 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
     if let Some(cluster) = &database.cluster {
         cluster.supervise(&lifecycle);
     }
-    let sessions = Sessions::new(store.clone(), connectors(&settings, &store, &lifecycle), keys.clone());
+    let sessions = database.sessions(&lifecycle);
     let fetch = Arc::new(Fetch::new());
     let codes = settings.codes.clone();
     let state = AppState {
@@ -193,7 +192,7 @@ async fn start(
 ) -> anyhow::Result<()> {
     database.prepare(settings.database.migrate).await?;
     let first = first_user(&state.store, &settings.oauth).await?;
-    state.oauth.start(lifecycle);
+    state.oauth.follow_revocations(lifecycle);
     state.store.connect_wakes(lifecycle);
     state.sessions.run(process_name(), lifecycle);
     maintenance::start(&state.store, lifecycle);
@@ -215,17 +214,6 @@ async fn first_user(
             outcome => return outcome,
         }
     }
-}
-
-/// The networks that the settings name.
-fn connectors(settings: &Settings, store: &Store, lifecycle: &Lifecycle) -> Connectors {
-    let mut connectors = Connectors::default();
-    for network in &settings.networks.networks {
-        if network == "local" {
-            connectors.add(Arc::new(Local::new(LocalNet::new(store.clone()), lifecycle.clone())));
-        }
-    }
-    connectors
 }
 
 /// Host and process id, for people who look into the table of processes.

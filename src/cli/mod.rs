@@ -10,7 +10,8 @@ use clap::{Parser, Subcommand};
 use crate::app;
 use crate::config::Env;
 use crate::http::router;
-use crate::store::{Revoked, Store};
+use crate::lifecycle::Lifecycle;
+use crate::store::{Store, Topic};
 use client::ClientCommand;
 use user::UserCommand;
 
@@ -34,6 +35,8 @@ enum Command {
     Client(ClientCommand),
     /// Bring the database's tables to this version and exit
     Migrate,
+    /// Tell what works with these settings and what does not: configuration, database, networks, codes
+    Check,
     /// Print the OpenAPI description of the API as JSON
     Openapi,
 }
@@ -47,7 +50,10 @@ pub async fn run(arguments: Arguments, env: &Env) -> anyhow::Result<()> {
         Command::Serve => app::serve(env).await,
         Command::User(command) => {
             let database = app::open(env).await?;
-            let done = user::run(command, &database.store).await;
+            let lifecycle = Lifecycle::default();
+            let sessions = database.sessions(&lifecycle);
+            let done = user::run(command, &database.store, &sessions).await;
+            lifecycle.drained().await;
             database.close(true).await;
             done
         }
@@ -58,6 +64,7 @@ pub async fn run(arguments: Arguments, env: &Env) -> anyhow::Result<()> {
             done
         }
         Command::Migrate => app::migrate(env).await,
+        Command::Check => app::check(env).await,
         Command::Openapi => {
             let mut text = router::openapi().to_pretty_json()?;
             text.push('\n');
@@ -68,7 +75,9 @@ pub async fn run(arguments: Arguments, env: &Env) -> anyhow::Result<()> {
 
 /// Tells running servers to forget what they remember of tokens.
 async fn announce(store: &Store) {
-    if store.announce_revoked(&Revoked::Any).await.is_err() {
-        eprintln!("windu: running servers could not be told; they notice within 5 seconds");
-    }
+    let lifecycle = Lifecycle::default();
+    store.connect_wakes(&lifecycle);
+    store.wakes().wake(Topic::Tokens);
+    // Waits until it is sent. If it could not be, the servers forget by themselves within 5 s.
+    lifecycle.drained().await;
 }

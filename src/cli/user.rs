@@ -9,6 +9,7 @@ use super::announce;
 use crate::domain::{NewPassword, UserName};
 use crate::oauth::hash_password;
 use crate::secrets;
+use crate::sessions::Sessions;
 use crate::store::Store;
 
 /// More bytes than any password has.
@@ -56,7 +57,7 @@ pub enum UserCommand {
 ///
 /// # Errors
 /// When there is no such user, the name is taken, a password does not fit, or the database is away.
-pub async fn run(command: UserCommand, store: &Store) -> anyhow::Result<()> {
+pub async fn run(command: UserCommand, store: &Store, sessions: &Sessions) -> anyhow::Result<()> {
     match command {
         UserCommand::Create { name, password_stdin } => {
             let name = UserName::parse(&name)?;
@@ -80,9 +81,12 @@ pub async fn run(command: UserCommand, store: &Store) -> anyhow::Result<()> {
         }
         UserCommand::Enable { name } => known(store.enable_user(&name).await?, &name),
         UserCommand::Delete { name } => {
-            known(store.delete_user(&name).await?, &name)?;
+            let Some(user) = store.user_by_name(&name).await? else { return known(false, &name) };
+            // No new account while the old ones leave their networks.
+            store.disable_user(&name).await?;
             announce(store).await;
-            Ok(())
+            sessions.remove_all(user.id).await.context("an account could not leave its network")?;
+            known(store.delete_user(&name).await?, &name)
         }
     }
 }

@@ -21,6 +21,8 @@ pub struct Account {
     pub nickname: String,
     /// When the number was proved; `None` while it waits for its code and after it moved to another user.
     pub registered_at: Option<DateTime<Utc>>,
+    /// Whether the number was ever proved: what was stored then can still be read after it moved.
+    pub was_proved: bool,
     /// What its session was last seen doing.
     pub session: SessionStatus,
 }

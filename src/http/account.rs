@@ -14,7 +14,7 @@ use super::AppState;
 use super::auth::Caller;
 use super::done::{DONE, Done};
 use super::error::{ApiError, Problem};
-use super::owned::{OnlyAccount, RegisteredAccount, WaitingAccount};
+use super::owned::{OnlyAccount, RegisteredAccount, StoredAccount, WaitingAccount};
 use super::params::{Parameters, Text};
 use crate::domain::{Account, PhoneNumber, Timestamp, UserId};
 use crate::verification::{CODE_LENGTH, Method};
@@ -238,7 +238,7 @@ struct NewNickname {
 /// The account's nickname.
 #[utoipa::path(get, path = "/api/account/nickname/", tag = "account",
     responses((status = 200, body = Nickname), (status = 400, body = Problem)))]
-async fn nickname(RegisteredAccount(account): RegisteredAccount) -> Json<Nickname> {
+async fn nickname(StoredAccount(account): StoredAccount) -> Json<Nickname> {
     Json(Nickname { nickname: account.nickname })
 }
 

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::error::{ApiError, Problem};
-use super::owned::RegisteredAccount;
+use super::owned::{RegisteredAccount, StoredAccount};
 use super::params::{Parameters, Text};
 use super::target::PathContact;
 use crate::domain::{ContactId, PhoneNumber};
@@ -47,7 +47,7 @@ impl From<Contact> for ContactInfo {
     responses((status = 200, body = Vec<ContactInfo>), (status = 400, body = Problem)))]
 async fn list(
     State(state): State<AppState>,
-    RegisteredAccount(account): RegisteredAccount,
+    StoredAccount(account): StoredAccount,
 ) -> Result<Json<Vec<ContactInfo>>, ApiError> {
     let contacts = state.store.contacts(&account).await?;
     Ok(Json(contacts.into_iter().map(ContactInfo::from).collect()))
@@ -143,7 +143,7 @@ async fn force_sync(
     responses((status = 200, body = ContactInfo), (status = 404, body = Problem)))]
 async fn show(
     State(state): State<AppState>,
-    RegisteredAccount(account): RegisteredAccount,
+    StoredAccount(account): StoredAccount,
     PathContact(contact): PathContact,
 ) -> Result<Json<ContactInfo>, ApiError> {
     let contact = state.store.contact(&account, contact.as_str()).await?.ok_or_else(not_in_the_list)?;

@@ -138,17 +138,22 @@ impl ApiError {
     }
 }
 
+/// The sentence of an [`ApiError`]: an extension of its answer, for rows whose errors have another form.
+#[derive(Clone)]
+pub struct Sentence(pub String);
+
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         if !self.status.is_server_error() {
             tracing::debug!(status = self.status.as_u16(), code = self.code, "request refused");
         }
         let mut body = Map::new();
-        body.insert("error".to_owned(), self.message.into());
+        body.insert("error".to_owned(), self.message.clone().into());
         body.insert("code".to_owned(), self.code.into());
         body.extend(self.fields);
         let mut response = (self.status, Json(Value::Object(body))).into_response();
         response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
+        response.extensions_mut().insert(Sentence(self.message));
         response
     }
 }

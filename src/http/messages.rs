@@ -13,7 +13,7 @@ use super::AppState;
 use super::done::{DONE, Done};
 use super::error::{ApiError, Problem};
 use super::list::ListParameters;
-use super::owned::RegisteredAccount;
+use super::owned::{RegisteredAccount, StoredAccount};
 use super::params::{Flag, Parameters, Text};
 use super::target::{PathChat, Target};
 use crate::domain::{Content, TimeParameter, Timestamp, Typing};
@@ -142,7 +142,7 @@ struct ChatInfo {
     responses((status = 200, body = ChatList), (status = 400, body = Problem)))]
 async fn chats(
     State(state): State<AppState>,
-    RegisteredAccount(account): RegisteredAccount,
+    StoredAccount(account): StoredAccount,
     Parameters(list): Parameters<ListParameters>,
 ) -> Result<Json<ChatList>, ApiError> {
     let chats = state.store.chats(&account, page(&list)).await?;
@@ -229,7 +229,7 @@ impl From<Message> for MessageInfo {
     responses((status = 200, body = MessageList), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn chat(
     State(state): State<AppState>,
-    RegisteredAccount(account): RegisteredAccount,
+    StoredAccount(account): StoredAccount,
     PathChat(contact): PathChat,
     Parameters(list): Parameters<ListParameters>,
     Parameters(filter): Parameters<ReceivedOnly>,
@@ -286,7 +286,7 @@ struct Delivered {
     responses((status = 200, body = DeliveredList), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn delivered(
     State(state): State<AppState>,
-    RegisteredAccount(account): RegisteredAccount,
+    StoredAccount(account): StoredAccount,
     PathChat(contact): PathChat,
     Parameters(list): Parameters<ListParameters>,
 ) -> Result<Json<DeliveredList>, ApiError> {
@@ -314,7 +314,7 @@ struct Read {
     responses((status = 200, body = ReadList), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn read(
     State(state): State<AppState>,
-    RegisteredAccount(account): RegisteredAccount,
+    StoredAccount(account): StoredAccount,
     PathChat(contact): PathChat,
     Parameters(list): Parameters<ListParameters>,
 ) -> Result<Json<ReadList>, ApiError> {

@@ -17,6 +17,10 @@ use crate::store::Store;
 /// The registered account that `account` names, or without it the caller's oldest registered one.
 pub struct RegisteredAccount(pub Account);
 
+/// For rows that only read what is stored: like [`RegisteredAccount`], but the account that `account` names may also be
+/// one whose number has moved to another user.
+pub struct StoredAccount(pub Account);
+
 /// The account that `account` names, registered or not, or without it the caller's oldest one that waits for a code.
 pub struct WaitingAccount(pub Account);
 
@@ -32,16 +36,15 @@ impl FromRequestParts<AppState> for RegisteredAccount {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let (store, user, number) = read(parts, state).await?;
-        match store.account(user, number.as_ref()).await? {
-            Some(account) if account.is_registered() => Ok(Self(account)),
-            None if number.is_some() => Err(unknown()),
-            None if store.accounts(user).await?.is_empty() => Err(none()),
-            Some(_) | None => Err(ApiError::bad_request(
-                "account_not_registered",
-                "this account is not registered; ask for a code and send it to /api/account/register-code/",
-            )),
-        }
+        usable(parts, state, Account::is_registered).await.map(Self)
+    }
+}
+
+impl FromRequestParts<AppState> for StoredAccount {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        usable(parts, state, |account| account.was_proved).await.map(Self)
     }
 }
 
@@ -83,6 +86,24 @@ impl FromRequestParts<AppState> for OnlyAccount {
                 "you have several accounts; say which one by its number with account=",
             )),
         }
+    }
+}
+
+/// The account that is named, if it will do, or the caller's oldest registered one.
+async fn usable(
+    parts: &mut Parts,
+    state: &AppState,
+    will_do: impl Fn(&Account) -> bool + Send,
+) -> Result<Account, ApiError> {
+    let (store, user, number) = read(parts, state).await?;
+    match store.account(user, number.as_ref()).await? {
+        Some(account) if will_do(&account) => Ok(account),
+        None if number.is_some() => Err(unknown()),
+        None if store.accounts(user).await?.is_empty() => Err(none()),
+        Some(_) | None => Err(ApiError::bad_request(
+            "account_not_registered",
+            "this account is not registered; ask for a code and send it to /api/account/register-code/",
+        )),
     }
 }
 

@@ -8,17 +8,20 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use super::error::ApiError;
+use super::error::{ApiError, Sentence};
 
-/// Middleware: an error whose body is not JSON gets the error object of its status. Its headers stay.
+/// Middleware: an error whose body is not JSON gets the error object of its status, and below `/o` every error object
+/// gets the form of RFC 6749. Its headers stay.
 pub async fn objects(request: Request, next: Next) -> Response {
     let oauth = request.uri().path().starts_with("/o/");
     let response = next.run(request).await;
     let status = response.status();
-    if !(status.is_client_error() || status.is_server_error()) || is_json(&response) {
+    let said = response.extensions().get::<Sentence>().filter(|_| oauth);
+    if !(status.is_client_error() || status.is_server_error()) || (is_json(&response) && said.is_none()) {
         return response;
     }
-    let mut object = if oauth { oauth_object(status) } else { object(status) };
+    let sentence = said.map_or(words(status).1, |said| &said.0);
+    let mut object = if oauth { oauth_object(status, sentence) } else { object(status) };
     for (name, value) in response.headers() {
         if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH {
             object.headers_mut().insert(name, value.clone());
@@ -38,11 +41,18 @@ fn object(status: StatusCode) -> Response {
 }
 
 /// The form of RFC 6749, section 5.2.
-fn oauth_object(status: StatusCode) -> Response {
-    let (_, message) = words(status);
-    let code = if status.is_server_error() { "server_error" } else { "invalid_request" };
-    let body = json!({"error": code, "error_description": message}).to_string();
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
+fn oauth_object(status: StatusCode, sentence: &str) -> Response {
+    let code = match status {
+        StatusCode::SERVICE_UNAVAILABLE => "temporarily_unavailable",
+        status if status.is_server_error() => "server_error",
+        _ => "invalid_request",
+    };
+    let body = json!({"error": code, "error_description": sentence}).to_string();
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::PRAGMA, "no-cache"),
+    ];
     (status, headers, body).into_response()
 }
 

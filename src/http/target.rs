@@ -23,9 +23,9 @@ pub struct Target {
     /// A number.
     #[schema(value_type = Option<String>)]
     contact: Option<ContactId>,
-    /// A group, when no contact is given.
+    /// A group, when no contact is given. Whatever is no group's id is one of no group.
     #[schema(value_type = Option<String>)]
-    group_id: Option<Text<64>>,
+    group_id: Option<Text<{ usize::MAX }>>,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for PathContact {

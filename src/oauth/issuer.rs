@@ -12,7 +12,7 @@ use oxide_auth_async::primitives::Issuer;
 use super::registrar::{no_redirect, sorted};
 use super::{OAuth, OAuthError, TokenPair};
 use crate::domain::{ClientId, UserId};
-use crate::store::{LoginAttempt, NewGrant, NewPair, Revoked, SealedPair};
+use crate::store::{LoginAttempt, NewGrant, NewPair, SealedPair};
 use crate::{clock, secrets};
 
 /// The purpose of the key that a refresh token gives for its successor.
@@ -90,7 +90,7 @@ impl<'a> TokenIssuer<'a> {
         let key = secrets::derive(token.as_bytes(), SUCCESSOR_KEY);
         let sealed = secrets::seal_with(&key, &hash, plain.as_bytes());
         if let Some(dead) = self.oauth.store.rotate(&hash, &sealed, &row).await? {
-            self.oauth.revoked(Revoked::These(vec![dead])).await;
+            self.oauth.revoked(&[dead]);
             return Ok(pair);
         }
         let Some(used) = self.oauth.store.used_token(&hash).await? else {
@@ -101,7 +101,7 @@ impl<'a> TokenIssuer<'a> {
         }
         tracing::warn!(user = %used.user, "a used refresh token came again: all tokens of its login are revoked");
         let dead = self.oauth.store.revoke_family(used.grant).await?;
-        self.oauth.revoked(Revoked::These(dead)).await;
+        self.oauth.revoked(&dead);
         Err(OAuthError::InvalidGrant)
     }
 

@@ -13,16 +13,17 @@ mod password;
 mod refresh;
 mod registrar;
 mod request;
-mod upkeep;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use oxide_auth_async::primitives::Registrar as _;
 
 use crate::config::{OAuthSettings, TrustedProxies};
+use crate::lifecycle::Lifecycle;
 use crate::secrets;
-use crate::store::{LiveToken, Revoked, Store, StoreError, TokenHash};
+use crate::store::{LiveToken, Store, StoreError, TokenHash, Topic};
 use bearer::BearerCache;
 use password::Hasher;
 use registrar::ClientRegistrar;
@@ -101,7 +102,7 @@ impl OAuth {
         let token = request.parameters.required("token")?;
         let dead = self.store.revoke_token(client, &secrets::sha256(token.as_bytes())).await?;
         if !dead.is_empty() {
-            self.revoked(Revoked::These(dead)).await;
+            self.revoked(&dead);
         }
         Ok(())
     }
@@ -133,7 +134,19 @@ impl OAuth {
         Ok(found.map(|record| self.bearers.finish(hash, &lookup, &record)))
     }
 
-    /// Drops what is remembered of an access token that was revoked elsewhere.
+    /// Starts a task that forgets all that is remembered whenever any process revoked tokens. Ends with the soft
+    /// token.
+    pub fn follow_revocations(self: &Arc<Self>, lifecycle: &Lifecycle) {
+        let mut revocations = self.store.wakes().subscribe(Topic::Tokens);
+        let (oauth, soft) = (Arc::clone(self), lifecycle.soft().clone());
+        lifecycle.spawn(async move {
+            while soft.run_until_cancelled(revocations.woken()).await.is_some() {
+                oauth.forget_all();
+            }
+        });
+    }
+
+    /// Drops what is remembered of an access token that was revoked.
     pub fn forget(&self, access_hash: &TokenHash) {
         self.bearers.forget(access_hash);
     }
@@ -161,18 +174,11 @@ impl OAuth {
     }
 
     /// After the commit: this process forgets at once, the others as soon as they hear of it.
-    async fn revoked(&self, revoked: Revoked) {
-        self.apply(&revoked);
-        if let Err(error) = self.store.announce_revoked(&revoked).await {
-            tracing::warn!(%error, "other processes were not told of revoked tokens; they notice within 5 s");
+    fn revoked(&self, access_hashes: &[TokenHash]) {
+        for hash in access_hashes {
+            self.forget(hash);
         }
-    }
-
-    fn apply(&self, revoked: &Revoked) {
-        match revoked {
-            Revoked::These(hashes) => hashes.iter().for_each(|hash| self.forget(hash)),
-            Revoked::Any => self.forget_all(),
-        }
+        self.store.wakes().wake(Topic::Tokens);
     }
 }
 

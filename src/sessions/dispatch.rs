@@ -1,4 +1,4 @@
-//! From the store to the network: desired state, messages, read receipts.
+//! From the store to the network: expiry, desired state, messages, read receipts.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ impl Dispatcher {
     /// Does all that is due now. `fresh`: the connection is new, so desired state is applied whether or not it was.
     pub async fn work(&self, fresh: bool) -> Result<(), Fault> {
         self.reconcile(fresh).await?;
+        while self.store.expire_outbox(&self.lease).await? > 0 {}
         while self.send_batch().await? {}
         while self.send_receipts().await? {}
         Ok(())

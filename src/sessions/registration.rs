@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Sessions;
-use crate::domain::{Account, SessionState};
+use crate::domain::{Account, SessionState, UserId};
 use crate::store::{StoreError, Topic};
 use crate::upstream::{Connector, Failure};
 
@@ -82,7 +82,7 @@ impl Sessions {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.store.wakes().wake(Topic::work(account.id));
+        self.store.wakes().wake(Topic::attend(account.id));
         self.store.wakes().wake(Topic::Accounts);
         self.store.wakes().wake(Topic::journal(account.counter));
         Ok(())
@@ -97,6 +97,26 @@ impl Sessions {
         tx.delete_account(account.id, account.counter).await?;
         tx.commit().await?;
         self.store.wakes().wake(Topic::journal(account.counter));
+        Ok(())
+    }
+
+    /// Takes every account of a user off its network and deletes it: what must come before the user goes. The user
+    /// should be disabled, so that none is made meanwhile.
+    ///
+    /// # Errors
+    /// When a network or the database fails; what was done stays done, and it can be begun again.
+    pub async fn remove_all(&self, user: UserId) -> Result<(), RegisterError> {
+        for account in self.store.accounts(user).await? {
+            if account.is_registered() {
+                let connector = self
+                    .connectors
+                    .get(&account.network)
+                    .ok_or_else(|| RegisterError::NoSuchNetwork(account.network.clone()))?;
+                connector.unregister(&account.number).await?;
+            }
+            self.delete_unregistered(&account).await?;
+        }
+        self.store.wakes().wake(Topic::Accounts);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! One account's session: connect, catch up, keep going, and come back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,8 @@ pub(super) struct Session {
     pub lease: Lease,
     pub clock: LeaseClock,
     pub starting: Arc<Semaphore>,
+    /// True while there is a connection: then its dispatcher lets messages expire, so that none does while it is sent.
+    pub connected: AtomicBool,
     /// True while the number leaves its network: that the network then ends the connection is no news.
     pub leaving: watch::Sender<bool>,
 }
@@ -143,6 +146,8 @@ impl Session {
         backoff: &mut Backoff,
     ) -> Result<std::convert::Infallible, Fault> {
         let Opened { connection, signals } = opened;
+        self.connected.store(true, Ordering::Relaxed);
+        let _disconnected = Disconnected(&self.connected);
         tokio::select! {
             result = self.take_in(&connection, signals, permit, backoff) => result,
             result = self.send_out(&connection) => result,
@@ -157,7 +162,8 @@ impl Session {
         permit: OwnedSemaphorePermit,
         backoff: &mut Backoff,
     ) -> Result<std::convert::Infallible, Fault> {
-        let mut permit = Some(permit);
+        // Held while it catches up, but not for ever: one stuck account must not keep others from starting.
+        let (mut permit, opened) = (Some(permit), Instant::now());
         let mut online_since = None;
         loop {
             let signal = timeout(SILENCE, signals.recv())
@@ -178,7 +184,7 @@ impl Session {
                     }
                 }
                 Signal::CaughtUp => {
-                    permit = None;
+                    drop(permit.take());
                     online_since = Some(Instant::now());
                     self.publish(SessionState::Online, None).await?;
                 }
@@ -188,7 +194,7 @@ impl Session {
             if online_since.is_some_and(|since| since.elapsed() > STABLE) {
                 backoff.reset();
             }
-            drop(permit.take_if(|_| online_since.is_some()));
+            drop(permit.take_if(|_| opened.elapsed() > CONNECT));
         }
     }
 
@@ -223,7 +229,7 @@ impl Session {
     /// What goes on connected or not: commands (which numbers exist, leaving) are the connector's, and messages
     /// that nobody takes expire.
     async fn attend(&self) -> Outcome {
-        let mut work = self.store.wakes().subscribe(Topic::work(self.lease.account));
+        let mut work = self.store.wakes().subscribe(Topic::attend(self.lease.account));
         loop {
             match self.store.take_command(&self.lease).await {
                 Ok(Some(command)) => match self.answer_command(&command).await {
@@ -239,11 +245,15 @@ impl Session {
                 Err(StoreError::Fenced) => return Outcome::Fenced,
                 Err(error) => tracing::debug!(account = %self.lease.account, %error, "no commands now"),
             }
-            match self.store.expire_outbox(&self.lease).await {
-                Ok(0) => {}
-                Ok(_) => continue,
-                Err(StoreError::Fenced) => return Outcome::Fenced,
-                Err(error) => tracing::debug!(account = %self.lease.account, %error, "nothing expires now"),
+            if !self.connected.load(Ordering::Relaxed) {
+                match self.store.expire_outbox(&self.lease).await {
+                    Ok(0) => {}
+                    Ok(_) => continue,
+                    Err(StoreError::Fenced) => return Outcome::Fenced,
+                    Err(error) => {
+                        tracing::debug!(account = %self.lease.account, %error, "nothing expires now");
+                    }
+                }
             }
             work.woken().await;
         }
@@ -335,7 +345,7 @@ impl Session {
     async fn rest(&self, state: SessionState, reason: Option<&str>) -> Result<(), Outcome> {
         tracing::warn!(account = %self.lease.account, state = state.name(), reason, "the session rests");
         self.publish_or_go(state, reason).await?;
-        let mut work = self.store.wakes().subscribe(Topic::work(self.lease.account));
+        let mut work = self.store.wakes().subscribe(Topic::attend(self.lease.account));
         loop {
             if let Ok(None) = self.store.session_account(&self.lease).await {
                 return Err(Outcome::Gone);
@@ -355,6 +365,15 @@ impl Session {
     async fn publish(&self, state: SessionState, reason: Option<&str>) -> Result<(), Fault> {
         tracing::debug!(account = %self.lease.account, state = state.name(), reason, "session");
         Ok(self.store.publish_session(&self.lease, state, reason).await?)
+    }
+}
+
+/// Notes the end of a connection, however it comes.
+struct Disconnected<'a>(&'a AtomicBool);
+
+impl Drop for Disconnected<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Relaxed);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -147,8 +148,8 @@ impl Supervisor {
         if excess > 0 {
             self.hand_over(excess).await?;
         }
-        for account in self.sessions.store.accounts_with_work(self.process).await? {
-            self.sessions.store.wakes().wake_here(&Topic::work(account));
+        for topic in self.sessions.store.accounts_with_work(self.process).await? {
+            self.sessions.store.wakes().wake_here(&topic);
         }
         Ok(())
     }
@@ -184,6 +185,7 @@ impl Supervisor {
             lease,
             clock: self.clock.clone(),
             starting: self.starting.clone(),
+            connected: AtomicBool::new(false),
             leaving: watch::channel(false).0,
         };
         let stop = CancellationToken::new();

@@ -41,6 +41,7 @@ struct AccountRow {
     network: String,
     nickname: String,
     registered_at: Option<DateTime<Utc>>,
+    was_proved: bool,
     session_state: String,
     session_since: DateTime<Utc>,
     session_reason: Option<String>,
@@ -67,6 +68,7 @@ impl TryFrom<AccountRow> for Account {
             network: row.network,
             nickname: row.nickname,
             registered_at: row.registered_at,
+            was_proved: row.was_proved,
             session: SessionStatus { state, since: row.session_since, reason: row.session_reason },
         })
     }
@@ -87,7 +89,7 @@ impl Store {
             AccountRow,
             r#"SELECT a.id, a.user_id, a.counter_id, a.number, a.network, a.nickname, a.registered_at,
                       a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until,
-                      p.id IS NOT NULL AS "held!"
+                      a.proved_at IS NOT NULL AS "was_proved!", p.id IS NOT NULL AS "held!"
                FROM account a JOIN account_counter c ON c.id = a.counter_id
                LEFT JOIN process p ON p.id = c.owner
                     AND p.heartbeat_at > clock_timestamp() - make_interval(secs => $2)
@@ -115,7 +117,7 @@ impl Store {
             AccountRow,
             r#"SELECT a.id, a.user_id, a.counter_id, a.number, a.network, a.nickname, a.registered_at,
                       a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until,
-                      p.id IS NOT NULL AS "held!"
+                      a.proved_at IS NOT NULL AS "was_proved!", p.id IS NOT NULL AS "held!"
                FROM account a JOIN account_counter c ON c.id = a.counter_id
                LEFT JOIN process p ON p.id = c.owner
                     AND p.heartbeat_at > clock_timestamp() - make_interval(secs => $3)
@@ -313,7 +315,7 @@ impl Store {
         tx.close_journal(journal).await?;
         tx.commit().await?;
         self.wakes.wake(Topic::Accounts);
-        self.wakes.wake(Topic::work(former.id));
+        self.wakes.wake(Topic::attend(former.id));
         self.wakes.wake(Topic::journal(former.counter));
         Ok(())
     }

@@ -49,7 +49,7 @@ impl Store {
         )
         .fetch_one(&self.pool)
         .await?;
-        self.wakes.wake(Topic::work(account));
+        self.wakes.wake(Topic::attend(account));
         Ok(CommandId(id))
     }
 
@@ -89,27 +89,29 @@ impl Store {
     /// # Errors
     /// [`StoreError::Fenced`] when the lease has passed on.
     pub async fn take_command(&self, lease: &Lease) -> Result<Option<TakenCommand>, StoreError> {
-        let mut tx = self.begin().await?;
-        tx.assert_lease(lease).await?;
         let row = sqlx::query!(
-            r#"UPDATE command SET state = 'taken', fence = $2
-               WHERE id = (
+            r#"WITH lease AS (
+                SELECT id FROM account_counter WHERE id = $3 AND owner = $4 AND fence = $2 FOR NO KEY UPDATE
+             ), taken AS (
+                UPDATE command SET state = 'taken', fence = $2
+                WHERE EXISTS (SELECT 1 FROM lease) AND id = (
                    SELECT id FROM command WHERE account_id = $1 AND deadline > clock_timestamp()
                      AND (state = 'waiting' OR (state = 'taken' AND fence <> $2))
                    ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
-               RETURNING id, request,
-                   extract(epoch FROM deadline - clock_timestamp())::float8 AS "remaining!""#,
+                RETURNING id, request, extract(epoch FROM deadline - clock_timestamp())::float8 AS remaining)
+             SELECT t.id AS "id?", t.request AS "request?", t.remaining AS "remaining?"
+             FROM lease LEFT JOIN taken t ON true"#,
             lease.account.0,
-            lease.fence
+            lease.fence,
+            lease.counter.0,
+            lease.process.0
         )
-        .fetch_optional(&mut *tx.inner)
-        .await?;
-        tx.commit().await?;
-        Ok(row.map(|row| TakenCommand {
-            id: CommandId(row.id),
-            request: row.request,
-            remaining: Duration::from_secs_f64(row.remaining.max(0.0)),
-        }))
+        .fetch_optional(&self.pool)
+        .await?
+        .ok_or(StoreError::Fenced)?;
+        let (Some(id), Some(request)) = (row.id, row.request) else { return Ok(None) };
+        let remaining = Duration::from_secs_f64(row.remaining.unwrap_or(0.0).max(0.0));
+        Ok(Some(TakenCommand { id: CommandId(id), request, remaining }))
     }
 
     /// Stores the answer and wakes the asker.

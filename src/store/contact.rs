@@ -90,7 +90,7 @@ impl Store {
             return Ok(false);
         }
         journal.record(Event::ContactAdded { contact: peer.public_id.clone() });
-        tx.set_desired(account.id, "roster", &serde_json::Value::Null).await?;
+        tx.roster_changed(account.id).await?;
         tx.close_journal(journal).await?;
         tx.commit().await?;
         self.contacts_changed(account);
@@ -151,7 +151,7 @@ impl Store {
             return Ok(false);
         }
         journal.record(Event::ContactRemoved { contact: public_id.to_owned() });
-        tx.set_desired(account.id, "roster", &serde_json::Value::Null).await?;
+        tx.roster_changed(account.id).await?;
         tx.close_journal(journal).await?;
         tx.commit().await?;
         self.contacts_changed(account);

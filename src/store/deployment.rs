@@ -19,7 +19,30 @@ pub enum KeyError {
     Store(#[from] StoreError),
 }
 
+/// The database server's version.
+#[derive(Clone, Debug)]
+pub struct ServerVersion {
+    /// As people write it: `15.18`.
+    pub name: String,
+    /// As it compares: 150018.
+    pub number: i32,
+}
+
 impl Store {
+    /// Which PostgreSQL answers.
+    ///
+    /// # Errors
+    /// When none does.
+    pub async fn server_version(&self) -> Result<ServerVersion, StoreError> {
+        Ok(sqlx::query_as!(
+            ServerVersion,
+            r#"SELECT split_part(current_setting('server_version'), ' ', 1) AS "name!",
+                      current_setting('server_version_num')::int AS "number!""#
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
     /// Compares the master key with the one that this database was first used with, by fingerprint; the first key
     /// is remembered. When the known one is the old key of a rotation, the new key takes its place.
     ///

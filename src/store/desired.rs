@@ -17,7 +17,13 @@ pub struct Desired {
 }
 
 impl Tx {
-    /// Writes how an aspect should be; the account's session applies it.
+    /// Asks the session to tell the network anew whom the account wants to hear of.
+    pub(super) async fn roster_changed(&mut self, account: AccountId) -> Result<(), StoreError> {
+        self.set_desired(account, "roster", &Value::Null).await
+    }
+
+    /// Writes how an aspect should be; the account's session applies it. The counter must be locked, or nobody
+    /// else know the account yet: these rows come after it.
     ///
     /// # Errors
     /// When the query fails.

@@ -70,10 +70,14 @@ impl Store {
             batch.iter().filter(|item| item.what.needs_chat()).map(|item| &item.peer).collect();
         peers.sort_by_key(|peer| peer.id);
         peers.dedup_by_key(|peer| peer.id);
+        let mut new_chats = false;
         for peer in peers {
-            tx.lock_chat(lease.account, peer.id).await?;
+            new_chats |= tx.lock_chat(lease.account, peer.id).await?.1;
         }
         let mut journal = tx.open_journal_leased(lease).await?;
+        if new_chats {
+            tx.roster_changed(lease.account).await?;
+        }
         for item in batch {
             tx.ingest_one(lease, item, &mut journal).await?;
         }
@@ -171,7 +175,7 @@ impl Tx {
         (network_id, content, sent_at, from_us): (&str, &Content, DateTime<Utc>, bool),
         journal: &mut Journal,
     ) -> Result<bool, StoreError> {
-        let chat = self.lock_chat(lease.account, peer.id).await?;
+        let (chat, _) = self.lock_chat(lease.account, peer.id).await?;
         let stored_at = journal.next_time();
         let message = sqlx::query_scalar!(
             "INSERT INTO message (account_id, chat_id, network_id, sender_peer_id, state, type, text, fingerprint,

@@ -1,7 +1,7 @@
 //! The counter row of a number, and the journal that it numbers.
 //!
-//! The row is locked last in a transaction (after chat rows) and orders everything: event numbers have no gaps and
-//! stored times never run backwards, in commit order.
+//! The row orders everything: event numbers have no gaps and stored times never run backwards, in commit order. It is
+//! locked after chat rows and before all others of an account (account, contact, message, outbox, desired state).
 
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;

@@ -65,9 +65,6 @@ impl LocalNet {
         sqlx::query!("DELETE FROM localnet_subscriber WHERE number = $1", number.as_str())
             .execute(&mut *tx.inner)
             .await?;
-        sqlx::query!("DELETE FROM localnet_watch WHERE watched = $1", number.as_str())
-            .execute(&mut *tx.inner)
-            .await?;
         sqlx::query!(
             "INSERT INTO localnet_subscriber (number, incarnation) VALUES ($1, $2)
              ON CONFLICT (number) DO UPDATE SET incarnation = excluded.incarnation, nickname = ''",
@@ -261,17 +258,19 @@ impl LocalNet {
         Ok(())
     }
 
-    /// Replaces whom a subscriber watches. Returns the nicknames of those it did not watch before.
+    /// Replaces whom a subscriber watches, and puts the nicknames of those it did not watch before into its mailbox,
+    /// each as `profile` writes it.
     ///
     /// # Errors
-    /// When a query fails.
+    /// When a query fails; then nothing changed.
     pub async fn watch(
         &self,
         subscriber: &Subscriber,
         watched: &[PhoneNumber],
-    ) -> Result<Vec<(PhoneNumber, String)>, StoreError> {
+        profile: impl Fn(String) -> Value,
+    ) -> Result<(), StoreError> {
         if !self.is_current(subscriber).await? {
-            return Ok(Vec::new());
+            return Ok(());
         }
         let watched: Vec<String> = watched.iter().map(ToString::to_string).collect();
         let mut tx = self.store.begin().await?;
@@ -295,8 +294,23 @@ impl LocalNet {
         )
         .fetch_all(&mut *tx.inner)
         .await?;
+        if rows.is_empty() {
+            return tx.commit().await;
+        }
+        let (senders, bodies): (Vec<String>, Vec<Value>) =
+            rows.into_iter().map(|row| (row.number, profile(row.nickname))).unzip();
+        sqlx::query!(
+            "INSERT INTO localnet_stanza (recipient, sender, stanza)
+             SELECT $1, p.sender, p.body FROM unnest($2::text[], $3::jsonb[]) AS p (sender, body)",
+            subscriber.number.as_str(),
+            &senders,
+            &bodies
+        )
+        .execute(&mut *tx.inner)
+        .await?;
         tx.commit().await?;
-        rows.into_iter().map(|row| Ok((number_of(&row.number)?, row.nickname))).collect()
+        self.store.wakes.wake(Topic::Mailbox(subscriber.number.clone()));
+        Ok(())
     }
 
     /// Woken when something may lie in the mailbox.

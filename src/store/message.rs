@@ -105,8 +105,11 @@ impl Store {
         if full {
             return Ok(Accepted::OutboxFull);
         }
-        let chat = tx.lock_chat(account.id, peer).await?;
+        let (chat, is_new) = tx.lock_chat(account.id, peer).await?;
         let mut journal = tx.open_journal(account.counter).await?;
+        if is_new {
+            tx.roster_changed(account.id).await?;
+        }
         let network_id = secrets::random_id();
         let stored_at = journal.next_time();
         let message = sqlx::query_scalar!(
@@ -297,8 +300,13 @@ impl Store {
 }
 
 impl Tx {
-    /// The chat with a peer, made if it is new, locked. A new one puts the peer on the roster.
-    pub(super) async fn lock_chat(&mut self, account: AccountId, peer: PeerId) -> Result<ChatId, StoreError> {
+    /// The chat with a peer, made if it is new, locked; and whether it is new: then, once the counter is locked too,
+    /// the roster has to be told.
+    pub(super) async fn lock_chat(
+        &mut self,
+        account: AccountId,
+        peer: PeerId,
+    ) -> Result<(ChatId, bool), StoreError> {
         let row = sqlx::query!(
             r#"INSERT INTO chat (account_id, peer_id) VALUES ($1, $2)
                ON CONFLICT ON CONSTRAINT chat_account_peer_key DO UPDATE SET unread = chat.unread
@@ -308,10 +316,7 @@ impl Tx {
         )
         .fetch_one(&mut *self.inner)
         .await?;
-        if row.is_new {
-            self.set_desired(account, "roster", &serde_json::Value::Null).await?;
-        }
-        Ok(ChatId(row.id))
+        Ok((ChatId(row.id), row.is_new))
     }
 
     /// Notes a chat's newest message.

@@ -19,7 +19,6 @@ mod message;
 mod outbox;
 mod peer;
 mod process;
-mod revocation;
 mod schema;
 mod token;
 mod user;
@@ -36,7 +35,7 @@ pub use account::{FormerAccount, SessionAccount};
 pub use client::{ClientListing, ClientRecord};
 pub use command::{CommandProgress, TakenCommand};
 pub use contact::{Contact, Reachable};
-pub use deployment::KeyError;
+pub use deployment::{KeyError, ServerVersion};
 pub use desired::Desired;
 pub use error::StoreError;
 pub use ingest::{Inbound, InboundKind};
@@ -46,7 +45,6 @@ pub use message::{Accepted, ChatSummary, Message, OUTBOX_LIMIT, Page, Receipted}
 pub use outbox::{DueMessage, DueReceipt, Settlement};
 pub use peer::{NewPeer, Peer};
 pub use process::{LEASE_SECONDS, Share};
-pub use revocation::{RevocationListener, Revoked};
 pub use schema::SchemaError;
 pub use token::{
     BearerRecord, LiveToken, NewGrant, NewPair, RefreshRecord, SealedPair, TokenHash, UsedToken,

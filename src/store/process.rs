@@ -3,7 +3,7 @@
 //! A process lives while its heartbeat is younger than [`LEASE_SECONDS`] by PostgreSQL's clock. A claim raises the
 //! fence in the same row that every write of a session locks, so an earlier holder writes nothing any more.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, Topic};
 use crate::domain::{AccountId, CounterId, Lease, ProcessId};
 
 /// A process without a heartbeat for so long has lost its leases.
@@ -163,25 +163,31 @@ impl Store {
         Ok(())
     }
 
-    /// Which of these accounts, leased to this process, have something to do: the sweep behind all wake-ups.
+    /// Which accounts that are leased to this process have something to do, and of which kind: the sweep behind all
+    /// wake-ups.
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn accounts_with_work(&self, process: ProcessId) -> Result<Vec<AccountId>, StoreError> {
-        let rows = sqlx::query_scalar!(
-            r#"SELECT a.id FROM account a JOIN account_counter c ON c.id = a.counter_id
-               WHERE c.owner = $1 AND (
-                   EXISTS (SELECT 1 FROM outbox o WHERE o.account_id = a.id
-                           AND (o.retry_at <= clock_timestamp() OR o.expires_at <= clock_timestamp()))
-                OR EXISTS (SELECT 1 FROM receipt_outbox r WHERE r.account_id = a.id)
-                OR EXISTS (SELECT 1 FROM command m WHERE m.account_id = a.id AND m.state IN ('waiting', 'taken')
-                           AND m.deadline > clock_timestamp())
-                OR EXISTS (SELECT 1 FROM desired_state d WHERE d.account_id = a.id AND d.applied < d.version)
-               )"#,
+    pub async fn accounts_with_work(&self, process: ProcessId) -> Result<Vec<Topic>, StoreError> {
+        // From the work to its owner: most accounts have none.
+        let rows = sqlx::query!(
+            r#"SELECT a.id, w.attend AS "attend!" FROM (
+                   SELECT account_id, false AS attend FROM outbox
+                         WHERE retry_at <= clock_timestamp() OR expires_at <= clock_timestamp()
+                   UNION SELECT account_id, false FROM receipt_outbox
+                   UNION SELECT account_id, false FROM desired_state WHERE applied < version
+                   UNION SELECT account_id, true FROM outbox WHERE expires_at <= clock_timestamp()
+                   UNION SELECT account_id, true FROM command
+                         WHERE state IN ('waiting', 'taken') AND deadline > clock_timestamp()
+               ) w JOIN account a ON a.id = w.account_id JOIN account_counter c ON c.id = a.counter_id
+               WHERE c.owner = $1"#,
             process.0
         )
         .fetch_all(&self.pool)
         .await?;
-        Ok(rows.into_iter().map(AccountId).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| if row.attend { Topic::Attend(row.id) } else { Topic::Work(row.id) })
+            .collect())
     }
 }

@@ -26,9 +26,12 @@ const QUEUE: usize = 8_192;
 /// What somebody may wait for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Topic {
-    /// An account's session has something to do.
+    /// An account's session has something to bring to its network.
     #[serde(rename = "w")]
     Work(i64),
+    /// An account's session is asked something, or lost its account.
+    #[serde(rename = "c")]
+    Attend(i64),
     /// A command was answered.
     #[serde(rename = "a")]
     Answer(i64),
@@ -50,10 +53,15 @@ pub enum Topic {
 }
 
 impl Topic {
-    /// The session of this account.
+    /// What this account's session brings to its network.
     #[must_use]
     pub fn work(account: AccountId) -> Self {
         Self::Work(account.0)
+    }
+    /// What this account's session is asked.
+    #[must_use]
+    pub fn attend(account: AccountId) -> Self {
+        Self::Attend(account.0)
     }
     /// The state of this account's session.
     #[must_use]
@@ -251,10 +259,11 @@ impl Hub {
 async fn notify(hub: Arc<Hub>, mut queue: mpsc::Receiver<Note>, pool: PgPool, lifecycle: Lifecycle) {
     loop {
         let first = tokio::select! {
-            note = queue.recv() => note,
+            // The queue first: a stop that comes together with a last wake-up must not swallow it.
+            biased;
             () = lifecycle.hard().cancelled() => None,
-            // Wake-ups go on while the stop drains; the last ones are sent as the queue runs empty.
-            () = lifecycle.soft().cancelled(), if queue.is_empty() => None,
+            note = queue.recv() => note,
+            () = lifecycle.soft().cancelled() => None,
         };
         let Some(first) = first else { return };
         let mut notes = HashSet::from([first]);

@@ -50,6 +50,12 @@ impl Client {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
+    /// The same, with its token, of another server.
+    #[must_use]
+    pub fn at(&self, base: &str) -> Self {
+        Self { base: base.to_owned(), ..self.clone() }
+    }
+
     /// The same with a fresh token of a user, through the seeded public client.
     pub async fn sign_in(&self, user: &str, password: &str) -> Self {
         let form = [

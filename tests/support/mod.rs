@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "each suite uses its own part")]
 
 pub mod client;
+pub mod people;
 pub mod postgres;
 pub mod server;
 pub mod wait;

@@ -38,7 +38,6 @@ struct LocalConnection {
     net: LocalNet,
     subscriber: Subscriber,
     in_flight: InFlight,
-    events: mpsc::Sender<Signal>,
     // Ends the reading task when the session lets go of the connection.
     _stop: DropGuard,
 }
@@ -53,12 +52,8 @@ pub(super) fn open(
     let (events, signals) = mpsc::channel(CHANNEL);
     let in_flight = InFlight::default();
     let stop = CancellationToken::new();
-    let reader = Reader {
-        net: net.clone(),
-        subscriber: subscriber.clone(),
-        in_flight: in_flight.clone(),
-        events: events.clone(),
-    };
+    let reader =
+        Reader { net: net.clone(), subscriber: subscriber.clone(), in_flight: in_flight.clone(), events };
     let registration = Registration::new(open, subscriber.number.clone());
     let stopped = stop.clone();
     lifecycle.spawn(async move {
@@ -71,8 +66,7 @@ pub(super) fn open(
             () = stopped.cancelled() => {}
         }
     });
-    let connection =
-        LocalConnection { net: net.clone(), subscriber, in_flight, events, _stop: stop.drop_guard() };
+    let connection = LocalConnection { net: net.clone(), subscriber, in_flight, _stop: stop.drop_guard() };
     Opened { connection: Arc::new(connection), signals }
 }
 
@@ -162,17 +156,8 @@ impl Connection for LocalConnection {
 
     async fn watch(&self, peers: &[Address]) -> Result<(), Failure> {
         let numbers: Vec<PhoneNumber> = peers.iter().filter_map(|peer| peer.0.parse().ok()).collect();
-        let nicknames = self.net.watch(&self.subscriber, &numbers).await.map_err(|error| failure(&error))?;
-        let events: Vec<Incoming> = nicknames
-            .into_iter()
-            .map(|(number, nickname)| {
-                incoming(Event::Nickname { of: Address(number.to_string()), nickname }, None)
-            })
-            .collect();
-        if !events.is_empty() && self.events.send(Signal::Events(events)).await.is_err() {
-            return Err(Failure::Retry("disconnected"));
-        }
-        Ok(())
+        let profile = |nickname| Stanza::Profile { nickname }.to_json();
+        self.net.watch(&self.subscriber, &numbers, profile).await.map_err(|error| failure(&error))
     }
 }
 
@@ -184,20 +169,31 @@ struct Reader {
     events: mpsc::Sender<Signal>,
 }
 
+/// How much of the mailbox was told.
+enum Told {
+    /// Part of it.
+    More,
+    /// All that was in it.
+    All,
+    /// As much as may wait for its acknowledgement; there may be more.
+    Enough,
+}
+
 impl Reader {
     async fn run(&self) -> End {
         // Registered before the first read, so nothing falls between.
         let mut wakes = self.net.mailbox_wakes(&self.subscriber.number);
         let mut hints = self.net.hints(&self.subscriber.number);
-        let mut caught_up = false;
+        let (mut caught_up, mut told_caught_up) = (false, false);
         loop {
             match self.tell_batch().await {
-                Ok(true) => continue,
-                Ok(false) => {}
+                Ok(Told::More) => continue,
+                Ok(Told::All) => caught_up = true,
+                Ok(Told::Enough) => {}
                 Err(end) => return end,
             }
-            let news = if caught_up { Signal::Alive } else { Signal::CaughtUp };
-            caught_up = true;
+            let news = if caught_up && !told_caught_up { Signal::CaughtUp } else { Signal::Alive };
+            told_caught_up = caught_up;
             if self.events.send(news).await.is_err() {
                 return End::Retry("disconnected");
             }
@@ -215,12 +211,11 @@ impl Reader {
         }
     }
 
-    /// True: there may be more.
-    async fn tell_batch(&self) -> Result<bool, End> {
+    async fn tell_batch(&self) -> Result<Told, End> {
         let handed_out: Vec<i64> =
             self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
         if handed_out.len() >= UNACKNOWLEDGED {
-            return Ok(false);
+            return Ok(Told::Enough);
         }
         let stanzas = match self.net.mailbox(&self.subscriber, &handed_out, BATCH).await {
             Ok(Some(stanzas)) => stanzas,
@@ -228,7 +223,7 @@ impl Reader {
             Err(error) => return Err(end(&error)),
         };
         if stanzas.is_empty() {
-            return Ok(false);
+            return Ok(Told::All);
         }
         let mut events = Vec::with_capacity(stanzas.len());
         let mut unreadable = Vec::new();
@@ -251,7 +246,7 @@ impl Reader {
         if !events.is_empty() && self.events.send(Signal::Events(events)).await.is_err() {
             return Err(End::Retry("disconnected"));
         }
-        Ok(true)
+        Ok(Told::More)
     }
 }
 

@@ -32,9 +32,10 @@ impl FromRef<State> for Arc<OAuth> {
     }
 }
 
-fn token_server(server: &Server) -> Arc<OAuth> {
+fn token_server(server: &Server) -> (Store, Arc<OAuth>) {
     let store = Store::from_url(&server.database().url(), 4).expect("a URL");
-    Arc::new(OAuth::new(store, &OAuthSettings::read(&Env::default()).expect("defaults")))
+    let settings = OAuthSettings::read(&Env::default()).expect("defaults");
+    (store.clone(), Arc::new(OAuth::new(store, &settings)))
 }
 
 async fn ask(oauth: &Arc<OAuth>, authorization: Option<&str>, path: &str) -> (StatusCode, String, String) {
@@ -55,7 +56,7 @@ async fn ask(oauth: &Arc<OAuth>, authorization: Option<&str>, path: &str) -> (St
 #[tokio::test]
 async fn a_token_opens_the_door_and_nothing_else_does() {
     let server = Server::start();
-    let oauth = token_server(&server);
+    let (_, oauth) = token_server(&server);
     let pair = log_in(server.client()).await;
     let user = server.database().sql("SELECT id FROM windu_user");
     for scheme in ["Bearer", "bearer", "BEARER"] {
@@ -80,9 +81,30 @@ async fn a_token_opens_the_door_and_nothing_else_does() {
 }
 
 #[tokio::test]
+async fn the_rows_of_the_api_ask_for_a_token() {
+    let server = Server::start();
+    let pair = log_in(server.client()).await;
+    let caller = server.client().with_token(&pair.access);
+    let row = "/api/account/";
+    for _ in 0..2 {
+        assert_eq!(caller.get(row).await.status, 200);
+    }
+    let answer = server.client().get(row).await;
+    answer.refused(401, "token_missing");
+    assert_eq!(answer.header("www-authenticate"), "Bearer");
+    server.client().get(&format!("{row}?access_token={}", pair.access)).await.refused(401, "token_missing");
+    revoke(server.client(), &pair.refresh).await;
+    let answer = caller.get(row).await;
+    answer.refused(401, "token_invalid");
+    assert!(answer.header("www-authenticate").contains("error=\"invalid_token\""));
+    server.database().go_away();
+    caller.get(row).await.refused(503, "database_unavailable");
+}
+
+#[tokio::test]
 async fn an_expired_token_is_invalid_although_it_was_just_seen() {
     let server = Server::setup().env("WINDU_ACCESS_TOKEN_TTL", "1s").start();
-    let oauth = token_server(&server);
+    let (_, oauth) = token_server(&server);
     let pair = log_in(server.client()).await;
     let began = Instant::now();
     wait_until_async("the token to expire", AT_ONCE * 10, async || {
@@ -96,9 +118,10 @@ async fn an_expired_token_is_invalid_although_it_was_just_seen() {
 async fn what_ends_a_token_ends_it_everywhere_at_once() {
     let server = Server::start();
     let client = server.client();
-    let oauth = token_server(&server);
+    let (store, oauth) = token_server(&server);
     let lifecycle = Lifecycle::default();
-    oauth.start(&lifecycle);
+    store.connect_wakes(&lifecycle);
+    oauth.follow_revocations(&lifecycle);
     let listening =
         "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()";
     wait_until_async("both programs to listen", AT_ONCE * 10, async || {
@@ -153,7 +176,7 @@ async fn what_ends_a_token_ends_it_everywhere_at_once() {
 #[tokio::test]
 async fn what_has_expired_is_deleted() {
     let server = Server::start();
-    let oauth = token_server(&server);
+    let (store, oauth) = token_server(&server);
     let old = log_in(server.client()).await;
     let pair = super::Pair::of(&refresh(server.client(), &old.refresh).await);
     let kept = log_in(server.client()).await;
@@ -161,7 +184,7 @@ async fn what_has_expired_is_deleted() {
         "UPDATE oauth_token SET used_at = used_at - interval '11 seconds';
          UPDATE oauth_token SET refresh_expires_at = now(), access_expires_at = now() WHERE used_at IS NOT NULL",
     );
-    oauth.prune().await.expect("pruned");
+    store.prune_tokens(1_000).await.expect("pruned");
     let counts = "SELECT (SELECT count(*) FROM oauth_grant), (SELECT count(*) FROM oauth_token),
                          (SELECT count(sealed_successor) FROM oauth_token)";
     assert_eq!(server.database().sql(counts), "2|2|0");
@@ -169,7 +192,7 @@ async fn what_has_expired_is_deleted() {
         "UPDATE oauth_token SET refresh_expires_at = now(), access_expires_at = now() WHERE parent_id IS NULL
            AND id = (SELECT min(id) FROM oauth_token)",
     );
-    oauth.prune().await.expect("pruned");
+    store.prune_tokens(1_000).await.expect("pruned");
     assert_eq!(server.database().sql(counts), "1|1|0");
     assert!(oauth.authenticate(&pair.access).await.expect("an answer").is_none());
     assert!(oauth.authenticate(&kept.access).await.expect("an answer").is_some());

@@ -1,10 +1,13 @@
 //! What holds for every row under `/o`: where parameters may stand, and how a body may be written.
 
+use std::sync::Arc;
+
 use reqwest::Method;
 use serde_json::json;
 
 use super::{LOGIN, PUBLIC, Pair, failed};
 use crate::support::client::Answer;
+use crate::support::postgres::Database;
 use crate::support::server::{PASSWORD, Server, USER};
 
 const ROWS: [&str; 4] = ["/o/token/", "/o/revoke-token/", "/o/revoke_token/", "/o/introspect/"];
@@ -81,6 +84,20 @@ async fn what_is_no_text_or_no_form_is_refused() {
     failed(&post_raw(&server, "text/plain", "token=a").await, 415, "invalid_request");
     failed(&post_raw(&server, form, "a".repeat(3 * 1024 * 1024)).await, 413, "invalid_request");
     failed(&server.client().post("/o/token/", &[]).await, 400, "invalid_request");
+}
+
+#[tokio::test]
+async fn what_is_refused_before_a_row_has_the_same_form() {
+    let database = Arc::new(Database::create());
+    database.go_away();
+    let starting = Server::setup().database(Arc::clone(&database)).start_early();
+    let answer = starting.client().post("/o/token/", &LOGIN).await;
+    assert!(failed(&answer, 503, "temporarily_unavailable").contains("starting"));
+    assert_eq!(answer.header("retry-after"), "1");
+    database.come_back();
+    let server = Server::start();
+    failed(&server.client().post("/o/%ff/", &LOGIN).await, 400, "invalid_request");
+    failed(&server.client().post("/o/nothing/", &LOGIN).await, 404, "invalid_request");
 }
 
 #[tokio::test]

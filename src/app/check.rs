@@ -1,0 +1,127 @@
+//! `windu check`: what works with these settings, and what does not.
+
+use std::io::{self, Write as _};
+use std::time::Duration;
+
+use anyhow::bail;
+
+use super::{Database, Settings};
+use crate::config::{Env, Missing};
+use crate::fetch::Fetch;
+use crate::lifecycle::Lifecycle;
+use crate::verification::Verification;
+
+/// The oldest PostgreSQL that the tables and queries are written for.
+const OLDEST_POSTGRES: i32 = 150_000;
+/// How long each part may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Checks the settings, the database and the networks; writes a line for each. Changes nothing, and makes no cluster.
+///
+/// # Errors
+/// When something does not work.
+pub async fn check(env: &Env) -> anyhow::Result<()> {
+    let mut report = Report::default();
+    let settings = match Settings::read(env) {
+        Ok(settings) => settings,
+        Err(error) => {
+            report.bad("configuration", &error.to_string())?;
+            return report.end();
+        }
+    };
+    report.good("configuration", &format!("listens on {}", settings.listen.address))?;
+    let database = match Database::open(env, &settings, Missing::Refuse).await {
+        Ok(database) => database,
+        Err(error) => {
+            report.bad("database", &format!("{error:#}"))?;
+            return report.end();
+        }
+    };
+    check_database(&mut report, &database).await?;
+    check_networks(&mut report, &settings, &database).await?;
+    let lifecycle = Lifecycle::default();
+    let codes = Verification::new(
+        database.store.clone(),
+        database.keys.clone(),
+        settings.codes.clone(),
+        Fetch::new().into(),
+        lifecycle.clone(),
+    );
+    match codes {
+        Ok(codes) => report.good("codes", &format!("go {}", codes.destination()))?,
+        Err(error) => report.bad("codes", &error.to_string())?,
+    }
+    lifecycle.drained().await;
+    database.close(true).await;
+    report.end()
+}
+
+async fn check_database(report: &mut Report, database: &Database) -> anyhow::Result<()> {
+    let store = &database.store;
+    let version = match tokio::time::timeout(PATIENCE, store.server_version()).await {
+        Ok(Ok(version)) => version,
+        Ok(Err(error)) => return report.bad("database", &crate::telemetry::chain(&error)),
+        Err(_) => return report.bad("database", "does not answer"),
+    };
+    if version.number < OLDEST_POSTGRES {
+        return report.bad("database", &format!("PostgreSQL {} is too old: 15 or newer", version.name));
+    }
+    report.good("database", &format!("PostgreSQL {}", version.name))?;
+    match store.is_migrated().await {
+        Ok(true) => report.good("tables", "at this version")?,
+        Ok(false) => {
+            return report.bad("tables", "older than this program; windu serve or windu migrate mends that");
+        }
+        Err(error) => return report.bad("tables", &error.to_string()),
+    }
+    match store.check_key_fingerprint(&database.keys).await {
+        Ok(()) => report.good("secret key", "fits the database")?,
+        Err(error) => report.bad("secret key", &error.to_string())?,
+    }
+    let share = store.share().await?;
+    let (accounts, processes) = (share.accounts, share.processes);
+    report.good("servers", &format!("{processes} running, {accounts} registered accounts"))
+}
+
+async fn check_networks(report: &mut Report, settings: &Settings, database: &Database) -> anyhow::Result<()> {
+    let lifecycle = Lifecycle::default();
+    let connectors = database.connectors(&lifecycle);
+    for network in &settings.networks.networks {
+        let name = format!("network {network}");
+        let Some(connector) = connectors.get(network) else { continue };
+        match tokio::time::timeout(PATIENCE, connector.existing(&[])).await {
+            Ok(Ok(_)) => report.good(&name, "answers")?,
+            Ok(Err(failure)) => report.bad(&name, &failure.to_string())?,
+            Err(_) => report.bad(&name, "does not answer")?,
+        }
+    }
+    lifecycle.drained().await;
+    Ok(())
+}
+
+/// The lines so far.
+#[derive(Default)]
+struct Report {
+    passed: usize,
+    failures: usize,
+}
+
+impl Report {
+    fn good(&mut self, part: &str, text: &str) -> anyhow::Result<()> {
+        self.passed += 1;
+        Ok(writeln!(io::stdout(), "ok      {part}: {text}")?)
+    }
+
+    fn bad(&mut self, part: &str, text: &str) -> anyhow::Result<()> {
+        self.failures += 1;
+        Ok(writeln!(io::stdout(), "FAILED  {part}: {text}")?)
+    }
+
+    fn end(self) -> anyhow::Result<()> {
+        match self.failures {
+            0 => Ok(writeln!(io::stdout(), "all {} checks passed", self.passed)?),
+            1 => bail!("one check failed"),
+            count => bail!("{count} checks failed"),
+        }
+    }
+}

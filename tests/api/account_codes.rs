@@ -1,0 +1,160 @@
+//! Account rows about codes: asking for one and entering it.
+
+use serde_json::json;
+
+use crate::shared::server;
+use crate::support::client::Client;
+use crate::support::people::{
+    Person, account, code, fresh_number, login, pass_a_minute, prove, register, wrong,
+};
+
+const CREATE: &str = "/api/account/create-account/";
+const SMS: &str = "/api/account/request-sms-code/";
+const VOICE: &str = "/api/account/request-voice-code/";
+const REGISTER: &str = "/api/account/register-code/";
+
+/// A user with an account that waits for its code.
+async fn waiting() -> (Client, String) {
+    let (api, number) = (login(server()).await, fresh_number());
+    assert_eq!(api.post(CREATE, &[("account", &number)]).await.status, 201);
+    (api, number)
+}
+
+#[tokio::test]
+async fn a_new_code_is_sent_by_sms_or_voice_but_not_too_soon() {
+    let (api, number) = waiting().await;
+    for row in [SMS, VOICE] {
+        let soon = api.post(row, &[]).await;
+        soon.refused(429, "code_too_soon");
+        let retry_after = soon.json()["retry_after"].as_u64().expect("seconds");
+        assert!((1..=60).contains(&retry_after), "{retry_after}");
+        assert_eq!(soon.header("retry-after"), retry_after.to_string());
+    }
+    let mut last = code(server(), &number);
+    for (row, method) in [(SMS, "sms"), (VOICE, "voice")] {
+        pass_a_minute(server(), &number);
+        let sent = api.post(row, &[("account", &number)]).await;
+        assert_eq!((sent.status, sent.json()), (200, json!({"method": method, "length": 6})));
+        let log = std::fs::read_to_string(server().folder().join("codes.log")).expect("codes");
+        assert!(log.contains(&format!(" {method} code for {number}: {}", code(server(), &number))), "{log}");
+        // Only the newest counts; one in a million the two are the same.
+        if last != code(server(), &number) {
+            let old = api.post(REGISTER, &[("code", &last)]).await;
+            old.refused(403, "code_wrong");
+        }
+        last = code(server(), &number);
+    }
+    prove(server(), &api, &number).await;
+}
+
+#[tokio::test]
+async fn which_account_gets_a_code() {
+    let api = login(server()).await;
+    let (first, second) = (fresh_number(), fresh_number());
+    for row in [SMS, VOICE, REGISTER] {
+        api.post(row, &[("code", "123456")]).await.refused(400, "no_account");
+        api.post(row, &[("account", &first), ("code", "123456")]).await.refused(400, "account_unknown");
+    }
+    // The oldest that waits, not the oldest.
+    register(server(), &api, &first).await;
+    for row in [SMS, VOICE, REGISTER] {
+        api.post(row, &[("code", "123456")]).await.refused(400, "no_account_waits");
+    }
+    api.post(CREATE, &[("account", &second)]).await;
+    let registered = api.post(REGISTER, &[("code", &code(server(), &second))]).await;
+    assert_eq!((registered.status, registered.json()), (200, json!({"login": second})));
+}
+
+#[tokio::test]
+async fn of_two_that_wait_the_oldest_is_meant() {
+    let (api, first) = waiting().await;
+    let second = fresh_number();
+    api.post(CREATE, &[("account", &second)]).await;
+    let registered = api.post(REGISTER, &[("code", &code(server(), &first))]).await;
+    assert_eq!((registered.status, registered.json()), (200, json!({"login": first})));
+}
+
+#[tokio::test]
+async fn a_code_may_hold_dashes_and_blanks_and_the_session_is_online_at_once() {
+    let (api, number) = waiting().await;
+    let code = code(server(), &number);
+    let pretty = format!(" {}-{} {}", &code[..2], &code[2..4], &code[4..]);
+    let registered = api.post(REGISTER, &[("code", &pretty)]).await;
+    assert_eq!((registered.status, registered.json()), (200, json!({"login": number})));
+    let listed = account(&api, &number).await.expect("listed");
+    assert_eq!((&listed["registered"], &listed["session"]["state"]), (&json!(true), &json!("online")));
+}
+
+#[tokio::test]
+async fn a_code_may_be_a_json_number() {
+    let (api, number) = waiting().await;
+    // Of a code that begins with 0 the number would be another one.
+    let code = loop {
+        let code = code(server(), &number);
+        if !code.starts_with('0') {
+            break code;
+        }
+        pass_a_minute(server(), &number);
+        assert_eq!(api.post(SMS, &[]).await.status, 200);
+    };
+    let body = json!({"code": code.parse::<u32>().expect("digits"), "account": null});
+    assert_eq!(api.post_json(REGISTER, &body).await.json(), json!({"login": number}));
+}
+
+#[tokio::test]
+async fn a_wrong_an_expired_and_an_unasked_code() {
+    let (api, number) = waiting().await;
+    api.post(REGISTER, &[]).await.refused(400, "missing_parameter");
+    api.post(REGISTER, &[("code", &"1".repeat(65))]).await.refused(400, "invalid_parameter");
+    let good = code(server(), &number);
+    let wrong = api.post(REGISTER, &[("code", &wrong(&good))]).await;
+    wrong.refused(403, "code_wrong");
+    assert_eq!(wrong.json()["reason"], "wrong");
+
+    let account = format!("account_id = (SELECT id FROM account WHERE number = '{number}')");
+    let age = |by: &str| {
+        let change =
+            format!("UPDATE verification_code SET expires_at = expires_at {by} interval '10 minutes'");
+        server().database().sql(&format!("{change} WHERE {account}"));
+    };
+    age("-");
+    let expired = api.post(REGISTER, &[("code", &good)]).await;
+    expired.refused(403, "code_expired");
+    assert_eq!(expired.json()["reason"], "expired");
+
+    age("+");
+    assert_eq!(api.post(REGISTER, &[("code", &good)]).await.status, 200);
+    let used = api.post(REGISTER, &[("account", &number), ("code", &good)]).await;
+    used.refused(403, "code_none");
+    assert_eq!(used.json()["reason"], "none");
+}
+
+#[tokio::test]
+async fn after_five_guesses_a_new_code_is_needed() {
+    let (api, number) = waiting().await;
+    let good = code(server(), &number);
+    for _ in 0..5 {
+        api.post(REGISTER, &[("code", &wrong(&good))]).await.refused(403, "code_wrong");
+    }
+    let late = api.post(REGISTER, &[("code", &good)]).await;
+    late.refused(429, "too_many_guesses");
+    assert_eq!(late.header("retry-after"), late.json()["retry_after"].to_string());
+    pass_a_minute(server(), &number);
+    assert_eq!(api.post(SMS, &[]).await.status, 200);
+    prove(server(), &api, &number).await;
+}
+
+#[tokio::test]
+async fn a_registered_number_may_be_proved_again_and_keeps_its_data() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    anna.tells(&bert, "before").await;
+    for row in [SMS, VOICE] {
+        pass_a_minute(server(), &anna.number);
+        assert_eq!(anna.api.post(row, &[("account", &anna.number)]).await.status, 200);
+    }
+    prove(server(), &anna.api, &anna.number).await;
+    assert_eq!(anna.chat(&bert.number).await.len(), 1);
+    anna.tells(&bert, "after").await;
+    bert.tells(&anna, "answer").await;
+    assert_eq!(anna.chat(&bert.number).await.len(), 3);
+}

@@ -1,0 +1,155 @@
+//! No token, a wrong one, another user's: nobody learns anything of what is not theirs.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::shared::server;
+use crate::support::client::{Answer, Client};
+use crate::support::people::{Person, account, fresh_number, login};
+
+/// Every row, with parameters that would do. `{contact}` stands for a number.
+const ROWS: &[(&str, &str, &[(&str, &str)])] = &[
+    ("GET", "/api/account/", &[]),
+    ("POST", "/api/account/create-account/", &[("account", "15559990000")]),
+    ("POST", "/api/account/request-sms-code/", &[]),
+    ("POST", "/api/account/request-voice-code/", &[]),
+    ("POST", "/api/account/register-code/", &[("code", "123456")]),
+    ("POST", "/api/account/remove-account/", &[]),
+    ("GET", "/api/account/nickname/", &[]),
+    ("POST", "/api/account/nickname/", &[("nickname", "mine now")]),
+    ("GET", "/api/contacts/", &[]),
+    ("POST", "/api/contacts/add-contact/", &[("contact_id", "{contact}")]),
+    ("POST", "/api/contacts/force-sync/", &[]),
+    ("GET", "/api/contacts/{contact}/", &[]),
+    ("PATCH", "/api/contacts/{contact}/", &[("first_name", "mine now")]),
+    ("DELETE", "/api/contacts/{contact}/", &[]),
+    ("POST", "/api/messages/send-message/", &[("contact", "{contact}"), ("message", "not mine")]),
+    ("POST", "/api/messages/set-typing/", &[("contact", "{contact}")]),
+    ("POST", "/api/messages/set-paused/", &[("contact", "{contact}")]),
+    ("GET", "/api/messages/chats/", &[]),
+    ("GET", "/api/message/chats/", &[]),
+    ("GET", "/api/messages/chats/{contact}/", &[]),
+    ("GET", "/api/messages/delivered/{contact}/", &[]),
+    ("GET", "/api/messages/read/{contact}/", &[]),
+    ("POST", "/api/messages/update-last-read/", &[("contact", "{contact}")]),
+];
+
+/// Asks a row about a contact, of the caller's own account or the one that is named.
+async fn ask(api: &Client, row: usize, contact: &str, account: Option<&str>) -> Answer {
+    let (method, path, form) = ROWS[row];
+    let put = |text: &str| text.replace("{contact}", contact);
+    let mut form: Vec<(&str, String)> = form.iter().map(|(name, value)| (*name, put(value))).collect();
+    form.extend(account.map(|account| ("account", account.to_owned())));
+    let method: Method = method.parse().expect("a method");
+    api.send(api.request(method, &put(path)).form(&form)).await
+}
+
+/// All of an answer that its receiver sees, but for what differs between any two answers.
+fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
+    let mut headers: Vec<(String, String)> = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| !["date", "x-request-id"].contains(&name.as_str()))
+        .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()))
+        .collect();
+    headers.sort();
+    (answer.status, headers, answer.text())
+}
+
+#[tokio::test]
+async fn every_row_wants_a_token() {
+    let nobody = Client::new(server().url().to_owned());
+    let stranger = nobody.with_token("0123456789abcdefghijklmnopqrstuvwxyzABCDEFG");
+    for row in 0..ROWS.len() {
+        let answer = ask(&nobody, row, "15551230000", None).await;
+        answer.refused(401, "token_missing");
+        assert_eq!(answer.header("www-authenticate"), "Bearer", "{:?}", ROWS[row]);
+        let answer = ask(&stranger, row, "15551230000", None).await;
+        answer.refused(401, "token_invalid");
+        let challenge = answer.header("www-authenticate");
+        assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{:?}: {challenge}", ROWS[row]);
+    }
+    // Neither in the query nor in the body.
+    let api = login(server()).await;
+    let token = api.get("/api/account/").await;
+    assert_eq!(token.status, 200);
+    nobody.get("/api/account/?access_token=x&token=x").await.refused(401, "token_missing");
+    nobody.post("/api/account/nickname/", &[("access_token", "x")]).await.refused(401, "token_missing");
+}
+
+#[tokio::test]
+async fn another_users_account_is_answered_as_an_unknown_one() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    anna.tells(&bert, "private").await;
+    let eve = Person::new(server()).await;
+    let nobody = fresh_number();
+    for row in 0..ROWS.len() {
+        let (_, path, _) = ROWS[row];
+        // Those two are about the caller, or about any number.
+        if ["/api/account/", "/api/account/create-account/"].contains(&path) {
+            continue;
+        }
+        let of_another = ask(&eve.api, row, &bert.number, Some(&anna.number)).await;
+        of_another.refused(400, "account_unknown");
+        let of_nobody = ask(&eve.api, row, &bert.number, Some(&nobody)).await;
+        assert_eq!(seen(&of_another), seen(&of_nobody), "{path}");
+    }
+    untouched(&anna, &bert).await;
+}
+
+#[tokio::test]
+async fn another_users_contacts_messages_and_chats_are_answered_as_if_they_never_were() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    anna.tells(&bert, "private").await;
+    let eve = Person::new(server()).await;
+    let nobody = fresh_number();
+    for row in 0..ROWS.len() {
+        let (_, path, form) = ROWS[row];
+        if !path.contains("{contact}") && !form.iter().any(|(_, value)| *value == "{contact}") {
+            continue;
+        }
+        // Which numbers exist, the network tells everybody.
+        if path.ends_with("add-contact/") {
+            continue;
+        }
+        let about_anothers = ask(&eve.api, row, &bert.number, None).await;
+        let about_nobody = ask(&eve.api, row, &nobody, None).await;
+        assert_eq!(seen(&about_anothers), seen(&about_nobody), "{path}");
+    }
+    untouched(&anna, &bert).await;
+}
+
+#[tokio::test]
+async fn creating_anothers_number_tells_nothing_and_takes_nothing() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    anna.tells(&bert, "private").await;
+    crate::support::people::pass_a_minute(server(), &anna.number);
+    let eve = login(server()).await;
+    let create = "/api/account/create-account/";
+    let of_another = eve.post(create, &[("account", &anna.number)]).await;
+    let of_nobody = eve.post(create, &[("account", &fresh_number())]).await;
+    assert_eq!(seen(&of_another), seen(&of_nobody));
+    assert_eq!(of_another.status, 201);
+    let waiting = account(&eve, &anna.number).await.expect("listed");
+    assert_eq!((&waiting["registered"], &waiting["nickname"]), (&json!(false), &json!("")));
+    // Until it is proved it is no account to read with.
+    let contacts = eve.get(&format!("/api/contacts/?account={}", anna.number)).await;
+    contacts.refused(400, "account_not_registered");
+    let chats = eve.get(&format!("/api/messages/chats/?account={}", anna.number)).await;
+    chats.refused(400, "account_not_registered");
+    // Removing it again does not touch the owner's.
+    let removed = eve.post("/api/account/remove-account/", &[("account", &anna.number)]).await;
+    assert_eq!(removed.status, 200, "{}", removed.text());
+    untouched(&anna, &bert).await;
+    anna.tells(&bert, "still here").await;
+}
+
+/// Nothing of what these two have was changed.
+async fn untouched(anna: &Person, bert: &Person) {
+    let contact = json!({"contact_id": bert.number, "first_name": "", "last_name": "", "exists": true});
+    assert_eq!(anna.api.get("/api/contacts/").await.json(), json!([contact]));
+    assert_eq!(anna.texts(&format!("/api/messages/chats/{}/", bert.number)).await, ["private"]);
+    let listed = account(&anna.api, &anna.number).await.expect("listed");
+    assert_eq!((&listed["registered"], &listed["nickname"]), (&json!(true), &json!("")));
+    assert_eq!(bert.chat_entry(&anna.number).await.expect("a chat")["unread"], 1);
+}

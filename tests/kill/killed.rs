@@ -1,0 +1,34 @@
+//! The program is killed (SIGKILL) and started again while clients send.
+
+use tokio::task::block_in_place;
+
+use crate::storm::{Storm, forget_the_dead, rounds, server_on_a_fixed_port};
+use crate::support::server::Server;
+use crate::support::wait::{DEADLINE, wait_until};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_arrives_once_and_in_order_although_the_program_is_killed() {
+    let mut server = server_on_a_fixed_port();
+    let storm = Storm::begin(&server).await;
+    for round in 0..rounds(10) {
+        // Now and then before the sessions are back, else in the middle of what they do.
+        if round % 4 != 3 {
+            let received = received(&server);
+            wait_until("messages to arrive again", DEADLINE, || {
+                (self::received(&server) > received + 10).then_some(())
+            });
+        }
+        storm.goes_on(60 + 20 * (round % 5)).await;
+        block_in_place(|| {
+            server.kill();
+            forget_the_dead(server.database());
+            server.restart();
+        });
+    }
+    storm.ends_well(&server).await;
+}
+
+fn received(server: &Server) -> u64 {
+    let count = server.database().sql("SELECT count(*) FROM message WHERE sender_peer_id IS NOT NULL");
+    count.parse().expect("a count")
+}

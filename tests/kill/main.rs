@@ -1,0 +1,11 @@
+//! Programs are killed, stopped and added while clients send: what was acknowledged arrives exactly once, in order.
+//!
+//! With `WINDU_TEST_SOAK=1` the same with many more rounds.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod killed;
+mod processes;
+mod storm;
+mod terminated;

@@ -1,0 +1,30 @@
+//! The program is asked to stop (SIGTERM) while clients send.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::block_in_place;
+
+use crate::storm::{Storm, rounds, server_on_a_fixed_port};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_under_load_drains_in_time_and_loses_nothing() {
+    let mut server = server_on_a_fixed_port();
+    let storm = Storm::begin(&server).await;
+    for _ in 0..rounds(2) {
+        storm.goes_on(50).await;
+        block_in_place(|| {
+            server.terminate();
+            let asked = Instant::now();
+            let status = server.wait();
+            let took = asked.elapsed();
+            assert!(status.success(), "{status}: {}", server.log());
+            assert!(took < Duration::from_secs(30), "{took:?}");
+            // Its leases were given back: nothing has to run out.
+            let left = "SELECT count(*) FROM account_counter WHERE owner IS NOT NULL";
+            assert_eq!(server.database().sql(left), "0");
+            server.restart();
+        });
+    }
+    storm.goes_on(50).await;
+    storm.ends_well(&server).await;
+}

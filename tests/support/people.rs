@@ -1,0 +1,176 @@
+//! Users with numbers: signed in, registered, talking to each other.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::{Value, json};
+
+use super::client::{Answer, Client};
+use super::server::Server;
+use super::wait::{DEADLINE, wait_until_async};
+
+const PASSWORD: &str = "a password of some length";
+
+/// A user of their own with one registered number.
+pub struct Person {
+    /// Speaks to the server with the user's token.
+    pub api: Client,
+    /// Fifteen digits at most, of nobody else.
+    pub number: String,
+}
+
+/// A number that no other test of this binary has.
+pub fn fresh_number() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(1);
+    format!("1555{:07}", COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A new user's client. Its connections belong to the test's own runtime.
+pub async fn login(server: &Server) -> Client {
+    static COUNT: AtomicU32 = AtomicU32::new(1);
+    let name = format!("user{}", COUNT.fetch_add(1, Ordering::Relaxed));
+    server.run(&["user", "create", &name, "--password-stdin"], &format!("{PASSWORD}\n"));
+    Client::new(server.url().to_owned()).sign_in(&name, PASSWORD).await
+}
+
+/// The newest code that was sent to a number.
+pub fn code(server: &Server, number: &str) -> String {
+    let codes = std::fs::read_to_string(server.folder().join("codes.log")).expect("codes.log");
+    let mark = format!(" code for {number}: ");
+    let line = codes.lines().rev().find(|line| line.contains(&mark)).expect("a code for this number");
+    line.rsplit(' ').next().expect("a word").to_owned()
+}
+
+/// Another code than this one.
+pub fn wrong(code: &str) -> String {
+    let first = if code.starts_with('1') { '2' } else { '1' };
+    format!("{first}{}", &code[1..])
+}
+
+/// Makes as if the last code for a number was sent over a minute ago: the next one may be asked for.
+pub fn pass_a_minute(server: &Server, number: &str) {
+    let aged = "UPDATE code_sent SET sent_at = sent_at - interval '61 seconds' WHERE number";
+    server.database().sql(&format!("{aged} = '{number}'"));
+}
+
+/// Makes a number the user's: created, proved, online.
+pub async fn register(server: &Server, api: &Client, number: &str) {
+    pass_a_minute(server, number);
+    let created = api.post("/api/account/create-account/", &[("account", number)]).await;
+    assert_eq!(created.status, 201, "{}", created.text());
+    prove(server, api, number).await;
+}
+
+/// Proves a number with the newest code.
+pub async fn prove(server: &Server, api: &Client, number: &str) {
+    let form = [("account", number), ("code", &code(server, number))];
+    let registered = api.post("/api/account/register-code/", &form).await;
+    assert_eq!((registered.status, registered.json()), (200, json!({"login": number})));
+}
+
+/// The user's entry for a number in the list of accounts.
+pub async fn account(api: &Client, number: &str) -> Option<Value> {
+    let list = api.get("/api/account/").await;
+    assert_eq!(list.status, 200, "{}", list.text());
+    let accounts = list.json()["accounts"].as_array().expect("accounts").clone();
+    accounts.into_iter().find(|account| account["account"] == number)
+}
+
+impl Person {
+    /// A new user with a fresh number, registered and online.
+    pub async fn new(server: &Server) -> Self {
+        let person = Self { api: login(server).await, number: fresh_number() };
+        register(server, &person.api, &person.number).await;
+        person
+    }
+
+    /// Two people who have each other in their contacts.
+    pub async fn two_friends(server: &Server) -> (Self, Self) {
+        let (one, other) = (Self::new(server).await, Self::new(server).await);
+        one.adds(&other.number).await;
+        other.adds(&one.number).await;
+        (one, other)
+    }
+
+    /// The same person at another server of the same database.
+    #[must_use]
+    pub fn at(&self, server: &Server) -> Self {
+        Self { api: self.api.at(server.url()), number: self.number.clone() }
+    }
+
+    /// Adds a contact that exists.
+    pub async fn adds(&self, number: &str) {
+        let added = self.api.post("/api/contacts/add-contact/", &[("contact_id", number)]).await;
+        assert_eq!((added.status, added.json()), (201, json!({"contact_id": number, "exists": true})));
+    }
+
+    /// Sends a text, whatever comes of it.
+    pub async fn tries(&self, number: &str, text: &str) -> Answer {
+        self.api.post("/api/messages/send-message/", &[("contact", number), ("message", text)]).await
+    }
+
+    /// Sends a text; gives its id.
+    pub async fn says(&self, to: &Person, text: &str) -> String {
+        let sent = self.tries(&to.number, text).await;
+        assert_eq!(sent.status, 200, "{}", sent.text());
+        sent.json()["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Sends a text and waits until the other side has it.
+    pub async fn tells(&self, to: &Person, text: &str) -> String {
+        let id = self.says(to, text).await;
+        to.waits_for(self, &id).await;
+        id
+    }
+
+    /// The first thousand messages with somebody.
+    pub async fn chat(&self, with: &str) -> Vec<Value> {
+        self.list(&format!("/api/messages/chats/{with}/?limit=1000")).await
+    }
+
+    /// The array `messages` of a row.
+    pub async fn list(&self, path: &str) -> Vec<Value> {
+        let answer = self.api.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        answer.json()["messages"].as_array().expect("messages").clone()
+    }
+
+    /// The texts of the array `messages` of a row.
+    pub async fn texts(&self, path: &str) -> Vec<String> {
+        texts(&self.list(path).await)
+    }
+
+    /// The entry in the list of chats.
+    pub async fn chat_entry(&self, with: &str) -> Option<Value> {
+        let answer = self.api.get("/api/messages/chats/?limit=1000").await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let chats = answer.json()["chats"].as_array().expect("chats").clone();
+        chats.into_iter().find(|chat| chat["id"] == with)
+    }
+
+    /// Waits until a message of this id is there.
+    pub async fn waits_for(&self, from: &Person, id: &str) -> Value {
+        self.waits_until(&from.number, id, |_| true).await
+    }
+
+    /// Waits until a message of this id is there and satisfies a predicate.
+    pub async fn waits_until(&self, with: &str, id: &str, predicate: impl Fn(&Value) -> bool) -> Value {
+        wait_until_async(&format!("message {id}"), DEADLINE, async || {
+            let messages = self.chat(with).await;
+            messages.into_iter().find(|message| message["id"] == id && predicate(message))
+        })
+        .await
+    }
+}
+
+/// The texts of messages.
+pub fn texts(messages: &[Value]) -> Vec<String> {
+    messages.iter().map(|message| message["text"].as_str().expect("a text").to_owned()).collect()
+}
+
+/// Asserts that this is a time as answers write it: `2016-05-20T05:52:45`.
+#[track_caller]
+pub fn assert_time(value: &Value) {
+    let text = value.as_str().unwrap_or_else(|| panic!("a time, not {value}"));
+    let pattern: String = text.chars().map(|sign| if sign.is_ascii_digit() { '0' } else { sign }).collect();
+    assert_eq!(pattern, "0000-00-00T00:00:00", "{text}");
+}

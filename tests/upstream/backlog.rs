@@ -1,0 +1,99 @@
+//! What waits for somebody who is away.
+
+use windu::upstream::{Event, Outgoing};
+
+use crate::network::Network;
+use crate::phone::{Line, Phone, Told, message, outgoing};
+
+pub async fn messages_wait_for_their_receiver_in_order(network: &impl Network) {
+    let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
+    // More than any network hands over at once, sent in pieces of another size.
+    let sent = send_many(&anna.online().await, &ben, 257, 40).await;
+    let mut receiving = ben.open().await;
+    let mut told = Vec::new();
+    for _ in 0..sent.len() {
+        told.push(receiving.message().await.1);
+    }
+    assert_eq!(told, sent);
+}
+
+pub async fn what_was_not_acknowledged_is_told_again(network: &impl Network) {
+    let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
+    let sent = send_many(&anna.online().await, &ben, 6, 6).await;
+    let mut first = ben.open().await;
+    let mut told = Vec::new();
+    for _ in 0..sent.len() {
+        told.push(first.event().await);
+    }
+    first.stored(&told[..2]).await;
+    drop(first);
+    let mut second = ben.open().await;
+    for id in &sent[2..] {
+        assert_eq!(second.message().await.1, *id);
+    }
+    drop(second);
+    let mut third = ben.open().await;
+    assert!(matches!(third.next().await, Told::CaughtUp));
+}
+
+pub async fn caught_up_stands_between_the_backlog_and_what_is_new(network: &impl Network) {
+    let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
+    let sending = anna.online().await;
+    let sent = send_many(&sending, &ben, 5, 5).await;
+    let mut receiving = ben.open().await;
+    for id in &sent {
+        let Told::Event(incoming) = receiving.next().await else { panic!("{id} was to come first") };
+        receiving.stored(std::slice::from_ref(&incoming)).await;
+        assert_eq!(message(incoming.event).1, *id);
+    }
+    assert!(matches!(receiving.next().await, Told::CaughtUp));
+    sending.send(&ben.address(), "live", "now").await.unwrap();
+    assert_eq!(receiving.message().await.1, "live");
+}
+
+pub async fn a_backlog_above_every_bound_is_told_before_caught_up<N: Network>(network: &N) {
+    let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
+    let sent = send_many(&anna.online().await, &ben, N::UNACKNOWLEDGED + 150, 100).await;
+    let mut receiving = ben.open().await;
+    // Slower than the network: it has told all that it may before the first is acknowledged.
+    let mut told = 0;
+    let mut waiting = Vec::new();
+    loop {
+        match receiving.next().await {
+            Told::Event(incoming) => waiting.push(incoming),
+            Told::CaughtUp => break,
+            Told::End(end) => panic!("ended by {end:?}"),
+        }
+        if waiting.len() == 400 || told + waiting.len() == sent.len() {
+            receiving.stored(&waiting).await;
+            told += waiting.len();
+            waiting.clear();
+        }
+    }
+    assert_eq!(told + waiting.len(), sent.len());
+}
+
+pub async fn caught_up_comes_at_once_when_nothing_waits(network: &impl Network) {
+    let mut line = Phone::new(network).await.open().await;
+    assert!(matches!(line.next().await, Told::CaughtUp));
+}
+
+/// Sends numbered texts, so many at once, and returns their ids.
+pub async fn send_many(line: &Line, to: &Phone, count: usize, at_once: usize) -> Vec<String> {
+    let messages: Vec<Outgoing> = (0..count)
+        .map(|place| outgoing(&to.address(), &format!("m{place}"), &format!("text {place}")))
+        .collect();
+    for batch in messages.chunks(at_once) {
+        assert!(line.send_all(batch).await.iter().all(Result::is_ok));
+    }
+    messages.into_iter().map(|message| message.id).collect()
+}
+
+/// Takes events until a message comes, and gives its id.
+pub async fn next_message(line: &mut Line) -> String {
+    loop {
+        if let Event::Message { id, .. } = line.take().await {
+            return id;
+        }
+    }
+}

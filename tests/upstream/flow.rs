@@ -1,0 +1,86 @@
+//! Bounds: nobody is slowed by somebody else, and memory does not grow.
+
+use tokio::sync::mpsc::error::TryRecvError;
+use windu::domain::NeedsUser;
+use windu::upstream::{End, Event, Signal};
+
+use crate::backlog::{next_message, send_many};
+use crate::network::Network;
+use crate::phone::{Phone, Told};
+use crate::support::wait::{DEADLINE, wait_until_async};
+
+pub async fn a_receiver_that_does_not_read_stops_nobody<N: Network>(network: &N) {
+    let (anna, stuck, ben) =
+        (Phone::new(network).await, Phone::new(network).await, Phone::new(network).await);
+    // All in one process, as accounts of one program are.
+    let (stuck, ben) = (stuck.moved_to(anna.connector.clone()), ben.moved_to(anna.connector.clone()));
+    let (sending, deaf, mut listening) = (anna.online().await, stuck.open().await, ben.online().await);
+    send_many(&sending, &stuck, 2 * N::UNACKNOWLEDGED, 100).await;
+    for id in ["m1", "m2"] {
+        sending.send(&ben.address(), id, "text").await.unwrap();
+        assert_eq!(next_message(&mut listening).await, id);
+    }
+    deaf.connection.acknowledge(&[]).await.unwrap();
+}
+
+pub async fn what_is_told_and_not_acknowledged_is_bounded_and_the_rest_follows<N: Network>(network: &N) {
+    let (anna, ben, cleo) = (Phone::new(network).await, Phone::new(network).await, Phone::new(network).await);
+    let sent = send_many(&anna.online().await, &ben, N::UNACKNOWLEDGED + 300, 100).await;
+    let mut receiving = ben.open().await;
+    let mut told = Vec::new();
+    // Read without acknowledging until it rests. It rests for certain once a round trip of others brought nothing.
+    let (asking, mut answering) = (cleo.online().await, anna.online().await);
+    for round in 0..10 {
+        let id = format!("round {round}");
+        asking.send(&anna.address(), &id, "text").await.unwrap();
+        while next_message(&mut answering).await != id {}
+        while let Ok(signal) = receiving.signals.try_recv() {
+            match signal {
+                Signal::Events(events) => told.extend(events),
+                Signal::Alive => {}
+                other => panic!("{other:?} while there is more to tell"),
+            }
+        }
+        assert!(told.len() <= N::UNACKNOWLEDGED, "{} are told and none is acknowledged", told.len());
+    }
+    assert!(!told.is_empty());
+    receiving.stored(&told).await;
+    while told.len() < sent.len() {
+        let incoming = receiving.event().await;
+        receiving.stored(std::slice::from_ref(&incoming)).await;
+        told.push(incoming);
+    }
+    let ids = told.into_iter().map(|incoming| match incoming.event {
+        Event::Message { id, .. } => id,
+        other => panic!("a message was expected, not {other:?}"),
+    });
+    assert!(ids.eq(sent));
+}
+
+pub async fn the_end_is_told_once_and_last(network: &impl Network) {
+    let anna = Phone::new(network).await;
+    let mut line = anna.online().await;
+    anna.connector.unregister(&anna.number).await.unwrap();
+    anna.connector.unregister(&anna.number).await.unwrap();
+    assert!(matches!(line.next().await, Told::End(End::NeedsUser(NeedsUser::LoggedOut))));
+    // The connection's own end of the channel closes with it.
+    drop(line.connection);
+    let closed = async || match line.signals.try_recv() {
+        Err(TryRecvError::Disconnected) => Some(()),
+        Err(TryRecvError::Empty) => None,
+        Ok(signal) => panic!("{signal:?} after the end"),
+    };
+    wait_until_async("the channel to close", DEADLINE, closed).await;
+}
+
+pub async fn a_dropped_connection_gives_up_what_it_was_told(network: &impl Network) {
+    let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
+    let sending = anna.online().await;
+    for place in 0..5 {
+        let dropped = ben.online().await;
+        let id = format!("m{place}");
+        sending.send(&ben.address(), &id, "text").await.unwrap();
+        drop(dropped);
+        assert_eq!(ben.open().await.message().await.1, id);
+    }
+}

@@ -1,0 +1,80 @@
+//! What every network must do for us, seen through the traits of `windu::upstream` alone.
+//!
+//! A network joins by an implementation of [`network::Network`] and one line at the end of this file. Nothing below
+//! a case knows which network it runs against.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod backlog;
+mod flow;
+mod local;
+mod network;
+mod phone;
+mod processes;
+mod profile;
+mod receipts;
+mod registration;
+mod text;
+mod typing;
+
+/// Runs every case against a network, each on a network of its own. A case that is missing here is dead code, which
+/// clippy reports.
+macro_rules! conformance {
+    ($name:ident, $network:ty) => {
+        conformance!(@ $name, $network,
+            registration::a_number_exists_from_registering_to_unregistering,
+            registration::unregistering_twice_is_no_failure,
+            registration::a_new_registration_empties_the_mailbox,
+            registration::a_new_registration_ends_the_open_connection,
+            registration::an_old_login_does_not_open,
+            registration::an_unregistered_login_does_not_open,
+            registration::unregistering_ends_the_open_connection,
+            text::a_message_reaches_somebody_who_is_connected,
+            text::texts_arrive_as_they_were_sent,
+            text::three_people_hear_only_what_is_meant_for_them,
+            text::a_message_to_oneself_arrives,
+            text::one_id_sent_twice_arrives_with_the_same_id,
+            text::nobody_there_is_a_refusal_and_harms_no_other,
+            text::nothing_to_send_is_no_failure,
+            text::an_old_login_sends_nothing,
+            backlog::messages_wait_for_their_receiver_in_order,
+            backlog::what_was_not_acknowledged_is_told_again,
+            backlog::caught_up_stands_between_the_backlog_and_what_is_new,
+            backlog::a_backlog_above_every_bound_is_told_before_caught_up,
+            backlog::caught_up_comes_at_once_when_nothing_waits,
+            receipts::delivered_follows_the_acknowledgement_and_nothing_else,
+            receipts::read_reaches_the_sender,
+            receipts::receipts_wait_for_a_sender_who_is_away,
+            receipts::acknowledging_twice_makes_one_receipt,
+            receipts::a_receipt_for_somebody_gone_is_no_failure,
+            typing::typing_is_shown_to_somebody_who_is_connected,
+            typing::typing_to_somebody_away_is_lost_without_harm,
+            profile::a_watcher_hears_the_nickname_at_once_and_when_it_changes,
+            profile::a_watcher_that_was_away_hears_the_change,
+            profile::who_left_the_list_is_not_heard_of,
+            profile::a_nickname_told_and_not_acknowledged_is_told_again,
+            profile::a_number_that_registers_later_is_heard_of,
+            processes::everything_reaches_another_process,
+            processes::a_new_registration_ends_the_connection_of_another_process,
+            flow::a_receiver_that_does_not_read_stops_nobody,
+            flow::what_is_told_and_not_acknowledged_is_bounded_and_the_rest_follows,
+            flow::the_end_is_told_once_and_last,
+            flow::a_dropped_connection_gives_up_what_it_was_told,
+        );
+    };
+    (@ $name:ident, $network:ty, $($file:ident::$case:ident),+ $(,)?) => {
+        mod $name {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $case() {
+                    crate::$file::$case(&<$network as crate::network::Network>::start().await).await;
+                }
+            )+
+        }
+    };
+}
+
+conformance!(on_local, crate::local::LocalNetwork);

@@ -1,0 +1,208 @@
+//! A person of a case: a registered number, what it keeps, and its open connection.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use windu::domain::{Content, PhoneNumber, ReceiptKind};
+use windu::upstream::{
+    AdapterState, Address, Connection, Connector, Credentials, End, Event, Failure, Incoming, Login, Opened,
+    Outgoing, ResumePoint, SendFailure, Signal,
+};
+
+use crate::network::Network;
+use crate::support::wait::DEADLINE;
+
+/// A registered number, with what the session of a real account would keep for it.
+pub struct Phone {
+    pub number: PhoneNumber,
+    pub credentials: Credentials,
+    pub connector: Arc<dyn Connector>,
+    state: Arc<Kept>,
+    resume_point: Arc<Mutex<Option<ResumePoint>>>,
+}
+
+/// An open connection.
+pub struct Line {
+    pub connection: Arc<dyn Connection>,
+    pub signals: mpsc::Receiver<Signal>,
+    /// Events of a batch that was read in part.
+    told: Vec<Incoming>,
+    resume_point: Arc<Mutex<Option<ResumePoint>>>,
+}
+
+/// What a line told next.
+#[derive(Debug)]
+pub enum Told {
+    Event(Incoming),
+    CaughtUp,
+    End(End),
+}
+
+impl Phone {
+    /// A fresh number, registered through a connector of its own process.
+    pub async fn new(network: &impl Network) -> Self {
+        Self::on(network.connector().await, network.number()).await
+    }
+
+    /// This number, registered through this connector.
+    pub async fn on(connector: Arc<dyn Connector>, number: PhoneNumber) -> Self {
+        let credentials = connector.register(&number).await.unwrap();
+        Self { number, credentials, connector, state: Arc::default(), resume_point: Arc::default() }
+    }
+
+    /// The same account, in another process.
+    pub fn moved_to(&self, connector: Arc<dyn Connector>) -> Self {
+        Self {
+            number: self.number.clone(),
+            credentials: self.credentials.clone(),
+            connector,
+            state: self.state.clone(),
+            resume_point: self.resume_point.clone(),
+        }
+    }
+
+    pub fn address(&self) -> Address {
+        self.connector.address_of(&self.number)
+    }
+
+    pub async fn try_open(&self) -> Result<Line, End> {
+        let login = Login {
+            number: self.number.clone(),
+            credentials: self.credentials.clone(),
+            resume_point: self.resume_point.lock().unwrap().clone(),
+        };
+        let opening = self.connector.open(login, self.state.clone());
+        let Opened { connection, signals } = timeout(DEADLINE, opening).await.expect("an answer")?;
+        Ok(Line { connection, signals, told: Vec::new(), resume_point: self.resume_point.clone() })
+    }
+
+    pub async fn open(&self) -> Line {
+        self.try_open().await.map_err(|end| format!("{end:?}")).unwrap()
+    }
+
+    /// Open, with nothing waiting any more.
+    pub async fn online(&self) -> Line {
+        let mut line = self.open().await;
+        loop {
+            match line.next().await {
+                Told::CaughtUp => return line,
+                Told::Event(incoming) => line.stored(&[incoming]).await,
+                Told::End(end) => panic!("ended by {end:?} before it had caught up"),
+            }
+        }
+    }
+}
+
+impl Line {
+    /// What is told next; signs of life alone do not count.
+    pub async fn next(&mut self) -> Told {
+        loop {
+            if !self.told.is_empty() {
+                return Told::Event(self.told.remove(0));
+            }
+            let signal = timeout(DEADLINE, self.signals.recv()).await.expect("a signal in time");
+            match signal.expect("a signal before the channel closes") {
+                Signal::Events(events) => self.told = events,
+                Signal::CaughtUp => return Told::CaughtUp,
+                Signal::End(end) => return Told::End(end),
+                Signal::Alive => {}
+            }
+        }
+    }
+
+    /// The next event, whether or not the line has caught up.
+    pub async fn event(&mut self) -> Incoming {
+        loop {
+            match self.next().await {
+                Told::Event(incoming) => return incoming,
+                Told::CaughtUp => {}
+                Told::End(end) => panic!("an event was expected, not the end {end:?}"),
+            }
+        }
+    }
+
+    /// The next event, stored.
+    pub async fn take(&mut self) -> Event {
+        let incoming = self.event().await;
+        self.stored(std::slice::from_ref(&incoming)).await;
+        incoming.event
+    }
+
+    /// The next event as a message, stored: its id and text.
+    pub async fn message(&mut self) -> (Address, String, String) {
+        message(self.take().await)
+    }
+
+    /// The next event as a receipt, stored.
+    pub async fn receipt(&mut self) -> (Address, String, ReceiptKind) {
+        match self.take().await {
+            Event::Receipt { from, id, kind } => (from, id, kind),
+            other => panic!("a receipt was expected, not {other:?}"),
+        }
+    }
+
+    /// The end, whatever else is told before it.
+    pub async fn end(&mut self) -> End {
+        loop {
+            if let Told::End(end) = self.next().await {
+                return end;
+            }
+        }
+    }
+
+    /// As a session does after its commit.
+    pub async fn stored(&self, events: &[Incoming]) {
+        if let Some(point) = events.iter().rev().find_map(|incoming| incoming.resume_point.clone()) {
+            *self.resume_point.lock().unwrap() = Some(point);
+        }
+        let acknowledgements: Vec<_> =
+            events.iter().filter_map(|incoming| incoming.acknowledgement.clone()).collect();
+        if !acknowledgements.is_empty() {
+            timeout(DEADLINE, self.connection.acknowledge(&acknowledgements)).await.unwrap().unwrap();
+        }
+    }
+
+    /// Sends a text under an id.
+    pub async fn send(&self, to: &Address, id: &str, text: &str) -> Result<(), SendFailure> {
+        let outcomes = self.send_all(&[outgoing(to, id, text)]).await;
+        assert_eq!(outcomes.len(), 1);
+        outcomes[0]
+    }
+
+    pub async fn send_all(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>> {
+        timeout(DEADLINE, self.connection.send(messages)).await.expect("an answer")
+    }
+}
+
+pub fn outgoing(to: &Address, id: &str, text: &str) -> Outgoing {
+    Outgoing { id: id.to_owned(), to: to.clone(), content: Content::Text(text.to_owned()) }
+}
+
+/// The sender, id and text of an event that must be a message.
+pub fn message(event: Event) -> (Address, String, String) {
+    match event {
+        Event::Message { from, id, content: Content::Text(text), .. } => (from, id, text),
+        other => panic!("a message was expected, not {other:?}"),
+    }
+}
+
+/// What an adapter keeps for one account.
+#[derive(Default)]
+struct Kept(Mutex<HashMap<String, Vec<u8>>>);
+
+#[async_trait]
+impl AdapterState for Kept {
+    async fn get(&self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+        let kept = self.0.lock().unwrap();
+        Ok(keys.iter().map(|key| kept.get(*key).cloned()).collect())
+    }
+
+    async fn put(&self, values: &[(&str, Vec<u8>)]) -> Result<(), Failure> {
+        let mut kept = self.0.lock().unwrap();
+        kept.extend(values.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        Ok(())
+    }
+}

@@ -1,0 +1,115 @@
+//! Texts from one to another.
+
+use windu::domain::{Content, FailureReason};
+use windu::upstream::{Event, SendFailure};
+
+use crate::network::Network;
+use crate::phone::{Phone, outgoing};
+
+pub async fn a_message_reaches_somebody_who_is_connected(network: &impl Network) {
+    let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
+    let (sending, mut receiving) = (anna.online().await, ben.online().await);
+    let before = windu::clock::now() - chrono::TimeDelta::minutes(1);
+    sending.send(&ben.address(), "m1", "Hello, Ben").await.unwrap();
+    let Event::Message { from, id, content, sent_at } = receiving.take().await else { panic!("a message") };
+    assert_eq!((from, id.as_str()), (anna.address(), "m1"));
+    assert_eq!(content, Content::Text("Hello, Ben".to_owned()));
+    assert!(sent_at > before && sent_at < before + chrono::TimeDelta::minutes(2), "{sent_at}");
+}
+
+pub async fn texts_arrive_as_they_were_sent(network: &impl Network) {
+    let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
+    let (sending, mut receiving) = (anna.online().await, ben.online().await);
+    let long = "long ".repeat(13_107);
+    let texts = [
+        " blank around ",
+        "line\nline\r\n\ttab",
+        "<a href='x'>&amp;\"</a>",
+        "\\u0041 %s {}",
+        "🦆 日本 \u{202e}",
+        &long,
+    ];
+    for (place, text) in texts.iter().enumerate() {
+        sending.send(&ben.address(), &format!("m{place}"), text).await.unwrap();
+        assert_eq!(receiving.message().await.2, *text);
+    }
+}
+
+pub async fn three_people_hear_only_what_is_meant_for_them(network: &impl Network) {
+    let (anna, ben, cleo) = (Phone::new(network).await, Phone::new(network).await, Phone::new(network).await);
+    let (of_anna, mut of_ben, mut of_cleo) = (anna.online().await, ben.online().await, cleo.online().await);
+    let batch = [
+        outgoing(&ben.address(), "b1", "to Ben"),
+        outgoing(&cleo.address(), "c1", "to Cleo"),
+        outgoing(&ben.address(), "b2", "to Ben again"),
+    ];
+    assert_eq!(of_anna.send_all(&batch).await, [Ok(()); 3]);
+    of_cleo.send(&ben.address(), "b3", "from Cleo").await.unwrap();
+    for (from, id) in [(&anna, "b1"), (&anna, "b2"), (&cleo, "b3")] {
+        let told = of_ben.message().await;
+        assert_eq!((told.0, told.1.as_str()), (from.address(), id));
+    }
+    // What Cleo hears next is what Ben answers: nothing of Ben's lay between.
+    of_ben.send(&cleo.address(), "c2", "from Ben").await.unwrap();
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        if let Event::Message { id, .. } = of_cleo.take().await {
+            heard.push(id);
+        }
+    }
+    assert_eq!(heard, ["c1", "c2"]);
+}
+
+pub async fn a_message_to_oneself_arrives(network: &impl Network) {
+    let anna = Phone::new(network).await;
+    let mut line = anna.online().await;
+    line.send(&anna.address(), "m1", "milk, bread").await.unwrap();
+    assert_eq!(line.message().await, (anna.address(), "m1".to_owned(), "milk, bread".to_owned()));
+}
+
+pub async fn one_id_sent_twice_arrives_with_the_same_id(network: &impl Network) {
+    let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
+    let (sending, mut receiving) = (anna.online().await, ben.online().await);
+    for _ in 0..2 {
+        sending.send(&ben.address(), "m1", "again").await.unwrap();
+    }
+    sending.send(&ben.address(), "m2", "other").await.unwrap();
+    // A network may drop the twin; what it tells has the id by which the store knows it.
+    let mut ids = vec![receiving.message().await.1];
+    while ids.last().map(String::as_str) != Some("m2") {
+        ids.push(receiving.message().await.1);
+    }
+    ids.dedup();
+    assert_eq!(ids, ["m1", "m2"]);
+}
+
+pub async fn nobody_there_is_a_refusal_and_harms_no_other(network: &impl Network) {
+    let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
+    let (sending, mut receiving) = (anna.online().await, ben.online().await);
+    let nobody = anna.connector.address_of(&network.number());
+    let batch = [
+        outgoing(&ben.address(), "m1", "one"),
+        outgoing(&nobody, "m2", "two"),
+        outgoing(&ben.address(), "m3", "three"),
+    ];
+    let gone = Err(SendFailure::Refused(FailureReason::RecipientGone));
+    assert_eq!(sending.send_all(&batch).await, [Ok(()), gone, Ok(())]);
+    assert_eq!((receiving.message().await.1, receiving.message().await.1), ("m1".into(), "m3".into()));
+}
+
+pub async fn nothing_to_send_is_no_failure(network: &impl Network) {
+    let line = Phone::new(network).await.online().await;
+    assert_eq!(line.send_all(&[]).await, []);
+    line.connection.acknowledge(&[]).await.unwrap();
+    line.connection.read(&[]).await.unwrap();
+    line.connection.watch(&[]).await.unwrap();
+}
+
+pub async fn an_old_login_sends_nothing(network: &impl Network) {
+    let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
+    let (old, mut receiving) = (anna.online().await, ben.online().await);
+    let again = Phone::on(anna.connector.clone(), anna.number.clone()).await;
+    assert_eq!(old.send(&ben.address(), "old", "from before").await, Err(SendFailure::Retry));
+    again.online().await.send(&ben.address(), "new", "from now").await.unwrap();
+    assert_eq!(receiving.message().await.1, "new");
+}

@@ -1,0 +1,28 @@
+//! Who writes at this moment.
+
+use windu::domain::Typing;
+use windu::upstream::Event;
+
+use crate::network::Network;
+use crate::phone::Phone;
+
+pub async fn typing_is_shown_to_somebody_who_is_connected(network: &impl Network) {
+    let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
+    let (writing, mut watching) = (anna.online().await, ben.online().await);
+    for typing in [Typing::Composing, Typing::Paused] {
+        writing.connection.typing(&ben.address(), typing).await.unwrap();
+        assert_eq!(watching.take().await, Event::Typing { from: anna.address(), typing });
+    }
+}
+
+pub async fn typing_to_somebody_away_is_lost_without_harm(network: &impl Network) {
+    let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
+    let writing = anna.online().await;
+    let nobody = anna.connector.address_of(&network.number());
+    for to in [ben.address(), nobody] {
+        writing.connection.typing(&to, Typing::Composing).await.unwrap();
+    }
+    writing.send(&ben.address(), "m1", "what was written").await.unwrap();
+    let mut late = ben.open().await;
+    assert_eq!(late.message().await.1, "m1");
+}
