@@ -1,0 +1,184 @@
+//! Commands: asked in one process, answered in the one that holds the lease.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use windu::domain::PhoneNumber;
+use windu::sessions::{AskError, Patience};
+use windu::upstream::{End, Failure};
+
+use crate::scripted::{Asked, Deed, NETWORK, Opening, message};
+use crate::support::wait::{DEADLINE, wait_until_async};
+use crate::world::World;
+
+const ANNA: &str = "15550100001";
+
+#[tokio::test]
+async fn the_process_with_the_lease_answers_another_one() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, ANNA).await;
+    let asking = world.idle_process(Patience::default());
+    let existing =
+        asking.sessions.existing(account.id, numbers(&["15550100002", "95550100003"])).await.unwrap();
+    assert_eq!(existing, numbers(&["15550100002"]));
+}
+
+#[tokio::test]
+async fn a_session_that_waits_answers_too() {
+    let world = World::new().await;
+    let process = world.process();
+    let later = End::RateLimited(windu::clock::now() + chrono::TimeDelta::hours(1));
+    world.network.line(&ANNA.parse().unwrap()).plan(&[Opening::Fails(later)]);
+    let account = process.registered(&world, ANNA).await;
+    process.until_state(&account, "waiting").await;
+    let asked = numbers(&["15550100002"]);
+    assert_eq!(process.sessions.existing(account.id, asked.clone()).await.unwrap(), asked);
+}
+
+#[tokio::test]
+async fn without_a_session_the_answer_is_not_now() {
+    let world = World::new().await;
+    let process = world.idle_process(Patience::default());
+    let account = process.registered(&world, ANNA).await;
+    let began = Instant::now();
+    let error = process.sessions.existing(account.id, numbers(&["15550100002"])).await.unwrap_err();
+    assert!(matches!(error, AskError::NotNow { retry_after: 1.. }), "{error:?}");
+    assert!((Duration::from_secs(5)..Duration::from_secs(15)).contains(&began.elapsed()));
+    // Nobody waits for it any more, so a session that starts later leaves it alone.
+    let running = world.process();
+    running.until_state(&account, "online").await;
+    let asked = numbers(&["15550100003"]);
+    running.sessions.existing(account.id, asked).await.unwrap();
+    let line = world.network.line(&"15550100002".parse().unwrap());
+    assert_eq!(line.asked(), []);
+}
+
+#[tokio::test]
+async fn a_session_that_starts_in_time_answers() {
+    let world = World::new().await;
+    let process = world.idle_process(Patience::default());
+    let account = process.registered(&world, ANNA).await;
+    let asked = numbers(&["15550100002"]);
+    let (answer, _running) = tokio::join!(process.sessions.existing(account.id, asked.clone()), async {
+        world.until_count("SELECT count(*) FROM command", 1).await;
+        world.process()
+    });
+    assert_eq!(answer.unwrap(), asked);
+}
+
+#[tokio::test]
+async fn the_networks_answers_are_told_apart() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, ANNA).await;
+    let asked = numbers(&["15550100002"]);
+    let line = world.network.line(&asked[0]);
+    let mut answers = Vec::new();
+    for failure in [
+        Failure::Refused("no such service".to_owned()),
+        Failure::RateLimited(Duration::from_secs(90)),
+        Failure::Retry("network_unreachable"),
+        Failure::OutcomeUnknown,
+        Failure::Unsupported("look up numbers"),
+    ] {
+        line.plan_deed("existing", Deed::Fails(failure));
+        answers.push(process.sessions.existing(account.id, asked.clone()).await.unwrap_err());
+    }
+    assert!(matches!(&answers[0], AskError::Refused(reason) if reason == "no such service"), "{answers:?}");
+    assert!(matches!(answers[1], AskError::NotNow { retry_after: 90 }), "{answers:?}");
+    assert!(matches!(answers[2], AskError::NotNow { retry_after: 1..=10 }), "{answers:?}");
+    assert!(matches!(answers[3], AskError::OutcomeUnknown), "{answers:?}");
+    assert!(matches!(&answers[4], AskError::Unsupported(what) if what == "look up numbers"), "{answers:?}");
+    assert_eq!(process.sessions.existing(account.id, asked.clone()).await.unwrap(), asked);
+}
+
+#[tokio::test]
+async fn a_command_that_panics_harms_nothing_but_its_answer() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, ANNA).await;
+    let line = world.line(&account);
+    line.plan_deed("unregister", Deed::Panics);
+    let asking = process.sessions.unregister(account.id);
+    let (answer, ()) = tokio::join!(asking, async {
+        line.opened(2).await;
+        process.until_state(&account, "online").await;
+        // It goes on as ever: also when its connection ends.
+        line.ends(End::Retry("network_unreachable")).await;
+        line.opened(3).await;
+        process.until_state(&account, "online").await;
+    });
+    assert!(matches!(answer, Err(AskError::OutcomeUnknown)), "{answer:?}");
+    process.sessions.unregister(account.id).await.unwrap();
+}
+
+#[tokio::test]
+async fn unregistering_deletes_everything_and_leaves_a_tombstone() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, ANNA).await;
+    let other = process.online(&world, "15550100009").await;
+    let line = world.line(&account);
+    line.stores(vec![message("15550100002", "m1", "hello", 1)]).await;
+    process.send(&account, "15550100002", "hello").await;
+    process.add_contact(&account, "15550100003", true).await;
+    process.store.set_nickname(&account, "Anna").await.unwrap();
+    assert_eq!(process.store.mark_read(&account, "15550100002", None).await.unwrap(), 1);
+    let before = process.journal(&account).await.last().unwrap().seq;
+    process.sessions.unregister(account.id).await.unwrap();
+    line.was_asked(&Asked::Unregister).await;
+    assert!(process.store.account(account.user, None).await.unwrap().is_none());
+    for table in [
+        "message",
+        "chat",
+        "contact",
+        "outbox",
+        "receipt_outbox",
+        "desired_state",
+        "peer_profile",
+        "adapter_state",
+    ] {
+        let rows = world.sql(&format!("SELECT count(*) FROM {table} WHERE account_id = {}", account.id));
+        assert_eq!(rows, "0", "{table}");
+    }
+    let left = process.journal(&account).await;
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].kind, "account.removed");
+    assert!(left[0].seq > before);
+    let closed = async || (line.open() == 0).then_some(());
+    wait_until_async("the connection to end", DEADLINE, closed).await;
+    assert_eq!(process.state(&other).await.name(), "online");
+
+    // The number comes back: its numbering goes on, its history does not.
+    let again = process.waiting(&world, account.user, ANNA, NETWORK).await;
+    process.sessions.register(&again).await.unwrap();
+    process.until_state(&again, "online").await;
+    assert_eq!(again.counter, account.counter);
+    let journal = process.journal(&again).await;
+    assert_eq!(journal[1].seq, left[0].seq + 1);
+    assert_eq!(process.texts(&again, "15550100002").await, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_unregistering_that_the_network_refuses_removes_nothing() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, ANNA).await;
+    let line = world.line(&account);
+    line.stores(vec![message("15550100002", "m1", "hello", 1)]).await;
+    for failure in [Failure::Refused("no".to_owned()), Failure::Retry("network_unreachable")] {
+        line.plan_deed("unregister", Deed::Fails(failure));
+        let error = process.sessions.unregister(account.id).await.unwrap_err();
+        assert!(matches!(error, AskError::Refused(_) | AskError::NotNow { .. }), "{error:?}");
+    }
+    assert_eq!(process.texts(&account, "15550100002").await, ["hello"]);
+    assert_eq!(process.state(&account).await.name(), "online");
+    // Its connection is its own again.
+    line.ends(End::Retry("network_unreachable")).await;
+    line.opened(2).await;
+}
+
+fn numbers(texts: &[&str]) -> Vec<PhoneNumber> {
+    texts.iter().map(|text| text.parse().unwrap()).collect()
+}

@@ -1,0 +1,89 @@
+//! What the user wants the network to show.
+
+use windu::upstream::{End, Failure};
+
+use crate::scripted::{Asked, Deed, Line, address, message};
+use crate::support::wait::{DEADLINE, wait_until_async};
+use crate::world::World;
+
+#[tokio::test]
+async fn it_is_applied_at_once_and_again_on_each_fresh_connection() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    process.store.set_nickname(&account, "Anna").await.unwrap();
+    asked_so_often(&line, "Anna", 1).await;
+    world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
+    line.ends(End::Retry("network_unreachable")).await;
+    asked_so_often(&line, "Anna", 2).await;
+    assert_eq!(line.logins().len(), 2);
+}
+
+#[tokio::test]
+async fn what_the_network_did_not_take_is_offered_again() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    line.plan_deed("nickname", Deed::Fails(Failure::Retry("not_now")));
+    line.plan_deed("nickname", Deed::Fails(Failure::OutcomeUnknown));
+    process.store.set_nickname(&account, "Anna").await.unwrap();
+    asked_so_often(&line, "Anna", 3).await;
+    world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
+    assert_eq!(line.logins().len(), 1);
+}
+
+#[tokio::test]
+async fn what_a_fresh_connection_did_not_take_is_offered_again() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    process.store.set_nickname(&account, "Anna").await.unwrap();
+    world.until_count("SELECT count(*) FROM desired_state WHERE applied = version", 1).await;
+    line.plan_deed("nickname", Deed::Fails(Failure::Retry("not_now")));
+    line.ends(End::Retry("network_unreachable")).await;
+    asked_so_often(&line, "Anna", 3).await;
+    assert_eq!(line.logins().len(), 2);
+}
+
+#[tokio::test]
+async fn what_the_network_refuses_is_not_offered_again() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    line.plan_deed("nickname", Deed::Fails(Failure::Refused("too rude".to_owned())));
+    process.store.set_nickname(&account, "Anna").await.unwrap();
+    asked_so_often(&line, "Anna", 1).await;
+    world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
+    // It holds up nothing behind it.
+    let id = process.send(&account, "15550100002", "hello").await;
+    process.until_message(&account, "15550100002", &id, "sent").await;
+    process.sweeps(&world, 2).await;
+    asked_so_often(&line, "Anna", 1).await;
+}
+
+#[tokio::test]
+async fn who_is_watched_follows_contacts_and_chats() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    let watch = |numbers: &[&str]| Asked::Watch(numbers.iter().map(|number| address(number).0).collect());
+    process.add_contact(&account, "15550100003", true).await;
+    line.was_asked(&watch(&["15550100003"])).await;
+    line.stores(vec![message("15550100002", "m1", "hello", 1)]).await;
+    line.was_asked(&watch(&["15550100002", "15550100003"])).await;
+    assert!(process.store.remove_contact(&account, "15550100003").await.unwrap());
+    line.was_asked(&watch(&["15550100002"])).await;
+}
+
+async fn asked_so_often(line: &Line, nickname: &str, count: usize) {
+    let asked =
+        || line.asked().iter().filter(|asked| **asked == Asked::Nickname(nickname.to_owned())).count();
+    let what = format!("nickname {nickname} asked {count} times");
+    wait_until_async(&what, DEADLINE, async || (asked() >= count).then_some(())).await;
+    assert_eq!(asked(), count);
+}

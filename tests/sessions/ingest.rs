@@ -1,0 +1,244 @@
+//! From the network into the store: what is kept, what is a twin, and where the next connection resumes.
+
+use windu::domain::{Content, NeedsUser};
+use windu::upstream::{End, Event};
+
+use crate::scripted::{address, at, long_ago, message, told};
+use crate::support::wait::{DEADLINE, wait_until_async};
+use crate::world::World;
+
+const BEN: &str = "15550100002";
+
+#[tokio::test]
+async fn a_batch_is_stored_in_order_before_it_is_acknowledged() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    let batch =
+        (1..=50).map(|place| message(BEN, &format!("m{place}"), &format!("text {place}"), place)).collect();
+    line.stores(batch).await;
+    let texts: Vec<String> = (1..=50).map(|place| format!("text {place}")).collect();
+    assert_eq!(process.texts(&account, BEN).await, texts);
+    assert_eq!(line.acknowledged(), (1..=50).collect::<Vec<_>>());
+    let received = process.entries(&account, "message.received").await;
+    assert_eq!(received.len(), 50);
+    assert_eq!(received[0], serde_json::json!({"chat": BEN, "id": "m1", "type": "t"}));
+    let message = process.message(&account, BEN, "m1").await;
+    assert_eq!((message.received, message.sent), (true, Some(long_ago())));
+}
+
+#[tokio::test]
+async fn nothing_is_acknowledged_that_is_not_stored() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    line.stores(vec![at("one", message(BEN, "m1", "kept", 1))]).await;
+    world.sql("ALTER TABLE message ADD CONSTRAINT broken CHECK (text <> 'refused')");
+    assert!(line.happens(vec![at("two", message(BEN, "m2", "refused", 2))]).await);
+    line.opened(2).await;
+    process.until_state(&account, "online").await;
+    assert_eq!(line.acknowledged(), [1]);
+    assert_eq!(resumed(&line), [None, Some("one".to_owned())]);
+    world.sql("ALTER TABLE message DROP CONSTRAINT broken");
+    line.stores(vec![at("two", message(BEN, "m2", "refused", 2))]).await;
+    assert_eq!(process.texts(&account, BEN).await, ["kept", "refused"]);
+}
+
+#[tokio::test]
+async fn the_next_connection_resumes_after_what_was_stored() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    line.stores(vec![
+        at("one", message(BEN, "m1", "1", 1)),
+        at("two", message(BEN, "m2", "2", 2)),
+        message(BEN, "m3", "3", 3),
+    ])
+    .await;
+    line.ends(End::Retry("network_unreachable")).await;
+    line.opened(2).await;
+    process.until_state(&account, "online").await;
+    line.stores(vec![message(BEN, "m4", "4", 4)]).await;
+    line.ends(End::NeedsUser(NeedsUser::LoggedOut)).await;
+    process.until_state(&account, "logged_out").await;
+    // A fresh account on the network has no history to resume.
+    process.register_again(&world, &account).await.unwrap();
+    line.opened(3).await;
+    assert_eq!(resumed(&line), [None, Some("two".to_owned()), None]);
+}
+
+#[tokio::test]
+async fn a_twin_is_stored_once_and_acknowledged_again() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    let first = message(BEN, "m1", "hello", 1);
+    line.stores(vec![first.clone(), first.clone()]).await;
+    line.stores(vec![first.clone()]).await;
+    line.ends(End::Retry("network_unreachable")).await;
+    line.opened(2).await;
+    process.until_state(&account, "online").await;
+    line.stores(vec![message(BEN, "m1", "hello", 7)]).await;
+    assert_eq!(process.texts(&account, BEN).await, ["hello"]);
+    assert_eq!(process.entries(&account, "message.received").await.len(), 1);
+    assert_eq!(line.acknowledged(), [1, 1, 1, 7]);
+    assert_eq!(world.read::<i32>(&account, "SELECT unread FROM chat WHERE account_id = $1").await, 1);
+}
+
+#[tokio::test]
+async fn one_id_with_another_body_or_sender_is_another_message() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    line.stores(vec![
+        message(BEN, "m1", "one", 1),
+        message(BEN, "m1", "two", 2),
+        message("15550100003", "m1", "one", 3),
+        sent_elsewhere(BEN, "m1", "one", 4),
+    ])
+    .await;
+    assert_eq!(process.texts(&account, BEN).await, ["one", "two", "one"]);
+    assert_eq!(process.texts(&account, "15550100003").await, ["one"]);
+}
+
+#[tokio::test]
+async fn what_another_device_sent_is_ours_and_a_twin_of_what_we_sent() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    let ours = process.send(&account, BEN, "from here").await;
+    process.until_message(&account, BEN, &ours, "sent").await;
+    line.stores(vec![sent_elsewhere(BEN, "e1", "from there", 1), sent_elsewhere(BEN, &ours, "from here", 2)])
+        .await;
+    assert_eq!(process.texts(&account, BEN).await, ["from here", "from there"]);
+    let elsewhere = process.message(&account, BEN, "e1").await;
+    assert_eq!(
+        (elsewhere.received, elsewhere.state.as_str(), elsewhere.sent),
+        (false, "sent", Some(long_ago()))
+    );
+    let told = process.entries(&account, "message.sent_elsewhere").await;
+    assert_eq!(told, [serde_json::json!({"chat": BEN, "id": "e1"})]);
+    assert_eq!(world.read::<i32>(&account, "SELECT unread FROM chat WHERE account_id = $1").await, 0);
+}
+
+#[tokio::test]
+async fn what_another_device_read_is_read_up_to_there_without_receipts() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    let batch = (1..=3).map(|place| message(BEN, &format!("m{place}"), "text", place)).collect();
+    line.stores(batch).await;
+    let read =
+        |id: &str, number| told(Event::ReadElsewhere { chat: address(BEN), id: id.to_owned() }, number);
+    line.stores(vec![read("m2", 4), read("unknown", 5), read("m2", 6)]).await;
+    let read: Vec<bool> =
+        process.messages(&account, BEN).await.iter().map(|one| one.read.is_some()).collect();
+    assert_eq!(read, [true, true, false]);
+    assert_eq!(world.read::<i32>(&account, "SELECT unread FROM chat WHERE account_id = $1").await, 1);
+    assert_eq!(
+        process.entries(&account, "chat.read").await,
+        [serde_json::json!({"chat": BEN, "messages": 2})]
+    );
+    assert_eq!(world.count("SELECT count(*) FROM receipt_outbox").await, 0);
+}
+
+#[tokio::test]
+async fn history_is_stored_and_is_no_news() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    let history = |from_us, id: &str, text: &str, number| {
+        let (chat, content) = (address(BEN), Content::Text(text.to_owned()));
+        told(Event::History { chat, from_us, id: id.to_owned(), content, sent_at: long_ago() }, number)
+    };
+    let before = process.journal(&account).await.len();
+    line.stores(vec![history(false, "h1", "theirs", 1), history(true, "h2", "ours", 2)]).await;
+    // Live afterwards, it is a twin.
+    line.stores(vec![message(BEN, "h1", "theirs", 3)]).await;
+    assert_eq!(process.texts(&account, BEN).await, ["theirs", "ours"]);
+    assert_eq!(process.journal(&account).await.len(), before);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_told_and_not_stored() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    line.stores(vec![told(Event::Undecryptable { from: address(BEN), id: "u1".to_owned() }, 1)]).await;
+    let told = process.entries(&account, "message.undecryptable").await;
+    assert_eq!(told, [serde_json::json!({"chat": BEN, "id": "u1"})]);
+    assert_eq!(process.texts(&account, BEN).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn who_writes_exists() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    process.add_contact(&account, BEN, false).await;
+    let may_write = async || process.store.reachable(&account, BEN).await.unwrap().unwrap().allowed;
+    assert!(!may_write().await);
+    let line = world.line(&account);
+    line.stores(vec![sent_elsewhere(BEN, "e1", "are you there?", 1)]).await;
+    assert!(!may_write().await);
+    line.stores(vec![message(BEN, "m1", "I am here", 2), message(BEN, "m2", "still", 3)]).await;
+    assert!(may_write().await);
+    assert!(process.store.contact(&account, BEN).await.unwrap().unwrap().exists);
+    assert_eq!(process.entries(&account, "contact.updated").await, [serde_json::json!({"contact": BEN})]);
+}
+
+#[tokio::test]
+async fn somebody_without_a_number_has_a_public_id() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let mut incoming = message(BEN, "m1", "from elsewhere", 1);
+    if let Event::Message { from, .. } = &mut incoming.event {
+        from.0 = "15550100002@elsewhere".to_owned();
+    }
+    world.line(&account).stores(vec![incoming, message(BEN, "m2", "from here", 2)]).await;
+    let chat = process.entries(&account, "message.received").await[0]["chat"].as_str().unwrap().to_owned();
+    assert!(chat.strip_prefix('x').is_some_and(|digits| digits.parse::<u64>().is_ok()), "{chat}");
+    assert_eq!(process.texts(&account, &chat).await, ["from elsewhere"]);
+    assert_eq!(process.texts(&account, BEN).await, ["from here"]);
+}
+
+#[tokio::test]
+async fn nicknames_are_kept_and_typing_is_not() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    let before = process.journal(&account).await.len();
+    let nickname =
+        |name: &str, number| told(Event::Nickname { of: address(BEN), nickname: name.to_owned() }, number);
+    let typing = Event::Typing { from: address(BEN), typing: windu::domain::Typing::Composing };
+    line.stores(vec![nickname("Ben", 1), nickname("Benny", 2), told(typing, 3)]).await;
+    assert_eq!(process.journal(&account).await.len(), before);
+    line.stores(vec![message(BEN, "m1", "hello", 4)]).await;
+    let page = windu::store::Page { limit: 9, offset: 0, after: chrono::DateTime::UNIX_EPOCH };
+    let titled = async || {
+        let chats = process.store.chats(&account, page).await.unwrap();
+        (chats.iter().map(|chat| chat.title.as_str()).eq(["Benny"])).then_some(())
+    };
+    wait_until_async("the title", DEADLINE, titled).await;
+}
+
+fn sent_elsewhere(to: &str, id: &str, text: &str, number: u64) -> windu::upstream::Incoming {
+    let content = Content::Text(text.to_owned());
+    told(Event::SentElsewhere { to: address(to), id: id.to_owned(), content, sent_at: long_ago() }, number)
+}
+
+fn resumed(line: &crate::scripted::Line) -> Vec<Option<String>> {
+    let points = line.logins().into_iter().map(|login| login.resume_point);
+    points.map(|point| point.map(|point| String::from_utf8(point.0).unwrap())).collect()
+}

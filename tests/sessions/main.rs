@@ -1,0 +1,22 @@
+//! Sessions, from the supervisor to the store, on the local network and on one that does as it is told.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod commands;
+mod connection;
+mod desired;
+mod ingest;
+mod journal;
+mod lease;
+mod on_local;
+mod outbox;
+mod outcomes;
+mod processes;
+mod receipts;
+mod registering;
+mod scripted;
+mod silence;
+mod world;

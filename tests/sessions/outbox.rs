@@ -1,0 +1,144 @@
+//! From the outbox to the network: order, failures, and the end of patience.
+
+use std::time::Duration;
+
+use serde_json::json;
+use windu::domain::FailureReason;
+use windu::store::Accepted;
+use windu::upstream::{End, SendFailure};
+
+use crate::scripted::{Asked, Opening};
+use crate::support::wait::{DEADLINE, wait_until_async};
+use crate::world::World;
+
+const BEN: &str = "15550100002";
+const CLEO: &str = "15550100003";
+
+#[tokio::test]
+async fn what_was_accepted_before_the_session_goes_out_in_order() {
+    let world = World::new().await;
+    let process = world.idle_process(windu::sessions::Patience::default());
+    let account = process.registered(&world, "15550100001").await;
+    // More than a batch.
+    let mut ids = Vec::new();
+    for place in 0..230 {
+        ids.push(process.send(&account, BEN, &place.to_string()).await);
+    }
+    let running = world.process();
+    running.until_entries(&account, "message.sent", ids.len()).await;
+    let sent = world.line(&account).asked().into_iter().filter_map(|asked| match asked {
+        Asked::Send { id, .. } => Some(id),
+        _ => None,
+    });
+    assert!(sent.eq(ids.clone()));
+    let told = running.entries(&account, "message.sent").await;
+    assert!(told.into_iter().eq(ids.iter().map(|id| json!({"chat": BEN, "id": id}))));
+    assert_eq!(world.count("SELECT count(*) FROM outbox").await, 0);
+}
+
+#[tokio::test]
+async fn order_within_a_chat_survives_a_failure_and_other_chats_go_on() {
+    let world = World::new().await;
+    let process = world.process();
+    let line = world.network.line(&"15550100001".parse().unwrap());
+    line.plan(&[Opening::Fails(End::RateLimited(windu::clock::now() + chrono::TimeDelta::seconds(2)))]);
+    let account = process.registered(&world, "15550100001").await;
+    line.plan_send("b2", &[SendFailure::Retry, SendFailure::RateLimited(Duration::from_millis(1_500))]);
+    let mut last = Vec::new();
+    for text in ["b1", "b2", "b3", "b4"] {
+        last.push(process.send(&account, BEN, text).await);
+        process.send(&account, CLEO, &text.replace('b', "c")).await;
+    }
+    process.until_message(&account, BEN, &last[3], "sent").await;
+    process.until_entries(&account, "message.sent", 8).await;
+    let taken: Vec<String> =
+        line.sent().into_iter().filter(|(_, outcome)| outcome.is_ok()).map(|(text, _)| text).collect();
+    let chat = |letter| taken.iter().filter(|text| text.starts_with(letter)).cloned().collect::<Vec<_>>();
+    assert_eq!(chat('b'), ["b1", "b2", "b3", "b4"]);
+    assert_eq!(chat('c'), ["c1", "c2", "c3", "c4"]);
+    // Cleo's did not wait for Ben's, and what stood behind the failed one was not tried before its turn.
+    assert!(taken.iter().position(|text| text == "c4") < taken.iter().position(|text| text == "b2"));
+    let attempts = |text: &str| line.sent().iter().filter(|(sent, _)| sent == text).count();
+    assert_eq!((attempts("b2"), attempts("c4")), (3, 1));
+    let ids: Vec<String> = line
+        .asked()
+        .into_iter()
+        .filter_map(|asked| match asked {
+            Asked::Send { id, text, .. } if text == "b2" => Some(id),
+            _ => None,
+        })
+        .collect();
+    assert!(ids.iter().all(|id| *id == last[1]), "one id on each attempt: {ids:?}");
+}
+
+#[tokio::test]
+async fn a_message_behind_one_that_waits_is_not_tried() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    line.plan_send("first", &[SendFailure::RateLimited(Duration::from_secs(3))]);
+    process.send(&account, BEN, "first").await;
+    let sent = async || (line.sent().len() == 1).then_some(());
+    wait_until_async("the first attempt", DEADLINE, sent).await;
+    let second = process.send(&account, BEN, "second").await;
+    let other = process.send(&account, CLEO, "other").await;
+    process.until_message(&account, CLEO, &other, "sent").await;
+    assert_eq!(process.message(&account, BEN, &second).await.state, "queued");
+    process.until_message(&account, BEN, &second, "sent").await;
+    let texts: Vec<String> = line.sent().into_iter().map(|(text, _)| text).collect();
+    assert_eq!(texts, ["first", "other", "first", "second"]);
+}
+
+#[tokio::test]
+async fn a_refusal_fails_the_message_and_lets_the_next_go() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    line.plan_send("never", &[SendFailure::Refused(FailureReason::RecipientGone)]);
+    let failed = process.send(&account, BEN, "never").await;
+    let next = process.send(&account, BEN, "next").await;
+    process.until_message(&account, BEN, &next, "sent").await;
+    let message = process.message(&account, BEN, &failed).await;
+    assert_eq!((message.state.as_str(), message.failure.as_deref()), ("failed", Some("recipient_gone")));
+    assert_eq!(message.sent, None);
+    let told = process.entries(&account, "message.failed").await;
+    assert_eq!(told, [json!({"chat": BEN, "id": failed, "reason": "recipient_gone"})]);
+    assert_eq!(line.sent().len(), 2);
+}
+
+#[tokio::test]
+async fn a_message_expires_while_the_network_is_away() {
+    let world = World::new().await;
+    let process = world.process();
+    let line = world.network.line(&"15550100001".parse().unwrap());
+    line.plan(&[Opening::Fails(End::RateLimited(windu::clock::now() + chrono::TimeDelta::hours(1)))]);
+    let account = process.registered(&world, "15550100001").await;
+    process.until_state(&account, "waiting").await;
+    let kept = process.send(&account, BEN, "patient").await;
+    let short = Duration::from_millis(300);
+    let Accepted::Queued(id) = process.try_send(&account, BEN, "urgent", short).await else { panic!() };
+    let message = process.until_message(&account, BEN, &id, "failed").await;
+    assert_eq!(message.failure.as_deref(), Some("expired"));
+    let told = process.entries(&account, "message.failed").await;
+    assert_eq!(told, [json!({"chat": BEN, "id": id, "reason": "expired"})]);
+    assert_eq!(process.message(&account, BEN, &kept).await.state, "queued");
+    assert_eq!(line.sent(), []);
+}
+
+#[tokio::test]
+async fn a_message_expires_while_it_waits_behind_another_connection() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    line.plan_send("slow", &[SendFailure::RateLimited(Duration::from_hours(1))]);
+    let Accepted::Queued(slow) = process.try_send(&account, BEN, "slow", Duration::from_secs(1)).await else {
+        panic!()
+    };
+    let behind = process.send(&account, BEN, "behind").await;
+    process.until_message(&account, BEN, &slow, "failed").await;
+    // What stood behind it goes now.
+    process.until_message(&account, BEN, &behind, "sent").await;
+}

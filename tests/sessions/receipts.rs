@@ -1,0 +1,97 @@
+//! Delivered and read, in both directions.
+
+use serde_json::json;
+use windu::domain::ReceiptKind;
+use windu::store::Accepted;
+
+use crate::scripted::{Asked, Deed, address, message, receipt};
+use crate::world::{A_DAY, World};
+
+const BEN: &str = "15550100002";
+
+#[tokio::test]
+async fn receipts_are_stored_once_and_read_implies_delivered() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    let both = process.send(&account, BEN, "delivered, then read").await;
+    let read = process.send(&account, BEN, "read at once").await;
+    process.until_message(&account, BEN, &read, "sent").await;
+    for kind in [ReceiptKind::Delivered, ReceiptKind::Delivered] {
+        line.stores(vec![receipt(BEN, &both, kind, 1)]).await;
+    }
+    let stored = process.message(&account, BEN, &both).await;
+    assert!(stored.delivered.is_some() && stored.read.is_none());
+    let at = stored.delivered;
+    line.stores(vec![receipt(BEN, &both, ReceiptKind::Read, 2), receipt(BEN, &read, ReceiptKind::Read, 3)])
+        .await;
+    line.stores(vec![
+        receipt(BEN, &read, ReceiptKind::Delivered, 4),
+        receipt(BEN, &read, ReceiptKind::Read, 5),
+    ])
+    .await;
+    let stored = process.message(&account, BEN, &both).await;
+    assert!(stored.delivered == at && stored.read > at);
+    let stored = process.message(&account, BEN, &read).await;
+    assert!(stored.delivered.is_some() && stored.delivered == stored.read);
+    let of = |id: &str| json!({"chat": BEN, "id": id});
+    assert_eq!(process.entries(&account, "message.delivered").await, [of(&both), of(&read)]);
+    assert_eq!(process.entries(&account, "message.read").await, [of(&both), of(&read)]);
+}
+
+#[tokio::test]
+async fn a_receipt_counts_only_from_the_other_side_of_its_chat() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    let id = process.send(&account, BEN, "for Ben").await;
+    process.until_message(&account, BEN, &id, "sent").await;
+    process.send(&account, "15550100003", "for Cleo").await;
+    line.stores(vec![
+        message("15550100003", "m1", "hello", 1),
+        receipt("15550100003", &id, ReceiptKind::Read, 2),
+        receipt(BEN, "unknown", ReceiptKind::Read, 3),
+        receipt("15550100003", "m1", ReceiptKind::Read, 4),
+    ])
+    .await;
+    let stored = process.message(&account, BEN, &id).await;
+    assert_eq!((stored.delivered, stored.read), (None, None));
+    assert_eq!(process.message(&account, "15550100003", "m1").await.read, None);
+    assert_eq!(process.entries(&account, "message.read").await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_receipt_for_a_message_that_failed_is_ignored() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let refused = windu::upstream::SendFailure::Refused(windu::domain::FailureReason::Refused);
+    world.line(&account).plan_send("never", &[refused]);
+    let Accepted::Queued(id) = process.try_send(&account, BEN, "never", A_DAY).await else { panic!() };
+    process.until_message(&account, BEN, &id, "failed").await;
+    world.line(&account).stores(vec![receipt(BEN, &id, ReceiptKind::Delivered, 1)]).await;
+    assert_eq!(process.message(&account, BEN, &id).await.delivered, None);
+}
+
+#[tokio::test]
+async fn what_is_marked_read_is_told_until_the_network_takes_it() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    line.stores(vec![message(BEN, "m1", "one", 1), message(BEN, "m2", "two", 2)]).await;
+    line.plan_deed("read", Deed::Fails(windu::upstream::Failure::Retry("not_now")));
+    assert_eq!(process.store.mark_read(&account, BEN, None).await.unwrap(), 2);
+    assert_eq!(process.store.mark_read(&account, BEN, None).await.unwrap(), 0);
+    let read = Asked::Read(["m1", "m2"].map(|id| (address(BEN).0, id.to_owned())).to_vec());
+    crate::support::wait::wait_until_async(
+        "the second attempt",
+        crate::support::wait::DEADLINE,
+        async || (line.asked().iter().filter(|asked| **asked == read).count() == 2).then_some(()),
+    )
+    .await;
+    world.until_count("SELECT count(*) FROM receipt_outbox", 0).await;
+    assert_eq!(process.entries(&account, "chat.read").await, [json!({"chat": BEN, "messages": 2})]);
+}

@@ -1,0 +1,72 @@
+//! A network that says nothing: each thing asked of it is bounded in time.
+
+use std::time::Duration;
+
+use windu::domain::Typing;
+use windu::sessions::Patience;
+
+use crate::scripted::{Asked, Deed, Opening, address, message};
+use crate::world::{Process, World};
+
+#[tokio::test]
+async fn a_connection_that_does_not_open_is_given_up() {
+    let world = World::new().await;
+    let process = impatient(&world);
+    let line = world.network.line(&"15550100001".parse().unwrap());
+    line.plan(&[Opening::Hangs]);
+    let account = process.registered(&world, "15550100001").await;
+    process.until_state(&account, "online").await;
+    assert_eq!(reasons(&process, &account).await, ["connect_timeout"]);
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_given_up() {
+    let world = World::new().await;
+    let process = impatient(&world);
+    let line = world.network.line(&"15550100001".parse().unwrap());
+    line.plan(&[Opening::Quiet]);
+    let account = process.registered(&world, "15550100001").await;
+    line.opened(2).await;
+    process.until_entries(&account, "session.changed", 1).await;
+    assert_eq!(reasons(&process, &account).await[0], "network_silent");
+}
+
+#[tokio::test]
+async fn a_step_that_hangs_ends_the_connection_and_nothing_is_lost() {
+    let world = World::new().await;
+    let patience = Patience { step: Duration::from_millis(200), ..Default::default() };
+    let process = world.process_with(patience);
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    let told = message("15550100009", "m1", "hello", 1);
+    for (place, kind) in ["acknowledge", "nickname", "watch", "read", "typing"].into_iter().enumerate() {
+        line.plan_deed(kind, Deed::Hangs);
+        match kind {
+            "acknowledge" => assert!(line.happens(vec![told.clone()]).await),
+            "nickname" => process.store.set_nickname(&account, "Anna").await.unwrap(),
+            "watch" => process.add_contact(&account, "15550100008", true).await,
+            "read" => {
+                assert_eq!(process.store.mark_read(&account, "15550100009", None).await.unwrap(), 1);
+            }
+            _ => process.sessions.typing(account.id, &address("15550100009"), Typing::Composing),
+        }
+        line.opened(place + 2).await;
+        process.until_state(&account, "online").await;
+        assert_eq!(reasons(&process, &account).await, vec!["network_silent"; place + 1], "{kind}");
+    }
+    line.stores(vec![told]).await;
+    assert_eq!(process.texts(&account, "15550100009").await, ["hello"]);
+    line.was_asked(&Asked::Nickname("Anna".to_owned())).await;
+    let read = Asked::Read(vec![(address("15550100009").0, "m1".to_owned())]);
+    assert!(line.asked().iter().filter(|asked| **asked == read).count() >= 2);
+}
+
+fn impatient(world: &World) -> Process {
+    let short = Duration::from_millis(300);
+    world.process_with(Patience { connect: short, silence: short, ..Default::default() })
+}
+
+async fn reasons(process: &Process, account: &windu::domain::Account) -> Vec<serde_json::Value> {
+    let entries = process.entries(account, "session.changed").await.into_iter();
+    entries.filter(|entry| entry["state"] == "waiting").map(|entry| entry["reason"].clone()).collect()
+}

@@ -1,0 +1,342 @@
+//! One test's database, networks and processes, with the few rows that they need.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use sqlx::PgPool;
+use windu::domain::{Account, Content, PhoneNumber, ProcessId, SessionState, UserId};
+use windu::lifecycle::Lifecycle;
+use windu::secrets::MasterKey;
+use windu::sessions::{Connectors, Patience, RegisterError, Sessions};
+use windu::store::localnet::LocalNet;
+use windu::store::{Accepted, JournalEntry, Message, NewPeer, Page, Peer, Store};
+use windu::upstream::SendFailure;
+use windu::upstream::local::Local;
+
+use crate::scripted::{Line, NETWORK, Scripted};
+use crate::support::postgres::Database;
+use crate::support::wait::{DEADLINE, wait_until_async};
+
+/// Longer than any test waits for what must happen by itself.
+pub const A_DAY: Duration = Duration::from_hours(24);
+
+pub struct World {
+    pub pool: PgPool,
+    pub network: Scripted,
+    database: Database,
+    keys: MasterKey,
+}
+
+/// What one program run has. It ends with the test.
+pub struct Process {
+    pub store: Store,
+    pub sessions: Sessions,
+    pub lifecycle: Lifecycle,
+    name: String,
+}
+
+impl World {
+    pub async fn new() -> Self {
+        let database = Database::create();
+        let pool = PgPool::connect_with(database.url().parse().unwrap()).await.unwrap();
+        let keys = MasterKey::from_base64(&MasterKey::generate_base64(), None).unwrap();
+        Self { pool, network: Scripted::default(), database, keys }
+    }
+
+    /// A program that runs sessions.
+    pub fn process(&self) -> Process {
+        self.process_with(Patience::default())
+    }
+
+    pub fn process_with(&self, patience: Patience) -> Process {
+        let process = self.idle_process(patience);
+        process.sessions.run(process.name.clone(), &process.lifecycle);
+        process
+    }
+
+    /// A program that serves the API and runs no sessions yet.
+    pub fn idle_process(&self, patience: Patience) -> Process {
+        let lifecycle = Lifecycle::default();
+        let store = Store::from_url(&self.database.url(), 8).unwrap();
+        store.connect_wakes(&lifecycle);
+        let mut connectors = Connectors::default();
+        connectors.add(Arc::new(self.network.clone()));
+        connectors.add(Arc::new(Local::new(LocalNet::new(store.clone()), lifecycle.clone())));
+        let sessions = Sessions::new(store.clone(), connectors, self.keys.clone()).with_patience(patience);
+        Process { store, sessions, lifecycle, name: windu::secrets::random_id() }
+    }
+
+    pub async fn user(&self) -> UserId {
+        let id =
+            sqlx::query_scalar("INSERT INTO windu_user (name, password_hash) VALUES ($1, '-') RETURNING id")
+                .bind(windu::secrets::random_id())
+                .fetch_one(&self.pool)
+                .await
+                .unwrap();
+        UserId(id)
+    }
+
+    pub async fn count(&self, statement: &'static str) -> i64 {
+        sqlx::query_scalar(statement).fetch_one(&self.pool).await.unwrap()
+    }
+
+    pub async fn until_count(&self, statement: &'static str, expected: i64) {
+        let reached = async || (self.count(statement).await == expected).then_some(());
+        wait_until_async(statement, DEADLINE, reached).await;
+    }
+
+    /// Runs any SQL.
+    pub fn sql(&self, text: &str) -> String {
+        self.database.sql(text)
+    }
+
+    /// Takes the database away from everybody.
+    pub fn cut(&self) {
+        self.database.refuse();
+    }
+
+    /// Gives it back.
+    pub fn mend(&self) {
+        self.database.allow();
+    }
+
+    /// From now on each state that an account's session publishes is noted.
+    pub fn log_states(&self) {
+        self.sql(
+            "CREATE TABLE state_log (id bigint GENERATED ALWAYS AS IDENTITY, account_id bigint, state text);
+             CREATE FUNCTION log_state() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN INSERT INTO state_log (account_id, state) VALUES (NEW.id, NEW.session_state); RETURN NULL; END $$;
+             CREATE TRIGGER log_state AFTER UPDATE OF session_state ON account
+             FOR EACH ROW EXECUTE FUNCTION log_state()",
+        );
+    }
+
+    pub async fn logged_states(&self, account: &Account) -> Vec<String> {
+        sqlx::query_scalar("SELECT state FROM state_log WHERE account_id = $1 ORDER BY id")
+            .bind(account.id.0)
+            .fetch_all(&self.pool)
+            .await
+            .unwrap()
+    }
+
+    /// How long each pause was when it was published, in milliseconds.
+    pub async fn waits(&self, account: &Account) -> Vec<i64> {
+        sqlx::query_scalar(
+            "SELECT (extract(epoch FROM (payload ->> 'until')::timestamptz - at) * 1000)::bigint FROM event
+             WHERE counter_id = $1 AND payload ->> 'state' = 'waiting' ORDER BY seq",
+        )
+        .bind(account.counter.0)
+        .fetch_all(&self.pool)
+        .await
+        .unwrap()
+    }
+
+    /// Runs a statement about one account and gives the number of rows that it changed.
+    pub async fn change(&self, account: &Account, statement: &'static str) -> u64 {
+        sqlx::query(statement).bind(account.id.0).execute(&self.pool).await.unwrap().rows_affected()
+    }
+
+    /// Reads one value about one account.
+    pub async fn read<T>(&self, account: &Account, statement: &'static str) -> T
+    where
+        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
+    {
+        sqlx::query_scalar(statement).bind(account.id.0).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// The process that holds the account's lease.
+    pub async fn owner(&self, account: &Account) -> Option<ProcessId> {
+        let owner: Option<i64> = self
+            .read(
+                account,
+                "SELECT c.owner FROM account a JOIN account_counter c ON c.id = a.counter_id WHERE a.id = $1",
+            )
+            .await;
+        owner.map(ProcessId)
+    }
+
+    /// Gives the account's lease to a process that lives and does nothing.
+    pub async fn steal_lease(&self, account: &Account) {
+        let statement = "WITH thief AS (INSERT INTO process (name) VALUES ('thief') RETURNING id)
+             UPDATE account_counter c SET owner = thief.id, fence = fence + 1 FROM account a, thief
+             WHERE c.id = a.counter_id AND a.id = $1";
+        assert_eq!(self.change(account, statement).await, 1);
+    }
+
+    pub fn line(&self, account: &Account) -> Line {
+        self.network.line(&account.number)
+    }
+}
+
+impl Process {
+    /// A new user's number on the scripted network, online.
+    pub async fn online(&self, world: &World, number: &str) -> Account {
+        let account = self.registered(world, number).await;
+        self.until_state(&account, "online").await;
+        account
+    }
+
+    /// A new user's number on the scripted network; what its session does is up to the plan.
+    pub async fn registered(&self, world: &World, number: &str) -> Account {
+        let account = self.waiting(world, world.user().await, number, NETWORK).await;
+        self.sessions.register(&account).await.unwrap();
+        self.fresh(&account).await
+    }
+
+    /// A new user's number on the local network, online.
+    pub async fn local(&self, world: &World, number: &str) -> Account {
+        let account = self.waiting(world, world.user().await, number, "local").await;
+        self.sessions.register(&account).await.unwrap();
+        self.until_state(&account, "online").await;
+        self.fresh(&account).await
+    }
+
+    /// An account whose user has entered the right code.
+    pub async fn waiting(&self, world: &World, user: UserId, number: &str, network: &str) -> Account {
+        let number: PhoneNumber = number.parse().unwrap();
+        let mut tx = self.store.begin().await.unwrap();
+        tx.create_account(user, &number, network, "").await.unwrap().unwrap();
+        tx.commit().await.unwrap();
+        let account = self.store.account(user, Some(&number)).await.unwrap().unwrap();
+        self.prove(world, &account).await;
+        account
+    }
+
+    /// Lets the user prove the number once more.
+    pub async fn prove(&self, world: &World, account: &Account) {
+        let statement = "INSERT INTO verification_code (account_id, mac, method, expires_at)
+             VALUES ($1, '', 'sms', now() + interval '10 minutes')";
+        assert_eq!(world.change(account, statement).await, 1);
+    }
+
+    pub async fn register_again(&self, world: &World, account: &Account) -> Result<(), RegisterError> {
+        self.prove(world, account).await;
+        self.sessions.register(&self.fresh(account).await).await
+    }
+
+    /// The account as it is stored now.
+    pub async fn fresh(&self, account: &Account) -> Account {
+        self.store.account(account.user, Some(&account.number)).await.unwrap().expect("the account")
+    }
+
+    pub async fn state(&self, account: &Account) -> SessionState {
+        self.fresh(account).await.session.state
+    }
+
+    pub async fn until_state(&self, account: &Account, name: &str) -> SessionState {
+        wait_until_async(name, DEADLINE, async || {
+            let state = self.state(account).await;
+            (state.name() == name).then_some(state)
+        })
+        .await
+    }
+
+    pub async fn journal(&self, account: &Account) -> Vec<JournalEntry> {
+        self.store.journal_entries(account.counter, 0, 100_000).await.unwrap()
+    }
+
+    /// The kinds of all entries, in order.
+    pub async fn kinds(&self, account: &Account) -> Vec<String> {
+        self.journal(account).await.into_iter().map(|entry| entry.kind).collect()
+    }
+
+    /// The entries of one kind.
+    pub async fn entries(&self, account: &Account, kind: &str) -> Vec<serde_json::Value> {
+        let entries = self.journal(account).await.into_iter().filter(|entry| entry.kind == kind);
+        entries.map(|entry| entry.payload).collect()
+    }
+
+    pub async fn until_entries(&self, account: &Account, kind: &str, count: usize) -> Vec<serde_json::Value> {
+        wait_until_async(&format!("{count} {kind}"), DEADLINE, async || {
+            let entries = self.entries(account, kind).await;
+            (entries.len() >= count).then_some(entries)
+        })
+        .await
+    }
+
+    pub async fn peer(&self, account: &Account, number: &str) -> Peer {
+        let number: PhoneNumber = number.parse().unwrap();
+        let connector = self.sessions.connector(&account.network).unwrap();
+        let wanted = NewPeer { address: connector.address_of(&number).0, number: Some(number) };
+        self.store.peers(&account.network, &[wanted]).await.unwrap().remove(0)
+    }
+
+    pub async fn add_contact(&self, account: &Account, number: &str, exists: bool) {
+        let peer = self.peer(account, number).await;
+        assert!(self.store.add_contact(account, &peer, ("", ""), exists).await.unwrap());
+    }
+
+    pub async fn try_send(
+        &self,
+        account: &Account,
+        to: &str,
+        text: &str,
+        time_to_live: Duration,
+    ) -> Accepted {
+        let peer = self.peer(account, to).await;
+        let content = Content::Text(text.to_owned());
+        self.store.accept_send(account, peer.id, &peer.public_id, &content, time_to_live).await.unwrap()
+    }
+
+    /// Sends a text and gives its id.
+    pub async fn send(&self, account: &Account, to: &str, text: &str) -> String {
+        match self.try_send(account, to, text, A_DAY).await {
+            Accepted::Queued(id) => id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A chat's messages, oldest first.
+    pub async fn messages(&self, account: &Account, chat: &str) -> Vec<Message> {
+        let page = Page { limit: 100_000, offset: 0, after: chrono::DateTime::UNIX_EPOCH };
+        self.store.messages(account, chat, false, page).await.unwrap()
+    }
+
+    /// A chat's texts, oldest first.
+    pub async fn texts(&self, account: &Account, chat: &str) -> Vec<String> {
+        self.messages(account, chat).await.into_iter().filter_map(|message| message.text).collect()
+    }
+
+    pub async fn until_texts(&self, account: &Account, chat: &str, count: usize) -> Vec<String> {
+        wait_until_async(&format!("{count} texts"), DEADLINE, async || {
+            let texts = self.texts(account, chat).await;
+            (texts.len() >= count).then_some(texts)
+        })
+        .await
+    }
+
+    /// One message of a chat.
+    pub async fn message(&self, account: &Account, chat: &str, id: &str) -> Message {
+        let messages = self.messages(account, chat).await;
+        messages.into_iter().find(|message| message.id == id).expect("the message")
+    }
+
+    pub async fn until_message(&self, account: &Account, chat: &str, id: &str, state: &str) -> Message {
+        wait_until_async(state, DEADLINE, async || {
+            Some(self.message(account, chat, id).await).filter(|message| message.state == state)
+        })
+        .await
+    }
+
+    /// Waits until the process has looked for work so often: what did not happen by then does not happen. Each
+    /// attempt of another account's message takes one look.
+    pub async fn sweeps(&self, world: &World, count: usize) {
+        static PROBES: AtomicU64 = AtomicU64::new(15_559_990_000);
+        let probe = self.online(world, &PROBES.fetch_add(1, Ordering::Relaxed).to_string()).await;
+        world.line(&probe).plan_send("probe", &vec![SendFailure::RateLimited(Duration::ZERO); count]);
+        let id = self.send(&probe, "15559000000", "probe").await;
+        self.until_message(&probe, "15559000000", &id, "sent").await;
+    }
+
+    /// As a signal to stop, and its end.
+    pub async fn stop(&self) {
+        assert!(tokio::time::timeout(DEADLINE, self.lifecycle.drained()).await.expect("an orderly stop"));
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.lifecycle.soft().cancel();
+    }
+}
