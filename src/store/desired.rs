@@ -70,6 +70,7 @@ impl Store {
     /// [`StoreError::Fenced`] when the lease has passed on.
     pub async fn applied(&self, lease: &Lease, aspect: &str, version: i64) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
+        tx.assert_lease(lease).await?;
         sqlx::query!(
             "UPDATE desired_state SET applied = greatest(applied, $3) WHERE account_id = $1 AND aspect = $2",
             lease.account.0,
@@ -78,8 +79,6 @@ impl Store {
         )
         .execute(&mut *tx.inner)
         .await?;
-        // The counter is locked last, as everywhere.
-        tx.assert_lease(lease).await?;
         tx.commit().await
     }
 }

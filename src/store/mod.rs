@@ -13,12 +13,14 @@ mod desired;
 mod error;
 mod ingest;
 mod journal;
+mod listing;
 pub mod localnet;
 mod login;
 mod message;
 mod outbox;
 mod peer;
 mod process;
+mod registration;
 mod schema;
 mod token;
 mod user;
@@ -31,7 +33,7 @@ use std::time::Duration;
 
 use crate::lifecycle::Lifecycle;
 
-pub use account::{FormerAccount, SessionAccount};
+pub use account::SessionAccount;
 pub use client::{ClientListing, ClientRecord};
 pub use command::{CommandProgress, TakenCommand};
 pub use contact::{Contact, Reachable};
@@ -40,11 +42,13 @@ pub use desired::Desired;
 pub use error::StoreError;
 pub use ingest::{Inbound, InboundKind};
 pub use journal::{Journal, JournalEntry};
+pub use listing::{ChatSummary, Message, Page, Receipted};
 pub use login::LoginAttempt;
-pub use message::{Accepted, ChatSummary, Message, OUTBOX_LIMIT, Page, Receipted};
+pub use message::{Accepted, OUTBOX_LIMIT};
 pub use outbox::{DueMessage, DueReceipt, Settlement};
 pub use peer::{NewPeer, Peer};
 pub use process::{LEASE_SECONDS, Share};
+pub use registration::FormerAccount;
 pub use schema::SchemaError;
 pub use token::{
     BearerRecord, LiveToken, NewGrant, NewPair, RefreshRecord, SealedPair, TokenHash, UsedToken,

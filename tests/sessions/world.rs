@@ -93,12 +93,12 @@ impl World {
 
     /// Takes the database away from everybody.
     pub fn cut(&self) {
-        self.database.refuse();
+        self.database.go_away();
     }
 
     /// Gives it back.
     pub fn mend(&self) {
-        self.database.allow();
+        self.database.come_back();
     }
 
     /// From now on each state that an account's session publishes is noted.
