@@ -1,5 +1,7 @@
 //! Bounds: nobody is slowed by somebody else, and memory does not grow.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc::error::TryRecvError;
 use windu::domain::NeedsUser;
 use windu::upstream::{End, Event, Signal};
@@ -45,11 +47,14 @@ pub async fn what_is_told_and_not_acknowledged_is_bounded_and_the_rest_follows<N
     }
     assert!(!told.is_empty());
     receiving.stored(&told).await;
+    let began = std::time::Instant::now();
     while told.len() < sent.len() {
         let incoming = receiving.event().await;
         receiving.stored(std::slice::from_ref(&incoming)).await;
         told.push(incoming);
     }
+    // At once, and not only when a quiet connection shows that it lives.
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     let ids = told.into_iter().map(|incoming| match incoming.event {
         Event::Message { id, .. } => id,
         other => panic!("a message was expected, not {other:?}"),

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use windu::domain::{Content, PhoneNumber, ReceiptKind};
 use windu::upstream::{
     AdapterState, Address, Connection, Connector, Credentials, End, Event, Failure, Incoming, Login, Opened,
@@ -99,11 +99,12 @@ impl Phone {
 impl Line {
     /// What is told next; signs of life alone do not count.
     pub async fn next(&mut self) -> Told {
+        let deadline = Instant::now() + DEADLINE;
         loop {
             if !self.told.is_empty() {
                 return Told::Event(self.told.remove(0));
             }
-            let signal = timeout(DEADLINE, self.signals.recv()).await.expect("a signal in time");
+            let signal = timeout_at(deadline, self.signals.recv()).await.expect("news in time");
             match signal.expect("a signal before the channel closes") {
                 Signal::Events(events) => self.told = events,
                 Signal::CaughtUp => return Told::CaughtUp,
