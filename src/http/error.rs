@@ -280,6 +280,12 @@ impl From<StoreError> for ApiError {
                 tracing::warn!(error = chain(&error), "the database is away");
                 Self::unavailable("database_unavailable", "the database is away; try again soon", 2)
             }
+            // The account was removed between the look at it and this query.
+            StoreError::Refused(_)
+                if error.constraint().is_some_and(|name| name.ends_with("_account_id_fkey")) =>
+            {
+                Self::bad_request("account_unknown", ACCOUNT_UNKNOWN)
+            }
             StoreError::Fenced | StoreError::Corrupt(_) | StoreError::Refused(_) => Self::internal(&error),
         }
     }

@@ -13,7 +13,7 @@ use super::AppState;
 use super::done::{DONE, Done};
 use super::error::{ApiError, Problem};
 use super::list::ListParameters;
-use super::owned::{RegisteredAccount, StoredAccount};
+use super::owned::{RegisteredAccount, StoredAccount, not_registered};
 use super::params::{Flag, Parameters, Text};
 use super::target::{PathChat, Target};
 use crate::domain::{Content, TimeParameter, Timestamp, Typing};
@@ -73,6 +73,7 @@ async fn send_message(
             "too many messages of this account wait for the network; try again when some were taken",
             30,
         )),
+        Accepted::Unregistered => Err(not_registered()),
     }
 }
 

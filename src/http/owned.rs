@@ -89,6 +89,14 @@ impl FromRequestParts<AppState> for OnlyAccount {
     }
 }
 
+/// 400 for an account that is not, or no longer, registered.
+pub fn not_registered() -> ApiError {
+    ApiError::bad_request(
+        "account_not_registered",
+        "this account is not registered; ask for a code and send it to /api/account/register-code/",
+    )
+}
+
 /// The account that is named, if it will do, or the caller's oldest registered one.
 async fn usable(
     parts: &mut Parts,
@@ -100,10 +108,7 @@ async fn usable(
         Some(account) if will_do(&account) => Ok(account),
         None if number.is_some() => Err(unknown()),
         None if store.accounts(user).await?.is_empty() => Err(none()),
-        Some(_) | None => Err(ApiError::bad_request(
-            "account_not_registered",
-            "this account is not registered; ask for a code and send it to /api/account/register-code/",
-        )),
+        Some(_) | None => Err(not_registered()),
     }
 }
 

@@ -389,7 +389,21 @@ impl Tx {
     /// # Errors
     /// When a query fails.
     pub async fn delete_account(&mut self, account: AccountId, counter: CounterId) -> Result<(), StoreError> {
-        // Chats and desired state are locked before the counter, as everywhere.
+        self.lock_for_removal(account).await?;
+        let mut journal = self.open_journal(counter).await?;
+        self.take_lease_away(counter).await?;
+        sqlx::query!("DELETE FROM account WHERE id = $1", account.0).execute(&mut *self.inner).await?;
+        sqlx::query!("DELETE FROM event WHERE counter_id = $1", counter.0).execute(&mut *self.inner).await?;
+        journal.record(Event::AccountRemoved);
+        self.close_journal(journal).await
+    }
+
+    /// Locks what is locked before the counter: to be called before the lease is asserted in a transaction that
+    /// deletes the account.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn lock_for_removal(&mut self, account: AccountId) -> Result<(), StoreError> {
         sqlx::query!("SELECT id FROM chat WHERE account_id = $1 ORDER BY peer_id FOR UPDATE", account.0)
             .fetch_all(&mut *self.inner)
             .await?;
@@ -399,12 +413,7 @@ impl Tx {
         )
         .fetch_all(&mut *self.inner)
         .await?;
-        let mut journal = self.open_journal(counter).await?;
-        self.take_lease_away(counter).await?;
-        sqlx::query!("DELETE FROM account WHERE id = $1", account.0).execute(&mut *self.inner).await?;
-        sqlx::query!("DELETE FROM event WHERE counter_id = $1", counter.0).execute(&mut *self.inner).await?;
-        journal.record(Event::AccountRemoved);
-        self.close_journal(journal).await
+        Ok(())
     }
 
     async fn take_lease_away(&mut self, counter: CounterId) -> Result<(), StoreError> {
