@@ -11,6 +11,7 @@ mod ground;
 mod isolation;
 mod lists;
 mod messages;
+mod races;
 mod rules;
 mod shared;
 mod takeover;
