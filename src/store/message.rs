@@ -64,7 +64,8 @@ impl Store {
         let stored_at = journal.next_time();
         let message = sqlx::query_scalar!(
             "INSERT INTO message (account_id, chat_id, network_id, state, type, text, fingerprint, stored_at)
-             VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7) RETURNING id",
+             SELECT id, $2, $3, 'queued', $4, $5, $6, $7 FROM account
+             WHERE id = $1 AND registered_at IS NOT NULL RETURNING id",
             account.id.0,
             chat.0,
             network_id,
@@ -73,8 +74,10 @@ impl Store {
             &fingerprint(content)[..],
             stored_at
         )
-        .fetch_one(&mut *tx.inner)
+        .fetch_optional(&mut *tx.inner)
         .await?;
+        // Whoever unregisters an account locks the counter too: nothing is queued behind their back.
+        let Some(message) = message else { return Ok(Accepted::Unregistered) };
         sqlx::query!(
             "INSERT INTO outbox (message_id, account_id, chat_id, expires_at)
              VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))",

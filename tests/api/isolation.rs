@@ -7,8 +7,11 @@ use crate::shared::server;
 use crate::support::client::{Answer, Client};
 use crate::support::people::{Person, account, fresh_number, login};
 
+/// Method, path and form.
+type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
 /// Every row, with parameters that would do. `{contact}` stands for a number.
-const ROWS: &[(&str, &str, &[(&str, &str)])] = &[
+const ROWS: &[Row] = &[
     ("GET", "/api/account/", &[]),
     ("POST", "/api/account/create-account/", &[("account", "15559990000")]),
     ("POST", "/api/account/request-sms-code/", &[]),
@@ -35,8 +38,7 @@ const ROWS: &[(&str, &str, &[(&str, &str)])] = &[
 ];
 
 /// Asks a row about a contact, of the caller's own account or the one that is named.
-async fn ask(api: &Client, row: usize, contact: &str, account: Option<&str>) -> Answer {
-    let (method, path, form) = ROWS[row];
+async fn ask(api: &Client, (method, path, form): &Row, contact: &str, account: Option<&str>) -> Answer {
     let put = |text: &str| text.replace("{contact}", contact);
     let mut form: Vec<(&str, String)> = form.iter().map(|(name, value)| (*name, put(value))).collect();
     form.extend(account.map(|account| ("account", account.to_owned())));
@@ -60,14 +62,14 @@ fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
 async fn every_row_wants_a_token() {
     let nobody = Client::new(server().url().to_owned());
     let stranger = nobody.with_token("0123456789abcdefghijklmnopqrstuvwxyzABCDEFG");
-    for row in 0..ROWS.len() {
+    for row in ROWS {
         let answer = ask(&nobody, row, "15551230000", None).await;
         answer.refused(401, "token_missing");
-        assert_eq!(answer.header("www-authenticate"), "Bearer", "{:?}", ROWS[row]);
+        assert_eq!(answer.header("www-authenticate"), "Bearer", "{row:?}");
         let answer = ask(&stranger, row, "15551230000", None).await;
         answer.refused(401, "token_invalid");
         let challenge = answer.header("www-authenticate");
-        assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{:?}: {challenge}", ROWS[row]);
+        assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{row:?}: {challenge}");
     }
     // Neither in the query nor in the body.
     let api = login(server()).await;
@@ -83,10 +85,10 @@ async fn another_users_account_is_answered_as_an_unknown_one() {
     anna.tells(&bert, "private").await;
     let eve = Person::new(server()).await;
     let nobody = fresh_number();
-    for row in 0..ROWS.len() {
-        let (_, path, _) = ROWS[row];
+    for row in ROWS {
+        let (_, path, _) = row;
         // Those two are about the caller, or about any number.
-        if ["/api/account/", "/api/account/create-account/"].contains(&path) {
+        if ["/api/account/", "/api/account/create-account/"].contains(path) {
             continue;
         }
         let of_another = ask(&eve.api, row, &bert.number, Some(&anna.number)).await;
@@ -103,8 +105,8 @@ async fn another_users_contacts_messages_and_chats_are_answered_as_if_they_never
     anna.tells(&bert, "private").await;
     let eve = Person::new(server()).await;
     let nobody = fresh_number();
-    for row in 0..ROWS.len() {
-        let (_, path, form) = ROWS[row];
+    for row in ROWS {
+        let (_, path, form) = row;
         if !path.contains("{contact}") && !form.iter().any(|(_, value)| *value == "{contact}") {
             continue;
         }

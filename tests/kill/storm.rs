@@ -162,6 +162,8 @@ pub fn journals_have_no_gaps(database: &Database) {
                            AND e.payload->>'id' = m.network_id)",
     );
     assert_eq!(untold, "", "not told");
+    let deadlocks = database.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()");
+    assert_eq!(deadlocks, "0", "deadlocks");
 }
 
 /// Waits until nothing is on its way any more: outboxes and mailboxes are empty.
