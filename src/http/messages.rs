@@ -74,7 +74,6 @@ async fn send_message(
             "too many messages of this account wait for the network; try again when some were taken",
             30,
         )),
-        Accepted::Unregistered => Err(not_registered()),
     }
 }
 

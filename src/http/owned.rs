@@ -89,14 +89,6 @@ impl FromRequestParts<AppState> for OnlyAccount {
     }
 }
 
-/// 400 for an account that is not, or no longer, registered.
-pub fn not_registered() -> ApiError {
-    ApiError::bad_request(
-        "account_not_registered",
-        "this account is not registered; ask for a code and send it to /api/account/register-code/",
-    )
-}
-
 /// The account that is named, if it will do, or the caller's oldest registered one.
 async fn usable(
     parts: &mut Parts,

@@ -47,16 +47,6 @@ impl Store {
         }
         let (chat, is_new) = tx.lock_chat(account.id, peer).await?;
         let mut journal = tx.open_journal(account.counter).await?;
-        // Asked under the lock: what ends a registration holds it too, and fails the queue.
-        let registered = sqlx::query_scalar!(
-            r#"SELECT EXISTS (SELECT 1 FROM account WHERE id = $1 AND registered_at IS NOT NULL) AS "is!""#,
-            account.id.0
-        )
-        .fetch_one(&mut *tx.inner)
-        .await?;
-        if !registered {
-            return Ok(Accepted::NotRegistered);
-        }
         if is_new {
             tx.roster_changed(account.id).await?;
         }
@@ -77,7 +67,7 @@ impl Store {
         .fetch_optional(&mut *tx.inner)
         .await?;
         // Whoever unregisters an account locks the counter too: nothing is queued behind their back.
-        let Some(message) = message else { return Ok(Accepted::Unregistered) };
+        let Some(message) = message else { return Ok(Accepted::NotRegistered) };
         sqlx::query!(
             "INSERT INTO outbox (message_id, account_id, chat_id, expires_at)
              VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))",
