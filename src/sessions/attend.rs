@@ -1,13 +1,18 @@
 //! What a session does connected or not: it answers commands, and lets messages expire that nobody takes.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::command::{Answer, Request};
 use super::session::{Outcome, Session};
+use crate::domain::CommandId;
 use crate::store::{StoreError, TakenCommand, Topic};
 use crate::upstream::Failure;
+
+/// How soon an answer is stored again that the database did not take.
+const STORE_AGAIN: Duration = Duration::from_millis(500);
 
 impl Session {
     /// What goes on connected or not: commands (which numbers exist, leaving) are the connector's, and messages
@@ -57,20 +62,34 @@ impl Session {
             Ok(Err(failure)) => Answer::failed(failure),
             Err(_) => Answer::OutcomeUnknown,
         };
-        if answer == Answer::Unregistered {
-            let mut tx = self.store.begin().await?;
-            tx.lock_chats(self.lease.account).await?;
-            tx.assert_lease(&self.lease).await?;
-            tx.store_answer(command.id, &to_json(&answer)).await?;
-            tx.delete_account(self.lease.account, self.lease.counter).await?;
-            tx.commit().await?;
-            self.store.wakes().wake(Topic::answer(command.id));
-            self.store.wakes().wake(Topic::journal(self.lease.counter));
-            return Ok(Some(Outcome::Gone));
+        loop {
+            match self.store_answer(command.id, &answer).await {
+                // What the network did is done: a database that is away must not make the asker believe otherwise.
+                Err(StoreError::Unavailable(error)) => {
+                    tracing::debug!(account = %self.lease.account, %error, "an answer waits to be stored");
+                    sleep(STORE_AGAIN).await;
+                }
+                stored => return stored,
+            }
         }
-        self.leaving.send_replace(false);
-        self.store.answer(&self.lease, command.id, &to_json(&answer)).await?;
-        Ok(None)
+    }
+
+    /// Stores the answer; of a number that left its network, together with the end of its account.
+    async fn store_answer(&self, command: CommandId, answer: &Answer) -> Result<Option<Outcome>, StoreError> {
+        if *answer != Answer::Unregistered {
+            self.leaving.send_replace(false);
+            self.store.answer(&self.lease, command, &to_json(answer)).await?;
+            return Ok(None);
+        }
+        let mut tx = self.store.begin().await?;
+        tx.lock_chats(self.lease.account).await?;
+        tx.assert_lease(&self.lease).await?;
+        tx.store_answer(command, &to_json(answer)).await?;
+        tx.delete_account(self.lease.account, self.lease.counter).await?;
+        tx.commit().await?;
+        self.store.wakes().wake(Topic::answer(command));
+        self.store.wakes().wake(Topic::journal(self.lease.counter));
+        Ok(Some(Outcome::Gone))
     }
 
     async fn execute(&self, request: &Request) -> Result<Answer, Failure> {

@@ -214,6 +214,18 @@ impl Tx {
         Ok(true)
     }
 
+    /// A message that has a receipt was taken by the network, even if its session has not stored that yet.
+    async fn sent_for_sure(&mut self, message: i64) -> Result<(), StoreError> {
+        sqlx::query!(
+            "WITH taken AS (DELETE FROM outbox WHERE message_id = $1)
+             UPDATE message SET state = 'sent', sent_at = clock_timestamp() WHERE id = $1",
+            message
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
     /// A receipt counts only from the other side of the chat that the message is in; a read one is a delivered one
     /// too.
     async fn ingest_receipt(
@@ -235,7 +247,7 @@ impl Tx {
              UPDATE message m SET delivered_at = coalesce(m.delivered_at, $4),
                     read_at = CASE WHEN $5 THEN coalesce(m.read_at, $4) ELSE m.read_at END
              FROM before b WHERE m.id = b.id
-             RETURNING b.delivered_at IS NULL AS "newly_delivered!""#,
+             RETURNING m.id, b.delivered_at IS NULL AS "newly_delivered!", m.state = 'queued' AS "queued!""#,
             lease.account.0,
             peer.id.0,
             network_id,
@@ -246,6 +258,10 @@ impl Tx {
         .await?;
         let Some(row) = row else { return Ok(()) };
         let (chat, id) = (peer.public_id.clone(), network_id.to_owned());
+        if row.queued {
+            self.sent_for_sure(row.id).await?;
+            journal.record(Event::MessageSent { chat: chat.clone(), id: id.clone() });
+        }
         if row.newly_delivered {
             journal.record(Event::MessageDelivered { chat: chat.clone(), id: id.clone() });
         }

@@ -149,7 +149,6 @@ async fn what_is_sent_while_the_number_moves_is_refused_or_fails() {
 }
 
 #[tokio::test]
-#[ignore = "the session asserts its lease before lock_for_removal: removal and sends deadlock"]
 async fn what_is_asked_while_the_account_is_removed_is_done_or_refused() {
     for _ in 0..3 {
         let (anna, bert) = Person::two_friends(server()).await;
