@@ -109,10 +109,16 @@ impl Store {
                 WHERE a.registered_at IS NOT NULL AND a.network = ANY($2)
                   AND (c.owner IS NULL OR c.owner NOT IN (SELECT id FROM living))
                 ORDER BY c.id LIMIT $3 FOR NO KEY UPDATE OF c SKIP LOCKED
+             ), claimed AS (
+                UPDATE account_counter c SET owner = $1, fence = c.fence + 1 FROM due
+                WHERE c.id = due.id AND $1 IN (SELECT id FROM living)
+                RETURNING c.id AS counter_id, due.account_id, c.fence
              )
-             UPDATE account_counter c SET owner = $1, fence = c.fence + 1 FROM due
-             WHERE c.id = due.id AND $1 IN (SELECT id FROM living)
-             RETURNING c.id AS "counter!", due.account_id AS "account!", c.fence AS "fence!""#,
+             -- What the last holder published is over.
+             UPDATE account a SET session_state = 'starting', session_since = clock_timestamp(),
+                    session_reason = NULL, session_attempt = NULL, session_until = NULL
+             FROM claimed WHERE a.id = claimed.account_id
+             RETURNING claimed.counter_id AS "counter!", a.id AS "account!", claimed.fence AS "fence!""#,
             process.0,
             networks,
             limit,

@@ -1,0 +1,58 @@
+//! Commands that work beside a running server: `windu check`, and a user who goes with all that is theirs.
+
+use serde_json::json;
+
+use crate::support::people::{Person, fresh_number, login, register};
+use crate::support::server::Server;
+
+#[tokio::test]
+async fn check_tells_what_works() {
+    let server = Server::start();
+    let report = server.run(&["check"], "");
+    for line in [
+        "ok      configuration: listens on 127.0.0.1:0\n",
+        "ok      database: PostgreSQL ",
+        "ok      tables: at this version\n",
+        "ok      secret key: fits the database\n",
+        "ok      servers: 1 running, 0 registered accounts\n",
+        "ok      network local: answers\n",
+        "checks passed\n",
+    ] {
+        assert!(report.contains(line), "{line:?} in {report}");
+    }
+    assert!(!report.contains("FAILED"), "{report}");
+}
+
+#[tokio::test]
+async fn check_fails_with_another_key_and_without_a_database() {
+    let server = Server::start();
+    let other_key = Server::setup()
+        .env("WINDU_SECRET_KEY", "OTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTBmZWRjYmE=")
+        .database(server.database().clone());
+    let (status, errors) = other_key.fail();
+    assert!(!status.success() && errors.contains("WINDU_SECRET_KEY"), "{errors}");
+    let before = server.database().sql("SELECT value FROM deployment WHERE key = 'key_fingerprint'");
+    server.database().go_away();
+    let errors = server.fail(&["check"], "");
+    server.database().come_back();
+    assert!(errors.contains("check"), "{errors}");
+    assert_eq!(server.database().sql("SELECT value FROM deployment WHERE key = 'key_fingerprint'"), before);
+}
+
+#[tokio::test]
+async fn a_user_who_is_deleted_takes_the_numbers_off_the_network() {
+    let server = Server::start();
+    let friend = Person::new(&server).await;
+    let (name, number) = ("leaver", fresh_number());
+    server.run(&["user", "create", name, "--password-stdin"], "a password of some length\n");
+    let leaver = login(&server).await.sign_in(name, "a password of some length").await;
+    register(&server, &leaver, &number).await;
+    friend.adds(&number).await;
+    server.run(&["user", "delete", name], "");
+    leaver.get("/api/account/").await.refused(401, "token_invalid");
+    let synced = friend.api.post("/api/contacts/force-sync/", &[]).await;
+    assert_eq!(synced.json(), json!({"existing": [], "non_existing": [number]}));
+    let left = format!("SELECT count(*) FROM account WHERE number = '{number}'");
+    assert_eq!(server.database().sql(&left), "0");
+    assert!(server.fail(&["user", "delete", name], "").contains("there is no user"));
+}
