@@ -5,6 +5,7 @@
 //! rest of the program talks to it through the store: rows first, then a wake-up, so the session may run in any
 //! process.
 
+mod attend;
 mod backoff;
 mod command;
 mod dispatch;

@@ -9,7 +9,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::Patience;
 use super::backoff::Backoff;
-use super::command::{Answer, Request};
 use super::dispatch::{Dispatcher, bounded};
 use super::ingest::store_events;
 use super::state::LeasedState;
@@ -17,10 +16,9 @@ use super::supervisor::LeaseClock;
 use crate::clock;
 use crate::domain::{Lease, NeedsUser, SessionState, Typing};
 use crate::secrets::MasterKey;
-use crate::store::{SessionAccount, Store, StoreError, TakenCommand, Topic};
+use crate::store::{SessionAccount, Store, StoreError, Topic};
 use crate::upstream::{
-    Acknowledgement, Address, Connection, Connector, Credentials, End, Failure, Login, Opened, ResumePoint,
-    Signal,
+    Acknowledgement, Address, Connection, Connector, Credentials, End, Login, Opened, ResumePoint, Signal,
 };
 
 /// How soon desired state that the network did not take on a fresh connection is offered again.
@@ -267,84 +265,6 @@ impl Session {
         }
     }
 
-    /// What goes on connected or not: commands (which numbers exist, leaving) are the connector's, and messages
-    /// that nobody takes expire.
-    async fn attend(&self) -> Outcome {
-        let mut work = self.store.wakes().subscribe(Topic::work(self.lease.account));
-        loop {
-            match self.store.take_command(&self.lease).await {
-                Ok(Some(command)) => match self.answer_command(&command).await {
-                    Ok(None) => continue,
-                    Ok(Some(outcome)) => return outcome,
-                    Err(error) => {
-                        self.leaving.send_replace(false);
-                        let error = crate::telemetry::chain(&error);
-                        tracing::warn!(account = %self.lease.account, error, "a command was not answered");
-                    }
-                },
-                Ok(None) => {}
-                Err(StoreError::Fenced) => return Outcome::Fenced,
-                Err(error) => tracing::debug!(account = %self.lease.account, %error, "no commands now"),
-            }
-            match self.store.expire_outbox(&self.lease).await {
-                Ok(0) => {}
-                Ok(_) => continue,
-                Err(StoreError::Fenced) => return Outcome::Fenced,
-                Err(error) => tracing::debug!(account = %self.lease.account, %error, "nothing expires now"),
-            }
-            work.woken().await;
-        }
-    }
-
-    async fn answer_command(&self, command: &TakenCommand) -> Result<Option<Outcome>, StoreError> {
-        let Ok(request) = serde_json::from_value::<Request>(command.request.clone()) else {
-            let answer =
-                Answer::Unsupported { what: "do what another version of this program asked".to_owned() };
-            self.store.answer(&self.lease, command.id, &to_json(&answer)).await?;
-            return Ok(None);
-        };
-        self.leaving.send_replace(request == Request::Unregister);
-        let work = self.execute(&request);
-        let answer = match timeout(command.remaining, work).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(failure)) => Answer::failed(failure),
-            Err(_) => Answer::OutcomeUnknown,
-        };
-        if answer == Answer::Unregistered {
-            let mut tx = self.store.begin().await?;
-            tx.assert_lease(&self.lease).await?;
-            tx.store_answer(command.id, &to_json(&answer)).await?;
-            tx.delete_account(self.lease.account, self.lease.counter).await?;
-            tx.commit().await?;
-            self.store.wakes().wake(Topic::answer(command.id));
-            self.store.wakes().wake(Topic::journal(self.lease.counter));
-            return Ok(Some(Outcome::Gone));
-        }
-        self.leaving.send_replace(false);
-        self.store.answer(&self.lease, command.id, &to_json(&answer)).await?;
-        Ok(None)
-    }
-
-    async fn execute(&self, request: &Request) -> Result<Answer, Failure> {
-        match request {
-            Request::Existing { numbers } => {
-                let numbers = self.connector.existing(numbers).await?;
-                Ok(Answer::Existing { numbers })
-            }
-            Request::Unregister => {
-                let account = self.store.session_account(&self.lease).await;
-                match account {
-                    Ok(Some(account)) => {
-                        self.connector.unregister(&account.number).await?;
-                        Ok(Answer::Unregistered)
-                    }
-                    Ok(None) => Err(Failure::Retry("lease_lost")),
-                    Err(_) => Err(Failure::Retry("database_unavailable")),
-                }
-            }
-        }
-    }
-
     fn login(&self, account: &SessionAccount) -> Result<Login, Fault> {
         let sealed = account.credentials.as_deref().unwrap_or_default();
         let opened = self.keys.open("credentials", account.number.as_str().as_bytes(), sealed);
@@ -407,8 +327,4 @@ impl Session {
         tracing::debug!(account = %self.lease.account, state = state.name(), reason, "session");
         Ok(self.store.publish_session(&self.lease, state, reason).await?)
     }
-}
-
-fn to_json(answer: &Answer) -> serde_json::Value {
-    serde_json::to_value(answer).unwrap_or_default()
 }
