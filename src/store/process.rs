@@ -113,12 +113,13 @@ impl Store {
                 UPDATE account_counter c SET owner = $1, fence = c.fence + 1 FROM due
                 WHERE c.id = due.id AND $1 IN (SELECT id FROM living)
                 RETURNING c.id AS counter_id, due.account_id, c.fence
+             ), shown AS (
+                -- The last holder's connection is over; what the network told it (logged out, wait) still holds.
+                UPDATE account a SET session_state = 'starting', session_since = clock_timestamp()
+                FROM claimed WHERE a.id = claimed.account_id
+                  AND a.session_state IN ('connecting', 'catching_up', 'online')
              )
-             -- What the last holder published is over.
-             UPDATE account a SET session_state = 'starting', session_since = clock_timestamp(),
-                    session_reason = NULL, session_attempt = NULL, session_until = NULL
-             FROM claimed WHERE a.id = claimed.account_id
-             RETURNING claimed.counter_id AS "counter!", a.id AS "account!", claimed.fence AS "fence!""#,
+             SELECT counter_id AS "counter!", account_id AS "account!", fence AS "fence!" FROM claimed"#,
             process.0,
             networks,
             limit,
