@@ -10,6 +10,7 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::error::{ApiError, Problem};
+use super::idempotency::Keyed;
 use super::owned::{RegisteredAccount, StoredAccount};
 use super::params::{Parameters, Text};
 use super::target::PathContact;
@@ -78,6 +79,7 @@ struct AddedContact {
 async fn add(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
+    claim: Keyed,
     Parameters(body): Parameters<NewContact>,
 ) -> Result<(StatusCode, Json<AddedContact>), ApiError> {
     let exists_already = || {
@@ -100,10 +102,12 @@ async fn add(
         ApiError::bad_request("contact_unknown", "nobody on the network has this public id")
     })?;
     let names = (&*body.first_name, &*body.last_name);
-    if !state.store.add_contact(&account, &peer, names, exists).await? {
+    let added = AddedContact { contact_id: peer.public_id.clone(), exists };
+    let keyed = claim.answered(StatusCode::CREATED, &added)?;
+    if !state.store.add_contact(&account, &peer, names, exists, keyed.as_ref()).await? {
         return Err(exists_already());
     }
-    Ok((StatusCode::CREATED, Json(AddedContact { contact_id: peer.public_id, exists })))
+    Ok((StatusCode::CREATED, Json(added)))
 }
 
 #[derive(Serialize, ToSchema)]

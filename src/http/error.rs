@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use super::idempotency;
 use crate::sessions::{AskError, RegisterError};
 use crate::store::StoreError;
 use crate::telemetry::chain;
@@ -301,7 +302,9 @@ impl From<StoreError> for ApiError {
             {
                 Self::bad_request("account_unknown", ACCOUNT_UNKNOWN)
             }
-            StoreError::Fenced | StoreError::Corrupt(_) | StoreError::Refused(_) => Self::internal(&error),
+            // Requests write under nothing else that can pass on.
+            StoreError::Fenced => idempotency::in_use(),
+            StoreError::Corrupt(_) | StoreError::Refused(_) => Self::internal(&error),
         }
     }
 }

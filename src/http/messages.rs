@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use chrono::TimeDelta;
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -12,12 +13,14 @@ use utoipa_axum::routes;
 use super::AppState;
 use super::done::{DONE, Done};
 use super::error::{ApiError, Problem};
+use super::idempotency::Keyed;
 use super::list::ListParameters;
 use super::owned::{RegisteredAccount, StoredAccount, not_registered};
 use super::params::{Flag, Parameters, Text};
 use super::target::{PathChat, Target};
 use crate::domain::{Content, TimeParameter, Timestamp, Typing};
-use crate::store::{Accepted, Message, Page, Receipted};
+use crate::secrets;
+use crate::store::{Accepted, Message, Outgoing, Page, Receipted};
 use crate::upstream::Address;
 
 /// The routes of this file.
@@ -56,6 +59,7 @@ struct Sent {
 async fn send_message(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
+    claim: Keyed,
     Parameters(target): Parameters<Target>,
     Parameters(body): Parameters<SendMessage>,
 ) -> Result<Json<Sent>, ApiError> {
@@ -64,10 +68,18 @@ async fn send_message(
         return Err(ApiError::bad_request("invalid_parameter", "message: an empty text cannot be sent"));
     }
     let content = Content::Text(body.message.into_inner());
-    let accepted =
-        state.store.accept_send(&account, reachable.peer, contact.as_str(), &content, state.send_ttl).await?;
-    match accepted {
-        Accepted::Queued(id) => Ok(Json(Sent { message_id: id.clone(), id })),
+    let id = secrets::random_id();
+    let sent = Sent { message_id: id.clone(), id };
+    let outgoing = Outgoing {
+        id: &sent.id,
+        peer: reachable.peer,
+        public_id: contact.as_str(),
+        content: &content,
+        time_to_live: state.send_ttl,
+    };
+    let keyed = claim.answered(StatusCode::OK, &sent)?;
+    match state.store.accept_send(&account, &outgoing, keyed.as_ref()).await? {
+        Accepted::Queued(_) => Ok(Json(sent)),
         Accepted::NotRegistered => Err(not_registered()),
         Accepted::OutboxFull => Err(ApiError::unavailable(
             "outbox_full",

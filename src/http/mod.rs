@@ -8,6 +8,7 @@ mod cors;
 mod done;
 pub mod error;
 mod health;
+mod idempotency;
 pub mod list;
 mod messages;
 mod oauth;

@@ -12,7 +12,8 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::{
-    AppState, Started, account, body, contacts, cors, health, messages, oauth, params, paths, refusals, trace,
+    AppState, Started, account, body, contacts, cors, health, idempotency, messages, oauth, params, paths,
+    refusals, trace,
 };
 use crate::config::CorsOrigins;
 
@@ -25,7 +26,9 @@ pub fn router(state: &AppState) -> Router {
 /// The OpenAPI description, from the same routes.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    routes(None).into_openapi()
+    let mut openapi = routes(None).into_openapi();
+    idempotency::describe(&mut openapi);
+    openapi
 }
 
 /// All routes. The rows below `/api` know their caller before anything of the body is read; a description alone
@@ -34,7 +37,9 @@ fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
     let mut api =
         OpenApiRouter::new().merge(account::router()).merge(contacts::router()).merge(messages::router());
     if let Some(state) = state {
-        api = api.route_layer(from_fn_with_state(state.clone(), params::read::<Caller, AppState>));
+        api = api
+            .route_layer(from_fn_with_state(state.clone(), idempotency::keep))
+            .route_layer(from_fn_with_state(state.clone(), params::read::<Caller, AppState>));
     }
     OpenApiRouter::with_openapi(Description::openapi())
         .merge(health::router())

@@ -39,6 +39,7 @@ pub fn start(store: &Store, lifecycle: &Lifecycle) {
 async fn prune(store: &Store) -> Result<(), StoreError> {
     store.prune_processes().await?;
     while store.prune_commands(BATCH).await? > 0 {}
+    while store.prune_keys(BATCH).await? > 0 {}
     while store.prune_verification(BATCH).await? > 0 {}
     while store.prune_tokens(BATCH).await? > 0 {}
     while store.prune_logins(BATCH).await? > 0 {}

@@ -19,9 +19,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
 
-use crate::domain::{Account, AccountId, SessionState, Typing};
+use crate::domain::{Account, AccountId, ProcessId, SessionState, Typing};
 use crate::lifecycle::Lifecycle;
 use crate::secrets::MasterKey;
 use crate::store::{Store, StoreError, Topic};
@@ -84,13 +85,14 @@ pub struct Sessions {
     connectors: Connectors,
     keys: MasterKey,
     patience: Patience,
+    process: watch::Sender<Option<ProcessId>>,
 }
 
 impl Sessions {
     /// The handle alone. [`Sessions::run`] makes this process run sessions too.
     #[must_use]
     pub fn new(store: Store, connectors: Connectors, keys: MasterKey) -> Self {
-        Self { store, connectors, keys, patience: Patience::default() }
+        Self { store, connectors, keys, patience: Patience::default(), process: watch::Sender::new(None) }
     }
 
     /// The same with other limits of time.
@@ -102,6 +104,13 @@ impl Sessions {
     /// Starts the supervisor. It ends, and gives its leases back, when the lifecycle's soft token is cancelled.
     pub fn run(&self, process_name: String, lifecycle: &Lifecycle) {
         supervisor::start(self.clone(), process_name, lifecycle);
+    }
+
+    /// This process, as the others know it: another one each time that it lost its leases. `None` when it has not
+    /// joined them within `patience`, or stops.
+    pub async fn process(&self, patience: Duration) -> Option<ProcessId> {
+        let mut process = self.process.subscribe();
+        *timeout(patience, process.wait_for(Option::is_some)).await.ok()?.ok()?
     }
 
     /// The network of an account; an account of a network that this program was not given is an error of its

@@ -1,6 +1,6 @@
 //! An account's contact list.
 
-use super::{Peer, Store, StoreError, Topic};
+use super::{KeyedAnswer, Peer, Store, StoreError, Topic};
 use crate::domain::{Account, AccountId, Event, PeerId};
 
 /// One entry of the list.
@@ -62,16 +62,18 @@ impl Store {
         .await?)
     }
 
-    /// Adds an entry. False: it is in the list already, and nothing changed.
+    /// Adds an entry, and keeps the answer of a request with a key. False: it is in the list already, and nothing
+    /// changed.
     ///
     /// # Errors
-    /// When a query fails.
+    /// When a query fails. [`StoreError::Fenced`] when the request's claim is over; then nothing is changed.
     pub async fn add_contact(
         &self,
         account: &Account,
         peer: &Peer,
         names: (&str, &str),
         exists: bool,
+        keyed: Option<&KeyedAnswer>,
     ) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         let mut journal = tx.open_journal(account.counter).await?;
@@ -92,6 +94,7 @@ impl Store {
         journal.record(Event::ContactAdded { contact: peer.public_id.clone() });
         tx.roster_changed(account.id).await?;
         tx.close_journal(journal).await?;
+        tx.keep_answer(keyed).await?;
         tx.commit().await?;
         self.contacts_changed(account);
         Ok(true)

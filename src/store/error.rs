@@ -6,8 +6,8 @@ pub enum StoreError {
     /// The database is away, starting, stopping or out of connections: worth trying again.
     #[error("the database cannot be reached")]
     Unavailable(#[source] sqlx::Error),
-    /// The session's lease has passed to another process: nothing was written.
-    #[error("the lease has passed to another process")]
+    /// What was written under, a session's lease or a request's claim on its key, has passed on: nothing was written.
+    #[error("the lease or the claim has passed on")]
     Fenced,
     /// A row that cannot be: what it says contradicts the program.
     #[error("impossible row: {0}")]

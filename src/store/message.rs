@@ -3,12 +3,27 @@
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
-use super::{Journal, Store, StoreError, Topic, Tx};
+use super::{Journal, KeyedAnswer, Store, StoreError, Topic, Tx};
 use crate::domain::{Account, AccountId, ChatId, Content, Event, FailureReason, MessageId, PeerId};
 use crate::secrets;
 
 /// Messages of one account that may wait for the network; a send beyond it is refused until some are taken.
 pub const OUTBOX_LIMIT: i64 = 10_000;
+
+/// A message that the API wants to send.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// The id that the network will see, of [`secrets::random_id`].
+    pub id: &'a str,
+    /// To whom.
+    pub peer: PeerId,
+    /// How the API shows them.
+    pub public_id: &'a str,
+    /// What.
+    pub content: &'a Content,
+    /// How long it may wait for the network.
+    pub time_to_live: Duration,
+}
 
 /// What became of a send.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,18 +37,18 @@ pub enum Accepted {
 }
 
 impl Store {
-    /// Accepts a message: when this returns, it is committed and will be sent under the id returned.
+    /// Accepts a message: when this returns `Queued`, it is committed and will be sent under its id. The answer of a
+    /// request with a key is committed with it.
     ///
     /// # Errors
-    /// When a query fails.
+    /// When a query fails. [`StoreError::Fenced`] when the request's claim is over; then nothing is queued.
     pub async fn accept_send(
         &self,
         account: &Account,
-        peer: PeerId,
-        public_id: &str,
-        content: &Content,
-        time_to_live: Duration,
+        outgoing: &Outgoing<'_>,
+        keyed: Option<&KeyedAnswer>,
     ) -> Result<Accepted, StoreError> {
+        let Outgoing { id, peer, public_id, content, time_to_live } = *outgoing;
         let mut tx = self.begin().await?;
         let full = sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM outbox WHERE account_id = $1 OFFSET $2 LIMIT 1) AS "full!""#,
@@ -50,7 +65,6 @@ impl Store {
         if is_new {
             tx.roster_changed(account.id).await?;
         }
-        let network_id = secrets::random_id();
         let stored_at = journal.next_time();
         let message = sqlx::query_scalar!(
             "INSERT INTO message (account_id, chat_id, network_id, state, type, text, fingerprint, stored_at)
@@ -58,7 +72,7 @@ impl Store {
              WHERE id = $1 AND registered_at IS NOT NULL RETURNING id",
             account.id.0,
             chat.0,
-            network_id,
+            id,
             content.letter(),
             content.text(),
             &fingerprint(content)[..],
@@ -79,12 +93,13 @@ impl Store {
         .execute(&mut *tx.inner)
         .await?;
         tx.touch_chat(chat, MessageId(message), stored_at, 0).await?;
-        journal.record(Event::MessageQueued { chat: public_id.to_owned(), id: network_id.clone() });
+        journal.record(Event::MessageQueued { chat: public_id.to_owned(), id: id.to_owned() });
         tx.close_journal(journal).await?;
+        tx.keep_answer(keyed).await?;
         tx.commit().await?;
         self.wakes.wake(Topic::work(account.id));
         self.wakes.wake(Topic::journal(account.counter));
-        Ok(Accepted::Queued(network_id))
+        Ok(Accepted::Queued(id.to_owned()))
     }
 
     /// Marks the received messages of a chat read that were stored before `before` (all when `None`), and queues

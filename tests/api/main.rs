@@ -9,6 +9,7 @@ mod away;
 mod command_line;
 mod contacts;
 mod ground;
+mod idempotency;
 mod isolation;
 mod lists;
 mod messages;

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod keyed;
 mod killed;
 mod processes;
 mod storm;

@@ -1,7 +1,6 @@
 //! Eight clients that send as fast as they can, and what must be true of it all afterwards.
 
 use std::collections::HashMap;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -51,8 +50,7 @@ pub fn rounds(usual: usize) -> usize {
 
 /// A server on a port that stays the same when it is started again.
 pub fn server_on_a_fixed_port() -> Server {
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address");
-    Server::setup().env("WINDU_LISTEN", free.to_string()).start()
+    Server::setup().on_a_fixed_port().start()
 }
 
 /// Makes the leases of killed programs run out at once.
@@ -167,7 +165,7 @@ pub fn journals_have_no_gaps(database: &Database) {
 }
 
 /// Waits until nothing is on its way any more: outboxes and mailboxes are empty.
-fn all_is_delivered(database: &Database) {
+pub fn all_is_delivered(database: &Database) {
     wait_until("outboxes and mailboxes to be empty", DEADLINE * 2, || {
         let left = "SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM receipt_outbox)
                          + (SELECT count(*) FROM localnet_stanza)";
@@ -218,7 +216,7 @@ async fn send(api: &Client, form: &[(&str, &str)]) -> Option<String> {
 }
 
 /// Waits until the server serves. Not `wait_until_async`, whose future cannot move between threads.
-async fn is_back(api: &Client) {
+pub async fn is_back(api: &Client) {
     let end = Instant::now() + DEADLINE;
     while !api.request(Method::GET, "/readyz").send().await.is_ok_and(|answer| answer.status() == 200) {
         assert!(Instant::now() < end, "waited {DEADLINE:?} in vain for the server to be back");
@@ -227,7 +225,7 @@ async fn is_back(api: &Client) {
 }
 
 /// A whole list of messages, oldest first.
-async fn all(api: &Client, row: &str) -> Vec<Value> {
+pub async fn all(api: &Client, row: &str) -> Vec<Value> {
     let mut messages: Vec<Value> = Vec::new();
     loop {
         let answer = api.get(&format!("{row}?limit=1000&offset={}", messages.len())).await;
@@ -241,7 +239,7 @@ async fn all(api: &Client, row: &str) -> Vec<Value> {
     }
 }
 
-fn numbers(messages: &[Value]) -> Vec<usize> {
+pub fn numbers(messages: &[Value]) -> Vec<usize> {
     messages
         .iter()
         .map(|message| message["text"].as_str().expect("a text").parse().expect("digits"))

@@ -7,10 +7,10 @@ use std::time::Duration;
 use sqlx::PgPool;
 use windu::domain::{Account, Content, PhoneNumber, ProcessId, SessionState, UserId};
 use windu::lifecycle::Lifecycle;
-use windu::secrets::MasterKey;
+use windu::secrets::{self, MasterKey};
 use windu::sessions::{Connectors, Patience, RegisterError, Sessions};
 use windu::store::localnet::LocalNet;
-use windu::store::{Accepted, JournalEntry, Message, NewPeer, Page, Peer, Store};
+use windu::store::{Accepted, JournalEntry, Message, NewPeer, Outgoing, Page, Peer, Store};
 use windu::upstream::SendFailure;
 use windu::upstream::local::Local;
 
@@ -64,13 +64,13 @@ impl World {
         connectors.add(Arc::new(self.network.clone()));
         connectors.add(Arc::new(Local::new(LocalNet::new(store.clone()), lifecycle.clone())));
         let sessions = Sessions::new(store.clone(), connectors, self.keys.clone()).with_patience(patience);
-        Process { store, sessions, lifecycle, name: windu::secrets::random_id() }
+        Process { store, sessions, lifecycle, name: secrets::random_id() }
     }
 
     pub async fn user(&self) -> UserId {
         let id =
             sqlx::query_scalar("INSERT INTO windu_user (name, password_hash) VALUES ($1, '-') RETURNING id")
-                .bind(windu::secrets::random_id())
+                .bind(secrets::random_id())
                 .fetch_one(&self.pool)
                 .await
                 .unwrap();
@@ -264,7 +264,7 @@ impl Process {
 
     pub async fn add_contact(&self, account: &Account, number: &str, exists: bool) {
         let peer = self.peer(account, number).await;
-        assert!(self.store.add_contact(account, &peer, ("", ""), exists).await.unwrap());
+        assert!(self.store.add_contact(account, &peer, ("", ""), exists, None).await.unwrap());
     }
 
     pub async fn try_send(
@@ -276,7 +276,14 @@ impl Process {
     ) -> Accepted {
         let peer = self.peer(account, to).await;
         let content = Content::Text(text.to_owned());
-        self.store.accept_send(account, peer.id, &peer.public_id, &content, time_to_live).await.unwrap()
+        let outgoing = Outgoing {
+            id: &secrets::random_id(),
+            peer: peer.id,
+            public_id: &peer.public_id,
+            content: &content,
+            time_to_live,
+        };
+        self.store.accept_send(account, &outgoing, None).await.unwrap()
     }
 
     /// Sends a text and gives its id.

@@ -3,6 +3,7 @@
 //! It stops when the test process ends, however that ends: a watchdog reads from a pipe that only we hold.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::server::SECRET_KEY;
 use super::wait::{DEADLINE, wait_until};
+
+/// An open transaction of a psql of its own; rolled back when dropped.
+pub struct Held(Child);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // The end of its input ends it in order: its locks are free when it has ended.
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
 
 /// A database of one test's own. It is reached through a link of its own to the socket, so that it can go away.
 pub struct Database {
@@ -38,6 +50,22 @@ impl Database {
     /// Runs SQL and gives the rows as psql prints them, unaligned.
     pub fn sql(&self, text: &str) -> String {
         CLUSTER.sql(&self.name, text)
+    }
+
+    /// Runs SQL in a transaction that stays open, with the locks that it took.
+    pub fn hold(&self, text: &str) -> Held {
+        let mut psql = Command::new(CLUSTER.binaries.join("psql"))
+            .args(["-X", "-q", "-A", "-t", "-U", "postgres", "-v", "ON_ERROR_STOP=1", "-d", &self.name, "-h"])
+            .arg(&CLUSTER.folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("psql");
+        let input = psql.stdin.as_mut().expect("piped");
+        writeln!(input, "BEGIN; {text};\n\\echo held").expect("psql reads");
+        let lines = BufReader::new(psql.stdout.as_mut().expect("piped")).lines();
+        assert!(lines.map_while(Result::ok).any(|line| line == "held"), "{text}");
+        Held(psql)
     }
 
     /// Takes the database away: connections end and new ones fail; see [`Database::come_back`].

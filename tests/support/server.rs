@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read};
+use std::net::TcpListener;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -43,6 +44,13 @@ impl Setup {
     pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
         self.environment.insert(name.to_owned(), value.into());
         self
+    }
+
+    /// Listens on a port that stays the same when the program is started again.
+    #[must_use]
+    pub fn on_a_fixed_port(self) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("its address");
+        self.env("WINDU_LISTEN", free.to_string())
     }
 
     /// Uses a database that is there already, for example another server's.

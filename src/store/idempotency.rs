@@ -1,0 +1,221 @@
+//! Idempotency keys: which request runs under a key, and the first answer, for a day.
+//!
+//! A claim is committed before anything else is done. What a request changes and its answer are then committed
+//! together ([`Tx::keep_answer`]), so that a process that dies in between leaves both or neither.
+
+use super::{LEASE_SECONDS, Store, StoreError, Tx};
+use crate::domain::{ProcessId, UserId};
+
+/// How long a key keeps its answer.
+const KEPT_SECONDS: f64 = 24.0 * 3600.0;
+/// A row that vanishes between two looks at it is looked for so many times.
+const LOOKS: usize = 3;
+
+/// A request that wants to run under a key.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyedRequest<'a> {
+    /// Whose key it is.
+    pub user: UserId,
+    /// Method and pattern of the path.
+    pub route: &'a str,
+    /// As the caller chose it.
+    pub key: &'a str,
+    /// Of the parameters.
+    pub fingerprint: &'a [u8; 32],
+    /// Who would run it.
+    pub process: ProcessId,
+}
+
+/// The right to run a request, of one process, until its heartbeat ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    user: UserId,
+    route: String,
+    key: String,
+    id: i64,
+}
+
+/// An answer as it is given again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeptAnswer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The media type of the body.
+    pub content_type: Option<String>,
+    /// The body, whole.
+    pub body: Vec<u8>,
+}
+
+/// A claim and the answer that ends it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyedAnswer {
+    /// Under which the request runs.
+    pub claim: Claim,
+    /// What will be answered if the request's transaction commits.
+    pub answer: KeptAnswer,
+}
+
+/// What a key is to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    /// Free until now: the request runs under this claim.
+    Claimed(Claim),
+    /// The first request still runs.
+    Running,
+    /// A request with other parameters has it.
+    Reused,
+    /// The first answer.
+    Answered(KeptAnswer),
+}
+
+impl Store {
+    /// Claims a key, or says what it is used for. A claim whose process has no heartbeat any more, and a row of more
+    /// than a day, count as none.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn claim_key(&self, request: KeyedRequest<'_>) -> Result<KeyState, StoreError> {
+        for _ in 0..LOOKS {
+            if let Some(claim) = self.try_to_claim(request).await? {
+                return Ok(KeyState::Claimed(claim));
+            }
+            if let Some(state) = self.look_at_key(request).await? {
+                return Ok(state);
+            }
+        }
+        Ok(KeyState::Running)
+    }
+
+    /// Keeps the answer of a request that has ended. Nothing happens when the claim is over: another process took it,
+    /// or the answer was kept together with what the request changed.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn settle_key(&self, claim: &Claim, answer: &KeptAnswer) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        match tx.write_answer(claim, answer).await {
+            Ok(()) => tx.commit().await,
+            Err(StoreError::Fenced) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Frees the key of a request that has ended without an answer to keep. Nothing happens when the claim is over.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn free_key(&self, claim: &Claim) -> Result<(), StoreError> {
+        sqlx::query!(
+            "DELETE FROM idempotency_key
+             WHERE user_id = $1 AND route = $2 AND key = $3 AND claim = $4 AND status IS NULL",
+            claim.user.0,
+            claim.route,
+            claim.key,
+            claim.id
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Forgets up to `batch` keys of more than a day. Returns how many there were.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn prune_keys(&self, batch: i64) -> Result<u64, StoreError> {
+        let deleted = sqlx::query!(
+            "DELETE FROM idempotency_key WHERE (user_id, route, key) IN (
+                SELECT user_id, route, key FROM idempotency_key
+                WHERE created_at < clock_timestamp() - make_interval(secs => $2) LIMIT $1)
+             AND created_at < clock_timestamp() - make_interval(secs => $2)",
+            batch,
+            KEPT_SECONDS
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(deleted.rows_affected())
+    }
+
+    async fn try_to_claim(&self, request: KeyedRequest<'_>) -> Result<Option<Claim>, StoreError> {
+        let id = sqlx::query_scalar!(
+            "INSERT INTO idempotency_key AS k (user_id, route, key, fingerprint, process_id)
+             VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (user_id, route, key) DO UPDATE
+             SET claim = DEFAULT, fingerprint = excluded.fingerprint, process_id = excluded.process_id,
+                 status = NULL, content_type = NULL, body = NULL, created_at = clock_timestamp()
+             WHERE k.created_at < clock_timestamp() - make_interval(secs => $6)
+                OR (k.status IS NULL AND NOT EXISTS (
+                    SELECT 1 FROM process p WHERE p.id = k.process_id
+                      AND p.heartbeat_at > clock_timestamp() - make_interval(secs => $7)))
+             RETURNING claim",
+            request.user.0,
+            request.route,
+            request.key,
+            &request.fingerprint[..],
+            request.process.0,
+            KEPT_SECONDS,
+            LEASE_SECONDS
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(id.map(|id| Claim {
+            user: request.user,
+            route: request.route.to_owned(),
+            key: request.key.to_owned(),
+            id,
+        }))
+    }
+
+    async fn look_at_key(&self, request: KeyedRequest<'_>) -> Result<Option<KeyState>, StoreError> {
+        let row = sqlx::query!(
+            "SELECT fingerprint, status, content_type, body FROM idempotency_key
+             WHERE user_id = $1 AND route = $2 AND key = $3",
+            request.user.0,
+            request.route,
+            request.key
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        if row.fingerprint != request.fingerprint {
+            return Ok(Some(KeyState::Reused));
+        }
+        let (Some(status), Some(body)) = (row.status, row.body) else { return Ok(Some(KeyState::Running)) };
+        let status = u16::try_from(status)
+            .map_err(|_| StoreError::Corrupt(format!("a kept answer has the status {status}")))?;
+        Ok(Some(KeyState::Answered(KeptAnswer { status, content_type: row.content_type, body })))
+    }
+}
+
+impl Tx {
+    /// Keeps the answer of a request, if it has a key, beside what it changes. The last statement before the commit,
+    /// so that whoever asks for the key meanwhile waits for no more than that.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the claim is over: the caller must not commit.
+    pub(super) async fn keep_answer(&mut self, keyed: Option<&KeyedAnswer>) -> Result<(), StoreError> {
+        match keyed {
+            Some(KeyedAnswer { claim, answer }) => self.write_answer(claim, answer).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn write_answer(&mut self, claim: &Claim, answer: &KeptAnswer) -> Result<(), StoreError> {
+        let status = i16::try_from(answer.status)
+            .map_err(|_| StoreError::Corrupt(format!("an answer has the status {}", answer.status)))?;
+        let kept = sqlx::query!(
+            "UPDATE idempotency_key SET status = $5, content_type = $6, body = $7
+             WHERE user_id = $1 AND route = $2 AND key = $3 AND claim = $4 AND status IS NULL",
+            claim.user.0,
+            claim.route,
+            claim.key,
+            claim.id,
+            status,
+            answer.content_type,
+            answer.body
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        if kept.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
+    }
+}

@@ -1,0 +1,299 @@
+//! `Idempotency-Key`: what is repeated is done once.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use reqwest::multipart::Form;
+use serde_json::{Value, json};
+
+use crate::shared::server;
+use crate::support::client::{Answer, Client};
+use crate::support::people::{Person, account, code, fresh_number, login, texts, wrong};
+use crate::support::postgres::{Database, Held};
+use crate::support::server::Server;
+use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
+
+const SEND: &str = "/api/messages/send-message/";
+const ADD: &str = "/api/contacts/add-contact/";
+const REPLAYED: &str = "idempotency-replayed";
+
+async fn post(api: &Client, path: &str, key: &str, form: &[(&str, &str)]) -> Answer {
+    api.send(api.request(Method::POST, path).header("idempotency-key", key).form(form)).await
+}
+
+async fn send(from: &Person, to: &Person, key: &str, text: &str) -> Answer {
+    post(&from.api, SEND, key, &[("contact", &to.number), ("message", text)]).await
+}
+
+#[track_caller]
+fn first(answer: &Answer) -> Value {
+    assert!(answer.status < 300, "{}", answer.text());
+    assert!(!answer.headers.contains_key(REPLAYED), "{:?}", answer.headers);
+    answer.json()
+}
+
+#[track_caller]
+fn repeats(answer: &Answer, first: &Answer) {
+    assert_eq!((answer.status, answer.text()), (first.status, first.text()));
+    assert_eq!(answer.header("content-type"), first.header("content-type"));
+    assert_eq!(answer.header(REPLAYED), "true");
+}
+
+/// Keeps all that is written about a number waiting.
+fn held(database: &Database, number: &str) -> Held {
+    database.hold(&format!("SELECT FROM account_counter WHERE number = '{number}' FOR UPDATE"))
+}
+
+/// Waits until a request runs under a key.
+async fn claimed(database: &Database, key: &str) {
+    let count = format!("SELECT count(*) FROM idempotency_key WHERE key = '{key}' AND status IS NULL");
+    wait_until_async("the claim", DEADLINE, async || (database.sql(&count) == "1").then_some(())).await;
+}
+
+#[tokio::test]
+async fn the_same_request_in_any_notation_is_done_once() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    let text = "hello & good day";
+    let answer = send(&anna, &bert, "once", text).await;
+    let id = first(&answer)["id"].clone();
+    repeats(&send(&anna, &bert, "once", text).await, &answer);
+    let number: u64 = bert.number.parse().expect("digits");
+    let keyed = || anna.api.request(Method::POST, SEND).header("idempotency-key", "once");
+    let as_json = keyed().json(&json!({"message": text, "contact": number, "group_id": null}));
+    repeats(&anna.api.send(as_json).await, &answer);
+    let form = Form::new().text("message", text).text("contact", bert.number.clone());
+    repeats(&anna.api.send(keyed().multipart(form)).await, &answer);
+    let query = anna.api.request(Method::POST, &format!("/api/message/send-message?contact={}", bert.number));
+    let query = query.header("idempotency-key", "once").form(&[("message", text)]);
+    repeats(&anna.api.send(query).await, &answer);
+    bert.waits_for(&anna, id.as_str().expect("an id")).await;
+    assert_eq!(texts(&bert.chat(&anna.number).await), [text]);
+    assert_eq!(texts(&anna.chat(&bert.number).await), [text]);
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_one_request_of_one_user() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    let answer = send(&anna, &bert, "shared", "one").await;
+    let id = first(&answer)["id"].clone();
+    send(&anna, &bert, "shared", "two").await.refused(422, "idempotency_key_reused");
+    let form = [("contact", bert.number.as_str()), ("message", "one"), ("account", &anna.number)];
+    post(&anna.api, SEND, "shared", &form).await.refused(422, "idempotency_key_reused");
+    // Another user's, and that of another row or of another path of the same row.
+    assert_ne!(first(&send(&bert, &anna, "shared", "one").await)["id"], id);
+    let typing = [("contact", bert.number.as_str()), ("message", "one")];
+    first(&post(&anna.api, "/api/messages/set-typing/", "shared", &typing).await);
+    first(&send(&anna, &bert, "another", "one").await);
+    // A key says nothing on a row that only reads.
+    let reads = anna.api.request(Method::GET, "/api/contacts/").header("idempotency-key", "shared");
+    first(&anna.api.send(reads).await);
+    repeats(&send(&anna, &bert, "shared", "one").await, &answer);
+}
+
+#[tokio::test]
+async fn a_key_that_is_none_is_refused() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    for key in ["", "a b", "ä", &"k".repeat(256)] {
+        send(&anna, &bert, key, "never").await.refused(400, "idempotency_key_invalid");
+    }
+    let twice = anna.api.request(Method::POST, SEND).header("idempotency-key", "a");
+    let twice =
+        twice.header("idempotency-key", "a").form(&[("contact", &*bert.number), ("message", "never")]);
+    anna.api.send(twice).await.refused(400, "idempotency_key_invalid");
+    first(&send(&anna, &bert, &"k".repeat(255), "the longest").await);
+    assert_eq!(texts(&anna.chat(&bert.number).await), ["the longest"]);
+}
+
+#[tokio::test]
+async fn what_the_caller_did_wrong_is_answered_the_same_again() {
+    let (anna, bert) = (Person::new(server()).await, Person::new(server()).await);
+    let refused = send(&anna, &bert, "refused", "hello").await;
+    refused.refused(400, "not_a_contact");
+    let added = post(&anna.api, ADD, "add", &[("contact_id", &bert.number)]).await;
+    assert_eq!(first(&added), json!({"contact_id": bert.number, "exists": true}));
+    repeats(&post(&anna.api, ADD, "add", &[("contact_id", &bert.number)]).await, &added);
+    post(&anna.api, ADD, "add-again", &[("contact_id", &bert.number)]).await.refused(400, "contact_exists");
+    repeats(&send(&anna, &bert, "refused", "hello").await, &refused);
+    first(&send(&anna, &bert, "new", "hello").await);
+}
+
+#[tokio::test]
+async fn every_row_keeps_its_answer_but_register_code() {
+    let (api, number) = (login(server()).await, fresh_number());
+    let form = [("account", number.as_str())];
+    let created = post(&api, "/api/account/create-account/", "k", &form).await;
+    first(&created);
+    repeats(&post(&api, "/api/account/create-account/", "k", &form).await, &created);
+    // Too soon: not kept.
+    let row = "/api/account/request-sms-code/";
+    post(&api, row, "k", &form).await.refused(429, "code_too_soon");
+    crate::support::people::pass_a_minute(server(), &number);
+    first(&post(&api, row, "k", &form).await);
+    let right = code(server(), &number);
+    let row = "/api/account/register-code/";
+    for (key, code) in [("k", &wrong(&right)), ("not a key", &wrong(&right))] {
+        post(&api, row, key, &[form[0], ("code", code)]).await.refused(403, "code_wrong");
+    }
+    first(&post(&api, row, "k", &[form[0], ("code", &right)]).await);
+    let removed = post(&api, "/api/account/remove-account/", "k", &form).await;
+    first(&removed);
+    repeats(&post(&api, "/api/account/remove-account/", "k", &form).await, &removed);
+    assert_eq!(account(&api, &number).await, None);
+}
+
+#[tokio::test]
+async fn a_key_is_in_use_until_its_request_ends_even_if_the_caller_hangs_up() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    let database = server().database();
+    let lock = held(database, &anna.number);
+    let form = [("contact", bert.number.as_str()), ("message", "patience")];
+    let request = anna.api.request(Method::POST, SEND).header("idempotency-key", "taken").form(&form);
+    let impatient = request.timeout(Duration::from_secs(1)).send().await;
+    assert!(impatient.is_err_and(|error| error.is_timeout()));
+    claimed(database, "taken").await;
+    send(&anna, &bert, "taken", "patience").await.refused(409, "idempotency_key_in_use");
+    send(&anna, &bert, "taken", "hurry").await.refused(422, "idempotency_key_reused");
+    drop(lock);
+    let answer = wait_until_async("the first answer", DEADLINE, async || {
+        let answer = send(&anna, &bert, "taken", "patience").await;
+        (answer.status != 409).then_some(answer)
+    })
+    .await;
+    assert_eq!((answer.status, answer.header(REPLAYED)), (200, "true"));
+    bert.waits_for(&anna, answer.json()["id"].as_str().expect("an id")).await;
+    assert_eq!(texts(&anna.chat(&bert.number).await), ["patience"]);
+}
+
+#[tokio::test]
+async fn not_now_frees_the_key() {
+    let (anna, bert) = (Person::new(server()).await, Person::new(server()).await);
+    let form = [("contact_id", bert.number.as_str())];
+    // The session cannot take the command.
+    let lock = held(server().database(), &anna.number);
+    post(&anna.api, ADD, "later", &form).await.refused(503, "session_not_ready");
+    drop(lock);
+    let added = post(&anna.api, ADD, "later", &form).await;
+    assert_eq!((added.status, first(&added)), (201, json!({"contact_id": bert.number, "exists": true})));
+}
+
+#[tokio::test]
+async fn a_database_that_goes_away_under_a_request_leaves_the_key_free() {
+    let server = Server::start();
+    let database = server.database();
+    let (anna, bert) = Person::two_friends(&server).await;
+    let lock = held(database, &anna.number);
+    let (answer, ()) = tokio::join!(send(&anna, &bert, "away", "hello"), async {
+        claimed(database, "away").await;
+        database.go_away();
+    });
+    answer.refused(503, "database_unavailable");
+    send(&anna, &bert, "away", "hello").await.refused(503, "database_unavailable");
+    drop(lock);
+    database.come_back();
+    let answer = wait_until_async("an answer", DEADLINE, async || {
+        let answer = send(&anna, &bert, "away", "hello").await;
+        (answer.status != 409 && answer.status != 503).then_some(answer)
+    })
+    .await;
+    first(&answer);
+    assert_eq!(texts(&anna.chat(&bert.number).await), ["hello"]);
+}
+
+#[tokio::test]
+async fn after_a_day_a_key_is_new() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    let answer = send(&anna, &bert, "daily", "one").await;
+    first(&answer);
+    let age = |hours: f64| {
+        server().database().sql(&format!(
+            "UPDATE idempotency_key SET created_at = created_at - interval '{hours} hours' WHERE key = 'daily'"
+        ));
+    };
+    age(23.9);
+    repeats(&send(&anna, &bert, "daily", "one").await, &answer);
+    age(0.2);
+    first(&send(&anna, &bert, "daily", "two").await);
+    assert_eq!(texts(&anna.chat(&bert.number).await), ["one", "two"]);
+}
+
+#[tokio::test]
+async fn a_claim_ends_with_the_heartbeat_of_a_killed_program() {
+    let mut server = Server::setup().on_a_fixed_port().start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    let lock = held(server.database(), &anna.number);
+    let request = anna.api.request(Method::POST, SEND).header("idempotency-key", "killed");
+    let request = request.form(&[("contact", &*bert.number), ("message", "hello")]);
+    let database = server.database().clone();
+    let (unanswered, ()) = tokio::join!(request.send(), async {
+        claimed(&database, "killed").await;
+        server.kill();
+    });
+    assert!(unanswered.is_err());
+    drop(lock);
+    server.restart();
+    send(&anna, &bert, "killed", "hello").await.refused(409, "idempotency_key_in_use");
+    // The heartbeat of the killed program is the older one.
+    database.sql(
+        "UPDATE process SET heartbeat_at = heartbeat_at - interval '1 minute'
+         WHERE id < (SELECT max(id) FROM process)",
+    );
+    first(&send(&anna, &bert, "killed", "hello").await);
+    assert_eq!(texts(&anna.chat(&bert.number).await), ["hello"]);
+}
+
+/// The program is killed when the effect is committed and nobody has the answer.
+#[tokio::test]
+async fn effect_and_answer_are_committed_together() {
+    let mut server = Server::setup().on_a_fixed_port().start();
+    let (anna, bert) = (Person::new(&server).await, Person::new(&server).await);
+    let adds = [("contact_id", bert.number.as_str()), ("first_name", "Bert")];
+    let added = killed_after(&mut server, &anna, ADD, &adds, "contact WHERE first_name = 'Bert'").await;
+    assert_eq!((added.status, added.json()), (201, json!({"contact_id": bert.number, "exists": true})));
+    let says = [("contact", bert.number.as_str()), ("message", "once")];
+    let sent = killed_after(&mut server, &anna, SEND, &says, "message WHERE text = 'once'").await;
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    bert.waits_for(&anna, sent.json()["id"].as_str().expect("an id")).await;
+    assert_eq!(texts(&bert.chat(&anna.number).await), ["once"]);
+}
+
+/// Posts with a key, kills the program once rows of an effect are committed, and gives the answer of the same request
+/// to the next program.
+async fn killed_after(
+    server: &mut Server,
+    person: &Person,
+    path: &str,
+    form: &[(&str, &str)],
+    effect: &str,
+) -> Answer {
+    let database = server.database().clone();
+    // Whoever writes about keys when the effect is committed already falls asleep.
+    database.sql(&format!(
+        "CREATE FUNCTION sleep_after_effect() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF EXISTS (SELECT 1 FROM {effect} AND xmin <> pg_current_xact_id()::xid) THEN
+                 PERFORM pg_sleep(600);
+             END IF;
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER sleep_after_effect BEFORE UPDATE ON idempotency_key
+             FOR EACH STATEMENT EXECUTE FUNCTION sleep_after_effect()"
+    ));
+    let request = person.api.request(Method::POST, path).header("idempotency-key", "k").form(form);
+    let asleep =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
+    let (unanswered, ()) = tokio::join!(request.send(), async {
+        wait_until_async("the commit", DEADLINE, async || (database.sql(asleep) == "1").then_some(())).await;
+        server.kill();
+    });
+    assert!(unanswered.is_err());
+    database.sql(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event = 'PgSleep'",
+    );
+    wait_until("the sleeper to be gone", DEADLINE, || (database.sql(asleep) == "0").then_some(()));
+    database.sql("DROP TRIGGER sleep_after_effect ON idempotency_key; DROP FUNCTION sleep_after_effect");
+    database.sql("UPDATE process SET heartbeat_at = heartbeat_at - interval '1 minute'");
+    server.restart();
+    let answer = post(&person.api, path, "k", form).await;
+    assert_eq!(answer.header(REPLAYED), "true", "{}", answer.text());
+    answer
+}
