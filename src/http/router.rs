@@ -173,5 +173,9 @@ mod tests {
         let description = serde_json::to_value(openapi()).expect("JSON");
         assert_eq!(description["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
         assert!(description["paths"]["/livez"]["get"].is_object());
+        let header = |path: &str| description["paths"][path]["post"].to_string().contains("Idempotency-Key");
+        assert!(header("/api/messages/send-message/"));
+        assert!(!header("/api/account/register-code/"));
+        assert!(!header("/o/token/"));
     }
 }

@@ -111,7 +111,10 @@ async fn browsers_may_call_from_anywhere_or_from_where_the_setting_says() {
     }
     let answer = server.client().get("/nothing").await;
     assert_eq!(answer.header("access-control-allow-origin"), "*");
-    assert_eq!(answer.header("access-control-expose-headers"), "x-request-id,retry-after,www-authenticate");
+    assert_eq!(
+        answer.header("access-control-expose-headers"),
+        "x-request-id,idempotency-replayed,retry-after,www-authenticate"
+    );
 
     let server = Server::setup().env("WINDU_CORS_ORIGINS", "https://a.example, https://b.example").start();
     let answer = preflight(&server, "/livez", "https://b.example").await;

@@ -241,6 +241,32 @@ async fn a_claim_ends_with_the_heartbeat_of_a_killed_program() {
     assert_eq!(texts(&anna.chat(&bert.number).await), ["hello"]);
 }
 
+#[tokio::test]
+async fn of_two_that_run_under_one_key_only_the_last_claimant_does_anything() {
+    let server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    let lock = held(server.database(), &anna.number);
+    let (earlier, later) = tokio::join!(send(&anna, &bert, "twice", "hello"), async {
+        claimed(server.database(), "twice").await;
+        // The program was paused for so long that its claims are free; then it goes on.
+        server.database().sql("UPDATE process SET heartbeat_at = heartbeat_at - interval '1 minute'");
+        let claim = "SELECT claim FROM idempotency_key WHERE key = 'twice'";
+        let first = server.database().sql(claim);
+        let (later, ()) = tokio::join!(send(&anna, &bert, "twice", "hello"), async {
+            wait_until_async("the second claim", DEADLINE, async || {
+                (server.database().sql(claim) != first).then_some(())
+            })
+            .await;
+            drop(lock);
+        });
+        later
+    });
+    earlier.refused(409, "idempotency_key_in_use");
+    first(&later);
+    repeats(&send(&anna, &bert, "twice", "hello").await, &later);
+    assert_eq!(texts(&anna.chat(&bert.number).await), ["hello"]);
+}
+
 /// The program is killed when the effect is committed and nobody has the answer.
 #[tokio::test]
 async fn effect_and_answer_are_committed_together() {
