@@ -106,7 +106,16 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        Ok(Tx { inner: self.pool.begin().await? })
+        let pool = self.pool.clone();
+        // In a task of its own, which hears the answer even when the caller goes away before it: sqlx 0.9 forgets a
+        // BEGIN that it did not see answered and puts the connection back into the pool with its transaction open.
+        #[expect(clippy::disallowed_methods, reason = "it outlives the caller by one round trip, no more")]
+        let begun = tokio::spawn(async move { pool.begin().await });
+        match begun.await {
+            Ok(begun) => Ok(Tx { inner: begun? }),
+            // The program ends.
+            Err(_) => Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed)),
+        }
     }
 
     /// Closes the pool and waits until every connection is given back.
