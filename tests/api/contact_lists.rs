@@ -48,7 +48,8 @@ async fn the_list_becomes_what_is_imported() {
         {"contact_id": format!("+{}", bob.number), "first_name": "Bob", "last_name": "B"},
         {"contact_id": gone.parse::<u64>().expect("digits")},
     ]);
-    let counts = json!({"added": 2, "removed": 0, "updated": 0, "synced": 2, "existing": 1, "non_existing": 1});
+    let counts =
+        json!({"added": 2, "removed": 0, "updated": 0, "synced": 2, "existing": 1, "non_existing": 1});
     assert_eq!(import(&ann, first.clone()).await, (200, counts));
     assert_eq!(list(&ann).await, [entry(&bob.number, "Bob", "B", true), entry(&gone, "", "", false)]);
 
@@ -62,7 +63,8 @@ async fn the_list_becomes_what_is_imported() {
     assert_eq!(list(&ann).await[0], entry(&bob.number, "Robert", "", true));
 
     let other = json!([{"contact_id": bob.number, "first_name": "Bob"}, {"contact_id": stranger}]);
-    let counts = json!({"added": 1, "removed": 1, "updated": 1, "synced": 2, "existing": 1, "non_existing": 1});
+    let counts =
+        json!({"added": 1, "removed": 1, "updated": 1, "synced": 2, "existing": 1, "non_existing": 1});
     assert_eq!(import(&ann, other).await, (200, counts));
     let mut now = [entry(&bob.number, "Bob", "", true), entry(&stranger, "", "", false)];
     now.sort();
