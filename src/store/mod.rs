@@ -4,6 +4,7 @@
 
 mod account;
 mod adapter_state;
+mod bulk;
 mod client;
 pub mod cluster;
 mod command;
@@ -34,6 +35,7 @@ use std::time::Duration;
 use crate::lifecycle::Lifecycle;
 
 pub use account::SessionAccount;
+pub use bulk::{Imported, ImportedContact};
 pub use client::{ClientListing, ClientRecord};
 pub use command::{CommandProgress, TakenCommand};
 pub use contact::{Contact, Reachable};
