@@ -20,6 +20,7 @@ use crate::http::{AppState, Started, router, server};
 use crate::lifecycle::Lifecycle;
 use crate::maintenance;
 use crate::oauth::{self, BootstrapError, FirstPassword, OAuth};
+use crate::sessions::own_name;
 use crate::store::{Store, StoreError};
 use crate::verification::Verification;
 
@@ -194,7 +195,7 @@ async fn start(
     let first = first_user(&state.store, &settings.oauth).await?;
     state.oauth.follow_revocations(lifecycle);
     state.store.connect_wakes(lifecycle);
-    state.sessions.run(process_name(), lifecycle);
+    state.sessions.run(own_name(), lifecycle);
     maintenance::start(&state.store, lifecycle);
     state.started.set();
     let user = settings.oauth.bootstrap.user.as_deref().unwrap_or("admin");
@@ -214,12 +215,6 @@ async fn first_user(
             outcome => return outcome,
         }
     }
-}
-
-/// Host and process id, for people who look into the table of processes.
-fn process_name() -> String {
-    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    format!("{}:{}", host.as_deref().unwrap_or("unknown"), std::process::id())
 }
 
 /// Every connection is an open file, and many systems allow 1,024 unless asked for more.

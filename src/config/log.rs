@@ -2,6 +2,9 @@
 
 use super::{ConfigError, Env};
 
+/// What is logged when nothing is said: PostgreSQL's notices at each start tell nobody anything.
+const DEFAULT: &str = "info,sqlx::postgres::notice=warn";
+
 /// `WINDU_LOG` and `WINDU_LOG_FORMAT`.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
@@ -34,6 +37,6 @@ impl LogSettings {
             Some("json") => LogFormat::Json,
             Some(_) => return Err(ConfigError::new("WINDU_LOG_FORMAT", "write text or json")),
         };
-        Ok(Self { filter: env.get("WINDU_LOG").unwrap_or("info").to_owned(), format })
+        Ok(Self { filter: env.get("WINDU_LOG").unwrap_or(DEFAULT).to_owned(), format })
     }
 }

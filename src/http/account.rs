@@ -213,10 +213,8 @@ async fn remove(
     Parameters(body): Parameters<RemoveAccount>,
 ) -> Result<Json<Done>, ApiError> {
     tracing::debug!(account = %account.id, feedback = body.feedback.len(), "removing an account");
-    if account.is_registered() {
+    if account.is_registered() || !state.sessions.delete_unregistered(&account).await? {
         state.sessions.unregister(account.id).await?;
-    } else {
-        state.sessions.delete_unregistered(&account).await?;
     }
     Ok(DONE)
 }

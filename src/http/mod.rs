@@ -3,6 +3,7 @@
 mod account;
 pub mod auth;
 pub mod body;
+mod contact_lists;
 mod contacts;
 mod cors;
 mod done;

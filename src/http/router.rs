@@ -12,8 +12,8 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::{
-    AppState, Started, account, body, contacts, cors, health, idempotency, messages, oauth, params, paths,
-    refusals, trace,
+    AppState, Started, account, body, contact_lists, contacts, cors, health, idempotency, messages, oauth,
+    params, paths, refusals, trace,
 };
 use crate::config::CorsOrigins;
 
@@ -34,8 +34,11 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// All routes. The rows below `/api` know their caller before anything of the body is read; a description alone
 /// needs no state for that.
 fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
-    let mut api =
-        OpenApiRouter::new().merge(account::router()).merge(contacts::router()).merge(messages::router());
+    let mut api = OpenApiRouter::new()
+        .merge(account::router())
+        .merge(contacts::router())
+        .merge(contact_lists::router())
+        .merge(messages::router());
     if let Some(state) = state {
         api = api
             .route_layer(from_fn_with_state(state.clone(), idempotency::keep))

@@ -10,6 +10,7 @@ mod backoff;
 mod command;
 mod dispatch;
 mod ingest;
+mod liveness;
 mod registration;
 mod session;
 mod state;
@@ -29,6 +30,7 @@ use crate::store::{Store, StoreError, Topic};
 use crate::upstream::{Address, Connector};
 
 pub use command::{Answer, AskError, Request};
+pub use liveness::own_name;
 pub use registration::RegisterError;
 
 /// The networks of this program, by name.

@@ -88,16 +88,20 @@ impl Sessions {
         Ok(())
     }
 
-    /// Deletes an account that is not registered, with its data. The network is not asked.
+    /// Deletes an account that is not registered, with its data. The network is not asked. False: it has been
+    /// registered meanwhile, and nothing changed.
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn delete_unregistered(&self, account: &Account) -> Result<(), StoreError> {
+    pub async fn delete_unregistered(&self, account: &Account) -> Result<bool, StoreError> {
         let mut tx = self.store.begin().await?;
+        if tx.hold_registration(account.id, account.counter).await? {
+            return Ok(false);
+        }
         tx.delete_account(account.id, account.counter).await?;
         tx.commit().await?;
         self.store.wakes().wake(Topic::journal(account.counter));
-        Ok(())
+        Ok(true)
     }
 
     /// Takes every account of a user off its network and deletes it: what must come before the user goes. The user
@@ -114,7 +118,10 @@ impl Sessions {
                     .ok_or_else(|| RegisterError::NoSuchNetwork(account.network.clone()))?;
                 connector.unregister(&account.number).await?;
             }
-            self.delete_unregistered(&account).await?;
+            let mut tx = self.store.begin().await?;
+            tx.delete_account(account.id, account.counter).await?;
+            tx.commit().await?;
+            self.store.wakes().wake(Topic::journal(account.counter));
         }
         self.store.wakes().wake(Topic::Accounts);
         Ok(())

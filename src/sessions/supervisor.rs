@@ -13,6 +13,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Sessions;
+use super::liveness;
 use super::session::Session;
 use crate::domain::{AccountId, Lease, ProcessId};
 use crate::lifecycle::Lifecycle;
@@ -76,7 +77,7 @@ pub(super) fn start(sessions: Sessions, process_name: String, lifecycle: &Lifecy
 async fn supervise(sessions: Sessions, process_name: String, lifecycle: Lifecycle) {
     while !lifecycle.soft().is_cancelled() {
         let joined = Instant::now();
-        match sessions.store.join_process(&process_name).await {
+        match join(&sessions, &process_name).await {
             Ok(process) => {
                 tracing::info!(%process, "running sessions");
                 let mut supervisor = Supervisor {
@@ -103,6 +104,17 @@ async fn supervise(sessions: Sessions, process_name: String, lifecycle: Lifecycl
             () = lifecycle.soft().cancelled() => {}
         }
     }
+}
+
+/// Joins the processes that share the database, and frees the leases of those of this machine that have ended.
+async fn join(sessions: &Sessions, name: &str) -> Result<ProcessId, StoreError> {
+    for other in sessions.store.process_names().await? {
+        if liveness::is_dead(&other) {
+            tracing::info!(process = other, "it has ended without giving its leases back");
+            sessions.store.forget_process(&other).await?;
+        }
+    }
+    sessions.store.join_process(name).await
 }
 
 impl Supervisor {

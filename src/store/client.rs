@@ -127,16 +127,16 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn disable_client(&self, client_id: &str) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let client = sqlx::query_scalar!(
             "UPDATE oauth_client SET disabled_at = coalesce(disabled_at, now()) WHERE client_id = $1
              RETURNING id",
             client_id
         )
-        .fetch_optional(&mut *tx)
+        .fetch_optional(&mut *tx.inner)
         .await?;
         // A statement of its own: it sees the grants of logins that the update had to wait for.
-        sqlx::query!("DELETE FROM oauth_grant WHERE client_id = $1", client).execute(&mut *tx).await?;
+        sqlx::query!("DELETE FROM oauth_grant WHERE client_id = $1", client).execute(&mut *tx.inner).await?;
         tx.commit().await?;
         Ok(client.is_some())
     }

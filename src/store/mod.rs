@@ -4,6 +4,7 @@
 
 mod account;
 mod adapter_state;
+mod bulk;
 mod client;
 pub mod cluster;
 mod command;
@@ -35,6 +36,7 @@ use std::time::Duration;
 use crate::lifecycle::Lifecycle;
 
 pub use account::SessionAccount;
+pub use bulk::{Imported, ImportedContact};
 pub use client::{ClientListing, ClientRecord};
 pub use command::{CommandProgress, TakenCommand};
 pub use contact::{Contact, Reachable};
@@ -108,7 +110,16 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        Ok(Tx { inner: self.pool.begin().await? })
+        let pool = self.pool.clone();
+        // In a task of its own, which hears the answer even when the caller goes away before it: sqlx 0.9 forgets a
+        // BEGIN that it did not see answered and puts the connection back into the pool with its transaction open.
+        #[expect(clippy::disallowed_methods, reason = "it outlives the caller by one round trip, no more")]
+        let begun = tokio::spawn(async move { pool.begin().await });
+        match begun.await {
+            Ok(begun) => Ok(Tx { inner: begun? }),
+            // The program ends.
+            Err(_) => Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed)),
+        }
     }
 
     /// Closes the pool and waits until every connection is given back.

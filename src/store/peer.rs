@@ -1,5 +1,7 @@
 //! People who can be talked to: one row per network and address.
 
+use std::collections::{BTreeMap, HashMap};
+
 use super::{Store, StoreError};
 use crate::domain::{PeerId, PhoneNumber};
 
@@ -29,16 +31,11 @@ impl Store {
     /// # Errors
     /// When a query fails.
     pub async fn peers(&self, network: &str, wanted: &[NewPeer]) -> Result<Vec<Peer>, StoreError> {
-        let mut addresses: Vec<String> = wanted.iter().map(|peer| peer.address.clone()).collect();
-        addresses.sort();
-        addresses.dedup();
-        let numbers: Vec<Option<String>> = addresses
-            .iter()
-            .map(|address| {
-                let peer = wanted.iter().find(|peer| peer.address == *address)?;
-                peer.number.as_ref().map(ToString::to_string)
-            })
-            .collect();
+        let numbers: BTreeMap<&str, Option<&PhoneNumber>> =
+            wanted.iter().map(|peer| (peer.address.as_str(), peer.number.as_ref())).collect();
+        let addresses: Vec<String> = numbers.keys().map(|address| (*address).to_owned()).collect();
+        let numbers: Vec<Option<String>> =
+            numbers.values().map(|number| number.map(ToString::to_string)).collect();
         let known = self.known_peers(network, &addresses).await?;
         let known = if known.len() == addresses.len() {
             known
@@ -57,16 +54,12 @@ impl Store {
             .await?;
             self.known_peers(network, &addresses).await?
         };
+        let known: HashMap<&str, &Peer> = known.iter().map(|peer| (peer.address.as_str(), peer)).collect();
         wanted
             .iter()
-            .map(|peer| {
-                known
-                    .iter()
-                    .find(|row| row.address == peer.address)
-                    .cloned()
-                    .ok_or_else(|| StoreError::Corrupt("a peer that was just made is missing".to_owned()))
-            })
-            .collect()
+            .map(|peer| known.get(peer.address.as_str()).map(|peer| Peer::clone(peer)))
+            .collect::<Option<_>>()
+            .ok_or_else(|| StoreError::Corrupt("a peer that was just made is missing".to_owned()))
     }
 
     /// The peer behind a number or public id, if anybody on the network was ever known by it.

@@ -28,7 +28,24 @@ impl Share {
 }
 
 impl Store {
-    /// Announces this process. `name` is for people: host and process id.
+    /// The names of the processes that are not known to have ended.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn process_names(&self) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar!("SELECT name FROM process ORDER BY id").fetch_all(&self.pool).await?)
+    }
+
+    /// Takes a process that has ended off the list; its leases are free at once.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn forget_process(&self, name: &str) -> Result<(), StoreError> {
+        sqlx::query!("DELETE FROM process WHERE name = $1", name).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    /// Announces this process under a name that tells it from all others.
     ///
     /// # Errors
     /// When the query fails.

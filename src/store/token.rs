@@ -263,18 +263,18 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn revoke_family(&self, grant: i64) -> Result<Vec<TokenHash>, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // Waits for a refresh under way, so that its new pair is seen below.
         sqlx::query!("SELECT id FROM oauth_grant WHERE id = $1 FOR UPDATE", grant)
-            .fetch_optional(&mut *tx)
+            .fetch_optional(&mut *tx.inner)
             .await?;
         let gone = sqlx::query_scalar!(
             "DELETE FROM oauth_token WHERE grant_id = $1 RETURNING CASE WHEN used_at IS NULL THEN access_hash END",
             grant
         )
-        .fetch_all(&mut *tx)
+        .fetch_all(&mut *tx.inner)
         .await?;
-        sqlx::query!("DELETE FROM oauth_grant WHERE id = $1", grant).execute(&mut *tx).await?;
+        sqlx::query!("DELETE FROM oauth_grant WHERE id = $1", grant).execute(&mut *tx.inner).await?;
         tx.commit().await?;
         gone.into_iter().flatten().map(token_hash).collect()
     }

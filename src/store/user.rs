@@ -109,16 +109,16 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn set_password(&self, name: &str, password_hash: &str) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let user = sqlx::query_scalar!(
             "UPDATE windu_user SET password_hash = $2 WHERE name = $1 RETURNING id",
             name,
             password_hash
         )
-        .fetch_optional(&mut *tx)
+        .fetch_optional(&mut *tx.inner)
         .await?;
         // A statement of its own: it sees the grants of logins that the update had to wait for.
-        sqlx::query!("DELETE FROM oauth_grant WHERE user_id = $1", user).execute(&mut *tx).await?;
+        sqlx::query!("DELETE FROM oauth_grant WHERE user_id = $1", user).execute(&mut *tx.inner).await?;
         tx.commit().await?;
         Ok(user.is_some())
     }
@@ -128,14 +128,14 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn disable_user(&self, name: &str) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let user = sqlx::query_scalar!(
             "UPDATE windu_user SET disabled_at = coalesce(disabled_at, now()) WHERE name = $1 RETURNING id",
             name
         )
-        .fetch_optional(&mut *tx)
+        .fetch_optional(&mut *tx.inner)
         .await?;
-        sqlx::query!("DELETE FROM oauth_grant WHERE user_id = $1", user).execute(&mut *tx).await?;
+        sqlx::query!("DELETE FROM oauth_grant WHERE user_id = $1", user).execute(&mut *tx.inner).await?;
         tx.commit().await?;
         Ok(user.is_some())
     }

@@ -102,7 +102,7 @@ impl Store {
         limits: CodeLimits,
     ) -> Result<Reservation, StoreError> {
         let NewCode { user, account, number, method, mac, lifetime } = new;
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?.inner;
         // Rows first, in the order in which a user is removed; then the lock, which nobody holds while waiting.
         let found = sqlx::query_scalar!(
             "SELECT account.id FROM windu_user JOIN account ON account.user_id = windu_user.id
@@ -212,7 +212,7 @@ impl Store {
         per_user: i64,
         pause: Duration,
     ) -> Result<Guess, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?.inner;
         sqlx::query!("SELECT id FROM windu_user WHERE id = $1 FOR NO KEY UPDATE", user.0)
             .fetch_optional(&mut *tx)
             .await?;

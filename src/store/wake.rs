@@ -20,6 +20,8 @@ use crate::secrets;
 const CHANNEL: &str = "windu";
 /// PostgreSQL takes payloads below 8,000 bytes.
 const PAYLOAD_LIMIT: usize = 7_500;
+/// More than any note takes: the longest is a typing hint with two addresses.
+const LONGEST_NOTE: usize = 1_024;
 /// Notes that wait to be sent to other processes; beyond it they are dropped and polling takes over.
 const QUEUE: usize = 8_192;
 
@@ -266,16 +268,18 @@ async fn notify(hub: Arc<Hub>, mut queue: mpsc::Receiver<Note>, pool: PgPool, li
             () = lifecycle.soft().cancelled() => None,
         };
         let Some(first) = first else { return };
+        let mut size = written(&first);
         let mut notes = HashSet::from([first]);
-        let mut size = 0;
-        while size < PAYLOAD_LIMIT / 2 {
+        // The next note may be as long as a typing hint; it must still fit.
+        while size < PAYLOAD_LIMIT - LONGEST_NOTE {
             let Ok(note) = queue.try_recv() else { break };
-            size += 64;
+            size += written(&note);
             notes.insert(note);
         }
         let payload = Payload { from: hub.name.clone(), notes: notes.into_iter().collect() };
         let Ok(text) = serde_json::to_string(&payload) else { continue };
         if text.len() > PAYLOAD_LIMIT {
+            tracing::warn!(bytes = text.len(), "wake-ups for other processes were too long to send");
             continue;
         }
         let sent = sqlx::query!("SELECT pg_notify($1, $2)", CHANNEL, text).execute(&pool).await;
@@ -283,6 +287,11 @@ async fn notify(hub: Arc<Hub>, mut queue: mpsc::Receiver<Note>, pool: PgPool, li
             tracing::debug!(%error, "wake-ups for other processes were lost; their sweep finds the work");
         }
     }
+}
+
+/// How many bytes a note takes in a payload.
+fn written(note: &Note) -> usize {
+    serde_json::to_string(note).map_or(0, |text| text.len() + 1)
 }
 
 async fn listen(hub: Arc<Hub>, pool: PgPool, lifecycle: Lifecycle) {

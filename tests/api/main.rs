@@ -7,6 +7,7 @@ mod account;
 mod account_codes;
 mod away;
 mod command_line;
+mod contact_lists;
 mod contacts;
 mod ground;
 mod idempotency;

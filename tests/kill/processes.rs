@@ -1,7 +1,7 @@
 //! Two programs on one database: each serves every request, whoever runs the session.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -123,4 +123,15 @@ async fn the_accounts_of_a_killed_program_run_in_the_other_within_20_seconds() {
         online(person, Duration::from_secs(5)).await;
     }
     journals_have_no_gaps(other.database());
+}
+
+#[tokio::test]
+async fn a_killed_program_that_starts_again_has_its_accounts_at_once() {
+    let mut server = Server::start();
+    let (ann, ben) = Person::two_friends(&server).await;
+    server.restart();
+    let began = Instant::now();
+    ann.at(&server).tells(&ben.at(&server), "still here").await;
+    // Long before the heartbeat of the one that was killed is missed.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }

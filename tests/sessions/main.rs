@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod cancelled;
 mod commands;
 mod connection;
 mod desired;

@@ -58,13 +58,18 @@ impl World {
     /// A program that serves the API and runs no sessions yet.
     pub fn idle_process(&self, patience: Patience) -> Process {
         let lifecycle = Lifecycle::default();
-        let store = Store::from_url(&self.database.url(), 8).unwrap();
+        let store = self.store(8);
         store.connect_wakes(&lifecycle);
         let mut connectors = Connectors::default();
         connectors.add(Arc::new(self.network.clone()));
         connectors.add(Arc::new(Local::new(LocalNet::new(store.clone()), lifecycle.clone())));
         let sessions = Sessions::new(store.clone(), connectors, self.keys.clone()).with_patience(patience);
         Process { store, sessions, lifecycle, name: secrets::random_id() }
+    }
+
+    /// The database through a pool of its own, of so many connections.
+    pub fn store(&self, connections: u32) -> Store {
+        Store::from_url(&self.database.url(), connections).unwrap()
     }
 
     pub async fn user(&self) -> UserId {

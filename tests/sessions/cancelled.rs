@@ -1,0 +1,35 @@
+//! A caller that goes away in the middle leaves nothing behind: a client hangs up, a session is stopped.
+
+use std::time::Duration;
+
+use windu::domain::AccountId;
+
+use crate::support::wait::{DEADLINE, wait_until_async};
+use crate::world::World;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_connection_goes_back_with_its_transaction_open() {
+    let world = World::new().await;
+    // With one connection, whoever comes next gets the one that was left.
+    let store = world.store(1);
+    for polls in 0..200 {
+        tokio::select! {
+            biased;
+            tx = store.begin() => drop(tx.unwrap()),
+            () = looks_away(polls) => {}
+        }
+        store.ask(AccountId(polls), &serde_json::Value::Null, Duration::ZERO).await.unwrap();
+        let written = world.count("SELECT count(*) FROM command").await;
+        assert_eq!(written, polls + 1, "what was written after the transaction is not committed");
+    }
+    let open =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    let none = async || (world.count(open).await == 0).then_some(());
+    wait_until_async("all transactions to end", DEADLINE, none).await;
+}
+
+async fn looks_away(polls: i64) {
+    for _ in 0..polls {
+        tokio::task::yield_now().await;
+    }
+}
