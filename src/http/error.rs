@@ -21,7 +21,7 @@ pub const ACCOUNT_UNKNOWN: &str = "you have no account with this number; GET /ap
 
 /// The body of every error, for the description of the API. Some have more fields, such as `retry_after`.
 #[derive(Debug, ToSchema)]
-pub struct ErrorObject {
+pub struct Problem {
     /// What was wrong and what to send instead, for people. Its wording may change.
     pub error: String,
     /// The same for programs. It does not change.
@@ -157,16 +157,6 @@ impl IntoResponse for ApiError {
         response.extensions_mut().insert(Sentence(self.message));
         response
     }
-}
-
-/// The body of every error, for the description.
-#[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "the body itself is built with more fields where a row has them")]
-pub struct Problem {
-    /// For people: what was wrong and what to send instead.
-    error: String,
-    /// For programs; stable.
-    code: String,
 }
 
 impl From<AskError> for ApiError {

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::AppState;
-use super::error::{ApiError, ErrorObject};
+use super::error::{ApiError, Problem};
 
 /// A readiness probe must answer before its caller gives up.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -38,7 +38,7 @@ async fn livez() -> Json<Health> {
 /// The program can serve: its tables are there and the database answers.
 #[utoipa::path(
     get, path = "/readyz", tag = "health", security(()),
-    responses((status = 200, body = Health), (status = 503, body = ErrorObject))
+    responses((status = 200, body = Health), (status = 503, body = Problem))
 )]
 async fn readyz(State(state): State<AppState>) -> Result<Json<Health>, ApiError> {
     if !state.started.is_set() {

@@ -78,7 +78,7 @@ async fn refuse_until_started(
 
 #[derive(OpenApi)]
 #[openapi(
-    components(schemas(super::error::ErrorObject)),
+    components(schemas(super::error::Problem)),
     info(title = "Windu", description = "A phone number on a messaging network as a REST API"),
     modifiers(&Bearer),
     security(("bearer" = []))

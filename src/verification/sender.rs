@@ -1,7 +1,5 @@
 //! Who brings a code to the phone, behind one enum; and how what went wrong is told apart.
 
-use std::error::Error;
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +11,7 @@ use super::{Method, SetupError};
 use crate::config::SenderSettings;
 use crate::domain::PhoneNumber;
 use crate::fetch::{Fetch, FetchError, Policy};
+use crate::telemetry::chain;
 
 /// The sender that the settings chose.
 pub enum Sender {
@@ -123,12 +122,7 @@ impl SendError {
 
 impl From<FetchError> for SendError {
     fn from(error: FetchError) -> Self {
-        let mut reason = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            let _ = write!(reason, ": {error}");
-            cause = error.source();
-        }
+        let reason = chain(&error);
         match error {
             FetchError::Unusable(_) | FetchError::NotConnected(_) => Self::failed(reason),
             FetchError::TimedOut(_) | FetchError::Broken(_) | FetchError::TooLong { .. } => {

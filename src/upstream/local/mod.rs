@@ -91,22 +91,21 @@ impl Connector for Local {
 
 /// What a failed query means to whoever asked something of the network.
 fn failure(error: &StoreError) -> Failure {
-    match error {
-        StoreError::Unavailable(_) => Failure::Retry("network_unreachable"),
-        StoreError::Fenced | StoreError::Corrupt(_) | StoreError::Refused(_) => {
-            tracing::error!(error = %error, cause = ?error, "the local network failed");
-            Failure::Retry("network_failed")
-        }
-    }
+    Failure::Retry(reason(error))
 }
 
 /// What a failed query means to a connection.
 fn end(error: &StoreError) -> End {
+    End::Retry(reason(error))
+}
+
+/// The word for programs on a failed query. Our own mistakes are logged.
+fn reason(error: &StoreError) -> &'static str {
     match error {
-        StoreError::Unavailable(_) => End::Retry("network_unreachable"),
+        StoreError::Unavailable(_) => "network_unreachable",
         StoreError::Fenced | StoreError::Corrupt(_) | StoreError::Refused(_) => {
             tracing::error!(error = %error, cause = ?error, "the local network failed");
-            End::Retry("network_failed")
+            "network_failed"
         }
     }
 }
