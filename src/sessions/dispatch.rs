@@ -6,14 +6,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::session::Fault;
+use super::session::{Fault, Outcome};
 use crate::domain::Lease;
 use crate::secrets;
 use crate::store::{DueMessage, Settlement, Store};
 use crate::upstream::{Address, Connection, End, Failure, Outgoing, ReadReceipt, SendFailure};
 
-/// Messages handed to the network at once.
-const BATCH: i64 = 100;
 /// Read receipts handed to the network at once.
 const RECEIPTS: i64 = 500;
 /// The longest pause between two attempts for one message.
@@ -32,11 +30,24 @@ impl Dispatcher {
     /// Does all that is due now. `fresh`: the connection is new, so desired state is applied whether or not it was.
     /// True: the network did not take some of the desired state.
     pub async fn work(&self, fresh: bool) -> Result<bool, Fault> {
-        let missing = self.reconcile(fresh).await?;
-        while self.store.expire_outbox(&self.lease).await? > 0 {}
-        while self.send_batch().await? {}
-        while self.send_receipts().await? {}
-        Ok(missing)
+        let mut missing = if fresh { self.reconcile(true).await? } else { false };
+        loop {
+            let due = self.store.due(&self.lease).await?.ok_or(Fault::Over(Outcome::Fenced))?;
+            if due.desired && !fresh {
+                missing = self.reconcile(false).await?;
+            }
+            if due.expired {
+                while self.store.expire_outbox(&self.lease).await? > 0 {}
+            }
+            let waits = self.send(&due.messages).await?;
+            if due.receipts {
+                while self.send_receipts().await? {}
+            }
+            // What waits comes up again by the sweep; going on at once would hammer a network that said no.
+            if waits || !due.more {
+                return Ok(missing);
+            }
+        }
     }
 
     async fn reconcile(&self, everything: bool) -> Result<bool, Fault> {
@@ -76,9 +87,8 @@ impl Dispatcher {
         Ok(missing)
     }
 
-    /// True: there may be more.
-    async fn send_batch(&self) -> Result<bool, Fault> {
-        let due = self.store.due_messages(&self.lease, BATCH).await?;
+    /// True: the network did not take some of them yet.
+    async fn send(&self, due: &[DueMessage]) -> Result<bool, Fault> {
         if due.is_empty() {
             return Ok(false);
         }
@@ -93,13 +103,13 @@ impl Dispatcher {
         let outcomes = timeout(self.patience, self.connection.send(&outgoing))
             .await
             .map_err(|_| Fault::End(End::Retry("network_silent")))?;
-        let settled = settlements(&due, &outcomes);
+        let settled = settlements(due, &outcomes);
         let waits = settled.iter().any(|(_, settlement)| matches!(settlement, Settlement::Later(_)));
         self.store.settle(&self.lease, &settled).await?;
-        // What waits comes up again by the sweep; going on at once would hammer a network that said no.
-        Ok(!waits && i64::try_from(due.len()).is_ok_and(|count| count == BATCH))
+        Ok(waits)
     }
 
+    /// True: there may be more.
     async fn send_receipts(&self) -> Result<bool, Fault> {
         let due = self.store.due_receipts(self.lease.account, RECEIPTS).await?;
         if due.is_empty() {

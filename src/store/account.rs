@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::gather::Answer;
 use super::{LEASE_SECONDS, Store, StoreError, Topic, Tx};
 use crate::domain::{
     Account, AccountId, CounterId, Event, Lease, PhoneNumber, SessionState, SessionStatus, UserId,
@@ -113,25 +114,7 @@ impl Store {
         user: UserId,
         number: Option<&PhoneNumber>,
     ) -> Result<Option<Account>, StoreError> {
-        sqlx::query_as!(
-            AccountRow,
-            r#"SELECT a.id, a.user_id, a.counter_id, a.number, a.network, a.nickname, a.registered_at,
-                      a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until,
-                      a.proved_at IS NOT NULL AS "was_proved!", p.id IS NOT NULL AS "held!"
-               FROM account a JOIN account_counter c ON c.id = a.counter_id
-               LEFT JOIN process p ON p.id = c.owner
-                    AND p.heartbeat_at > clock_timestamp() - make_interval(secs => $3)
-               WHERE a.user_id = $1
-                 AND (a.number = $2 OR ($2::text IS NULL AND a.registered_at IS NOT NULL))
-               ORDER BY a.created_at, a.id LIMIT 1"#,
-            user.0,
-            number.map(PhoneNumber::as_str),
-            LEASE_SECONDS
-        )
-        .fetch_optional(&self.pool)
-        .await?
-        .map(Account::try_from)
-        .transpose()
+        self.gathered.accounts.ask(self, (user, number.cloned())).await
     }
 
     /// Takes away an account that was never proved. True: it was there.
@@ -238,6 +221,57 @@ impl Store {
         self.wakes.wake(Topic::journal(lease.counter));
         Ok(())
     }
+}
+
+/// Many calls of [`Store::account`] as one query.
+pub(super) async fn accounts_of(
+    store: &Store,
+    wanted: &[&(UserId, Option<PhoneNumber>)],
+) -> Result<Vec<Option<Answer<Option<Account>>>>, StoreError> {
+    let users: Vec<i64> = wanted.iter().map(|(user, _)| user.0).collect();
+    let numbers: Vec<Option<&str>> =
+        wanted.iter().map(|(_, number)| number.as_ref().map(PhoneNumber::as_str)).collect();
+    let rows = sqlx::query!(
+        r#"SELECT w.place AS "place!", a.id, a.user_id, a.counter_id, a.number, a.network, a.nickname, a.registered_at,
+                  a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until,
+                  a.proved_at IS NOT NULL AS "was_proved!", p.id IS NOT NULL AS "held!"
+           FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS w (user_id, number, place)
+           CROSS JOIN LATERAL (
+               SELECT * FROM account a WHERE a.user_id = w.user_id
+                 AND (a.number = w.number OR (w.number IS NULL AND a.registered_at IS NOT NULL))
+               ORDER BY a.created_at, a.id LIMIT 1) a
+           JOIN account_counter c ON c.id = a.counter_id
+           LEFT JOIN process p ON p.id = c.owner
+                AND p.heartbeat_at > clock_timestamp() - make_interval(secs => $3)"#,
+        &users,
+        &numbers as &[Option<&str>],
+        LEASE_SECONDS
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    let mut answers: Vec<_> = wanted.iter().map(|_| Some(Ok(None))).collect();
+    for row in rows {
+        let account = Account::try_from(AccountRow {
+            id: row.id,
+            user_id: row.user_id,
+            counter_id: row.counter_id,
+            number: row.number,
+            network: row.network,
+            nickname: row.nickname,
+            registered_at: row.registered_at,
+            was_proved: row.was_proved,
+            session_state: row.session_state,
+            session_since: row.session_since,
+            session_reason: row.session_reason,
+            session_attempt: row.session_attempt,
+            session_until: row.session_until,
+            held: row.held,
+        });
+        if let Some(answer) = usize::try_from(row.place - 1).ok().and_then(|place| answers.get_mut(place)) {
+            *answer = Some(account.map(Some));
+        }
+    }
+    Ok(answers)
 }
 
 impl Tx {

@@ -1,5 +1,6 @@
 //! An account's contact list.
 
+use super::gather::Answer;
 use super::{KeyedAnswer, Peer, Store, StoreError, Topic};
 use crate::domain::{Account, AccountId, Event, PeerId};
 
@@ -202,20 +203,8 @@ impl Store {
         account: &Account,
         public_id: &str,
     ) -> Result<Option<Reachable>, StoreError> {
-        let row = sqlx::query!(
-            r#"SELECT p.id, p.address,
-                      coalesce(c.exists_there, false) OR coalesce(h.peer_wrote, false) AS "allowed!"
-               FROM peer p
-               LEFT JOIN contact c ON c.account_id = $1 AND c.peer_id = p.id
-               LEFT JOIN chat h ON h.account_id = $1 AND h.peer_id = p.id
-               WHERE p.network = $2 AND p.public_id = $3"#,
-            account.id.0,
-            account.network,
-            public_id
-        )
-        .fetch_optional(&self.pool)
-        .await?;
-        Ok(row.map(|row| Reachable { peer: PeerId(row.id), address: row.address, allowed: row.allowed }))
+        let question = (account.id, account.network.clone(), public_id.to_owned());
+        self.gathered.reachable.ask(self, question).await
     }
 
     /// The addresses whose profile an account wants to hear of: its contacts and those it talked with.
@@ -237,4 +226,39 @@ impl Store {
         self.wakes.wake(Topic::work(account.id));
         self.wakes.wake(Topic::journal(account.counter));
     }
+}
+
+/// Many calls of [`Store::reachable`] as one query.
+pub(super) async fn reachable_of(
+    store: &Store,
+    wanted: &[&(AccountId, String, String)],
+) -> Result<Vec<Option<Answer<Option<Reachable>>>>, StoreError> {
+    let accounts: Vec<i64> = wanted.iter().map(|(account, ..)| account.0).collect();
+    let networks: Vec<&str> = wanted.iter().map(|(_, network, _)| network.as_str()).collect();
+    let public_ids: Vec<&str> = wanted.iter().map(|(.., public_id)| public_id.as_str()).collect();
+    let rows = sqlx::query!(
+        r#"SELECT w.place AS "place!", p.id, p.address,
+                  coalesce(c.exists_there, false) OR coalesce(h.peer_wrote, false) AS "allowed!"
+           FROM unnest($1::bigint[], $2::text[], $3::text[])
+                WITH ORDINALITY AS w (account_id, network, public_id, place)
+           JOIN peer p ON p.network = w.network AND p.public_id = w.public_id
+           LEFT JOIN contact c ON c.account_id = w.account_id AND c.peer_id = p.id
+           LEFT JOIN chat h ON h.account_id = w.account_id AND h.peer_id = p.id"#,
+        &accounts,
+        &networks as &[&str],
+        &public_ids as &[&str]
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    let mut answers: Vec<_> = wanted.iter().map(|_| Some(Ok(None))).collect();
+    for row in rows {
+        if let Some(answer) = usize::try_from(row.place - 1).ok().and_then(|place| answers.get_mut(place)) {
+            *answer = Some(Ok(Some(Reachable {
+                peer: PeerId(row.id),
+                address: row.address,
+                allowed: row.allowed,
+            })));
+        }
+    }
+    Ok(answers)
 }

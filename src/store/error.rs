@@ -1,11 +1,13 @@
 //! What every layer above the store sees of a failed query.
 
-/// A query that failed.
-#[derive(Debug, thiserror::Error)]
+use std::sync::Arc;
+
+/// A query that failed. A clone is for each of the callers that shared the query.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database is away, starting, stopping or out of connections: worth trying again.
     #[error("the database cannot be reached")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(#[source] Arc<sqlx::Error>),
     /// What was written under, a session's lease or a request's claim on its key, has passed on: nothing was written.
     #[error("the lease or the claim has passed on")]
     Fenced,
@@ -14,7 +16,7 @@ pub enum StoreError {
     Corrupt(String),
     /// A query that the database refused: our mistake.
     #[error("the database refused a query")]
-    Refused(#[source] sqlx::Error),
+    Refused(#[source] Arc<sqlx::Error>),
 }
 
 impl StoreError {
@@ -22,10 +24,38 @@ impl StoreError {
     #[must_use]
     pub fn constraint(&self) -> Option<&str> {
         match self {
-            Self::Refused(sqlx::Error::Database(error)) => error.constraint(),
-            _ => None,
+            Self::Refused(error) => error.as_database_error()?.constraint(),
+            Self::Unavailable(_) | Self::Fenced | Self::Corrupt(_) => None,
         }
     }
+
+    /// True: what was to be stored cannot be, whenever it is tried: a data exception (SQLSTATE 22) such as a NUL in a
+    /// text, or more than an index takes (54).
+    #[must_use]
+    pub fn is_unstorable(&self) -> bool {
+        match self {
+            Self::Refused(error) => sqlstate(error).is_some_and(|code| ["22", "54"].contains(&&code[..2])),
+            Self::Unavailable(_) | Self::Fenced | Self::Corrupt(_) => false,
+        }
+    }
+
+    /// True: the transaction was given up for another one's sake (SQLSTATE 40).
+    pub(super) fn is_conflict(&self) -> bool {
+        match self {
+            Self::Unavailable(error) => sqlstate(error).is_some_and(|code| code.starts_with("40")),
+            Self::Refused(_) | Self::Fenced | Self::Corrupt(_) => false,
+        }
+    }
+
+    /// What a caller hears whose work was given up because the program ends.
+    pub(super) fn ended() -> Self {
+        Self::Unavailable(Arc::new(sqlx::Error::WorkerCrashed))
+    }
+}
+
+fn sqlstate(error: &sqlx::Error) -> Option<String> {
+    let code = error.as_database_error()?.code()?;
+    (code.len() == 5 && code.is_ascii()).then(|| code.into_owned())
 }
 
 impl From<sqlx::Error> for StoreError {
@@ -33,19 +63,23 @@ impl From<sqlx::Error> for StoreError {
         use sqlx::Error;
         match error {
             Error::Io(_) | Error::Tls(_) | Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed => {
-                Self::Unavailable(error)
+                Self::Unavailable(Arc::new(error))
             }
             // A connection that broke in the middle of an answer.
-            Error::Protocol(_) => Self::Unavailable(error),
-            Error::Database(ref refusal) if is_passing(refusal.code().as_deref()) => Self::Unavailable(error),
-            other => Self::Refused(other),
+            Error::Protocol(_) => Self::Unavailable(Arc::new(error)),
+            Error::Database(ref refusal) if is_passing(refusal.code().as_deref()) => {
+                Self::Unavailable(Arc::new(error))
+            }
+            other => Self::Refused(Arc::new(other)),
         }
     }
 }
 
 /// SQLSTATEs that pass by themselves: connection failures (08), too many connections and out of memory or
-/// disk (53), a database that takes no connections now (55000), operator intervention such as a shutdown or a start
-/// (57P), serialisation and deadlock (40).
+/// disk (53), a database that takes no connections now (55000), a lock that was not had in time (55P03), operator
+/// intervention such as a shutdown or a start (57P), serialisation and deadlock (40).
 fn is_passing(code: Option<&str>) -> bool {
-    code.is_some_and(|code| ["08", "53", "55000", "57P", "40"].iter().any(|class| code.starts_with(class)))
+    code.is_some_and(|code| {
+        ["08", "53", "55000", "55P03", "57P", "40"].iter().any(|class| code.starts_with(class))
+    })
 }

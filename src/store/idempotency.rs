@@ -3,6 +3,8 @@
 //! A claim is committed before anything else is done. What a request changes and its answer are then committed
 //! together ([`Tx::keep_answer`]), so that a process that dies in between leaves both or neither.
 
+use std::collections::HashSet;
+
 use super::{LEASE_SECONDS, Store, StoreError, Tx};
 use crate::domain::{ProcessId, UserId};
 
@@ -27,7 +29,7 @@ pub struct KeyedRequest<'a> {
 }
 
 /// The right to run a request, of one process, until its heartbeat ends.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Claim {
     user: UserId,
     route: String,
@@ -198,6 +200,39 @@ impl Tx {
             Some(KeyedAnswer { claim, answer }) => self.write_answer(claim, answer).await,
             None => Ok(()),
         }
+    }
+
+    /// [`Tx::keep_answer`] for several requests at once; returns the claims that are not over.
+    pub(super) async fn keep_answers<'a>(
+        &mut self,
+        answers: impl Iterator<Item = &'a KeyedAnswer> + Clone,
+    ) -> Result<HashSet<Claim>, StoreError> {
+        let users: Vec<i64> = answers.clone().map(|keyed| keyed.claim.user.0).collect();
+        let routes: Vec<&str> = answers.clone().map(|keyed| keyed.claim.route.as_str()).collect();
+        let keys: Vec<&str> = answers.clone().map(|keyed| keyed.claim.key.as_str()).collect();
+        let claims: Vec<i64> = answers.clone().map(|keyed| keyed.claim.id).collect();
+        let statuses: Vec<i32> = answers.clone().map(|keyed| keyed.answer.status.into()).collect();
+        let types: Vec<Option<&str>> =
+            answers.clone().map(|keyed| keyed.answer.content_type.as_deref()).collect();
+        let bodies: Vec<Vec<u8>> = answers.clone().map(|keyed| keyed.answer.body.clone()).collect();
+        let kept = sqlx::query_scalar!(
+            "UPDATE idempotency_key k SET status = a.status, content_type = a.content_type, body = a.body
+             FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::integer[], $6::text[], $7::bytea[])
+                  AS a (user_id, route, key, claim, status, content_type, body)
+             WHERE k.user_id = a.user_id AND k.route = a.route AND k.key = a.key AND k.claim = a.claim
+               AND k.status IS NULL RETURNING k.claim",
+            &users,
+            &routes as &[&str],
+            &keys as &[&str],
+            &claims,
+            &statuses,
+            &types as &[Option<&str>],
+            &bodies
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        let kept: HashSet<i64> = kept.into_iter().collect();
+        Ok(answers.map(|keyed| keyed.claim.clone()).filter(|claim| kept.contains(&claim.id)).collect())
     }
 
     async fn write_answer(&mut self, claim: &Claim, answer: &KeptAnswer) -> Result<(), StoreError> {

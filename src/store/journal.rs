@@ -34,6 +34,11 @@ pub struct JournalEntry {
 }
 
 impl Journal {
+    /// Of a counter that is locked and stands at `seq` and `now`.
+    pub(super) fn new(counter: CounterId, seq: i64, now: DateTime<Utc>) -> Self {
+        Self { counter, seq, now, events: Vec::new() }
+    }
+
     /// A stored time, later than any given out before for this number.
     pub fn next_time(&mut self) -> DateTime<Utc> {
         self.now += Duration::microseconds(1);
@@ -101,7 +106,7 @@ impl Tx {
         )
         .fetch_one(&mut *self.inner)
         .await?;
-        Ok(Journal { counter, seq: row.seq, now: row.now, events: Vec::new() })
+        Ok(Journal::new(counter, row.seq, row.now))
     }
 
     /// Locks the counter for a change that a session makes, if the session still holds the lease.
@@ -119,7 +124,7 @@ impl Tx {
         .fetch_optional(&mut *self.inner)
         .await?
         .ok_or(StoreError::Fenced)?;
-        Ok(Journal { counter: lease.counter, seq: row.seq, now: row.now, events: Vec::new() })
+        Ok(Journal::new(lease.counter, row.seq, row.now))
     }
 
     /// Writes the entries and moves the counter on.
@@ -127,31 +132,46 @@ impl Tx {
     /// # Errors
     /// When a query fails.
     pub async fn close_journal(&mut self, journal: Journal) -> Result<(), StoreError> {
-        let mut seq = journal.seq;
-        let mut numbers = Vec::with_capacity(journal.events.len());
-        let mut times = Vec::with_capacity(journal.events.len());
-        let mut kinds = Vec::with_capacity(journal.events.len());
-        let mut payloads = Vec::with_capacity(journal.events.len());
-        for (at, event) in journal.events {
-            seq += 1;
-            numbers.push(seq);
-            times.push(at);
-            kinds.push(event.kind().to_owned());
-            payloads.push(event.payload());
+        self.close_journals(vec![journal]).await
+    }
+
+    /// Writes the entries of several numbers and moves their counters on.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub(super) async fn close_journals(&mut self, journals: Vec<Journal>) -> Result<(), StoreError> {
+        let mut counters = (Vec::new(), Vec::new(), Vec::new());
+        let (mut whose, mut numbers, mut times) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut kinds, mut payloads) = (Vec::new(), Vec::new());
+        for journal in journals {
+            let mut seq = journal.seq;
+            for (at, event) in journal.events {
+                seq += 1;
+                whose.push(journal.counter.0);
+                numbers.push(seq);
+                times.push(at);
+                kinds.push(event.kind());
+                payloads.push(event.payload());
+            }
+            counters.0.push(journal.counter.0);
+            counters.1.push(seq);
+            counters.2.push(journal.now);
         }
         sqlx::query!(
             "WITH entry AS (
                 INSERT INTO event (counter_id, seq, at, kind, payload)
-                SELECT $1, * FROM unnest($2::bigint[], $3::timestamptz[], $4::text[], $5::jsonb[])
+                SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::text[], $5::jsonb[])
              )
-             UPDATE account_counter SET seq = $6, stored_at = $7 WHERE id = $1",
-            journal.counter.0,
+             UPDATE account_counter c SET seq = n.seq, stored_at = n.at
+             FROM unnest($6::bigint[], $7::bigint[], $8::timestamptz[]) AS n (id, seq, at) WHERE c.id = n.id",
+            &whose,
             &numbers,
             &times,
-            &kinds,
+            &kinds as &[&str],
             &payloads,
-            seq,
-            journal.now
+            &counters.0,
+            &counters.1,
+            &counters.2
         )
         .execute(&mut *self.inner)
         .await?;

@@ -5,16 +5,30 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::account::number_of;
+use super::gather::{Answer, Gather};
 use super::{Hints, Store, StoreError, Subscription, Topic};
 use crate::domain::PhoneNumber;
 use crate::secrets;
+
+/// Stanzas per read of a mailbox.
+pub const MAILBOX_BATCH: i64 = 100;
 
 /// The local network's view of the store.
 #[derive(Clone)]
 pub struct LocalNet {
     store: Store,
+    lines: Arc<Lines>,
+}
+
+/// What every connection does all the time, each a line of calls that share a query.
+struct Lines {
+    deliver: Gather<(Subscriber, Vec<NewStanza>), Option<Vec<PhoneNumber>>>,
+    mailbox: Gather<(Subscriber, Vec<i64>), Option<Vec<Stanza>>>,
+    acknowledge: Gather<(Subscriber, Vec<i64>, Vec<(i64, Value)>), ()>,
 }
 
 /// A subscriber's login: the number and the incarnation that its registration gave.
@@ -52,7 +66,12 @@ impl LocalNet {
     /// The network kept in this database.
     #[must_use]
     pub fn new(store: Store) -> Self {
-        Self { store }
+        let lines = Lines {
+            deliver: Gather::of(|store, deliveries| Box::pin(deliver(store, deliveries))),
+            mailbox: Gather::of(|store, mailboxes| Box::pin(mailboxes_of(store, mailboxes))),
+            acknowledge: Gather::of(|store, acknowledged| Box::pin(acknowledge(store, acknowledged))),
+        };
+        Self { store, lines: Arc::new(lines) }
     }
 
     /// Makes a subscriber anew: an earlier one of this number is gone with its mailbox.
@@ -129,33 +148,7 @@ impl LocalNet {
         from: &Subscriber,
         stanzas: &[NewStanza],
     ) -> Result<Option<Vec<PhoneNumber>>, StoreError> {
-        let recipients: Vec<String> = stanzas.iter().map(|stanza| stanza.recipient.to_string()).collect();
-        let bodies: Vec<Value> = stanzas.iter().map(|stanza| stanza.body.clone()).collect();
-        let rows = sqlx::query!(
-            r#"WITH sender AS (SELECT number FROM localnet_subscriber WHERE number = $1 AND incarnation = $2),
-             put AS (
-                INSERT INTO localnet_stanza (recipient, sender, stanza)
-                SELECT s.number, sender.number, n.body
-                FROM unnest($3::text[], $4::jsonb[]) WITH ORDINALITY AS n (recipient, body, place)
-                JOIN localnet_subscriber s ON s.number = n.recipient CROSS JOIN sender
-                ORDER BY n.place RETURNING recipient)
-             SELECT EXISTS (SELECT 1 FROM sender) AS "current!",
-                    ARRAY(SELECT DISTINCT recipient FROM put) AS "taken!""#,
-            from.number.as_str(),
-            from.incarnation,
-            &recipients,
-            &bodies
-        )
-        .fetch_one(&self.store.pool)
-        .await?;
-        if !rows.current {
-            return Ok(None);
-        }
-        let taken = rows.taken.iter().map(|number| number_of(number)).collect::<Result<Vec<_>, _>>()?;
-        for recipient in &taken {
-            self.store.wakes.wake(Topic::Mailbox(recipient.clone()));
-        }
-        Ok(Some(taken))
+        self.lines.deliver.ask(&self.store, (from.clone(), stanzas.to_vec())).await
     }
 
     /// The oldest stanzas of a mailbox, without those that were handed out already. `None`: the login is no longer
@@ -167,28 +160,8 @@ impl LocalNet {
         &self,
         subscriber: &Subscriber,
         handed_out: &[i64],
-        limit: i64,
     ) -> Result<Option<Vec<Stanza>>, StoreError> {
-        let rows = sqlx::query!(
-            r#"SELECT n.id AS "id?", n.sender AS "sender?", n.stanza AS "stanza?", n.sent_at AS "sent_at?"
-               FROM localnet_subscriber s
-               LEFT JOIN localnet_stanza n ON n.recipient = s.number AND NOT n.id = ANY($3)
-               WHERE s.number = $1 AND s.incarnation = $2 ORDER BY n.id LIMIT $4"#,
-            subscriber.number.as_str(),
-            subscriber.incarnation,
-            handed_out,
-            limit
-        )
-        .fetch_all(&self.store.pool)
-        .await?;
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        rows.into_iter()
-            .filter_map(|row| Some((row.id?, row.sender?, row.stanza?, row.sent_at?)))
-            .map(|(id, sender, body, sent_at)| Ok(Stanza { id, sender: number_of(&sender)?, body, sent_at }))
-            .collect::<Result<Vec<_>, _>>()
-            .map(Some)
+        self.lines.mailbox.ask(&self.store, (subscriber.clone(), handed_out.to_vec())).await
     }
 
     /// Takes stanzas out of a mailbox and puts `receipts` into the mailboxes of their senders, in one step.
@@ -201,31 +174,7 @@ impl LocalNet {
         ids: &[i64],
         receipts: &[(i64, Value)],
     ) -> Result<(), StoreError> {
-        let (answered, bodies): (Vec<i64>, Vec<Value>) = receipts.iter().cloned().unzip();
-        let senders = sqlx::query_scalar!(
-            "WITH taken AS (
-                DELETE FROM localnet_stanza n USING localnet_subscriber s
-                WHERE n.recipient = s.number AND s.number = $1 AND s.incarnation = $2 AND n.id = ANY($3)
-                RETURNING n.id, n.sender)
-             INSERT INTO localnet_stanza (recipient, sender, stanza)
-             SELECT s.number, $1, r.body FROM unnest($4::bigint[], $5::jsonb[]) AS r (id, body)
-             JOIN taken t ON t.id = r.id JOIN localnet_subscriber s ON s.number = t.sender
-             ORDER BY r.id RETURNING recipient",
-            subscriber.number.as_str(),
-            subscriber.incarnation,
-            ids,
-            &answered,
-            &bodies
-        )
-        .fetch_all(&self.store.pool)
-        .await?;
-        let mut senders = senders;
-        senders.sort();
-        senders.dedup();
-        for sender in senders {
-            self.store.wakes.wake(Topic::Mailbox(number_of(&sender)?));
-        }
-        Ok(())
+        self.lines.acknowledge.ask(&self.store, (subscriber.clone(), ids.to_vec(), receipts.to_vec())).await
     }
 
     /// Sets a subscriber's nickname and tells everybody who watches it with `profile`.
@@ -354,4 +303,147 @@ impl LocalNet {
         }
         Ok(())
     }
+}
+
+/// Many calls of [`LocalNet::deliver`] as one statement.
+async fn deliver(
+    store: &Store,
+    deliveries: &[&(Subscriber, Vec<NewStanza>)],
+) -> Result<Vec<Option<Answer<Option<Vec<PhoneNumber>>>>>, StoreError> {
+    let (numbers, incarnations) = logins(deliveries.iter().map(|(from, _)| from));
+    let (mut places, mut recipients, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, (_, stanzas)) in (1i64..).zip(deliveries) {
+        for stanza in stanzas {
+            places.push(place);
+            recipients.push(stanza.recipient.as_str());
+            bodies.push(stanza.body.clone());
+        }
+    }
+    let row = sqlx::query!(
+        r#"WITH sender AS (
+            SELECT w.place, s.number FROM unnest($1::text[], $2::text[])
+                   WITH ORDINALITY AS w (number, incarnation, place)
+            JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation),
+         put AS (
+            INSERT INTO localnet_stanza (recipient, sender, stanza)
+            SELECT r.number, sender.number, n.body
+            FROM unnest($3::bigint[], $4::text[], $5::jsonb[])
+                 WITH ORDINALITY AS n (place, recipient, body, position)
+            JOIN sender ON sender.place = n.place JOIN localnet_subscriber r ON r.number = n.recipient
+            ORDER BY n.position)
+         SELECT ARRAY(SELECT place FROM sender) AS "places!",
+                ARRAY(SELECT number FROM localnet_subscriber WHERE number = ANY($4)) AS "known!""#,
+        &numbers,
+        &incarnations,
+        &places,
+        &recipients as &[&str],
+        &bodies
+    )
+    .fetch_one(&store.pool)
+    .await?;
+    let current: HashSet<i64> = row.places.into_iter().collect();
+    let known: HashSet<String> = row.known.into_iter().collect();
+    let mut woken = HashSet::new();
+    Ok((1i64..)
+        .zip(deliveries)
+        .map(|(place, (_, stanzas))| {
+            if !current.contains(&place) {
+                return Some(Ok(None));
+            }
+            let taken: HashSet<&PhoneNumber> = stanzas
+                .iter()
+                .map(|stanza| &stanza.recipient)
+                .filter(|to| known.contains(to.as_str()))
+                .collect();
+            for recipient in &taken {
+                if woken.insert(PhoneNumber::clone(recipient)) {
+                    store.wakes.wake(Topic::Mailbox(PhoneNumber::clone(recipient)));
+                }
+            }
+            Some(Ok(Some(taken.into_iter().cloned().collect())))
+        })
+        .collect())
+}
+
+/// Many calls of [`LocalNet::mailbox`] as one query.
+async fn mailboxes_of(
+    store: &Store,
+    mailboxes: &[&(Subscriber, Vec<i64>)],
+) -> Result<Vec<Option<Answer<Option<Vec<Stanza>>>>>, StoreError> {
+    let (numbers, incarnations) = logins(mailboxes.iter().map(|(subscriber, _)| subscriber));
+    // Ids are no one mailbox's own, so one list will do for all.
+    let handed_out: Vec<i64> = mailboxes.iter().flat_map(|(_, ids)| ids).copied().collect();
+    let rows = sqlx::query!(
+        r#"SELECT w.place AS "place!", n.id AS "id?", n.sender AS "sender?", n.stanza AS "stanza?",
+                  n.sent_at AS "sent_at?"
+           FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (number, incarnation, place)
+           JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation
+           LEFT JOIN LATERAL (
+               SELECT * FROM localnet_stanza n WHERE n.recipient = s.number AND NOT n.id = ANY($3)
+               ORDER BY n.id LIMIT $4) n ON true
+           ORDER BY w.place, n.id"#,
+        &numbers,
+        &incarnations,
+        &handed_out,
+        MAILBOX_BATCH
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    let mut answers: Vec<Answer<Option<Vec<Stanza>>>> = mailboxes.iter().map(|_| Ok(None)).collect();
+    for row in rows {
+        let Some(answer) = usize::try_from(row.place - 1).ok().and_then(|place| answers.get_mut(place))
+        else {
+            continue;
+        };
+        let Ok(stanzas) = answer else { continue };
+        let stanzas = stanzas.get_or_insert_default();
+        let (Some(id), Some(sender), Some(body), Some(sent_at)) =
+            (row.id, row.sender, row.stanza, row.sent_at)
+        else {
+            continue;
+        };
+        match number_of(&sender) {
+            Ok(sender) => stanzas.push(Stanza { id, sender, body, sent_at }),
+            Err(error) => *answer = Err(error),
+        }
+    }
+    Ok(answers.into_iter().map(Some).collect())
+}
+
+/// Many calls of [`LocalNet::acknowledge`] as one statement.
+async fn acknowledge(
+    store: &Store,
+    acknowledged: &[&(Subscriber, Vec<i64>, Vec<(i64, Value)>)],
+) -> Result<Vec<Option<Answer<()>>>, StoreError> {
+    let (numbers, incarnations) = logins(acknowledged.iter().map(|(subscriber, ..)| subscriber));
+    let ids: Vec<i64> = acknowledged.iter().flat_map(|(_, ids, _)| ids).copied().collect();
+    let (answered, bodies): (Vec<i64>, Vec<Value>) =
+        acknowledged.iter().flat_map(|(.., receipts)| receipts).cloned().unzip();
+    let senders = sqlx::query_scalar!(
+        "WITH taken AS (
+            DELETE FROM localnet_stanza n USING localnet_subscriber s,
+                   unnest($1::text[], $2::text[]) AS w (number, incarnation)
+            WHERE s.number = w.number AND s.incarnation = w.incarnation
+              AND n.recipient = s.number AND n.id = ANY($3)
+            RETURNING n.id, n.sender, n.recipient)
+         INSERT INTO localnet_stanza (recipient, sender, stanza)
+         SELECT s.number, t.recipient, r.body FROM unnest($4::bigint[], $5::jsonb[]) AS r (id, body)
+         JOIN taken t ON t.id = r.id JOIN localnet_subscriber s ON s.number = t.sender
+         ORDER BY r.id RETURNING recipient",
+        &numbers,
+        &incarnations,
+        &ids,
+        &answered,
+        &bodies
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    for sender in senders.into_iter().collect::<HashSet<_>>() {
+        store.wakes.wake(Topic::Mailbox(number_of(&sender)?));
+    }
+    Ok(acknowledged.iter().map(|_| Some(Ok(()))).collect())
+}
+
+fn logins<'a>(subscribers: impl Iterator<Item = &'a Subscriber>) -> (Vec<String>, Vec<String>) {
+    subscribers.map(|login| (login.number.to_string(), login.incarnation.clone())).unzip()
 }

@@ -3,8 +3,9 @@
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
+use super::group_commit::{Send, Write, Written};
 use super::{Journal, KeyedAnswer, Store, StoreError, Topic, Tx};
-use crate::domain::{Account, AccountId, ChatId, Content, Event, FailureReason, MessageId, PeerId};
+use crate::domain::{Account, AccountId, ChatId, Content, Event, FailureReason, PeerId};
 use crate::secrets;
 
 /// Messages of one account that may wait for the network; a send beyond it is refused until some are taken.
@@ -48,58 +49,20 @@ impl Store {
         outgoing: &Outgoing<'_>,
         keyed: Option<&KeyedAnswer>,
     ) -> Result<Accepted, StoreError> {
-        let Outgoing { id, peer, public_id, content, time_to_live } = *outgoing;
-        let mut tx = self.begin().await?;
-        let full = sqlx::query_scalar!(
-            r#"SELECT EXISTS (SELECT 1 FROM outbox WHERE account_id = $1 OFFSET $2 LIMIT 1) AS "full!""#,
-            account.id.0,
-            OUTBOX_LIMIT - 1
-        )
-        .fetch_one(&mut *tx.inner)
-        .await?;
-        if full {
-            return Ok(Accepted::OutboxFull);
+        let send = Send {
+            account: account.id,
+            counter: account.counter,
+            id: outgoing.id.to_owned(),
+            peer: outgoing.peer,
+            public_id: outgoing.public_id.to_owned(),
+            content: outgoing.content.clone(),
+            time_to_live: outgoing.time_to_live,
+            keyed: keyed.cloned(),
+        };
+        match self.write(Write::Send(send)).await? {
+            Written::Accepted(accepted) => Ok(accepted),
+            Written::Stored => Err(StoreError::Corrupt("a send was stored as something else".to_owned())),
         }
-        let (chat, is_new) = tx.lock_chat(account.id, peer).await?;
-        let mut journal = tx.open_journal(account.counter).await?;
-        if is_new {
-            tx.roster_changed(account.id).await?;
-        }
-        let stored_at = journal.next_time();
-        let message = sqlx::query_scalar!(
-            "INSERT INTO message (account_id, chat_id, network_id, state, type, text, fingerprint, stored_at)
-             SELECT id, $2, $3, 'queued', $4, $5, $6, $7 FROM account
-             WHERE id = $1 AND registered_at IS NOT NULL RETURNING id",
-            account.id.0,
-            chat.0,
-            id,
-            content.letter(),
-            content.text(),
-            &fingerprint(content)[..],
-            stored_at
-        )
-        .fetch_optional(&mut *tx.inner)
-        .await?;
-        // Whoever unregisters an account locks the counter too: nothing is queued behind their back.
-        let Some(message) = message else { return Ok(Accepted::NotRegistered) };
-        sqlx::query!(
-            "INSERT INTO outbox (message_id, account_id, chat_id, expires_at)
-             VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))",
-            message,
-            account.id.0,
-            chat.0,
-            time_to_live.as_secs_f64()
-        )
-        .execute(&mut *tx.inner)
-        .await?;
-        tx.touch_chat(chat, MessageId(message), stored_at, 0).await?;
-        journal.record(Event::MessageQueued { chat: public_id.to_owned(), id: id.to_owned() });
-        tx.close_journal(journal).await?;
-        tx.keep_answer(keyed).await?;
-        tx.commit().await?;
-        self.wakes.wake(Topic::work(account.id));
-        self.wakes.wake(Topic::journal(account.counter));
-        Ok(Accepted::Queued(id.to_owned()))
     }
 
     /// Marks the received messages of a chat read that were stored before `before` (all when `None`), and queues
@@ -139,46 +102,6 @@ impl Store {
 }
 
 impl Tx {
-    /// The chat with a peer, made if it is new, locked; and whether it is new: then, once the counter is locked too,
-    /// the roster has to be told.
-    pub(super) async fn lock_chat(
-        &mut self,
-        account: AccountId,
-        peer: PeerId,
-    ) -> Result<(ChatId, bool), StoreError> {
-        let row = sqlx::query!(
-            r#"INSERT INTO chat (account_id, peer_id) VALUES ($1, $2)
-               ON CONFLICT ON CONSTRAINT chat_account_peer_key DO UPDATE SET unread = chat.unread
-               RETURNING id, xmax = 0 AS "is_new!""#,
-            account.0,
-            peer.0
-        )
-        .fetch_one(&mut *self.inner)
-        .await?;
-        Ok((ChatId(row.id), row.is_new))
-    }
-
-    /// Notes a chat's newest message.
-    pub(super) async fn touch_chat(
-        &mut self,
-        chat: ChatId,
-        message: MessageId,
-        stored_at: DateTime<Utc>,
-        unread: i32,
-    ) -> Result<(), StoreError> {
-        sqlx::query!(
-            "UPDATE chat SET last_message_id = $2, last_at = $3, unread = unread + $4,
-                    peer_wrote = peer_wrote OR $4 > 0 WHERE id = $1",
-            chat.0,
-            message.0,
-            stored_at,
-            unread
-        )
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(())
-    }
-
     /// Marks received messages read, up to a time; `announce` queues receipts to their senders.
     pub(super) async fn read_up_to(
         &mut self,

@@ -12,6 +12,8 @@ mod contact;
 mod deployment;
 mod desired;
 mod error;
+mod gather;
+mod group_commit;
 mod idempotency;
 mod ingest;
 mod journal;
@@ -29,11 +31,16 @@ mod user;
 mod verification;
 mod wake;
 
+use moka::sync::Cache;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Postgres, Transaction};
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::domain::{Account, AccountId, Lease, PhoneNumber, UserId};
 use crate::lifecycle::Lifecycle;
+use gather::Gather;
+use group_commit::Writers;
 
 pub use account::SessionAccount;
 pub use bulk::{Imported, ImportedContact};
@@ -49,7 +56,7 @@ pub use journal::{Journal, JournalEntry};
 pub use listing::{ChatSummary, Message, Page, Receipted};
 pub use login::LoginAttempt;
 pub use message::{Accepted, OUTBOX_LIMIT, Outgoing};
-pub use outbox::{DueMessage, DueReceipt, Settlement};
+pub use outbox::{Due, DueMessage, DueReceipt, Settlement};
 pub use peer::{NewPeer, Peer};
 pub use process::{LEASE_SECONDS, Share};
 pub use registration::FormerAccount;
@@ -66,6 +73,27 @@ pub use wake::{Hints, Subscription, Topic, Wakes};
 pub struct Store {
     pool: PgPool,
     wakes: Wakes,
+    writers: Arc<Writers>,
+    gathered: Arc<Gathered>,
+}
+
+/// The reads that every request or every session makes, each a line of calls that share a query.
+struct Gathered {
+    accounts: Gather<(UserId, Option<PhoneNumber>), Option<Account>>,
+    reachable: Gather<(AccountId, String, String), Option<Reachable>>,
+    due: Gather<Lease, Option<Due>>,
+    known_peers: Cache<(String, String), Peer>,
+}
+
+impl Default for Gathered {
+    fn default() -> Self {
+        Self {
+            accounts: Gather::of(|store, wanted| Box::pin(account::accounts_of(store, wanted))),
+            reachable: Gather::of(|store, wanted| Box::pin(contact::reachable_of(store, wanted))),
+            due: Gather::of(|store, leases| Box::pin(outbox::due_of(store, leases))),
+            known_peers: Cache::builder().max_capacity(10_000).time_to_live(Duration::from_secs(5)).build(),
+        }
+    }
 }
 
 /// One transaction; dropped without [`Tx::commit`] it changes nothing.
@@ -85,7 +113,7 @@ impl Store {
             .acquire_timeout(Duration::from_secs(5))
             .idle_timeout(Duration::from_mins(10))
             .connect_lazy_with(options.application_name("windu"));
-        Self { pool, wakes: Wakes::default() }
+        Self { pool, wakes: Wakes::default(), writers: Arc::default(), gathered: Arc::default() }
     }
 
     /// A pool on the database at `url`; `None` when that is no PostgreSQL URL.
@@ -118,7 +146,7 @@ impl Store {
         match begun.await {
             Ok(begun) => Ok(Tx { inner: begun? }),
             // The program ends.
-            Err(_) => Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed)),
+            Err(_) => Err(StoreError::ended()),
         }
     }
 

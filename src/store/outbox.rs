@@ -2,8 +2,28 @@
 
 use std::time::Duration;
 
-use super::{Store, StoreError, Topic};
-use crate::domain::{AccountId, ChatId, Content, Event, FailureReason, Lease, MessageId};
+use super::gather::Answer;
+use super::group_commit::Write;
+use super::{Store, StoreError};
+use crate::domain::{AccountId, ChatId, Content, FailureReason, Lease, MessageId};
+
+/// Messages in one [`Due`].
+pub(super) const DUE_MESSAGES: i64 = 100;
+
+/// What an account's session has to bring to its network.
+#[derive(Clone, Debug, Default)]
+pub struct Due {
+    /// Desired state that changed.
+    pub desired: bool,
+    /// Messages whose time to live has ended.
+    pub expired: bool,
+    /// Read receipts.
+    pub receipts: bool,
+    /// The oldest messages, oldest first, none of a chat whose older message has to wait.
+    pub messages: Vec<DueMessage>,
+    /// There may be more messages.
+    pub more: bool,
+}
 
 /// A message that is due.
 #[derive(Clone, Debug)]
@@ -45,41 +65,12 @@ pub enum Settlement {
 }
 
 impl Store {
-    /// The account's messages that are due, oldest first, none of a chat whose older message has to wait. None at
-    /// all when the lease has passed on.
+    /// What the account's session has to bring to its network. `None` when the lease has passed on.
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn due_messages(&self, lease: &Lease, limit: i64) -> Result<Vec<DueMessage>, StoreError> {
-        let rows = sqlx::query!(
-            "SELECT o.message_id, o.chat_id, o.attempts, m.network_id, m.type, m.text, p.address
-             FROM outbox o JOIN message m ON m.id = o.message_id
-             JOIN chat h ON h.id = o.chat_id JOIN peer p ON p.id = h.peer_id
-             JOIN account_counter c ON c.id = $3 AND c.owner = $4 AND c.fence = $5
-             WHERE o.account_id = $1 AND o.retry_at <= clock_timestamp() AND o.expires_at > clock_timestamp()
-               AND NOT EXISTS (SELECT 1 FROM outbox e WHERE e.account_id = $1 AND e.chat_id = o.chat_id
-                               AND e.message_id < o.message_id AND e.retry_at > clock_timestamp())
-             ORDER BY o.message_id LIMIT $2",
-            lease.account.0,
-            limit,
-            lease.counter.0,
-            lease.process.0,
-            lease.fence
-        )
-        .fetch_all(&self.pool)
-        .await?;
-        rows.into_iter()
-            .map(|row| {
-                Ok(DueMessage {
-                    message: MessageId(row.message_id),
-                    chat: ChatId(row.chat_id),
-                    network_id: row.network_id,
-                    address: row.address,
-                    content: content(&row.r#type, row.text)?,
-                    attempts: u32::try_from(row.attempts).unwrap_or(0),
-                })
-            })
-            .collect()
+    pub async fn due(&self, lease: &Lease) -> Result<Option<Due>, StoreError> {
+        self.gathered.due.ask(self, *lease).await
     }
 
     /// Stores what became of messages that were due.
@@ -87,68 +78,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Fenced`] when the lease has passed on.
     pub async fn settle(&self, lease: &Lease, settled: &[(MessageId, Settlement)]) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        let mut journal = tx.open_journal_leased(lease).await?;
-        let mut gone = Vec::new();
-        let mut failures = Vec::new();
-        let mut later = (Vec::new(), Vec::new());
-        for (message, settlement) in settled {
-            match settlement {
-                Settlement::Sent => {
-                    gone.push(message.0);
-                    failures.push(None);
-                }
-                Settlement::Failed(reason) => {
-                    gone.push(message.0);
-                    failures.push(Some(reason.name().to_owned()));
-                }
-                Settlement::Later(pause) => {
-                    later.0.push(message.0);
-                    later.1.push(pause.as_secs_f64());
-                }
-            }
-        }
-        let rows = sqlx::query!(
-            r#"WITH settled AS (SELECT * FROM unnest($2::bigint[], $3::text[]) AS s (message_id, failure)),
-             gone AS (DELETE FROM outbox o USING settled s
-                      WHERE o.message_id = s.message_id AND o.account_id = $1 RETURNING s.message_id, s.failure),
-             changed AS (
-                UPDATE message m SET state = CASE WHEN g.failure IS NULL THEN 'sent' ELSE 'failed' END,
-                       failure = g.failure, sent_at = CASE WHEN g.failure IS NULL THEN clock_timestamp() END
-                FROM gone g WHERE m.id = g.message_id RETURNING m.id, m.chat_id, m.network_id)
-             SELECT c.id, c.network_id, p.public_id FROM changed c
-             JOIN chat h ON h.id = c.chat_id JOIN peer p ON p.id = h.peer_id ORDER BY c.id"#,
-            lease.account.0,
-            &gone,
-            &failures as &[Option<String>]
-        )
-        .fetch_all(&mut *tx.inner)
-        .await?;
-        for row in rows {
-            let settlement = settled.iter().find(|(message, _)| message.0 == row.id).map(|(_, how)| *how);
-            journal.record(match settlement {
-                Some(Settlement::Failed(reason)) => {
-                    Event::MessageFailed { chat: row.public_id, id: row.network_id, reason }
-                }
-                _ => Event::MessageSent { chat: row.public_id, id: row.network_id },
-            });
-        }
-        if !later.0.is_empty() {
-            sqlx::query!(
-                "UPDATE outbox o SET attempts = attempts + 1,
-                        retry_at = clock_timestamp() + make_interval(secs => l.seconds)
-                 FROM unnest($2::bigint[], $3::float8[]) AS l (message_id, seconds)
-                 WHERE o.message_id = l.message_id AND o.account_id = $1",
-                lease.account.0,
-                &later.0,
-                &later.1
-            )
-            .execute(&mut *tx.inner)
-            .await?;
-        }
-        tx.close_journal(journal).await?;
-        tx.commit().await?;
-        self.wakes.wake(Topic::journal(lease.counter));
+        self.write(Write::Settle { lease: *lease, settled: settled.to_vec() }).await?;
         Ok(())
     }
 
@@ -216,6 +146,83 @@ impl Store {
         .await?;
         tx.commit().await
     }
+}
+
+/// Many calls of [`Store::due`] as one query.
+pub(super) async fn due_of(
+    store: &Store,
+    leases: &[&Lease],
+) -> Result<Vec<Option<Answer<Option<Due>>>>, StoreError> {
+    let column = |of: fn(&Lease) -> i64| leases.iter().map(|lease| of(lease)).collect::<Vec<_>>();
+    let rows = sqlx::query!(
+        r#"SELECT l.place AS "place!", f.desired AS "desired!", f.expired AS "expired!", f.receipts AS "receipts!",
+                  m.message_id AS "message?", m.chat_id AS "chat?", m.attempts AS "attempts?",
+                  m.network_id AS "network_id?", m.type AS "kind?", m.text AS "text?", m.address AS "address?"
+           FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
+                WITH ORDINALITY AS l (account_id, counter_id, owner, fence, place)
+           JOIN account_counter c ON c.id = l.counter_id AND c.owner = l.owner AND c.fence = l.fence
+           CROSS JOIN LATERAL (
+               SELECT EXISTS (SELECT 1 FROM desired_state d
+                              WHERE d.account_id = l.account_id AND d.applied < d.version) AS desired,
+                      EXISTS (SELECT 1 FROM outbox o
+                              WHERE o.account_id = l.account_id AND o.expires_at <= clock_timestamp()) AS expired,
+                      EXISTS (SELECT 1 FROM receipt_outbox r WHERE r.account_id = l.account_id) AS receipts
+               OFFSET 0) f
+           LEFT JOIN LATERAL (
+               SELECT o.message_id, o.chat_id, o.attempts, m.network_id, m.type, m.text, p.address
+               FROM outbox o JOIN message m ON m.id = o.message_id
+               JOIN chat h ON h.id = o.chat_id JOIN peer p ON p.id = h.peer_id
+               WHERE o.account_id = l.account_id
+                 AND o.retry_at <= clock_timestamp() AND o.expires_at > clock_timestamp()
+                 AND NOT EXISTS (SELECT 1 FROM outbox e WHERE e.account_id = l.account_id AND e.chat_id = o.chat_id
+                                 AND e.message_id < o.message_id AND e.retry_at > clock_timestamp())
+               ORDER BY o.message_id LIMIT $5) m ON true
+           ORDER BY l.place, m.message_id"#,
+        &column(|lease| lease.account.0),
+        &column(|lease| lease.counter.0),
+        &column(|lease| lease.process.0),
+        &column(|lease| lease.fence),
+        DUE_MESSAGES
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    let mut answers: Vec<Answer<Option<Due>>> = leases.iter().map(|_| Ok(None)).collect();
+    for row in rows {
+        let Some(answer) = usize::try_from(row.place - 1).ok().and_then(|place| answers.get_mut(place))
+        else {
+            continue;
+        };
+        let Ok(due) = answer else { continue };
+        let due = due.get_or_insert_default();
+        (due.desired, due.expired, due.receipts) = (row.desired, row.expired, row.receipts);
+        let (Some(message), Some(chat), Some(attempts), Some(network_id), Some(kind), Some(address)) =
+            (row.message, row.chat, row.attempts, row.network_id, row.kind, row.address)
+        else {
+            continue;
+        };
+        match content(&kind, row.text) {
+            Ok(content) => due.messages.push(DueMessage {
+                message: MessageId(message),
+                chat: ChatId(chat),
+                network_id,
+                address,
+                content,
+                attempts: u32::try_from(attempts).unwrap_or(0),
+            }),
+            Err(error) => *answer = Err(error),
+        }
+    }
+    Ok(answers
+        .into_iter()
+        .map(|answer| {
+            Some(answer.map(|due| {
+                due.map(|due| Due {
+                    more: i64::try_from(due.messages.len()).is_ok_and(|n| n == DUE_MESSAGES),
+                    ..due
+                })
+            }))
+        })
+        .collect())
 }
 
 /// Builds the content from its columns.

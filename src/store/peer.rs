@@ -31,6 +31,20 @@ impl Store {
     /// # Errors
     /// When a query fails.
     pub async fn peers(&self, network: &str, wanted: &[NewPeer]) -> Result<Vec<Peer>, StoreError> {
+        let cache = &self.gathered.known_peers;
+        let cached: Option<Vec<Peer>> =
+            wanted.iter().map(|peer| cache.get(&(network.to_owned(), peer.address.clone()))).collect();
+        if let Some(cached) = cached {
+            return Ok(cached);
+        }
+        let peers = self.find_or_make_peers(network, wanted).await?;
+        for peer in &peers {
+            cache.insert((network.to_owned(), peer.address.clone()), peer.clone());
+        }
+        Ok(peers)
+    }
+
+    async fn find_or_make_peers(&self, network: &str, wanted: &[NewPeer]) -> Result<Vec<Peer>, StoreError> {
         let numbers: BTreeMap<&str, Option<&PhoneNumber>> =
             wanted.iter().map(|peer| (peer.address.as_str(), peer.number.as_ref())).collect();
         let addresses: Vec<String> = numbers.keys().map(|address| (*address).to_owned()).collect();

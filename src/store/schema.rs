@@ -27,6 +27,9 @@ pub enum SchemaError {
     /// A migration failed, or was changed after it was applied.
     #[error("the database's tables cannot be brought to this version")]
     Migration(#[source] MigrateError),
+    /// The database refused a statement of a migration.
+    #[error("the database's tables cannot be brought to this version")]
+    Refused(#[source] StoreError),
 }
 
 impl From<MigrateError> for SchemaError {
@@ -34,9 +37,10 @@ impl From<MigrateError> for SchemaError {
         match error {
             MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => {
                 match StoreError::from(cause) {
-                    away @ StoreError::Unavailable(_) => Self::Store(away),
-                    StoreError::Refused(cause) => Self::Migration(MigrateError::Execute(cause)),
-                    other @ (StoreError::Fenced | StoreError::Corrupt(_)) => Self::Store(other),
+                    refused @ StoreError::Refused(_) => Self::Refused(refused),
+                    other @ (StoreError::Unavailable(_) | StoreError::Fenced | StoreError::Corrupt(_)) => {
+                        Self::Store(other)
+                    }
                 }
             }
             other => Self::Migration(other),

@@ -22,6 +22,8 @@ const CHANNEL: &str = "windu";
 const PAYLOAD_LIMIT: usize = 7_500;
 /// More than any note takes: the longest is a typing hint with two addresses.
 const LONGEST_NOTE: usize = 1_024;
+/// The least time between two notifications: what comes meanwhile shares the next.
+const PACE: Duration = Duration::from_millis(5);
 /// Notes that wait to be sent to other processes; beyond it they are dropped and polling takes over.
 const QUEUE: usize = 8_192;
 
@@ -285,6 +287,10 @@ async fn notify(hub: Arc<Hub>, mut queue: mpsc::Receiver<Note>, pool: PgPool, li
         let sent = sqlx::query!("SELECT pg_notify($1, $2)", CHANNEL, text).execute(&pool).await;
         if let Err(error) = sent {
             tracing::debug!(%error, "wake-ups for other processes were lost; their sweep finds the work");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(PACE) => {}
+            () = lifecycle.soft().cancelled() => {}
         }
     }
 }

@@ -12,14 +12,12 @@ use super::stanza::{Stanza, TypingHint};
 use super::{end, failure};
 use crate::domain::{FailureReason, NeedsUser, PhoneNumber, ReceiptKind, Typing};
 use crate::lifecycle::Lifecycle;
-use crate::store::localnet::{LocalNet, NewStanza, Stanza as Stored, Subscriber};
+use crate::store::localnet::{LocalNet, MAILBOX_BATCH, NewStanza, Stanza as Stored, Subscriber};
 use crate::upstream::{
     Acknowledgement, Address, Connection, End, Event, Failure, Incoming, Opened, Outgoing, ReadReceipt,
     SendFailure, Signal,
 };
 
-/// Stanzas per read of the mailbox.
-const BATCH: i64 = 100;
 /// Batches that may wait for the session.
 const CHANNEL: usize = 4;
 /// Stanzas that may be told and not yet acknowledged; the mailbox rests until some are.
@@ -217,7 +215,7 @@ impl Reader {
         if handed_out.len() >= UNACKNOWLEDGED {
             return Ok(Told::Enough);
         }
-        let stanzas = match self.net.mailbox(&self.subscriber, &handed_out, BATCH).await {
+        let stanzas = match self.net.mailbox(&self.subscriber, &handed_out).await {
             Ok(Some(stanzas)) => stanzas,
             Ok(None) => return Err(End::NeedsUser(NeedsUser::LoggedOut)),
             Err(error) => return Err(end(&error)),
@@ -225,6 +223,7 @@ impl Reader {
         if stanzas.is_empty() {
             return Ok(Told::All);
         }
+        let all = i64::try_from(stanzas.len()).is_ok_and(|count| count < MAILBOX_BATCH);
         let mut events = Vec::with_capacity(stanzas.len());
         let mut unreadable = Vec::new();
         {
@@ -246,7 +245,7 @@ impl Reader {
         if !events.is_empty() && self.events.send(Signal::Events(events)).await.is_err() {
             return Err(End::Retry("disconnected"));
         }
-        Ok(Told::More)
+        Ok(if all { Told::All } else { Told::More })
     }
 }
 

@@ -1,0 +1,407 @@
+//! The rows of one transaction: collected from its writes, then written a table at a time.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Duration, Utc};
+
+use super::locks::Locked;
+use super::receipts::NewReceipt;
+use super::settlements::Settled;
+use super::{Send, Write};
+use crate::domain::{AccountId, ChatId, Content, CounterId, Event, Lease, MessageId, PeerId};
+use crate::store::message::fingerprint;
+use crate::store::{Inbound, InboundKind, Peer, StoreError, Tx};
+
+/// What is to be written.
+#[derive(Default)]
+pub(super) struct Change<'a> {
+    messages: Vec<NewMessage<'a>>,
+    pub(super) receipts: Vec<NewReceipt<'a>>,
+    pub(super) settled: Vec<Settled>,
+    others: Vec<(&'a Lease, &'a Inbound)>,
+    resume_points: Vec<(AccountId, &'a [u8])>,
+}
+
+struct NewMessage<'a> {
+    account: AccountId,
+    counter: CounterId,
+    chat: ChatId,
+    public_id: &'a str,
+    network_id: &'a str,
+    content: &'a Content,
+    stored_at: DateTime<Utc>,
+    origin: Origin,
+}
+
+#[derive(Clone, Copy)]
+enum Origin {
+    /// From the API.
+    Queued { time_to_live: std::time::Duration },
+    /// From the other side; `live` raises an event.
+    Received { peer: PeerId, sent_at: DateTime<Utc>, live: bool },
+    /// From another device of the account.
+    Elsewhere { sent_at: DateTime<Utc>, live: bool },
+}
+
+impl Origin {
+    fn state(self) -> &'static str {
+        match self {
+            Self::Queued { .. } => "queued",
+            Self::Received { .. } => "received",
+            Self::Elsewhere { .. } => "sent",
+        }
+    }
+
+    fn sender(self) -> Option<i64> {
+        match self {
+            Self::Received { peer, .. } => Some(peer.0),
+            Self::Queued { .. } | Self::Elsewhere { .. } => None,
+        }
+    }
+
+    fn sent_at(self) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Queued { .. } => None,
+            Self::Received { sent_at, .. } | Self::Elsewhere { sent_at, .. } => Some(sent_at),
+        }
+    }
+}
+
+impl NewMessage<'_> {
+    /// What the journal says of it, if anything.
+    fn event(&self) -> Option<Event> {
+        let (chat, id) = (self.public_id.to_owned(), self.network_id.to_owned());
+        match self.origin {
+            Origin::Queued { .. } => Some(Event::MessageQueued { chat, id }),
+            Origin::Received { live: true, .. } => {
+                Some(Event::MessageReceived { chat, id, kind: self.content.letter() })
+            }
+            Origin::Elsewhere { live: true, .. } => Some(Event::MessageSentElsewhere { chat, id }),
+            Origin::Received { live: false, .. } | Origin::Elsewhere { live: false, .. } => None,
+        }
+    }
+}
+
+impl<'a> Change<'a> {
+    /// Adds a write whose locks are there.
+    pub fn add(&mut self, write: &'a Write, locked: &mut Locked) {
+        match write {
+            Write::Send(send) => self.add_send(send, locked),
+            Write::Settle { lease, settled } => {
+                self.settled.extend(settled.iter().map(|(message, how)| Settled::new(lease, *message, *how)));
+            }
+            Write::Ingest { lease, batch, resume_point } => {
+                for item in batch {
+                    self.add_inbound(lease, item, locked);
+                }
+                if let Some(point) = resume_point {
+                    self.resume_points.push((lease.account, point));
+                }
+            }
+        }
+    }
+
+    fn add_send(&mut self, send: &'a Send, locked: &mut Locked) {
+        let (account, counter) = (send.account, send.counter);
+        let origin = Origin::Queued { time_to_live: send.time_to_live };
+        self.add_message(
+            (account, counter, send.peer),
+            &send.public_id,
+            &send.id,
+            &send.content,
+            origin,
+            locked,
+        );
+    }
+
+    fn add_inbound(&mut self, lease: &'a Lease, item: &'a Inbound, locked: &mut Locked) {
+        let Peer { id: peer, public_id, .. } = &item.peer;
+        match &item.what {
+            InboundKind::Message { network_id, content, sent_at, from_us, live } => {
+                let (sent_at, live) = (*sent_at, *live);
+                let origin = if *from_us {
+                    Origin::Elsewhere { sent_at, live }
+                } else {
+                    Origin::Received { peer: *peer, sent_at, live }
+                };
+                let whose = (lease.account, lease.counter, *peer);
+                self.add_message(whose, public_id, network_id, content, origin, locked);
+            }
+            InboundKind::Receipt { network_id, kind } => {
+                self.receipts.push(NewReceipt { lease, peer: *peer, public_id, network_id, kind: *kind });
+            }
+            InboundKind::ReadElsewhere { .. }
+            | InboundKind::Nickname(_)
+            | InboundKind::Undecryptable { .. } => {
+                self.others.push((lease, item));
+            }
+        }
+    }
+
+    fn add_message(
+        &mut self,
+        (account, counter, peer): (AccountId, CounterId, PeerId),
+        public_id: &'a str,
+        network_id: &'a str,
+        content: &'a Content,
+        origin: Origin,
+        locked: &mut Locked,
+    ) {
+        let Some(chat) = locked.chat(account, peer) else { return };
+        let Some(journal) = locked.journal(counter) else { return };
+        let stored_at = journal.next_time();
+        self.messages.push(NewMessage {
+            account,
+            counter,
+            chat,
+            public_id,
+            network_id,
+            content,
+            stored_at,
+            origin,
+        });
+    }
+}
+
+/// What is new in a chat.
+struct Touched {
+    last: i64,
+    at: DateTime<Utc>,
+    received: i32,
+}
+
+impl Tx {
+    /// Writes it all: messages before what refers to them.
+    pub(super) async fn apply(&mut self, change: Change<'_>, locked: &mut Locked) -> Result<(), StoreError> {
+        let new = self.insert_messages(&change.messages).await?;
+        self.queue(&new).await?;
+        self.touch_chats(&new).await?;
+        self.senders_exist(&new, locked).await?;
+        for (message, _) in &new {
+            if let (Some(event), Some(journal)) = (message.event(), locked.journal(message.counter)) {
+                journal.record(event);
+            }
+        }
+        self.store_receipts(&change.receipts, locked).await?;
+        self.store_settled(&change.settled, locked).await?;
+        for (lease, item) in change.others {
+            self.ingest_other(lease, item, locked).await?;
+        }
+        self.store_resume_points(&change.resume_points).await
+    }
+
+    /// Inserts them in order; what comes back are those that were not there yet.
+    async fn insert_messages<'a, 'b>(
+        &mut self,
+        messages: &'b [NewMessage<'a>],
+    ) -> Result<Vec<(&'b NewMessage<'a>, MessageId)>, StoreError> {
+        if messages.is_empty() {
+            return Ok(Vec::new());
+        }
+        let column = |of: fn(&NewMessage) -> i64| messages.iter().map(of).collect::<Vec<_>>();
+        let text = |of: fn(&NewMessage) -> String| messages.iter().map(of).collect::<Vec<_>>();
+        let senders: Vec<Option<i64>> = messages.iter().map(|message| message.origin.sender()).collect();
+        let texts: Vec<Option<&str>> = messages.iter().map(|message| message.content.text()).collect();
+        let fingerprints: Vec<Vec<u8>> =
+            messages.iter().map(|message| fingerprint(message.content).to_vec()).collect();
+        let stored: Vec<DateTime<Utc>> = messages.iter().map(|message| message.stored_at).collect();
+        let sent: Vec<Option<DateTime<Utc>>> =
+            messages.iter().map(|message| message.origin.sent_at()).collect();
+        let rows = sqlx::query!(
+            "INSERT INTO message (account_id, chat_id, network_id, sender_peer_id, state, type, text, fingerprint,
+                                  stored_at, sent_at)
+             SELECT account_id, chat_id, network_id, sender_peer_id, state, type, text, fingerprint, stored_at, sent_at
+             FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
+                         $8::bytea[], $9::timestamptz[], $10::timestamptz[]) WITH ORDINALITY
+                  AS m (account_id, chat_id, network_id, sender_peer_id, state, type, text, fingerprint, stored_at,
+                        sent_at, place)
+             ORDER BY place ON CONFLICT ON CONSTRAINT message_twin_key DO NOTHING
+             RETURNING id, account_id, stored_at",
+            &column(|message| message.account.0),
+            &column(|message| message.chat.0),
+            &text(|message| message.network_id.to_owned()),
+            &senders as &[Option<i64>],
+            &text(|message| message.origin.state().to_owned()),
+            &text(|message| message.content.letter().to_owned()),
+            &texts as &[Option<&str>],
+            &fingerprints,
+            &stored,
+            &sent as &[Option<DateTime<Utc>>]
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        // No two messages of an account have the same stored time.
+        let ids: HashMap<(i64, DateTime<Utc>), i64> =
+            rows.into_iter().map(|row| ((row.account_id, row.stored_at), row.id)).collect();
+        Ok(messages
+            .iter()
+            .filter_map(|message| {
+                let id = ids.get(&(message.account.0, message.stored_at))?;
+                Some((message, MessageId(*id)))
+            })
+            .collect())
+    }
+
+    /// Puts those from the API into the outbox.
+    async fn queue(&mut self, new: &[(&NewMessage<'_>, MessageId)]) -> Result<(), StoreError> {
+        let (mut ids, mut accounts, mut chats, mut seconds) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for (message, id) in new {
+            if let Origin::Queued { time_to_live } = message.origin {
+                ids.push(id.0);
+                accounts.push(message.account.0);
+                chats.push(message.chat.0);
+                seconds.push(time_to_live.as_secs_f64());
+            }
+        }
+        if ids.is_empty() {
+            return Ok(());
+        }
+        sqlx::query!(
+            "INSERT INTO outbox (message_id, account_id, chat_id, expires_at)
+             SELECT message_id, account_id, chat_id, clock_timestamp() + make_interval(secs => seconds)
+             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::float8[])
+                  AS o (message_id, account_id, chat_id, seconds)",
+            &ids,
+            &accounts,
+            &chats,
+            &seconds
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    /// Notes each chat's newest message, once per chat.
+    async fn touch_chats(&mut self, new: &[(&NewMessage<'_>, MessageId)]) -> Result<(), StoreError> {
+        let mut touched: BTreeMap<ChatId, Touched> = BTreeMap::new();
+        for (message, id) in new {
+            let at = message.stored_at;
+            let chat = touched.entry(message.chat).or_insert(Touched { last: id.0, at, received: 0 });
+            (chat.last, chat.at) = (id.0, at);
+            chat.received += i32::from(message.origin.sender().is_some());
+        }
+        if touched.is_empty() {
+            return Ok(());
+        }
+        let chats: Vec<i64> = touched.keys().map(|chat| chat.0).collect();
+        let last: Vec<i64> = touched.values().map(|chat| chat.last).collect();
+        let at: Vec<DateTime<Utc>> = touched.values().map(|chat| chat.at).collect();
+        let received: Vec<i32> = touched.values().map(|chat| chat.received).collect();
+        sqlx::query!(
+            "UPDATE chat h SET last_message_id = n.last, last_at = n.at, unread = unread + n.received,
+                    peer_wrote = peer_wrote OR n.received > 0
+             FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::integer[]) AS n (id, last, at, received)
+             WHERE h.id = n.id",
+            &chats,
+            &last,
+            &at,
+            &received
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    /// Whoever writes exists, whatever the last sync said.
+    async fn senders_exist(
+        &mut self,
+        new: &[(&NewMessage<'_>, MessageId)],
+        locked: &mut Locked,
+    ) -> Result<(), StoreError> {
+        let senders: BTreeMap<(i64, i64), &NewMessage> = new
+            .iter()
+            .filter_map(|(message, _)| Some(((message.account.0, message.origin.sender()?), *message)))
+            .collect();
+        if senders.is_empty() {
+            return Ok(());
+        }
+        let (accounts, peers): (Vec<i64>, Vec<i64>) = senders.keys().copied().unzip();
+        let found = sqlx::query!(
+            "UPDATE contact c SET exists_there = true FROM unnest($1::bigint[], $2::bigint[]) AS s (account_id, peer_id)
+             WHERE c.account_id = s.account_id AND c.peer_id = s.peer_id AND NOT c.exists_there
+             RETURNING c.account_id, c.peer_id",
+            &accounts,
+            &peers
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        for row in found {
+            if let Some(message) = senders.get(&(row.account_id, row.peer_id))
+                && let Some(journal) = locked.journal(message.counter)
+            {
+                journal.record(Event::ContactUpdated { contact: message.public_id.to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    /// What comes too seldom to be worth a table at a time.
+    async fn ingest_other(
+        &mut self,
+        lease: &Lease,
+        item: &Inbound,
+        locked: &mut Locked,
+    ) -> Result<(), StoreError> {
+        let chat = item.peer.public_id.clone();
+        let Some(journal) = locked.journal(lease.counter) else { return Ok(()) };
+        match &item.what {
+            InboundKind::ReadElsewhere { network_id } => {
+                let row = sqlx::query!(
+                    "SELECT h.id, m.stored_at FROM message m JOIN chat h ON h.id = m.chat_id
+                     WHERE m.account_id = $1 AND h.account_id = $1 AND h.peer_id = $2 AND m.network_id = $3
+                     ORDER BY m.stored_at DESC LIMIT 1",
+                    lease.account.0,
+                    item.peer.id.0,
+                    network_id
+                )
+                .fetch_optional(&mut *self.inner)
+                .await?;
+                let Some(row) = row else { return Ok(()) };
+                // The bound is exclusive; stored times are whole microseconds.
+                let before = row.stored_at + Duration::microseconds(1);
+                let messages =
+                    self.read_up_to(lease.account, ChatId(row.id), Some(before), false, journal).await?;
+                if messages > 0 {
+                    journal.record(Event::ChatRead { chat, messages });
+                }
+            }
+            InboundKind::Nickname(nickname) => {
+                sqlx::query!(
+                    "INSERT INTO peer_profile (account_id, peer_id, nickname) VALUES ($1, $2, $3)
+                     ON CONFLICT (account_id, peer_id) DO UPDATE SET nickname = excluded.nickname",
+                    lease.account.0,
+                    item.peer.id.0,
+                    nickname
+                )
+                .execute(&mut *self.inner)
+                .await?;
+            }
+            InboundKind::Undecryptable { network_id } => {
+                journal.record(Event::MessageUndecryptable { chat, id: network_id.clone() });
+            }
+            InboundKind::Message { .. } | InboundKind::Receipt { .. } => {}
+        }
+        Ok(())
+    }
+
+    async fn store_resume_points(&mut self, points: &[(AccountId, &[u8])]) -> Result<(), StoreError> {
+        // The last one of an account counts.
+        let points: BTreeMap<i64, &[u8]> =
+            points.iter().map(|(account, point)| (account.0, *point)).collect();
+        if points.is_empty() {
+            return Ok(());
+        }
+        let (accounts, points): (Vec<i64>, Vec<Vec<u8>>) =
+            points.into_iter().map(|(account, point)| (account, point.to_vec())).unzip();
+        sqlx::query!(
+            "UPDATE account a SET resume_point = p.point FROM unnest($1::bigint[], $2::bytea[]) AS p (id, point)
+             WHERE a.id = p.id",
+            &accounts,
+            &points
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+}

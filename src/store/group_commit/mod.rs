@@ -1,0 +1,222 @@
+//! Group commit: what the API sends and what sessions store, of many accounts in one transaction.
+//!
+//! An account's writes go to one of a few lines ([`Gather`]); each line's waiting writes become one transaction, so the
+//! busier it is, the less a write costs. A transaction takes only locks that are free: accounts that somebody else
+//! holds, and chats that do not exist yet, are left out of it and done alone, one transaction per account at a time, so
+//! that a held account holds up nobody else. A transaction that fails is split
+//! until what makes it fail is alone.
+
+mod change;
+mod locks;
+mod receipts;
+mod settlements;
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use super::gather::{self, Asked, Gather, MOST, together};
+use super::{Accepted, Inbound, InboundKind, KeyedAnswer, Settlement, Store, StoreError, Topic};
+use crate::domain::{AccountId, Content, CounterId, Lease, MessageId, PeerId};
+use change::Change;
+use locks::Locking;
+
+/// Lines. One transaction keeps a database's core busy; the others prepare theirs meanwhile.
+const LINES: usize = 3;
+/// Accounts that are done alone at one time.
+const ALONE: usize = 4;
+
+/// What is written.
+pub(super) enum Write {
+    /// A message from the API.
+    Send(Send),
+    /// What became of messages that were due.
+    Settle { lease: Lease, settled: Vec<(MessageId, Settlement)> },
+    /// What a network told.
+    Ingest { lease: Lease, batch: Vec<Inbound>, resume_point: Option<Vec<u8>> },
+}
+
+/// A message from the API, see [`super::Outgoing`].
+pub(super) struct Send {
+    pub account: AccountId,
+    pub counter: CounterId,
+    pub id: String,
+    pub peer: PeerId,
+    pub public_id: String,
+    pub content: Content,
+    pub time_to_live: Duration,
+    pub keyed: Option<KeyedAnswer>,
+}
+
+/// How it went.
+#[derive(Debug)]
+pub(super) enum Written {
+    /// Of a message from the API.
+    Accepted(Accepted),
+    /// Of all else.
+    Stored,
+}
+
+type Asking = Asked<Write, Written>;
+type Answer = gather::Answer<Written>;
+
+/// The lines, and the accounts that are done alone.
+pub(super) struct Writers {
+    lines: [Gather<Write, Written>; LINES],
+    alone: Mutex<HashMap<CounterId, Vec<Asking>>>,
+    permits: Semaphore,
+}
+
+impl Default for Writers {
+    fn default() -> Self {
+        Self {
+            lines: std::array::from_fn(|_| Gather::by(|store, asked| Box::pin(share(store, asked)))),
+            alone: Mutex::default(),
+            permits: Semaphore::new(ALONE),
+        }
+    }
+}
+
+impl Store {
+    /// Writes, together with what others write now.
+    pub(super) async fn write(&self, write: Write) -> Answer {
+        // An account keeps to one line, so that lines do not find each other's accounts locked.
+        let line = write.counter().0.unsigned_abs() % (LINES as u64);
+        self.writers.lines[usize::try_from(line).unwrap_or(0)].ask(self, write).await
+    }
+}
+
+impl Write {
+    fn counter(&self) -> CounterId {
+        match self {
+            Self::Send(send) => send.counter,
+            Self::Settle { lease, .. } | Self::Ingest { lease, .. } => lease.counter,
+        }
+    }
+
+    fn account(&self) -> AccountId {
+        match self {
+            Self::Send(send) => send.account,
+            Self::Settle { lease, .. } | Self::Ingest { lease, .. } => lease.account,
+        }
+    }
+
+    fn lease(&self) -> Option<&Lease> {
+        match self {
+            Self::Send(_) => None,
+            Self::Settle { lease, .. } | Self::Ingest { lease, .. } => Some(lease),
+        }
+    }
+
+    /// With whom the account has to have a chat for this.
+    fn chats(&self) -> Vec<PeerId> {
+        match self {
+            Self::Send(send) => vec![send.peer],
+            Self::Settle { .. } => Vec::new(),
+            Self::Ingest { batch, .. } => {
+                batch.iter().filter(|item| item.what.needs_chat()).map(|item| item.peer.id).collect()
+            }
+        }
+    }
+}
+
+impl InboundKind {
+    fn needs_chat(&self) -> bool {
+        match self {
+            Self::Message { .. } | Self::ReadElsewhere { .. } => true,
+            Self::Receipt { .. } | Self::Nickname(_) | Self::Undecryptable { .. } => false,
+        }
+    }
+}
+
+/// One line's transaction; what it has to leave out is done alone.
+async fn share(store: Store, asked: Vec<Asking>) {
+    for locked in
+        together(&store, asked, |store, writes| Box::pin(attempt(store, writes, Locking::Free))).await
+    {
+        alone(&store, locked);
+    }
+}
+
+/// Does an account's writes in transactions of their own, which wait for its locks.
+fn alone(store: &Store, asked: Asking) {
+    let counter = asked.question.counter();
+    let mut alone = store.writers.alone.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(waiting) = alone.get_mut(&counter) {
+        waiting.push(asked);
+        return;
+    }
+    alone.insert(counter, vec![asked]);
+    #[expect(clippy::disallowed_methods, reason = "its callers wait for it; it ends with the last of them")]
+    tokio::spawn(work_alone(store.clone(), counter));
+}
+
+async fn work_alone(store: Store, counter: CounterId) {
+    let end = End(&store.writers, counter);
+    loop {
+        // The semaphore is never closed.
+        let _permit = store.writers.permits.acquire().await;
+        let asked = {
+            let mut alone = store.writers.alone.lock().unwrap_or_else(PoisonError::into_inner);
+            let waiting = alone.entry(counter).or_default();
+            if waiting.is_empty() {
+                alone.remove(&counter);
+                std::mem::forget(end);
+                return;
+            }
+            let count = waiting.len().min(MOST);
+            waiting.drain(..count).collect::<Vec<_>>()
+        };
+        // Nothing is left out by one that waits.
+        together(&store, asked, |store, writes| Box::pin(attempt(store, writes, Locking::Waiting))).await;
+    }
+}
+
+/// After a panic: those who wait hear that there is no answer.
+struct End<'a>(&'a Writers, CounterId);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.alone.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.1);
+    }
+}
+
+/// One transaction. No answer for those that it leaves out.
+async fn attempt(
+    store: &Store,
+    writes: &[&Write],
+    locking: Locking,
+) -> Result<Vec<Option<Answer>>, StoreError> {
+    let mut tx = store.begin().await?;
+    let mut locked = tx.lock_for(writes, locking).await?;
+    let answers = tx.admit(writes, &locked).await?;
+    let admitted: Vec<&Write> = writes
+        .iter()
+        .zip(&answers)
+        .filter(|(_, answer)| is_admitted(answer.as_ref()))
+        .map(|(write, _)| *write)
+        .collect();
+    if admitted.is_empty() {
+        return Ok(answers);
+    }
+    let mut change = Change::default();
+    for write in &admitted {
+        change.add(write, &mut locked);
+    }
+    tx.apply(change, &mut locked).await?;
+    tx.close_journals(locked.into_journals()).await?;
+    tx.commit().await?;
+    for write in admitted {
+        if let Write::Send(send) = write {
+            store.wakes.wake(Topic::work(send.account));
+        }
+        store.wakes.wake(Topic::journal(write.counter()));
+    }
+    Ok(answers)
+}
+
+fn is_admitted(answer: Option<&Answer>) -> bool {
+    matches!(answer, Some(Ok(Written::Stored | Written::Accepted(Accepted::Queued(_)))))
+}
