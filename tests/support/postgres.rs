@@ -8,8 +8,8 @@ use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{LazyLock, OnceLock};
 
 use super::server::SECRET_KEY;
 use super::wait::{DEADLINE, wait_until};
@@ -98,6 +98,22 @@ impl Database {
 
 const SOCKET: &str = ".s.PGSQL.5432";
 
+/// What PostgreSQL is told: fast rather than durable, for tests.
+const FAST: &str = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=64MB";
+
+static SETTINGS: OnceLock<String> = OnceLock::new();
+
+/// Chooses other settings than those of tests; to be called before the first database is made.
+pub fn use_settings(settings: &str) {
+    assert!(SETTINGS.set(settings.to_owned()).is_ok(), "PostgreSQL's settings are chosen once");
+}
+
+/// The process id of the private PostgreSQL.
+pub fn postmaster() -> u32 {
+    let file = fs::read_to_string(CLUSTER.folder.join("data/postmaster.pid")).expect("postmaster.pid");
+    file.lines().next().and_then(|line| line.trim().parse().ok()).expect("a process id")
+}
+
 /// Waits for the end of its input, stops the cluster in `$0` at once (SIGQUIT) and removes the folder `$1`.
 const WATCHDOG: &str = r#"
     cat >/dev/null
@@ -145,9 +161,9 @@ impl Cluster {
             .spawn()
             .expect("sh");
         let options = format!(
-            "-c listen_addresses= -c unix_socket_directories={} -c fsync=off -c synchronous_commit=off \
-             -c full_page_writes=off -c max_connections=300 -c shared_buffers=64MB",
-            folder.display()
+            "-c listen_addresses= -c unix_socket_directories={} -c max_connections=300 {}",
+            folder.display(),
+            SETTINGS.get().map_or(FAST, String::as_str)
         );
         succeed(
             program(&binaries, "pg_ctl")
@@ -207,7 +223,7 @@ impl Cluster {
 }
 
 /// The folder of the newest installed PostgreSQL's programs, or `WINDU_PG_BIN`.
-fn binaries() -> PathBuf {
+pub fn binaries() -> PathBuf {
     #[expect(clippy::disallowed_methods, reason = "tests have no settings of their own")]
     if let Ok(folder) = std::env::var("WINDU_PG_BIN") {
         return folder.into();

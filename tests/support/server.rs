@@ -135,6 +135,11 @@ impl Server {
         self.url().trim_start_matches("http://")
     }
 
+    /// Its process id.
+    pub fn process_id(&self) -> u32 {
+        self.process.child.id()
+    }
+
     /// Its database; share it with a second server by [`Setup::database`].
     pub fn database(&self) -> &Arc<Database> {
         &self.database

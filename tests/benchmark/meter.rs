@@ -1,0 +1,102 @@
+//! What the programs take, from /proc.
+
+use std::fs;
+use std::ops::{AddAssign, Sub};
+use std::time::Duration;
+
+use crate::support::postgres::postmaster;
+
+/// CPU time, of user and system together.
+#[derive(Clone, Copy, Default)]
+pub struct Cpu {
+    /// The server.
+    pub server: Duration,
+    /// PostgreSQL, all of its processes.
+    pub postgres: Duration,
+    /// This program: the load generator. The children that it waited for count too: pgbench.
+    pub load: Duration,
+}
+
+impl Cpu {
+    /// What was taken up to now. `server`: its process id, if it runs.
+    pub fn read(server: Option<u32>) -> Self {
+        let postmaster = postmaster();
+        let postgres = processes().filter(|process| process.id == postmaster || process.parent == postmaster);
+        Self {
+            server: server.and_then(Process::read).map(|process| process.own).unwrap_or_default(),
+            postgres: postgres
+                .map(|process| {
+                    // Only the postmaster waits for children that matter: backends that have ended.
+                    process.own + if process.id == postmaster { process.children } else { Duration::ZERO }
+                })
+                .sum(),
+            load: Process::read(std::process::id())
+                .map(|process| process.own + process.children)
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Microseconds of the server, PostgreSQL and the load for each of `count`.
+    pub fn each(&self, count: usize) -> [f64; 3] {
+        #[expect(clippy::cast_precision_loss, reason = "a count far below 2^52")]
+        [self.server, self.postgres, self.load].map(|time| time.as_secs_f64() * 1e6 / count as f64)
+    }
+}
+
+impl Sub for Cpu {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            server: self.server.saturating_sub(earlier.server),
+            postgres: self.postgres.saturating_sub(earlier.postgres),
+            load: self.load.saturating_sub(earlier.load),
+        }
+    }
+}
+
+impl AddAssign for Cpu {
+    fn add_assign(&mut self, other: Self) {
+        self.server += other.server;
+        self.postgres += other.postgres;
+        self.load += other.load;
+    }
+}
+
+#[expect(dead_code, reason = "of the parts to come")]
+/// Resident memory of a process, in KiB.
+pub fn resident(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
+    line.trim().trim_end_matches(" kB").parse().expect("a number")
+}
+
+struct Process {
+    id: u32,
+    parent: u32,
+    own: Duration,
+    /// Of those that have ended and were waited for.
+    children: Duration,
+}
+
+impl Process {
+    fn read(id: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        // The name in parentheses may hold blanks. Behind it: proc(5), from the third field on.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let number = |place: usize| fields.get(place - 3)?.parse::<u64>().ok();
+        // Ticks of a hundredth of a second on every Linux.
+        let ticks = |ticks: u64| Duration::from_millis(ticks * 10);
+        Some(Self {
+            id,
+            parent: u32::try_from(number(4)?).ok()?,
+            own: ticks(number(14)? + number(15)?),
+            children: ticks(number(16)? + number(17)?),
+        })
+    }
+}
+
+fn processes() -> impl Iterator<Item = Process> {
+    let entries = fs::read_dir("/proc").expect("/proc").flatten();
+    entries.filter_map(|entry| Process::read(entry.file_name().to_str()?.parse().ok()?))
+}
