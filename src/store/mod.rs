@@ -112,7 +112,9 @@ impl Store {
             .test_before_acquire(false)
             .acquire_timeout(Duration::from_secs(5))
             .idle_timeout(Duration::from_mins(10))
-            .connect_lazy_with(options.application_name("windu"));
+            // PostgreSQL keeps the plans of a connection. One made while a table was small would read the whole table
+            // long after it has grown.
+            .connect_lazy_with(options.application_name("windu").options([("enable_seqscan", "off"), ("jit", "off")]));
         Self { pool, wakes: Wakes::default(), writers: Arc::default(), gathered: Arc::default() }
     }
 

@@ -49,11 +49,13 @@ impl Tx {
              ), before AS (
                 SELECT m.id, m.delivered_at, m.state, w.read, w.at, w.place FROM wanted w
                 JOIN chat h ON h.account_id = w.account_id AND h.peer_id = w.peer_id
-                JOIN message m ON m.account_id = w.account_id AND m.chat_id = h.id AND m.network_id = w.network_id
-                WHERE m.sender_peer_id IS NULL AND m.state <> 'failed'
+                CROSS JOIN LATERAL (
+                    SELECT * FROM message m
+                    WHERE m.account_id = w.account_id AND m.network_id = w.network_id OFFSET 0) m
+                WHERE m.chat_id = h.id AND m.sender_peer_id IS NULL AND m.state <> 'failed'
                   AND (m.delivered_at IS NULL OR (w.read AND m.read_at IS NULL))
              ), taken AS (
-                DELETE FROM outbox o USING before b WHERE o.message_id = b.id AND b.state = 'queued'
+                DELETE FROM outbox WHERE message_id = ANY(ARRAY(SELECT id FROM before WHERE state = 'queued'))
              ), changed AS (
                 UPDATE message m SET delivered_at = coalesce(m.delivered_at, b.at),
                        read_at = CASE WHEN b.read THEN coalesce(m.read_at, b.at) ELSE m.read_at END,

@@ -62,30 +62,29 @@ impl Tx {
         if done.is_empty() {
             return Ok(());
         }
-        let (mut accounts, mut messages, mut failures) = (Vec::new(), Vec::new(), Vec::new());
-        for settled in done.values() {
-            accounts.push(settled.lease.account.0);
-            messages.push(settled.message.0);
-            failures.push(match settled.how {
-                Settlement::Failed(reason) => Some(reason.name()),
+        let accounts: Vec<i64> = done.values().map(|settled| settled.lease.account.0).collect();
+        let messages: Vec<i64> = done.keys().copied().collect();
+        let (failed, reasons): (Vec<i64>, Vec<&str>) = done
+            .values()
+            .filter_map(|settled| match settled.how {
+                Settlement::Failed(reason) => Some((settled.message.0, reason.name())),
                 Settlement::Sent | Settlement::Later(_) => None,
-            });
-        }
+            })
+            .unzip();
         let rows = sqlx::query!(
-            r#"WITH settled AS (
-                SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS s (account_id, message_id, failure)
-             ), gone AS (
-                DELETE FROM outbox o USING settled s
-                WHERE o.message_id = s.message_id AND o.account_id = s.account_id RETURNING s.message_id, s.failure
+            r#"WITH gone AS (
+                DELETE FROM outbox WHERE message_id = ANY($1) AND account_id = ANY($2) RETURNING message_id
              ), changed AS (
-                UPDATE message m SET state = CASE WHEN g.failure IS NULL THEN 'sent' ELSE 'failed' END,
-                       failure = g.failure, sent_at = CASE WHEN g.failure IS NULL THEN clock_timestamp() END
-                FROM gone g WHERE m.id = g.message_id RETURNING m.id, m.chat_id, m.network_id)
+                UPDATE message m SET state = CASE WHEN f.reason IS NULL THEN 'sent' ELSE 'failed' END,
+                       failure = f.reason, sent_at = CASE WHEN f.reason IS NULL THEN clock_timestamp() END
+                FROM gone g LEFT JOIN unnest($3::bigint[], $4::text[]) AS f (id, reason) ON f.id = g.message_id
+                WHERE m.id = g.message_id RETURNING m.id, m.chat_id, m.network_id)
              SELECT c.id, c.network_id, p.public_id FROM changed c
              JOIN chat h ON h.id = c.chat_id JOIN peer p ON p.id = h.peer_id ORDER BY c.id"#,
-            &accounts,
             &messages,
-            &failures as &[Option<&str>]
+            &accounts,
+            &failed,
+            &reasons as &[&str]
         )
         .fetch_all(&mut *self.inner)
         .await?;
