@@ -34,7 +34,7 @@ pub struct Talk {
 }
 
 /// What one measurement of ours gave.
-struct Sent {
+pub struct Sent {
     /// Until every request was answered.
     accepted: Duration,
     /// Until the outbox was empty, all was received, and all receipts were stored.
@@ -62,6 +62,8 @@ async fn compare(options: &Options, talk: &Talk, theirs: &World, connections: us
     println!("     rates in messages/s; CPU in µs/message: server, PostgreSQL, load (or pgbench)");
     talk.send(connections, messages / 5).await;
     pgbench(theirs, connections, pairs, messages / 5);
+    talk.world.analyze().await;
+    theirs.analyze().await;
     let mut ratios = Ratios::default();
     for pair in 1..=options.rounds {
         let sent = talk.send(connections, messages).await;
@@ -70,17 +72,10 @@ async fn compare(options: &Options, talk: &Talk, theirs: &World, connections: us
         let (tps, count) = pgbench(theirs, connections, pairs, messages);
         let cpu = Cpu::read(None) - before.1;
         let after = theirs.written().await;
-        let [accepted, finished] = [sent.accepted, sent.finished].map(|time| per_second(messages, time));
-        ratios.add(finished / tps);
-        let ([server, postgres, load], [_, their_postgres, their_load]) =
-            (sent.cpu.each(messages), cpu.each(count));
-        println!(
-            "{pair:3}  windu   {accepted:6.0} accepted, {finished:6.0} finished; CPU {server:4.0} {postgres:4.0} {load:3.0}; \
-             {:5.2} commits, {:5.0} WAL bytes each; ratio {:.2}",
-            each(sent.commits, messages),
-            each(sent.bytes, messages),
-            finished / tps,
-        );
+        let ratio = per_second(messages, sent.finished) / tps;
+        ratios.add(ratio);
+        let [_, their_postgres, their_load] = cpu.each(count);
+        println!("{pair:3}  {}; ratio {ratio:.2}", sent.describe(messages));
         println!(
             "     pgbench {tps:6.0}                           CPU    - {their_postgres:4.0} {their_load:3.0}; \
              {:5.2} commits, {:5.0} WAL bytes each",
@@ -108,6 +103,19 @@ fn pgbench(theirs: &World, clients: usize, pairs: usize, messages: usize) -> (f6
     Pgbench { database: &theirs.database, script: SCRIPT, clients, variables }.run(messages)
 }
 
+impl Sent {
+    /// In one line.
+    pub fn describe(&self, messages: usize) -> String {
+        let [accepted, finished] = [self.accepted, self.finished].map(|time| per_second(messages, time));
+        let [server, postgres, load] = self.cpu.each(messages);
+        let (commits, bytes) = (each(self.commits, messages), each(self.bytes, messages));
+        format!(
+            "windu   {accepted:6.0} accepted, {finished:6.0} finished; CPU {server:4.0} {postgres:4.0} {load:3.0}; \
+             {commits:5.2} commits, {bytes:5.0} WAL bytes each"
+        )
+    }
+}
+
 impl Talk {
     /// Starts the server; returns when all sessions are online.
     pub async fn start(options: &Options) -> Self {
@@ -119,7 +127,7 @@ impl Talk {
     }
 
     /// Sends so many and waits for the end of everything.
-    async fn send(&self, connections: usize, messages: usize) -> Sent {
+    pub async fn send(&self, connections: usize, messages: usize) -> Sent {
         let incoming = "SELECT count(*) FROM message WHERE sender_peer_id IS NOT NULL";
         let requests: Vec<Vec<u8>> = (0..connections)
             .map(|connection| {
