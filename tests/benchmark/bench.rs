@@ -44,6 +44,9 @@ pub struct Options {
     /// Accounts that are there at the start.
     #[arg(long, default_value_t = 10_000)]
     accounts: usize,
+    /// Also print what the SQL statements of `send`, `list` and `start` cost. That makes all of it slower.
+    #[arg(long)]
+    statements: bool,
     /// WINDU_LOG of the server. At `info` each request is a line, which this program has to read.
     #[arg(long, default_value = "warn")]
     log: String,
@@ -56,8 +59,6 @@ pub struct Options {
 enum What {
     /// Messages from the request to the delivered receipt, against pgbench.
     Send,
-    /// The SQL statements that a message costs. Measured alone, because the measuring costs too.
-    Statements,
     /// What a request and its token cost.
     Bearer,
     /// A page of messages, against pgbench.
@@ -73,12 +74,7 @@ async fn main() {
     let options = Options::parse();
     let wanted = |what| options.what.is_empty() || options.what.contains(&what);
     // Defaults otherwise: fsync is on.
-    let statements = options.what == [What::Statements];
-    let library = if statements { "-c shared_preload_libraries=pg_stat_statements" } else { "" };
-    support::postgres::use_settings(library);
-    if statements {
-        return statements::run(&options).await;
-    }
+    support::postgres::use_settings(if options.statements { statements::SETTINGS } else { "" });
     if wanted(What::Send) {
         send::run(&options).await;
     }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::Options;
 use crate::meter::{Cpu, resident};
 use crate::people;
+use crate::statements;
 use crate::support::server::Server;
 use crate::world::World;
 
@@ -47,6 +48,9 @@ pub async fn start(options: &Options) {
     let world = World::new().await;
     people::make(&world.pool, accounts).await;
     world.analyze().await;
+    if options.statements {
+        statements::reset(&world).await;
+    }
     let mut began = Instant::now();
     let mut server = world.setup(&options.log).on_a_fixed_port().start();
     for name in ["first start", "after a kill"] {
@@ -61,6 +65,10 @@ pub async fn start(options: &Options) {
             ready.as_secs_f64(),
             online.as_secs_f64(),
         );
+        if options.statements {
+            statements::print(&world, accounts, "session").await;
+            statements::reset(&world).await;
+        }
         println!("{name}: {} KiB resident at rest", at_rest(&server).await);
         if name == "first start" {
             server.kill();

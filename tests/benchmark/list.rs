@@ -6,6 +6,7 @@ use crate::meter::Cpu;
 use crate::pgbench::Pgbench;
 use crate::report::Ratios;
 use crate::send::{Talk, per_second};
+use crate::statements;
 
 const CONNECTIONS: usize = 16;
 const REQUESTS: usize = 20_000;
@@ -62,4 +63,9 @@ pub async fn run(options: &Options) {
         }
     }
     ratios.print("list", "");
+    if options.statements {
+        statements::reset(&talk.world).await;
+        load::run(talk.server.address(), &requests, REQUESTS, 200).await;
+        statements::print(&talk.world, REQUESTS, "page").await;
+    }
 }

@@ -9,11 +9,15 @@ use crate::meter::Cpu;
 use crate::people::{self, Person};
 use crate::pgbench::Pgbench;
 use crate::report::Ratios;
+use crate::statements;
 use crate::support::server::Server;
 use crate::world::World;
 
 /// What every message says. The script below has the same.
 const TEXT: &str = "The quick brown fox jumps over the lazy dog, and then it rests.";
+
+/// pgbench writes at least so many, to run for some seconds.
+const PGBENCH: usize = 20_000;
 
 const SCRIPT: &str = r#"
 \set n :n + 1
@@ -34,7 +38,7 @@ pub struct Talk {
 }
 
 /// What one measurement of ours gave.
-pub struct Sent {
+struct Sent {
     /// Until every request was answered.
     accepted: Duration,
     /// Until the outbox was empty, all was received, and all receipts were stored.
@@ -69,7 +73,7 @@ async fn compare(options: &Options, talk: &Talk, theirs: &World, connections: us
         let sent = talk.send(connections, messages).await;
         theirs.checkpoint().await;
         let before = (theirs.written().await, Cpu::read(None));
-        let (tps, count) = pgbench(theirs, connections, pairs, messages);
+        let (tps, count) = pgbench(theirs, connections, pairs, messages.max(PGBENCH));
         let cpu = Cpu::read(None) - before.1;
         let after = theirs.written().await;
         let ratio = per_second(messages, sent.finished) / tps;
@@ -89,6 +93,11 @@ async fn compare(options: &Options, talk: &Talk, theirs: &World, connections: us
         _ => "",
     };
     ratios.print(&format!("send/{connections}"), wanted);
+    if options.statements {
+        statements::reset(&talk.world).await;
+        talk.send(connections, messages).await;
+        statements::print(&talk.world, messages, "message").await;
+    }
 }
 
 fn pgbench(theirs: &World, clients: usize, pairs: usize, messages: usize) -> (f64, usize) {
@@ -105,7 +114,7 @@ fn pgbench(theirs: &World, clients: usize, pairs: usize, messages: usize) -> (f6
 
 impl Sent {
     /// In one line.
-    pub fn describe(&self, messages: usize) -> String {
+    fn describe(&self, messages: usize) -> String {
         let [accepted, finished] = [self.accepted, self.finished].map(|time| per_second(messages, time));
         let [server, postgres, load] = self.cpu.each(messages);
         let (commits, bytes) = (each(self.commits, messages), each(self.bytes, messages));
@@ -127,7 +136,7 @@ impl Talk {
     }
 
     /// Sends so many and waits for the end of everything.
-    pub async fn send(&self, connections: usize, messages: usize) -> Sent {
+    async fn send(&self, connections: usize, messages: usize) -> Sent {
         let incoming = "SELECT count(*) FROM message WHERE sender_peer_id IS NOT NULL";
         let requests: Vec<Vec<u8>> = (0..connections)
             .map(|connection| {
