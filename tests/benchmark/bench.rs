@@ -6,12 +6,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bearer;
+mod idle;
+mod list;
 mod load;
 mod meter;
 mod people;
 mod pgbench;
 mod report;
 mod send;
+mod statements;
 mod world;
 
 use clap::{Parser, ValueEnum};
@@ -34,6 +38,15 @@ pub struct Options {
     /// Connections that send.
     #[arg(long, value_delimiter = ',', default_value = "32,128")]
     connections: Vec<usize>,
+    /// Idle sessions whose memory is measured.
+    #[arg(long, default_value_t = 1_000)]
+    sessions: usize,
+    /// Accounts that are there at the start.
+    #[arg(long, default_value_t = 10_000)]
+    accounts: usize,
+    /// Also print what the SQL statements of `send`, `list` and `start` cost. That makes all of it slower.
+    #[arg(long)]
+    statements: bool,
     /// WINDU_LOG of the server. At `info` each request is a line, which this program has to read.
     #[arg(long, default_value = "warn")]
     log: String,
@@ -44,7 +57,16 @@ pub struct Options {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum What {
+    /// Messages from the request to the delivered receipt, against pgbench.
     Send,
+    /// What a request and its token cost.
+    Bearer,
+    /// A page of messages, against pgbench.
+    List,
+    /// Resident memory, idle.
+    Memory,
+    /// The time until all sessions are online.
+    Start,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -52,8 +74,20 @@ async fn main() {
     let options = Options::parse();
     let wanted = |what| options.what.is_empty() || options.what.contains(&what);
     // Defaults otherwise: fsync is on.
-    support::postgres::use_settings("");
+    support::postgres::use_settings(if options.statements { statements::SETTINGS } else { "" });
     if wanted(What::Send) {
         send::run(&options).await;
+    }
+    if wanted(What::Bearer) {
+        bearer::run(&options).await;
+    }
+    if wanted(What::List) {
+        list::run(&options).await;
+    }
+    if wanted(What::Memory) {
+        idle::memory(&options).await;
+    }
+    if wanted(What::Start) {
+        idle::start(&options).await;
     }
 }

@@ -7,7 +7,6 @@ use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-#[expect(dead_code, reason = "of the parts to come")]
 /// The bytes of a request without a body.
 pub fn get(path: &str, token: Option<&str>) -> Vec<u8> {
     format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n{}\r\n", authorization(token)).into_bytes()

@@ -63,7 +63,6 @@ impl AddAssign for Cpu {
     }
 }
 
-#[expect(dead_code, reason = "of the parts to come")]
 /// Resident memory of a process, in KiB.
 pub fn resident(process: u32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a process");

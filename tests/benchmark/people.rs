@@ -30,7 +30,6 @@ const STATEMENTS: &[&str] = &[
     "INSERT INTO peer (network, address, number, public_id)
      SELECT 'local', number, number, number FROM person ORDER BY place",
     "DROP TABLE person",
-    "ANALYZE",
 ];
 
 /// Makes so many in an empty database: the first one's account and counter have the id 1, and so on.

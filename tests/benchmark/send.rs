@@ -9,11 +9,15 @@ use crate::meter::Cpu;
 use crate::people::{self, Person};
 use crate::pgbench::Pgbench;
 use crate::report::Ratios;
+use crate::statements;
 use crate::support::server::Server;
 use crate::world::World;
 
 /// What every message says. The script below has the same.
 const TEXT: &str = "The quick brown fox jumps over the lazy dog, and then it rests.";
+
+/// pgbench writes at least so many, to run for some seconds.
+const PGBENCH: usize = 20_000;
 
 const SCRIPT: &str = r#"
 \set n :n + 1
@@ -62,25 +66,20 @@ async fn compare(options: &Options, talk: &Talk, theirs: &World, connections: us
     println!("     rates in messages/s; CPU in µs/message: server, PostgreSQL, load (or pgbench)");
     talk.send(connections, messages / 5).await;
     pgbench(theirs, connections, pairs, messages / 5);
+    talk.world.analyze().await;
+    theirs.analyze().await;
     let mut ratios = Ratios::default();
     for pair in 1..=options.rounds {
         let sent = talk.send(connections, messages).await;
         theirs.checkpoint().await;
         let before = (theirs.written().await, Cpu::read(None));
-        let (tps, count) = pgbench(theirs, connections, pairs, messages);
+        let (tps, count) = pgbench(theirs, connections, pairs, messages.max(PGBENCH));
         let cpu = Cpu::read(None) - before.1;
         let after = theirs.written().await;
-        let [accepted, finished] = [sent.accepted, sent.finished].map(|time| per_second(messages, time));
-        ratios.add(finished / tps);
-        let ([server, postgres, load], [_, their_postgres, their_load]) =
-            (sent.cpu.each(messages), cpu.each(count));
-        println!(
-            "{pair:3}  windu   {accepted:6.0} accepted, {finished:6.0} finished; CPU {server:4.0} {postgres:4.0} {load:3.0}; \
-             {:5.2} commits, {:5.0} WAL bytes each; ratio {:.2}",
-            each(sent.commits, messages),
-            each(sent.bytes, messages),
-            finished / tps,
-        );
+        let ratio = per_second(messages, sent.finished) / tps;
+        ratios.add(ratio);
+        let [_, their_postgres, their_load] = cpu.each(count);
+        println!("{pair:3}  {}; ratio {ratio:.2}", sent.describe(messages));
         println!(
             "     pgbench {tps:6.0}                           CPU    - {their_postgres:4.0} {their_load:3.0}; \
              {:5.2} commits, {:5.0} WAL bytes each",
@@ -94,6 +93,11 @@ async fn compare(options: &Options, talk: &Talk, theirs: &World, connections: us
         _ => "",
     };
     ratios.print(&format!("send/{connections}"), wanted);
+    if options.statements {
+        statements::reset(&talk.world).await;
+        talk.send(connections, messages).await;
+        statements::print(&talk.world, messages, "message").await;
+    }
 }
 
 fn pgbench(theirs: &World, clients: usize, pairs: usize, messages: usize) -> (f64, usize) {
@@ -106,6 +110,19 @@ fn pgbench(theirs: &World, clients: usize, pairs: usize, messages: usize) -> (f6
         ("base", (run * 1_000_000_000_000).to_string()),
     ];
     Pgbench { database: &theirs.database, script: SCRIPT, clients, variables }.run(messages)
+}
+
+impl Sent {
+    /// In one line.
+    fn describe(&self, messages: usize) -> String {
+        let [accepted, finished] = [self.accepted, self.finished].map(|time| per_second(messages, time));
+        let [server, postgres, load] = self.cpu.each(messages);
+        let (commits, bytes) = (each(self.commits, messages), each(self.bytes, messages));
+        format!(
+            "windu   {accepted:6.0} accepted, {finished:6.0} finished; CPU {server:4.0} {postgres:4.0} {load:3.0}; \
+             {commits:5.2} commits, {bytes:5.0} WAL bytes each"
+        )
+    }
 }
 
 impl Talk {

@@ -35,6 +35,12 @@ impl World {
         sqlx::query_scalar(query).fetch_one(&self.pool).await.expect("a number")
     }
 
+    /// Gathers the statistics that a database in use has. Not while its tables are empty: then PostgreSQL plans for
+    /// empty tables, and keeps to it when they fill.
+    pub async fn analyze(&self) {
+        sqlx::query("ANALYZE").execute(&self.pool).await.expect("statistics");
+    }
+
     /// Writes out what is dirty, so that each measurement begins with the same debts.
     pub async fn checkpoint(&self) {
         sqlx::query("CHECKPOINT").execute(&self.pool).await.expect("a checkpoint");
