@@ -167,7 +167,8 @@ impl Store {
             "SELECT a.user_id, a.number, a.network, a.credentials, a.resume_point, a.session_state,
                     a.session_since, a.session_reason, a.session_attempt, a.session_until
              FROM account a JOIN account_counter c ON c.id = a.counter_id
-             WHERE a.id = $1 AND a.registered_at IS NOT NULL AND c.owner = $2 AND c.fence = $3",
+             WHERE a.id = $1 AND a.registered_at IS NOT NULL
+               AND c.owner IS NOT DISTINCT FROM $2 AND c.fence = $3",
             lease.account.0,
             lease.process.0,
             lease.fence

@@ -91,7 +91,8 @@ impl Store {
     pub async fn take_command(&self, lease: &Lease) -> Result<Option<TakenCommand>, StoreError> {
         let row = sqlx::query!(
             r#"WITH lease AS (
-                SELECT id FROM account_counter WHERE id = $3 AND owner = $4 AND fence = $2 FOR NO KEY UPDATE
+                SELECT id FROM account_counter WHERE id = $3 AND owner IS NOT DISTINCT FROM $4 AND fence = $2
+                FOR NO KEY UPDATE
              ), taken AS (
                 UPDATE command SET state = 'taken', fence = $2
                 WHERE EXISTS (SELECT 1 FROM lease) AND id = (
@@ -161,7 +162,8 @@ impl Tx {
     /// [`StoreError::Fenced`] when it has passed on.
     pub async fn assert_lease(&mut self, lease: &Lease) -> Result<(), StoreError> {
         sqlx::query_scalar!(
-            "SELECT id FROM account_counter WHERE id = $1 AND owner = $2 AND fence = $3 FOR NO KEY UPDATE",
+            "SELECT id FROM account_counter WHERE id = $1 AND owner IS NOT DISTINCT FROM $2 AND fence = $3
+             FOR NO KEY UPDATE",
             lease.counter.0,
             lease.process.0,
             lease.fence

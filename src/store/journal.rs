@@ -2,6 +2,9 @@
 //!
 //! The row orders everything: event numbers have no gaps and stored times never run backwards, in commit order. It is
 //! locked after chat rows and before all others of an account (account, contact, message, outbox, desired state).
+//!
+//! Statements that check a lease compare the owner with IS NOT DISTINCT FROM, which no index serves: PostgreSQL would
+//! else look through all accounts of a process for one.
 
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
@@ -116,7 +119,7 @@ impl Tx {
     pub async fn open_journal_leased(&mut self, lease: &Lease) -> Result<Journal, StoreError> {
         let row = sqlx::query!(
             r#"SELECT seq, greatest(clock_timestamp(), stored_at) AS "now!" FROM account_counter
-               WHERE id = $1 AND owner = $2 AND fence = $3 FOR NO KEY UPDATE"#,
+               WHERE id = $1 AND owner IS NOT DISTINCT FROM $2 AND fence = $3 FOR NO KEY UPDATE"#,
             lease.counter.0,
             lease.process.0,
             lease.fence

@@ -84,8 +84,9 @@ impl Store {
             r#"SELECT m.network_id AS id, m.type AS kind, m.sender_peer_id IS NOT NULL AS "received!", m.text,
                       m.stored_at AS time, m.sent_at AS sent, m.delivered_at AS delivered, m.read_at AS read,
                       m.state, m.failure
-               FROM message m JOIN chat h ON h.id = m.chat_id JOIN peer p ON p.id = h.peer_id
-               WHERE m.account_id = $1 AND h.account_id = $1 AND p.network = $2 AND p.public_id = $3
+               FROM message m
+               WHERE m.chat_id = (SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
+                                  WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3)
                  AND m.stored_at > $4 AND (NOT $5 OR m.sender_peer_id IS NOT NULL)
                ORDER BY m.stored_at DESC LIMIT $6 OFFSET $7"#,
             account.id.0,
@@ -140,8 +141,9 @@ impl Store {
         let mut receipts = sqlx::query_as!(
             Receipted,
             r#"SELECT m.network_id AS id, m.delivered_at AS "at!"
-               FROM message m JOIN chat h ON h.id = m.chat_id JOIN peer p ON p.id = h.peer_id
-               WHERE m.account_id = $1 AND h.account_id = $1 AND p.network = $2 AND p.public_id = $3
+               FROM message m
+               WHERE m.chat_id = (SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
+                                  WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3)
                  AND m.sender_peer_id IS NULL AND m.delivered_at >= $4
                ORDER BY m.delivered_at DESC, m.stored_at DESC LIMIT $5 OFFSET $6"#,
             account.id.0,
@@ -170,8 +172,9 @@ impl Store {
         let mut receipts = sqlx::query_as!(
             Receipted,
             r#"SELECT m.network_id AS id, m.read_at AS "at!"
-               FROM message m JOIN chat h ON h.id = m.chat_id JOIN peer p ON p.id = h.peer_id
-               WHERE m.account_id = $1 AND h.account_id = $1 AND p.network = $2 AND p.public_id = $3
+               FROM message m
+               WHERE m.chat_id = (SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
+                                  WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3)
                  AND m.sender_peer_id IS NULL AND m.read_at >= $4
                ORDER BY m.read_at DESC, m.stored_at DESC LIMIT $5 OFFSET $6"#,
             account.id.0,

@@ -160,7 +160,8 @@ pub(super) async fn due_of(
                   m.network_id AS "network_id?", m.type AS "kind?", m.text AS "text?", m.address AS "address?"
            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
                 WITH ORDINALITY AS l (account_id, counter_id, owner, fence, place)
-           JOIN account_counter c ON c.id = l.counter_id AND c.owner = l.owner AND c.fence = l.fence
+           JOIN account_counter c ON c.id = l.counter_id
+                AND c.owner IS NOT DISTINCT FROM l.owner AND c.fence = l.fence
            CROSS JOIN LATERAL (
                SELECT EXISTS (SELECT 1 FROM desired_state d
                               WHERE d.account_id = l.account_id AND d.applied < d.version) AS desired,

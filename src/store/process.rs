@@ -177,7 +177,8 @@ impl Store {
         fence: i64,
     ) -> Result<(), StoreError> {
         sqlx::query!(
-            "UPDATE account_counter SET owner = NULL WHERE id = $1 AND owner = $2 AND fence = $3",
+            "UPDATE account_counter SET owner = NULL
+             WHERE id = $1 AND owner IS NOT DISTINCT FROM $2 AND fence = $3",
             counter.0,
             process.0,
             fence
@@ -204,7 +205,7 @@ impl Store {
                    UNION SELECT account_id, true FROM command
                          WHERE state IN ('waiting', 'taken') AND deadline > clock_timestamp()
                ) w JOIN account a ON a.id = w.account_id JOIN account_counter c ON c.id = a.counter_id
-               WHERE c.owner = $1"#,
+               WHERE c.owner IS NOT DISTINCT FROM $1"#,
             process.0
         )
         .fetch_all(&self.pool)

@@ -23,8 +23,6 @@ use crate::domain::{AccountId, Content, CounterId, Lease, MessageId, PeerId};
 use change::Change;
 use locks::Locking;
 
-/// Lines. One transaction keeps a database's core busy; the others prepare theirs meanwhile.
-const LINES: usize = 3;
 /// Accounts that are done alone at one time.
 const ALONE: usize = 4;
 
@@ -64,15 +62,17 @@ type Answer = gather::Answer<Written>;
 
 /// The lines, and the accounts that are done alone.
 pub(super) struct Writers {
-    lines: [Gather<Write, Written>; LINES],
+    lines: Vec<Gather<Write, Written>>,
     alone: Mutex<HashMap<CounterId, Vec<Asking>>>,
     permits: Semaphore,
 }
 
 impl Default for Writers {
     fn default() -> Self {
+        // A line keeps about one core of the database busy, and half as much of this program's.
+        let lines = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 8));
         Self {
-            lines: std::array::from_fn(|_| Gather::by(|store, asked| Box::pin(share(store, asked)))),
+            lines: (0..lines).map(|_| Gather::by(|store, asked| Box::pin(share(store, asked)))).collect(),
             alone: Mutex::default(),
             permits: Semaphore::new(ALONE),
         }
@@ -83,8 +83,9 @@ impl Store {
     /// Writes, together with what others write now.
     pub(super) async fn write(&self, write: Write) -> Answer {
         // An account keeps to one line, so that lines do not find each other's accounts locked.
-        let line = write.counter().0.unsigned_abs() % (LINES as u64);
-        self.writers.lines[usize::try_from(line).unwrap_or(0)].ask(self, write).await
+        let lines = &self.writers.lines;
+        let line = usize::try_from(write.counter().0).unwrap_or_default() % lines.len();
+        lines[line].ask(self, write).await
     }
 }
 
