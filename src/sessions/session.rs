@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::Patience;
 use super::backoff::Backoff;
@@ -24,9 +24,6 @@ use crate::upstream::{
 
 /// How soon desired state that the network did not take on a fresh connection is offered again.
 const OFFER_AGAIN: Duration = Duration::from_secs(1);
-
-/// The least time between two rounds of sending: what is accepted meanwhile goes out together.
-const PACE: Duration = Duration::from_millis(20);
 
 /// Why a session waits when the network asked for it.
 const RATE_LIMITED: &str = "rate_limited";
@@ -251,15 +248,13 @@ impl Session {
             if !self.clock.is_valid() {
                 return Err(Fault::Over(Outcome::Fenced));
             }
-            let began = Instant::now();
             fresh = dispatcher.work(fresh).await? && fresh;
             if fresh {
                 // No row says that what was applied to the last connection is missing on this one.
                 let _ = timeout(OFFER_AGAIN, work.woken()).await;
             } else {
-                work.woken().await;
+                work.woken_on_beat().await;
             }
-            sleep_until(began + PACE).await;
         }
     }
 

@@ -421,11 +421,10 @@ async fn acknowledge(
         acknowledged.iter().flat_map(|(.., receipts)| receipts).cloned().unzip();
     let senders = sqlx::query_scalar!(
         "WITH taken AS (
-            DELETE FROM localnet_stanza n USING localnet_subscriber s,
-                   unnest($1::text[], $2::text[]) AS w (number, incarnation)
-            WHERE s.number = w.number AND s.incarnation = w.incarnation
-              AND n.recipient = s.number AND n.id = ANY($3)
-            RETURNING n.id, n.sender, n.recipient)
+            DELETE FROM localnet_stanza WHERE id = ANY($3) AND recipient = ANY(ARRAY(
+                SELECT s.number FROM unnest($1::text[], $2::text[]) AS w (number, incarnation)
+                JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation))
+            RETURNING id, sender, recipient)
          INSERT INTO localnet_stanza (recipient, sender, stanza)
          SELECT s.number, t.recipient, r.body FROM unnest($4::bigint[], $5::jsonb[]) AS r (id, body)
          JOIN taken t ON t.id = r.id JOIN localnet_subscriber s ON s.number = t.sender

@@ -114,7 +114,9 @@ impl Store {
             .idle_timeout(Duration::from_mins(10))
             // PostgreSQL keeps the plans of a connection. One made while a table was small would read the whole table
             // long after it has grown.
-            .connect_lazy_with(options.application_name("windu").options([("enable_seqscan", "off"), ("jit", "off")]));
+            .connect_lazy_with(
+                options.application_name("windu").options([("enable_seqscan", "off"), ("jit", "off")]),
+            );
         Self { pool, wakes: Wakes::default(), writers: Arc::default(), gathered: Arc::default() }
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::domain::{AccountId, CommandId, CounterId, PhoneNumber};
 use crate::lifecycle::Lifecycle;
@@ -24,6 +25,9 @@ const PAYLOAD_LIMIT: usize = 7_500;
 const LONGEST_NOTE: usize = 1_024;
 /// The least time between two notifications: what comes meanwhile shares the next.
 const PACE: Duration = Duration::from_millis(5);
+/// The rhythm of those who have just looked and are woken again: what comes between two beats is done together, and all
+/// of them ask the database at the same moment, so that their questions share a query.
+const BEAT: Duration = Duration::from_millis(20);
 /// Notes that wait to be sent to other processes; beyond it they are dropped and polling takes over.
 const QUEUE: usize = 8_192;
 
@@ -107,6 +111,7 @@ pub struct Wakes {
 
 struct Hub {
     name: String,
+    began: Instant,
     waiting: Mutex<HashMap<Topic, watch::Sender<()>>>,
     hinted: Mutex<HashMap<Topic, mpsc::Sender<String>>>,
     outbound: mpsc::Sender<Note>,
@@ -116,6 +121,7 @@ struct Hub {
 /// Woken whenever its topic is; wake-ups between two waits count as one.
 pub struct Subscription {
     topic: Topic,
+    woken_at: Option<Instant>,
     receiver: Option<watch::Receiver<()>>,
     hub: Arc<Hub>,
 }
@@ -133,6 +139,7 @@ impl Default for Wakes {
         Self {
             hub: Arc::new(Hub {
                 name: secrets::random_id(),
+                began: Instant::now(),
                 waiting: Mutex::default(),
                 hinted: Mutex::default(),
                 outbound,
@@ -148,7 +155,7 @@ impl Wakes {
     pub fn subscribe(&self, topic: Topic) -> Subscription {
         let mut waiting = self.hub.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = waiting.entry(topic.clone()).or_insert_with(|| watch::channel(()).0).subscribe();
-        Subscription { topic, receiver: Some(receiver), hub: self.hub.clone() }
+        Subscription { topic, woken_at: None, receiver: Some(receiver), hub: self.hub.clone() }
     }
 
     /// Wakes those who wait for the topic, here and in the other processes.
@@ -205,6 +212,18 @@ impl Subscription {
     }
 }
 
+impl Subscription {
+    /// Waits like [`Subscription::woken`]; when it was woken a moment ago too, until the next beat at the least.
+    pub async fn woken_on_beat(&mut self) {
+        self.woken().await;
+        let now = Instant::now();
+        if self.woken_at.is_some_and(|at| now - at < BEAT) {
+            self.hub.beat().await;
+        }
+        self.woken_at = Some(Instant::now());
+    }
+}
+
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.receiver = None;
@@ -236,6 +255,13 @@ impl Drop for Hints {
 }
 
 impl Hub {
+    /// Waits for the next beat.
+    async fn beat(&self) {
+        let beats = self.began.elapsed().as_millis() / BEAT.as_millis() + 1;
+        let next = BEAT.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX));
+        tokio::time::sleep_until(self.began + next).await;
+    }
+
     fn wake_here(&self, topic: &Topic) {
         if let Some(sender) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).get(topic) {
             sender.send_replace(());

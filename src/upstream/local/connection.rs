@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::stanza::{Stanza, TypingHint};
@@ -23,9 +22,6 @@ use crate::upstream::{
 const CHANNEL: usize = 4;
 /// Stanzas that may be told and not yet acknowledged; the mailbox rests until some are.
 const UNACKNOWLEDGED: usize = 400;
-
-/// The least time between two looks into the mailbox: what comes meanwhile is told together.
-const PACE: Duration = Duration::from_millis(20);
 
 /// How long a quiet connection waits before it shows that it still works.
 const ROUND_TRIP: Duration = Duration::from_secs(20);
@@ -188,7 +184,6 @@ impl Reader {
         let mut hints = self.net.hints(&self.subscriber.number);
         let (mut caught_up, mut told_caught_up) = (false, false);
         loop {
-            let began = Instant::now();
             match self.tell_batch().await {
                 Ok(Told::More) => continue,
                 Ok(Told::All) => caught_up = true,
@@ -201,7 +196,7 @@ impl Reader {
                 return End::Retry("disconnected");
             }
             tokio::select! {
-                () = wakes.woken() => {}
+                () = wakes.woken_on_beat() => {}
                 () = tokio::time::sleep(ROUND_TRIP) => {}
                 hint = hints.next() => {
                     if let Some(event) = typing_event(&hint)
@@ -211,7 +206,6 @@ impl Reader {
                     }
                 }
             }
-            sleep_until(began + PACE).await;
         }
     }
 
