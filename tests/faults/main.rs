@@ -16,5 +16,7 @@ mod repeaters;
 mod storm;
 
 mod frozen;
+mod full;
+mod killed;
 mod outage;
 mod stopped;

@@ -165,9 +165,10 @@ impl Cluster {
     /// The process ids of the postmaster, first, and of all that it started. Empty when it does not run.
     pub fn processes(&self) -> Vec<Pid> {
         let file = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
-        let Some(postmaster) = file.lines().next().and_then(|line| line.trim().parse().ok()) else {
-            return Vec::new();
-        };
+        let postmaster = file.lines().next().and_then(|line| line.trim().parse().ok());
+        // The file of one that was killed stays.
+        let living = postmaster.filter(|pid| kill(Pid::from_raw(*pid), None).is_ok());
+        let Some(postmaster) = living else { return Vec::new() };
         let parent = format!("\nPPid:\t{postmaster}\n");
         let all = fs::read_dir("/proc").expect("/proc").flatten();
         let all = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
