@@ -15,8 +15,11 @@ mod repeaters;
 #[expect(dead_code, reason = "each suite uses its own part")]
 mod storm;
 
+mod cut;
 mod frozen;
 mod full;
 mod killed;
 mod outage;
+mod proxy;
+mod slow;
 mod stopped;
