@@ -20,26 +20,32 @@ async fn postgresql_sleeps_and_wakes_up() {
     let database = Arc::new(Database::create_alone());
     let mut server = Server::setup().database(Arc::clone(&database)).start();
     let person = Person::new(&server).await;
+    let mut refused = sleeps(&mut server, &person, Duration::from_secs(9)).await;
     let storm = Storm::begin(&server).await;
     let mut repeaters = Repeaters::begin(&server).await;
     let rounds = rounds(2).min(5);
-    let mut refused = 0;
     for round in 0..rounds {
         storm.goes_on(50).await;
         repeaters.go_on(50).await;
         // The leases are lost in the longer one only.
         let outage = if round % 2 == 0 { Duration::from_secs(9) } else { lasting(20, 30) };
-        database.cluster().signal_all(Signal::SIGSTOP);
-        refused += refuses(&mut server, &person, outage).await;
-        database.cluster().signal_all(Signal::SIGCONT);
-        serves_again(&server, &person).await;
+        refused += sleeps(&mut server, &person, outage).await;
     }
     storm.goes_on(50).await;
     repeaters.go_on(50).await;
     repeaters.stop().await;
     let tally = storm.ends_well(&server).await;
     let keyed = repeaters.end_well(&server).await;
-    summary("frozen", &[("outages", rounds), ("refused", refused)], tally + keyed);
+    summary("frozen", &[("outages", rounds + 1), ("refused", refused)], tally + keyed);
+}
+
+/// PostgreSQL sleeps for so long; how many requests were refused meanwhile.
+async fn sleeps(server: &mut Server, person: &Person, lasting: Duration) -> usize {
+    server.database().cluster().signal_all(Signal::SIGSTOP);
+    let refused = refuses(server, person, lasting).await;
+    server.database().cluster().signal_all(Signal::SIGCONT);
+    serves_again(server, person).await;
+    refused
 }
 
 #[tokio::test(flavor = "multi_thread")]
