@@ -153,3 +153,8 @@ pub fn soak() -> bool {
 pub fn rounds(usual: usize) -> usize {
     if soak() { usual * 10 } else { usual }
 }
+
+/// How many messages a round waits for: so many, or in a soak four times as many.
+pub fn messages(usual: usize) -> usize {
+    if soak() { usual * 4 } else { usual }
+}

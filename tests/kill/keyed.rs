@@ -2,7 +2,7 @@
 
 use tokio::task::block_in_place;
 
-use crate::aftermath::{forget_the_dead, rounds, summary};
+use crate::aftermath::{forget_the_dead, messages, rounds, summary};
 use crate::repeaters::Repeaters;
 use crate::storm::server_on_a_fixed_port;
 
@@ -12,7 +12,7 @@ async fn a_send_that_is_repeated_under_its_key_until_it_is_answered_arrives_exac
     let repeaters = Repeaters::begin(&server).await;
     let rounds = rounds(5);
     for round in 0..rounds {
-        repeaters.go_on(60 + 20 * (round % 3)).await;
+        repeaters.go_on(messages(60 + 20 * (round % 3))).await;
         block_in_place(|| {
             server.kill();
             forget_the_dead(server.database());

@@ -2,7 +2,7 @@
 
 use tokio::task::block_in_place;
 
-use crate::aftermath::{forget_the_dead, rounds, summary};
+use crate::aftermath::{forget_the_dead, messages, rounds, summary};
 use crate::storm::{Storm, server_on_a_fixed_port};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until};
@@ -20,7 +20,7 @@ async fn what_was_acknowledged_arrives_once_and_in_order_although_the_program_is
                 (self::received(&server) > received + 10).then_some(())
             });
         }
-        storm.goes_on(60 + 20 * (round % 5)).await;
+        storm.goes_on(messages(60 + 20 * (round % 5))).await;
         block_in_place(|| {
             server.kill();
             forget_the_dead(server.database());
