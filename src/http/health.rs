@@ -1,7 +1,5 @@
 //! `/livez` and `/readyz`: for whoever runs the program.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -9,11 +7,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::AppState;
 use super::error::{ApiError, Problem};
-
-/// A readiness probe must answer before its caller gives up.
-const PATIENCE: Duration = Duration::from_secs(2);
+use super::{AppState, patience};
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -44,9 +39,6 @@ async fn readyz(State(state): State<AppState>) -> Result<Json<Health>, ApiError>
     if !state.started.is_set() {
         return Err(ApiError::starting());
     }
-    match tokio::time::timeout(PATIENCE, state.store.ping()).await {
-        Ok(Ok(())) => Ok(OK),
-        Ok(Err(error)) => Err(error.into()),
-        Err(_) => Err(ApiError::unavailable("database_unavailable", "the database does not answer", 2)),
-    }
+    patience::probe(&state.store).await?;
+    Ok(OK)
 }

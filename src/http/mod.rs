@@ -16,6 +16,7 @@ mod oauth;
 mod owned;
 pub mod params;
 mod paths;
+mod patience;
 mod refusals;
 pub mod router;
 pub mod server;

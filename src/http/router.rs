@@ -13,14 +13,16 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::{
     AppState, Started, account, body, contact_lists, contacts, cors, health, idempotency, messages, oauth,
-    params, paths, refusals, trace,
+    params, paths, patience, refusals, trace,
 };
 use crate::config::CorsOrigins;
 
 /// The whole API as one service.
 pub fn router(state: &AppState) -> Router {
     let (routes, _) = routes(Some(state)).split_for_parts();
-    surround(&state.cors_origins, &state.started, routes.with_state(state.clone()))
+    let routes: Router = routes.with_state(state.clone());
+    let routes = routes.layer(from_fn_with_state(state.clone(), patience::limit));
+    surround(&state.cors_origins, &state.started, routes)
 }
 
 /// The OpenAPI description, from the same routes.

@@ -28,10 +28,10 @@ pub async fn run(options: &Options) {
     for round in 0..=options.rounds {
         let mut rates = Vec::new();
         for (name, status, requests) in &cases {
-            let before = Cpu::read(Some(talk.server.process_id()));
+            let before = Cpu::read(Some(talk.server.id()));
             let took = load::run(talk.server.address(), requests, REQUESTS, *status).await;
             let [server, postgres, load] =
-                (Cpu::read(Some(talk.server.process_id())) - before).each(REQUESTS);
+                (Cpu::read(Some(talk.server.id())) - before).each(REQUESTS);
             rates.push(per_second(REQUESTS, took));
             // The first round warms up.
             if round > 0 {

@@ -74,7 +74,7 @@ async fn main() {
     let options = Options::parse();
     let wanted = |what| options.what.is_empty() || options.what.contains(&what);
     // Defaults otherwise: fsync is on.
-    support::postgres::use_settings(if options.statements { statements::SETTINGS } else { "" });
+    support::cluster::use_settings(if options.statements { statements::SETTINGS } else { "" });
     if wanted(What::Send) {
         send::run(&options).await;
     }

@@ -26,9 +26,9 @@ pub async fn memory(options: &Options) {
         let server = world.setup(&options.log).start();
         people::until_online(&world.pool, count).await;
         let memory = at_rest(&server).await;
-        let before = Cpu::read(Some(server.process_id()));
+        let before = Cpu::read(Some(server.id()));
         tokio::time::sleep(IDLE).await;
-        let cpu = Cpu::read(Some(server.process_id())) - before;
+        let cpu = Cpu::read(Some(server.id())) - before;
         let share = |time: Duration| time.as_secs_f64() * 100.0 / IDLE.as_secs_f64();
         let (own, postgres) = (share(cpu.server), share(cpu.postgres));
         println!(
@@ -55,10 +55,10 @@ pub async fn start(options: &Options) {
     let mut server = world.setup(&options.log).on_a_fixed_port().start();
     for name in ["first start", "after a kill"] {
         let ready = until_ready(&server, began).await;
-        let before = Cpu::read(Some(server.process_id()));
+        let before = Cpu::read(Some(server.id()));
         people::until_online(&world.pool, accounts).await;
         let online = began.elapsed();
-        let [own, postgres, _] = (Cpu::read(Some(server.process_id())) - before).each(accounts);
+        let [own, postgres, _] = (Cpu::read(Some(server.id())) - before).each(accounts);
         println!(
             "{name}: ready after {:.2} s, all online after {:.2} s; CPU in µs/session: server {own:.0}, PostgreSQL \
              {postgres:.0}",
@@ -95,12 +95,12 @@ async fn until_ready(server: &Server, began: Instant) -> Duration {
 async fn at_rest(server: &Server) -> u64 {
     let (mut largest, mut since) = (0, Instant::now());
     while since.elapsed() < REST {
-        let now = resident(server.process_id());
+        let now = resident(server.id());
         // A page more now and then is no growth.
         if now > largest + largest / 200 {
             (largest, since) = (now, Instant::now());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    resident(server.process_id())
+    resident(server.id())
 }

@@ -45,9 +45,9 @@ pub async fn run(options: &Options) {
     let pgbench = Pgbench { database: &talk.world.database, script: SCRIPT, clients: CONNECTIONS, variables };
     let mut ratios = Ratios::default();
     for round in 0..=options.rounds {
-        let before = Cpu::read(Some(talk.server.process_id()));
+        let before = Cpu::read(Some(talk.server.id()));
         let took = load::run(talk.server.address(), &requests, REQUESTS, 200).await;
-        let between = Cpu::read(Some(talk.server.process_id()));
+        let between = Cpu::read(Some(talk.server.id()));
         let (tps, count) = pgbench.run(REQUESTS);
         let [_, their_postgres, their_load] = (Cpu::read(None) - between).each(count);
         let [server, postgres, load] = (between - before).each(REQUESTS);

@@ -4,7 +4,7 @@ use std::fs;
 use std::ops::{AddAssign, Sub};
 use std::time::Duration;
 
-use crate::support::postgres::postmaster;
+use crate::support::cluster::postmaster;
 
 /// CPU time, of user and system together.
 #[derive(Clone, Copy, Default)]

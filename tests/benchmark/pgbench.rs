@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use crate::support::postgres::{Database, binaries};
+use crate::support::cluster::binaries;
+use crate::support::postgres::Database;
 
 /// A script, run by many clients.
 pub struct Pgbench<'a> {

@@ -148,11 +148,11 @@ impl Talk {
         let before = self.world.number(incoming).await;
         self.world.checkpoint().await;
         let written = self.world.written().await;
-        let cpu = Cpu::read(Some(self.server.process_id()));
+        let cpu = Cpu::read(Some(self.server.id()));
         let began = Instant::now();
         let accepted = load::run(self.server.address(), &requests, messages, 200).await;
         let finished = self.until_finished(began).await;
-        let cpu = Cpu::read(Some(self.server.process_id())) - cpu;
+        let cpu = Cpu::read(Some(self.server.id())) - cpu;
         let now = self.world.written().await;
         let stored = self.world.number(incoming).await - before;
         assert_eq!(usize::try_from(stored).ok(), Some(messages), "every message is received once");

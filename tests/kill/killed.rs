@@ -2,7 +2,8 @@
 
 use tokio::task::block_in_place;
 
-use crate::storm::{Storm, forget_the_dead, rounds, server_on_a_fixed_port};
+use crate::aftermath::{forget_the_dead, messages, rounds, summary};
+use crate::storm::{Storm, server_on_a_fixed_port};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until};
 
@@ -10,7 +11,8 @@ use crate::support::wait::{DEADLINE, wait_until};
 async fn what_was_acknowledged_arrives_once_and_in_order_although_the_program_is_killed() {
     let mut server = server_on_a_fixed_port();
     let storm = Storm::begin(&server).await;
-    for round in 0..rounds(10) {
+    let rounds = rounds(10);
+    for round in 0..rounds {
         // Now and then before the sessions are back, else in the middle of what they do.
         if round % 4 != 3 {
             let received = received(&server);
@@ -18,14 +20,14 @@ async fn what_was_acknowledged_arrives_once_and_in_order_although_the_program_is
                 (self::received(&server) > received + 10).then_some(())
             });
         }
-        storm.goes_on(60 + 20 * (round % 5)).await;
+        storm.goes_on(messages(60 + 20 * (round % 5))).await;
         block_in_place(|| {
             server.kill();
             forget_the_dead(server.database());
             server.restart();
         });
     }
-    storm.ends_well(&server).await;
+    summary("killed", &[("kills", rounds)], storm.ends_well(&server).await);
 }
 
 fn received(server: &Server) -> u64 {

@@ -5,8 +5,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod aftermath;
 mod keyed;
 mod killed;
 mod processes;
+mod repeaters;
 mod storm;
 mod terminated;

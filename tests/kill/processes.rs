@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::storm::journals_have_no_gaps;
+use crate::aftermath::all_is_well;
 use crate::support::people::{Person, account, register};
 use crate::support::postgres::Database;
 use crate::support::server::Server;
@@ -122,7 +122,7 @@ async fn the_accounts_of_a_killed_program_run_in_the_other_within_20_seconds() {
     for person in &people {
         online(person, Duration::from_secs(5)).await;
     }
-    journals_have_no_gaps(other.database());
+    all_is_well(other.database());
 }
 
 #[tokio::test]

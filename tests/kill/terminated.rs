@@ -4,13 +4,15 @@ use std::time::{Duration, Instant};
 
 use tokio::task::block_in_place;
 
-use crate::storm::{Storm, rounds, server_on_a_fixed_port};
+use crate::aftermath::{rounds, summary};
+use crate::storm::{Storm, server_on_a_fixed_port};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_drains_in_time_and_loses_nothing() {
     let mut server = server_on_a_fixed_port();
     let storm = Storm::begin(&server).await;
-    for _ in 0..rounds(2) {
+    let rounds = rounds(2);
+    for _ in 0..rounds {
         storm.goes_on(50).await;
         block_in_place(|| {
             server.terminate();
@@ -26,5 +28,5 @@ async fn a_stop_under_load_drains_in_time_and_loses_nothing() {
         });
     }
     storm.goes_on(50).await;
-    storm.ends_well(&server).await;
+    summary("terminated", &[("stops", rounds)], storm.ends_well(&server).await);
 }

@@ -3,6 +3,7 @@
 #![expect(dead_code, reason = "each suite uses its own part")]
 
 pub mod client;
+pub mod cluster;
 pub mod people;
 pub mod postgres;
 pub mod server;

@@ -1,8 +1,10 @@
 //! The real program, as a process.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -26,15 +28,17 @@ pub const SECRET_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 pub struct Setup {
     environment: BTreeMap<String, String>,
     database: Option<Arc<Database>>,
+    has_own_database: bool,
 }
 
 /// A running program; killed when dropped.
 pub struct Server {
+    // The first to be dropped: it would start its own database again.
+    process: Process,
     environment: BTreeMap<String, String>,
     database: Arc<Database>,
     /// Its working and data folder.
     folder: TempDir,
-    process: Process,
     client: Client,
 }
 
@@ -60,12 +64,19 @@ impl Setup {
         self
     }
 
+    /// Gives no `DATABASE_URL`: the program runs a PostgreSQL of its own in its data folder.
+    #[must_use]
+    pub fn with_own_database(mut self) -> Self {
+        self.has_own_database = true;
+        self
+    }
+
     /// Starts the program and waits until it serves.
     pub fn start(self) -> Server {
         let (environment, database, folder) = self.prepare();
         let mut process = Process::start(&environment, &folder);
         let client = Client::new(process.wait_for_address());
-        Server { environment, database, folder, process, client }
+        Server { process, environment, database, folder, client }
     }
 
     /// Starts the program and gives it before it serves: for a start that is expected to wait. The client's address
@@ -74,7 +85,7 @@ impl Setup {
         let (environment, database, folder) = self.prepare();
         let mut process = Process::start(&environment, &folder);
         let client = Client::new(process.wait_for_early_address());
-        Server { environment, database, folder, process, client }
+        Server { process, environment, database, folder, client }
     }
 
     /// Runs the program to its end, for a start that is expected to fail. Gives the status and standard error.
@@ -91,10 +102,17 @@ impl Setup {
     }
 
     fn prepare(self) -> (BTreeMap<String, String>, Arc<Database>, TempDir) {
-        let database = self.database.unwrap_or_else(|| Arc::new(Database::create()));
         let folder = TempDir::new().expect("a temporary folder");
         let mut environment = self.environment;
-        environment.entry("DATABASE_URL".into()).or_insert_with(|| database.url());
+        let database = if self.has_own_database {
+            // The user postgres must be able to pass, when we are root.
+            fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("a mode");
+            Arc::new(Database::of_program(folder.path()))
+        } else {
+            let database = self.database.unwrap_or_else(|| Arc::new(Database::create()));
+            environment.entry("DATABASE_URL".into()).or_insert_with(|| database.url());
+            database
+        };
         environment.entry("WINDU_DATA_DIR".into()).or_insert_with(|| folder.path().display().to_string());
         (environment, database, folder)
     }
@@ -117,7 +135,7 @@ impl Server {
         ];
         let environment =
             environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Setup { environment, database: None }
+        Setup { environment, database: None, has_own_database: false }
     }
 
     /// A client of this server, without a token.
@@ -133,11 +151,6 @@ impl Server {
     /// `127.0.0.1:PORT`, for raw sockets.
     pub fn address(&self) -> &str {
         self.url().trim_start_matches("http://")
-    }
-
-    /// Its process id.
-    pub fn process_id(&self) -> u32 {
-        self.process.child.id()
     }
 
     /// Its database; share it with a second server by [`Setup::database`].
@@ -184,6 +197,11 @@ impl Server {
     /// Waits until it says on standard output that it serves.
     pub fn wait_until_it_serves(&mut self) {
         self.process.wait_for_address();
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.child.id()
     }
 
     /// Whether it has ended.

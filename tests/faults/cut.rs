@@ -1,0 +1,36 @@
+//! Connections to PostgreSQL break in the middle of commits: before PostgreSQL hears of one, or before the program
+//! hears that it is done.
+
+use std::sync::Arc;
+
+use crate::aftermath::{rounds, summary};
+use crate::proxy::{Commits, Proxy};
+use crate::repeaters::Repeaters;
+use crate::support::postgres::Database;
+use crate::support::server::Server;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_send_whose_commit_is_cut_off_arrives_exactly_once_when_it_is_repeated_under_its_key() {
+    cuts("cut", Commits::Spoken).await;
+}
+
+async fn cuts(name: &str, kind: Commits) {
+    let database = Arc::new(Database::create());
+    let proxy = Proxy::start(&database, kind).await;
+    let mut server = Server::setup().env("DATABASE_URL", proxy.url()).database(database).start();
+    let repeaters = Repeaters::begin(&server).await;
+    for round in 0..rounds(3) {
+        repeaters.go_on(50).await;
+        proxy.cut_one_in([7, 19, 3][round % 3]);
+        repeaters.go_on(100).await;
+        proxy.cut_one_in(0);
+    }
+    let (repeated, replayed) = repeaters.repeated();
+    let tally = repeaters.end_well(&server).await;
+    let (before, after) = proxy.cuts();
+    assert!(before > 10 && after > 10 && replayed > 0, "{before} {after} {replayed}");
+    assert!(!server.has_ended());
+    let counts =
+        [("cuts-before", before), ("cuts-after", after), ("repeated", repeated), ("replayed", replayed)];
+    summary(name, &counts, tally);
+}

@@ -1,0 +1,51 @@
+//! kill -9 of the PostgreSQL that the program runs for itself, of the program, and of both, while clients send.
+
+use nix::sys::signal::Signal;
+use tokio::task::block_in_place;
+
+use crate::aftermath::{rounds, summary};
+use crate::outage::serves_again_within;
+use crate::repeaters::Repeaters;
+use crate::storm::Storm;
+use crate::support::people::Person;
+use crate::support::server::Server;
+use crate::support::wait::DEADLINE;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_private_postgresql_and_the_program_are_killed() {
+    let mut server = Server::setup().on_a_fixed_port().with_own_database().start();
+    let person = Person::new(&server).await;
+    let storm = Storm::begin(&server).await;
+    let mut repeaters = Repeaters::begin(&server).await;
+    let (mut databases, mut programs) = (0, 0);
+    let rounds = rounds(6);
+    for round in 0..rounds {
+        storm.goes_on(30).await;
+        repeaters.go_on(30).await;
+        let (database, program) = [(true, false), (false, true), (true, true)][round % 3];
+        block_in_place(|| {
+            // First one, then the other.
+            if program && round % 2 == 0 {
+                server.kill();
+            }
+            if database {
+                server.database().cluster().signal_all(Signal::SIGKILL);
+                databases += 1;
+            }
+            if program {
+                server.kill();
+                server.restart();
+                programs += 1;
+            }
+        });
+        serves_again_within(&server, &person, DEADLINE).await;
+        assert!(!server.has_ended(), "{}", server.log());
+    }
+    storm.goes_on(30).await;
+    repeaters.go_on(30).await;
+    repeaters.stop().await;
+    let tally = storm.ends_well(&server).await + repeaters.end_well(&server).await;
+    summary("killed-private", &[("kills", programs), ("database-kills", databases)], tally);
+    server.terminate();
+    assert!(block_in_place(|| server.wait()).success(), "{}", server.log());
+}

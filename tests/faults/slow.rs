@@ -1,0 +1,136 @@
+//! Many clients that ask for long answers and take them slowly or not at all.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::aftermath::summary;
+use crate::storm::Storm;
+use crate::support::people::Person;
+use crate::support::server::Server;
+use crate::support::wait::{DEADLINE, wait_until};
+
+const CONSUMERS: usize = 200;
+/// Messages in the list, of so many letters each: together more than a socket's buffers hold.
+const MESSAGES: usize = 1_000;
+const LETTERS: usize = 3_000;
+/// A request of the others takes so long at most.
+const NORMAL: Duration = Duration::from_secs(2);
+/// After so long without taking anything a client is given up: 30 s, and a busy machine.
+const GIVEN_UP: Duration = Duration::from_mins(1);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_do_not_take_their_answers_slow_nobody_and_fill_no_memory() {
+    let server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    say_much(&anna, &bert).await;
+    let row = format!("/api/messages/chats/{}/?limit=1000", bert.number);
+    let whole = anna.api.get(&row).await.bytes.len();
+    assert!(whole > MESSAGES * LETTERS, "{whole}");
+    let before = memory(&server);
+
+    let request = request(&anna, &row);
+    let (mut slow, mut silent) = (JoinSet::new(), JoinSet::new());
+    for place in 0..CONSUMERS {
+        let stream = ask(server.address(), &request).await;
+        if place % 2 == 0 {
+            slow.spawn(take_slowly(stream))
+        } else {
+            silent.spawn(take_nothing(stream))
+        };
+    }
+    // All answers are made, and wait for their takers.
+    wait_until("the answers to be made", DEADLINE * 2, || {
+        let answered = format!("/api/messages/chats/…{}/", &bert.number[bert.number.len() - 3..]);
+        let lines =
+            server.log().lines().filter(|line| line.contains(&answered) && line.contains("answered")).count();
+        (lines > CONSUMERS).then_some(())
+    });
+    let storm = Storm::begin(&server).await;
+    let (mut slowest, mut most) = (Duration::ZERO, 0);
+    for _ in 0..100 {
+        let asked = Instant::now();
+        assert_eq!(bert.api.get("/api/account/").await.status, 200);
+        bert.says(&anna, "still fine").await;
+        slowest = slowest.max(asked.elapsed());
+        most = most.max(memory(&server));
+    }
+    assert!(slowest < NORMAL, "{slowest:?}");
+    // No more than one answer each, and what the others need.
+    let (limit, grown) = (CONSUMERS * whole + (128 << 20), most.saturating_sub(before));
+    assert!(grown < limit, "{grown} bytes for {CONSUMERS} answers of {whole}");
+    while let Some(given_up) = silent.join_next().await {
+        assert!(given_up.expect("no panic"), "who takes nothing is given up");
+    }
+    drop(slow);
+    storm.goes_on(50).await;
+    let tally = storm.ends_well(&server).await;
+    let counts = [
+        ("consumers", CONSUMERS),
+        ("mebibytes", grown >> 20),
+        ("slowest-ms", usize::try_from(slowest.as_millis()).expect("small")),
+    ];
+    summary("slow", &counts, tally);
+}
+
+async fn say_much(from: &Person, to: &Person) {
+    let mut said = JoinSet::new();
+    for _ in 0..8 {
+        let (api, to) = (from.api.clone(), to.number.clone());
+        said.spawn(async move {
+            for _ in 0..MESSAGES / 8 {
+                let form = [("contact", to.as_str()), ("message", &"x".repeat(LETTERS))];
+                let sent = api.post("/api/messages/send-message/", &form).await;
+                assert_eq!(sent.status, 200, "{}", sent.text());
+            }
+        });
+    }
+    said.join_all().await;
+}
+
+/// The bytes of a request of this person.
+fn request(person: &Person, row: &str) -> String {
+    let request = person.api.request(Method::GET, row).build().expect("a request");
+    let token = request.headers()["authorization"].to_str().expect("ASCII");
+    format!("GET {row} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n")
+}
+
+/// A connection with little room for what comes, on which something was asked.
+async fn ask(address: &str, request: &str) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("a small buffer");
+    let mut stream = socket.connect(address.parse().expect("an address")).await.expect("a connection");
+    stream.write_all(request.as_bytes()).await.expect("asked");
+    stream
+}
+
+async fn take_slowly(mut stream: TcpStream) {
+    let mut buffer = [0; 512];
+    while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {
+        sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Whether the program ended the connection in time.
+async fn take_nothing(mut stream: TcpStream) -> bool {
+    let ended = async {
+        // The end shows in writing.
+        while stream.write_all(b"\r\n").await.is_ok() {
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    timeout(GIVEN_UP, ended).await.is_ok()
+}
+
+/// Bytes of the program in memory.
+fn memory(server: &Server) -> usize {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).expect("a process");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its size");
+    let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
+    kibibytes * 1024
+}

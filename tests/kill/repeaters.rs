@@ -1,0 +1,136 @@
+//! Clients that send with a key each, and repeat it until they are answered.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Instant;
+
+use reqwest::Method;
+use serde_json::Value;
+use tokio::task::JoinSet;
+
+use crate::aftermath::{Tally, all_is_well};
+use crate::storm::{all, is_back, numbers};
+use crate::support::client::Client;
+use crate::support::people::Person;
+use crate::support::server::Server;
+use crate::support::wait::{DEADLINE, wait_until_async};
+
+const SENDERS: usize = 8;
+
+/// Eight senders, all to one receiver.
+pub struct Repeaters {
+    senders: Vec<Arc<Person>>,
+    receiver: Person,
+    tasks: JoinSet<(usize, Vec<String>)>,
+    /// The ids that each sender was given, once they have stopped.
+    sent: Vec<(usize, Vec<String>)>,
+    shared: Arc<Shared>,
+}
+
+/// What the senders share with the test.
+#[derive(Default)]
+struct Shared {
+    answered: AtomicUsize,
+    repeated: AtomicUsize,
+    replayed: AtomicUsize,
+    stop: AtomicBool,
+}
+
+impl Repeaters {
+    /// They begin to send.
+    pub async fn begin(server: &Server) -> Self {
+        let receiver = Person::new(server).await;
+        let shared = Arc::<Shared>::default();
+        let mut senders = Vec::new();
+        let mut tasks = JoinSet::new();
+        for place in 0..SENDERS {
+            let sender = Arc::new(Person::new(server).await);
+            sender.adds(&receiver.number).await;
+            tasks.spawn(send_on(place, sender.clone(), receiver.number.clone(), shared.clone()));
+            senders.push(sender);
+        }
+        Self { senders, receiver, tasks, sent: Vec::new(), shared }
+    }
+
+    /// Waits until so many more messages were answered.
+    pub async fn go_on(&self, more: usize) {
+        let goal = self.shared.answered.load(Ordering::Relaxed) + more;
+        wait_until_async("more answers", DEADLINE * 3, async || {
+            (self.shared.answered.load(Ordering::Relaxed) >= goal).then_some(())
+        })
+        .await;
+    }
+
+    /// Stops sending.
+    pub async fn stop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        while let Some(sent) = self.tasks.join_next().await {
+            self.sent.push(sent.expect("no panic"));
+        }
+    }
+
+    /// Stops sending and checks that all is as the guarantees say. The server must be running, and nobody else send.
+    pub async fn end_well(mut self, server: &Server) -> Tally {
+        self.stop().await;
+        let Self { senders, receiver, sent, .. } = self;
+        all_is_well(server.database());
+        let mut tally = Tally::default();
+        for (place, ids) in sent {
+            let row = format!("/api/messages/chats/{}/", senders[place].number);
+            let arrived = all(&receiver.api, &row).await;
+            assert_eq!(numbers(&arrived), (0..ids.len()).collect::<Vec<_>>(), "each once, in order");
+            let arrived: Vec<_> =
+                arrived.iter().map(|message| message["id"].as_str().expect("an id")).collect();
+            assert_eq!(arrived, ids, "under the ids that were answered");
+            tally.acknowledged += ids.len();
+            tally.arrived += arrived.len();
+        }
+        tally
+    }
+
+    /// How often a request was repeated, and how many answers were given again.
+    pub fn repeated(&self) -> (usize, usize) {
+        (self.shared.repeated.load(Ordering::Relaxed), self.shared.replayed.load(Ordering::Relaxed))
+    }
+}
+
+/// Sends numbers until the test ends; gives the ids that were answered.
+async fn send_on(
+    place: usize,
+    sender: Arc<Person>,
+    contact: String,
+    shared: Arc<Shared>,
+) -> (usize, Vec<String>) {
+    let mut ids = Vec::new();
+    while !shared.stop.load(Ordering::Relaxed) {
+        let text = ids.len().to_string();
+        let end = Instant::now() + DEADLINE * 3;
+        let id = loop {
+            match send(&sender.api, &contact, &text, &shared).await {
+                Some(id) => break id,
+                None => is_back(&sender.api).await,
+            }
+            shared.repeated.fetch_add(1, Ordering::Relaxed);
+            assert!(Instant::now() < end, "waited in vain for an answer to {text}");
+        };
+        ids.push(id);
+        shared.answered.fetch_add(1, Ordering::Relaxed);
+    }
+    (place, ids)
+}
+
+/// The id of an answered message; `None` when the request has to be repeated.
+async fn send(api: &Client, contact: &str, text: &str, shared: &Shared) -> Option<String> {
+    let request = api
+        .request(Method::POST, "/api/messages/send-message/")
+        .header("idempotency-key", format!("message-{text}"))
+        .form(&[("contact", contact), ("message", text)]);
+    let response = request.send().await.ok()?;
+    let status = response.status().as_u16();
+    if response.headers().contains_key("idempotency-replayed") {
+        shared.replayed.fetch_add(1, Ordering::Relaxed);
+    }
+    let body: Value = response.json().await.ok()?;
+    assert!([200, 409, 503].contains(&status), "{status}: {body}");
+    (status == 200).then(|| body["id"].as_str().expect("an id").to_owned())
+}
