@@ -6,7 +6,9 @@
 mod support;
 
 mod keyed;
+mod keyed_rows;
 mod killed;
+mod obstacles;
 mod processes;
 mod storm;
 mod terminated;
