@@ -1,5 +1,7 @@
 //! `Idempotency-Key`: what is repeated is done once.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -11,7 +13,7 @@ use crate::support::client::{Answer, Client};
 use crate::support::people::{Person, account, code, fresh_number, login, texts, wrong};
 use crate::support::postgres::{Database, Held};
 use crate::support::server::Server;
-use crate::support::wait::{DEADLINE, wait_until_async};
+use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
 
 const SEND: &str = "/api/messages/send-message/";
 const ADD: &str = "/api/contacts/add-contact/";
@@ -271,4 +273,41 @@ async fn of_two_that_run_under_one_key_only_the_last_claimant_does_anything() {
     first(&later);
     repeats(&send(&anna, &bert, "twice", "hello").await, &later);
     assert_eq!(texts(&anna.chat(&bert.number).await), ["hello"]);
+}
+
+#[tokio::test]
+async fn a_request_that_is_under_way_when_the_program_stops_is_served() {
+    let mut server = Server::setup().on_a_fixed_port().start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    let body = format!("contact={}&message=goodbye", bert.number);
+    let request = anna.api.request(Method::POST, SEND).build().expect("a request");
+    let token = request.headers()["authorization"].to_str().expect("a token");
+    let head = format!(
+        "POST {SEND} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\nIdempotency-Key: stop\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        body.len()
+    );
+    let mut socket = TcpStream::connect(server.address()).expect("a connection");
+    socket.set_read_timeout(Some(DEADLINE)).expect("a time limit");
+    socket.write_all(head.as_bytes()).expect("sent");
+    // The handler waits for the body.
+    let mut answer = [0; 25];
+    socket.read_exact(&mut answer).expect("an answer");
+    assert_eq!(answer, *b"HTTP/1.1 100 Continue\r\n\r\n");
+    server.terminate();
+    let left = "SELECT count(*) FROM process";
+    wait_until("the program to leave the others", DEADLINE, || {
+        (server.database().sql(left) == "0").then_some(())
+    });
+    socket.write_all(body.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(server.wait().success(), "{}", server.log());
+    server.restart();
+    // Over a new connection: the client has not looked yet whether the old ones ended.
+    let api = server.client().with_token(token.trim_start_matches("Bearer "));
+    let again = send(&Person { api, number: anna.number }, &bert, "stop", "goodbye").await;
+    assert_eq!((again.status, again.header(REPLAYED)), (200, "true"));
+    assert!(answer.ends_with(&again.text()), "{answer}");
 }

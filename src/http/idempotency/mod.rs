@@ -132,7 +132,8 @@ async fn claim(state: &AppState, parts: &mut Parts) -> Result<Option<KeyState>, 
     }
     let route = format!("{} {}", parts.method, path.as_str());
     let Some(key) = key(&parts.headers)? else { return Ok(None) };
-    // A claim ends with its process's heartbeat, so a process without one has none to give.
+    // A claim ends with its process's heartbeat. One of a process that stops or joins anew is free for others at once:
+    // of two runs of a request only the later one changes anything.
     let process = state.sessions.process(UNTIL_JOINED).await.ok_or_else(ApiError::starting)?;
     let user = Caller::from_request_parts(parts, state).await?.user;
     let fingerprint = params::raw(parts)?.fingerprint();
