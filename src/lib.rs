@@ -48,7 +48,8 @@
 //! * NOTIFY is sent after the commit, never in the transaction; whoever waits registers first and reads after.
 //! * No transaction is open while the network is awaited.
 //! * A POST with an `Idempotency-Key` runs under a claim that is committed first and ends with its process's heartbeat
-//!   (`http::idempotency`). What must not happen twice commits its effect and its answer together.
+//!   (`http::idempotency`). Effect and answer are committed together; what it asks of a session is a command that a
+//!   repeat goes on with.
 //!
 //! # Differs from the design
 //!
@@ -56,8 +57,6 @@
 //!   anyway, so the fence costs no statement of its own and cannot race.
 //! * A delivered receipt needs no queue of its own on a network that tells again what was not acknowledged
 //!   ([`upstream::Capabilities::tells_again`]): acknowledging includes it.
-//! * A request with an `Idempotency-Key` whose process was killed runs anew; it does not resume its command. All
-//!   commands of today may be repeated.
 //! * `build.rs` is in `migrations/`, to keep the top level as it is.
 //! * Presence, groups and merged peers are not yet among [`upstream::Event`]: they come with the tables they need.
 

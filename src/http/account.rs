@@ -14,6 +14,7 @@ use super::AppState;
 use super::auth::Caller;
 use super::done::{DONE, Done};
 use super::error::{ApiError, Problem};
+use super::idempotency::Keyed;
 use super::owned::{OnlyAccount, RegisteredAccount, StoredAccount, WaitingAccount};
 use super::params::{Parameters, Text};
 use crate::domain::{Account, PhoneNumber, Timestamp, UserId};
@@ -117,6 +118,12 @@ struct CodeSent {
     length: usize,
 }
 
+impl CodeSent {
+    fn by(method: Method) -> Self {
+        Self { method: method.as_str(), length: CODE_LENGTH }
+    }
+}
+
 /// Links a number: a code is on its way when this answers.
 #[utoipa::path(post, path = "/api/account/create-account/", tag = "account", request_body = CreateAccount,
     responses((status = 201, body = CodeSent), (status = 400, body = Problem), (status = 403, body = Problem),
@@ -124,6 +131,7 @@ struct CodeSent {
 async fn create(
     State(state): State<AppState>,
     caller: Caller,
+    keyed: Keyed,
     Parameters(body): Parameters<CreateAccount>,
 ) -> Result<(StatusCode, Json<CodeSent>), ApiError> {
     let network = body.network.as_deref().unwrap_or(&state.default_network);
@@ -135,12 +143,9 @@ async fn create(
     }
     // A client that hangs up stops nothing: an account whose code was not sent must not stay behind.
     let network = network.to_owned();
-    let linking = link(state.clone(), caller.user, body.account, network, body.nickname.into_inner());
-    match state.lifecycle.spawn(linking).await {
-        Ok(linked) => linked?,
-        Err(error) => return Err(ApiError::internal(&error)),
-    }
-    Ok((StatusCode::CREATED, Json(code_sent(Method::Sms))))
+    let linking = link(state.clone(), caller.user, keyed, body.account, network, body.nickname.into_inner());
+    let linked = state.lifecycle.spawn(linking).await.map_err(|error| ApiError::internal(&error))?;
+    Ok((StatusCode::CREATED, linked?))
 }
 
 /// Sends a new code as a text message.
@@ -150,8 +155,9 @@ async fn create(
 async fn request_sms_code(
     State(state): State<AppState>,
     WaitingAccount(account): WaitingAccount,
+    keyed: Keyed,
 ) -> Result<Json<CodeSent>, ApiError> {
-    request_code(&state, &account, Method::Sms).await
+    request_code(&state, &account, keyed, Method::Sms).await
 }
 
 /// Sends a new code by a call that reads it out.
@@ -161,8 +167,9 @@ async fn request_sms_code(
 async fn request_voice_code(
     State(state): State<AppState>,
     WaitingAccount(account): WaitingAccount,
+    keyed: Keyed,
 ) -> Result<Json<CodeSent>, ApiError> {
-    request_code(&state, &account, Method::Voice).await
+    request_code(&state, &account, keyed, Method::Voice).await
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -209,13 +216,23 @@ struct RemoveAccount {
               (status = 503, body = Problem), (status = 504, body = Problem)))]
 async fn remove(
     State(state): State<AppState>,
-    OnlyAccount(account): OnlyAccount,
+    account: Result<OnlyAccount, ApiError>,
+    keyed: Keyed,
     Parameters(body): Parameters<RemoveAccount>,
 ) -> Result<Json<Done>, ApiError> {
-    tracing::debug!(account = %account.id, feedback = body.feedback.len(), "removing an account");
-    if account.is_registered() || !state.sessions.delete_unregistered(&account).await? {
-        state.sessions.unregister(account.id).await?;
+    // An earlier run of this very request may have removed it; a number of that name would be another account.
+    if state.sessions.has_unregistered(keyed.claim()).await? {
+        return Ok(DONE);
     }
+    let OnlyAccount(account) = account?;
+    tracing::debug!(account = %account.id, feedback = body.feedback.len(), "removing an account");
+    if !account.is_registered() {
+        let mut tx = state.store.begin().await?;
+        if tx.delete_unregistered(&account).await? {
+            return keyed.commit(tx, StatusCode::OK, Done {}).await;
+        }
+    }
+    state.sessions.unregister(account.id, keyed.claim()).await?;
     Ok(DONE)
 }
 
@@ -246,20 +263,23 @@ async fn nickname(StoredAccount(account): StoredAccount) -> Json<Nickname> {
 async fn set_nickname(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
+    keyed: Keyed,
     Parameters(body): Parameters<NewNickname>,
 ) -> Result<Json<Done>, ApiError> {
-    state.store.set_nickname(&account, &body.nickname).await?;
-    Ok(DONE)
+    let mut tx = state.store.begin().await?;
+    tx.set_nickname(&account, &body.nickname).await?;
+    keyed.commit(tx, StatusCode::OK, Done {}).await
 }
 
 /// Makes the account and sends its code, or does neither.
 async fn link(
     state: AppState,
     user: UserId,
+    keyed: Keyed,
     number: PhoneNumber,
     network: String,
     nickname: String,
-) -> Result<(), ApiError> {
+) -> Result<Json<CodeSent>, ApiError> {
     let mut tx = state.store.begin().await?;
     if !state.verification.may_create_account(&mut tx, user).await? {
         return Err(ApiError::too_many(
@@ -272,24 +292,27 @@ async fn link(
     let Some(account) = created else {
         return Err(ApiError::bad_request("account_exists", "you have this number already"));
     };
-    tx.commit().await?;
-    if let Err(error) = state.verification.request(user, account, &number, Method::Sms).await {
+    let sent = CodeSent::by(Method::Sms);
+    let expected = keyed.answered(StatusCode::CREATED, &sent)?;
+    if let Err(error) = state.verification.request(tx, user, account, &number, Method::Sms, expected).await {
         // No code, no account: the number can be tried again.
-        state.store.delete_unproved(user, account).await?;
+        state.store.delete_unproved(user, account, keyed.claim()).await?;
         return Err(error.into());
     }
-    Ok(())
+    Ok(Json(sent))
 }
 
+/// Sends a code; under one key, once. Should the program die when the code is counted and may have gone out, a repeat
+/// is told that it is on its way: who waits for it in vain asks again, under another key.
 async fn request_code(
     state: &AppState,
     account: &Account,
+    keyed: Keyed,
     method: Method,
 ) -> Result<Json<CodeSent>, ApiError> {
-    state.verification.request(account.user, account.id, &account.number, method).await?;
-    Ok(Json(code_sent(method)))
-}
-
-fn code_sent(method: Method) -> CodeSent {
-    CodeSent { method: method.as_str(), length: CODE_LENGTH }
+    let sent = CodeSent::by(method);
+    let expected = keyed.answered(StatusCode::OK, &sent)?;
+    let tx = state.store.begin().await?;
+    state.verification.request(tx, account.user, account.id, &account.number, method, expected).await?;
+    Ok(Json(sent))
 }

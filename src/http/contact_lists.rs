@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use axum::Json;
 use axum::extract::State;
+use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -12,6 +13,7 @@ use utoipa_axum::routes;
 
 use super::AppState;
 use super::error::{ApiError, Problem};
+use super::idempotency::Keyed;
 use super::owned::RegisteredAccount;
 use super::params::{JsonOnly, Text};
 use crate::domain::{Account, ContactId, PhoneNumber};
@@ -44,6 +46,7 @@ struct Names {
 async fn import(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
+    keyed: Keyed,
     JsonOnly(list): JsonOnly<ContactList>,
 ) -> Result<Json<Value>, ApiError> {
     let entries = entries(&list.contacts)?;
@@ -59,7 +62,7 @@ async fn import(
         current.iter().filter(|contact| contact.exists).map(|contact| contact.public_id.clone()).collect()
     } else {
         let numbers = wanted.iter().filter_map(|id| id.parse().ok()).collect();
-        let found = state.sessions.existing(account.id, numbers).await?;
+        let found = state.sessions.existing(account.id, numbers, keyed.claim()).await?;
         // Who has no number was seen on the network itself.
         let seen = wanted.iter().filter(|id| id.parse::<PhoneNumber>().is_err()).map(|id| (*id).to_owned());
         found.iter().map(ToString::to_string).chain(seen).collect()
@@ -76,8 +79,9 @@ async fn import(
             }
         })
         .collect();
-    let imported = state.store.replace_contacts(&account, &contacts).await?;
-    Ok(Json(match (same_people, imported.updated) {
+    let mut tx = state.store.begin().await?;
+    let imported = tx.replace_contacts(&account, &contacts).await?;
+    let answer = match (same_people, imported.updated) {
         (true, 0) => json!({"message": "the list is like this already; nothing changed"}),
         (true, updated) => json!({"contacts_updated": updated}),
         (false, updated) => json!({
@@ -88,7 +92,8 @@ async fn import(
             "existing": existing.len(),
             "non_existing": contacts.len() - existing.len(),
         }),
-    }))
+    };
+    keyed.commit(tx, StatusCode::OK, answer).await
 }
 
 /// Takes contacts off the list.
@@ -98,16 +103,19 @@ async fn import(
 async fn remove(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
+    keyed: Keyed,
     JsonOnly(list): JsonOnly<ContactList>,
 ) -> Result<Json<Value>, ApiError> {
     let ids: Vec<String> = list.contacts.iter().filter_map(contact_id).map(|id| id.to_string()).collect();
     if ids.is_empty() {
         return Err(no_valid_number());
     }
-    Ok(Json(match state.store.remove_contacts(&account, &ids).await? {
+    let mut tx = state.store.begin().await?;
+    let answer = match tx.remove_contacts(&account, &ids).await? {
         0 => json!({"message": "none of these was in the contact list"}),
         deleted => json!({"total_deleted": deleted}),
-    }))
+    };
+    keyed.commit(tx, StatusCode::OK, answer).await
 }
 
 /// The entries with a valid number, by number; of a number that comes twice the last.

@@ -79,7 +79,7 @@ struct AddedContact {
 async fn add(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    claim: Keyed,
+    keyed: Keyed,
     Parameters(body): Parameters<NewContact>,
 ) -> Result<(StatusCode, Json<AddedContact>), ApiError> {
     let exists_already = || {
@@ -90,7 +90,7 @@ async fn add(
     }
     let (peer, exists) = match &body.contact_id {
         ContactId::Number(number) => {
-            let existing = state.sessions.existing(account.id, vec![number.clone()]).await?;
+            let existing = state.sessions.existing(account.id, vec![number.clone()], keyed.claim()).await?;
             let connector = state.connector(&account)?;
             let wanted = NewPeer { address: connector.address_of(number).0, number: Some(number.clone()) };
             let peer = state.store.peers(&account.network, &[wanted]).await?.pop();
@@ -102,12 +102,12 @@ async fn add(
         ApiError::bad_request("contact_unknown", "nobody on the network has this public id")
     })?;
     let names = (&*body.first_name, &*body.last_name);
-    let added = AddedContact { contact_id: peer.public_id.clone(), exists };
-    let keyed = claim.answered(StatusCode::CREATED, &added)?;
-    if !state.store.add_contact(&account, &peer, names, exists, keyed.as_ref()).await? {
+    let mut tx = state.store.begin().await?;
+    if !tx.add_contact(&account, &peer, names, exists).await? {
         return Err(exists_already());
     }
-    Ok((StatusCode::CREATED, Json(added)))
+    let added = AddedContact { contact_id: peer.public_id, exists };
+    Ok((StatusCode::CREATED, keyed.commit(tx, StatusCode::CREATED, added).await?))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -122,6 +122,7 @@ struct Synced {
 async fn force_sync(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
+    keyed: Keyed,
 ) -> Result<Json<Synced>, ApiError> {
     let contacts = state.store.contacts(&account).await?;
     let asked: Vec<String> = contacts.into_iter().map(|contact| contact.public_id).collect();
@@ -131,14 +132,15 @@ async fn force_sync(
     let mut found = Vec::new();
     if !numbers.is_empty() {
         let numbers = numbers.iter().filter_map(|number| number.parse().ok()).collect();
-        found = state.sessions.existing(account.id, numbers).await?;
+        found = state.sessions.existing(account.id, numbers, keyed.claim()).await?;
     }
     let found: std::collections::HashSet<&str> = found.iter().map(PhoneNumber::as_str).collect();
     let (known, non_existing): (Vec<String>, Vec<String>) =
         numbers.iter().cloned().partition(|number| found.contains(number.as_str()));
-    state.store.store_sync(&account, &numbers, &known).await?;
+    let mut tx = state.store.begin().await?;
+    tx.store_sync(&account, &numbers, &known).await?;
     existing.extend(known);
-    Ok(Json(Synced { existing, non_existing }))
+    keyed.commit(tx, StatusCode::OK, Synced { existing, non_existing }).await
 }
 
 /// One contact.

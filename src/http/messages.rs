@@ -267,18 +267,19 @@ struct LastRead {
 async fn update_last_read(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
+    keyed: Keyed,
     Parameters(target): Parameters<Target>,
     Parameters(body): Parameters<LastRead>,
 ) -> Result<Json<Value>, ApiError> {
     let contact = target.contact()?;
     // The bound is exclusive; stored times are whole microseconds.
     let before = body.date_limit.map(|limit| limit.last_moment() + TimeDelta::microseconds(1));
-    let read = state.store.mark_read(&account, contact.as_str(), before).await?;
-    Ok(Json(if read == 0 {
-        json!({"message": "there were no unread messages"})
-    } else {
-        json!({"read": read})
-    }))
+    let mut tx = state.store.begin().await?;
+    let answer = match tx.mark_read(&account, contact.as_str(), before).await? {
+        0 => json!({"message": "there were no unread messages"}),
+        read => json!({"read": read}),
+    };
+    keyed.commit(tx, StatusCode::OK, answer).await
 }
 
 #[derive(Serialize, ToSchema)]

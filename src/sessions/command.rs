@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Sessions;
 use crate::domain::{AccountId, PhoneNumber};
-use crate::store::{CommandProgress, StoreError, Topic};
+use crate::store::{Claim, CommandProgress, StoreError, Topic};
 use crate::upstream::Failure;
 
 /// How long a command waits for a session to take it.
@@ -95,7 +95,7 @@ impl Answer {
 }
 
 impl Sessions {
-    /// Which of these numbers the account's network knows.
+    /// Which of these numbers the account's network knows. A request with a key that asked before hears that answer.
     ///
     /// # Errors
     /// When there is no good answer.
@@ -103,29 +103,59 @@ impl Sessions {
         &self,
         account: AccountId,
         numbers: Vec<PhoneNumber>,
+        claim: Option<&Claim>,
     ) -> Result<Vec<PhoneNumber>, AskError> {
-        match self.ask(account, &Request::Existing { numbers }).await? {
+        match self.ask(account, &Request::Existing { numbers }, claim).await? {
             Answer::Existing { numbers } => Ok(numbers),
             other => Err(unexpected(&other)),
         }
     }
 
-    /// Takes a registered number off its network and deletes the account with its data.
+    /// Takes a registered number off its network and deletes the account with its data. A request with a key that asked
+    /// before hears that answer.
     ///
     /// # Errors
     /// When there is no good answer; then nothing was removed, or with `OutcomeUnknown` nobody knows.
-    pub async fn unregister(&self, account: AccountId) -> Result<(), AskError> {
-        match self.ask(account, &Request::Unregister).await? {
+    pub async fn unregister(&self, account: AccountId, claim: Option<&Claim>) -> Result<(), AskError> {
+        match self.ask(account, &Request::Unregister, claim).await? {
             Answer::Unregistered => Ok(()),
             other => Err(unexpected(&other)),
         }
     }
 
-    async fn ask(&self, account: AccountId, request: &Request) -> Result<Answer, AskError> {
+    /// Whether the request under this claim has unregistered its number already, so that the account is gone.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn has_unregistered(&self, claim: Option<&Claim>) -> Result<bool, StoreError> {
+        Ok(matches!(self.answered(claim).await?, Some(Ok(Answer::Unregistered))))
+    }
+
+    /// The answer to what was asked under this claim before.
+    async fn answered(&self, claim: Option<&Claim>) -> Result<Option<Result<Answer, AskError>>, StoreError> {
+        let Some(command) = claim.and_then(|claim| claim.command) else { return Ok(None) };
+        match self.store.command_progress(command).await? {
+            CommandProgress::Done(answer) => Ok(Some(read(answer))),
+            CommandProgress::Waiting | CommandProgress::Taken => Ok(None),
+        }
+    }
+
+    async fn ask(
+        &self,
+        account: AccountId,
+        request: &Request,
+        claim: Option<&Claim>,
+    ) -> Result<Answer, AskError> {
         let request = serde_json::to_value(request)
             .map_err(|error| StoreError::Corrupt(format!("a command cannot be written: {error}")))?;
+        let failed = matches!(self.answered(claim).await?, Some(Err(_)));
+        let mut claim = claim.cloned();
+        if let Some(claim) = claim.as_mut().filter(|_| failed) {
+            // It is asked anew.
+            claim.command = None;
+        }
         let asked = Instant::now();
-        let command = self.store.ask(account, &request, UNTIL_ANSWERED).await?;
+        let command = self.store.ask(account, &request, UNTIL_ANSWERED, claim.as_ref()).await?;
         let mut answers = self.store.wakes().subscribe(Topic::answer(command));
         loop {
             let progress = self.store.command_progress(command).await?;

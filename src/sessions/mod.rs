@@ -108,8 +108,8 @@ impl Sessions {
         supervisor::start(self.clone(), process_name, lifecycle);
     }
 
-    /// This process, as the others know it: another one each time that it lost its leases. `None` when it has not
-    /// joined them within `patience`, or stops.
+    /// This process, as the others know it: another one each time that it lost its leases. It stays what it was last while
+    /// the process joins anew, and when it has left to stop. `None` when it has not joined within `patience`.
     pub async fn process(&self, patience: Duration) -> Option<ProcessId> {
         let mut process = self.process.subscribe();
         *timeout(patience, process.wait_for(Option::is_some)).await.ok()?.ok()?

@@ -88,22 +88,6 @@ impl Sessions {
         Ok(())
     }
 
-    /// Deletes an account that is not registered, with its data. The network is not asked. False: it has been
-    /// registered meanwhile, and nothing changed.
-    ///
-    /// # Errors
-    /// When a query fails.
-    pub async fn delete_unregistered(&self, account: &Account) -> Result<bool, StoreError> {
-        let mut tx = self.store.begin().await?;
-        if tx.hold_registration(account.id, account.counter).await? {
-            return Ok(false);
-        }
-        tx.delete_account(account.id, account.counter).await?;
-        tx.commit().await?;
-        self.store.wakes().wake(Topic::journal(account.counter));
-        Ok(true)
-    }
-
     /// Takes every account of a user off its network and deletes it: what must come before the user goes. The user
     /// should be disabled, so that none is made meanwhile.
     ///

@@ -90,7 +90,6 @@ async fn supervise(sessions: Sessions, process_name: String, lifecycle: Lifecycl
                 };
                 sessions.process.send_replace(Some(process));
                 supervisor.run().await;
-                sessions.process.send_replace(None);
                 supervisor.stop_all().await;
                 if let Err(error) = sessions.store.leave_process(process).await {
                     tracing::debug!(%error, "the leases run out by themselves");

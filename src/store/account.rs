@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::gather::Answer;
-use super::{LEASE_SECONDS, Store, StoreError, Topic, Tx};
+use super::{Claim, LEASE_SECONDS, Store, StoreError, Topic, Tx};
 use crate::domain::{
     Account, AccountId, CounterId, Event, Lease, PhoneNumber, SessionState, SessionStatus, UserId,
 };
@@ -117,45 +117,29 @@ impl Store {
         self.gathered.accounts.ask(self, (user, number.cloned())).await
     }
 
-    /// Takes away an account that was never proved. True: it was there.
+    /// Takes away an account whose code was not sent, and frees the key of the request that made it.
     ///
     /// # Errors
-    /// When the query fails.
-    pub async fn delete_unproved(&self, user: UserId, account: AccountId) -> Result<bool, StoreError> {
-        let deleted = sqlx::query!(
+    /// When the query fails. [`StoreError::Fenced`] when the request's claim is over: the account stays, because it may
+    /// have been told that it is there.
+    pub async fn delete_unproved(
+        &self,
+        user: UserId,
+        account: AccountId,
+        claim: Option<&Claim>,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        sqlx::query!(
             "DELETE FROM account WHERE user_id = $1 AND id = $2 AND registered_at IS NULL",
             user.0,
             account.0
         )
-        .execute(&self.pool)
-        .await?;
-        Ok(deleted.rows_affected() == 1)
-    }
-
-    /// Changes the account's nickname and asks its session to tell the network.
-    ///
-    /// # Errors
-    /// When a query fails.
-    pub async fn set_nickname(&self, account: &Account, nickname: &str) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        let mut journal = tx.open_journal(account.counter).await?;
-        let changed = sqlx::query!(
-            "UPDATE account SET nickname = $3 WHERE user_id = $1 AND id = $2 AND nickname <> $3",
-            account.user.0,
-            account.id.0,
-            nickname
-        )
         .execute(&mut *tx.inner)
         .await?;
-        if changed.rows_affected() == 1 {
-            tx.set_desired(account.id, "nickname", &nickname.into()).await?;
-            journal.record(Event::NicknameChanged);
+        if let Some(claim) = claim {
+            tx.free_key(claim).await?;
         }
-        tx.close_journal(journal).await?;
-        tx.commit().await?;
-        self.wakes.wake(Topic::work(account.id));
-        self.wakes.wake(Topic::journal(account.counter));
-        Ok(())
+        tx.commit().await
     }
 
     /// What a session needs to connect; `None` when the lease is lost or the account no longer registered.
@@ -305,5 +289,29 @@ impl Tx {
             self.set_desired(AccountId(id), "nickname", &nickname.into()).await?;
         }
         Ok(id.map(AccountId))
+    }
+
+    /// Changes the account's nickname and asks its session to tell the network.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn set_nickname(&mut self, account: &Account, nickname: &str) -> Result<(), StoreError> {
+        let mut journal = self.open_journal(account.counter).await?;
+        let changed = sqlx::query!(
+            "UPDATE account SET nickname = $3 WHERE user_id = $1 AND id = $2 AND nickname <> $3",
+            account.user.0,
+            account.id.0,
+            nickname
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        if changed.rows_affected() == 1 {
+            self.set_desired(account.id, "nickname", &nickname.into()).await?;
+            journal.record(Event::NicknameChanged);
+        }
+        self.close_journal(journal).await?;
+        self.concerns(Topic::work(account.id));
+        self.concerns(Topic::journal(account.counter));
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Peer, Store, StoreError, Topic};
+use super::{Peer, StoreError, Topic, Tx};
 use crate::domain::{Account, Event};
 
 /// An entry that the list shall have.
@@ -29,13 +29,13 @@ pub struct Imported {
     pub updated: usize,
 }
 
-impl Store {
+impl Tx {
     /// Makes the list hold these entries and no others, in one step.
     ///
     /// # Errors
-    /// When a query fails; then nothing changed.
+    /// When a query fails.
     pub async fn replace_contacts(
-        &self,
+        &mut self,
         account: &Account,
         wanted: &[ImportedContact],
     ) -> Result<Imported, StoreError> {
@@ -44,15 +44,14 @@ impl Store {
         let last_names: Vec<String> = wanted.iter().map(|contact| contact.last_name.clone()).collect();
         let exist: Vec<bool> = wanted.iter().map(|contact| contact.exists).collect();
 
-        let mut tx = self.begin().await?;
-        let mut journal = tx.open_journal(account.counter).await?;
+        let mut journal = self.open_journal(account.counter).await?;
         let removed = sqlx::query_scalar!(
             "DELETE FROM contact c USING peer p
              WHERE p.id = c.peer_id AND c.account_id = $1 AND NOT c.peer_id = ANY($2) RETURNING p.public_id",
             account.id.0,
             &peers
         )
-        .fetch_all(&mut *tx.inner)
+        .fetch_all(&mut *self.inner)
         .await?;
         // A name that differs is an update; whether the network knows the number is a fact of its own.
         let kept = sqlx::query!(
@@ -74,7 +73,7 @@ impl Store {
             &last_names,
             &exist
         )
-        .fetch_all(&mut *tx.inner)
+        .fetch_all(&mut *self.inner)
         .await?;
         let added: HashSet<i64> = sqlx::query_scalar!(
             "INSERT INTO contact (account_id, peer_id, first_name, last_name, exists_there)
@@ -88,7 +87,7 @@ impl Store {
             &last_names,
             &exist
         )
-        .fetch_all(&mut *tx.inner)
+        .fetch_all(&mut *self.inner)
         .await?
         .into_iter()
         .collect();
@@ -104,26 +103,24 @@ impl Store {
             journal.record(Event::ContactAdded { contact: contact.peer.public_id.clone() });
         }
         if imported.added + imported.removed > 0 {
-            tx.roster_changed(account.id).await?;
+            self.contacts_changed(account, journal).await?;
+        } else {
+            self.close_journal(journal).await?;
+            self.concerns(Topic::journal(account.counter));
         }
-        tx.close_journal(journal).await?;
-        tx.commit().await?;
-        self.wakes.wake(Topic::work(account.id));
-        self.wakes.wake(Topic::journal(account.counter));
         Ok(imported)
     }
 
     /// Takes entries off the list. Returns how many were in it.
     ///
     /// # Errors
-    /// When a query fails; then nothing changed.
+    /// When a query fails.
     pub async fn remove_contacts(
-        &self,
+        &mut self,
         account: &Account,
         public_ids: &[String],
     ) -> Result<usize, StoreError> {
-        let mut tx = self.begin().await?;
-        let mut journal = tx.open_journal(account.counter).await?;
+        let mut journal = self.open_journal(account.counter).await?;
         let removed = sqlx::query_scalar!(
             "DELETE FROM contact c USING peer p
              WHERE p.id = c.peer_id AND c.account_id = $1 AND p.network = $2 AND p.public_id = ANY($3)
@@ -132,7 +129,7 @@ impl Store {
             account.network,
             public_ids
         )
-        .fetch_all(&mut *tx.inner)
+        .fetch_all(&mut *self.inner)
         .await?;
         if removed.is_empty() {
             return Ok(0);
@@ -141,11 +138,7 @@ impl Store {
         for contact in removed {
             journal.record(Event::ContactRemoved { contact });
         }
-        tx.roster_changed(account.id).await?;
-        tx.close_journal(journal).await?;
-        tx.commit().await?;
-        self.wakes.wake(Topic::work(account.id));
-        self.wakes.wake(Topic::journal(account.counter));
+        self.contacts_changed(account, journal).await?;
         Ok(count)
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Store, StoreError, Topic, Tx};
+use super::{Claim, Store, StoreError, Topic, Tx};
 use crate::domain::{AccountId, CommandId, Lease};
 
 /// A command as its session takes it.
@@ -30,27 +30,35 @@ pub enum CommandProgress {
 }
 
 impl Store {
-    /// Writes a command and wakes the account's session.
+    /// Writes a command and wakes the account's session. A request with a key whose earlier claimant asked the same
+    /// goes on with that command: one that was answered, or that a session works on, stays as it is; one that nobody
+    /// waited for any more waits anew.
     ///
     /// # Errors
-    /// When the query fails.
+    /// When a query fails. [`StoreError::Fenced`] when the request's claim is over; then nothing is asked.
     pub async fn ask(
         &self,
         account: AccountId,
         request: &Value,
         patience: Duration,
+        claim: Option<&Claim>,
     ) -> Result<CommandId, StoreError> {
-        let id = sqlx::query_scalar!(
-            "INSERT INTO command (account_id, request, deadline)
-             VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3)) RETURNING id",
-            account.0,
-            request,
-            patience.as_secs_f64()
-        )
-        .fetch_one(&self.pool)
-        .await?;
-        self.wakes.wake(Topic::attend(account));
-        Ok(CommandId(id))
+        let mut tx = self.begin().await?;
+        let earlier = claim.and_then(|claim| claim.command);
+        let resumed = match earlier {
+            Some(earlier) => tx.resume(earlier, account, request, patience).await?,
+            None => None,
+        };
+        let id = match resumed {
+            Some(command) => command,
+            None => tx.write_command(account, request, patience).await?,
+        };
+        if let Some(claim) = claim {
+            tx.note_command(claim, id).await?;
+        }
+        tx.concerns(Topic::attend(account));
+        tx.commit().await?;
+        Ok(id)
     }
 
     /// How far the command has come.
@@ -128,14 +136,16 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets up to `batch` commands that are an hour old: nobody waits for them any more. Returns how many.
+    /// Forgets up to `batch` commands that are an hour old and noted with no key: nobody waits for them any more. Returns
+    /// how many.
     ///
     /// # Errors
     /// When the query fails.
     pub async fn prune_commands(&self, batch: i64) -> Result<u64, StoreError> {
         let deleted = sqlx::query!(
             "DELETE FROM command WHERE id IN (
-                SELECT id FROM command WHERE created_at < clock_timestamp() - interval '1 hour' LIMIT $1)",
+                SELECT id FROM command c WHERE created_at < clock_timestamp() - interval '1 hour'
+                  AND NOT EXISTS (SELECT 1 FROM idempotency_key k WHERE k.command_id = c.id) LIMIT $1)",
             batch
         )
         .execute(&self.pool)
@@ -172,5 +182,47 @@ impl Tx {
         .await?
         .map(|_| ())
         .ok_or(StoreError::Fenced)
+    }
+
+    async fn write_command(
+        &mut self,
+        account: AccountId,
+        request: &Value,
+        patience: Duration,
+    ) -> Result<CommandId, StoreError> {
+        let id = sqlx::query_scalar!(
+            "INSERT INTO command (account_id, request, deadline)
+             VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3)) RETURNING id",
+            account.0,
+            request,
+            patience.as_secs_f64()
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        Ok(CommandId(id))
+    }
+
+    /// Goes on with a command, if it asked the same.
+    async fn resume(
+        &mut self,
+        command: CommandId,
+        account: AccountId,
+        request: &Value,
+        patience: Duration,
+    ) -> Result<Option<CommandId>, StoreError> {
+        let id = sqlx::query_scalar!(
+            "UPDATE command
+             SET state = CASE WHEN state = 'done' OR (state = 'taken' AND deadline > clock_timestamp())
+                         THEN state ELSE 'waiting' END,
+                 deadline = greatest(deadline, clock_timestamp() + make_interval(secs => $4))
+             WHERE id = $1 AND account_id = $2 AND request = $3 RETURNING id",
+            command.0,
+            account.0,
+            request,
+            patience.as_secs_f64()
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        Ok(id.map(CommandId))
     }
 }

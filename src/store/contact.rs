@@ -1,7 +1,7 @@
 //! An account's contact list.
 
 use super::gather::Answer;
-use super::{KeyedAnswer, Peer, Store, StoreError, Topic};
+use super::{Journal, Peer, Store, StoreError, Topic, Tx};
 use crate::domain::{Account, AccountId, Event, PeerId};
 
 /// One entry of the list.
@@ -63,44 +63,6 @@ impl Store {
         .await?)
     }
 
-    /// Adds an entry, and keeps the answer of a request with a key. False: it is in the list already, and nothing
-    /// changed.
-    ///
-    /// # Errors
-    /// When a query fails. [`StoreError::Fenced`] when the request's claim is over; then nothing is changed.
-    pub async fn add_contact(
-        &self,
-        account: &Account,
-        peer: &Peer,
-        names: (&str, &str),
-        exists: bool,
-        keyed: Option<&KeyedAnswer>,
-    ) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
-        let mut journal = tx.open_journal(account.counter).await?;
-        let added = sqlx::query!(
-            "INSERT INTO contact (account_id, peer_id, first_name, last_name, exists_there)
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
-            account.id.0,
-            peer.id.0,
-            names.0,
-            names.1,
-            exists
-        )
-        .execute(&mut *tx.inner)
-        .await?;
-        if added.rows_affected() == 0 {
-            return Ok(false);
-        }
-        journal.record(Event::ContactAdded { contact: peer.public_id.clone() });
-        tx.roster_changed(account.id).await?;
-        tx.close_journal(journal).await?;
-        tx.keep_answer(keyed).await?;
-        tx.commit().await?;
-        self.contacts_changed(account);
-        Ok(true)
-    }
-
     /// Changes the names that are given. False: not in the list.
     ///
     /// # Errors
@@ -155,43 +117,9 @@ impl Store {
             return Ok(false);
         }
         journal.record(Event::ContactRemoved { contact: public_id.to_owned() });
-        tx.roster_changed(account.id).await?;
-        tx.close_journal(journal).await?;
+        tx.contacts_changed(account, journal).await?;
         tx.commit().await?;
-        self.contacts_changed(account);
         Ok(true)
-    }
-
-    /// Stores which entries the network knows: `existing` are public ids, all other numbers of `asked` are unknown.
-    ///
-    /// # Errors
-    /// When a query fails.
-    pub async fn store_sync(
-        &self,
-        account: &Account,
-        asked: &[String],
-        existing: &[String],
-    ) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        let mut journal = tx.open_journal(account.counter).await?;
-        let changed = sqlx::query_scalar!(
-            "UPDATE contact c SET exists_there = p.public_id = ANY($4) FROM peer p
-             WHERE p.id = c.peer_id AND c.account_id = $1 AND p.network = $2 AND p.public_id = ANY($3)
-               AND c.exists_there <> (p.public_id = ANY($4)) RETURNING p.public_id",
-            account.id.0,
-            account.network,
-            asked,
-            existing
-        )
-        .fetch_all(&mut *tx.inner)
-        .await?;
-        for contact in changed {
-            journal.record(Event::ContactUpdated { contact });
-        }
-        tx.close_journal(journal).await?;
-        tx.commit().await?;
-        self.wakes.wake(Topic::journal(account.counter));
-        Ok(())
     }
 
     /// Whether the account may write to this number or public id; `None` when nobody is known by it.
@@ -221,10 +149,81 @@ impl Store {
         .fetch_all(&self.pool)
         .await?)
     }
+}
 
-    fn contacts_changed(&self, account: &Account) {
-        self.wakes.wake(Topic::work(account.id));
-        self.wakes.wake(Topic::journal(account.counter));
+impl Tx {
+    /// Adds an entry. False: it is in the list already, and nothing changed.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn add_contact(
+        &mut self,
+        account: &Account,
+        peer: &Peer,
+        names: (&str, &str),
+        exists: bool,
+    ) -> Result<bool, StoreError> {
+        let mut journal = self.open_journal(account.counter).await?;
+        let added = sqlx::query!(
+            "INSERT INTO contact (account_id, peer_id, first_name, last_name, exists_there)
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            account.id.0,
+            peer.id.0,
+            names.0,
+            names.1,
+            exists
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        if added.rows_affected() == 0 {
+            return Ok(false);
+        }
+        journal.record(Event::ContactAdded { contact: peer.public_id.clone() });
+        self.contacts_changed(account, journal).await?;
+        Ok(true)
+    }
+
+    /// Stores which entries the network knows: `existing` are public ids, all other numbers of `asked` are unknown.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn store_sync(
+        &mut self,
+        account: &Account,
+        asked: &[String],
+        existing: &[String],
+    ) -> Result<(), StoreError> {
+        let mut journal = self.open_journal(account.counter).await?;
+        let changed = sqlx::query_scalar!(
+            "UPDATE contact c SET exists_there = p.public_id = ANY($4) FROM peer p
+             WHERE p.id = c.peer_id AND c.account_id = $1 AND p.network = $2 AND p.public_id = ANY($3)
+               AND c.exists_there <> (p.public_id = ANY($4)) RETURNING p.public_id",
+            account.id.0,
+            account.network,
+            asked,
+            existing
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        for contact in changed {
+            journal.record(Event::ContactUpdated { contact });
+        }
+        self.close_journal(journal).await?;
+        self.concerns(Topic::journal(account.counter));
+        Ok(())
+    }
+
+    /// Ends a change of who is in the list.
+    pub(super) async fn contacts_changed(
+        &mut self,
+        account: &Account,
+        journal: Journal,
+    ) -> Result<(), StoreError> {
+        self.roster_changed(account.id).await?;
+        self.close_journal(journal).await?;
+        self.concerns(Topic::work(account.id));
+        self.concerns(Topic::journal(account.counter));
+        Ok(())
     }
 }
 

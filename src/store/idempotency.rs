@@ -1,17 +1,24 @@
 //! Idempotency keys: which request runs under a key, and the first answer, for a day.
 //!
-//! A claim is committed before anything else is done. What a request changes and its answer are then committed
-//! together ([`Tx::keep_answer`]), so that a process that dies in between leaves both or neither.
+//! A claim is committed before anything else is done. What a request changes is then committed with what a repeat needs
+//! to answer as the first request would have, should the process die: the answer ([`Tx::keep_answer`]); the answer that
+//! is expected, while something is done outside that no transaction covers ([`Tx::expect_answer`]); the command that was
+//! asked ([`Store::ask`]). All of it is written under the claim, so of two processes that both believe to run a request
+//! one changes nothing.
+//!
+//! A key belongs to the parameters that it was first used with, also while it has no answer.
 
 use std::collections::HashSet;
 
 use super::{LEASE_SECONDS, Store, StoreError, Tx};
-use crate::domain::{ProcessId, UserId};
+use crate::domain::{CommandId, ProcessId, UserId};
 
 /// How long a key keeps its answer.
 const KEPT_SECONDS: f64 = 24.0 * 3600.0;
 /// A row that vanishes between two looks at it is looked for so many times.
 const LOOKS: usize = 3;
+/// Stands for the process of a request that has ended without an answer to keep.
+const NOBODY: i64 = 0;
 
 /// A request that wants to run under a key.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +42,8 @@ pub struct Claim {
     route: String,
     key: String,
     id: i64,
+    /// What an earlier claimant asked of a session, and left without an answer.
+    pub command: Option<CommandId>,
 }
 
 /// An answer as it is given again.
@@ -78,8 +87,8 @@ impl Store {
     /// When a query fails.
     pub async fn claim_key(&self, request: KeyedRequest<'_>) -> Result<KeyState, StoreError> {
         for _ in 0..LOOKS {
-            if let Some(claim) = self.try_to_claim(request).await? {
-                return Ok(KeyState::Claimed(claim));
+            if let Some(state) = self.try_to_claim(request).await? {
+                return Ok(state);
             }
             if let Some(state) = self.look_at_key(request).await? {
                 return Ok(state);
@@ -88,36 +97,22 @@ impl Store {
         Ok(KeyState::Running)
     }
 
-    /// Keeps the answer of a request that has ended. Nothing happens when the claim is over: another process took it,
-    /// or the answer was kept together with what the request changed.
+    /// Keeps the answer of a request that has ended, or without one frees its key. Nothing happens when the claim is
+    /// over: another process took it, or the answer was kept together with what the request changed.
     ///
     /// # Errors
-    /// When the query fails.
-    pub async fn settle_key(&self, claim: &Claim, answer: &KeptAnswer) -> Result<(), StoreError> {
+    /// When a query fails.
+    pub async fn settle_key(&self, claim: &Claim, answer: Option<&KeptAnswer>) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        match tx.write_answer(claim, answer).await {
+        let settled = match answer {
+            Some(answer) => tx.write_answer(claim, answer, false).await,
+            None => tx.free_key(claim).await,
+        };
+        match settled {
             Ok(()) => tx.commit().await,
             Err(StoreError::Fenced) => Ok(()),
             Err(error) => Err(error),
         }
-    }
-
-    /// Frees the key of a request that has ended without an answer to keep. Nothing happens when the claim is over.
-    ///
-    /// # Errors
-    /// When the query fails.
-    pub async fn free_key(&self, claim: &Claim) -> Result<(), StoreError> {
-        sqlx::query!(
-            "DELETE FROM idempotency_key
-             WHERE user_id = $1 AND route = $2 AND key = $3 AND claim = $4 AND status IS NULL",
-            claim.user.0,
-            claim.route,
-            claim.key,
-            claim.id
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
     }
 
     /// Forgets up to `batch` keys of more than a day. Returns how many there were.
@@ -138,18 +133,20 @@ impl Store {
         Ok(deleted.rows_affected())
     }
 
-    async fn try_to_claim(&self, request: KeyedRequest<'_>) -> Result<Option<Claim>, StoreError> {
-        let id = sqlx::query_scalar!(
+    /// Claims a key that is new, or that this very request has without anybody who runs it. What the last claimant
+    /// expected to answer is the answer then.
+    async fn try_to_claim(&self, request: KeyedRequest<'_>) -> Result<Option<KeyState>, StoreError> {
+        let row = sqlx::query!(
             "INSERT INTO idempotency_key AS k (user_id, route, key, fingerprint, process_id)
              VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (user_id, route, key) DO UPDATE
-             SET claim = DEFAULT, fingerprint = excluded.fingerprint, process_id = excluded.process_id,
-                 status = NULL, content_type = NULL, body = NULL, created_at = clock_timestamp()
-             WHERE k.created_at < clock_timestamp() - make_interval(secs => $6)
-                OR (k.status IS NULL AND NOT EXISTS (
-                    SELECT 1 FROM process p WHERE p.id = k.process_id
-                      AND p.heartbeat_at > clock_timestamp() - make_interval(secs => $7)))
-             RETURNING claim",
+             SET claim = DEFAULT, process_id = excluded.process_id, provisional = false,
+                 created_at = clock_timestamp()
+             WHERE k.fingerprint = excluded.fingerprint AND (k.status IS NULL OR k.provisional)
+               AND k.created_at >= clock_timestamp() - make_interval(secs => $6)
+               AND NOT EXISTS (SELECT 1 FROM process p WHERE p.id = k.process_id
+                               AND p.heartbeat_at > clock_timestamp() - make_interval(secs => $7))
+             RETURNING claim, command_id, status, content_type, body",
             request.user.0,
             request.route,
             request.key,
@@ -160,21 +157,31 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(id.map(|id| Claim {
+        let Some(row) = row else { return Ok(None) };
+        if let Some(answer) = kept(row.status, row.content_type, row.body)? {
+            return Ok(Some(KeyState::Answered(answer)));
+        }
+        Ok(Some(KeyState::Claimed(Claim {
             user: request.user,
             route: request.route.to_owned(),
             key: request.key.to_owned(),
-            id,
-        }))
+            id: row.claim,
+            command: row.command_id.map(CommandId),
+        })))
     }
 
+    /// What the key is that could not be claimed; `None` when it is free by now.
     async fn look_at_key(&self, request: KeyedRequest<'_>) -> Result<Option<KeyState>, StoreError> {
         let row = sqlx::query!(
-            "SELECT fingerprint, status, content_type, body FROM idempotency_key
-             WHERE user_id = $1 AND route = $2 AND key = $3",
+            r#"WITH expired AS (
+                DELETE FROM idempotency_key WHERE user_id = $1 AND route = $2 AND key = $3
+                  AND created_at < clock_timestamp() - make_interval(secs => $4) RETURNING key)
+             SELECT fingerprint, provisional, status, content_type, body FROM idempotency_key
+             WHERE user_id = $1 AND route = $2 AND key = $3 AND NOT EXISTS (SELECT 1 FROM expired)"#,
             request.user.0,
             request.route,
-            request.key
+            request.key,
+            KEPT_SECONDS
         )
         .fetch_optional(&self.pool)
         .await?;
@@ -182,10 +189,10 @@ impl Store {
         if row.fingerprint != request.fingerprint {
             return Ok(Some(KeyState::Reused));
         }
-        let (Some(status), Some(body)) = (row.status, row.body) else { return Ok(Some(KeyState::Running)) };
-        let status = u16::try_from(status)
-            .map_err(|_| StoreError::Corrupt(format!("a kept answer has the status {status}")))?;
-        Ok(Some(KeyState::Answered(KeptAnswer { status, content_type: row.content_type, body })))
+        match kept(row.status, row.content_type, row.body)? {
+            Some(answer) if !row.provisional => Ok(Some(KeyState::Answered(answer))),
+            Some(_) | None => Ok(Some(KeyState::Running)),
+        }
     }
 }
 
@@ -195,11 +202,62 @@ impl Tx {
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when the claim is over: the caller must not commit.
-    pub(super) async fn keep_answer(&mut self, keyed: Option<&KeyedAnswer>) -> Result<(), StoreError> {
+    pub async fn keep_answer(&mut self, keyed: Option<&KeyedAnswer>) -> Result<(), StoreError> {
         match keyed {
-            Some(KeyedAnswer { claim, answer }) => self.write_answer(claim, answer).await,
+            Some(KeyedAnswer { claim, answer }) => self.write_answer(claim, answer, false).await,
             None => Ok(()),
         }
+    }
+
+    /// Like [`Tx::keep_answer`], for a request that is not over with the transaction: should its process die, a repeat
+    /// gets this answer and does nothing. Otherwise the request ends as any other does.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the claim is over: the caller must not commit.
+    pub async fn expect_answer(&mut self, keyed: Option<&KeyedAnswer>) -> Result<(), StoreError> {
+        match keyed {
+            Some(KeyedAnswer { claim, answer }) => self.write_answer(claim, answer, true).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Notes what the request asks of a session.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the claim is over: the caller must not commit.
+    pub(super) async fn note_command(&mut self, claim: &Claim, command: CommandId) -> Result<(), StoreError> {
+        let noted = sqlx::query!(
+            "UPDATE idempotency_key SET command_id = $5
+             WHERE user_id = $1 AND route = $2 AND key = $3 AND claim = $4 AND (status IS NULL OR provisional)",
+            claim.user.0,
+            claim.route,
+            claim.key,
+            claim.id,
+            command.0
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        if noted.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
+    }
+
+    /// Ends a claim without an answer: the same request may claim the key anew, and go on with what was asked.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the claim is over: the caller must not commit.
+    pub(super) async fn free_key(&mut self, claim: &Claim) -> Result<(), StoreError> {
+        let freed = sqlx::query!(
+            "UPDATE idempotency_key
+             SET process_id = $5, status = NULL, content_type = NULL, body = NULL, provisional = false
+             WHERE user_id = $1 AND route = $2 AND key = $3 AND claim = $4 AND (status IS NULL OR provisional)",
+            claim.user.0,
+            claim.route,
+            claim.key,
+            claim.id,
+            NOBODY
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        if freed.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
     /// [`Tx::keep_answer`] for several requests at once; returns the claims that are not over.
@@ -235,22 +293,40 @@ impl Tx {
         Ok(answers.map(|keyed| keyed.claim.clone()).filter(|claim| kept.contains(&claim.id)).collect())
     }
 
-    async fn write_answer(&mut self, claim: &Claim, answer: &KeptAnswer) -> Result<(), StoreError> {
+    async fn write_answer(
+        &mut self,
+        claim: &Claim,
+        answer: &KeptAnswer,
+        provisional: bool,
+    ) -> Result<(), StoreError> {
         let status = i16::try_from(answer.status)
             .map_err(|_| StoreError::Corrupt(format!("an answer has the status {}", answer.status)))?;
         let kept = sqlx::query!(
-            "UPDATE idempotency_key SET status = $5, content_type = $6, body = $7
-             WHERE user_id = $1 AND route = $2 AND key = $3 AND claim = $4 AND status IS NULL",
+            "UPDATE idempotency_key
+             SET status = $5, content_type = $6, body = $7, provisional = $8, command_id = NULL
+             WHERE user_id = $1 AND route = $2 AND key = $3 AND claim = $4 AND (status IS NULL OR provisional)",
             claim.user.0,
             claim.route,
             claim.key,
             claim.id,
             status,
             answer.content_type,
-            answer.body
+            answer.body,
+            provisional
         )
         .execute(&mut *self.inner)
         .await?;
         if kept.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
     }
+}
+
+fn kept(
+    status: Option<i16>,
+    content_type: Option<String>,
+    body: Option<Vec<u8>>,
+) -> Result<Option<KeptAnswer>, StoreError> {
+    let (Some(status), Some(body)) = (status, body) else { return Ok(None) };
+    let status = u16::try_from(status)
+        .map_err(|_| StoreError::Corrupt(format!("a kept answer has the status {status}")))?;
+    Ok(Some(KeptAnswer { status, content_type, body }))
 }

@@ -64,19 +64,20 @@ impl Store {
             Written::Stored => Err(StoreError::Corrupt("a send was stored as something else".to_owned())),
         }
     }
+}
 
+impl Tx {
     /// Marks the received messages of a chat read that were stored before `before` (all when `None`), and queues
     /// their read receipts. Returns how many there were.
     ///
     /// # Errors
     /// When a query fails.
     pub async fn mark_read(
-        &self,
+        &mut self,
         account: &Account,
         public_id: &str,
         before: Option<DateTime<Utc>>,
     ) -> Result<u64, StoreError> {
-        let mut tx = self.begin().await?;
         let chat = sqlx::query_scalar!(
             "SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
              WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3 FOR NO KEY UPDATE OF h",
@@ -84,24 +85,21 @@ impl Store {
             account.network,
             public_id
         )
-        .fetch_optional(&mut *tx.inner)
+        .fetch_optional(&mut *self.inner)
         .await?;
         let Some(chat) = chat else { return Ok(0) };
-        let mut journal = tx.open_journal(account.counter).await?;
-        let count = tx.read_up_to(account.id, ChatId(chat), before, true, &mut journal).await?;
+        let mut journal = self.open_journal(account.counter).await?;
+        let count = self.read_up_to(account.id, ChatId(chat), before, true, &mut journal).await?;
         if count == 0 {
             return Ok(0);
         }
         journal.record(Event::ChatRead { chat: public_id.to_owned(), messages: count });
-        tx.close_journal(journal).await?;
-        tx.commit().await?;
-        self.wakes.wake(Topic::work(account.id));
-        self.wakes.wake(Topic::journal(account.counter));
+        self.close_journal(journal).await?;
+        self.concerns(Topic::work(account.id));
+        self.concerns(Topic::journal(account.counter));
         Ok(count)
     }
-}
 
-impl Tx {
     /// Marks received messages read, up to a time; `announce` queues receipts to their senders.
     pub(super) async fn read_up_to(
         &mut self,

@@ -99,6 +99,9 @@ impl Default for Gathered {
 /// One transaction; dropped without [`Tx::commit`] it changes nothing.
 pub struct Tx {
     inner: Transaction<'static, Postgres>,
+    wakes: Wakes,
+    /// Whom the change concerns.
+    concerned: Vec<Topic>,
 }
 
 impl Store {
@@ -148,7 +151,7 @@ impl Store {
         #[expect(clippy::disallowed_methods, reason = "it outlives the caller by one round trip, no more")]
         let begun = tokio::spawn(async move { pool.begin().await });
         match begun.await {
-            Ok(begun) => Ok(Tx { inner: begun? }),
+            Ok(begun) => Ok(Tx { inner: begun?, wakes: self.wakes.clone(), concerned: Vec::new() }),
             // The program ends.
             Err(_) => Err(StoreError::ended()),
         }
@@ -161,12 +164,21 @@ impl Store {
 }
 
 impl Tx {
-    /// Makes the changes durable.
+    /// Makes the changes durable, then wakes whom they concern.
     ///
     /// # Errors
     /// When the database went away: whether the changes were made is unknown then.
     pub async fn commit(self) -> Result<(), StoreError> {
-        Ok(self.inner.commit().await?)
+        self.inner.commit().await?;
+        for topic in self.concerned {
+            self.wakes.wake(topic);
+        }
+        Ok(())
+    }
+
+    /// Has somebody woken after the commit.
+    fn concerns(&mut self, topic: Topic) {
+        self.concerned.push(topic);
     }
 }
 

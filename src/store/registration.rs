@@ -146,25 +146,27 @@ impl Tx {
         self.close_journal(journal).await
     }
 
-    /// Whether the account is registered, held so until the transaction ends.
+    /// Deletes an account that is not registered, with its data. False: it has been registered meanwhile, and nothing
+    /// changed.
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn hold_registration(
-        &mut self,
-        account: AccountId,
-        counter: CounterId,
-    ) -> Result<bool, StoreError> {
-        self.lock_chats(account).await?;
+    pub async fn delete_unregistered(&mut self, account: &Account) -> Result<bool, StoreError> {
+        self.lock_chats(account.id).await?;
         // Whoever registers or unregisters an account locks its counter.
-        let _locked = self.open_journal(counter).await?;
+        let _locked = self.open_journal(account.counter).await?;
         let registered = sqlx::query_scalar!(
             r#"SELECT registered_at IS NOT NULL AS "registered!" FROM account WHERE id = $1"#,
-            account.0
+            account.id.0
         )
         .fetch_optional(&mut *self.inner)
         .await?;
-        Ok(registered.unwrap_or(false))
+        if registered == Some(true) {
+            return Ok(false);
+        }
+        self.delete_account(account.id, account.counter).await?;
+        self.concerns(Topic::journal(account.counter));
+        Ok(true)
     }
 
     /// Locks the account's chats, which come before the counter: to be called before the lease is asserted in a

@@ -92,82 +92,6 @@ pub struct TakenGuess {
 }
 
 impl Store {
-    /// Counts a code and makes it the account's newest, if no limit forbids it.
-    ///
-    /// # Errors
-    /// When the database is away.
-    pub async fn reserve_code(
-        &self,
-        new: NewCode<'_>,
-        limits: CodeLimits,
-    ) -> Result<Reservation, StoreError> {
-        let NewCode { user, account, number, method, mac, lifetime } = new;
-        let mut tx = self.begin().await?.inner;
-        // Rows first, in the order in which a user is removed; then the lock, which nobody holds while waiting.
-        let found = sqlx::query_scalar!(
-            "SELECT account.id FROM windu_user JOIN account ON account.user_id = windu_user.id
-             WHERE windu_user.id = $1 AND account.id = $2 AND account.number = $3 FOR KEY SHARE",
-            user.0,
-            account.0,
-            number.as_str(),
-        )
-        .fetch_optional(&mut *tx)
-        .await?;
-        if found.is_none() {
-            return Ok(Reservation::NoAccount);
-        }
-        // "codes" in ASCII. A statement of its own: the next one must see what the one before us committed.
-        sqlx::query!("SELECT pg_advisory_xact_lock(x'636f646573'::bigint)").execute(&mut *tx).await?;
-        // Of a limit n, the n-th newest code must leave its window before the next may be sent.
-        let wait = sqlx::query!(
-            r#"SELECT
-                 ceil(extract(epoch FROM (
-                   SELECT max(sent_at) FROM code_sent WHERE number = $2 AND NOT refused
-                 ) + make_interval(secs => $3) - clock_timestamp()))::bigint AS pause,
-                 ceil(extract(epoch FROM greatest(
-                   (SELECT sent_at FROM code_sent WHERE number = $2 AND user_id = $1
-                    ORDER BY sent_at DESC OFFSET $4 LIMIT 1),
-                   (SELECT sent_at FROM code_sent WHERE number = $2 ORDER BY sent_at DESC OFFSET $5 LIMIT 1),
-                   (SELECT sent_at FROM code_sent WHERE user_id = $1 ORDER BY sent_at DESC OFFSET $6 LIMIT 1),
-                   (SELECT sent_at FROM code_sent ORDER BY sent_at DESC OFFSET $7 LIMIT 1)
-                 ) + interval '24 hours' - clock_timestamp()))::bigint AS day"#,
-            user.0,
-            number.as_str(),
-            limits.pause.as_secs_f64(),
-            limits.per_user_and_number - 1,
-            limits.per_number - 1,
-            limits.per_user - 1,
-            limits.per_deployment - 1,
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-        if let Some(retry_after) = seconds(wait.day) {
-            return Ok(Reservation::DailyLimit { retry_after });
-        }
-        if let Some(retry_after) = seconds(wait.pause) {
-            return Ok(Reservation::TooSoon { retry_after });
-        }
-        let sent = sqlx::query_scalar!(
-            "INSERT INTO code_sent (user_id, number, sent_at) VALUES ($1, $2, clock_timestamp()) RETURNING id",
-            user.0,
-            number.as_str(),
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-        let code = sqlx::query_scalar!(
-            "INSERT INTO verification_code (account_id, mac, method, expires_at)
-             VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4)) RETURNING id",
-            account.0,
-            mac,
-            method,
-            lifetime.as_secs_f64(),
-        )
-        .fetch_one(&mut *tx)
-        .await?;
-        tx.commit().await?;
-        Ok(Reservation::Reserved(CodeId { code, sent }))
-    }
-
     /// The code went out, or may have: older ones of its account are void.
     ///
     /// # Errors
@@ -315,6 +239,81 @@ impl Store {
 }
 
 impl Tx {
+    /// Counts a code and makes it the account's newest, if no limit forbids it. Others who want a code wait until the
+    /// commit: nothing may follow but a request's answer.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn reserve_code(
+        &mut self,
+        new: NewCode<'_>,
+        limits: CodeLimits,
+    ) -> Result<Reservation, StoreError> {
+        let NewCode { user, account, number, method, mac, lifetime } = new;
+        // Rows first, in the order in which a user is removed; then the lock, which nobody holds while waiting.
+        let found = sqlx::query_scalar!(
+            "SELECT account.id FROM windu_user JOIN account ON account.user_id = windu_user.id
+             WHERE windu_user.id = $1 AND account.id = $2 AND account.number = $3 FOR KEY SHARE",
+            user.0,
+            account.0,
+            number.as_str(),
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        if found.is_none() {
+            return Ok(Reservation::NoAccount);
+        }
+        // "codes" in ASCII. A statement of its own: the next one must see what the one before us committed.
+        sqlx::query!("SELECT pg_advisory_xact_lock(x'636f646573'::bigint)").execute(&mut *self.inner).await?;
+        // Of a limit n, the n-th newest code must leave its window before the next may be sent.
+        let wait = sqlx::query!(
+            r#"SELECT
+                 ceil(extract(epoch FROM (
+                   SELECT max(sent_at) FROM code_sent WHERE number = $2 AND NOT refused
+                 ) + make_interval(secs => $3) - clock_timestamp()))::bigint AS pause,
+                 ceil(extract(epoch FROM greatest(
+                   (SELECT sent_at FROM code_sent WHERE number = $2 AND user_id = $1
+                    ORDER BY sent_at DESC OFFSET $4 LIMIT 1),
+                   (SELECT sent_at FROM code_sent WHERE number = $2 ORDER BY sent_at DESC OFFSET $5 LIMIT 1),
+                   (SELECT sent_at FROM code_sent WHERE user_id = $1 ORDER BY sent_at DESC OFFSET $6 LIMIT 1),
+                   (SELECT sent_at FROM code_sent ORDER BY sent_at DESC OFFSET $7 LIMIT 1)
+                 ) + interval '24 hours' - clock_timestamp()))::bigint AS day"#,
+            user.0,
+            number.as_str(),
+            limits.pause.as_secs_f64(),
+            limits.per_user_and_number - 1,
+            limits.per_number - 1,
+            limits.per_user - 1,
+            limits.per_deployment - 1,
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        if let Some(retry_after) = seconds(wait.day) {
+            return Ok(Reservation::DailyLimit { retry_after });
+        }
+        if let Some(retry_after) = seconds(wait.pause) {
+            return Ok(Reservation::TooSoon { retry_after });
+        }
+        let sent = sqlx::query_scalar!(
+            "INSERT INTO code_sent (user_id, number, sent_at) VALUES ($1, $2, clock_timestamp()) RETURNING id",
+            user.0,
+            number.as_str(),
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        let code = sqlx::query_scalar!(
+            "INSERT INTO verification_code (account_id, mac, method, expires_at)
+             VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4)) RETURNING id",
+            account.0,
+            mac,
+            method,
+            lifetime.as_secs_f64(),
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        Ok(Reservation::Reserved(CodeId { code, sent }))
+    }
+
     /// Whether a user with at most `limit` accounts that were never proved has room for one more. Holds the
     /// user's row until the end of the transaction, which should also make the account: then the answer stays true.
     ///

@@ -18,7 +18,7 @@ use crate::domain::{AccountId, PhoneNumber, UserId};
 use crate::fetch::{Fetch, FetchError};
 use crate::lifecycle::Lifecycle;
 use crate::secrets::MasterKey;
-use crate::store::{CodeId, Guess, NewCode, Reservation, Store, StoreError, Tx};
+use crate::store::{CodeId, Guess, KeyedAnswer, NewCode, Reservation, Store, StoreError, Tx};
 
 use code::Code;
 use sender::{Delivery, SendError, Sender};
@@ -164,21 +164,25 @@ impl Verification {
         self.inner.sender.destination()
     }
 
-    /// Sends a new code to the account's number. A caller that is dropped while waiting stops nothing: the code
-    /// goes out and is settled.
+    /// Sends a new code to the account's number. It is counted and kept in a transaction that the caller has begun and
+    /// that is committed here, so what else is in it happens only if a code may be sent. `expected` is what a request
+    /// with a key answers if the code goes out. A caller that is dropped while waiting stops nothing: the code goes out
+    /// and is settled.
     ///
     /// # Errors
     /// See [`RequestError`].
     pub async fn request(
         &self,
+        tx: Tx,
         user: UserId,
         account: AccountId,
         number: &PhoneNumber,
         method: Method,
+        expected: Option<KeyedAnswer>,
     ) -> Result<(), RequestError> {
         let inner = Arc::clone(&self.inner);
         let number = number.clone();
-        let task = async move { inner.request(user, account, &number, method).await };
+        let task = async move { inner.request(tx, user, account, &number, method, expected).await };
         // The task ends early only when it panics or the program ends: nobody knows then what went out.
         self.inner.lifecycle.spawn(task).await.unwrap_or(Err(RequestError::SenderTimedOut))
     }
@@ -224,10 +228,12 @@ impl Verification {
 impl Inner {
     async fn request(
         &self,
+        mut tx: Tx,
         user: UserId,
         account: AccountId,
         number: &PhoneNumber,
         method: Method,
+        expected: Option<KeyedAnswer>,
     ) -> Result<(), RequestError> {
         if !throttle::is_allowed(number, &self.prefixes) {
             return Err(RequestError::NotAllowed);
@@ -236,12 +242,14 @@ impl Inner {
         let mac = self.master_key.mac(PURPOSE, &parts(user, number, code.digits()).each());
         let lifetime = throttle::LIFETIME;
         let new = NewCode { user, account, number, method: method.as_str(), mac: &mac, lifetime };
-        let id = match self.store.reserve_code(new, throttle::limits(self.per_day)).await? {
+        let id = match tx.reserve_code(new, throttle::limits(self.per_day)).await? {
             Reservation::Reserved(id) => id,
             Reservation::TooSoon { retry_after } => return Err(RequestError::TooSoon { retry_after }),
             Reservation::DailyLimit { retry_after } => return Err(RequestError::DailyLimit { retry_after }),
             Reservation::NoAccount => return Err(RequestError::NoAccount),
         };
+        tx.expect_answer(expected.as_ref()).await?;
+        tx.commit().await?;
         let outcome = self.sender.send(&Delivery { number, code: &code, method }).await;
         self.settle(account, method, id, outcome).await
     }

@@ -1,5 +1,7 @@
 //! `Idempotency-Key`: what is repeated is done once.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use reqwest::Method;
@@ -172,6 +174,9 @@ async fn not_now_frees_the_key() {
     let lock = held(server().database(), &anna.number);
     post(&anna.api, ADD, "later", &form).await.refused(503, "session_not_ready");
     drop(lock);
+    // Free, but for this request only.
+    let other = [form[0], ("first_name", "Bert")];
+    post(&anna.api, ADD, "later", &other).await.refused(422, "idempotency_key_reused");
     let added = post(&anna.api, ADD, "later", &form).await;
     assert_eq!((added.status, first(&added)), (201, json!({"contact_id": bert.number, "exists": true})));
 }
@@ -238,6 +243,8 @@ async fn a_claim_ends_with_the_heartbeat_of_a_killed_program() {
     server.restart();
     send(&anna, &bert, "killed", "hello").await.refused(409, "idempotency_key_in_use");
     database.sql("UPDATE process SET heartbeat_at = heartbeat_at - interval '15 s' WHERE name = 'elsewhere'");
+    // Free, but for this request only.
+    send(&anna, &bert, "killed", "something else").await.refused(422, "idempotency_key_reused");
     first(&send(&anna, &bert, "killed", "hello").await);
     assert_eq!(texts(&anna.chat(&bert.number).await), ["hello"]);
 }
@@ -268,59 +275,39 @@ async fn of_two_that_run_under_one_key_only_the_last_claimant_does_anything() {
     assert_eq!(texts(&anna.chat(&bert.number).await), ["hello"]);
 }
 
-/// The program is killed when the effect is committed and nobody has the answer.
 #[tokio::test]
-async fn effect_and_answer_are_committed_together() {
+async fn a_request_that_is_under_way_when_the_program_stops_is_served() {
     let mut server = Server::setup().on_a_fixed_port().start();
-    let (anna, bert) = (Person::new(&server).await, Person::new(&server).await);
-    let adds = [("contact_id", bert.number.as_str()), ("first_name", "Bert")];
-    let added = killed_after(&mut server, &anna, ADD, &adds, "contact WHERE first_name = 'Bert'").await;
-    assert_eq!((added.status, added.json()), (201, json!({"contact_id": bert.number, "exists": true})));
-    let says = [("contact", bert.number.as_str()), ("message", "once")];
-    let sent = killed_after(&mut server, &anna, SEND, &says, "message WHERE text = 'once'").await;
-    assert_eq!(sent.status, 200, "{}", sent.text());
-    bert.waits_for(&anna, sent.json()["id"].as_str().expect("an id")).await;
-    assert_eq!(texts(&bert.chat(&anna.number).await), ["once"]);
-}
-
-/// Posts with a key, kills the program once rows of an effect are committed, and gives the answer of the same request
-/// to the next program.
-async fn killed_after(
-    server: &mut Server,
-    person: &Person,
-    path: &str,
-    form: &[(&str, &str)],
-    effect: &str,
-) -> Answer {
-    let database = server.database().clone();
-    // Whoever writes about keys when the effect is committed already falls asleep.
-    database.sql(&format!(
-        "CREATE FUNCTION sleep_after_effect() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-             IF EXISTS (SELECT 1 FROM {effect} AND xmin <> pg_current_xact_id()::xid) THEN
-                 PERFORM pg_sleep(600);
-             END IF;
-             RETURN NULL;
-         END $$;
-         CREATE TRIGGER sleep_after_effect BEFORE UPDATE ON idempotency_key
-             FOR EACH STATEMENT EXECUTE FUNCTION sleep_after_effect()"
-    ));
-    let request = person.api.request(Method::POST, path).header("idempotency-key", "k").form(form);
-    let asleep =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'";
-    let (unanswered, ()) = tokio::join!(request.send(), async {
-        wait_until_async("the commit", DEADLINE, async || (database.sql(asleep) == "1").then_some(())).await;
-        server.kill();
-    });
-    assert!(unanswered.is_err());
-    database.sql(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-         WHERE datname = current_database() AND wait_event = 'PgSleep'",
+    let (anna, bert) = Person::two_friends(&server).await;
+    let body = format!("contact={}&message=goodbye", bert.number);
+    let request = anna.api.request(Method::POST, SEND).build().expect("a request");
+    let token = request.headers()["authorization"].to_str().expect("a token");
+    let head = format!(
+        "POST {SEND} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\nIdempotency-Key: stop\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\nExpect: 100-continue\r\n\r\n",
+        body.len()
     );
-    wait_until("the sleeper to be gone", DEADLINE, || (database.sql(asleep) == "0").then_some(()));
-    database.sql("DROP TRIGGER sleep_after_effect ON idempotency_key; DROP FUNCTION sleep_after_effect");
-    database.sql("UPDATE process SET heartbeat_at = heartbeat_at - interval '1 minute'");
+    let mut socket = TcpStream::connect(server.address()).expect("a connection");
+    socket.set_read_timeout(Some(DEADLINE)).expect("a time limit");
+    socket.write_all(head.as_bytes()).expect("sent");
+    // The handler waits for the body.
+    let mut answer = [0; 25];
+    socket.read_exact(&mut answer).expect("an answer");
+    assert_eq!(answer, *b"HTTP/1.1 100 Continue\r\n\r\n");
+    server.terminate();
+    let left = "SELECT count(*) FROM process";
+    wait_until("the program to leave the others", DEADLINE, || {
+        (server.database().sql(left) == "0").then_some(())
+    });
+    socket.write_all(body.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    assert!(server.wait().success(), "{}", server.log());
     server.restart();
-    let answer = post(&person.api, path, "k", form).await;
-    assert_eq!(answer.header(REPLAYED), "true", "{}", answer.text());
-    answer
+    // Over a new connection: the client has not looked yet whether the old ones ended.
+    let api = server.client().with_token(token.trim_start_matches("Bearer "));
+    let again = send(&Person { api, number: anna.number }, &bert, "stop", "goodbye").await;
+    assert_eq!((again.status, again.header(REPLAYED)), (200, "true"));
+    assert!(answer.ends_with(&again.text()), "{answer}");
 }

@@ -15,7 +15,7 @@ async fn one_code_goes_out_when_twenty_are_asked_for_at_once() {
     let line = world.line("15551230000").await;
     let requests = (0..20).map(|turn| {
         let process = if turn % 2 == 0 { &world.verification } else { &other };
-        process.request(line.user, line.account, &line.number, Method::Sms)
+        world.request_at(process, &line, Method::Sms)
     });
     let mut sent = 0;
     for outcome in join_all(requests).await {
@@ -113,7 +113,7 @@ async fn a_deployment_sends_as_many_codes_a_day_as_it_is_told() {
     }
     let requests = lines.iter().enumerate().map(|(turn, line)| {
         let process = if turn % 2 == 0 { &world.verification } else { &other };
-        process.request(line.user, line.account, &line.number, Method::Voice)
+        world.request_at(process, line, Method::Voice)
     });
     assert_eq!(tally(&join_all(requests).await), (7, 5));
     assert_eq!(world.provider.asked().len(), 7);

@@ -158,7 +158,7 @@ async fn neither_codes_nor_numbers_nor_secrets_reach_the_log() {
         world.provider.behave(Behaviour::Answer { status: 400, headers: Vec::new(), body: refusal });
         world.request(&line).await.unwrap_err();
         world.provider.behave(Behaviour::status(201));
-        world.verification.request(line.user, line.account, &line.number, Method::Voice).await.unwrap();
+        world.request_at(&world.verification, &line, Method::Voice).await.unwrap();
         world.check(&line, "817263").await.unwrap_err();
         if sender == "webhook" {
             let code = world.provider.last_code();

@@ -48,7 +48,7 @@ async fn a_text_message_is_a_message() {
 async fn a_call_is_a_call_that_says_each_digit() {
     let world = world().await;
     let line = world.line("15551230000").await;
-    world.verification.request(line.user, line.account, &line.number, Method::Voice).await.unwrap();
+    world.request_at(&world.verification, &line, Method::Voice).await.unwrap();
     let asked = world.provider.only();
     assert_common(&asked, "Calls");
     let twiml = field(&asked, "Twiml");

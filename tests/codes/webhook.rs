@@ -31,7 +31,7 @@ async fn a_code_is_posted_as_json_and_signed() {
 async fn a_call_has_a_text_to_be_read_out() {
     let world = World::new().await;
     let line = world.line("15551230000").await;
-    world.verification.request(line.user, line.account, &line.number, Method::Voice).await.unwrap();
+    world.request_at(&world.verification, &line, Method::Voice).await.unwrap();
     let body = world.provider.only().json();
     assert_eq!(body["method"], "voice");
     let digits: Vec<String> = body["code"].as_str().unwrap().chars().map(String::from).collect();

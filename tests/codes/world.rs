@@ -136,7 +136,18 @@ impl World {
     }
 
     pub async fn request(&self, line: &Line) -> Result<(), RequestError> {
-        self.verification.request(line.user, line.account, &line.number, Method::Sms).await
+        self.request_at(&self.verification, line, Method::Sms).await
+    }
+
+    /// Asks one of several processes.
+    pub async fn request_at(
+        &self,
+        process: &Verification,
+        line: &Line,
+        method: Method,
+    ) -> Result<(), RequestError> {
+        let tx = self.store.begin().await?;
+        process.request(tx, line.user, line.account, &line.number, method, None).await
     }
 
     pub async fn check(&self, line: &Line, code: &str) -> Result<Proved, windu::verification::CheckError> {

@@ -7,7 +7,9 @@ mod support;
 
 mod aftermath;
 mod keyed;
+mod keyed_rows;
 mod killed;
+mod obstacles;
 mod processes;
 mod repeaters;
 mod storm;

@@ -18,7 +18,7 @@ async fn no_connection_goes_back_with_its_transaction_open() {
             tx = store.begin() => drop(tx.unwrap()),
             () = looks_away(polls) => {}
         }
-        store.ask(AccountId(polls), &serde_json::Value::Null, Duration::ZERO).await.unwrap();
+        store.ask(AccountId(polls), &serde_json::Value::Null, Duration::ZERO, None).await.unwrap();
         let written = world.count("SELECT count(*) FROM command").await;
         assert_eq!(written, polls + 1, "what was written after the transaction is not committed");
     }

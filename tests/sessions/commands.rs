@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tokio::time::Instant;
-use windu::domain::PhoneNumber;
+use windu::domain::{PhoneNumber, ProcessId, UserId};
 use windu::sessions::{AskError, Patience};
+use windu::store::{Claim, CommandProgress, KeyState, KeyedRequest, Store, StoreError};
 use windu::upstream::{End, Failure};
 
 use crate::scripted::{Asked, Deed, NETWORK, Opening, message};
@@ -20,7 +22,7 @@ async fn the_process_with_the_lease_answers_another_one() {
     let account = process.online(&world, ANNA).await;
     let asking = world.idle_process(Patience::default());
     let existing =
-        asking.sessions.existing(account.id, numbers(&["15550100002", "95550100003"])).await.unwrap();
+        asking.sessions.existing(account.id, numbers(&["15550100002", "95550100003"]), None).await.unwrap();
     assert_eq!(existing, numbers(&["15550100002"]));
 }
 
@@ -33,7 +35,7 @@ async fn a_session_that_waits_answers_too() {
     let account = process.registered(&world, ANNA).await;
     process.until_state(&account, "waiting").await;
     let asked = numbers(&["15550100002"]);
-    assert_eq!(process.sessions.existing(account.id, asked.clone()).await.unwrap(), asked);
+    assert_eq!(process.sessions.existing(account.id, asked.clone(), None).await.unwrap(), asked);
 }
 
 #[tokio::test]
@@ -42,14 +44,14 @@ async fn without_a_session_the_answer_is_not_now() {
     let process = world.idle_process(Patience::default());
     let account = process.registered(&world, ANNA).await;
     let began = Instant::now();
-    let error = process.sessions.existing(account.id, numbers(&["15550100002"])).await.unwrap_err();
+    let error = process.sessions.existing(account.id, numbers(&["15550100002"]), None).await.unwrap_err();
     assert!(matches!(error, AskError::NotNow { retry_after: 1.. }), "{error:?}");
     assert!((Duration::from_secs(5)..Duration::from_secs(15)).contains(&began.elapsed()));
     // Nobody waits for it any more, so a session that starts later leaves it alone.
     let running = world.process();
     running.until_state(&account, "online").await;
     let asked = numbers(&["15550100003"]);
-    running.sessions.existing(account.id, asked).await.unwrap();
+    running.sessions.existing(account.id, asked, None).await.unwrap();
     let line = world.network.line(&"15550100002".parse().unwrap());
     assert_eq!(line.asked(), []);
 }
@@ -60,10 +62,11 @@ async fn a_session_that_starts_in_time_answers() {
     let process = world.idle_process(Patience::default());
     let account = process.registered(&world, ANNA).await;
     let asked = numbers(&["15550100002"]);
-    let (answer, _running) = tokio::join!(process.sessions.existing(account.id, asked.clone()), async {
-        world.until_count("SELECT count(*) FROM command", 1).await;
-        world.process()
-    });
+    let (answer, _running) =
+        tokio::join!(process.sessions.existing(account.id, asked.clone(), None), async {
+            world.until_count("SELECT count(*) FROM command", 1).await;
+            world.process()
+        });
     assert_eq!(answer.unwrap(), asked);
 }
 
@@ -83,14 +86,75 @@ async fn the_networks_answers_are_told_apart() {
         Failure::Unsupported("look up numbers"),
     ] {
         line.plan_deed("existing", Deed::Fails(failure));
-        answers.push(process.sessions.existing(account.id, asked.clone()).await.unwrap_err());
+        answers.push(process.sessions.existing(account.id, asked.clone(), None).await.unwrap_err());
     }
     assert!(matches!(&answers[0], AskError::Refused(reason) if reason == "no such service"), "{answers:?}");
     assert!(matches!(answers[1], AskError::NotNow { retry_after: 90 }), "{answers:?}");
     assert!(matches!(answers[2], AskError::NotNow { retry_after: 1..=10 }), "{answers:?}");
     assert!(matches!(answers[3], AskError::OutcomeUnknown), "{answers:?}");
     assert!(matches!(&answers[4], AskError::Unsupported(what) if what == "look up numbers"), "{answers:?}");
-    assert_eq!(process.sessions.existing(account.id, asked.clone()).await.unwrap(), asked);
+    assert_eq!(process.sessions.existing(account.id, asked.clone(), None).await.unwrap(), asked);
+}
+
+/// Of several that run the same request, one after the other, because each but the last was killed.
+#[tokio::test]
+async fn a_request_with_a_key_asks_once() {
+    let world = World::new().await;
+    let process = world.idle_process(Patience::default());
+    let account = process.registered(&world, ANNA).await;
+    let store = &process.store;
+    let (question, another) =
+        (json!({"request": "unregister"}), json!({"request": "existing", "numbers": []}));
+    let claim = async || claim(store, account.user).await;
+    let ask = async |claim: &Claim, question| store.ask(account.id, question, DEADLINE, Some(claim)).await;
+    let first = claim().await;
+    let command = ask(&first, &question).await.unwrap();
+
+    let second = claim().await;
+    assert_eq!(second.command, Some(command));
+    // Nobody took it in time, and the first to ask, which lives after all, has given up.
+    assert!(store.abandon(command).await.unwrap());
+    assert!(matches!(ask(&first, &question).await, Err(StoreError::Fenced)));
+    assert_eq!(world.sql("SELECT state FROM command"), "abandoned");
+    assert_eq!(ask(&second, &question).await.unwrap(), command);
+    assert_eq!(world.sql("SELECT state FROM command"), "waiting");
+
+    // A session took it and has not answered: while it may still do so nobody else is asked.
+    world.sql("UPDATE command SET state = 'taken', fence = 1");
+    assert_eq!(ask(&claim().await, &question).await.unwrap(), command);
+    assert_eq!(world.sql("SELECT state FROM command"), "taken");
+    world.sql("UPDATE command SET deadline = clock_timestamp()");
+    assert_eq!(ask(&claim().await, &question).await.unwrap(), command);
+    assert_eq!(world.sql("SELECT state FROM command"), "waiting");
+
+    // It is kept as long as the key may need it, and its answer lasts.
+    world.sql("UPDATE command SET state = 'done', answer = '{}', created_at = now() - interval '2 hours'");
+    assert_eq!(store.prune_commands(10).await.unwrap(), 0);
+    let last = claim().await;
+    assert_eq!(ask(&last, &question).await.unwrap(), command);
+    assert_eq!(store.command_progress(command).await.unwrap(), CommandProgress::Done(json!({})));
+    // Another question is not answered by it.
+    assert_ne!(ask(&last, &another).await.unwrap(), command);
+    assert_eq!(store.prune_commands(10).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn what_failed_under_a_key_is_asked_anew() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, ANNA).await;
+    world.line(&account).plan_deed("unregister", Deed::Fails(Failure::Refused("no".to_owned())));
+    let first = claim(&process.store, account.user).await;
+    let refused = process.sessions.unregister(account.id, Some(&first)).await;
+    assert!(matches!(refused, Err(AskError::Refused(_))), "{refused:?}");
+    let second = claim(&process.store, account.user).await;
+    assert!(second.command.is_some() && !process.sessions.has_unregistered(Some(&second)).await.unwrap());
+    process.sessions.unregister(account.id, Some(&second)).await.unwrap();
+    // The account is gone, and whoever repeats the request hears why.
+    let third = claim(&process.store, account.user).await;
+    assert!(process.sessions.has_unregistered(Some(&third)).await.unwrap());
+    process.sessions.unregister(account.id, Some(&third)).await.unwrap();
+    assert_eq!(world.line(&account).asked().iter().filter(|asked| **asked == Asked::Unregister).count(), 2);
 }
 
 #[tokio::test]
@@ -100,7 +164,7 @@ async fn a_command_that_panics_harms_nothing_but_its_answer() {
     let account = process.online(&world, ANNA).await;
     let line = world.line(&account);
     line.plan_deed("unregister", Deed::Panics);
-    let asking = process.sessions.unregister(account.id);
+    let asking = process.sessions.unregister(account.id, None);
     let (answer, ()) = tokio::join!(asking, async {
         line.opened(2).await;
         process.until_state(&account, "online").await;
@@ -110,7 +174,7 @@ async fn a_command_that_panics_harms_nothing_but_its_answer() {
         process.until_state(&account, "online").await;
     });
     assert!(matches!(answer, Err(AskError::OutcomeUnknown)), "{answer:?}");
-    process.sessions.unregister(account.id).await.unwrap();
+    process.sessions.unregister(account.id, None).await.unwrap();
 }
 
 #[tokio::test]
@@ -123,10 +187,10 @@ async fn unregistering_deletes_everything_and_leaves_a_tombstone() {
     line.stores(vec![message("15550100002", "m1", "hello", 1)]).await;
     process.send(&account, "15550100002", "hello").await;
     process.add_contact(&account, "15550100003", true).await;
-    process.store.set_nickname(&account, "Anna").await.unwrap();
-    assert_eq!(process.store.mark_read(&account, "15550100002", None).await.unwrap(), 1);
+    process.set_nickname(&account, "Anna").await;
+    assert_eq!(process.mark_read(&account, "15550100002").await, 1);
     let before = process.journal(&account).await.last().unwrap().seq;
-    process.sessions.unregister(account.id).await.unwrap();
+    process.sessions.unregister(account.id, None).await.unwrap();
     line.was_asked(&Asked::Unregister).await;
     assert!(process.store.account(account.user, None).await.unwrap().is_none());
     for table in [
@@ -169,7 +233,7 @@ async fn an_unregistering_that_the_network_refuses_removes_nothing() {
     line.stores(vec![message("15550100002", "m1", "hello", 1)]).await;
     for failure in [Failure::Refused("no".to_owned()), Failure::Retry("network_unreachable")] {
         line.plan_deed("unregister", Deed::Fails(failure));
-        let error = process.sessions.unregister(account.id).await.unwrap_err();
+        let error = process.sessions.unregister(account.id, None).await.unwrap_err();
         assert!(matches!(error, AskError::Refused(_) | AskError::NotNow { .. }), "{error:?}");
     }
     assert_eq!(process.texts(&account, "15550100002").await, ["hello"]);
@@ -177,6 +241,16 @@ async fn an_unregistering_that_the_network_refuses_removes_nothing() {
     // Its connection is its own again.
     line.ends(End::Retry("network_unreachable")).await;
     line.opened(2).await;
+}
+
+/// Claims a key for a process that has ended, so that it can be claimed again at once.
+async fn claim(store: &Store, user: UserId) -> Claim {
+    let process = ProcessId(0);
+    let request = KeyedRequest { user, route: "POST /", key: "k", fingerprint: &[0; 32], process };
+    match store.claim_key(request).await.unwrap() {
+        KeyState::Claimed(claim) => claim,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn numbers(texts: &[&str]) -> Vec<PhoneNumber> {

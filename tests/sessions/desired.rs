@@ -12,7 +12,7 @@ async fn it_is_applied_at_once_and_again_on_each_fresh_connection() {
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
-    process.store.set_nickname(&account, "Anna").await.unwrap();
+    process.set_nickname(&account, "Anna").await;
     asked_so_often(&line, "Anna", 1).await;
     world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
     line.ends(End::Retry("network_unreachable")).await;
@@ -28,7 +28,7 @@ async fn what_the_network_did_not_take_is_offered_again() {
     let line = world.line(&account);
     line.plan_deed("nickname", Deed::Fails(Failure::Retry("not_now")));
     line.plan_deed("nickname", Deed::Fails(Failure::OutcomeUnknown));
-    process.store.set_nickname(&account, "Anna").await.unwrap();
+    process.set_nickname(&account, "Anna").await;
     asked_so_often(&line, "Anna", 3).await;
     world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
     assert_eq!(line.logins().len(), 1);
@@ -40,7 +40,7 @@ async fn what_a_fresh_connection_did_not_take_is_offered_again() {
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
-    process.store.set_nickname(&account, "Anna").await.unwrap();
+    process.set_nickname(&account, "Anna").await;
     world.until_count("SELECT count(*) FROM desired_state WHERE applied = version", 1).await;
     line.plan_deed("nickname", Deed::Fails(Failure::Retry("not_now")));
     line.ends(End::Retry("network_unreachable")).await;
@@ -55,7 +55,7 @@ async fn what_the_network_refuses_is_not_offered_again() {
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
     line.plan_deed("nickname", Deed::Fails(Failure::Refused("too rude".to_owned())));
-    process.store.set_nickname(&account, "Anna").await.unwrap();
+    process.set_nickname(&account, "Anna").await;
     asked_so_often(&line, "Anna", 1).await;
     world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
     // It holds up nothing behind it.

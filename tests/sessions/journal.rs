@@ -65,7 +65,7 @@ async fn changes_of_one_account_at_once_wait_for_each_other() {
             process.send(&account, &first, "first of its chat"),
             process.send(&account, &other, "first of another"),
             process.add_contact(&account, &added, true),
-            async { process.store.set_nickname(&account, &name).await.unwrap() },
+            process.set_nickname(&account, &name),
             line.stores(told),
         );
     }

@@ -58,7 +58,7 @@ async fn each_write_of_a_session_is_refused_without_its_lease() {
     let peer = process.peer(&account, BEN).await;
     let inbound =
         [windu::store::Inbound { peer, what: windu::store::InboundKind::Nickname("Ben".to_owned()) }];
-    let command = store.ask(account.id, &serde_json::json!({}), DEADLINE).await.unwrap();
+    let command = store.ask(account.id, &serde_json::json!({}), DEADLINE, None).await.unwrap();
     for stolen in [false, true] {
         if stolen {
             world.steal_lease(&account).await;

@@ -12,11 +12,11 @@ async fn a_message_goes_all_its_way_through_two_processes() {
     let world = World::new().await;
     let (one, two) = (world.process(), world.process());
     let (anna, ben) = (one.local(&world, ANNA).await, two.local(&world, BEN).await);
-    one.store.set_nickname(&anna, "Anna").await.unwrap();
+    one.set_nickname(&anna, "Anna").await;
     let id = one.send(&anna, BEN, "Hello, Ben").await;
     assert_eq!(two.until_texts(&ben, ANNA, 1).await, ["Hello, Ben"]);
     one.until_entries(&anna, "message.delivered", 1).await;
-    assert_eq!(two.store.mark_read(&ben, ANNA, None).await.unwrap(), 1);
+    assert_eq!(two.mark_read(&ben, ANNA).await, 1);
     one.until_entries(&anna, "message.read", 1).await;
     let message = one.message(&anna, BEN, &id).await;
     assert!(message.sent <= message.delivered && message.delivered < message.read, "{message:?}");
@@ -74,7 +74,7 @@ async fn a_receiver_who_left_fails_the_message() {
     let world = World::new().await;
     let process = world.process();
     let (anna, ben) = (process.local(&world, ANNA).await, process.local(&world, BEN).await);
-    process.sessions.unregister(ben.id).await.unwrap();
+    process.sessions.unregister(ben.id, None).await.unwrap();
     let id = process.send(&anna, BEN, "anybody there?").await;
     let message = process.until_message(&anna, BEN, &id, "failed").await;
     assert_eq!(message.failure.as_deref(), Some("recipient_gone"));

@@ -43,10 +43,10 @@ async fn a_step_that_hangs_ends_the_connection_and_nothing_is_lost() {
         line.plan_deed(kind, Deed::Hangs);
         match kind {
             "acknowledge" => assert!(line.happens(vec![told.clone()]).await),
-            "nickname" => process.store.set_nickname(&account, "Anna").await.unwrap(),
+            "nickname" => process.set_nickname(&account, "Anna").await,
             "watch" => process.add_contact(&account, "15550100008", true).await,
             "read" => {
-                assert_eq!(process.store.mark_read(&account, "15550100009", None).await.unwrap(), 1);
+                assert_eq!(process.mark_read(&account, "15550100009").await, 1);
             }
             _ => process.sessions.typing(account.id, &address("15550100009"), Typing::Composing),
         }

@@ -269,7 +269,23 @@ impl Process {
 
     pub async fn add_contact(&self, account: &Account, number: &str, exists: bool) {
         let peer = self.peer(account, number).await;
-        assert!(self.store.add_contact(account, &peer, ("", ""), exists, None).await.unwrap());
+        let mut tx = self.store.begin().await.unwrap();
+        assert!(tx.add_contact(account, &peer, ("", ""), exists).await.unwrap());
+        tx.commit().await.unwrap();
+    }
+
+    pub async fn set_nickname(&self, account: &Account, nickname: &str) {
+        let mut tx = self.store.begin().await.unwrap();
+        tx.set_nickname(account, nickname).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    /// Marks all received messages of a chat read; gives their number.
+    pub async fn mark_read(&self, account: &Account, contact: &str) -> u64 {
+        let mut tx = self.store.begin().await.unwrap();
+        let read = tx.mark_read(account, contact, None).await.unwrap();
+        tx.commit().await.unwrap();
+        read
     }
 
     pub async fn try_send(

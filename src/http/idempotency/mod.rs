@@ -1,24 +1,23 @@
 //! `Idempotency-Key`: a POST that is repeated under its key runs once and gets the first answer again, for a day.
 //!
 //! [`keep`] surrounds the rows. It claims the key, runs the handler to its end (also when the caller hangs up: a key
-//! must not stay taken), and keeps the answer. Handlers whose effect must never happen twice take [`Keyed`] and let the
-//! store commit effect and answer together: sending a message, adding a contact. All others have their answer kept
-//! after the handler: when the program is killed in between they run again, which must do no harm.
+//! must not stay taken), and keeps the answer. That is too late for a program that is killed when the effect is
+//! committed, so a handler with an effect takes [`Keyed`] and commits with it what a repeat has to know.
 //!
-//! Not kept, so that the key is free again: 5xx, 429 and 401.
+//! Not kept, so that the same request may run again: 5xx, 429 and 401. Another request never gets the key.
 
-use std::convert::Infallible;
+mod keyed;
+
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{FromRequestParts as _, MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use serde::Serialize;
 use tracing::Instrument as _;
 use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
@@ -28,8 +27,10 @@ use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::params;
-use crate::store::{Claim, KeptAnswer, KeyState, KeyedAnswer, KeyedRequest, StoreError};
+use crate::store::{Claim, KeptAnswer, KeyState, KeyedRequest, StoreError};
 use crate::telemetry::chain;
+
+pub use keyed::Keyed;
 
 /// The caller's name for a request.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -44,37 +45,6 @@ const WITHOUT_KEY: &[&str] = &["/api/account/register-code/"];
 const UNTIL_JOINED: Duration = Duration::from_secs(2);
 /// Between attempts to write down how a request ended while the database is away.
 const RETRY: Duration = Duration::from_millis(200);
-
-/// The claim under which a handler runs, if its caller gave a key.
-pub struct Keyed(pub Option<Claim>);
-
-impl<S: Sync> FromRequestParts<S> for Keyed {
-    type Rejection = Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(Self(parts.extensions.get::<Claim>().cloned()))
-    }
-}
-
-impl Keyed {
-    /// The claim together with a JSON answer, for the store to keep beside the effect; `None` without a key.
-    ///
-    /// # Errors
-    /// 500 when the answer cannot be written as JSON.
-    pub fn answered(
-        self,
-        status: StatusCode,
-        body: &impl Serialize,
-    ) -> Result<Option<KeyedAnswer>, ApiError> {
-        let Self(Some(claim)) = self else { return Ok(None) };
-        let answer = KeptAnswer {
-            status: status.as_u16(),
-            content_type: Some("application/json".to_owned()),
-            body: serde_json::to_vec(body).map_err(|error| ApiError::internal(&error))?,
-        };
-        Ok(Some(KeyedAnswer { claim, answer }))
-    }
-}
 
 /// Middleware of the rows below `/api`, within [`params::read`].
 pub async fn keep(State(state): State<AppState>, request: Request, next: Next) -> Response {
@@ -162,7 +132,8 @@ async fn claim(state: &AppState, parts: &mut Parts) -> Result<Option<KeyState>, 
     }
     let route = format!("{} {}", parts.method, path.as_str());
     let Some(key) = key(&parts.headers)? else { return Ok(None) };
-    // A claim ends with its process's heartbeat, so a process without one has none to give.
+    // A claim ends with its process's heartbeat. One of a process that stops or joins anew is free for others at once:
+    // of two runs of a request only the later one changes anything.
     let process = state.sessions.process(UNTIL_JOINED).await.ok_or_else(ApiError::starting)?;
     let user = Caller::from_request_parts(parts, state).await?.user;
     let fingerprint = params::raw(parts)?.fingerprint();
@@ -242,11 +213,7 @@ async fn settle(state: &AppState, claim: Claim, kept: Option<KeptAnswer>) {
 
 /// False: worth trying again.
 async fn try_to_settle(state: &AppState, claim: &Claim, kept: Option<&KeptAnswer>) -> bool {
-    let settled = match kept {
-        Some(answer) => state.store.settle_key(claim, answer).await,
-        None => state.store.free_key(claim).await,
-    };
-    match settled {
+    match state.store.settle_key(claim, kept).await {
         Ok(()) => true,
         Err(StoreError::Unavailable(_)) => false,
         Err(error) => {
