@@ -104,6 +104,12 @@ pub struct Tx {
     concerned: Vec<Topic>,
 }
 
+/// How PostgreSQL plans our statements, all of which find few rows by an index. It keeps the plans of a connection: one
+/// made while a table was small would read the whole table long after it has grown. A plan made for each call's own
+/// parameters takes longer than the call, and compiling one to machine code longer still.
+const PLANNING: [(&str, &str); 3] =
+    [("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan"), ("jit", "off")];
+
 impl Store {
     /// A pool of at most `connections` connections. Does not connect yet: a database that is away is found
     /// by the first query.
@@ -115,11 +121,7 @@ impl Store {
             .test_before_acquire(false)
             .acquire_timeout(Duration::from_secs(5))
             .idle_timeout(Duration::from_mins(10))
-            // PostgreSQL keeps the plans of a connection. One made while a table was small would read the whole table
-            // long after it has grown.
-            .connect_lazy_with(
-                options.application_name("windu").options([("enable_seqscan", "off"), ("jit", "off")]),
-            );
+            .connect_lazy_with(options.application_name("windu").options(PLANNING));
         Self { pool, wakes: Wakes::default(), writers: Arc::default(), gathered: Arc::default() }
     }
 

@@ -1,6 +1,6 @@
 //! The rows of one transaction: collected from its writes, then written a table at a time.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashSet};
 
 use chrono::{DateTime, Duration, Utc};
 
@@ -8,7 +8,7 @@ use super::locks::Locked;
 use super::receipts::NewReceipt;
 use super::settlements::Settled;
 use super::{Send, Write};
-use crate::domain::{AccountId, ChatId, Content, CounterId, Event, Lease, MessageId, PeerId};
+use crate::domain::{AccountId, ChatId, Content, CounterId, Event, Lease, PeerId};
 use crate::store::message::fingerprint;
 use crate::store::{Inbound, InboundKind, Peer, StoreError, Tx};
 
@@ -56,6 +56,14 @@ impl Origin {
         match self {
             Self::Received { peer, .. } => Some(peer.0),
             Self::Queued { .. } | Self::Elsewhere { .. } => None,
+        }
+    }
+
+    /// How long it may wait for the network.
+    fn seconds(self) -> Option<f64> {
+        match self {
+            Self::Queued { time_to_live } => Some(time_to_live.as_secs_f64()),
+            Self::Received { .. } | Self::Elsewhere { .. } => None,
         }
     }
 
@@ -163,25 +171,10 @@ impl<'a> Change<'a> {
     }
 }
 
-/// What is new in a chat.
-struct Touched {
-    last: i64,
-    at: DateTime<Utc>,
-    received: i32,
-}
-
 impl Tx {
     /// Writes it all: messages before what refers to them.
     pub(super) async fn apply(&mut self, change: Change<'_>, locked: &mut Locked) -> Result<(), StoreError> {
-        let new = self.insert_messages(&change.messages).await?;
-        self.queue(&new).await?;
-        self.touch_chats(&new).await?;
-        self.senders_exist(&new, locked).await?;
-        for (message, _) in &new {
-            if let (Some(event), Some(journal)) = (message.event(), locked.journal(message.counter)) {
-                journal.record(event);
-            }
-        }
+        self.insert_messages(&change.messages, locked).await?;
         self.store_receipts(&change.receipts, locked).await?;
         self.store_settled(&change.settled, locked).await?;
         for (lease, item) in change.others {
@@ -190,147 +183,77 @@ impl Tx {
         self.store_resume_points(&change.resume_points).await
     }
 
-    /// Inserts them in order; what comes back are those that were not there yet.
-    async fn insert_messages<'a, 'b>(
+    /// Inserts those that are not there yet, in order, puts those from the API into the outbox, and notes each chat's
+    /// newest message. Whoever wrote one exists, whatever the last sync said.
+    async fn insert_messages(
         &mut self,
-        messages: &'b [NewMessage<'a>],
-    ) -> Result<Vec<(&'b NewMessage<'a>, MessageId)>, StoreError> {
-        if messages.is_empty() {
-            return Ok(Vec::new());
-        }
-        let column = |of: fn(&NewMessage) -> i64| messages.iter().map(of).collect::<Vec<_>>();
-        let text = |of: fn(&NewMessage) -> String| messages.iter().map(of).collect::<Vec<_>>();
-        let senders: Vec<Option<i64>> = messages.iter().map(|message| message.origin.sender()).collect();
-        let texts: Vec<Option<&str>> = messages.iter().map(|message| message.content.text()).collect();
-        let fingerprints: Vec<Vec<u8>> =
-            messages.iter().map(|message| fingerprint(message.content).to_vec()).collect();
-        let stored: Vec<DateTime<Utc>> = messages.iter().map(|message| message.stored_at).collect();
-        let sent: Vec<Option<DateTime<Utc>>> =
-            messages.iter().map(|message| message.origin.sent_at()).collect();
-        let rows = sqlx::query!(
-            "INSERT INTO message (account_id, chat_id, network_id, sender_peer_id, state, type, text, fingerprint,
-                                  stored_at, sent_at)
-             SELECT account_id, chat_id, network_id, sender_peer_id, state, type, text, fingerprint, stored_at, sent_at
-             FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[],
-                         $8::bytea[], $9::timestamptz[], $10::timestamptz[]) WITH ORDINALITY
-                  AS m (account_id, chat_id, network_id, sender_peer_id, state, type, text, fingerprint, stored_at,
-                        sent_at, place)
-             ORDER BY place ON CONFLICT ON CONSTRAINT message_twin_key DO NOTHING
-             RETURNING id, account_id, stored_at",
-            &column(|message| message.account.0),
-            &column(|message| message.chat.0),
-            &text(|message| message.network_id.to_owned()),
-            &senders as &[Option<i64>],
-            &text(|message| message.origin.state().to_owned()),
-            &text(|message| message.content.letter().to_owned()),
-            &texts as &[Option<&str>],
-            &fingerprints,
-            &stored,
-            &sent as &[Option<DateTime<Utc>>]
-        )
-        .fetch_all(&mut *self.inner)
-        .await?;
-        // No two messages of an account have the same stored time.
-        let ids: HashMap<(i64, DateTime<Utc>), i64> =
-            rows.into_iter().map(|row| ((row.account_id, row.stored_at), row.id)).collect();
-        Ok(messages
-            .iter()
-            .filter_map(|message| {
-                let id = ids.get(&(message.account.0, message.stored_at))?;
-                Some((message, MessageId(*id)))
-            })
-            .collect())
-    }
-
-    /// Puts those from the API into the outbox.
-    async fn queue(&mut self, new: &[(&NewMessage<'_>, MessageId)]) -> Result<(), StoreError> {
-        let (mut ids, mut accounts, mut chats, mut seconds) =
-            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-        for (message, id) in new {
-            if let Origin::Queued { time_to_live } = message.origin {
-                ids.push(id.0);
-                accounts.push(message.account.0);
-                chats.push(message.chat.0);
-                seconds.push(time_to_live.as_secs_f64());
-            }
-        }
-        if ids.is_empty() {
-            return Ok(());
-        }
-        sqlx::query!(
-            "INSERT INTO outbox (message_id, account_id, chat_id, expires_at)
-             SELECT message_id, account_id, chat_id, clock_timestamp() + make_interval(secs => seconds)
-             FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::float8[])
-                  AS o (message_id, account_id, chat_id, seconds)",
-            &ids,
-            &accounts,
-            &chats,
-            &seconds
-        )
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(())
-    }
-
-    /// Notes each chat's newest message, once per chat.
-    async fn touch_chats(&mut self, new: &[(&NewMessage<'_>, MessageId)]) -> Result<(), StoreError> {
-        let mut touched: BTreeMap<ChatId, Touched> = BTreeMap::new();
-        for (message, id) in new {
-            let at = message.stored_at;
-            let chat = touched.entry(message.chat).or_insert(Touched { last: id.0, at, received: 0 });
-            (chat.last, chat.at) = (id.0, at);
-            chat.received += i32::from(message.origin.sender().is_some());
-        }
-        if touched.is_empty() {
-            return Ok(());
-        }
-        let chats: Vec<i64> = touched.keys().map(|chat| chat.0).collect();
-        let last: Vec<i64> = touched.values().map(|chat| chat.last).collect();
-        let at: Vec<DateTime<Utc>> = touched.values().map(|chat| chat.at).collect();
-        let received: Vec<i32> = touched.values().map(|chat| chat.received).collect();
-        sqlx::query!(
-            "UPDATE chat h SET last_message_id = n.last, last_at = n.at, unread = unread + n.received,
-                    peer_wrote = peer_wrote OR n.received > 0
-             FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::integer[]) AS n (id, last, at, received)
-             WHERE h.id = n.id",
-            &chats,
-            &last,
-            &at,
-            &received
-        )
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(())
-    }
-
-    /// Whoever writes exists, whatever the last sync said.
-    async fn senders_exist(
-        &mut self,
-        new: &[(&NewMessage<'_>, MessageId)],
+        messages: &[NewMessage<'_>],
         locked: &mut Locked,
     ) -> Result<(), StoreError> {
-        let senders: BTreeMap<(i64, i64), &NewMessage> = new
-            .iter()
-            .filter_map(|(message, _)| Some(((message.account.0, message.origin.sender()?), *message)))
-            .collect();
-        if senders.is_empty() {
+        if messages.is_empty() {
             return Ok(());
         }
-        let (accounts, peers): (Vec<i64>, Vec<i64>) = senders.keys().copied().unzip();
-        let found = sqlx::query!(
-            "UPDATE contact c SET exists_there = true FROM unnest($1::bigint[], $2::bigint[]) AS s (account_id, peer_id)
-             WHERE c.account_id = s.account_id AND c.peer_id = s.peer_id AND NOT c.exists_there
-             RETURNING c.account_id, c.peer_id",
-            &accounts,
-            &peers
+        let fingerprints: Vec<Vec<u8>> = column(messages, |message| fingerprint(message.content).to_vec());
+        let rows = sqlx::query!(
+            r#"WITH given AS (
+                SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[],
+                                     $7::text[], $8::bytea[], $9::timestamptz[], $10::timestamptz[], $11::float8[])
+                     WITH ORDINALITY AS m (account_id, chat_id, network_id, sender_peer_id, state, type, text,
+                                           fingerprint, stored_at, sent_at, seconds, place)
+             ), new AS (
+                INSERT INTO message (account_id, chat_id, network_id, sender_peer_id, state, type, text, fingerprint,
+                                     stored_at, sent_at)
+                SELECT account_id, chat_id, network_id, sender_peer_id, state, type, text, fingerprint, stored_at,
+                       sent_at FROM given
+                ORDER BY place ON CONFLICT ON CONSTRAINT message_twin_key DO NOTHING
+                RETURNING id, account_id, chat_id, sender_peer_id, state, stored_at
+             ), queued AS (
+                -- No two messages of an account have the same stored time.
+                INSERT INTO outbox (message_id, account_id, chat_id, expires_at)
+                SELECT n.id, n.account_id, n.chat_id, clock_timestamp() + make_interval(secs => g.seconds)
+                FROM new n JOIN given g ON g.account_id = n.account_id AND g.stored_at = n.stored_at
+                WHERE n.state = 'queued'
+             ), touched AS (
+                UPDATE chat h SET last_message_id = n.last, last_at = n.at, unread = unread + n.received,
+                       peer_wrote = peer_wrote OR n.received > 0
+                FROM (SELECT chat_id, max(id) AS last, max(stored_at) AS at,
+                             count(sender_peer_id)::integer AS received FROM new GROUP BY chat_id) n
+                WHERE h.id = n.chat_id
+             ), found AS (
+                UPDATE contact c SET exists_there = true
+                FROM (SELECT DISTINCT account_id, sender_peer_id FROM new) n
+                WHERE c.account_id = n.account_id AND c.peer_id = n.sender_peer_id AND NOT c.exists_there
+                RETURNING c.account_id, c.peer_id)
+             SELECT account_id AS "account!", stored_at, NULL::bigint AS found FROM new
+             UNION ALL SELECT account_id, NULL, peer_id FROM found"#,
+            &column(messages, |message| message.account.0),
+            &column(messages, |message| message.chat.0),
+            &column(messages, |message| message.network_id) as &[&str],
+            &column(messages, |message| message.origin.sender()) as &[Option<i64>],
+            &column(messages, |message| message.origin.state()) as &[&str],
+            &column(messages, |message| message.content.letter()) as &[&str],
+            &column(messages, |message| message.content.text()) as &[Option<&str>],
+            &fingerprints,
+            &column(messages, |message| message.stored_at),
+            &column(messages, |message| message.origin.sent_at()) as &[Option<DateTime<Utc>>],
+            &column(messages, |message| message.origin.seconds()) as &[Option<f64>]
         )
         .fetch_all(&mut *self.inner)
         .await?;
-        for row in found {
-            if let Some(message) = senders.get(&(row.account_id, row.peer_id))
-                && let Some(journal) = locked.journal(message.counter)
-            {
+        let mut new = HashSet::new();
+        let mut found = HashSet::new();
+        for row in rows {
+            new.extend(row.stored_at.map(|stored_at| (row.account, stored_at)));
+            found.extend(row.found.map(|peer| (row.account, peer)));
+        }
+        for message in messages.iter().filter(|message| new.contains(&(message.account.0, message.stored_at)))
+        {
+            let Some(journal) = locked.journal(message.counter) else { continue };
+            if message.origin.sender().is_some_and(|sender| found.remove(&(message.account.0, sender))) {
                 journal.record(Event::ContactUpdated { contact: message.public_id.to_owned() });
+            }
+            if let Some(event) = message.event() {
+                journal.record(event);
             }
         }
         Ok(())
@@ -404,4 +327,8 @@ impl Tx {
         .await?;
         Ok(())
     }
+}
+
+fn column<'a, T>(messages: &'a [NewMessage<'a>], of: impl Fn(&'a NewMessage<'a>) -> T) -> Vec<T> {
+    messages.iter().map(of).collect()
 }

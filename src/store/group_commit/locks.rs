@@ -68,13 +68,19 @@ impl Tx {
         let mut locked = Locked { chats: HashMap::new(), counters: HashMap::new() };
         match locking {
             Locking::Free => {
-                self.free_chats(&wanted, &mut locked).await?;
-                self.free_counters(&counters, &mut locked).await?;
+                self.lock_free(&wanted, &counters, &mut locked).await?;
             }
             Locking::Waiting => {
                 sqlx::query!("SET LOCAL lock_timeout = '2s'").execute(&mut *self.inner).await?;
-                let new = self.make_chats(&wanted, &mut locked).await?;
-                self.counters(&counters, &mut locked).await?;
+                let new = self.make_chats(&wanted).await?;
+                sqlx::query!(
+                    "SELECT id FROM account_counter WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
+                    &counters
+                )
+                .fetch_all(&mut *self.inner)
+                .await?;
+                // They are this transaction's own by now, so none is skipped.
+                self.lock_free(&wanted, &counters, &mut locked).await?;
                 for account in new {
                     self.roster_changed(account).await?;
                 }
@@ -83,29 +89,41 @@ impl Tx {
         Ok(locked)
     }
 
-    /// Locks the chats that exist and are free.
-    async fn free_chats(
+    /// Locks the chats that exist and the counters, as far as they are free.
+    async fn lock_free(
         &mut self,
         wanted: &BTreeSet<(PeerId, AccountId)>,
+        counters: &[i64],
         locked: &mut Locked,
     ) -> Result<(), StoreError> {
-        if wanted.is_empty() {
-            return Ok(());
-        }
         let (peers, accounts) = columns(wanted);
         let rows = sqlx::query!(
-            "SELECT h.id, h.account_id, h.peer_id FROM unnest($1::bigint[], $2::bigint[]) AS w (account_id, peer_id)
-             JOIN chat h ON h.account_id = w.account_id AND h.peer_id = w.peer_id
-             ORDER BY h.peer_id, h.account_id FOR NO KEY UPDATE OF h SKIP LOCKED",
+            r#"WITH chats AS MATERIALIZED (
+                SELECT h.id, h.account_id, h.peer_id
+                FROM unnest($1::bigint[], $2::bigint[]) AS w (account_id, peer_id)
+                JOIN chat h ON h.account_id = w.account_id AND h.peer_id = w.peer_id
+                ORDER BY h.peer_id, h.account_id FOR NO KEY UPDATE OF h SKIP LOCKED
+             ), counters AS MATERIALIZED (
+                SELECT id, seq, owner, fence, greatest(clock_timestamp(), stored_at) AS now FROM account_counter
+                WHERE id = ANY($3) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
+             SELECT id AS "id!", account_id, peer_id, NULL::bigint AS seq, NULL::bigint AS owner,
+                    NULL::bigint AS fence, NULL::timestamptz AS now FROM chats
+             UNION ALL SELECT id, NULL, NULL, seq, owner, fence, now FROM counters"#,
             &accounts,
-            &peers
+            &peers,
+            counters
         )
         .fetch_all(&mut *self.inner)
         .await?;
-        locked.chats = rows
-            .into_iter()
-            .map(|row| ((AccountId(row.account_id), PeerId(row.peer_id)), ChatId(row.id)))
-            .collect();
+        for row in rows {
+            if let (Some(account), Some(peer)) = (row.account_id, row.peer_id) {
+                locked.chats.insert((AccountId(account), PeerId(peer)), ChatId(row.id));
+            } else if let (Some(seq), Some(fence), Some(now)) = (row.seq, row.fence, row.now) {
+                let counter = CounterId(row.id);
+                let journal = Journal::new(counter, seq, now);
+                locked.counters.insert(counter, LockedCounter { journal, owner: row.owner, fence });
+            }
+        }
         Ok(())
     }
 
@@ -114,7 +132,6 @@ impl Tx {
     async fn make_chats(
         &mut self,
         wanted: &BTreeSet<(PeerId, AccountId)>,
-        locked: &mut Locked,
     ) -> Result<BTreeSet<AccountId>, StoreError> {
         let (peers, accounts) = columns(wanted);
         let rows = sqlx::query!(
@@ -122,50 +139,13 @@ impl Tx {
                SELECT account_id, peer_id FROM unnest($1::bigint[], $2::bigint[]) AS w (account_id, peer_id)
                ORDER BY peer_id, account_id
                ON CONFLICT ON CONSTRAINT chat_account_peer_key DO UPDATE SET unread = chat.unread
-               RETURNING id, account_id, peer_id, xmax = 0 AS "is_new!""#,
+               RETURNING account_id, xmax = 0 AS "is_new!""#,
             &accounts,
             &peers
         )
         .fetch_all(&mut *self.inner)
         .await?;
-        let mut new = BTreeSet::new();
-        for row in rows {
-            let account = AccountId(row.account_id);
-            locked.chats.insert((account, PeerId(row.peer_id)), ChatId(row.id));
-            if row.is_new {
-                new.insert(account);
-            }
-        }
-        Ok(new)
-    }
-
-    async fn free_counters(&mut self, counters: &[i64], locked: &mut Locked) -> Result<(), StoreError> {
-        let rows = sqlx::query!(
-            r#"SELECT id, seq, owner, fence, greatest(clock_timestamp(), stored_at) AS "now!" FROM account_counter
-               WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED"#,
-            counters
-        )
-        .fetch_all(&mut *self.inner)
-        .await?;
-        locked.counters = rows
-            .into_iter()
-            .map(|row| {
-                let journal = Journal::new(CounterId(row.id), row.seq, row.now);
-                (CounterId(row.id), LockedCounter { journal, owner: row.owner, fence: row.fence })
-            })
-            .collect();
-        Ok(())
-    }
-
-    async fn counters(&mut self, counters: &[i64], locked: &mut Locked) -> Result<(), StoreError> {
-        sqlx::query!(
-            "SELECT id FROM account_counter WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
-            counters
-        )
-        .fetch_all(&mut *self.inner)
-        .await?;
-        // They are this transaction's own by now, so none is skipped.
-        self.free_counters(counters, locked).await
+        Ok(rows.into_iter().filter(|row| row.is_new).map(|row| AccountId(row.account_id)).collect())
     }
 
     /// What the writes will be answered when the transaction commits; nothing for those whose locks are not there.
