@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::LazyLock;
 
+use chrono::{DateTime, Utc};
 use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{aead, digest, hkdf, hmac};
@@ -175,6 +176,13 @@ pub fn random_token() -> String {
 #[must_use]
 pub fn random_id() -> String {
     HEXLOWER.encode(&random_bytes::<16>())
+}
+
+/// An id that cannot be guessed and grows with time: 12 hex digits of milliseconds, 80 random bits as 20 hex digits.
+/// Rows that come one after the other then lie side by side in an index.
+#[must_use]
+pub fn growing_id(now: DateTime<Utc>) -> String {
+    format!("{:012x}{}", now.timestamp_millis(), HEXLOWER.encode(&random_bytes::<10>()))
 }
 
 /// A number from 0 to `bound - 1`, without bias. `bound` must not be 0.

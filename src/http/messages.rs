@@ -17,11 +17,11 @@ use super::idempotency::Keyed;
 use super::list::ListParameters;
 use super::owned::{RegisteredAccount, StoredAccount, not_registered};
 use super::params::{Flag, Parameters, Text};
-use super::target::{PathChat, Target};
+use super::target::{Addressed, PathChat, Target};
 use crate::domain::{Content, TimeParameter, Timestamp, Typing};
-use crate::secrets;
 use crate::store::{Accepted, Message, Outgoing, Page, Receipted};
 use crate::upstream::Address;
+use crate::{clock, secrets};
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -58,17 +58,15 @@ struct Sent {
               (status = 503, body = Problem)))]
 async fn send_message(
     State(state): State<AppState>,
-    RegisteredAccount(account): RegisteredAccount,
+    Addressed { account, contact, reachable }: Addressed,
     claim: Keyed,
-    Parameters(target): Parameters<Target>,
     Parameters(body): Parameters<SendMessage>,
 ) -> Result<Json<Sent>, ApiError> {
-    let (contact, reachable) = target.reachable(&state, &account).await?;
     if body.message.is_empty() {
         return Err(ApiError::bad_request("invalid_parameter", "message: an empty text cannot be sent"));
     }
     let content = Content::Text(body.message.into_inner());
-    let id = secrets::random_id();
+    let id = secrets::growing_id(clock::now());
     let sent = Sent { message_id: id.clone(), id };
     let outgoing = Outgoing {
         id: &sent.id,
@@ -106,10 +104,8 @@ struct SendTo<T> {
     responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn set_typing(
     State(state): State<AppState>,
-    RegisteredAccount(account): RegisteredAccount,
-    Parameters(target): Parameters<Target>,
+    Addressed { account, reachable, .. }: Addressed,
 ) -> Result<Json<Done>, ApiError> {
-    let (_, reachable) = target.reachable(&state, &account).await?;
     state.sessions.typing(account.id, &Address(reachable.address), Typing::Composing);
     Ok(DONE)
 }
@@ -119,10 +115,8 @@ async fn set_typing(
     responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn set_paused(
     State(state): State<AppState>,
-    RegisteredAccount(account): RegisteredAccount,
-    Parameters(target): Parameters<Target>,
+    Addressed { account, reachable, .. }: Addressed,
 ) -> Result<Json<Done>, ApiError> {
-    let (_, reachable) = target.reachable(&state, &account).await?;
     state.sessions.typing(account.id, &Address(reachable.address), Typing::Paused);
     Ok(DONE)
 }

@@ -11,8 +11,8 @@ use super::AppState;
 use super::auth::Caller;
 use super::error::{ACCOUNT_UNKNOWN, ApiError};
 use super::params;
-use crate::domain::{Account, PhoneNumber, UserId};
-use crate::store::Store;
+use crate::domain::{Account, ContactId, PhoneNumber, UserId};
+use crate::store::{Reachable, Store};
 
 /// The registered account that `account` names, or without it the caller's oldest registered one.
 pub struct RegisteredAccount(pub Account);
@@ -36,7 +36,8 @@ impl FromRequestParts<AppState> for RegisteredAccount {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        usable(parts, state, Account::is_registered).await.map(Self)
+        let (account, _) = usable(parts, state, None, Account::is_registered).await?;
+        Ok(Self(account))
     }
 }
 
@@ -44,7 +45,8 @@ impl FromRequestParts<AppState> for StoredAccount {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        usable(parts, state, |account| account.was_proved).await.map(Self)
+        let (account, _) = usable(parts, state, None, |account| account.was_proved).await?;
+        Ok(Self(account))
     }
 }
 
@@ -89,15 +91,26 @@ impl FromRequestParts<AppState> for OnlyAccount {
     }
 }
 
-/// The account that is named, if it will do, or the caller's oldest registered one.
+/// The registered account, and whether it may write to `contact`.
+pub(super) async fn addressed(
+    parts: &mut Parts,
+    state: &AppState,
+    contact: Option<&ContactId>,
+) -> Result<(Account, Option<Reachable>), ApiError> {
+    usable(parts, state, contact, Account::is_registered).await
+}
+
+/// The account that is named, if it will do, or the caller's oldest registered one; and whether it may write to
+/// `contact`.
 async fn usable(
     parts: &mut Parts,
     state: &AppState,
+    contact: Option<&ContactId>,
     will_do: impl Fn(&Account) -> bool + Send,
-) -> Result<Account, ApiError> {
+) -> Result<(Account, Option<Reachable>), ApiError> {
     let (store, user, number) = read(parts, state).await?;
-    match store.account(user, number.as_ref()).await? {
-        Some(account) if will_do(&account) => Ok(account),
+    match store.addressed(user, number.as_ref(), contact).await? {
+        Some((account, reachable)) if will_do(&account) => Ok((account, reachable)),
         None if number.is_some() => Err(unknown()),
         None if store.accounts(user).await?.is_empty() => Err(none()),
         Some(_) | None => Err(not_registered()),

@@ -7,7 +7,8 @@ use utoipa::ToSchema;
 
 use super::AppState;
 use super::error::ApiError;
-use super::params::Text;
+use super::owned;
+use super::params::{self, Text};
 use crate::domain::{Account, ContactId};
 use crate::store::Reachable;
 
@@ -26,6 +27,16 @@ pub struct Target {
     /// A group, when no contact is given. Whatever is no group's id is one of no group.
     #[schema(value_type = Option<String>)]
     group_id: Option<Text<{ usize::MAX }>>,
+}
+
+/// The caller's registered account and the contact that `contact` names, to which it may write.
+pub struct Addressed {
+    /// Who writes.
+    pub account: Account,
+    /// To whom.
+    pub contact: ContactId,
+    /// Where that is.
+    pub reachable: Reachable,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for PathContact {
@@ -61,19 +72,19 @@ impl Target {
             (None, None) => Err(ApiError::bad_request("missing_parameter", "contact or group_id is missing")),
         }
     }
+}
 
-    /// The contact, when the account may write to it.
-    ///
-    /// # Errors
-    /// 400 `not_a_contact` when it may not; as for [`Target::contact`].
-    pub async fn reachable(
-        self,
-        state: &AppState,
-        account: &Account,
-    ) -> Result<(ContactId, Reachable), ApiError> {
-        let contact = self.contact()?;
-        match state.store.reachable(account, contact.as_str()).await? {
-            Some(reachable) if reachable.allowed => Ok((contact, reachable)),
+impl FromRequestParts<AppState> for Addressed {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let target = params::raw(parts)?.parse::<Target>();
+        let contact = target.and_then(Target::contact);
+        // The account's faults are told first, as on every row.
+        let (account, reachable) = owned::addressed(parts, state, contact.as_ref().ok()).await?;
+        let contact = contact?;
+        match reachable {
+            Some(reachable) if reachable.allowed => Ok(Self { account, contact, reachable }),
             Some(_) | None => Err(ApiError::bad_request(
                 "not_a_contact",
                 "this number is neither a contact that exists nor one that wrote first; add it to the contacts",

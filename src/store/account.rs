@@ -3,9 +3,10 @@
 use chrono::{DateTime, Utc};
 
 use super::gather::Answer;
-use super::{Claim, LEASE_SECONDS, Store, StoreError, Topic, Tx};
+use super::{Claim, LEASE_SECONDS, Reachable, Store, StoreError, Topic, Tx};
 use crate::domain::{
-    Account, AccountId, CounterId, Event, Lease, PhoneNumber, SessionState, SessionStatus, UserId,
+    Account, AccountId, ContactId, CounterId, Event, Lease, PeerId, PhoneNumber, SessionState, SessionStatus,
+    UserId,
 };
 
 /// What a session needs to connect.
@@ -114,7 +115,21 @@ impl Store {
         user: UserId,
         number: Option<&PhoneNumber>,
     ) -> Result<Option<Account>, StoreError> {
-        self.gathered.accounts.ask(self, (user, number.cloned())).await
+        Ok(self.addressed(user, number, None).await?.map(|(account, _)| account))
+    }
+
+    /// The same account, together with whether it may write to this number or public id; `None` for the latter when
+    /// nobody on its network is known by it.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn addressed(
+        &self,
+        user: UserId,
+        number: Option<&PhoneNumber>,
+        contact: Option<&ContactId>,
+    ) -> Result<Option<(Account, Option<Reachable>)>, StoreError> {
+        self.gathered.accounts.ask(self, (user, number.cloned(), contact.cloned())).await
     }
 
     /// Takes away an account whose code was not sent, and frees the key of the request that made it.
@@ -208,34 +223,47 @@ impl Store {
     }
 }
 
-/// Many calls of [`Store::account`] as one query.
-pub(super) async fn accounts_of(
+/// Many calls of [`Store::addressed`] as one query.
+pub(super) async fn addressed_of(
     store: &Store,
-    wanted: &[&(UserId, Option<PhoneNumber>)],
-) -> Result<Vec<Option<Answer<Option<Account>>>>, StoreError> {
-    let users: Vec<i64> = wanted.iter().map(|(user, _)| user.0).collect();
+    wanted: &[&(UserId, Option<PhoneNumber>, Option<ContactId>)],
+) -> Result<Vec<Option<Answer<Option<(Account, Option<Reachable>)>>>>, StoreError> {
+    let users: Vec<i64> = wanted.iter().map(|(user, ..)| user.0).collect();
     let numbers: Vec<Option<&str>> =
-        wanted.iter().map(|(_, number)| number.as_ref().map(PhoneNumber::as_str)).collect();
+        wanted.iter().map(|(_, number, _)| number.as_ref().map(PhoneNumber::as_str)).collect();
+    let contacts: Vec<Option<&str>> =
+        wanted.iter().map(|(.., contact)| contact.as_ref().map(ContactId::as_str)).collect();
     let rows = sqlx::query!(
         r#"SELECT w.place AS "place!", a.id, a.user_id, a.counter_id, a.number, a.network, a.nickname, a.registered_at,
                   a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until,
-                  a.proved_at IS NOT NULL AS "was_proved!", p.id IS NOT NULL AS "held!"
-           FROM unnest($1::bigint[], $2::text[]) WITH ORDINALITY AS w (user_id, number, place)
+                  a.proved_at IS NOT NULL AS "was_proved!", o.id IS NOT NULL AS "held!",
+                  p.id AS "peer?", p.address AS "address?",
+                  coalesce(t.exists_there, false) OR coalesce(h.peer_wrote, false) AS "allowed!"
+           FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY AS w (user_id, number, contact, place)
            CROSS JOIN LATERAL (
                SELECT * FROM account a WHERE a.user_id = w.user_id
                  AND (a.number = w.number OR (w.number IS NULL AND a.registered_at IS NOT NULL))
                ORDER BY a.created_at, a.id LIMIT 1) a
            JOIN account_counter c ON c.id = a.counter_id
-           LEFT JOIN process p ON p.id = c.owner
-                AND p.heartbeat_at > clock_timestamp() - make_interval(secs => $3)"#,
+           LEFT JOIN process o ON o.id = c.owner
+                AND o.heartbeat_at > clock_timestamp() - make_interval(secs => $4)
+           LEFT JOIN peer p ON p.network = a.network AND p.public_id = w.contact
+           LEFT JOIN contact t ON t.account_id = a.id AND t.peer_id = p.id
+           LEFT JOIN chat h ON h.account_id = a.id AND h.peer_id = p.id"#,
         &users,
         &numbers as &[Option<&str>],
+        &contacts as &[Option<&str>],
         LEASE_SECONDS
     )
     .fetch_all(&store.pool)
     .await?;
     let mut answers: Vec<_> = wanted.iter().map(|_| Some(Ok(None))).collect();
     for row in rows {
+        let reachable = row.peer.zip(row.address).map(|(peer, address)| Reachable {
+            peer: PeerId(peer),
+            address,
+            allowed: row.allowed,
+        });
         let account = Account::try_from(AccountRow {
             id: row.id,
             user_id: row.user_id,
@@ -253,7 +281,7 @@ pub(super) async fn accounts_of(
             held: row.held,
         });
         if let Some(answer) = usize::try_from(row.place - 1).ok().and_then(|place| answers.get_mut(place)) {
-            *answer = Some(account.map(Some));
+            *answer = Some(account.map(|account| Some((account, reachable))));
         }
     }
     Ok(answers)

@@ -1,6 +1,5 @@
 //! An account's contact list.
 
-use super::gather::Answer;
 use super::{Journal, Peer, Store, StoreError, Topic, Tx};
 use crate::domain::{Account, AccountId, Event, PeerId};
 
@@ -122,19 +121,6 @@ impl Store {
         Ok(true)
     }
 
-    /// Whether the account may write to this number or public id; `None` when nobody is known by it.
-    ///
-    /// # Errors
-    /// When the query fails.
-    pub async fn reachable(
-        &self,
-        account: &Account,
-        public_id: &str,
-    ) -> Result<Option<Reachable>, StoreError> {
-        let question = (account.id, account.network.clone(), public_id.to_owned());
-        self.gathered.reachable.ask(self, question).await
-    }
-
     /// The addresses whose profile an account wants to hear of: its contacts and those it talked with.
     ///
     /// # Errors
@@ -225,39 +211,4 @@ impl Tx {
         self.concerns(Topic::journal(account.counter));
         Ok(())
     }
-}
-
-/// Many calls of [`Store::reachable`] as one query.
-pub(super) async fn reachable_of(
-    store: &Store,
-    wanted: &[&(AccountId, String, String)],
-) -> Result<Vec<Option<Answer<Option<Reachable>>>>, StoreError> {
-    let accounts: Vec<i64> = wanted.iter().map(|(account, ..)| account.0).collect();
-    let networks: Vec<&str> = wanted.iter().map(|(_, network, _)| network.as_str()).collect();
-    let public_ids: Vec<&str> = wanted.iter().map(|(.., public_id)| public_id.as_str()).collect();
-    let rows = sqlx::query!(
-        r#"SELECT w.place AS "place!", p.id, p.address,
-                  coalesce(c.exists_there, false) OR coalesce(h.peer_wrote, false) AS "allowed!"
-           FROM unnest($1::bigint[], $2::text[], $3::text[])
-                WITH ORDINALITY AS w (account_id, network, public_id, place)
-           JOIN peer p ON p.network = w.network AND p.public_id = w.public_id
-           LEFT JOIN contact c ON c.account_id = w.account_id AND c.peer_id = p.id
-           LEFT JOIN chat h ON h.account_id = w.account_id AND h.peer_id = p.id"#,
-        &accounts,
-        &networks as &[&str],
-        &public_ids as &[&str]
-    )
-    .fetch_all(&store.pool)
-    .await?;
-    let mut answers: Vec<_> = wanted.iter().map(|_| Some(Ok(None))).collect();
-    for row in rows {
-        if let Some(answer) = usize::try_from(row.place - 1).ok().and_then(|place| answers.get_mut(place)) {
-            *answer = Some(Ok(Some(Reachable {
-                peer: PeerId(row.id),
-                address: row.address,
-                allowed: row.allowed,
-            })));
-        }
-    }
-    Ok(answers)
 }

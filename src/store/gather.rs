@@ -157,6 +157,8 @@ fn is_for_all(error: &StoreError) -> bool {
 async fn work<Q: Send + Sync, A: Send>(line: Arc<Mutex<Line<Q, A>>>, answer: How<Q, A>, store: Store) {
     let end = End(&line);
     loop {
+        // Whoever is about to ask comes along.
+        tokio::task::yield_now().await;
         let asked: Vec<_> = {
             let mut line = line.lock().unwrap_or_else(PoisonError::into_inner);
             if line.waiting.is_empty() {

@@ -14,7 +14,7 @@ pub const OUTBOX_LIMIT: i64 = 10_000;
 /// A message that the API wants to send.
 #[derive(Clone, Copy, Debug)]
 pub struct Outgoing<'a> {
-    /// The id that the network will see, of [`secrets::random_id`].
+    /// The id that the network will see, of [`secrets::growing_id`].
     pub id: &'a str,
     /// To whom.
     pub peer: PeerId,

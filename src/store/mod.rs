@@ -37,7 +37,7 @@ use sqlx::{Postgres, Transaction};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::{Account, AccountId, Lease, PhoneNumber, UserId};
+use crate::domain::{Account, ContactId, Lease, PhoneNumber, UserId};
 use crate::lifecycle::Lifecycle;
 use gather::Gather;
 use group_commit::Writers;
@@ -79,8 +79,7 @@ pub struct Store {
 
 /// The reads that every request or every session makes, each a line of calls that share a query.
 struct Gathered {
-    accounts: Gather<(UserId, Option<PhoneNumber>), Option<Account>>,
-    reachable: Gather<(AccountId, String, String), Option<Reachable>>,
+    accounts: Gather<(UserId, Option<PhoneNumber>, Option<ContactId>), Option<(Account, Option<Reachable>)>>,
     due: Gather<Lease, Option<Due>>,
     known_peers: Cache<(String, String), Peer>,
 }
@@ -88,8 +87,7 @@ struct Gathered {
 impl Default for Gathered {
     fn default() -> Self {
         Self {
-            accounts: Gather::of(|store, wanted| Box::pin(account::accounts_of(store, wanted))),
-            reachable: Gather::of(|store, wanted| Box::pin(contact::reachable_of(store, wanted))),
+            accounts: Gather::of(|store, wanted| Box::pin(account::addressed_of(store, wanted))),
             due: Gather::of(|store, leases| Box::pin(outbox::due_of(store, leases))),
             known_peers: Cache::builder().max_capacity(10_000).time_to_live(Duration::from_secs(5)).build(),
         }

@@ -185,7 +185,11 @@ async fn who_writes_exists() {
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     process.add_contact(&account, BEN, false).await;
-    let may_write = async || process.store.reachable(&account, BEN).await.unwrap().unwrap().allowed;
+    let may_write = async || {
+        let ben = BEN.parse().unwrap();
+        let found = process.store.addressed(account.user, Some(&account.number), Some(&ben)).await.unwrap();
+        found.unwrap().1.unwrap().allowed
+    };
     assert!(!may_write().await);
     let line = world.line(&account);
     line.stores(vec![sent_elsewhere(BEN, "e1", "are you there?", 1)]).await;
