@@ -121,7 +121,6 @@ struct Hub {
 /// Woken whenever its topic is; wake-ups between two waits count as one.
 pub struct Subscription {
     topic: Topic,
-    woken_at: Option<Instant>,
     receiver: Option<watch::Receiver<()>>,
     hub: Arc<Hub>,
 }
@@ -155,7 +154,7 @@ impl Wakes {
     pub fn subscribe(&self, topic: Topic) -> Subscription {
         let mut waiting = self.hub.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = waiting.entry(topic.clone()).or_insert_with(|| watch::channel(()).0).subscribe();
-        Subscription { topic, woken_at: None, receiver: Some(receiver), hub: self.hub.clone() }
+        Subscription { topic, receiver: Some(receiver), hub: self.hub.clone() }
     }
 
     /// Wakes those who wait for the topic, here and in the other processes.
@@ -213,14 +212,13 @@ impl Subscription {
 }
 
 impl Subscription {
-    /// Waits like [`Subscription::woken`]; when it was woken a moment ago too, until the next beat at the least.
+    /// Waits like [`Subscription::woken`]; when that is soon, until the next beat at the least.
     pub async fn woken_on_beat(&mut self) {
+        let began = Instant::now();
         self.woken().await;
-        let now = Instant::now();
-        if self.woken_at.is_some_and(|at| now - at < BEAT) {
+        if began.elapsed() < BEAT {
             self.hub.beat().await;
         }
-        self.woken_at = Some(Instant::now());
     }
 }
 
