@@ -81,6 +81,7 @@ pub struct Store {
 struct Gathered {
     accounts: Gather<(UserId, Option<PhoneNumber>), Option<Account>>,
     reachable: Gather<(AccountId, String, String), Option<Reachable>>,
+    session_accounts: Gather<Lease, Option<SessionAccount>>,
     due: Gather<Lease, Option<Due>>,
     known_peers: Cache<(String, String), Peer>,
 }
@@ -90,6 +91,9 @@ impl Default for Gathered {
         Self {
             accounts: Gather::of(|store, wanted| Box::pin(account::accounts_of(store, wanted))),
             reachable: Gather::of(|store, wanted| Box::pin(contact::reachable_of(store, wanted))),
+            session_accounts: Gather::of(|store, leases| {
+                Box::pin(account::session_accounts_of(store, leases))
+            }),
             due: Gather::of(|store, leases| Box::pin(outbox::due_of(store, leases))),
             known_peers: Cache::builder().max_capacity(10_000).time_to_live(Duration::from_secs(5)).build(),
         }
