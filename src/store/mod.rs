@@ -121,9 +121,12 @@ impl Store {
             .idle_timeout(Duration::from_mins(10))
             // PostgreSQL keeps the plans of a connection. One made while a table was small would read the whole table
             // long after it has grown.
-            .connect_lazy_with(
-                options.application_name("windu").options([("enable_seqscan", "off"), ("jit", "off")]),
-            );
+            .connect_lazy_with(options.application_name("windu").options([
+                ("enable_seqscan", "off"),
+                ("jit", "off"),
+                // A program that is stopped in the middle of a transaction keeps its locks no longer than its leases.
+                ("idle_in_transaction_session_timeout", "10s"),
+            ]));
         Self { pool, wakes: Wakes::default(), writers: Arc::default(), gathered: Arc::default() }
     }
 
