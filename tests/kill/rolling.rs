@@ -110,7 +110,7 @@ async fn programs_that_are_replaced_one_after_the_other_lose_and_double_nothing(
 
 const SENDERS: usize = 4;
 
-/// Clients that know both programs: each sends numbers to one receiver, with a key each, and repeats a request to the
+/// Clients that know both programs: each sends numbers to one receiver, with a key each, and repeats a request at the
 /// other program until it is answered.
 struct Clients {
     receiver: Person,
@@ -178,7 +178,18 @@ async fn send_on(
     while !stop.load(Ordering::Relaxed) {
         let end = Instant::now() + DEADLINE;
         let id = loop {
-            match send(&sender[at % 2], &contact, ids.len()).await {
+            let number = ids.len();
+            let first = send(&sender[at % 2], &contact, number);
+            // Some ask both programs at once.
+            let (first, second) = if number.is_multiple_of(5) {
+                tokio::join!(first, send(&sender[(at + 1) % 2], &contact, number))
+            } else {
+                (first.await, None)
+            };
+            if let (Some(first), Some(second)) = (&first, &second) {
+                assert_eq!(first, second, "two answers under one key");
+            }
+            match first.or(second) {
                 Some(id) => break id,
                 None => at += 1,
             }
