@@ -18,6 +18,7 @@ use super::session::Session;
 use crate::domain::{AccountId, Lease, ProcessId};
 use crate::lifecycle::Lifecycle;
 use crate::store::{LEASE_SECONDS, StoreError, Topic};
+use crate::upstream::Connector;
 
 /// How often the process says that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(5);
@@ -25,8 +26,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const SWEEP: Duration = Duration::from_secs(1);
 /// How often it compares what it runs with what it holds.
 const CHECK: Duration = Duration::from_secs(5);
-/// Accounts claimed at once.
-const CLAIM: usize = 500;
+/// Accounts claimed, or handed over, at once.
+const AT_ONCE: usize = 500;
 /// After so long without one, earlier panics of a session no longer count: twice the longest pause.
 const FORGIVEN: Duration = Duration::from_mins(10);
 /// Sessions that may be connecting at once.
@@ -54,6 +55,7 @@ impl LeaseClock {
 
 struct Running {
     lease: Lease,
+    network: &'static str,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -113,7 +115,7 @@ async fn join(sessions: &Sessions, name: &str) -> Result<ProcessId, StoreError> 
             sessions.store.forget_process(&other).await?;
         }
     }
-    sessions.store.join_process(name).await
+    sessions.store.join_process(name, &sessions.connectors.names()).await
 }
 
 impl Supervisor {
@@ -131,8 +133,12 @@ impl Supervisor {
                     tracing::warn!(process = %self.process, "the leases are lost; joining anew");
                     return;
                 }
-                result = self.round(&mut checked) => if let Err(error) = result {
-                    tracing::debug!(%error, "a round of the supervisor failed; it is repeated");
+                more = self.round(&mut checked) => match more {
+                    Ok(true) => continue,
+                    Ok(false) => {}
+                    Err(error) => {
+                        tracing::debug!(%error, "a round of the supervisor failed; it is repeated");
+                    }
                 },
             }
             tokio::select! {
@@ -147,54 +153,49 @@ impl Supervisor {
         }
     }
 
-    async fn round(&mut self, checked: &mut Instant) -> Result<(), StoreError> {
+    /// True: there is more to claim or to hand over.
+    async fn round(&mut self, checked: &mut Instant) -> Result<bool, StoreError> {
         self.running.retain(|_, running| !running.task.is_finished());
         if checked.elapsed() >= CHECK {
             *checked = Instant::now();
             self.stop_lost().await?;
         }
-        let share = self.sessions.store.share().await?.per_process();
-        let free = share.saturating_sub(self.running.len()).min(CLAIM);
-        if free > 0 {
-            self.claim(free).await?;
-        }
-        let excess = self.running.len().saturating_sub(share);
-        if excess > 0 {
-            self.hand_over(excess).await?;
+        let mut more = false;
+        for (network, share) in self.sessions.store.shares(&self.sessions.connectors.names()).await? {
+            let share = share.per_process();
+            let running = self.running.values().filter(|running| running.network == network).count();
+            if running < share {
+                more |= self.claim(&network, (share - running).min(AT_ONCE)).await? == AT_ONCE;
+            } else if running > share {
+                more |= self.hand_over(&network, (running - share).min(AT_ONCE)).await? == AT_ONCE;
+            }
         }
         for topic in self.sessions.store.accounts_with_work(self.process).await? {
             self.sessions.store.wakes().wake_here(&topic);
         }
-        Ok(())
+        Ok(more)
     }
 
-    async fn claim(&mut self, limit: usize) -> Result<(), StoreError> {
-        let networks = self.sessions.connectors.names();
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        for lease in self.sessions.store.claim_leases(self.process, &networks, limit).await? {
-            if let Some(earlier) = self.running.remove(&lease.account) {
+    /// Claims accounts of a network that nobody runs, and starts their sessions. Returns how many.
+    async fn claim(&mut self, network: &str, limit: usize) -> Result<usize, StoreError> {
+        let Some(connector) = self.sessions.connectors.get(network).cloned() else { return Ok(0) };
+        let rows = i64::try_from(limit).unwrap_or(i64::MAX);
+        let leases = self.sessions.store.claim_leases(self.process, &[network.to_owned()], rows).await?;
+        for lease in &leases {
+            let running = self.start_session(*lease, connector.clone());
+            if let Some(earlier) = self.running.insert(lease.account, running) {
                 // Its lease was taken away, so it writes nothing any more.
                 earlier.stop.cancel();
             }
-            let running = self.start_session(lease).await?;
-            self.running.extend(running.map(|running| (lease.account, running)));
         }
-        Ok(())
+        Ok(leases.len())
     }
 
-    async fn start_session(&self, lease: Lease) -> Result<Option<Running>, StoreError> {
-        let account = match self.sessions.store.session_account(&lease).await {
-            Ok(Some(account)) => account,
-            Ok(None) => return Ok(None),
-            Err(error) => {
-                self.sessions.store.release_lease(self.process, lease.counter, lease.fence).await?;
-                return Err(error);
-            }
-        };
-        let Some(connector) = self.sessions.connectors.get(&account.network) else { return Ok(None) };
+    fn start_session(&self, lease: Lease, connector: Arc<dyn Connector>) -> Running {
+        let network = connector.network();
         let session = Session {
             store: self.sessions.store.clone(),
-            connector: connector.clone(),
+            connector,
             keys: self.sessions.keys.clone(),
             patience: self.sessions.patience,
             lease,
@@ -205,7 +206,7 @@ impl Supervisor {
         };
         let stop = CancellationToken::new();
         let task = self.lifecycle.spawn(run_session(session, stop.clone()));
-        Ok(Some(Running { lease, stop, task }))
+        Running { lease, network, stop, task }
     }
 
     /// Stops sessions whose lease is no longer this process's (moved, removed, registered anew), and frees leases
@@ -220,28 +221,35 @@ impl Supervisor {
             keeps
         });
         let running: HashSet<_> = self.running.values().map(|running| running.lease.counter).collect();
-        for (counter, fence) in held.into_iter().filter(|(counter, _)| !running.contains(counter)) {
-            self.sessions.store.release_lease(self.process, counter, fence).await?;
-        }
-        Ok(())
+        let idle: Vec<_> = held.into_iter().filter(|(counter, _)| !running.contains(counter)).collect();
+        self.sessions.store.release_leases(self.process, &idle).await
     }
 
-    /// Gives sessions back, for processes that hold less than their share.
-    async fn hand_over(&mut self, count: usize) -> Result<(), StoreError> {
-        let accounts: Vec<AccountId> = self.running.keys().take(count).copied().collect();
-        for account in accounts {
-            if let Some(running) = self.running.remove(&account) {
-                running.stop.cancel();
-                if let Err(error) = running.task.await {
-                    tracing::error!(%error, %account, "a session did not stop in order");
-                }
-                let lease = running.lease;
-                self.sessions.store.release_lease(self.process, lease.counter, lease.fence).await?;
-            }
+    /// Gives sessions back, for processes that hold less than their share. Returns how many.
+    async fn hand_over(&mut self, network: &str, count: usize) -> Result<usize, StoreError> {
+        let accounts: Vec<AccountId> = self
+            .running
+            .iter()
+            .filter(|(_, running)| running.network == network)
+            .map(|(account, _)| *account)
+            .take(count)
+            .collect();
+        let stopping: Vec<_> =
+            accounts.into_iter().filter_map(|account| self.running.remove_entry(&account)).collect();
+        for (_, running) in &stopping {
+            running.stop.cancel();
         }
-        tracing::info!(count, "sessions handed over");
+        let mut leases = Vec::with_capacity(stopping.len());
+        for (account, running) in stopping {
+            if let Err(error) = running.task.await {
+                tracing::error!(%error, %account, "a session did not stop in order");
+            }
+            leases.push((running.lease.counter, running.lease.fence));
+        }
+        self.sessions.store.release_leases(self.process, &leases).await?;
+        tracing::info!(network, count, "sessions handed over");
         self.sessions.store.wakes().wake(Topic::Accounts);
-        Ok(())
+        Ok(leases.len())
     }
 
     async fn stop_all(&mut self) {

@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::gather::Answer;
+use super::group_commit::Write;
 use super::{Claim, LEASE_SECONDS, Reachable, Store, StoreError, Topic, Tx};
 use crate::domain::{
     Account, AccountId, ContactId, CounterId, Event, Lease, PeerId, PhoneNumber, SessionState, SessionStatus,
@@ -162,30 +163,7 @@ impl Store {
     /// # Errors
     /// When the query fails.
     pub async fn session_account(&self, lease: &Lease) -> Result<Option<SessionAccount>, StoreError> {
-        sqlx::query!(
-            "SELECT a.user_id, a.number, a.network, a.credentials, a.resume_point, a.session_state,
-                    a.session_since, a.session_reason, a.session_attempt, a.session_until
-             FROM account a JOIN account_counter c ON c.id = a.counter_id
-             WHERE a.id = $1 AND a.registered_at IS NOT NULL
-               AND c.owner IS NOT DISTINCT FROM $2 AND c.fence = $3",
-            lease.account.0,
-            lease.process.0,
-            lease.fence
-        )
-        .fetch_optional(&self.pool)
-        .await?
-        .map(|row| {
-            let state = state_of(lease.account, &row.session_state, row.session_attempt, row.session_until)?;
-            Ok(SessionAccount {
-                user: UserId(row.user_id),
-                number: number_of(&row.number)?,
-                network: row.network,
-                credentials: row.credentials,
-                resume_point: row.resume_point,
-                session: SessionStatus { state, since: row.session_since, reason: row.session_reason },
-            })
-        })
-        .transpose()
+        self.gathered.session_accounts.ask(self, *lease).await
     }
 
     /// Publishes what the session does.
@@ -198,27 +176,7 @@ impl Store {
         state: SessionState,
         reason: Option<&str>,
     ) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        let mut journal = tx.open_journal_leased(lease).await?;
-        let attempt = state.attempt().and_then(|attempt| i32::try_from(attempt).ok());
-        sqlx::query!(
-            "UPDATE account SET session_state = $2, session_since = clock_timestamp(), session_reason = $3,
-                    session_attempt = $4, session_until = $5 WHERE id = $1",
-            lease.account.0,
-            state.name(),
-            reason,
-            attempt,
-            state.until()
-        )
-        .execute(&mut *tx.inner)
-        .await?;
-        if state.is_news() {
-            journal.record(Event::SessionChanged { state, reason: reason.map(str::to_owned) });
-        }
-        tx.close_journal(journal).await?;
-        tx.commit().await?;
-        self.wakes.wake(Topic::session(lease.account));
-        self.wakes.wake(Topic::journal(lease.counter));
+        self.write(Write::Publish { lease: *lease, state, reason: reason.map(str::to_owned) }).await?;
         Ok(())
     }
 }
@@ -283,6 +241,49 @@ pub(super) async fn addressed_of(
         if let Some(answer) = usize::try_from(row.place - 1).ok().and_then(|place| answers.get_mut(place)) {
             *answer = Some(account.map(|account| Some((account, reachable))));
         }
+    }
+    Ok(answers)
+}
+
+/// Many calls of [`Store::session_account`] as one query.
+pub(super) async fn session_accounts_of(
+    store: &Store,
+    leases: &[&Lease],
+) -> Result<Vec<Option<Answer<Option<SessionAccount>>>>, StoreError> {
+    let column = |of: fn(&Lease) -> i64| leases.iter().map(|lease| of(lease)).collect::<Vec<_>>();
+    let rows = sqlx::query!(
+        r#"SELECT l.place AS "place!", a.user_id, a.number, a.network, a.credentials, a.resume_point,
+                  a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until
+           FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
+                WITH ORDINALITY AS l (account_id, counter_id, owner, fence, place)
+           CROSS JOIN LATERAL (
+               SELECT * FROM account a WHERE a.id = l.account_id AND a.registered_at IS NOT NULL OFFSET 0) a
+           CROSS JOIN LATERAL (SELECT * FROM account_counter c WHERE c.id = a.counter_id OFFSET 0) c
+           WHERE c.id = l.counter_id AND c.owner IS NOT DISTINCT FROM l.owner AND c.fence = l.fence"#,
+        &column(|lease| lease.account.0),
+        &column(|lease| lease.counter.0),
+        &column(|lease| lease.process.0),
+        &column(|lease| lease.fence)
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    let mut answers: Vec<Option<Answer<Option<SessionAccount>>>> =
+        leases.iter().map(|_| Some(Ok(None))).collect();
+    for row in rows {
+        let place = usize::try_from(row.place - 1).unwrap_or(usize::MAX);
+        let (Some(answer), Some(lease)) = (answers.get_mut(place), leases.get(place)) else { continue };
+        let account = || {
+            let state = state_of(lease.account, &row.session_state, row.session_attempt, row.session_until)?;
+            Ok(SessionAccount {
+                user: UserId(row.user_id),
+                number: number_of(&row.number)?,
+                network: row.network,
+                credentials: row.credentials,
+                resume_point: row.resume_point,
+                session: SessionStatus { state, since: row.session_since, reason: row.session_reason },
+            })
+        };
+        *answer = Some(account().map(Some));
     }
     Ok(answers)
 }

@@ -76,10 +76,11 @@ impl From<sqlx::Error> for StoreError {
 }
 
 /// SQLSTATEs that pass by themselves: connection failures (08), too many connections and out of memory or
-/// disk (53), a database that takes no connections now (55000), a lock that was not had in time (55P03), operator
-/// intervention such as a shutdown or a start (57P), serialisation and deadlock (40).
+/// disk (53), a database that takes no connections now (55000), a lock that was not had in time (55P03), a transaction
+/// that was left alone for too long (25P03), operator intervention such as a shutdown or a start (57P), serialisation
+/// and deadlock (40).
 fn is_passing(code: Option<&str>) -> bool {
     code.is_some_and(|code| {
-        ["08", "53", "55000", "55P03", "57P", "40"].iter().any(|class| code.starts_with(class))
+        ["08", "25P03", "53", "55000", "55P03", "57P", "40"].iter().any(|class| code.starts_with(class))
     })
 }

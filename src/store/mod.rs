@@ -80,6 +80,7 @@ pub struct Store {
 /// The reads that every request or every session makes, each a line of calls that share a query.
 struct Gathered {
     accounts: Gather<(UserId, Option<PhoneNumber>, Option<ContactId>), Option<(Account, Option<Reachable>)>>,
+    session_accounts: Gather<Lease, Option<SessionAccount>>,
     due: Gather<Lease, Option<Due>>,
     known_peers: Cache<(String, String), Peer>,
 }
@@ -88,6 +89,9 @@ impl Default for Gathered {
     fn default() -> Self {
         Self {
             accounts: Gather::of(|store, wanted| Box::pin(account::addressed_of(store, wanted))),
+            session_accounts: Gather::of(|store, leases| {
+                Box::pin(account::session_accounts_of(store, leases))
+            }),
             due: Gather::of(|store, leases| Box::pin(outbox::due_of(store, leases))),
             known_peers: Cache::builder().max_capacity(10_000).time_to_live(Duration::from_secs(5)).build(),
         }
@@ -102,11 +106,18 @@ pub struct Tx {
     concerned: Vec<Topic>,
 }
 
-/// How PostgreSQL plans our statements, all of which find few rows by an index. It keeps the plans of a connection: one
-/// made while a table was small would read the whole table long after it has grown. A plan made for each call's own
-/// parameters takes longer than the call, and compiling one to machine code longer still.
-const PLANNING: [(&str, &str); 3] =
-    [("enable_seqscan", "off"), ("plan_cache_mode", "force_generic_plan"), ("jit", "off")];
+/// How PostgreSQL treats our connections.
+///
+/// All our statements find few rows by an index, and their plans are kept. One made while a table was small would read
+/// the whole table long after it has grown; one made for each call's own parameters takes longer than the call, and
+/// compiling one to machine code longer still. A program that is stopped in the middle of a transaction keeps its locks
+/// no longer than its leases.
+const SETTINGS: [(&str, &str); 4] = [
+    ("enable_seqscan", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+    ("jit", "off"),
+    ("idle_in_transaction_session_timeout", "10s"),
+];
 
 impl Store {
     /// A pool of at most `connections` connections. Does not connect yet: a database that is away is found
@@ -119,7 +130,7 @@ impl Store {
             .test_before_acquire(false)
             .acquire_timeout(Duration::from_secs(5))
             .idle_timeout(Duration::from_mins(10))
-            .connect_lazy_with(options.application_name("windu").options(PLANNING));
+            .connect_lazy_with(options.application_name("windu").options(SETTINGS));
         Self { pool, wakes: Wakes::default(), writers: Arc::default(), gathered: Arc::default() }
     }
 

@@ -14,7 +14,7 @@ pub const LEASE_SECONDS: f64 = 15.0;
 pub struct Share {
     /// Accounts that need a session.
     pub accounts: i64,
-    /// Processes that live.
+    /// Processes that live and may run them.
     pub processes: i64,
 }
 
@@ -45,14 +45,18 @@ impl Store {
         Ok(())
     }
 
-    /// Announces this process under a name that tells it from all others.
+    /// Announces this process under a name that tells it from all others, and the networks that it runs.
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn join_process(&self, name: &str) -> Result<ProcessId, StoreError> {
-        let id = sqlx::query_scalar!("INSERT INTO process (name) VALUES ($1) RETURNING id", name)
-            .fetch_one(&self.pool)
-            .await?;
+    pub async fn join_process(&self, name: &str, networks: &[String]) -> Result<ProcessId, StoreError> {
+        let id = sqlx::query_scalar!(
+            "INSERT INTO process (name, networks) VALUES ($1, $2) RETURNING id",
+            name,
+            networks
+        )
+        .fetch_one(&self.pool)
+        .await?;
         Ok(ProcessId(id))
     }
 
@@ -92,7 +96,7 @@ impl Store {
         Ok(())
     }
 
-    /// How many accounts need a session, and how many processes there are to run them.
+    /// How many accounts there are on all networks, and how many processes.
     ///
     /// # Errors
     /// When the query fails.
@@ -106,6 +110,28 @@ impl Store {
         )
         .fetch_one(&self.pool)
         .await?)
+    }
+
+    /// How the accounts of each of these networks are shared among the processes that run it.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn shares(&self, networks: &[String]) -> Result<Vec<(String, Share)>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT n.name AS "name!",
+                      (SELECT count(*) FROM account a
+                       WHERE a.registered_at IS NOT NULL AND a.network = n.name) AS "accounts!",
+                      (SELECT count(*) FROM process p
+                       WHERE p.heartbeat_at > clock_timestamp() - make_interval(secs => $2)
+                         AND (p.networks IS NULL OR n.name = ANY(p.networks))) AS "processes!"
+               FROM unnest($1::text[]) AS n (name)"#,
+            networks,
+            LEASE_SECONDS
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let share = |accounts, processes| Share { accounts, processes };
+        Ok(rows.into_iter().map(|row| (row.name, share(row.accounts, row.processes))).collect())
     }
 
     /// Claims up to `limit` registered accounts of `networks` that no living process holds.
@@ -166,22 +192,28 @@ impl Store {
         Ok(rows.into_iter().map(|row| (CounterId(row.id), row.fence)).collect())
     }
 
-    /// Gives a lease back, so that another process may claim it.
+    /// Gives leases back, by counter and fence, so that another process may claim them.
     ///
     /// # Errors
     /// When the query fails. A lease that had passed on already is no error.
-    pub async fn release_lease(
+    pub async fn release_leases(
         &self,
         process: ProcessId,
-        counter: CounterId,
-        fence: i64,
+        leases: &[(CounterId, i64)],
     ) -> Result<(), StoreError> {
+        let (counters, fences): (Vec<i64>, Vec<i64>) =
+            leases.iter().map(|(counter, fence)| (counter.0, *fence)).unzip();
+        // Locked in the order of all who lock several.
         sqlx::query!(
-            "UPDATE account_counter SET owner = NULL
-             WHERE id = $1 AND owner IS NOT DISTINCT FROM $2 AND fence = $3",
-            counter.0,
-            process.0,
-            fence
+            "WITH held AS (
+                SELECT c.id FROM account_counter c
+                JOIN unnest($1::bigint[], $2::bigint[]) AS l (id, fence) ON l.id = c.id AND l.fence = c.fence
+                WHERE c.owner IS NOT DISTINCT FROM $3 ORDER BY c.id FOR NO KEY UPDATE OF c
+             )
+             UPDATE account_counter c SET owner = NULL FROM held WHERE c.id = held.id",
+            &counters,
+            &fences,
+            process.0
         )
         .execute(&self.pool)
         .await?;

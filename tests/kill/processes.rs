@@ -12,14 +12,24 @@ use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
 
 /// Accounts are taken over so long after their program was killed, at the latest.
-const TAKEN_OVER: Duration = Duration::from_secs(20);
+pub const TAKEN_OVER: Duration = Duration::from_secs(20);
 
 /// Two programs, and four friends of each other, two run by each program.
 async fn world() -> (Server, Server, Vec<Person>) {
     let one = Server::start();
+    let people = friends(&one, 4).await;
+    let other = Server::setup().database(Arc::clone(one.database())).start();
+    wait_until("each program to run two sessions", DEADLINE, || {
+        (owners(one.database()) == "2 2").then_some(())
+    });
+    (one, other, people)
+}
+
+/// So many people who have each other in their contacts.
+pub async fn friends(server: &Server, count: usize) -> Vec<Person> {
     let mut people = Vec::new();
-    for _ in 0..4 {
-        people.push(Person::new(&one).await);
+    for _ in 0..count {
+        people.push(Person::new(server).await);
     }
     for person in &people {
         for other in &people {
@@ -28,22 +38,18 @@ async fn world() -> (Server, Server, Vec<Person>) {
             }
         }
     }
-    let other = Server::setup().database(Arc::clone(one.database())).start();
-    wait_until("each program to run two sessions", DEADLINE, || {
-        (owners(one.database()) == "2 2").then_some(())
-    });
-    (one, other, people)
+    people
 }
 
 /// How many sessions each living program runs.
-fn owners(database: &Database) -> String {
+pub fn owners(database: &Database) -> String {
     database.sql(
         "SELECT string_agg(n::text, ' ' ORDER BY n) FROM (SELECT count(*) AS n FROM account_counter
          WHERE owner IS NOT NULL GROUP BY owner) o",
     )
 }
 
-async fn online(person: &Person, deadline: Duration) {
+pub async fn online(person: &Person, deadline: Duration) {
     wait_until_async("the session to be online", deadline, async || {
         let account = account(&person.api, &person.number).await.expect("listed");
         (account["session"]["state"] == "online").then_some(())

@@ -48,7 +48,7 @@ async fn each_write_of_a_session_is_refused_without_its_lease() {
     let world = World::new().await;
     let process = world.idle_process(windu::sessions::Patience::default());
     let account = process.registered(&world, "15550100001").await;
-    let me = process.store.join_process("me").await.unwrap();
+    let me = process.store.join_process("me", std::slice::from_ref(&account.network)).await.unwrap();
     let lease =
         process.store.claim_leases(me, std::slice::from_ref(&account.network), 9).await.unwrap().remove(0);
     process.send(&account, BEN, "text").await;

@@ -19,5 +19,6 @@ mod processes;
 mod receipts;
 mod registering;
 mod scripted;
+mod shares;
 mod silence;
 mod world;

@@ -68,8 +68,8 @@ async fn the_accounts_of_a_process_that_was_killed_move() {
     let world = World::new().await;
     let idle = world.idle_process(windu::sessions::Patience::default());
     let account = idle.registered(&world, "15550100001").await;
-    let killed = idle.store.join_process("killed").await.unwrap();
     let networks = [account.network.clone()];
+    let killed = idle.store.join_process("killed", &networks).await.unwrap();
     assert_eq!(idle.store.claim_leases(killed, &networks, 9).await.unwrap().len(), 1);
     let running = world.process();
     // While it could live, its account is its own.
@@ -90,16 +90,16 @@ async fn a_process_without_a_heartbeat_claims_nothing() {
     let process = world.idle_process(windu::sessions::Patience::default());
     let account = process.registered(&world, "15550100001").await;
     let networks = [account.network.clone()];
-    let late = process.store.join_process("late").await.unwrap();
+    let late = process.store.join_process("late", &networks).await.unwrap();
     world.sql("UPDATE process SET heartbeat_at = now() - interval '16 seconds'");
     assert!(process.store.claim_leases(late, &networks, 9).await.unwrap().is_empty());
     assert!(!process.store.heartbeat(late).await.unwrap());
-    let early = process.store.join_process("early").await.unwrap();
+    let early = process.store.join_process("early", &networks).await.unwrap();
     assert_eq!(process.store.claim_leases(early, &[], 9).await.unwrap().len(), 0);
     let first = process.store.claim_leases(early, &networks, 9).await.unwrap().remove(0);
     assert_eq!(process.store.claim_leases(early, &networks, 9).await.unwrap().len(), 0);
     process.store.leave_process(early).await.unwrap();
-    let next = process.store.join_process("next").await.unwrap();
+    let next = process.store.join_process("next", &networks).await.unwrap();
     let second = process.store.claim_leases(next, &networks, 9).await.unwrap().remove(0);
     assert!(second.fence > first.fence);
 }

@@ -55,14 +55,29 @@ impl World {
         process
     }
 
+    /// A program that runs sessions of these networks only.
+    pub fn process_on(&self, networks: &[&str]) -> Process {
+        let process = self.program(Patience::default(), networks);
+        process.sessions.run(process.name.clone(), &process.lifecycle);
+        process
+    }
+
     /// A program that serves the API and runs no sessions yet.
     pub fn idle_process(&self, patience: Patience) -> Process {
+        self.program(patience, &[NETWORK, "local"])
+    }
+
+    fn program(&self, patience: Patience, networks: &[&str]) -> Process {
         let lifecycle = Lifecycle::default();
         let store = self.store(8);
         store.connect_wakes(&lifecycle);
         let mut connectors = Connectors::default();
-        connectors.add(Arc::new(self.network.clone()));
-        connectors.add(Arc::new(Local::new(LocalNet::new(store.clone()), lifecycle.clone())));
+        if networks.contains(&NETWORK) {
+            connectors.add(Arc::new(self.network.clone()));
+        }
+        if networks.contains(&"local") {
+            connectors.add(Arc::new(Local::new(LocalNet::new(store.clone()), lifecycle.clone())));
+        }
         let sessions = Sessions::new(store.clone(), connectors, self.keys.clone()).with_patience(patience);
         Process { store, sessions, lifecycle, name: secrets::random_id() }
     }
@@ -80,6 +95,34 @@ impl World {
                 .await
                 .unwrap();
         UserId(id)
+    }
+
+    /// So many registered accounts on a network, which nobody runs yet.
+    pub async fn crowd(&self, network: &str, count: i64) {
+        static NUMBERS: AtomicU64 = AtomicU64::new(15_558_000_000);
+        let numbers: Vec<String> =
+            (0..count).map(|_| NUMBERS.fetch_add(1, Ordering::Relaxed).to_string()).collect();
+        let sealed: Vec<Vec<u8>> =
+            numbers.iter().map(|number| self.keys.seal("credentials", number.as_bytes(), b"login")).collect();
+        sqlx::query(
+            "WITH line AS (SELECT * FROM unnest($1::text[], $2::bytea[]) AS l (number, credentials)
+             ), counter AS (
+                INSERT INTO account_counter (user_id, number, epoch) SELECT $3, number, number FROM line
+                RETURNING id, number
+             ), subscriber AS (
+                INSERT INTO localnet_subscriber (number, incarnation)
+                SELECT number, 'login' FROM line WHERE $4 = 'local')
+             INSERT INTO account (user_id, number, counter_id, network, proved_at, registered_at, credentials,
+                                  session_state)
+             SELECT $3, number, c.id, $4, now(), now(), credentials, 'starting' FROM line JOIN counter c USING (number)",
+        )
+        .bind(&numbers)
+        .bind(&sealed)
+        .bind(self.user().await.0)
+        .bind(network)
+        .execute(&self.pool)
+        .await
+        .unwrap();
     }
 
     pub async fn count(&self, statement: &'static str) -> i64 {

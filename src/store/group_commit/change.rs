@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use chrono::{DateTime, Duration, Utc};
 
 use super::locks::Locked;
+use super::published::Published;
 use super::receipts::NewReceipt;
 use super::settlements::Settled;
 use super::{Send, Write};
@@ -20,6 +21,7 @@ pub(super) struct Change<'a> {
     pub(super) settled: Vec<Settled>,
     others: Vec<(&'a Lease, &'a Inbound)>,
     resume_points: Vec<(AccountId, &'a [u8])>,
+    published: Vec<Published<'a>>,
 }
 
 struct NewMessage<'a> {
@@ -106,6 +108,9 @@ impl<'a> Change<'a> {
                     self.resume_points.push((lease.account, point));
                 }
             }
+            Write::Publish { lease, state, reason } => {
+                self.published.push(Published { lease, state: *state, reason: reason.as_deref() });
+            }
         }
     }
 
@@ -180,7 +185,8 @@ impl Tx {
         for (lease, item) in change.others {
             self.ingest_other(lease, item, locked).await?;
         }
-        self.store_resume_points(&change.resume_points).await
+        self.store_resume_points(&change.resume_points).await?;
+        self.store_published(&change.published, locked).await
     }
 
     /// Inserts those that are not there yet, in order, puts those from the API into the outbox, and notes each chat's

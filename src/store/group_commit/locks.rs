@@ -183,7 +183,7 @@ impl Tx {
             .filter(|(place, _)| super::is_admitted(answers[*place].as_ref()))
             .filter_map(|(place, write)| match write {
                 Write::Send(send) => Some((place, send.keyed.as_ref()?)),
-                Write::Settle { .. } | Write::Ingest { .. } => None,
+                Write::Settle { .. } | Write::Ingest { .. } | Write::Publish { .. } => None,
             })
             .collect();
         if !keyed.is_empty() {

@@ -8,6 +8,7 @@
 
 mod change;
 mod locks;
+mod published;
 mod receipts;
 mod settlements;
 
@@ -19,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use super::gather::{self, Asked, Gather, MOST, together};
 use super::{Accepted, Inbound, InboundKind, KeyedAnswer, Settlement, Store, StoreError, Topic};
-use crate::domain::{AccountId, Content, CounterId, Lease, MessageId, PeerId};
+use crate::domain::{AccountId, Content, CounterId, Lease, MessageId, PeerId, SessionState};
 use change::Change;
 use locks::Locking;
 
@@ -34,6 +35,8 @@ pub(super) enum Write {
     Settle { lease: Lease, settled: Vec<(MessageId, Settlement)> },
     /// What a network told.
     Ingest { lease: Lease, batch: Vec<Inbound>, resume_point: Option<Vec<u8>> },
+    /// What a session does.
+    Publish { lease: Lease, state: SessionState, reason: Option<String> },
 }
 
 /// A message from the API, see [`super::Outgoing`].
@@ -93,21 +96,27 @@ impl Write {
     fn counter(&self) -> CounterId {
         match self {
             Self::Send(send) => send.counter,
-            Self::Settle { lease, .. } | Self::Ingest { lease, .. } => lease.counter,
+            Self::Settle { lease, .. } | Self::Ingest { lease, .. } | Self::Publish { lease, .. } => {
+                lease.counter
+            }
         }
     }
 
     fn account(&self) -> AccountId {
         match self {
             Self::Send(send) => send.account,
-            Self::Settle { lease, .. } | Self::Ingest { lease, .. } => lease.account,
+            Self::Settle { lease, .. } | Self::Ingest { lease, .. } | Self::Publish { lease, .. } => {
+                lease.account
+            }
         }
     }
 
     fn lease(&self) -> Option<&Lease> {
         match self {
             Self::Send(_) => None,
-            Self::Settle { lease, .. } | Self::Ingest { lease, .. } => Some(lease),
+            Self::Settle { lease, .. } | Self::Ingest { lease, .. } | Self::Publish { lease, .. } => {
+                Some(lease)
+            }
         }
     }
 
@@ -115,7 +124,7 @@ impl Write {
     fn chats(&self) -> Vec<PeerId> {
         match self {
             Self::Send(send) => vec![send.peer],
-            Self::Settle { .. } => Vec::new(),
+            Self::Settle { .. } | Self::Publish { .. } => Vec::new(),
             Self::Ingest { batch, .. } => {
                 batch.iter().filter(|item| item.what.needs_chat()).map(|item| item.peer.id).collect()
             }
@@ -210,8 +219,10 @@ async fn attempt(
     tx.close_journals(locked.into_journals()).await?;
     tx.commit().await?;
     for write in admitted {
-        if let Write::Send(send) = write {
-            store.wakes.wake(Topic::work(send.account));
+        match write {
+            Write::Send(send) => store.wakes.wake(Topic::work(send.account)),
+            Write::Publish { lease, .. } => store.wakes.wake(Topic::session(lease.account)),
+            Write::Settle { .. } | Write::Ingest { .. } => {}
         }
         store.wakes.wake(Topic::journal(write.counter()));
     }
