@@ -30,8 +30,7 @@ pub async fn run(options: &Options) {
         for (name, status, requests) in &cases {
             let before = Cpu::read(Some(talk.server.id()));
             let took = load::run(talk.server.address(), requests, REQUESTS, *status).await;
-            let [server, postgres, load] =
-                (Cpu::read(Some(talk.server.id())) - before).each(REQUESTS);
+            let [server, postgres, load] = (Cpu::read(Some(talk.server.id())) - before).each(REQUESTS);
             rates.push(per_second(REQUESTS, took));
             // The first round warms up.
             if round > 0 {
