@@ -9,6 +9,8 @@ mod cancelled;
 mod commands;
 mod connection;
 mod desired;
+mod group_commit;
+mod held;
 mod ingest;
 mod journal;
 mod lease;
