@@ -83,15 +83,16 @@ async fn what_cannot_be_stored_harms_only_itself() {
     }
     // The chats are there from now on: what follows is one transaction.
     let hello = [received(&ben, "hello", "hello")];
-    for stored in join_all(leases.iter().chain([&lease]).map(|lease| store.ingest(lease, &hello, None))).await
+    for stored in
+        join_all(leases.iter().chain([&lease]).map(|lease| store.ingest(lease, hello.to_vec(), None))).await
     {
         stored.unwrap();
     }
     for (round, bad) in unstorable(&ben).into_iter().enumerate() {
         let good = [received(&ben, &format!("good {round}"), "text")];
         let (stored, refused) = tokio::join!(
-            join_all(leases.iter().map(|lease| store.ingest(lease, &good, Some(b"here")))),
-            store.ingest(&lease, std::slice::from_ref(&bad), Some(b"there")),
+            join_all(leases.iter().map(|lease| store.ingest(lease, good.to_vec(), Some(b"here")))),
+            store.ingest(&lease, vec![bad], Some(b"there")),
         );
         assert!(stored.iter().all(Result::is_ok), "{stored:?}");
         let refused = refused.unwrap_err();
@@ -125,7 +126,7 @@ async fn what_happens_in_a_chat_at_once_is_one_change_of_the_chat() {
         .collect();
     let (sent, stored) = tokio::join!(
         join_all((0..100).map(|_| send(store, &account, &ben, "text"))),
-        join_all(told.iter().map(|batch| store.ingest(&lease, batch, None))),
+        join_all(told.iter().map(|batch| store.ingest(&lease, batch.clone(), None))),
     );
     sent.into_iter().for_each(queued);
     assert!(stored.into_iter().all(|stored| stored.is_ok()));
@@ -253,7 +254,7 @@ impl Writer {
             let told = [received(other, &format!("t{}r{round}", self.task), "text")];
             let (sent, stored, (), ()) = tokio::join!(
                 send(&self.store, account, one, "text"),
-                self.store.ingest(lease, &told, Some(b"here")),
+                self.store.ingest(lease, told.to_vec(), Some(b"here")),
                 self.reads(account, other),
                 self.imports(account),
             );
