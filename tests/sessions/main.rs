@@ -22,4 +22,5 @@ mod receipts;
 mod registering;
 mod scripted;
 mod silence;
+mod stuck;
 mod world;
