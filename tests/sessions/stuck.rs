@@ -1,11 +1,13 @@
-//! Who is stuck slows nobody else: an account whose network hangs, a receiver who takes nothing.
+//! Who is stuck slows nobody else: an account whose network hangs, a receiver who takes nothing, a mailbox that is full.
 
 use std::time::{Duration, Instant};
 
 use windu::domain::Account;
 use windu::sessions::Patience;
+use windu::store::localnet::LocalNet;
 
 use crate::scripted::{Deed, message};
+use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::{A_DAY, Process, World};
 
 const BEN: &str = "15550100002";
@@ -86,4 +88,30 @@ async fn a_receiver_who_takes_nothing_holds_up_no_other_chat() {
     drop(lock);
     let texts = process.until_texts(&stuck, "15550100001", 500).await;
     assert!(texts.into_iter().eq((0..500).map(|place| place.to_string())));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mailbox_that_is_full_takes_no_more_until_it_has_room() {
+    let world = World::new().await;
+    let process = world.process();
+    let anna = process.local(&world, "15550100001").await;
+    let carl = process.local(&world, "15550100003").await;
+    // On the network, but nobody reads its mailbox.
+    LocalNet::new(process.store.clone()).register(&BEN.parse().unwrap()).await.unwrap();
+    world.sql(
+        "INSERT INTO localnet_stanza (recipient, sender, stanza)
+         SELECT '15550100002', '15550100001', '{}' FROM generate_series(1, 100000)",
+    );
+    let (waits, behind) =
+        (process.send(&anna, BEN, "waits").await, process.send(&anna, BEN, "waits behind").await);
+    process.send(&anna, "15550100003", "goes").await;
+    assert_eq!(process.until_texts(&carl, "15550100001", 1).await, ["goes"]);
+    world.until_count("SELECT count(*) FROM outbox WHERE attempts > 0", 1).await;
+    assert_eq!(process.message(&anna, BEN, &waits).await.state, "queued");
+    world.sql("DELETE FROM localnet_stanza WHERE id IN (SELECT min(id) FROM localnet_stanza)");
+    process.until_message(&anna, BEN, &waits, "sent").await;
+    process.until_message(&anna, BEN, &behind, "sent").await;
+    let last = "SELECT stanza ->> 'text' FROM localnet_stanza WHERE id > 100000 ORDER BY id";
+    let texts = async || (world.sql(last) == "waits\nwaits behind").then_some(());
+    wait_until_async("both, in order", DEADLINE, texts).await;
 }
