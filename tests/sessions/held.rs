@@ -87,7 +87,8 @@ async fn a_send_waits_for_its_account_for_two_seconds() {
     queued(send(store, &account, &ben, "first").await);
     let lock = ground.world.hold(&counter_of(&account));
     let began = Instant::now();
-    let answers = join_all((0..50).map(|_| send(store, &account, &ben, "too late"))).await;
+    let sends = (0..50).map(|_| send(store, &account, &ben, "too late"));
+    let answers = timeout(DEADLINE, join_all(sends)).await.expect("nobody waits for ever");
     assert!(began.elapsed() >= LOCK_TIMEOUT && began.elapsed() < LOCK_TIMEOUT * 4, "{:?}", began.elapsed());
     assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Unavailable(_)))), "{answers:?}");
     drop(lock);
