@@ -6,7 +6,17 @@ use crate::domain::Lease;
 use crate::store::{Inbound, InboundKind, NewPeer, Store, StoreError};
 use crate::upstream::{Acknowledgement, Address, Connector, Event, Incoming};
 
-/// Stores a batch of events in one transaction. Returns what to acknowledge now that it is stored.
+/// Characters that are kept of the id of a message that cannot be stored.
+const LONGEST_ID: usize = 255;
+
+/// Stores a batch of events in order, in one transaction if PostgreSQL takes them all. Returns what to acknowledge now
+/// that it is stored.
+///
+/// An event that PostgreSQL refuses whenever it is tried would come again with each connection, and hold up what comes
+/// after it. It is dropped: of a message the journal says that it could not be read.
+///
+/// # Errors
+/// When not all of it is stored: nothing may be acknowledged, the network has to tell it all again.
 pub(super) async fn store_events(
     store: &Store,
     connector: &Arc<dyn Connector>,
@@ -20,17 +30,78 @@ pub(super) async fn store_events(
         acknowledgements.extend(incoming.acknowledgement);
         kept.extend(translate(incoming.event));
     }
-    let wanted: Vec<NewPeer> = kept
-        .iter()
-        .map(|(address, _)| NewPeer { address: address.0.clone(), number: connector.number_of(address) })
-        .collect();
-    if !kept.is_empty() || resume_point.is_some() {
-        let peers = store.peers(connector.network(), &wanted).await?;
-        let batch: Vec<Inbound> =
-            peers.into_iter().zip(kept).map(|(peer, (_, what))| Inbound { peer, what }).collect();
-        store.ingest(lease, &batch, resume_point.as_ref().map(|point| point.0.as_slice())).await?;
-    }
+    let resume_point = resume_point.as_ref().map(|point| point.0.as_slice());
+    Ingest { store, connector, lease }.store(&kept, resume_point).await?;
     Ok(acknowledgements)
+}
+
+/// Something of somebody.
+type Told = (Address, InboundKind);
+
+struct Ingest<'a> {
+    store: &'a Store,
+    connector: &'a Arc<dyn Connector>,
+    lease: &'a Lease,
+}
+
+impl Ingest<'_> {
+    /// Stores all that can be. The resume point goes with the last part.
+    async fn store(&self, told: &[Told], resume_point: Option<&[u8]>) -> Result<(), StoreError> {
+        match (self.together(told, resume_point).await, told) {
+            (Err(error), [one]) if error.is_unstorable() => self.instead_of(one, resume_point).await,
+            (Err(error), [_, _, ..]) if error.is_unstorable() => {
+                let (first, rest) = told.split_at(told.len() / 2);
+                Box::pin(self.store(first, None)).await?;
+                Box::pin(self.store(rest, resume_point)).await
+            }
+            (stored, _) => stored,
+        }
+    }
+
+    /// Stores all or nothing.
+    async fn together(&self, told: &[Told], resume_point: Option<&[u8]>) -> Result<(), StoreError> {
+        if told.is_empty() && resume_point.is_none() {
+            return Ok(());
+        }
+        let wanted: Vec<NewPeer> = told
+            .iter()
+            .map(|(address, _)| NewPeer {
+                address: address.0.clone(),
+                number: self.connector.number_of(address),
+            })
+            .collect();
+        let peers = self.store.peers(self.connector.network(), &wanted).await?;
+        let batch = peers
+            .into_iter()
+            .zip(told)
+            .map(|(peer, (_, what))| Inbound { peer, what: what.clone() })
+            .collect();
+        self.store.ingest(self.lease, batch, resume_point).await
+    }
+
+    /// Drops what is refused for good, and notes a message that is lost, unless its sender cannot be stored either.
+    async fn instead_of(&self, (who, what): &Told, resume_point: Option<&[u8]>) -> Result<(), StoreError> {
+        tracing::error!(account = %self.lease.account, what = what.name(),
+            "the database can never take what the network told: it is dropped");
+        let noted = match what {
+            InboundKind::Message { network_id, .. } | InboundKind::Undecryptable { network_id } => {
+                let network_id = storable(network_id);
+                self.together(&[(who.clone(), InboundKind::Undecryptable { network_id })], resume_point).await
+            }
+            InboundKind::Receipt { .. } | InboundKind::ReadElsewhere { .. } | InboundKind::Nickname(_) => {
+                self.together(&[], resume_point).await
+            }
+        };
+        match noted {
+            Err(error) if error.is_unstorable() => self.together(&[], resume_point).await,
+            noted => noted,
+        }
+    }
+}
+
+/// So much of an id as any column takes.
+fn storable(id: &str) -> String {
+    id.chars().filter(|character| *character != '\0').take(LONGEST_ID).collect()
 }
 
 /// The peer that an event is about and what to store of it; `None` for what is not kept.

@@ -64,7 +64,7 @@ pub(super) struct Asked<Q, A> {
 
 impl<Q, A> Asked<Q, A> {
     /// Answers; a caller that has gone away hears nothing.
-    fn answer(self, answer: Answer<A>) {
+    pub fn answer(self, answer: Answer<A>) {
         let _ = self.reply.send(answer);
     }
 }

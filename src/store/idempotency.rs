@@ -12,6 +12,7 @@ use std::collections::HashSet;
 
 use super::{LEASE_SECONDS, Store, StoreError, Tx};
 use crate::domain::{CommandId, ProcessId, UserId};
+use crate::secrets;
 
 /// How long a key keeps its answer.
 const KEPT_SECONDS: f64 = 24.0 * 3600.0;
@@ -41,7 +42,9 @@ pub struct Claim {
     user: UserId,
     route: String,
     key: String,
+    /// Chosen before the claim is made, so that it can be ended by one who never heard whether it was.
     id: i64,
+    fingerprint: [u8; 32],
     /// What an earlier claimant asked of a session, and left without an answer.
     pub command: Option<CommandId>,
 }
@@ -67,7 +70,7 @@ pub struct KeyedAnswer {
 }
 
 /// What a key is to a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum KeyState {
     /// Free until now: the request runs under this claim.
     Claimed(Claim),
@@ -77,6 +80,8 @@ pub enum KeyState {
     Reused,
     /// The first answer.
     Answered(KeptAnswer),
+    /// The connection broke before the answer: the key may be claimed by now, or soon. The claim has to be settled.
+    InDoubt(Claim, StoreError),
 }
 
 impl Store {
@@ -84,10 +89,18 @@ impl Store {
     /// than a day, count as none.
     ///
     /// # Errors
-    /// When a query fails.
+    /// When a query fails; then nothing is claimed.
     pub async fn claim_key(&self, request: KeyedRequest<'_>) -> Result<KeyState, StoreError> {
+        let claim = Claim {
+            user: request.user,
+            route: request.route.to_owned(),
+            key: request.key.to_owned(),
+            id: i64::from_be_bytes(secrets::random_bytes()),
+            fingerprint: *request.fingerprint,
+            command: None,
+        };
         for _ in 0..LOOKS {
-            if let Some(state) = self.try_to_claim(request).await? {
+            if let Some(state) = self.try_to_claim(&claim, request.process).await? {
                 return Ok(state);
             }
             if let Some(state) = self.look_at_key(request).await? {
@@ -98,7 +111,8 @@ impl Store {
     }
 
     /// Keeps the answer of a request that has ended, or without one frees its key. Nothing happens when the claim is
-    /// over: another process took it, or the answer was kept together with what the request changed.
+    /// over: another process took it, or the answer was kept together with what the request changed. A claim that was
+    /// not made yet never will be.
     ///
     /// # Errors
     /// When a query fails.
@@ -134,40 +148,46 @@ impl Store {
     }
 
     /// Claims a key that is new, or that this very request has without anybody who runs it. What the last claimant
-    /// expected to answer is the answer then.
-    async fn try_to_claim(&self, request: KeyedRequest<'_>) -> Result<Option<KeyState>, StoreError> {
-        let row = sqlx::query!(
-            "INSERT INTO idempotency_key AS k (user_id, route, key, fingerprint, process_id)
-             VALUES ($1, $2, $3, $4, $5)
+    /// expected to answer is the answer then. A claim that was settled already is not made.
+    async fn try_to_claim(&self, claim: &Claim, process: ProcessId) -> Result<Option<KeyState>, StoreError> {
+        // Without a connection there is no doubt.
+        let mut connection = self.pool.acquire().await?;
+        let claimed = sqlx::query!(
+            "INSERT INTO idempotency_key AS k (user_id, route, key, fingerprint, process_id, claim)
+             VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (user_id, route, key) DO UPDATE
-             SET claim = DEFAULT, process_id = excluded.process_id, provisional = false,
+             SET claim = excluded.claim, process_id = excluded.process_id, provisional = false,
                  created_at = clock_timestamp()
              WHERE k.fingerprint = excluded.fingerprint AND (k.status IS NULL OR k.provisional)
-               AND k.created_at >= clock_timestamp() - make_interval(secs => $6)
+               AND k.claim <> excluded.claim
+               AND k.created_at >= clock_timestamp() - make_interval(secs => $7)
                AND NOT EXISTS (SELECT 1 FROM process p WHERE p.id = k.process_id
-                               AND p.heartbeat_at > clock_timestamp() - make_interval(secs => $7))
-             RETURNING claim, command_id, status, content_type, body",
-            request.user.0,
-            request.route,
-            request.key,
-            &request.fingerprint[..],
-            request.process.0,
+                               AND p.heartbeat_at > clock_timestamp() - make_interval(secs => $8))
+             RETURNING command_id, status, content_type, body",
+            claim.user.0,
+            claim.route,
+            claim.key,
+            &claim.fingerprint[..],
+            process.0,
+            claim.id,
             KEPT_SECONDS,
             LEASE_SECONDS
         )
-        .fetch_optional(&self.pool)
-        .await?;
-        let Some(row) = row else { return Ok(None) };
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(StoreError::from);
+        let row = match claimed {
+            Ok(Some(row)) => row,
+            Ok(None) => return Ok(None),
+            Err(error @ StoreError::Unavailable(_)) => {
+                return Ok(Some(KeyState::InDoubt(claim.clone(), error)));
+            }
+            Err(error) => return Err(error),
+        };
         if let Some(answer) = kept(row.status, row.content_type, row.body)? {
             return Ok(Some(KeyState::Answered(answer)));
         }
-        Ok(Some(KeyState::Claimed(Claim {
-            user: request.user,
-            route: request.route.to_owned(),
-            key: request.key.to_owned(),
-            id: row.claim,
-            command: row.command_id.map(CommandId),
-        })))
+        Ok(Some(KeyState::Claimed(Claim { command: row.command_id.map(CommandId), ..claim.clone() })))
     }
 
     /// What the key is that could not be claimed; `None` when it is free by now.
@@ -240,20 +260,24 @@ impl Tx {
         if noted.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
     }
 
-    /// Ends a claim without an answer: the same request may claim the key anew, and go on with what was asked.
+    /// Ends a claim without an answer: the same request may claim the key anew, and go on with what was asked. Of a
+    /// claim that PostgreSQL has not come to yet it leaves the row that the claim then finds, with its own id.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when the claim is over: the caller must not commit.
     pub(super) async fn free_key(&mut self, claim: &Claim) -> Result<(), StoreError> {
         let freed = sqlx::query!(
-            "UPDATE idempotency_key
-             SET process_id = $5, status = NULL, content_type = NULL, body = NULL, provisional = false
-             WHERE user_id = $1 AND route = $2 AND key = $3 AND claim = $4 AND (status IS NULL OR provisional)",
+            "INSERT INTO idempotency_key AS k (user_id, route, key, fingerprint, process_id, claim)
+             SELECT id, $2, $3, $4, $5, $6 FROM windu_user WHERE id = $1
+             ON CONFLICT (user_id, route, key) DO UPDATE
+             SET process_id = excluded.process_id, status = NULL, content_type = NULL, body = NULL, provisional = false
+             WHERE k.claim = excluded.claim AND (k.status IS NULL OR k.provisional)",
             claim.user.0,
             claim.route,
             claim.key,
-            claim.id,
-            NOBODY
+            &claim.fingerprint[..],
+            NOBODY,
+            claim.id
         )
         .execute(&mut *self.inner)
         .await?;

@@ -53,6 +53,20 @@ pub enum InboundKind {
     },
 }
 
+impl InboundKind {
+    /// A word for logs.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Message { .. } => "message",
+            Self::Receipt { .. } => "receipt",
+            Self::ReadElsewhere { .. } => "read elsewhere",
+            Self::Nickname(_) => "nickname",
+            Self::Undecryptable { .. } => "undecryptable",
+        }
+    }
+}
+
 impl Store {
     /// Stores a batch: messages in order, then the rest. What is there already is left as it is: a network may repeat
     /// itself.
@@ -62,10 +76,10 @@ impl Store {
     pub async fn ingest(
         &self,
         lease: &Lease,
-        batch: &[Inbound],
+        batch: Vec<Inbound>,
         resume_point: Option<&[u8]>,
     ) -> Result<(), StoreError> {
-        let (batch, resume_point) = (batch.to_vec(), resume_point.map(<[u8]>::to_vec));
+        let resume_point = resume_point.map(<[u8]>::to_vec);
         self.write(Write::Ingest { lease: *lease, batch, resume_point }).await?;
         Ok(())
     }

@@ -4,9 +4,11 @@
 //! an earlier owner of the number reads and changes nothing.
 
 use chrono::{DateTime, Utc};
+use moka::sync::Cache;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::account::number_of;
 use super::gather::{Answer, Gather};
@@ -16,16 +18,23 @@ use crate::secrets;
 
 /// Stanzas per read of a mailbox.
 pub const MAILBOX_BATCH: i64 = 100;
+/// A mailbox of so many stanzas takes no more messages.
+pub const MAILBOX_LIMIT: i64 = 100_000;
+/// For how long a mailbox counts as full or not full: so much more may come in.
+const LOOKED_AT: Duration = Duration::from_secs(5);
 
 /// The local network's view of the store.
 #[derive(Clone)]
 pub struct LocalNet {
     store: Store,
     lines: Arc<Lines>,
+    /// Mailboxes that were looked at lately, and whether they were full.
+    full: Cache<PhoneNumber, bool>,
 }
 
 /// What every connection does all the time, each a line of calls that share a query.
 struct Lines {
+    full: Gather<Vec<PhoneNumber>, Vec<bool>>,
     deliver: Gather<(Subscriber, Vec<NewStanza>), Option<Vec<PhoneNumber>>>,
     mailbox: Gather<(Subscriber, Vec<i64>), Option<Vec<Stanza>>>,
     acknowledge: Gather<(Subscriber, Vec<i64>, Vec<(i64, Value)>), ()>,
@@ -66,12 +75,14 @@ impl LocalNet {
     /// The network kept in this database.
     #[must_use]
     pub fn new(store: Store) -> Self {
+        let full = Cache::builder().max_capacity(100_000).time_to_live(LOOKED_AT).build();
         let lines = Lines {
+            full: Gather::of(|store, mailboxes| Box::pin(are_full(store, mailboxes))),
             deliver: Gather::of(|store, deliveries| Box::pin(deliver(store, deliveries))),
             mailbox: Gather::of(|store, mailboxes| Box::pin(mailboxes_of(store, mailboxes))),
             acknowledge: Gather::of(|store, acknowledged| Box::pin(acknowledge(store, acknowledged))),
         };
-        Self { store, lines: Arc::new(lines) }
+        Self { store, lines: Arc::new(lines), full }
     }
 
     /// Makes a subscriber anew: an earlier one of this number is gone with its mailbox.
@@ -136,6 +147,31 @@ impl LocalNet {
         )
         .fetch_one(&self.store.pool)
         .await?)
+    }
+
+    /// Those of the numbers whose mailboxes take no more.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn full<'a>(
+        &self,
+        numbers: impl Iterator<Item = &'a PhoneNumber>,
+    ) -> Result<HashSet<PhoneNumber>, StoreError> {
+        let numbers: HashSet<&PhoneNumber> = numbers.collect();
+        let unknown: Vec<PhoneNumber> =
+            numbers.iter().filter(|number| !self.full.contains_key(**number)).copied().cloned().collect();
+        let mut full: HashSet<PhoneNumber> =
+            numbers.into_iter().filter(|number| self.full.get(*number) == Some(true)).cloned().collect();
+        if !unknown.is_empty() {
+            let answers = self.lines.full.ask(&self.store, unknown.clone()).await?;
+            for (number, is_full) in unknown.into_iter().zip(answers) {
+                self.full.insert(number.clone(), is_full);
+                if is_full {
+                    full.insert(number);
+                }
+            }
+        }
+        Ok(full)
     }
 
     /// Puts stanzas into mailboxes, in order. Returns the recipients that exist; what was for others is dropped.
@@ -303,6 +339,27 @@ impl LocalNet {
         }
         Ok(())
     }
+}
+
+/// Many calls for [`LocalNet::full`] as one query. It reads the mailboxes: 15 ms for one that is full.
+async fn are_full(
+    store: &Store,
+    mailboxes: &[&Vec<PhoneNumber>],
+) -> Result<Vec<Option<Answer<Vec<bool>>>>, StoreError> {
+    let numbers: Vec<&str> =
+        mailboxes.iter().flat_map(|numbers| numbers.iter()).map(PhoneNumber::as_str).collect();
+    let full = sqlx::query_scalar!(
+        r#"SELECT n.number AS "number!" FROM unnest($1::text[]) AS n (number)
+           WHERE EXISTS (SELECT 1 FROM localnet_stanza s WHERE s.recipient = n.number OFFSET $2 LIMIT 1)"#,
+        &numbers as &[&str],
+        MAILBOX_LIMIT - 1
+    )
+    .fetch_all(&store.pool)
+    .await?;
+    let full: HashSet<String> = full.into_iter().collect();
+    let answer =
+        |numbers: &&Vec<PhoneNumber>| numbers.iter().map(|number| full.contains(number.as_str())).collect();
+    Ok(mailboxes.iter().map(|numbers| Some(Ok(answer(numbers)))).collect())
 }
 
 /// Many calls of [`LocalNet::deliver`] as one statement.

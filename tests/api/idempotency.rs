@@ -167,6 +167,28 @@ async fn a_key_is_in_use_until_its_request_ends_even_if_the_caller_hangs_up() {
 }
 
 #[tokio::test]
+async fn a_key_whose_claimant_hangs_up_while_it_claims_does_not_stay_taken() {
+    let server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    let database = server.database();
+    // Claims wait for this; PostgreSQL makes them all the same when it is gone.
+    let lock = database.hold("LOCK TABLE idempotency_key IN SHARE MODE");
+    let form = [("contact", bert.number.as_str()), ("message", "hello")];
+    let request = anna.api.request(Method::POST, SEND).header("idempotency-key", "gone").form(&form);
+    let impatient = request.timeout(Duration::from_secs(1)).send().await;
+    assert!(impatient.is_err_and(|error| error.is_timeout()));
+    drop(lock);
+    let answer = wait_until_async("the first answer", DEADLINE, async || {
+        let answer = send(&anna, &bert, "gone", "hello").await;
+        (answer.status != 409).then_some(answer)
+    })
+    .await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    bert.waits_for(&anna, answer.json()["id"].as_str().expect("an id")).await;
+    assert_eq!(texts(&anna.chat(&bert.number).await), ["hello"]);
+}
+
+#[tokio::test]
 async fn not_now_frees_the_key() {
     let (anna, bert) = (Person::new(server()).await, Person::new(server()).await);
     let form = [("contact_id", bert.number.as_str())];

@@ -14,6 +14,11 @@ async fn a_send_whose_commit_is_cut_off_arrives_exactly_once_when_it_is_repeated
     cuts("cut", Commits::Spoken).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_whose_claim_is_cut_off_does_not_stay_taken() {
+    cuts("cut-all", Commits::All).await;
+}
+
 async fn cuts(name: &str, kind: Commits) {
     let database = Arc::new(Database::create());
     let proxy = Proxy::start(&database, kind).await;

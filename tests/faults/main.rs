@@ -21,5 +21,6 @@ mod full;
 mod killed;
 mod outage;
 mod proxy;
+mod queue;
 mod slow;
 mod stopped;

@@ -47,6 +47,68 @@ async fn nothing_is_acknowledged_that_is_not_stored() {
 }
 
 #[tokio::test]
+async fn what_can_never_be_stored_is_dropped_and_noted_and_the_rest_is_kept() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    let long: String = (0..400).map(|_| windu::secrets::random_id()).collect();
+    let nul = || "a NUL: \0".to_owned();
+    let unknown = Event::Undecryptable { from: address(BEN), id: "u\u{0}1".to_owned() };
+    let mut batch: Vec<_> =
+        (1..=20).map(|place| message(BEN, &format!("m{place}"), &format!("text {place}"), place)).collect();
+    batch[2] = message(BEN, "m3", &nul(), 3);
+    batch[6] = message(BEN, "m\u{0}7", "text 7", 7);
+    batch[9] = message(BEN, &long, "text 10", 10);
+    // Whoever that is cannot be named.
+    batch[10] = message(&nul(), "m11", "text 11", 11);
+    batch[13] = told(Event::Nickname { of: address(BEN), nickname: nul() }, 14);
+    batch[14] = crate::scripted::receipt(BEN, &nul(), windu::domain::ReceiptKind::Read, 15);
+    batch[15] = told(Event::ReadElsewhere { chat: address(BEN), id: nul() }, 16);
+    batch[17] = told(unknown, 18);
+    batch[18] = at("here", batch[18].clone());
+    batch[19] = sent_elsewhere(BEN, "m20", &nul(), 20);
+    line.stores(batch).await;
+    let texts: Vec<_> = [1, 2, 4, 5, 6, 8, 9, 12, 13, 17, 19].map(|place| format!("text {place}")).into();
+    assert_eq!(process.texts(&account, BEN).await, texts);
+    let noted = process.entries(&account, "message.undecryptable").await;
+    let expected =
+        ["m3", "m7", &long[..255], "u1", "m20"].map(|id| serde_json::json!({"chat": BEN, "id": id}));
+    assert_eq!(noted, expected);
+    assert_eq!(line.acknowledged(), (1..=20).collect::<Vec<_>>());
+    // The connection has lived on, and what was dropped does not come again.
+    assert_eq!(line.logins().len(), 1);
+    line.ends(End::Retry("network_unreachable")).await;
+    line.opened(2).await;
+    assert_eq!(resumed(&line), [None, Some("here".to_owned())]);
+}
+
+#[tokio::test]
+async fn what_can_never_be_stored_does_not_excuse_what_can() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    let batch = || {
+        vec![
+            message(BEN, "m1", "kept", 1),
+            message(BEN, "m2", "a NUL: \0", 2),
+            at("here", message(BEN, "m3", "refused", 3)),
+        ]
+    };
+    world.sql("ALTER TABLE message ADD CONSTRAINT broken CHECK (text <> 'refused')");
+    assert!(line.happens(batch()).await);
+    line.opened(2).await;
+    process.until_state(&account, "online").await;
+    assert_eq!(line.acknowledged(), [0; 0]);
+    assert_eq!(resumed(&line), [None, None]);
+    world.sql("ALTER TABLE message DROP CONSTRAINT broken");
+    line.stores(batch()).await;
+    assert_eq!(process.texts(&account, BEN).await, ["kept", "refused"]);
+    assert_eq!(line.acknowledged(), [1, 2, 3]);
+}
+
+#[tokio::test]
 async fn the_next_connection_resumes_after_what_was_stored() {
     let world = World::new().await;
     let process = world.process();

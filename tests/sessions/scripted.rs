@@ -97,7 +97,7 @@ impl Line {
     }
 
     /// What the next thing of this kind does: `acknowledge`, `read`, `nickname`, `watch`, `existing`, `register` or
-    /// `unregister`.
+    /// `unregister`; or `send`, which can only hang.
     pub fn plan_deed(&self, kind: &'static str, deed: Deed) {
         self.script(|script| script.deeds.entry(kind).or_default().push_back(deed));
     }
@@ -287,6 +287,12 @@ impl Drop for ScriptedConnection {
 #[async_trait]
 impl Connection for ScriptedConnection {
     async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>> {
+        let planned = self.0.script(|script| script.deeds.get_mut("send").and_then(VecDeque::pop_front));
+        match planned {
+            None => {}
+            Some(Deed::Hangs) => std::future::pending().await,
+            Some(other) => panic!("a send that {other:?} is planned by its text"),
+        }
         let mut held_up = Vec::new();
         let outcomes = messages.iter().map(|message| {
             let Content::Text(text) = &message.content;

@@ -15,7 +15,7 @@ use windu::upstream::SendFailure;
 use windu::upstream::local::Local;
 
 use crate::scripted::{Line, NETWORK, Scripted};
-use crate::support::postgres::Database;
+use crate::support::postgres::{Database, Held};
 use crate::support::wait::{DEADLINE, wait_until_async};
 
 /// Longer than any test waits for what must happen by itself.
@@ -137,6 +137,11 @@ impl World {
     /// Runs any SQL.
     pub fn sql(&self, text: &str) -> String {
         self.database.sql(text)
+    }
+
+    /// Runs SQL in a transaction that stays open, with the locks that it took.
+    pub fn hold(&self, text: &str) -> Held {
+        self.database.hold(text)
     }
 
     /// Takes the database away from everybody.

@@ -1,7 +1,7 @@
 //! `Idempotency-Key`: a POST that is repeated under its key runs once and gets the first answer again, for a day.
 //!
-//! [`keep`] surrounds the rows. It claims the key, runs the handler to its end (also when the caller hangs up: a key
-//! must not stay taken), and keeps the answer. That is too late for a program that is killed when the effect is
+//! [`keep`] surrounds the rows. It claims the key, runs the handler to its end, and keeps the answer (also when the
+//! caller hangs up or PostgreSQL's answer is lost: a key must not stay taken). That is too late for a program that is killed when the effect is
 //! committed, so a handler with an effect takes [`Keyed`] and commits with it what a repeat has to know.
 //!
 //! Not kept, so that the same request may run again: 5xx, 429 and 401. Another request never gets the key.
@@ -27,6 +27,7 @@ use super::AppState;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::params;
+use crate::domain::{ProcessId, UserId};
 use crate::store::{Claim, KeptAnswer, KeyState, KeyedRequest, StoreError};
 use crate::telemetry::chain;
 
@@ -49,26 +50,16 @@ const RETRY: Duration = Duration::from_millis(200);
 /// Middleware of the rows below `/api`, within [`params::read`].
 pub async fn keep(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    match claim(&state, &mut parts).await {
-        Ok(None) => next.run(Request::from_parts(parts, body)).await,
-        Ok(Some(KeyState::Claimed(claim))) => {
-            parts.extensions.insert(claim.clone());
-            let running = run(state.clone(), claim, Request::from_parts(parts, body), next);
-            match state.lifecycle.spawn(running.in_current_span()).await {
-                Ok(response) => response,
-                Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
-                Err(error) => ApiError::internal(&error).into_response(),
-            }
-        }
-        Ok(Some(KeyState::Answered(answer))) => again(answer),
-        Ok(Some(KeyState::Running)) => in_use().into_response(),
-        Ok(Some(KeyState::Reused)) => ApiError::new(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency_key_reused",
-            "this Idempotency-Key was used for a request with other parameters; take a new one",
-        )
-        .into_response(),
-        Err(error) => error.into_response(),
+    let wanted = match wanted(&state, &mut parts).await {
+        Ok(Some(wanted)) => wanted,
+        Ok(None) => return next.run(Request::from_parts(parts, body)).await,
+        Err(error) => return error.into_response(),
+    };
+    let running = claim_and_run(state.clone(), wanted, Request::from_parts(parts, body), next);
+    match state.lifecycle.spawn(running.in_current_span()).await {
+        Ok(response) => response,
+        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+        Err(error) => ApiError::internal(&error).into_response(),
     }
 }
 
@@ -124,8 +115,17 @@ fn takes_key(route: &str) -> bool {
     route.starts_with("/api/") && !WITHOUT_KEY.contains(&route)
 }
 
-/// What the request's key says; `None` without a key.
-async fn claim(state: &AppState, parts: &mut Parts) -> Result<Option<KeyState>, ApiError> {
+/// What has to be claimed for a request.
+struct Wanted {
+    user: UserId,
+    route: String,
+    key: String,
+    fingerprint: [u8; 32],
+    process: ProcessId,
+}
+
+/// What the request's key asks for; `None` without a key.
+async fn wanted(state: &AppState, parts: &mut Parts) -> Result<Option<Wanted>, ApiError> {
     let Some(path) = parts.extensions.get::<MatchedPath>() else { return Ok(None) };
     if parts.method != Method::POST || !takes_key(path.as_str()) {
         return Ok(None);
@@ -137,8 +137,7 @@ async fn claim(state: &AppState, parts: &mut Parts) -> Result<Option<KeyState>, 
     let process = state.sessions.process(UNTIL_JOINED).await.ok_or_else(ApiError::starting)?;
     let user = Caller::from_request_parts(parts, state).await?.user;
     let fingerprint = params::raw(parts)?.fingerprint();
-    let request = KeyedRequest { user, route: &route, key: &key, fingerprint: &fingerprint, process };
-    Ok(Some(state.store.claim_key(request).await?))
+    Ok(Some(Wanted { user, route, key, fingerprint, process }))
 }
 
 /// The one key of a request.
@@ -157,8 +156,30 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     }
 }
 
+/// Runs the handler if the key is free, or answers from what the key says.
+async fn claim_and_run(state: AppState, wanted: Wanted, request: Request, next: Next) -> Response {
+    let Wanted { user, ref route, ref key, ref fingerprint, process } = wanted;
+    match state.store.claim_key(KeyedRequest { user, route, key, fingerprint, process }).await {
+        Ok(KeyState::Claimed(claim)) => run(state, claim, request, next).await,
+        Ok(KeyState::Answered(answer)) => again(answer),
+        Ok(KeyState::Running) => in_use().into_response(),
+        Ok(KeyState::Reused) => ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_key_reused",
+            "this Idempotency-Key was used for a request with other parameters; take a new one",
+        )
+        .into_response(),
+        Ok(KeyState::InDoubt(claim, error)) => {
+            settle(&state, claim, None).await;
+            ApiError::from(error).into_response()
+        }
+        Err(error) => ApiError::from(error).into_response(),
+    }
+}
+
 /// Runs the handler under its claim.
-async fn run(state: AppState, claim: Claim, request: Request, next: Next) -> Response {
+async fn run(state: AppState, claim: Claim, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(claim.clone());
     let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
         Ok(response) => response,
         Err(panic) => {

@@ -26,6 +26,8 @@ use locks::Locking;
 
 /// Accounts that are done alone at one time.
 const ALONE: usize = 4;
+/// Writes of one account that may wait to be done alone; beyond it they are turned away.
+const LONGEST_ALONE: usize = 2 * MOST;
 
 /// What is written.
 pub(super) enum Write {
@@ -155,7 +157,11 @@ fn alone(store: &Store, asked: Asking) {
     let counter = asked.question.counter();
     let mut alone = store.writers.alone.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(waiting) = alone.get_mut(&counter) {
-        waiting.push(asked);
+        if waiting.len() < LONGEST_ALONE {
+            waiting.push(asked);
+        } else {
+            asked.answer(Err(StoreError::from(sqlx::Error::PoolTimedOut)));
+        }
         return;
     }
     alone.insert(counter, vec![asked]);

@@ -25,15 +25,19 @@ impl Tx {
         locked: &mut Locked,
     ) -> Result<(), StoreError> {
         // A statement changes a row once: several receipts for one message count as one.
-        let mut wanted: BTreeMap<(i64, i64, &str), (&NewReceipt, bool)> = BTreeMap::new();
-        for receipt in receipts {
+        let mut wanted: BTreeMap<(i64, i64, &str), (usize, &NewReceipt, bool)> = BTreeMap::new();
+        for (place, receipt) in receipts.iter().enumerate() {
             let key = (receipt.lease.account.0, receipt.peer.0, receipt.network_id);
-            wanted.entry(key).or_insert((receipt, false)).1 |= receipt.kind == ReceiptKind::Read;
+            wanted.entry(key).or_insert((place, receipt, false)).2 |= receipt.kind == ReceiptKind::Read;
         }
         if wanted.is_empty() {
             return Ok(());
         }
-        let wanted: Vec<(&NewReceipt, bool)> = wanted.into_values().collect();
+        // In the order in which they were told.
+        let mut wanted: Vec<(usize, &NewReceipt, bool)> = wanted.into_values().collect();
+        wanted.sort_unstable_by_key(|(place, ..)| *place);
+        let wanted: Vec<(&NewReceipt, bool)> =
+            wanted.into_iter().map(|(_, receipt, read)| (receipt, read)).collect();
         let accounts: Vec<i64> = wanted.iter().map(|(receipt, _)| receipt.lease.account.0).collect();
         let peers: Vec<i64> = wanted.iter().map(|(receipt, _)| receipt.peer.0).collect();
         let ids: Vec<String> = wanted.iter().map(|(receipt, _)| receipt.network_id.to_owned()).collect();

@@ -78,13 +78,22 @@ impl Connection for LocalConnection {
                 stanzas.push(NewStanza { recipient, body });
             }
         }
+        let retry = || vec![Err(SendFailure::Retry); messages.len()];
+        let full = match self.net.full(stanzas.iter().map(|stanza| &stanza.recipient)).await {
+            Ok(full) => full,
+            Err(error) => {
+                failure(&error);
+                return retry();
+            }
+        };
+        stanzas.retain(|stanza| !full.contains(&stanza.recipient));
         let taken = match self.net.deliver(&self.subscriber, &stanzas).await {
             Ok(Some(taken)) => taken,
             // The reader ends this connection with the right reason; the session asks again if it lives on.
-            Ok(None) => return vec![Err(SendFailure::Retry); messages.len()],
+            Ok(None) => return retry(),
             Err(error) => {
                 failure(&error);
-                return vec![Err(SendFailure::Retry); messages.len()];
+                return retry();
             }
         };
         messages
@@ -92,6 +101,8 @@ impl Connection for LocalConnection {
             .map(|message| {
                 if taken.iter().any(|number| number.as_str() == message.to.0) {
                     Ok(())
+                } else if full.iter().any(|number| number.as_str() == message.to.0) {
+                    Err(SendFailure::Retry)
                 } else {
                     Err(SendFailure::Refused(FailureReason::RecipientGone))
                 }

@@ -1,0 +1,31 @@
+//! An outbox is full: its account is refused, and nobody else.
+
+use crate::support::people::Person;
+use crate::support::server::Server;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_outbox_refuses_its_own_account_only() {
+    let server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    anna.tells(&bert, "first").await;
+    // As if the network had taken nothing for long: all of it is tried again in an hour.
+    server.database().sql(&format!(
+        "WITH filled AS (
+            INSERT INTO message (account_id, chat_id, network_id, state, type, text, fingerprint, stored_at)
+            SELECT h.account_id, h.id, 'f' || n, 'queued', 't', 'text', '', now()
+            FROM account a JOIN chat h ON h.account_id = a.id, generate_series(1, 10000) n
+            WHERE a.number = '{}' RETURNING id, account_id, chat_id)
+         INSERT INTO outbox (message_id, account_id, chat_id, retry_at, expires_at)
+         SELECT id, account_id, chat_id, now() + interval '1 hour', now() + interval '1 day' FROM filled",
+        anna.number
+    ));
+    for _ in 0..3 {
+        let refused = anna.tries(&bert.number, "one too many").await;
+        assert_eq!(refused.header("retry-after"), "30");
+        refused.refused(503, "outbox_full");
+        bert.tells(&anna, "goes").await;
+    }
+    server.database().sql("DELETE FROM outbox WHERE message_id = (SELECT max(message_id) FROM outbox)");
+    anna.says(&bert, "the last").await;
+    anna.tries(&bert.number, "one too many").await.refused(503, "outbox_full");
+}

@@ -1,0 +1,144 @@
+//! Accounts and chats that somebody else holds locked: only their own writes wait.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::{join_all, select_all};
+use tokio::time::timeout;
+use windu::domain::Account;
+use windu::store::{Accepted, StoreError};
+
+use crate::group_commit::{BEN, Ground, queued, send};
+use crate::scripted::message;
+use crate::support::wait::{DEADLINE, wait_until_async};
+use crate::world::World;
+
+/// How long a write waits for locks.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+const ROUNDS: u32 = 5;
+
+fn counter_of(account: &Account) -> String {
+    format!("SELECT FROM account_counter WHERE id = {} FOR UPDATE", account.counter)
+}
+
+fn chats_of(account: &Account) -> String {
+    format!("SELECT FROM chat WHERE account_id = {} FOR UPDATE", account.id)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_is_held_holds_up_nobody_else() {
+    holds_up_nobody_else(counter_of).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_chat_that_is_held_holds_up_nobody_else() {
+    holds_up_nobody_else(chats_of).await;
+}
+
+async fn holds_up_nobody_else(lock: fn(&Account) -> String) {
+    let ground = Ground::new().await;
+    let (held, _) = ground.account().await;
+    let mut others = Vec::new();
+    for _ in 0..20 {
+        others.push(ground.account().await.0);
+    }
+    let ben = ground.process.peer(&held, BEN).await;
+    for account in others.iter().chain([&held]) {
+        queued(send(&ground.process.store, account, &ben, "first").await);
+    }
+    let lock = ground.world.hold(&lock(&held));
+    let (store, account, peer) = (ground.process.store.clone(), held.clone(), ben.clone());
+    // As clients do, it goes on sending whatever it hears.
+    let waiting = ground.process.lifecycle.spawn(async move {
+        let mut unavailable = 0;
+        loop {
+            match send(&store, &account, &peer, "waits").await {
+                Ok(Accepted::Queued(_)) => return unavailable,
+                Err(StoreError::Unavailable(_)) => unavailable += 1,
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+    let began = Instant::now();
+    for round in 0..ROUNDS {
+        let new = ground.process.peer(&held, &format!("155503000{round:02}")).await;
+        let sends = others.iter().flat_map(|account| {
+            [
+                send(&ground.process.store, account, &ben, "text"),
+                send(&ground.process.store, account, &new, "new"),
+            ]
+        });
+        let sent = timeout(DEADLINE, join_all(sends)).await.expect("nobody waits for the lock");
+        sent.into_iter().for_each(queued);
+    }
+    // Once per round would be longer.
+    assert!(began.elapsed() < LOCK_TIMEOUT * (ROUNDS - 1), "{:?}", began.elapsed());
+    assert!(!waiting.is_finished());
+    drop(lock);
+    let unavailable = timeout(DEADLINE, waiting).await.expect("it is freed").unwrap();
+    // What was answered with an error is not there.
+    assert_eq!(ground.process.texts(&held, BEN).await, ["first", "waits"], "after {unavailable} errors");
+}
+
+#[tokio::test]
+async fn a_send_waits_for_its_account_for_two_seconds() {
+    let ground = Ground::new().await;
+    let (store, (account, _)) = (&ground.process.store, ground.account().await);
+    let ben = ground.process.peer(&account, BEN).await;
+    queued(send(store, &account, &ben, "first").await);
+    let lock = ground.world.hold(&counter_of(&account));
+    let began = Instant::now();
+    let sends = (0..50).map(|_| send(store, &account, &ben, "too late"));
+    let answers = timeout(DEADLINE, join_all(sends)).await.expect("nobody waits for ever");
+    assert!(began.elapsed() >= LOCK_TIMEOUT && began.elapsed() < LOCK_TIMEOUT * 4, "{:?}", began.elapsed());
+    assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Unavailable(_)))), "{answers:?}");
+    drop(lock);
+    queued(send(store, &account, &ben, "second").await);
+    assert_eq!(ground.process.texts(&account, BEN).await, ["first", "second"]);
+}
+
+#[tokio::test]
+async fn only_so_many_wait_for_an_account_that_is_held() {
+    let ground = Ground::new().await;
+    let (store, (account, _)) = (&ground.process.store, ground.account().await);
+    let ben = ground.process.peer(&account, BEN).await;
+    let _lock = ground.world.hold(&counter_of(&account));
+    let began = Instant::now();
+    let sends = (0..3_000).map(|_| Box::pin(send(store, &account, &ben, "too late")));
+    let (first, ..) = select_all(sends).await;
+    assert!(matches!(first, Err(StoreError::Unavailable(_))), "{first:?}");
+    assert!(began.elapsed() < LOCK_TIMEOUT, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn what_a_session_could_not_store_in_time_it_stores_later() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    line.stores(vec![message(BEN, "m1", "first", 1)]).await;
+    let lock = world.hold(&counter_of(&account));
+    assert!(line.happens(vec![message(BEN, "m2", "told", 2)]).await);
+    // Sent by somebody who committed just before the lock was taken.
+    let queue = "WITH new AS (
+            INSERT INTO message (account_id, chat_id, network_id, state, type, text, fingerprint, stored_at)
+            SELECT account_id, id, 'q1', 'queued', 't', 'sent', '', now() FROM chat WHERE account_id = $1
+            RETURNING id, account_id, chat_id)
+         INSERT INTO outbox (message_id, account_id, chat_id, expires_at)
+         SELECT id, account_id, chat_id, now() + interval '1 day' FROM new";
+    assert_eq!(world.change(&account, queue).await, 1);
+    let gave_up = async || (line.open() == 0).then_some(());
+    wait_until_async("the end of the connection", DEADLINE, gave_up).await;
+    assert_eq!(line.acknowledged(), [1]);
+    drop(lock);
+    line.opened(2).await;
+    process.until_state(&account, "online").await;
+    line.stores(vec![message(BEN, "m2", "told", 2)]).await;
+    process.until_message(&account, BEN, "q1", "sent").await;
+    assert_eq!(
+        process.entries(&account, "message.sent").await,
+        [serde_json::json!({"chat": BEN, "id": "q1"})]
+    );
+    let mut texts = process.texts(&account, BEN).await;
+    texts.sort();
+    assert_eq!(texts, ["first", "sent", "told"]);
+}
