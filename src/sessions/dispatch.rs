@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::session::{Fault, Outcome};
 use crate::domain::Lease;
 use crate::secrets;
-use crate::store::{DueMessage, Settlement, Store};
+use crate::store::{DUE_MESSAGES, DueMessage, Settlement, Store};
 use crate::upstream::{Address, Connection, End, Failure, Outgoing, ReadReceipt, SendFailure};
 
 /// Read receipts handed to the network at once.
@@ -44,7 +44,7 @@ impl Dispatcher {
                 while self.send_receipts().await? {}
             }
             // What waits comes up again by the sweep; going on at once would hammer a network that said no.
-            if waits || !due.more {
+            if waits || due.messages.len() < DUE_MESSAGES {
                 return Ok(missing);
             }
         }

@@ -181,11 +181,16 @@ impl Store {
     }
 }
 
+/// The arguments of [`Store::addressed`].
+pub(super) type Wanted = (UserId, Option<PhoneNumber>, Option<ContactId>);
+/// What it finds.
+pub(super) type Addressed = (Account, Option<Reachable>);
+
 /// Many calls of [`Store::addressed`] as one query.
 pub(super) async fn addressed_of(
     store: &Store,
-    wanted: &[&(UserId, Option<PhoneNumber>, Option<ContactId>)],
-) -> Result<Vec<Option<Answer<Option<(Account, Option<Reachable>)>>>>, StoreError> {
+    wanted: &[&Wanted],
+) -> Result<Vec<Option<Answer<Option<Addressed>>>>, StoreError> {
     let users: Vec<i64> = wanted.iter().map(|(user, ..)| user.0).collect();
     let numbers: Vec<Option<&str>> =
         wanted.iter().map(|(_, number, _)| number.as_ref().map(PhoneNumber::as_str)).collect();

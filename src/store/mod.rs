@@ -37,7 +37,7 @@ use sqlx::{Postgres, Transaction};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::{Account, ContactId, Lease, PhoneNumber, UserId};
+use crate::domain::Lease;
 use crate::lifecycle::Lifecycle;
 use gather::Gather;
 use group_commit::Writers;
@@ -56,7 +56,7 @@ pub use journal::{Journal, JournalEntry};
 pub use listing::{ChatSummary, Message, Page, Receipted};
 pub use login::LoginAttempt;
 pub use message::{Accepted, OUTBOX_LIMIT, Outgoing};
-pub use outbox::{Due, DueMessage, DueReceipt, Settlement};
+pub use outbox::{DUE_MESSAGES, Due, DueMessage, DueReceipt, Settlement};
 pub use peer::{NewPeer, Peer};
 pub use process::{LEASE_SECONDS, Share};
 pub use registration::FormerAccount;
@@ -79,7 +79,7 @@ pub struct Store {
 
 /// The reads that every request or every session makes, each a line of calls that share a query.
 struct Gathered {
-    accounts: Gather<(UserId, Option<PhoneNumber>, Option<ContactId>), Option<(Account, Option<Reachable>)>>,
+    accounts: Gather<account::Wanted, Option<account::Addressed>>,
     session_accounts: Gather<Lease, Option<SessionAccount>>,
     due: Gather<Lease, Option<Due>>,
     known_peers: Cache<(String, String), Peer>,

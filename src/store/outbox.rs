@@ -8,7 +8,7 @@ use super::{Store, StoreError};
 use crate::domain::{AccountId, ChatId, Content, FailureReason, Lease, MessageId};
 
 /// Messages in one [`Due`].
-pub(super) const DUE_MESSAGES: i64 = 100;
+pub const DUE_MESSAGES: usize = 100;
 
 /// What an account's session has to bring to its network.
 #[derive(Clone, Debug, Default)]
@@ -21,8 +21,6 @@ pub struct Due {
     pub receipts: bool,
     /// The oldest messages, oldest first, none of a chat whose older message has to wait.
     pub messages: Vec<DueMessage>,
-    /// There may be more messages.
-    pub more: bool,
 }
 
 /// A message that is due.
@@ -183,7 +181,7 @@ pub(super) async fn due_of(
         &column(|lease| lease.counter.0),
         &column(|lease| lease.process.0),
         &column(|lease| lease.fence),
-        DUE_MESSAGES
+        i64::try_from(DUE_MESSAGES).unwrap_or(i64::MAX)
     )
     .fetch_all(&store.pool)
     .await?;
@@ -213,17 +211,7 @@ pub(super) async fn due_of(
             Err(error) => *answer = Err(error),
         }
     }
-    Ok(answers
-        .into_iter()
-        .map(|answer| {
-            Some(answer.map(|due| {
-                due.map(|due| Due {
-                    more: i64::try_from(due.messages.len()).is_ok_and(|n| n == DUE_MESSAGES),
-                    ..due
-                })
-            }))
-        })
-        .collect())
+    Ok(answers.into_iter().map(Some).collect())
 }
 
 /// Builds the content from its columns.

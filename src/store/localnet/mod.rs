@@ -3,6 +3,8 @@
 //! Only `upstream::local` uses this. Every query of a session names the subscriber's incarnation, so a session of
 //! an earlier owner of the number reads and changes nothing.
 
+mod lines;
+
 use chrono::{DateTime, Utc};
 use moka::sync::Cache;
 use serde_json::Value;
@@ -11,10 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::account::number_of;
-use super::gather::{Answer, Gather};
 use super::{Hints, Store, StoreError, Subscription, Topic};
 use crate::domain::PhoneNumber;
 use crate::secrets;
+use lines::Lines;
 
 /// Stanzas per read of a mailbox.
 pub const MAILBOX_BATCH: i64 = 100;
@@ -30,14 +32,6 @@ pub struct LocalNet {
     lines: Arc<Lines>,
     /// Mailboxes that were looked at lately, and whether they were full.
     full: Cache<PhoneNumber, bool>,
-}
-
-/// What every connection does all the time, each a line of calls that share a query.
-struct Lines {
-    full: Gather<Vec<PhoneNumber>, Vec<bool>>,
-    deliver: Gather<(Subscriber, Vec<NewStanza>), Option<Vec<PhoneNumber>>>,
-    mailbox: Gather<(Subscriber, Vec<i64>), Option<Vec<Stanza>>>,
-    acknowledge: Gather<(Subscriber, Vec<i64>, Vec<(i64, Value)>), ()>,
 }
 
 /// A subscriber's login: the number and the incarnation that its registration gave.
@@ -76,13 +70,7 @@ impl LocalNet {
     #[must_use]
     pub fn new(store: Store) -> Self {
         let full = Cache::builder().max_capacity(100_000).time_to_live(LOOKED_AT).build();
-        let lines = Lines {
-            full: Gather::of(|store, mailboxes| Box::pin(are_full(store, mailboxes))),
-            deliver: Gather::of(|store, deliveries| Box::pin(deliver(store, deliveries))),
-            mailbox: Gather::of(|store, mailboxes| Box::pin(mailboxes_of(store, mailboxes))),
-            acknowledge: Gather::of(|store, acknowledged| Box::pin(acknowledge(store, acknowledged))),
-        };
-        Self { store, lines: Arc::new(lines), full }
+        Self { store, lines: Arc::default(), full }
     }
 
     /// Makes a subscriber anew: an earlier one of this number is gone with its mailbox.
@@ -339,167 +327,4 @@ impl LocalNet {
         }
         Ok(())
     }
-}
-
-/// Many calls for [`LocalNet::full`] as one query. It reads the mailboxes: 15 ms for one that is full.
-async fn are_full(
-    store: &Store,
-    mailboxes: &[&Vec<PhoneNumber>],
-) -> Result<Vec<Option<Answer<Vec<bool>>>>, StoreError> {
-    let numbers: Vec<&str> =
-        mailboxes.iter().flat_map(|numbers| numbers.iter()).map(PhoneNumber::as_str).collect();
-    let full = sqlx::query_scalar!(
-        r#"SELECT n.number AS "number!" FROM unnest($1::text[]) AS n (number)
-           WHERE EXISTS (SELECT 1 FROM localnet_stanza s WHERE s.recipient = n.number OFFSET $2 LIMIT 1)"#,
-        &numbers as &[&str],
-        MAILBOX_LIMIT - 1
-    )
-    .fetch_all(&store.pool)
-    .await?;
-    let full: HashSet<String> = full.into_iter().collect();
-    let answer =
-        |numbers: &&Vec<PhoneNumber>| numbers.iter().map(|number| full.contains(number.as_str())).collect();
-    Ok(mailboxes.iter().map(|numbers| Some(Ok(answer(numbers)))).collect())
-}
-
-/// Many calls of [`LocalNet::deliver`] as one statement.
-async fn deliver(
-    store: &Store,
-    deliveries: &[&(Subscriber, Vec<NewStanza>)],
-) -> Result<Vec<Option<Answer<Option<Vec<PhoneNumber>>>>>, StoreError> {
-    let (numbers, incarnations) = logins(deliveries.iter().map(|(from, _)| from));
-    let (mut places, mut recipients, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-    for (place, (_, stanzas)) in (1i64..).zip(deliveries) {
-        for stanza in stanzas {
-            places.push(place);
-            recipients.push(stanza.recipient.as_str());
-            bodies.push(stanza.body.clone());
-        }
-    }
-    let row = sqlx::query!(
-        r#"WITH sender AS (
-            SELECT w.place, s.number FROM unnest($1::text[], $2::text[])
-                   WITH ORDINALITY AS w (number, incarnation, place)
-            JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation),
-         put AS (
-            INSERT INTO localnet_stanza (recipient, sender, stanza)
-            SELECT r.number, sender.number, n.body
-            FROM unnest($3::bigint[], $4::text[], $5::jsonb[])
-                 WITH ORDINALITY AS n (place, recipient, body, position)
-            JOIN sender ON sender.place = n.place JOIN localnet_subscriber r ON r.number = n.recipient
-            ORDER BY n.position)
-         SELECT ARRAY(SELECT place FROM sender) AS "places!",
-                ARRAY(SELECT number FROM localnet_subscriber WHERE number = ANY($4)) AS "known!""#,
-        &numbers,
-        &incarnations,
-        &places,
-        &recipients as &[&str],
-        &bodies
-    )
-    .fetch_one(&store.pool)
-    .await?;
-    let current: HashSet<i64> = row.places.into_iter().collect();
-    let known: HashSet<String> = row.known.into_iter().collect();
-    let mut woken = HashSet::new();
-    Ok((1i64..)
-        .zip(deliveries)
-        .map(|(place, (_, stanzas))| {
-            if !current.contains(&place) {
-                return Some(Ok(None));
-            }
-            let taken: HashSet<&PhoneNumber> = stanzas
-                .iter()
-                .map(|stanza| &stanza.recipient)
-                .filter(|to| known.contains(to.as_str()))
-                .collect();
-            for recipient in &taken {
-                if woken.insert(PhoneNumber::clone(recipient)) {
-                    store.wakes.wake(Topic::Mailbox(PhoneNumber::clone(recipient)));
-                }
-            }
-            Some(Ok(Some(taken.into_iter().cloned().collect())))
-        })
-        .collect())
-}
-
-/// Many calls of [`LocalNet::mailbox`] as one query.
-async fn mailboxes_of(
-    store: &Store,
-    mailboxes: &[&(Subscriber, Vec<i64>)],
-) -> Result<Vec<Option<Answer<Option<Vec<Stanza>>>>>, StoreError> {
-    let (numbers, incarnations) = logins(mailboxes.iter().map(|(subscriber, _)| subscriber));
-    // Ids are no one mailbox's own, so one list will do for all.
-    let handed_out: Vec<i64> = mailboxes.iter().flat_map(|(_, ids)| ids).copied().collect();
-    let rows = sqlx::query!(
-        r#"SELECT w.place AS "place!", n.id AS "id?", n.sender AS "sender?", n.stanza AS "stanza?",
-                  n.sent_at AS "sent_at?"
-           FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (number, incarnation, place)
-           JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation
-           LEFT JOIN LATERAL (
-               SELECT * FROM localnet_stanza n WHERE n.recipient = s.number AND NOT n.id = ANY($3)
-               ORDER BY n.id LIMIT $4) n ON true
-           ORDER BY w.place, n.id"#,
-        &numbers,
-        &incarnations,
-        &handed_out,
-        MAILBOX_BATCH
-    )
-    .fetch_all(&store.pool)
-    .await?;
-    let mut answers: Vec<Answer<Option<Vec<Stanza>>>> = mailboxes.iter().map(|_| Ok(None)).collect();
-    for row in rows {
-        let Some(answer) = usize::try_from(row.place - 1).ok().and_then(|place| answers.get_mut(place))
-        else {
-            continue;
-        };
-        let Ok(stanzas) = answer else { continue };
-        let stanzas = stanzas.get_or_insert_default();
-        let (Some(id), Some(sender), Some(body), Some(sent_at)) =
-            (row.id, row.sender, row.stanza, row.sent_at)
-        else {
-            continue;
-        };
-        match number_of(&sender) {
-            Ok(sender) => stanzas.push(Stanza { id, sender, body, sent_at }),
-            Err(error) => *answer = Err(error),
-        }
-    }
-    Ok(answers.into_iter().map(Some).collect())
-}
-
-/// Many calls of [`LocalNet::acknowledge`] as one statement.
-async fn acknowledge(
-    store: &Store,
-    acknowledged: &[&(Subscriber, Vec<i64>, Vec<(i64, Value)>)],
-) -> Result<Vec<Option<Answer<()>>>, StoreError> {
-    let (numbers, incarnations) = logins(acknowledged.iter().map(|(subscriber, ..)| subscriber));
-    let ids: Vec<i64> = acknowledged.iter().flat_map(|(_, ids, _)| ids).copied().collect();
-    let (answered, bodies): (Vec<i64>, Vec<Value>) =
-        acknowledged.iter().flat_map(|(.., receipts)| receipts).cloned().unzip();
-    let senders = sqlx::query_scalar!(
-        "WITH taken AS (
-            DELETE FROM localnet_stanza WHERE id = ANY($3) AND recipient = ANY(ARRAY(
-                SELECT s.number FROM unnest($1::text[], $2::text[]) AS w (number, incarnation)
-                JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation))
-            RETURNING id, sender, recipient)
-         INSERT INTO localnet_stanza (recipient, sender, stanza)
-         SELECT s.number, t.recipient, r.body FROM unnest($4::bigint[], $5::jsonb[]) AS r (id, body)
-         JOIN taken t ON t.id = r.id JOIN localnet_subscriber s ON s.number = t.sender
-         ORDER BY r.id RETURNING recipient",
-        &numbers,
-        &incarnations,
-        &ids,
-        &answered,
-        &bodies
-    )
-    .fetch_all(&store.pool)
-    .await?;
-    for sender in senders.into_iter().collect::<HashSet<_>>() {
-        store.wakes.wake(Topic::Mailbox(number_of(&sender)?));
-    }
-    Ok(acknowledged.iter().map(|_| Some(Ok(()))).collect())
-}
-
-fn logins<'a>(subscribers: impl Iterator<Item = &'a Subscriber>) -> (Vec<String>, Vec<String>) {
-    subscribers.map(|login| (login.number.to_string(), login.incarnation.clone())).unzip()
 }
