@@ -74,8 +74,9 @@ pub(super) struct Writers {
 
 impl Default for Writers {
     fn default() -> Self {
-        // A line keeps a core of the database busy; more of them than cores make smaller transactions, not faster ones.
-        let lines = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 8));
+        // A line keeps a core of the database busy, but for the time in which it waits for the disk; more lines than
+        // cores make smaller transactions, not more of them.
+        let lines = std::thread::available_parallelism().map_or(2, |cores| cores.get().clamp(2, 8));
         Self {
             lines: (0..lines).map(|_| Gather::by(|store, asked| Box::pin(share(store, asked)))).collect(),
             alone: Mutex::default(),
