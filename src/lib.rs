@@ -58,6 +58,8 @@
 //!
 //! * The lease (owner, fence) is in `account_counter`, not in `account`: every write of a session locks that row
 //!   anyway, so the fence costs no statement of its own and cannot race.
+//! * The counter row is locked after chats and before all other rows of an account, not last: the times that it gives
+//!   are written into them.
 //! * A delivered receipt needs no queue of its own on a network that tells again what was not acknowledged
 //!   ([`upstream::Capabilities::tells_again`]): acknowledging includes it.
 //! * `build.rs` is in `migrations/`, to keep the top level as it is.
