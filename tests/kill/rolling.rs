@@ -17,13 +17,15 @@ use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
 
 /// Where an older program still runs, the next version may have added columns that can be empty, tables and indexes:
-/// here it has, to each table.
+/// here it has, to one table after the other, as beside a program in use they must be.
 const NEXT_VERSION: &str = "
     DO $$ DECLARE t regclass; BEGIN
         FOR t IN SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
                                             AND relname <> '_sqlx_migrations' LOOP
             EXECUTE format('ALTER TABLE %s ADD COLUMN of_the_next_version text, ADD COLUMN and_one_more bigint DEFAULT 7', t);
+            COMMIT;
             EXECUTE format('CREATE INDEX ON %s (of_the_next_version)', t);
+            COMMIT;
         END LOOP;
         CREATE TABLE thing_of_the_next_version (id bigint PRIMARY KEY REFERENCES account ON DELETE CASCADE);
         INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
