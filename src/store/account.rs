@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::gather::Answer;
+use super::gather::{Answer, at_place};
 use super::group_commit::Write;
 use super::{Claim, LEASE_SECONDS, Reachable, Store, StoreError, Topic, Tx};
 use crate::domain::{
@@ -243,7 +243,7 @@ pub(super) async fn addressed_of(
             session_until: row.session_until,
             held: row.held,
         });
-        if let Some(answer) = usize::try_from(row.place - 1).ok().and_then(|place| answers.get_mut(place)) {
+        if let Some(answer) = at_place(&mut answers, row.place) {
             *answer = Some(account.map(|account| Some((account, reachable))));
         }
     }

@@ -24,6 +24,11 @@ pub(super) type AnswerAll<Q, A> = fn(Store, Vec<Asked<Q, A>>) -> Boxed<'static, 
 pub(super) type Attempt<Q, A> =
     for<'a> fn(&'a Store, &'a [&'a Q]) -> Boxed<'a, Result<Vec<Option<Answer<A>>>, StoreError>>;
 
+/// The answer to the question at `place`, which a query numbers from 1 on (WITH ORDINALITY).
+pub(super) fn at_place<T>(answers: &mut [T], place: i64) -> Option<&mut T> {
+    answers.get_mut(usize::try_from(place - 1).ok()?)
+}
+
 /// A future on the heap.
 pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::gather::Answer;
+use super::gather::{Answer, at_place};
 use super::group_commit::Write;
 use super::{Store, StoreError};
 use crate::domain::{AccountId, ChatId, Content, FailureReason, Lease, MessageId};
@@ -187,10 +187,7 @@ pub(super) async fn due_of(
     .await?;
     let mut answers: Vec<Answer<Option<Due>>> = leases.iter().map(|_| Ok(None)).collect();
     for row in rows {
-        let Some(answer) = usize::try_from(row.place - 1).ok().and_then(|place| answers.get_mut(place))
-        else {
-            continue;
-        };
+        let Some(answer) = at_place(&mut answers, row.place) else { continue };
         let Ok(due) = answer else { continue };
         let due = due.get_or_insert_default();
         (due.desired, due.expired, due.receipts) = (row.desired, row.expired, row.receipts);

@@ -209,9 +209,7 @@ impl Subscription {
         }
         std::future::pending::<()>().await;
     }
-}
 
-impl Subscription {
     /// Waits like [`Subscription::woken`]; when that is soon, until the next beat at the least.
     pub async fn woken_on_beat(&mut self) {
         let began = Instant::now();

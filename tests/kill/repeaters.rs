@@ -76,14 +76,7 @@ impl Repeaters {
         all_is_well(server.database());
         let mut tally = Tally::default();
         for (place, ids) in sent {
-            let row = format!("/api/messages/chats/{}/", senders[place].number);
-            let arrived = all(&receiver.api, &row).await;
-            assert_eq!(numbers(&arrived), (0..ids.len()).collect::<Vec<_>>(), "each once, in order");
-            let arrived: Vec<_> =
-                arrived.iter().map(|message| message["id"].as_str().expect("an id")).collect();
-            assert_eq!(arrived, ids, "under the ids that were answered");
-            tally.acknowledged += ids.len();
-            tally.arrived += arrived.len();
+            tally = tally + arrived(&receiver, &senders[place].number, ids).await;
         }
         tally
     }
@@ -92,6 +85,15 @@ impl Repeaters {
     pub fn repeated(&self) -> (usize, usize) {
         (self.shared.repeated.load(Ordering::Relaxed), self.shared.replayed.load(Ordering::Relaxed))
     }
+}
+
+/// Checks that the numbers from one sender arrived under the ids that were answered.
+pub async fn arrived(receiver: &Person, sender: &str, answered: Vec<String>) -> Tally {
+    let arrived = all(&receiver.api, &format!("/api/messages/chats/{sender}/")).await;
+    assert_eq!(numbers(&arrived), (0..answered.len()).collect::<Vec<_>>(), "each once, in order");
+    let arrived: Vec<_> = arrived.iter().map(|message| message["id"].as_str().expect("an id")).collect();
+    assert_eq!(arrived, answered, "under the ids that were answered");
+    Tally { acknowledged: answered.len(), arrived: arrived.len() }
 }
 
 /// Sends numbers until the test ends; gives the ids that were answered.

@@ -11,7 +11,8 @@ use tokio::task::{JoinSet, block_in_place};
 
 use crate::aftermath::{Tally, all_is_well, rounds, summary};
 use crate::processes::{friends, online, owners};
-use crate::storm::{all, numbers, server_on_a_fixed_port};
+use crate::repeaters::arrived;
+use crate::storm::server_on_a_fixed_port;
 use crate::support::people::Person;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
@@ -155,14 +156,7 @@ impl Clients {
         let receiver = self.receiver.at(server);
         let mut tally = Tally::default();
         for (place, ids) in sent {
-            let row = format!("/api/messages/chats/{}/", self.senders[place][0].number);
-            let arrived = all(&receiver.api, &row).await;
-            assert_eq!(numbers(&arrived), (0..ids.len()).collect::<Vec<_>>(), "each once, in order");
-            let arrived: Vec<_> =
-                arrived.iter().map(|message| message["id"].as_str().expect("an id")).collect();
-            assert_eq!(arrived, ids, "under the ids that were answered");
-            tally.acknowledged += ids.len();
-            tally.arrived += arrived.len();
+            tally = tally + arrived(&receiver, &self.senders[place][0].number, ids).await;
         }
         tally
     }

@@ -3,8 +3,7 @@
 //! An account's writes go to one of a few lines ([`Gather`]); each line's waiting writes become one transaction, so the
 //! busier it is, the less a write costs. A transaction takes only locks that are free: accounts that somebody else
 //! holds, and chats that do not exist yet, are left out of it and done alone, one transaction per account at a time, so
-//! that a held account holds up nobody else. A transaction that fails is split
-//! until what makes it fail is alone.
+//! that a held account holds up nobody else. A transaction that fails is split until what makes it fail is alone.
 
 mod change;
 mod locks;

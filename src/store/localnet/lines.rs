@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{MAILBOX_BATCH, MAILBOX_LIMIT, NewStanza, Stanza, Subscriber};
 use crate::domain::PhoneNumber;
 use crate::store::account::number_of;
-use crate::store::gather::{Answer, Gather};
+use crate::store::gather::{Answer, Gather, at_place};
 use crate::store::{Store, StoreError, Topic};
 
 /// The lines.
@@ -141,10 +141,7 @@ async fn mailboxes_of(
     .await?;
     let mut answers: Vec<Answer<Option<Vec<Stanza>>>> = mailboxes.iter().map(|_| Ok(None)).collect();
     for row in rows {
-        let Some(answer) = usize::try_from(row.place - 1).ok().and_then(|place| answers.get_mut(place))
-        else {
-            continue;
-        };
+        let Some(answer) = at_place(&mut answers, row.place) else { continue };
         let Ok(stanzas) = answer else { continue };
         let stanzas = stanzas.get_or_insert_default();
         let (Some(id), Some(sender), Some(body), Some(sent_at)) =
