@@ -4,6 +4,7 @@ mod account;
 mod contact_id;
 mod event;
 mod id;
+mod media;
 mod message;
 mod number;
 mod time;
@@ -15,6 +16,7 @@ pub use event::Event;
 pub use id::{
     AccountId, ChatId, ClientId, CommandId, CounterId, Lease, MessageId, PeerId, ProcessId, UserId,
 };
+pub use media::{BadHash, BlobHash, MediaKind, Reference, StoredMedia};
 pub use message::{Content, FailureReason, ReceiptKind, Typing};
 pub use number::{NumberError, PhoneNumber};
 pub use time::{TimeError, TimeParameter, Timestamp};

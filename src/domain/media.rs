@@ -1,0 +1,167 @@
+//! Media: stored files by their content, what they are, and what refers to them.
+
+use std::fmt;
+use std::str::FromStr;
+
+use data_encoding::{BASE64, HEXLOWER};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::{AccountId, MessageId, PeerId};
+
+/// SHA-256 of a stored file: its name in the storage. Written as 64 lower-case hex digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BlobHash(pub [u8; 32]);
+
+/// A text that is not 64 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a SHA-256 as 64 hex digits is expected")]
+pub struct BadHash;
+
+/// The kinds of media that a message can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MediaKind {
+    /// A still or moving picture without sound.
+    Image,
+    /// A film.
+    Video,
+    /// Music and other sound files.
+    Audio,
+    /// Sound that was spoken into the phone.
+    Voice,
+}
+
+/// A file in the storage, with what was found out about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredMedia {
+    /// Of the bytes that are stored and sent.
+    pub hash: BlobHash,
+    /// Such as `image/jpeg`.
+    pub mimetype: String,
+    /// Bytes.
+    pub size: u64,
+    /// Pixels, as shown; of pictures and videos where it is known.
+    pub width: Option<u32>,
+    /// Pixels, as shown.
+    pub height: Option<u32>,
+    /// Seconds; of sound and videos where it is known.
+    pub duration: Option<f64>,
+}
+
+/// The row by which a caller may see a stored file: its URL opens as long as this row refers to the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reference {
+    /// A message's file.
+    Message(MessageId),
+    /// The photo of an own account.
+    OwnPhoto(AccountId),
+    /// A photo that a person had, by the row of its change; also its preview.
+    PeerPhoto(i64),
+    /// A group's photo; also its preview.
+    GroupPhoto(PeerId),
+}
+
+impl BlobHash {
+    /// As the API writes it: 44 characters.
+    #[must_use]
+    pub fn base64(&self) -> String {
+        BASE64.encode(&self.0)
+    }
+
+    /// The file's name in the storage and in URLs: 64 characters.
+    #[must_use]
+    pub fn hex(&self) -> String {
+        HEXLOWER.encode(&self.0)
+    }
+}
+
+impl fmt::Display for BlobHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.hex())
+    }
+}
+
+impl fmt::Debug for BlobHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "BlobHash({self})")
+    }
+}
+
+impl FromStr for BlobHash {
+    type Err = BadHash;
+
+    fn from_str(text: &str) -> Result<Self, BadHash> {
+        let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| BadHash)?;
+        bytes.try_into().map(Self).map_err(|_| BadHash)
+    }
+}
+
+impl TryFrom<&[u8]> for BlobHash {
+    type Error = BadHash;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, BadHash> {
+        bytes.try_into().map(Self).map_err(|_| BadHash)
+    }
+}
+
+impl Serialize for BlobHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.hex())
+    }
+}
+
+impl<'de> Deserialize<'de> for BlobHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+impl MediaKind {
+    /// The letter that the message list shows: i image, v video, a audio, s voice.
+    #[must_use]
+    pub fn letter(self) -> &'static str {
+        match self {
+            Self::Image => "i",
+            Self::Video => "v",
+            Self::Audio => "a",
+            Self::Voice => "s",
+        }
+    }
+
+    /// The kind of a letter.
+    #[must_use]
+    pub fn from_letter(letter: &str) -> Option<Self> {
+        match letter {
+            "i" => Some(Self::Image),
+            "v" => Some(Self::Video),
+            "a" => Some(Self::Audio),
+            "s" => Some(Self::Voice),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_hex_in_urls_and_base64_in_answers() {
+        let hash = BlobHash([0xab; 32]);
+        assert_eq!(hash.hex(), "ab".repeat(32));
+        assert_eq!(hash.hex().parse(), Ok(hash));
+        assert_eq!(hash.base64(), "q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s=");
+        assert_eq!(serde_json::to_string(&hash).ok(), Some(format!("\"{hash}\"")));
+        assert_eq!(serde_json::from_str(&format!("\"{hash}\"")).ok(), Some(hash));
+        for wrong in ["", "ab", &"ab".repeat(33), &"AB".repeat(32), &"xy".repeat(32)] {
+            assert_eq!(wrong.parse::<BlobHash>(), Err(BadHash), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_kind_has_its_letter() {
+        for kind in [MediaKind::Image, MediaKind::Video, MediaKind::Audio, MediaKind::Voice] {
+            assert_eq!(MediaKind::from_letter(kind.letter()), Some(kind));
+        }
+        assert_eq!(MediaKind::from_letter("t"), None);
+    }
+}
