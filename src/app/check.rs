@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use super::{Database, Settings};
 use crate::config::{Env, Missing};
-use crate::fetch::Fetch;
+use crate::fetch::{Fetch, GivenRules};
 use crate::lifecycle::Lifecycle;
 use crate::verification::Verification;
 
@@ -44,7 +44,7 @@ pub async fn check(env: &Env) -> anyhow::Result<()> {
         database.store.clone(),
         database.keys.clone(),
         settings.codes.clone(),
-        Fetch::new().into(),
+        Fetch::new(GivenRules::new(settings.fetch.allow.clone())).into(),
         lifecycle.clone(),
     );
     match codes {

@@ -12,10 +12,10 @@ use anyhow::{Context as _, anyhow, bail};
 use tokio::net::TcpListener;
 
 use crate::config::{
-    self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, KEY_NAMES, ListenSettings,
-    LogSettings, Missing, NetworkSettings, OAuthSettings,
+    self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, FetchSettings, KEY_NAMES,
+    ListenSettings, LogSettings, Missing, NetworkSettings, OAuthSettings,
 };
-use crate::fetch::Fetch;
+use crate::fetch::{Fetch, GivenRules};
 use crate::http::{AppState, Started, router, server};
 use crate::lifecycle::Lifecycle;
 use crate::maintenance;
@@ -43,6 +43,8 @@ pub struct Settings {
     pub codes: CodeSettings,
     /// Tokens and the first user.
     pub oauth: OAuthSettings,
+    /// URLs that callers give.
+    pub fetch: FetchSettings,
 }
 
 impl Settings {
@@ -56,6 +58,7 @@ impl Settings {
         KEY_NAMES,
         &["WINDU_BOOTSTRAP_USER", "WINDU_BOOTSTRAP_PASSWORD"],
         OAuthSettings::NAMES,
+        FetchSettings::NAMES,
     ];
 
     /// Reads all settings, and warns of variables that nothing reads.
@@ -78,7 +81,8 @@ impl Settings {
             tracing::warn!("{warning}");
         }
         let oauth = OAuthSettings::read(env)?;
-        Ok(Self { networks: NetworkSettings::read(env)?, listen, database, codes, oauth })
+        let (networks, fetch) = (NetworkSettings::read(env)?, FetchSettings::read(env)?);
+        Ok(Self { listen, database, networks, codes, oauth, fetch })
     }
 }
 
@@ -148,7 +152,7 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
         cluster.supervise(&lifecycle);
     }
     let sessions = database.sessions(&lifecycle);
-    let fetch = Arc::new(Fetch::new());
+    let fetch = Arc::new(Fetch::new(GivenRules::new(settings.fetch.allow.clone())));
     let codes = settings.codes.clone();
     let state = AppState {
         store: store.clone(),

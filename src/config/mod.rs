@@ -3,6 +3,7 @@
 mod codes;
 pub mod data_dir;
 mod database;
+mod fetch;
 mod key;
 mod listen;
 mod log;
@@ -17,6 +18,7 @@ use std::time::Duration;
 pub use codes::{CodeSettings, CodeSurroundings, LogTarget, SenderSettings};
 pub use data_dir::Missing;
 pub use database::DatabaseSettings;
+pub use fetch::FetchSettings;
 pub use key::{KEY_NAMES, master_key};
 pub use listen::{CorsOrigins, ListenSettings};
 pub use log::{LogFormat, LogSettings};

@@ -124,7 +124,9 @@ impl From<FetchError> for SendError {
     fn from(error: FetchError) -> Self {
         let reason = chain(&error);
         match error {
-            FetchError::Unusable(_) | FetchError::NotConnected(_) => Self::failed(reason),
+            FetchError::Unusable(_) | FetchError::NotAllowed | FetchError::NotConnected(_) => {
+                Self::failed(reason)
+            }
             FetchError::TimedOut(_) | FetchError::Broken(_) | FetchError::TooLong { .. } => {
                 Self::Unknown { reason }
             }

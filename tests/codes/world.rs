@@ -8,7 +8,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use windu::config::{CodeSettings, CodeSurroundings, Env};
 use windu::domain::{AccountId, PhoneNumber, UserId};
-use windu::fetch::Fetch;
+use windu::fetch::{Fetch, GivenRules};
 use windu::lifecycle::Lifecycle;
 use windu::secrets::MasterKey;
 use windu::store::Store;
@@ -194,6 +194,6 @@ fn verification(
     settings: CodeSettings,
     lifecycle: &Lifecycle,
 ) -> Verification {
-    let fetch = Arc::new(Fetch::new());
+    let fetch = Arc::new(Fetch::new(GivenRules::default()));
     Verification::new(store.clone(), master_key.clone(), settings, fetch, lifecycle.clone()).unwrap()
 }

@@ -1,0 +1,147 @@
+//! Reading what a caller's URL gives.
+
+use std::future::Future;
+
+use percent_encoding::percent_decode_str;
+use reqwest::header::{CONTENT_TYPE, LOCATION};
+use tokio::time::timeout;
+use url::Url;
+
+use super::error::{FetchError, GivenError, classify};
+use super::guard::is_http;
+use super::{Fetch, Policy};
+
+/// How many redirects are followed.
+const MOST_REDIRECTS: usize = 3;
+
+/// A longer name of a file is none: no file system would have it.
+const LONGEST_NAME: usize = 255;
+
+/// Takes what a URL gives, chunk by chunk. It is dropped half full when the rest does not come.
+pub trait Sink {
+    /// Why a chunk was not taken.
+    type Error;
+
+    /// Takes the next chunk, which is never empty.
+    ///
+    /// # Errors
+    /// When it cannot be taken; nothing more is read then.
+    fn write(&mut self, chunk: &[u8]) -> impl Future<Output = Result<(), Self::Error>> + Send;
+}
+
+/// What a caller's URL gave, besides its content, which the sink has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// The `Content-Type` of the answer, as it was sent: somebody's claim.
+    pub content_type: Option<String>,
+    /// The last segment of the path of the URL that the caller gave (not of where it led to), decoded.
+    pub file_name: Option<String>,
+    /// Bytes of content.
+    pub size: u64,
+}
+
+impl Fetch {
+    /// Reads what a URL gives that a caller sent, by GET, under the policy [`Policy::Given`], and follows up to three
+    /// redirects, each checked like the first. At most `limit` bytes reach the sink.
+    ///
+    /// # Errors
+    /// See [`GivenError`]. The sink may have taken the beginning by then.
+    pub async fn get_given<S: Sink>(
+        &self,
+        url: &str,
+        limit: u64,
+        sink: &mut S,
+    ) -> Result<Given, GivenError<S::Error>> {
+        let url = Url::parse(url).ok().filter(is_http).ok_or(GivenError::NotHttp)?;
+        timeout(self.limits().whole, self.read(url, limit, sink)).await.unwrap_or_else(|elapsed| {
+            let late = FetchError::TimedOut(elapsed.into());
+            Err(late.into())
+        })
+    }
+
+    async fn read<S: Sink>(&self, url: Url, limit: u64, sink: &mut S) -> Result<Given, GivenError<S::Error>> {
+        let file_name = file_name(&url);
+        let mut response = self.follow(url).await?;
+        let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = content_type.map(str::to_owned);
+        let too_long = FetchError::TooLong { limit };
+        if response.content_length().is_some_and(|length| length > limit) {
+            return Err(too_long.into());
+        }
+        let mut size = 0;
+        while let Some(chunk) = response.chunk().await.map_err(classify)? {
+            size += chunk.len() as u64;
+            if size > limit {
+                return Err(too_long.into());
+            }
+            sink.write(&chunk).await.map_err(GivenError::Sink)?;
+        }
+        Ok(Given { content_type, file_name, size })
+    }
+
+    /// The head of the first answer that does not lead on, if it is a success.
+    async fn follow<E>(&self, mut url: Url) -> Result<reqwest::Response, GivenError<E>> {
+        for _ in 0..=MOST_REDIRECTS {
+            let request = self.client(Policy::Given, &url)?.get(url.clone());
+            let response = timeout(self.limits().head, request.send())
+                .await
+                .map_err(|elapsed| FetchError::TimedOut(elapsed.into()))?
+                .map_err(classify)?;
+            match next(&url, &response) {
+                Some(target) => url = target,
+                None if response.status().is_success() => return Ok(response),
+                None => return Err(GivenError::Answered(response.status().as_u16())),
+            }
+        }
+        Err(GivenError::LeadsOn)
+    }
+}
+
+/// Where an answer leads (RFC 9110, section 15.4), whatever that is.
+fn next(url: &Url, response: &reqwest::Response) -> Option<Url> {
+    if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
+        return None;
+    }
+    let location = response.headers().get(LOCATION)?;
+    url.join(std::str::from_utf8(location.as_bytes()).ok()?).ok()
+}
+
+fn file_name(url: &Url) -> Option<String> {
+    let segment = url.path_segments()?.next_back()?;
+    let name = percent_decode_str(segment).decode_utf8().ok()?;
+    // An encoded slash is still a slash to whoever makes a file of this name.
+    let name = name.rsplit(['/', '\\']).next()?;
+    let is_usable = !matches!(name, "" | "." | "..")
+        && name.len() <= LONGEST_NAME
+        && !name.contains(|sign: char| sign.is_control());
+    is_usable.then(|| name.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_name_is_the_last_segment_decoded() {
+        for (path, expected) in [
+            ("photo.jpg", Some("photo.jpg")),
+            ("a/b/photo.jpg?size=2&x=/y.png#top.gif", Some("photo.jpg")),
+            ("a%20b.png", Some("a b.png")),
+            ("%E4%BD%A0.mp3", Some("你.mp3")),
+            ("你.mp3", Some("你.mp3")),
+            ("a%2Fb.png", Some("b.png")),
+            ("a%5Cb.png", Some("b.png")),
+            ("", None),
+            ("a/", None),
+            ("a%2F..", None),
+            ("%FF.png", None),
+            ("a%00.png", None),
+            ("a%0A.png", None),
+        ] {
+            let url = Url::parse(&format!("https://example.com/{path}")).expect(path);
+            assert_eq!(file_name(&url).as_deref(), expected, "{path}");
+        }
+        let long = Url::parse(&format!("https://example.com/{}", "a".repeat(256))).expect("a URL");
+        assert_eq!(file_name(&long), None);
+    }
+}

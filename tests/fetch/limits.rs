@@ -1,0 +1,127 @@
+//! How much is read, and how long it may take.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use windu::fetch::{FetchError, GivenError, Limits, Lookup};
+
+use crate::site::{Names, PATIENCE, Reply, Site, Taken, answer, fetch, fetch_within, get, redirect};
+
+const SHORT: Duration = Duration::from_millis(200);
+
+/// Ten bytes, whose length is told before, told chunk by chunk, or not told.
+async fn ten_bytes() -> Site {
+    Site::start("127.0.0.1:0", |path| {
+        Reply::Bytes(match path {
+            "/told" => answer(200, &[], "0123456789"),
+            "/chunked" => {
+                let chunks = "4\r\n0123\r\n4\r\n4567\r\n2\r\n89\r\n0\r\n\r\n";
+                format!("HTTP/1.1 200 -\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}").into_bytes()
+            }
+            _ => b"HTTP/1.1 200 -\r\n\r\n0123456789".to_vec(),
+        })
+    })
+    .await
+}
+
+#[tokio::test]
+async fn no_more_than_the_limit_reaches_the_sink() {
+    let site = ten_bytes().await;
+    let fetch = fetch(&["127.0.0.1/32"], Names::default());
+    for path in ["/told", "/chunked", "/untold"] {
+        let mut taken = Taken::default();
+        assert_eq!(fetch.get_given(&site.url(path), 10, &mut taken).await.unwrap().size, 10, "{path}");
+        assert_eq!(taken.0, b"0123456789", "{path}");
+
+        let mut taken = Taken::default();
+        let outcome = fetch.get_given(&site.url(path), 9, &mut taken).await;
+        let too_long = matches!(outcome, Err(GivenError::Fetch(FetchError::TooLong { limit: 9 })));
+        assert!(too_long, "{path}: {outcome:?}");
+        assert!(taken.0.len() <= 9, "{path}: {} bytes were taken", taken.0.len());
+        assert!(
+            path != "/told" || taken.0.is_empty(),
+            "a length that is told is believed when it is too much"
+        );
+    }
+}
+
+#[tokio::test]
+async fn content_without_an_end_is_cut() {
+    let flood = format!("HTTP/1.1 200 -\r\n\r\n{}", "a".repeat(1 << 22));
+    let site = Site::start("127.0.0.1:0", move |_| Reply::Drip(flood.clone().into_bytes(), b'a')).await;
+    let mut taken = Taken::default();
+    let outcome =
+        fetch(&["127.0.0.1/32"], Names::default()).get_given(&site.url("/"), 1 << 20, &mut taken).await;
+    assert!(matches!(outcome, Err(GivenError::Fetch(FetchError::TooLong { .. }))), "{outcome:?}");
+    assert!(taken.0.len() <= 1 << 20);
+}
+
+#[tokio::test]
+async fn content_that_breaks_off_is_not_whole() {
+    let site = Site::start("127.0.0.1:0", |path| {
+        Reply::Bytes(match path {
+            "/told" => b"HTTP/1.1 200 -\r\nContent-Length: 10\r\n\r\n01234".to_vec(),
+            "/chunked" => b"HTTP/1.1 200 -\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n0123\r\n".to_vec(),
+            "/head" => b"HTTP/1.1 200 -\r\nContent-".to_vec(),
+            "/silent" => Vec::new(),
+            _ => b"220 mail.test ESMTP\r\n\r\n".to_vec(),
+        })
+    })
+    .await;
+    let fetch = fetch(&["127.0.0.1/32"], Names::default());
+    for path in ["/told", "/chunked", "/head", "/silent", "/other"] {
+        let outcome = get(&fetch, &site.url(path)).await;
+        assert!(matches!(outcome, Err(GivenError::Fetch(FetchError::Broken(_)))), "{path}: {outcome:?}");
+    }
+}
+
+fn assert_timed_out<T: std::fmt::Debug, E: std::fmt::Debug>(outcome: &Result<T, GivenError<E>>) {
+    assert!(matches!(outcome, Err(GivenError::Fetch(FetchError::TimedOut(_)))), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_come_is_not_waited_for() {
+    let limits = Limits { head: SHORT, ..PATIENCE };
+    let fetch = fetch_within(limits, &["127.0.0.1/32"], Names::default());
+    let silent = Site::start("127.0.0.1:0", |_| Reply::Hang).await;
+    assert_timed_out(&get(&fetch, &silent.url("/")).await);
+    // Byte by byte is no head either.
+    let dripping =
+        Site::start("127.0.0.1:0", |_| Reply::Drip(b"HTTP/1.1 200 -\r\nX-Long: ".to_vec(), b'a')).await;
+    assert_timed_out(&get(&fetch, &dripping.url("/")).await);
+    let to_silent = silent.url("/");
+    let leading = Site::start("127.0.0.1:0", move |_| redirect(302, &to_silent)).await;
+    assert_timed_out(&get(&fetch, &leading.url("/")).await);
+}
+
+#[tokio::test]
+async fn content_that_drips_is_not_waited_for_without_end() {
+    let limits = Limits { whole: SHORT, ..PATIENCE };
+    let fetch = fetch_within(limits, &["127.0.0.1/32"], Names::default());
+    let site = Site::start("127.0.0.1:0", |_| Reply::Drip(b"HTTP/1.1 200 -\r\n\r\n".to_vec(), b'a')).await;
+    assert_timed_out(&get(&fetch, &site.url("/")).await);
+}
+
+/// A name server that says nothing.
+struct Silent;
+
+#[async_trait]
+impl Lookup for Silent {
+    async fn addresses(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_name_server_that_does_not_answer_is_not_waited_for() {
+    let fetch = fetch_within(Limits { head: SHORT, ..PATIENCE }, &["127.0.0.1/32"], Silent);
+    assert_timed_out(&get(&fetch, "http://name.test/").await);
+}
+
+#[test]
+fn the_usual_limits_are_ten_seconds_and_a_minute() {
+    let limits = Limits { head: Duration::from_secs(10), whole: Duration::from_mins(1) };
+    assert_eq!(Limits::default(), limits);
+}
