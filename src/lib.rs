@@ -7,7 +7,7 @@
 //! # The map
 //!
 //! ```text
-//! main → cli → app → http → { oauth, sessions, verification, maintenance } → { store, upstream } → domain
+//! main → cli → app → http → { oauth, sessions, verification, media, maintenance } → { store, upstream } → domain
 //!                    leaves, usable by all above domain: config, clock, secrets, fetch, telemetry, lifecycle
 //! ```
 //!
@@ -17,6 +17,7 @@
 //! * [`upstream`]: what a messaging network must be able to do ([`upstream::Connector`], [`upstream::Connection`]),
 //!   and `upstream::local`, the network inside this program.
 //! * [`sessions`]: the supervisor, the leases and the session of each account.
+//! * [`media`]: stored files: uploads on their way, the storage, the URLs that open them.
 //! * [`verification`]: the codes that prove a number.  [`oauth`]: tokens, users, clients.
 //! * [`http`]: all of axum; one file per resource.  [`app`]: what is made, and in which order it starts and stops.
 //!
@@ -74,6 +75,7 @@ pub mod fetch;
 pub mod http;
 pub mod lifecycle;
 pub mod maintenance;
+pub mod media;
 pub mod oauth;
 pub mod secrets;
 pub mod sessions;

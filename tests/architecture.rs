@@ -31,6 +31,8 @@ const CRATES: &[(&str, &str)] = &[
     ("axum_extra", "http"),
     ("tower_http", "http"),
     ("utoipa_axum", "http"),
+    ("multer", "http"),
+    ("object_store", "media"),
     ("oxide_auth", "oauth"),
     ("oxide_auth_async", "oauth"),
     ("reqwest", "fetch"),

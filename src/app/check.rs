@@ -9,6 +9,8 @@ use super::{Database, Settings};
 use crate::config::{Env, Missing};
 use crate::fetch::{Fetch, GivenRules};
 use crate::lifecycle::Lifecycle;
+use crate::media::Media;
+use crate::telemetry::chain;
 use crate::verification::Verification;
 
 /// The oldest PostgreSQL that the tables and queries are written for.
@@ -16,7 +18,8 @@ const OLDEST_POSTGRES: i32 = 150_000;
 /// How long each part may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Checks the settings, the database and the networks; writes a line for each. Changes nothing, and makes no cluster.
+/// Checks the settings, the database, the storage of media and the networks; writes a line for each. Changes nothing but
+/// a small object, which it stores and deletes, and makes no cluster.
 ///
 /// # Errors
 /// When something does not work.
@@ -38,6 +41,7 @@ pub async fn check(env: &Env) -> anyhow::Result<()> {
         }
     };
     check_database(&mut report, &database).await?;
+    check_media(&mut report, &settings, &database).await?;
     check_networks(&mut report, &settings, &database).await?;
     let lifecycle = Lifecycle::default();
     let codes = Verification::new(
@@ -60,7 +64,7 @@ async fn check_database(report: &mut Report, database: &Database) -> anyhow::Res
     let store = &database.store;
     let version = match tokio::time::timeout(PATIENCE, store.server_version()).await {
         Ok(Ok(version)) => version,
-        Ok(Err(error)) => return report.bad("database", &crate::telemetry::chain(&error)),
+        Ok(Err(error)) => return report.bad("database", &chain(&error)),
         Err(_) => return report.bad("database", "does not answer"),
     };
     if version.number < OLDEST_POSTGRES {
@@ -81,6 +85,14 @@ async fn check_database(report: &mut Report, database: &Database) -> anyhow::Res
     let share = store.share().await?;
     let (accounts, processes) = (share.accounts, share.processes);
     report.good("servers", &format!("{processes} running, {accounts} registered accounts"))
+}
+
+async fn check_media(report: &mut Report, settings: &Settings, database: &Database) -> anyhow::Result<()> {
+    let media = Media::new(database.store.clone(), database.keys.clone(), &settings.media, "".into());
+    match media.check().await {
+        Ok(()) => report.good("media", &format!("{} can be written and read", media.location())),
+        Err(error) => report.bad("media", &chain(&error)),
+    }
 }
 
 async fn check_networks(report: &mut Report, settings: &Settings, database: &Database) -> anyhow::Result<()> {

@@ -13,12 +13,13 @@ use tokio::net::TcpListener;
 
 use crate::config::{
     self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, FetchSettings, KEY_NAMES,
-    ListenSettings, LogSettings, Missing, NetworkSettings, OAuthSettings,
+    ListenSettings, LogSettings, MediaSettings, Missing, NetworkSettings, OAuthSettings,
 };
 use crate::fetch::{Fetch, GivenRules};
 use crate::http::{AppState, Started, router, server};
 use crate::lifecycle::Lifecycle;
 use crate::maintenance;
+use crate::media::Media;
 use crate::oauth::{self, BootstrapError, FirstPassword, OAuth};
 use crate::sessions::own_name;
 use crate::store::{Store, StoreError};
@@ -39,6 +40,8 @@ pub struct Settings {
     pub database: DatabaseSettings,
     /// The networks.
     pub networks: NetworkSettings,
+    /// Stored files.
+    pub media: MediaSettings,
     /// Verification codes.
     pub codes: CodeSettings,
     /// Tokens and the first user.
@@ -54,6 +57,7 @@ impl Settings {
         DatabaseSettings::NAMES,
         LogSettings::NAMES,
         NetworkSettings::NAMES,
+        MediaSettings::NAMES,
         CodeSettings::NAMES,
         KEY_NAMES,
         &["WINDU_BOOTSTRAP_USER", "WINDU_BOOTSTRAP_PASSWORD"],
@@ -81,8 +85,9 @@ impl Settings {
             tracing::warn!("{warning}");
         }
         let oauth = OAuthSettings::read(env)?;
+        let media = MediaSettings::read(env, &database.data_dir)?;
         let (networks, fetch) = (NetworkSettings::read(env)?, FetchSettings::read(env)?);
-        Ok(Self { listen, database, networks, codes, oauth, fetch })
+        Ok(Self { listen, database, networks, media, codes, oauth, fetch })
     }
 }
 
@@ -154,15 +159,19 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
     let sessions = database.sessions(&lifecycle);
     let fetch = Arc::new(Fetch::new(GivenRules::new(settings.fetch.allow.clone())));
     let codes = settings.codes.clone();
+    let public_url: Arc<str> = settings.listen.public_url.as_deref().unwrap_or(&url).into();
+    let media = Media::new(store.clone(), keys.clone(), &settings.media, Arc::clone(&public_url));
     let state = AppState {
         store: store.clone(),
         oauth: Arc::new(OAuth::new(store.clone(), &settings.oauth)),
         sessions,
-        verification: Verification::new(store.clone(), keys, codes, fetch, lifecycle.clone())?,
+        verification: Verification::new(store.clone(), keys, codes, Arc::clone(&fetch), lifecycle.clone())?,
+        fetch,
+        media,
         lifecycle: lifecycle.clone(),
         default_network: settings.networks.networks[0].as_str().into(),
         send_ttl: settings.networks.send_ttl,
-        public_url: settings.listen.public_url.as_deref().unwrap_or(&url).into(),
+        public_url,
         cors_origins: Arc::new(settings.listen.cors_origins.clone()),
         started: Started::default(),
     };
@@ -200,7 +209,10 @@ async fn start(
     state.oauth.follow_revocations(lifecycle);
     state.store.connect_wakes(lifecycle);
     state.sessions.run(own_name(), lifecycle);
-    maintenance::start(&state.store, lifecycle);
+    let media = state.media.clone();
+    // Beside the rest: a slow disk is no reason not to serve.
+    lifecycle.spawn(async move { media.prepare().await });
+    maintenance::start(&state.store, &state.media, lifecycle);
     state.started.set();
     let user = settings.oauth.bootstrap.user.as_deref().unwrap_or("admin");
     terminal::announce(url, user, first.as_ref(), &settings.database.data_dir)

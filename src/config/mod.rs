@@ -7,6 +7,7 @@ mod fetch;
 mod key;
 mod listen;
 mod log;
+mod media;
 mod networks;
 mod oauth;
 
@@ -22,6 +23,7 @@ pub use fetch::FetchSettings;
 pub use key::{KEY_NAMES, master_key};
 pub use listen::{CorsOrigins, ListenSettings};
 pub use log::{LogFormat, LogSettings};
+pub use media::{MediaLocation, MediaSettings};
 pub use networks::NetworkSettings;
 pub use oauth::{Bootstrap, OAuthSettings, TrustedProxies};
 
@@ -85,6 +87,16 @@ impl Env {
     /// The names of all variables that begin with `WINDU_`.
     pub fn own_names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str).filter(|name| name.starts_with("WINDU_"))
+    }
+
+    /// All variables whose names begin so, with their values.
+    #[must_use]
+    pub fn with_prefix(&self, prefix: &str) -> Vec<(String, String)> {
+        self.0
+            .iter()
+            .filter(|(name, value)| name.starts_with(prefix) && !value.is_empty())
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 
     /// The value parsed, or `default` when unset.

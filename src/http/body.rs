@@ -17,12 +17,12 @@ use tokio::time::{Instant, Sleep};
 
 use super::error::ApiError;
 
-/// The most that the body of a row without files may hold: 2 MiB.
-pub const LARGEST: usize = 2 * 1024 * 1024;
+/// The most that a body may hold beside files: 2 MiB.
+pub const LARGEST: u64 = 2 * 1024 * 1024;
 
 /// Of a body that is too large, so much more is read and dropped: a caller that is still writing does not hear
 /// the answer.
-const DROPPED: usize = 8 * 1024 * 1024;
+const DROPPED: u64 = 8 * 1024 * 1024;
 
 /// How slowly a body may come.
 #[derive(Clone, Copy)]
@@ -40,50 +40,118 @@ pub async fn pace(request: Request, next: Next) -> Response {
     next.run(request.map(|body| Body::new(Paced::new(body, PACE)))).await
 }
 
+/// A body that is read piece by piece, up to a limit.
+pub struct Limited {
+    body: Body,
+    limit: u64,
+    announced: u64,
+    read: u64,
+}
+
+/// Why a body cannot be read to its end.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum BodyError {
+    /// It is larger than is taken.
+    #[error("the body is larger than {limit} bytes")]
+    TooLarge {
+        /// What is taken, in bytes.
+        limit: u64,
+    },
+    /// It comes too slowly.
+    #[error("the body comes too slowly")]
+    TooSlow,
+    /// The connection ended, or what came is no body.
+    #[error("the body broke off")]
+    Broken,
+}
+
+impl Limited {
+    /// A body of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`BodyError::TooLarge`] when a caller that waits to be told to go on announces more.
+    pub fn new(headers: &HeaderMap, body: Body, limit: u64) -> Result<Self, BodyError> {
+        let announced = body.size_hint().lower();
+        // Such a caller has not begun to write.
+        if announced > limit && headers.contains_key(header::EXPECT) {
+            return Err(BodyError::TooLarge { limit });
+        }
+        Ok(Self { body, limit, announced, read: 0 })
+    }
+
+    /// The next bytes, never none; `None` at the end.
+    ///
+    /// # Errors
+    /// See [`BodyError`].
+    pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
+        while let Some(frame) = self.body.frame().await {
+            let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
+            self.read += data.len() as u64;
+            if self.read > self.limit {
+                return Err(BodyError::TooLarge { limit: self.limit });
+            }
+            if !data.is_empty() {
+                return Ok(Some(data));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reads the rest of a body that is refused and drops it, up to a limit: a caller that is still writing does not
+    /// hear the answer.
+    pub async fn drop_rest(&mut self) {
+        let most = self.limit + DROPPED;
+        while self.read <= most && self.announced <= most {
+            let Some(Ok(frame)) = self.body.frame().await else { return };
+            self.read += frame.data_ref().map_or(0, |data| data.len() as u64);
+        }
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge { limit } => Self::too_large("body", limit),
+            BodyError::TooSlow => Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                "the body of the request took too long to arrive",
+            ),
+            BodyError::Broken => Self::bad_request("broken_body", "the body of the request broke off"),
+        }
+    }
+}
+
 /// Reads a whole body of at most `limit` bytes.
 ///
 /// # Errors
 /// 413 when it is larger, 408 when it comes too slowly, 400 when it breaks off.
-pub async fn read(headers: &HeaderMap, mut body: Body, limit: usize) -> Result<Bytes, ApiError> {
-    let announced = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
-    // A caller that waits to be told to go on has not begun to write.
-    if announced > limit && headers.contains_key(header::EXPECT) {
-        return Err(too_large(limit));
-    }
-    let mut read = 0;
-    let mut whole = BytesMut::with_capacity(announced.min(limit));
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
-        read += data.len();
-        if read <= limit {
-            whole.extend_from_slice(&data);
-        } else if read > limit + DROPPED || announced > limit + DROPPED {
-            break;
-        } else {
-            whole = BytesMut::new();
+pub async fn read(headers: &HeaderMap, body: Body, limit: u64) -> Result<Bytes, ApiError> {
+    let mut body = Limited::new(headers, body, limit)?;
+    let expected = usize::try_from(body.announced.min(limit)).unwrap_or_default();
+    let mut whole = BytesMut::with_capacity(expected);
+    loop {
+        match body.next().await {
+            Ok(Some(data)) => whole.extend_from_slice(&data),
+            Ok(None) => return Ok(whole.freeze()),
+            Err(error) => {
+                drop(whole);
+                body.drop_rest().await;
+                return Err(error.into());
+            }
         }
     }
-    if read > limit { Err(too_large(limit)) } else { Ok(whole.freeze()) }
 }
 
-fn too_large(limit: usize) -> ApiError {
-    let message = format!("the body is larger than {} KiB", limit / 1024);
-    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
-}
-
-fn broken(error: &axum::Error) -> ApiError {
+fn broken(error: &axum::Error) -> BodyError {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if error.is::<TooSlow>() {
-            return ApiError::new(
-                StatusCode::REQUEST_TIMEOUT,
-                "timeout",
-                "the body of the request took too long to arrive",
-            );
+            return BodyError::TooSlow;
         }
         cause = error.source();
     }
-    ApiError::bad_request("broken_body", "the body of the request broke off")
+    BodyError::Broken
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -175,9 +243,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_large_body_is_refused_in_the_end() {
-        for (count, size) in [(3, 1024 * 1024), (65, 1024 * 1024), (1, LARGEST + 1)] {
+        let largest = usize::try_from(LARGEST).expect("fits");
+        for (count, size) in [(3, 1024 * 1024), (65, 1024 * 1024), (1, largest + 1)] {
             assert_eq!(read_chunks(count, size, Duration::ZERO, PACE).await, Err("too_large"));
         }
-        assert_eq!(read_chunks(2, LARGEST / 2, Duration::ZERO, PACE).await, Ok(LARGEST));
+        assert_eq!(read_chunks(2, largest / 2, Duration::ZERO, PACE).await, Ok(largest));
     }
 }

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 
 use super::idempotency;
 use crate::fetch::{FetchError, GivenError};
+use crate::media::MediaError;
 use crate::sessions::{AskError, RegisterError};
 use crate::store::StoreError;
 use crate::telemetry::chain;
@@ -59,6 +60,13 @@ impl ApiError {
     /// 404: not there, or not the caller's.
     pub fn not_found(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    /// 413: a body or a file of more than `limit` bytes.
+    #[must_use]
+    pub fn too_large(what: &str, limit: u64) -> Self {
+        let message = format!("the {what} is larger than {} KiB", limit / 1024);
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     }
 
     /// 429 with `Retry-After` in seconds, which is also the field `retry_after`.
@@ -308,11 +316,7 @@ fn fetch_failed(error: &FetchError) -> ApiError {
         FetchError::NotConnected(_) => url_failed("cannot be reached"),
         FetchError::TimedOut(_) => url_failed("was not answered in time"),
         FetchError::Broken(_) => url_failed("broke off"),
-        FetchError::TooLong { limit } => ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too_large",
-            format!("what the URL gives is larger than {limit} bytes"),
-        ),
+        FetchError::TooLong { limit } => ApiError::too_large("file that the URL gives", *limit),
         FetchError::Unusable(_) => ApiError::internal(error),
     }
 }
@@ -321,6 +325,32 @@ fn url_failed(what: &str) -> ApiError {
     let message =
         format!("the URL {what}; look whether it opens without signing in, or send the file itself");
     ApiError::bad_request("url_failed", message)
+}
+
+impl From<MediaError> for ApiError {
+    fn from(error: MediaError) -> Self {
+        match error {
+            MediaError::TooLarge { limit } => Self::too_large("file", limit),
+            MediaError::Busy => Self::unavailable(
+                "too_many_uploads",
+                "so many files are on their way that there is no room for another; try again soon",
+                5,
+            ),
+            MediaError::Away { .. } => {
+                tracing::error!(error = chain(&error), "files cannot be stored or read");
+                Self::unavailable(
+                    "storage_unavailable",
+                    "the storage of files does not work now; try again soon",
+                    10,
+                )
+            }
+            MediaError::Missing(_) => {
+                tracing::error!(error = chain(&error), "a stored file is gone");
+                Self::not_found("media_not_found", "the file is not there any more")
+            }
+            MediaError::Store(error) => error.into(),
+        }
+    }
 }
 
 impl From<StoreError> for ApiError {

@@ -12,8 +12,8 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::{
-    AppState, Started, account, body, contact_lists, contacts, cors, health, idempotency, messages, oauth,
-    params, paths, patience, refusals, trace,
+    AppState, Started, account, body, contact_lists, contacts, cors, health, idempotency, media, messages,
+    oauth, params, paths, patience, refusals, trace,
 };
 use crate::config::CorsOrigins;
 
@@ -49,6 +49,7 @@ fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Description::openapi())
         .merge(health::router())
         .merge(oauth::router())
+        .merge(media::router())
         .merge(api)
 }
 

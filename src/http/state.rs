@@ -9,7 +9,9 @@ use axum::extract::FromRef;
 use super::error::ApiError;
 use crate::config::CorsOrigins;
 use crate::domain::Account;
+use crate::fetch::Fetch;
 use crate::lifecycle::Lifecycle;
+use crate::media::{Media, Spools};
 use crate::oauth::OAuth;
 use crate::sessions::Sessions;
 use crate::store::Store;
@@ -27,6 +29,10 @@ pub struct AppState {
     pub sessions: Sessions,
     /// Codes that prove numbers.
     pub verification: Verification,
+    /// The one HTTP client.
+    pub fetch: Arc<Fetch>,
+    /// Stored files.
+    pub media: Media,
     /// Tasks that outlive their request.
     pub lifecycle: Lifecycle,
     /// The network of an account whose creator names none.
@@ -84,5 +90,11 @@ impl FromRef<AppState> for Store {
 impl FromRef<AppState> for Arc<OAuth> {
     fn from_ref(state: &AppState) -> Self {
         Arc::clone(&state.oauth)
+    }
+}
+
+impl FromRef<AppState> for Spools {
+    fn from_ref(state: &AppState) -> Self {
+        state.media.spools().clone()
     }
 }

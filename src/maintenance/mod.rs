@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::lifecycle::Lifecycle;
+use crate::media::Media;
 use crate::secrets;
 use crate::store::{Store, StoreError};
 use crate::telemetry::chain;
@@ -11,11 +12,14 @@ use crate::telemetry::chain;
 const PERIOD: Duration = Duration::from_mins(1);
 /// Rows deleted in one statement.
 const BATCH: i64 = 1_000;
+/// Stored files that are looked at in one run; the next run goes on behind them, and after the last from the start.
+const FILES: i64 = 10_000;
 
 /// Starts the jobs as a task of the lifecycle.
-pub fn start(store: &Store, lifecycle: &Lifecycle) {
-    let (store, soft) = (store.clone(), lifecycle.soft().clone());
+pub fn start(store: &Store, media: &Media, lifecycle: &Lifecycle) {
+    let (store, media, soft) = (store.clone(), media.clone(), lifecycle.soft().clone());
     lifecycle.spawn(async move {
+        let mut files = None;
         loop {
             let quarter = u64::try_from(PERIOD.as_millis() / 4).unwrap_or(u64::MAX);
             let pause = PERIOD * 3 / 4 + Duration::from_millis(secrets::random_below(2 * quarter));
@@ -26,6 +30,12 @@ pub fn start(store: &Store, lifecycle: &Lifecycle) {
             let jobs = async {
                 if let Err(error) = prune(&store).await {
                     tracing::warn!(error = chain(&error), "maintenance failed; it is repeated");
+                }
+                match media.forget_unreferred(files, FILES).await {
+                    Ok(last) => files = last,
+                    Err(error) => {
+                        tracing::warn!(error = chain(&error), "files that nobody needs stay; it is repeated");
+                    }
                 }
             };
             tokio::select! {

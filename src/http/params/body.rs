@@ -4,9 +4,11 @@ use axum::body::{Body, Bytes};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 
+use super::multipart::Parts;
 use super::{File, form, json, multipart};
-use crate::http::body::{self, LARGEST};
+use crate::http::body::{self, LARGEST, Limited};
 use crate::http::error::ApiError;
+use crate::media::Spools;
 
 /// How a body was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,58 +32,83 @@ pub struct Content {
     pub kind: BodyKind,
 }
 
-/// Reads and parses a body of any method.
+/// Reads and parses a body of any method. Files of a form go to `spools`.
 ///
 /// # Errors
-/// 400 malformed, 408 too slow, 413 too large, 415 another type.
-pub async fn read(headers: &HeaderMap, body: Body) -> Result<Content, ApiError> {
-    let (kind, bytes) = open(headers, body).await?;
-    match kind {
-        BodyKind::None => Ok(Content::default()),
-        BodyKind::Form => Ok(Content { values: form::parse(&bytes)?, kind, ..Content::default() }),
-        BodyKind::Json => Ok(Content { values: json::parse(&bytes)?, kind, ..Content::default() }),
-        BodyKind::Multipart => {
-            let (values, files) = multipart::parse(content_type(headers), bytes).await?;
-            Ok(Content { values, files, kind })
+/// 400 malformed, 408 too slow, 413 too large, 415 another type, 503 when a file cannot be written.
+pub async fn read(headers: &HeaderMap, body: Body, spools: &Spools) -> Result<Content, ApiError> {
+    Ok(match open(headers, body, Some(spools)).await? {
+        Opened::Empty => Content::default(),
+        Opened::Form(bytes) => {
+            Content { values: form::parse(&bytes)?, kind: BodyKind::Form, ..Content::default() }
         }
-    }
+        Opened::Json(bytes) => {
+            Content { values: json::parse(&bytes)?, kind: BodyKind::Json, ..Content::default() }
+        }
+        Opened::Multipart(Parts { pairs, files }) => {
+            let values = pairs.into_iter().map(|(name, value)| (name, value.into())).collect();
+            Content { values, files, kind: BodyKind::Multipart }
+        }
+    })
 }
 
-/// Reads a body for a row that must notice a repeated parameter: all names and values in order. Files are ignored.
+/// Reads a body for a row that must notice a repeated parameter: all names and values in order. Files are ignored, and
+/// count as the rest does.
 ///
 /// # Errors
 /// As for [`read`]; 400 also for a JSON value that is neither text nor a number nor null, which is left out.
 pub async fn pairs(headers: &HeaderMap, body: Body) -> Result<Vec<(String, String)>, ApiError> {
-    let (kind, bytes) = open(headers, body).await?;
-    match kind {
-        BodyKind::None => Ok(Vec::new()),
-        BodyKind::Form => form::pairs(&bytes),
-        BodyKind::Json => json::pairs(&bytes),
-        BodyKind::Multipart => Ok(multipart::parts(content_type(headers), bytes).await?.0),
+    match open(headers, body, None).await? {
+        Opened::Empty => Ok(Vec::new()),
+        Opened::Form(bytes) => form::pairs(&bytes),
+        Opened::Json(bytes) => json::pairs(&bytes),
+        Opened::Multipart(parts) => Ok(parts.pairs),
     }
 }
 
-async fn open(headers: &HeaderMap, body: Body) -> Result<(BodyKind, Bytes), ApiError> {
+/// A body that has been read; a multipart form is parsed meanwhile.
+enum Opened {
+    Empty,
+    Form(Bytes),
+    Json(Bytes),
+    Multipart(Parts),
+}
+
+async fn open(headers: &HeaderMap, body: Body, spools: Option<&Spools>) -> Result<Opened, ApiError> {
+    let encoded = headers.get(header::CONTENT_ENCODING).is_some_and(|value| value != "identity");
+    let essence = content_type(headers).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if essence == "multipart/form-data" && !encoded {
+        return multipart(headers, body, spools).await;
+    }
     let bytes = body::read(headers, body, LARGEST).await?;
     if bytes.is_empty() {
-        return Ok((BodyKind::None, bytes));
+        return Ok(Opened::Empty);
     }
-    if headers.get(header::CONTENT_ENCODING).is_some_and(|value| value != "identity") {
+    if encoded {
         return Err(unsupported("a body must not have a Content-Encoding"));
     }
-    let essence = content_type(headers).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let kind = match essence.as_str() {
-        "application/x-www-form-urlencoded" => BodyKind::Form,
-        "application/json" => BodyKind::Json,
-        "multipart/form-data" => BodyKind::Multipart,
-        _ => {
-            return Err(unsupported(
-                "the body's Content-Type must be application/json, application/x-www-form-urlencoded or \
-                 multipart/form-data",
-            ));
-        }
+    match essence.as_str() {
+        "application/x-www-form-urlencoded" => Ok(Opened::Form(bytes)),
+        "application/json" => Ok(Opened::Json(bytes)),
+        _ => Err(unsupported(
+            "the body's Content-Type must be application/json, application/x-www-form-urlencoded or \
+             multipart/form-data",
+        )),
+    }
+}
+
+async fn multipart(headers: &HeaderMap, body: Body, spools: Option<&Spools>) -> Result<Opened, ApiError> {
+    let limit = spools.map_or(0, Spools::limit).saturating_add(LARGEST);
+    let mut body = Limited::new(headers, body, limit)?;
+    let parts = match body.next().await {
+        Ok(None) => return Ok(Opened::Empty),
+        Ok(Some(first)) => multipart::read(content_type(headers), first, &mut body, spools).await,
+        Err(error) => Err(error.into()),
     };
-    Ok((kind, bytes))
+    if parts.is_err() {
+        body.drop_rest().await;
+    }
+    parts.map(Opened::Multipart)
 }
 
 fn content_type(headers: &HeaderMap) -> &str {

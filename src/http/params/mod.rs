@@ -11,7 +11,7 @@ mod multipart;
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, RawPathParams, Request, State};
+use axum::extract::{FromRef, FromRequestParts, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
@@ -20,6 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
+use crate::media::Spools;
 use crate::secrets;
 
 pub use body::{BodyKind, pairs};
@@ -76,7 +77,7 @@ impl RawParameters {
         let mut bytes = Vec::new();
         write_object(&self.values, &mut bytes);
         for file in &self.files {
-            for part in [file.name.as_bytes(), file.file_name.as_bytes(), &secrets::sha256(&file.content)] {
+            for part in [file.name.as_bytes(), file.file_name.as_bytes(), &file.spooled.hash().0] {
                 write_text(b'f', part, &mut bytes);
             }
         }
@@ -91,13 +92,14 @@ pub async fn read<E, S>(State(state): State<S>, request: Request, next: Next) ->
 where
     E: FromRequestParts<S> + Clone + Send + Sync + 'static,
     S: Clone + Send + Sync + 'static,
+    Spools: FromRef<S>,
 {
     let (mut parts, body) = request.into_parts();
     match E::from_request_parts(&mut parts, &state).await {
         Ok(caller) => parts.extensions.insert(caller),
         Err(rejection) => return rejection.into_response(),
     };
-    match collect(&mut parts, body).await {
+    match collect(&mut parts, body, &Spools::from_ref(&state)).await {
         Ok(parameters) => parts.extensions.insert(Arc::new(parameters)),
         Err(error) => return error.into_response(),
     };
@@ -139,10 +141,14 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for JsonOnly<T> {
     }
 }
 
-async fn collect(parts: &mut Parts, body: axum::body::Body) -> Result<RawParameters, ApiError> {
+async fn collect(
+    parts: &mut Parts,
+    body: axum::body::Body,
+    spools: &Spools,
+) -> Result<RawParameters, ApiError> {
     let path = RawPathParams::from_request_parts(parts, &()).await.ok();
     let mut values = form::parse(parts.uri.query().unwrap_or_default().as_bytes())?;
-    let body = body::read(&parts.headers, body).await?;
+    let body = body::read(&parts.headers, body, spools).await?;
     values.extend(body.values.into_iter().filter(|(_, value)| !value.is_null()));
     if let Some(path) = &path {
         values.extend(path.iter().map(|(name, value)| (name.to_owned(), Value::from(value))));

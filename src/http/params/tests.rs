@@ -44,6 +44,11 @@ struct Import {
     contacts: Vec<Send>,
 }
 
+/// A place for files, which is never made: no request here has any.
+fn spools() -> Spools {
+    Spools::new(std::path::Path::new("/nonexistent"), 1_024)
+}
+
 fn router() -> Router {
     Router::new()
         .route(
@@ -60,7 +65,7 @@ fn router() -> Router {
             "/import/",
             any(|JsonOnly(import): JsonOnly<Import>| async move { import.contacts.len().to_string() }),
         )
-        .route_layer(from_fn_with_state((), read::<Somebody, ()>))
+        .route_layer(from_fn_with_state(spools(), read::<Somebody, Spools>))
 }
 
 async fn ask(method: Method, target: &str, kind: &str, body: impl Into<Body>) -> (u16, Value) {
@@ -245,9 +250,19 @@ fn the_notation_does_not_change_the_fingerprint() {
     assert_ne!(of(json!({"a": "1"})), of(json!({"a": "2"})));
     assert_ne!(of(json!({"a": ["1", "2"]})), of(json!({"a": ["12"]})));
     assert_ne!(of(json!({"a": "1", "b": "2"})), of(json!({"a": "1b2"})));
-    let file = |content: &'static [u8]| RawParameters {
-        files: vec![File { name: "f".into(), file_name: "a".into(), content: content.into() }],
-        ..RawParameters::default()
+}
+
+#[tokio::test]
+async fn the_fingerprint_is_of_the_files_content() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let spools = Spools::new(folder.path(), 1_024);
+    let fingerprint = async |content: &str| {
+        let mut spool = spools.spool();
+        spool.write(content.as_bytes()).await.expect("written");
+        let spooled = Arc::new(spool.finish().await.expect("finished"));
+        let files = vec![File { name: "f".into(), file_name: "a".into(), spooled }];
+        RawParameters { files, ..RawParameters::default() }.fingerprint()
     };
-    assert_ne!(file(b"1").fingerprint(), file(b"2").fingerprint());
+    assert_eq!(fingerprint("1").await, fingerprint("1").await);
+    assert_ne!(fingerprint("1").await, fingerprint("2").await);
 }

@@ -1,0 +1,161 @@
+//! `Range`, `If-Range` and `If-None-Match` of what can be given out in parts (RFC 9110, sections 13 and 14).
+
+use std::ops::Range;
+
+use http::{HeaderMap, header};
+
+/// Which bytes of a file are asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// All of them: also for several ranges, and for what is no range.
+    Whole,
+    /// These, never none.
+    Part(Range<u64>),
+    /// Only such as the file does not have.
+    Unsatisfiable,
+    /// None: the caller has them.
+    Unchanged,
+}
+
+/// Reads what a request for a file of `size` bytes asks for. `etag` is its strong tag, in quotes.
+pub fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> Wanted {
+    if text(headers, header::IF_NONE_MATCH).is_some_and(|tags| names(tags, etag)) {
+        return Wanted::Unchanged;
+    }
+    // A date cannot be told from another one of the same second, so it fits nothing.
+    if headers.contains_key(header::IF_RANGE) && text(headers, header::IF_RANGE) != Some(etag) {
+        return Wanted::Whole;
+    }
+    text(headers, header::RANGE).map_or(Wanted::Whole, |range| part(range, size))
+}
+
+/// A header's text, if it is there once.
+fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
+    let mut values = headers.get_all(name).iter();
+    let value = values.next()?.to_str().ok()?.trim();
+    values.next().is_none().then_some(value)
+}
+
+fn names(tags: &str, etag: &str) -> bool {
+    tags == "*" || tags.split(',').map(str::trim).any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+fn part(range: &str, size: u64) -> Wanted {
+    let Some((unit, range)) = range.split_once('=') else { return Wanted::Whole };
+    let Some((first, last)) = range.split_once('-') else { return Wanted::Whole };
+    let range = match (unit.trim().eq_ignore_ascii_case("bytes"), number(first), number(last)) {
+        (true, Number::Given(first), Number::None) => first..size,
+        (true, Number::Given(first), Number::Given(last)) if first <= last => {
+            first..last.saturating_add(1).min(size)
+        }
+        (true, Number::None, Number::Given(count)) => size.saturating_sub(count)..size,
+        _ => return Wanted::Whole,
+    };
+    if range.is_empty() { Wanted::Unsatisfiable } else { Wanted::Part(range) }
+}
+
+/// One side of a range.
+enum Number {
+    None,
+    Given(u64),
+    Nonsense,
+}
+
+/// What is too large counts as the largest.
+fn number(text: &str) -> Number {
+    match text.trim() {
+        "" => Number::None,
+        digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            Number::Given(digits.parse().unwrap_or(u64::MAX))
+        }
+        _ => Number::Nonsense,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    const ETAG: &str = "\"tag\"";
+
+    fn asked(headers: &[(header::HeaderName, &str)], size: u64) -> Wanted {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, HeaderValue::from_str(value).expect("a value"));
+        }
+        wanted(&map, ETAG, size)
+    }
+
+    #[test]
+    fn one_range_is_a_part() {
+        for (range, part) in [
+            ("bytes=0-", 0..10),
+            ("bytes=0-0", 0..1),
+            ("bytes=3-5", 3..6),
+            ("BYTES = 3 - 5", 3..6),
+            ("bytes=3-100", 3..10),
+            ("bytes=9-99999999999999999999999", 9..10),
+            ("bytes=-1", 9..10),
+            ("bytes=-10", 0..10),
+            ("bytes=-11", 0..10),
+        ] {
+            assert_eq!(asked(&[(header::RANGE, range)], 10), Wanted::Part(part), "{range}");
+        }
+    }
+
+    #[test]
+    fn what_the_file_does_not_have_is_said() {
+        for range in ["bytes=10-", "bytes=10-20", "bytes=99999999999999999999999-", "bytes=-0"] {
+            assert_eq!(asked(&[(header::RANGE, range)], 10), Wanted::Unsatisfiable, "{range}");
+        }
+        assert_eq!(asked(&[(header::RANGE, "bytes=0-")], 0), Wanted::Unsatisfiable);
+    }
+
+    #[test]
+    fn several_ranges_and_what_is_none_give_the_whole() {
+        for range in [
+            "bytes=0-1,3-4",
+            "bytes=5-3",
+            "bytes=a-",
+            "bytes=-",
+            "bytes=",
+            "bytes",
+            "",
+            "lines=0-1",
+            "bytes=+1-2",
+        ] {
+            assert_eq!(asked(&[(header::RANGE, range)], 10), Wanted::Whole, "{range}");
+        }
+        let twice = [(header::RANGE, "bytes=0-1"), (header::RANGE, "bytes=3-4")];
+        assert_eq!(asked(&twice, 10), Wanted::Whole);
+        assert_eq!(asked(&[], 10), Wanted::Whole);
+    }
+
+    #[test]
+    fn a_range_of_another_version_gives_the_whole() {
+        let range = (header::RANGE, "bytes=0-1");
+        assert_eq!(asked(&[range.clone(), (header::IF_RANGE, ETAG)], 10), Wanted::Part(0..2));
+        for other in ["\"other\"", "W/\"tag\"", "Wed, 25 Nov 2026 12:00:00 GMT", ""] {
+            assert_eq!(asked(&[range.clone(), (header::IF_RANGE, other)], 10), Wanted::Whole, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_the_caller_has_is_not_sent_again() {
+        for tags in ["*", ETAG, "W/\"tag\"", "\"other\", \"tag\""] {
+            let headers = [(header::IF_NONE_MATCH, tags), (header::RANGE, "bytes=0-1")];
+            assert_eq!(asked(&headers, 10), Wanted::Unchanged, "{tags}");
+        }
+        assert_eq!(asked(&[(header::IF_NONE_MATCH, "\"other\"")], 10), Wanted::Whole);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn a_part_is_always_within_the_file(range in "(bytes)?=?[-0-9a-z, ]{0,12}", size in 0_u64..200) {
+            if let Wanted::Part(part) = asked(&[(header::RANGE, range.as_str())], size) {
+                proptest::prop_assert!(part.start < part.end && part.end <= size, "{range} {part:?}");
+            }
+        }
+    }
+}

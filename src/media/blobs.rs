@@ -1,0 +1,374 @@
+//! The storage: objects by the hash of their content, in a folder or in S3. An object is there whole or not at all.
+
+use std::fmt;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::local::LocalFileSystem;
+use object_store::path::Path as Name;
+use object_store::prefix::PrefixStore;
+use object_store::{
+    ClientOptions, GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutPayload,
+    RetryConfig,
+};
+use tokio::fs::File;
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::MediaError;
+use crate::clock;
+use crate::config::MediaLocation;
+use crate::domain::BlobHash;
+use crate::secrets;
+
+/// What S3 takes as the smallest part of an object but its last.
+const S3_PART: usize = 5 * 1024 * 1024;
+const FOLDER_PART: usize = 1024 * 1024;
+
+/// How long the storage may take over something small, or over one part of an object.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The same for a deletion, during which a transaction waits: less than the database lets it be idle.
+const DELETION: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(5);
+/// A connection on which nothing comes for so long is dead.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// A half-written file in the folder that is older was left by a program that was killed.
+const STALE: Duration = Duration::from_hours(24);
+
+/// An object's bytes as they come.
+pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
+
+/// The storage. Opened when it is first used, so that one that is away is found again.
+pub struct Blobs {
+    location: MediaLocation,
+    opened: OnceCell<Arc<dyn ObjectStore>>,
+}
+
+impl Blobs {
+    /// The storage at this place.
+    #[must_use]
+    pub fn new(location: MediaLocation) -> Self {
+        Self { location, opened: OnceCell::new() }
+    }
+
+    /// Stores a file under its hash, unless it is there already.
+    ///
+    /// # Errors
+    /// [`MediaError::Away`] when the storage does not take it; then nothing of it is visible.
+    pub async fn put(&self, hash: &BlobHash, size: u64, path: &Path) -> Result<(), MediaError> {
+        let (store, name) = (self.open().await?, name(hash));
+        if self.has(store, &name, size).await? {
+            return Ok(());
+        }
+        let mut file = File::open(path).await.map_err(|error| self.away(error))?;
+        let first = self.part(&mut file).await?;
+        if first.content_length() as u64 == size {
+            return self.within(PATIENCE, store.put(&name, first)).await.map(drop);
+        }
+        let mut upload = self.within(PATIENCE, store.put_multipart(&name)).await?;
+        let put = self.put_parts(&mut *upload, first, file).await;
+        if put.is_err() {
+            // What the storage keeps of it all the same, its own rules remove.
+            let _ = timeout(PATIENCE, upload.abort()).await;
+        }
+        put
+    }
+
+    /// Stores bytes under their hash.
+    ///
+    /// # Errors
+    /// As for [`Blobs::put`].
+    pub async fn put_bytes(&self, hash: &BlobHash, bytes: Vec<u8>) -> Result<(), MediaError> {
+        let (store, name) = (self.open().await?, name(hash));
+        if self.has(store, &name, bytes.len() as u64).await? {
+            return Ok(());
+        }
+        self.within(PATIENCE, store.put(&name, bytes.into())).await.map(drop)
+    }
+
+    /// The bytes of an object, or those in a range that it has.
+    ///
+    /// # Errors
+    /// [`MediaError::Missing`] when there is no such object, [`MediaError::Away`] when the storage does not answer.
+    pub async fn stream(&self, hash: &BlobHash, range: Option<Range<u64>>) -> Result<ByteStream, MediaError> {
+        let (store, name) = (self.open().await?, name(hash));
+        let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
+        match timeout(PATIENCE, store.get_opts(&name, options)).await {
+            Ok(Ok(found)) => Ok(found.into_stream().map_err(io::Error::from).boxed()),
+            Ok(Err(object_store::Error::NotFound { .. })) => Err(MediaError::Missing(*hash)),
+            Ok(Err(error)) => Err(self.away(error)),
+            Err(elapsed) => Err(self.away(elapsed)),
+        }
+    }
+
+    /// Deletes an object. One that is not there is deleted.
+    ///
+    /// # Errors
+    /// [`MediaError::Away`] when the storage does not answer: the object may be gone then.
+    pub async fn delete(&self, hash: &BlobHash) -> Result<(), MediaError> {
+        let store = self.open().await?;
+        match timeout(DELETION, store.delete(&name(hash))).await {
+            Ok(Ok(()) | Err(object_store::Error::NotFound { .. })) => Ok(()),
+            Ok(Err(error)) => Err(self.away(error)),
+            Err(elapsed) => Err(self.away(elapsed)),
+        }
+    }
+
+    /// Writes, reads and deletes a small object.
+    ///
+    /// # Errors
+    /// When one of these fails.
+    pub async fn check(&self) -> Result<(), MediaError> {
+        let store = self.open().await?;
+        let (name, text) =
+            (Name::from(format!("check-{}", secrets::random_id())), Bytes::from_static(b"windu"));
+        self.within(PATIENCE, store.put(&name, text.clone().into())).await?;
+        let read = self.within(PATIENCE, async { store.get(&name).await?.bytes().await }).await;
+        self.within(PATIENCE, store.delete(&name)).await?;
+        if read? == text { Ok(()) } else { Err(self.away(io::Error::from(io::ErrorKind::InvalidData))) }
+    }
+
+    /// Opens the storage, and removes from a folder what was half written when a program was killed.
+    ///
+    /// # Errors
+    /// [`MediaError::Away`] when it cannot be opened.
+    pub async fn prepare(&self) -> Result<(), MediaError> {
+        self.open().await?;
+        if let MediaLocation::Folder(path) = &self.location {
+            let path = path.clone();
+            let before = SystemTime::from(clock::now()) - STALE;
+            spawn_blocking(move || sweep(&path, before))
+                .await
+                .map_err(|error| self.away(error))?
+                .map_err(|error| self.away(error))?;
+        }
+        Ok(())
+    }
+
+    async fn open(&self) -> Result<&Arc<dyn ObjectStore>, MediaError> {
+        self.opened
+            .get_or_try_init(async || {
+                let location = self.location.clone();
+                let opened = spawn_blocking(move || open(&location)).await;
+                opened.map_err(|error| self.away(error))?.map_err(|error| self.away(error))
+            })
+            .await
+    }
+
+    async fn has(&self, store: &Arc<dyn ObjectStore>, name: &Name, size: u64) -> Result<bool, MediaError> {
+        match timeout(PATIENCE, store.head(name)).await {
+            Ok(Ok(found)) => Ok(found.size == size),
+            Ok(Err(object_store::Error::NotFound { .. })) => Ok(false),
+            Ok(Err(error)) => Err(self.away(error)),
+            Err(elapsed) => Err(self.away(elapsed)),
+        }
+    }
+
+    async fn put_parts(
+        &self,
+        upload: &mut dyn MultipartUpload,
+        first: PutPayload,
+        mut file: File,
+    ) -> Result<(), MediaError> {
+        let mut part = first;
+        // One after the other: a part that waits is memory.
+        while part.content_length() > 0 {
+            self.within(PATIENCE, upload.put_part(part)).await?;
+            part = self.part(&mut file).await?;
+        }
+        self.within(PATIENCE, upload.complete()).await.map(drop)
+    }
+
+    /// The next part of a file, empty at its end.
+    async fn part(&self, file: &mut File) -> Result<PutPayload, MediaError> {
+        let size = match self.location {
+            MediaLocation::Folder(_) => FOLDER_PART,
+            MediaLocation::S3 { .. } => S3_PART,
+        };
+        let mut part = Vec::with_capacity(size);
+        file.take(size as u64).read_to_end(&mut part).await.map_err(|error| self.away(error))?;
+        Ok(part.into())
+    }
+
+    async fn within<T>(
+        &self,
+        patience: Duration,
+        done: impl Future<Output = object_store::Result<T>>,
+    ) -> Result<T, MediaError> {
+        match timeout(patience, done).await {
+            Ok(done) => done.map_err(|error| self.away(error)),
+            Err(elapsed) => Err(self.away(elapsed)),
+        }
+    }
+
+    fn away(&self, error: impl std::error::Error + Send + Sync + 'static) -> MediaError {
+        MediaError::away(self.location.to_string(), error)
+    }
+}
+
+impl fmt::Debug for Blobs {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Blobs").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+/// In 256 folders, so that none grows too large.
+fn name(hash: &BlobHash) -> Name {
+    let hex = hash.hex();
+    Name::from(format!("{}/{hex}", &hex[..2]))
+}
+
+fn open(location: &MediaLocation) -> object_store::Result<Arc<dyn ObjectStore>> {
+    match location {
+        MediaLocation::Folder(path) => {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+            made.map_err(|error| object_store::Error::Generic { store: "folder", source: error.into() })?;
+            Ok(Arc::new(LocalFileSystem::new_with_prefix(path)?.with_fsync(true)))
+        }
+        MediaLocation::S3 { bucket, prefix, variables } => {
+            let bucket = s3(bucket, variables)?;
+            if prefix.is_empty() {
+                return Ok(Arc::new(bucket));
+            }
+            Ok(Arc::new(PrefixStore::new(bucket, prefix.as_str())))
+        }
+    }
+}
+
+fn s3(bucket: &str, variables: &[(String, String)]) -> object_store::Result<AmazonS3> {
+    // Fails only when one is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // No limit on a whole answer: a slow caller takes a large file slowly.
+    let client =
+        ClientOptions::new().with_timeout_disabled().with_connect_timeout(CONNECT).with_read_timeout(SILENCE);
+    let retry = RetryConfig { max_retries: 3, retry_timeout: PATIENCE, ..RetryConfig::default() };
+    let mut builder = AmazonS3Builder::new().with_client_options(client).with_retry(retry);
+    for (name, value) in variables {
+        // Other programs read more of them than this one.
+        if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
+            builder = builder.with_config(key, value);
+        }
+    }
+    builder.with_bucket_name(bucket).build()
+}
+
+/// Removes files that were half written before that time: the storage marks them by `#` and a number.
+fn sweep(folder: &Path, before: SystemTime) -> io::Result<()> {
+    for part in fs::read_dir(folder)? {
+        let part = part?;
+        if !part.file_type()?.is_dir() {
+            continue;
+        }
+        for file in fs::read_dir(part.path())? {
+            let file = file?;
+            if file.file_name().as_encoded_bytes().contains(&b'#') && file.metadata()?.modified()? < before {
+                fs::remove_file(file.path())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(path: &Path) -> Blobs {
+        Blobs::new(MediaLocation::Folder(path.join("media")))
+    }
+
+    fn content(size: usize) -> (Vec<u8>, BlobHash) {
+        let bytes: Vec<u8> = (0..size).map(|at| u8::try_from(at % 251).expect("below 256")).collect();
+        let hash = BlobHash(secrets::sha256(&bytes));
+        (bytes, hash)
+    }
+
+    async fn read(blobs: &Blobs, hash: &BlobHash, range: Option<Range<u64>>) -> Vec<u8> {
+        let stream = blobs.stream(hash, range).await.expect("an object");
+        stream.try_collect::<Vec<_>>().await.expect("whole").concat()
+    }
+
+    #[tokio::test]
+    async fn what_is_put_is_streamed_whole_or_in_part_until_it_is_deleted() {
+        let place = tempfile::tempdir().expect("a folder");
+        let blobs = folder(place.path());
+        for size in [0, 1, FOLDER_PART - 1, FOLDER_PART, FOLDER_PART + 1, 3 * FOLDER_PART] {
+            let (bytes, hash) = content(size);
+            let file = place.path().join("file");
+            fs::write(&file, &bytes).expect("written");
+            for _ in 0..2 {
+                blobs.put(&hash, size as u64, &file).await.expect("put");
+            }
+            assert_eq!(read(&blobs, &hash, None).await, bytes, "{size}");
+            if size > 10 {
+                assert_eq!(read(&blobs, &hash, Some(3..10)).await, bytes[3..10]);
+                let end = size as u64;
+                assert_eq!(read(&blobs, &hash, Some(end - 1..end)).await, bytes[size - 1..]);
+            }
+            for _ in 0..2 {
+                blobs.delete(&hash).await.expect("deleted");
+            }
+            assert!(matches!(blobs.stream(&hash, None).await, Err(MediaError::Missing(_))));
+        }
+        let (bytes, hash) = content(1_000);
+        blobs.put_bytes(&hash, bytes.clone()).await.expect("put");
+        assert_eq!(read(&blobs, &hash, None).await, bytes);
+    }
+
+    #[tokio::test]
+    async fn an_object_of_another_size_is_put_anew() {
+        let place = tempfile::tempdir().expect("a folder");
+        let blobs = folder(place.path());
+        let (bytes, hash) = content(1_000);
+        blobs.put_bytes(&hash, bytes[..10].to_vec()).await.expect("put");
+        blobs.put_bytes(&hash, bytes.clone()).await.expect("put");
+        assert_eq!(read(&blobs, &hash, None).await, bytes);
+    }
+
+    #[tokio::test]
+    async fn a_storage_that_is_away_is_found_again() {
+        let place = tempfile::tempdir().expect("a folder");
+        let blobs = folder(place.path());
+        fs::write(place.path().join("media"), "in the way").expect("a file");
+        let (bytes, hash) = content(1_000);
+        for outcome in [blobs.put_bytes(&hash, bytes.clone()).await, blobs.check().await] {
+            assert!(matches!(outcome, Err(MediaError::Away { .. })));
+        }
+        assert!(matches!(blobs.stream(&hash, None).await, Err(MediaError::Away { .. })));
+        fs::remove_file(place.path().join("media")).expect("removed");
+        blobs.check().await.expect("works");
+        blobs.put_bytes(&hash, bytes).await.expect("put");
+        assert_eq!(fs::read_dir(place.path().join("media")).expect("a folder").count(), 1);
+    }
+
+    #[tokio::test]
+    async fn only_old_half_files_are_swept() {
+        let place = tempfile::tempdir().expect("a folder");
+        let blobs = folder(place.path());
+        let (bytes, hash) = content(1_000);
+        blobs.put_bytes(&hash, bytes).await.expect("put");
+        let whole = place.path().join("media").join(name(&hash).to_string());
+        let half = |number: u32| whole.with_file_name(format!("{}#{number}", hash.hex()));
+        for path in [&whole, &half(1), &half(2)] {
+            fs::write(path, "half").expect("written");
+        }
+        let aged = SystemTime::from(clock::now()) - STALE - Duration::from_secs(1);
+        for path in [&whole, &half(1)] {
+            fs::File::options().write(true).open(path).expect("a file").set_modified(aged).expect("aged");
+        }
+        blobs.prepare().await.expect("prepared");
+        assert_eq!([whole.exists(), half(1).exists(), half(2).exists()], [true, false, true]);
+    }
+}

@@ -1,0 +1,191 @@
+//! URLs under which a stored file opens without a token:
+//! `PUBLIC/media/{kind}/{id}/{hash}?expires=SECONDS&signature=MAC`.
+//!
+//! The signature (HMAC-SHA256, base64url) binds the row, the file and the time. Whoever serves one looks at the row too:
+//! it must still refer to the file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use data_encoding::BASE64URL_NOPAD;
+
+use crate::clock;
+use crate::domain::{AccountId, BlobHash, MessageId, PeerId, Reference};
+use crate::secrets::MasterKey;
+
+const PURPOSE: &str = "media url";
+
+/// Makes and reads the URLs.
+#[derive(Debug)]
+pub struct Urls {
+    keys: MasterKey,
+    public_url: Arc<str>,
+    lifetime: Duration,
+}
+
+/// What a good URL says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// By which row.
+    pub reference: Reference,
+    /// Which file.
+    pub hash: BlobHash,
+    /// How long the URL opens yet.
+    pub remaining: Duration,
+}
+
+/// The parts of a URL as they came in, decoded.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'a> {
+    /// The kind of the reference.
+    pub kind: &'a str,
+    /// The id of its row.
+    pub id: &'a str,
+    /// The name of the file.
+    pub name: &'a str,
+    /// Unix seconds.
+    pub expires: &'a str,
+    /// The MAC.
+    pub signature: &'a str,
+}
+
+impl Urls {
+    /// URLs that begin with `public_url` (no slash at its end) and open for `lifetime`.
+    #[must_use]
+    pub fn new(keys: MasterKey, public_url: Arc<str>, lifetime: Duration) -> Self {
+        Self { keys, public_url, lifetime }
+    }
+
+    /// A fresh URL.
+    #[must_use]
+    pub fn sign(&self, reference: Reference, hash: &BlobHash) -> String {
+        self.sign_until(reference, hash, now().saturating_add(self.lifetime.as_secs()))
+    }
+
+    /// What a URL says; `None` when it was not made here for this row and file, or has expired.
+    #[must_use]
+    pub fn open(&self, parts: Parts<'_>) -> Option<Opened> {
+        let signature = BASE64URL_NOPAD.decode(parts.signature.as_bytes()).ok()?;
+        let signed = [parts.kind, parts.id, parts.name, parts.expires].map(str::as_bytes);
+        if !self.keys.mac_matches(PURPOSE, &signed, &signature) {
+            return None;
+        }
+        let remaining =
+            parts.expires.parse::<u64>().ok()?.checked_sub(now()).filter(|seconds| *seconds > 0)?;
+        let reference = reference(parts.kind, parts.id.parse().ok()?)?;
+        let hash = parts.name.parse().ok()?;
+        Some(Opened { reference, hash, remaining: Duration::from_secs(remaining) })
+    }
+
+    fn sign_until(&self, reference: Reference, hash: &BlobHash, expires: u64) -> String {
+        let (kind, id) = words(reference);
+        let (id, name, expires) = (id.to_string(), hash.hex(), expires.to_string());
+        let parts = [kind, &id, &name, &expires].map(str::as_bytes);
+        let signature = BASE64URL_NOPAD.encode(&self.keys.mac(PURPOSE, &parts));
+        format!("{}/media/{kind}/{id}/{name}?expires={expires}&signature={signature}", self.public_url)
+    }
+}
+
+fn words(reference: Reference) -> (&'static str, i64) {
+    match reference {
+        Reference::Message(MessageId(id)) => ("message", id),
+        Reference::OwnPhoto(AccountId(id)) => ("own-photo", id),
+        Reference::PeerPhoto(id) => ("peer-photo", id),
+        Reference::GroupPhoto(PeerId(id)) => ("group-photo", id),
+    }
+}
+
+fn reference(kind: &str, id: i64) -> Option<Reference> {
+    match kind {
+        "message" => Some(Reference::Message(MessageId(id))),
+        "own-photo" => Some(Reference::OwnPhoto(AccountId(id))),
+        "peer-photo" => Some(Reference::PeerPhoto(id)),
+        "group-photo" => Some(Reference::GroupPhoto(PeerId(id))),
+        _ => None,
+    }
+}
+
+/// Unix seconds.
+fn now() -> u64 {
+    u64::try_from(clock::now().timestamp()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REFERENCES: [Reference; 4] = [
+        Reference::Message(MessageId(7)),
+        Reference::OwnPhoto(AccountId(7)),
+        Reference::PeerPhoto(7),
+        Reference::GroupPhoto(PeerId(7)),
+    ];
+    const HASH: BlobHash = BlobHash([0xab; 32]);
+
+    fn urls(key: &str) -> Urls {
+        let keys = MasterKey::from_base64(key, None).expect("a key");
+        Urls::new(keys, "https://windu.example".into(), Duration::from_hours(24))
+    }
+
+    fn open(urls: &Urls, url: &str) -> Option<Opened> {
+        let rest = url.strip_prefix("https://windu.example/media/")?;
+        let (path, query) = rest.split_once('?')?;
+        let mut words = path.split('/');
+        let (expires, signature) = query.strip_prefix("expires=")?.split_once("&signature=")?;
+        let (kind, id, name) = (words.next()?, words.next()?, words.next()?);
+        urls.open(Parts { kind, id, name, expires, signature })
+    }
+
+    #[test]
+    fn a_fresh_url_opens_its_file_by_its_row_for_its_time() {
+        let urls = urls(&MasterKey::generate_base64());
+        for reference in REFERENCES {
+            let opened = open(&urls, &urls.sign(reference, &HASH)).expect("opens");
+            assert_eq!((opened.reference, opened.hash), (reference, HASH));
+            let day = Duration::from_hours(24);
+            assert!(opened.remaining <= day && opened.remaining > Duration::from_hours(23));
+        }
+    }
+
+    #[test]
+    fn an_expired_url_does_not_open() {
+        let urls = urls(&MasterKey::generate_base64());
+        for (expires, opens) in [(now() + 60, true), (now(), false), (now() - 1, false), (0, false)] {
+            let url = urls.sign_until(REFERENCES[0], &HASH, expires);
+            assert_eq!(open(&urls, &url).is_some(), opens, "{expires}");
+        }
+    }
+
+    #[test]
+    fn no_part_can_be_changed() {
+        let urls = urls(&MasterKey::generate_base64());
+        let url = urls.sign(REFERENCES[0], &HASH);
+        let (start, signature) = url.split_once("&signature=").expect("a signature");
+        let later = (now() + 1_000_000_000).to_string();
+        let expires = start.split_once("expires=").expect("a time").1;
+        for changed in [
+            url.replace("message/7", "message/8"),
+            url.replace("message/7", "own-photo/7"),
+            url.replace("message/7", "message/07"),
+            url.replace("/abab", "/abac"),
+            url.replace(expires, &later),
+            format!("{start}&signature={}", signature.to_lowercase()),
+            format!("{start}&signature={}", &signature[..42]),
+            format!("{start}&signature={signature}A"),
+            format!("{start}&signature="),
+        ] {
+            assert_ne!(changed, url);
+            assert_eq!(open(&urls, &changed), None, "{changed}");
+        }
+        assert_eq!(open(&self::urls(&MasterKey::generate_base64()), &url), None);
+    }
+
+    #[test]
+    fn an_old_key_still_opens() {
+        let (old, new) = (MasterKey::generate_base64(), MasterKey::generate_base64());
+        let url = urls(&old).sign(REFERENCES[0], &HASH);
+        let keys = MasterKey::from_base64(&new, Some(&old)).expect("keys");
+        let rotating = Urls::new(keys, "https://windu.example".into(), Duration::from_hours(24));
+        assert!(open(&rotating, &url).is_some());
+    }
+}
