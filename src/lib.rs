@@ -64,7 +64,7 @@
 //! * A delivered receipt needs no queue of its own on a network that tells again what was not acknowledged
 //!   ([`upstream::Capabilities::tells_again`]): acknowledging includes it.
 //! * `build.rs` is in `migrations/`, to keep the top level as it is.
-//! * Presence, groups and merged peers are not yet among [`upstream::Event`]: they come with the tables they need.
+//! * Groups and merged peers are not yet among [`upstream::Event`]: they come with the tables they need.
 
 pub mod app;
 pub mod cli;

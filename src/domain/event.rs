@@ -103,8 +103,29 @@ pub enum Event {
         /// The number or public id.
         contact: String,
     },
+    /// A contact was blocked.
+    ContactBlocked {
+        /// The number or public id.
+        contact: String,
+    },
+    /// A contact is no longer blocked.
+    ContactUnblocked {
+        /// The number or public id.
+        contact: String,
+    },
+    /// What is seen of somebody's status message changed: another one, hidden, or shown again.
+    ContactStatusChanged {
+        /// The number or public id.
+        contact: String,
+    },
     /// The account's own nickname changed.
     NicknameChanged,
+    /// The account's own status message changed.
+    StatusMessageChanged,
+    /// Whether the account is shown as online changed.
+    ConnectedStatusChanged,
+    /// Who may see what of the account changed.
+    PrivacyChanged,
 }
 
 impl Event {
@@ -128,7 +149,13 @@ impl Event {
             Self::ContactAdded { .. } => "contact.added",
             Self::ContactUpdated { .. } => "contact.updated",
             Self::ContactRemoved { .. } => "contact.removed",
+            Self::ContactBlocked { .. } => "contact.blocked",
+            Self::ContactUnblocked { .. } => "contact.unblocked",
+            Self::ContactStatusChanged { .. } => "contact.status_message_changed",
             Self::NicknameChanged => "account.nickname_changed",
+            Self::StatusMessageChanged => "account.status_message_changed",
+            Self::ConnectedStatusChanged => "account.connected_status_changed",
+            Self::PrivacyChanged => "account.privacy_changed",
         }
     }
 
@@ -139,7 +166,10 @@ impl Event {
             Self::AccountRegistered
             | Self::AccountUnregistered
             | Self::AccountRemoved
-            | Self::NicknameChanged => json!({}),
+            | Self::NicknameChanged
+            | Self::StatusMessageChanged
+            | Self::ConnectedStatusChanged
+            | Self::PrivacyChanged => json!({}),
             Self::SessionChanged { state, reason } => json!({
                 "state": state.name(), "reason": reason, "attempt": state.attempt(), "until": state.until(),
             }),
@@ -156,7 +186,10 @@ impl Event {
             Self::ChatRead { chat, messages } => json!({"chat": chat, "messages": messages}),
             Self::ContactAdded { contact }
             | Self::ContactUpdated { contact }
-            | Self::ContactRemoved { contact } => {
+            | Self::ContactRemoved { contact }
+            | Self::ContactBlocked { contact }
+            | Self::ContactUnblocked { contact }
+            | Self::ContactStatusChanged { contact } => {
                 json!({"contact": contact})
             }
         }

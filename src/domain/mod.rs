@@ -7,6 +7,7 @@ mod id;
 mod media;
 mod message;
 mod number;
+mod profile;
 mod time;
 mod user;
 
@@ -19,5 +20,6 @@ pub use id::{
 pub use media::{BadHash, BlobHash, MediaKind, Reference, StoredMedia};
 pub use message::{Content, FailureReason, ReceiptKind, Typing};
 pub use number::{NumberError, PhoneNumber};
+pub use profile::{Audience, PeerPresence, Privacy, ProfileNews, Shown};
 pub use time::{TimeError, TimeParameter, Timestamp};
 pub use user::{NewPassword, UserError, UserName};

@@ -1,9 +1,12 @@
 //! All of axum: the router, the extractors, the errors, one file per resource.
 
 mod account;
+mod account_profile;
 pub mod auth;
+mod block_list;
 pub mod body;
 mod contact_lists;
+mod contact_profile;
 mod contacts;
 mod cors;
 mod done;

@@ -131,7 +131,8 @@ pub(super) fn not_registered() -> ApiError {
     )
 }
 
-fn unknown() -> ApiError {
+/// The answer of a row about an account that the caller does not have.
+pub(super) fn unknown() -> ApiError {
     ApiError::bad_request("account_unknown", ACCOUNT_UNKNOWN)
 }
 

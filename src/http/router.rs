@@ -12,8 +12,8 @@ use utoipa_axum::router::OpenApiRouter;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::{
-    AppState, Started, account, body, contact_lists, contacts, cors, health, idempotency, media, messages,
-    oauth, params, paths, patience, refusals, trace,
+    AppState, Started, account, account_profile, block_list, body, contact_lists, contact_profile, contacts,
+    cors, health, idempotency, media, messages, oauth, params, paths, patience, refusals, trace,
 };
 use crate::config::CorsOrigins;
 
@@ -38,8 +38,11 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
     let mut api = OpenApiRouter::new()
         .merge(account::router())
+        .merge(account_profile::router())
         .merge(contacts::router())
         .merge(contact_lists::router())
+        .merge(contact_profile::router())
+        .merge(block_list::router())
         .merge(messages::router());
     if let Some(state) = state {
         api = api

@@ -9,7 +9,7 @@ use super::AppState;
 use super::error::ApiError;
 use super::owned;
 use super::params::{self, Text};
-use crate::domain::{Account, ContactId};
+use crate::domain::{Account, ContactId, PeerId};
 use crate::store::Reachable;
 
 /// The number or public id in the path; a word that is neither is a path that does not exist.
@@ -27,6 +27,15 @@ pub struct Target {
     /// A group, when no contact is given. Whatever is no group's id is one of no group.
     #[schema(value_type = Option<String>)]
     group_id: Option<Text<{ usize::MAX }>>,
+}
+
+/// The caller's registered account and the person in the path, of whom it may see what they show: a contact that exists
+/// or somebody who wrote first.
+pub struct ShownContact {
+    /// Who looks.
+    pub account: Account,
+    /// At whom.
+    pub peer: PeerId,
 }
 
 /// The caller's registered account and the contact that `contact` names, to which it may write.
@@ -85,12 +94,29 @@ impl FromRequestParts<AppState> for Addressed {
         let contact = contact?;
         match reachable {
             Some(reachable) if reachable.allowed => Ok(Self { account, contact, reachable }),
-            Some(_) | None => Err(ApiError::bad_request(
-                "not_a_contact",
-                "this number is neither a contact that exists nor one that wrote first; add it to the contacts",
-            )),
+            Some(_) | None => Err(not_a_contact()),
         }
     }
+}
+
+impl FromRequestParts<AppState> for ShownContact {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let PathContact(contact) = PathContact::from_request_parts(parts, state).await?;
+        let (account, reachable) = owned::addressed(parts, state, Some(&contact)).await?;
+        match reachable {
+            Some(reachable) if reachable.allowed => Ok(Self { account, peer: reachable.peer }),
+            Some(_) | None => Err(not_a_contact()),
+        }
+    }
+}
+
+fn not_a_contact() -> ApiError {
+    ApiError::bad_request(
+        "not_a_contact",
+        "this number is neither a contact that exists nor one that wrote first; add it to the contacts",
+    )
 }
 
 async fn path_word<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, ApiError> {

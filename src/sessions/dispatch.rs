@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize as _;
 use tokio::time::timeout;
 
 use super::session::{Fault, Outcome};
-use crate::domain::Lease;
+use crate::domain::{Lease, Privacy};
 use crate::secrets;
-use crate::store::{DUE_MESSAGES, DueMessage, Settlement, Store};
+use crate::store::{DUE_MESSAGES, Desired, DueMessage, Settlement, Store, StoreError};
 use crate::upstream::{Address, Connection, End, Failure, Outgoing, ReadReceipt, SendFailure};
 
 /// Read receipts handed to the network at once.
@@ -52,23 +53,14 @@ impl Dispatcher {
 
     async fn reconcile(&self, everything: bool) -> Result<bool, Fault> {
         let mut missing = false;
-        for desired in self.store.desired(self.lease.account, everything).await? {
-            let applied = match desired.aspect.as_str() {
-                "nickname" => {
-                    let nickname = desired.value.as_str().unwrap_or_default();
-                    bounded(self.patience, self.connection.set_nickname(nickname)).await?
-                }
-                "roster" => {
-                    let roster = self.store.roster(self.lease.account).await?;
-                    let addresses: Vec<Address> = roster.into_iter().map(Address).collect();
-                    bounded(self.patience, self.connection.watch(&addresses)).await?
-                }
-                aspect => {
-                    // A newer version of this program wrote it, and will apply it.
-                    tracing::debug!(account = %self.lease.account, aspect, "desired state of another version");
-                    continue;
-                }
-            };
+        let mut desired = self.store.desired(self.lease.account, everything).await?;
+        // What keeps people from seeing something comes before what there is to see, and holds it up.
+        desired.sort_by_key(|desired| !is_a_guard(&desired.aspect));
+        for desired in desired {
+            if missing && !is_a_guard(&desired.aspect) {
+                break;
+            }
+            let Some(applied) = self.apply(&desired).await? else { continue };
             match applied {
                 Ok(()) => self.store.applied(&self.lease, &desired.aspect, desired.version).await?,
                 Err(Failure::Refused(reason)) => {
@@ -85,6 +77,50 @@ impl Dispatcher {
             }
         }
         Ok(missing)
+    }
+
+    /// Offers one aspect to the network; `None` when it is none that this version knows.
+    async fn apply(&self, desired: &Desired) -> Result<Option<Result<(), Failure>>, Fault> {
+        let (account, connection) = (self.lease.account, &self.connection);
+        let addresses = |addresses: Vec<String>| addresses.into_iter().map(Address).collect::<Vec<_>>();
+        let applied = match desired.aspect.as_str() {
+            "nickname" => {
+                let nickname = desired.value.as_str().unwrap_or_default();
+                bounded(self.patience, connection.set_nickname(nickname)).await
+            }
+            "status_message" => {
+                let text = desired.value.as_str().unwrap_or_default();
+                bounded(self.patience, connection.set_status_message(text)).await
+            }
+            "presence" => {
+                let online = desired.value.as_bool().unwrap_or_default();
+                bounded(self.patience, connection.set_online(online)).await
+            }
+            "privacy" => {
+                let privacy = Privacy::deserialize(&desired.value).map_err(|error| {
+                    StoreError::Corrupt(format!("privacy settings of account {account}: {error}"))
+                })?;
+                bounded(self.patience, connection.set_privacy(privacy)).await
+            }
+            "contacts" => {
+                let contacts = addresses(self.store.contact_addresses(account).await?);
+                bounded(self.patience, connection.set_contacts(&contacts)).await
+            }
+            "blocked" => {
+                let blocked = addresses(self.store.blocked_addresses(account).await?);
+                bounded(self.patience, connection.set_blocked(&blocked)).await
+            }
+            "roster" => {
+                let roster = addresses(self.store.roster(account).await?);
+                bounded(self.patience, connection.watch(&roster)).await
+            }
+            aspect => {
+                // A newer version of this program wrote it, and will apply it.
+                tracing::debug!(%account, aspect, "desired state of another version");
+                return Ok(None);
+            }
+        };
+        applied.map(Some)
     }
 
     /// True: the network did not take some of them yet.
@@ -131,6 +167,11 @@ impl Dispatcher {
             Err(Failure::Retry(_) | Failure::RateLimited(_) | Failure::OutcomeUnknown) => Ok(false),
         }
     }
+}
+
+/// Whether an aspect says who may not see what.
+fn is_a_guard(aspect: &str) -> bool {
+    ["blocked", "contacts", "privacy"].contains(&aspect)
 }
 
 /// What to store for each message. One that the adapter said nothing about counts as not sent.

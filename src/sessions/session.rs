@@ -11,16 +11,14 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Patience;
 use super::backoff::Backoff;
 use super::dispatch::{Dispatcher, bounded};
-use super::ingest::store_events;
+use super::ingest::{Stored, store_events};
 use super::state::LeasedState;
 use super::supervisor::LeaseClock;
 use crate::clock;
 use crate::domain::{Lease, NeedsUser, SessionState, Typing};
 use crate::secrets::MasterKey;
 use crate::store::{SessionAccount, Store, StoreError, Topic};
-use crate::upstream::{
-    Acknowledgement, Address, Connection, Connector, Credentials, End, Login, Opened, ResumePoint, Signal,
-};
+use crate::upstream::{Address, Connection, Connector, Credentials, End, Login, Opened, ResumePoint, Signal};
 
 /// How soon desired state that the network did not take on a fresh connection is offered again.
 const OFFER_AGAIN: Duration = Duration::from_secs(1);
@@ -204,9 +202,7 @@ impl Session {
             match signal {
                 Signal::Events(events) => {
                     let stored = store_events(&self.store, &self.connector, &self.lease, events).await?;
-                    if !stored.is_empty() {
-                        self.acknowledge(connection, &stored).await?;
-                    }
+                    self.acknowledge(connection, &stored).await?;
                 }
                 Signal::CaughtUp => {
                     drop(permit.take());
@@ -223,12 +219,17 @@ impl Session {
         }
     }
 
-    async fn acknowledge(
-        &self,
-        connection: &Arc<dyn Connection>,
-        stored: &[Acknowledgement],
-    ) -> Result<(), Fault> {
-        bounded(self.patience.step, connection.acknowledge(stored)).await?.map_err(|failure| {
+    async fn acknowledge(&self, connection: &Arc<dyn Connection>, stored: &Stored) -> Result<(), Fault> {
+        let told = async {
+            if !stored.kept.is_empty() {
+                connection.acknowledge(&stored.kept).await?;
+            }
+            if !stored.dropped.is_empty() {
+                connection.discard(&stored.dropped).await?;
+            }
+            Ok(())
+        };
+        bounded(self.patience.step, told).await?.map_err(|failure| {
             tracing::debug!(account = %self.lease.account, %failure, "not acknowledged");
             Fault::End(End::Retry("network_unreachable"))
         })

@@ -1,5 +1,7 @@
 //! An account's contact list.
 
+use serde_json::Value;
+
 use super::{Journal, Peer, Store, StoreError, Topic, Tx};
 use crate::domain::{Account, AccountId, Event, PeerId};
 
@@ -121,6 +123,20 @@ impl Store {
         Ok(true)
     }
 
+    /// The addresses of those whom the account has in its list, whether or not they exist.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn contact_addresses(&self, account: AccountId) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT p.address FROM contact c JOIN peer p ON p.id = c.peer_id WHERE c.account_id = $1
+             ORDER BY p.address",
+            account.0
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
     /// The addresses whose profile an account wants to hear of: its contacts and those it talked with.
     ///
     /// # Errors
@@ -206,6 +222,7 @@ impl Tx {
         journal: Journal,
     ) -> Result<(), StoreError> {
         self.roster_changed(account.id).await?;
+        self.set_desired(account.id, "contacts", &Value::Null).await?;
         self.close_journal(journal).await?;
         self.concerns(Topic::work(account.id));
         self.concerns(Topic::journal(account.counter));

@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
-use super::group_commit::Write;
+use super::group_commit::{Write, Written};
 use super::{Peer, Store, StoreError};
-use crate::domain::{Content, Lease, ReceiptKind};
+use crate::domain::{Content, Lease, PeerId, ProfileNews, ReceiptKind};
 
 /// One thing that happened, about one peer.
 #[derive(Clone, Debug)]
@@ -46,6 +46,8 @@ pub enum InboundKind {
     },
     /// The peer's nickname.
     Nickname(String),
+    /// What else the peer shows.
+    Profile(ProfileNews),
     /// Something that could not be read.
     Undecryptable {
         /// Its id.
@@ -62,6 +64,7 @@ impl InboundKind {
             Self::Receipt { .. } => "receipt",
             Self::ReadElsewhere { .. } => "read elsewhere",
             Self::Nickname(_) => "nickname",
+            Self::Profile(_) => "profile",
             Self::Undecryptable { .. } => "undecryptable",
         }
     }
@@ -69,7 +72,8 @@ impl InboundKind {
 
 impl Store {
     /// Stores a batch: messages in order, then the rest. What is there already is left as it is: a network may repeat
-    /// itself.
+    /// itself. Gives the messages (of whom, and their ids) that are not stored because the account has blocked their
+    /// sender.
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when the lease has passed on; then nothing is stored.
@@ -78,9 +82,11 @@ impl Store {
         lease: &Lease,
         batch: Vec<Inbound>,
         resume_point: Option<&[u8]>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<(PeerId, String)>, StoreError> {
         let resume_point = resume_point.map(<[u8]>::to_vec);
-        self.write(Write::Ingest { lease: *lease, batch, resume_point }).await?;
-        Ok(())
+        match self.write(Write::Ingest { lease: *lease, batch, resume_point }).await? {
+            Written::Without(dropped) => Ok(dropped),
+            Written::Stored | Written::Accepted(_) => Ok(Vec::new()),
+        }
     }
 }

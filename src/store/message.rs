@@ -61,7 +61,9 @@ impl Store {
         };
         match self.write(Write::Send(send)).await? {
             Written::Accepted(accepted) => Ok(accepted),
-            Written::Stored => Err(StoreError::Corrupt("a send was stored as something else".to_owned())),
+            Written::Without(_) | Written::Stored => {
+                Err(StoreError::Corrupt("a send was stored as something else".to_owned()))
+            }
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod account;
 mod adapter_state;
+mod block;
 mod bulk;
 mod client;
 pub mod cluster;
@@ -24,7 +25,9 @@ mod media;
 mod message;
 mod outbox;
 mod peer;
+mod peer_profile;
 mod process;
+mod profile;
 mod registration;
 mod schema;
 mod token;
@@ -60,7 +63,9 @@ pub use media::{LookedAt, ServedBlob};
 pub use message::{Accepted, OUTBOX_LIMIT, Outgoing};
 pub use outbox::{DUE_MESSAGES, Due, DueMessage, DueReceipt, Settlement};
 pub use peer::{NewPeer, Peer};
+pub use peer_profile::{Presence, Seen, StatusChange, StatusMessage, Whose};
 pub use process::{LEASE_SECONDS, Share};
+pub use profile::{OwnProfile, PrivacyChange};
 pub use registration::FormerAccount;
 pub use schema::SchemaError;
 pub use token::{

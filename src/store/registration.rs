@@ -128,6 +128,10 @@ impl Tx {
         sqlx::query!("UPDATE desired_state SET applied = 0 WHERE account_id = $1", account.id.0)
             .execute(&mut *self.inner)
             .await?;
+        // And tells anew what it shows of others.
+        sqlx::query!("DELETE FROM peer_profile WHERE account_id = $1", account.id.0)
+            .execute(&mut *self.inner)
+            .await?;
         journal.record(Event::AccountRegistered);
         Ok(())
     }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{Address, End, ResumePoint};
-use crate::domain::{Content, ReceiptKind, Typing};
+use crate::domain::{Content, ProfileNews, ReceiptKind, Typing};
 
 /// One step of a connection's life.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub struct Incoming {
     pub resume_point: Option<ResumePoint>,
 }
 
-/// Names something told, in the adapter's own numbering. `delivered`: it was a message that a person sent.
+/// Names something told, in the adapter's own numbering.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acknowledgement(pub u64);
 
@@ -100,6 +100,13 @@ pub enum Event {
         of: Address,
         /// The name.
         nickname: String,
+    },
+    /// What else somebody shows to the account.
+    Profile {
+        /// Who.
+        of: Address,
+        /// What is new.
+        news: ProfileNews,
     },
     /// Something came that could not be read.
     Undecryptable {

@@ -6,6 +6,7 @@
 
 mod event;
 pub mod local;
+mod profile;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ use tokio::sync::mpsc;
 use crate::domain::{Content, FailureReason, NeedsUser, PhoneNumber, Typing};
 
 pub use event::{Acknowledgement, Event, Incoming, Signal};
+pub use profile::Profile;
 
 /// Where a network reaches somebody, in the network's own words. Opaque above the adapter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -183,7 +185,7 @@ pub trait Connector: Send + Sync {
 
 /// One life of an account's socket. All methods may be called at once; each is bounded in time by the caller.
 #[async_trait]
-pub trait Connection: Send + Sync {
+pub trait Connection: Profile + Send + Sync {
     /// Sends messages in order and says of each what became of it.
     async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>>;
 
@@ -191,15 +193,12 @@ pub trait Connection: Send + Sync {
     /// receipts.
     async fn acknowledge(&self, stored: &[Acknowledgement]) -> Result<(), Failure>;
 
+    /// These were told and are not kept: the network may forget them, and tells their senders nothing.
+    async fn discard(&self, dropped: &[Acknowledgement]) -> Result<(), Failure>;
+
     /// Tells senders that their messages were read.
     async fn read(&self, receipts: &[ReadReceipt]) -> Result<(), Failure>;
 
     /// Shows somebody that the account writes, or stopped to.
     async fn typing(&self, to: &Address, typing: Typing) -> Result<(), Failure>;
-
-    /// Sets the name that others see.
-    async fn set_nickname(&self, nickname: &str) -> Result<(), Failure>;
-
-    /// Whose profile the account wants to hear of; replaces the list.
-    async fn watch(&self, peers: &[Address]) -> Result<(), Failure>;
 }

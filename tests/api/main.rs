@@ -5,9 +5,12 @@ mod support;
 
 mod account;
 mod account_codes;
+mod account_profile;
 mod away;
+mod block_list;
 mod command_line;
 mod contact_lists;
+mod contact_profile;
 mod contacts;
 mod ground;
 mod idempotency;

@@ -154,6 +154,50 @@ async fn effect_and_answer_are_committed_together() {
 }
 
 #[tokio::test]
+async fn what_an_account_shows_and_to_whom_is_changed_once() {
+    let mut server = server_on_a_fixed_port();
+    let anna = Person::new(&server).await;
+    let hers =
+        |what: &str| format!("EXISTS (SELECT FROM account WHERE number = '{}' AND {what})", anna.number);
+    for (path, body, effect, answer) in [
+        (
+            "/api/account/status-message/",
+            json!({"status_message": "Here"}),
+            hers("status_message = 'Here'"),
+            json!({}),
+        ),
+        (
+            "/api/account/connected-status/",
+            json!({"connected_status": "online"}),
+            hers("connected"),
+            json!({}),
+        ),
+        (
+            "/api/account/privacy-settings/",
+            json!({"photo": "none"}),
+            hers("privacy_photo = 'none'"),
+            json!({"photo": "none"}),
+        ),
+        ("/api/contacts/15559999998/block/", json!({}), "EXISTS (SELECT FROM block)".to_owned(), json!({})),
+        (
+            "/api/contacts/15559999998/unblock/",
+            json!({}),
+            "NOT EXISTS (SELECT FROM block)".to_owned(),
+            json!({}),
+        ),
+        (
+            "/api/contacts/blocked-list/",
+            json!({"numbers": ["15559999999"]}),
+            "EXISTS (SELECT FROM block)".to_owned(),
+            json!({}),
+        ),
+    ] {
+        let row = Row::new(&anna, path, body);
+        is_kept(&row.is_killed_after(&mut server, &effect).await, 200, &answer);
+    }
+}
+
+#[tokio::test]
 async fn an_account_is_made_and_removed_once() {
     let mut server = server_on_a_fixed_port();
     let person = Person { api: login(&server).await, number: fresh_number() };

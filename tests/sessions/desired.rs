@@ -1,5 +1,7 @@
 //! What the user wants the network to show.
 
+use windu::domain::{Audience, Privacy};
+use windu::store::PrivacyChange;
 use windu::upstream::{End, Failure};
 
 use crate::scripted::{Asked, Deed, Line, address, message};
@@ -78,6 +80,68 @@ async fn who_is_watched_follows_contacts_and_chats() {
     line.was_asked(&watch(&["15550100002", "15550100003"])).await;
     assert!(process.store.remove_contact(&account, "15550100003").await.unwrap());
     line.was_asked(&watch(&["15550100002"])).await;
+}
+
+#[tokio::test]
+async fn each_part_of_the_profile_reaches_the_network_and_each_fresh_connection() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    process.add_contact(&account, "15550100003", false).await;
+    process.block(&account, "15550100004").await;
+    let privacy = Privacy { photo: Audience::None, last_seen: Audience::Contacts, ..Privacy::default() };
+    let mut tx = process.store.begin().await.unwrap();
+    tx.set_status_message(&account, "At work").await.unwrap();
+    tx.set_connected(&account, true).await.unwrap();
+    let change = PrivacyChange { photo: Some(Audience::None), ..PrivacyChange::default() };
+    tx.set_privacy(&account, change).await.unwrap();
+    let change = PrivacyChange { last_seen: Some(Audience::Contacts), ..PrivacyChange::default() };
+    tx.set_privacy(&account, change).await.unwrap();
+    tx.commit().await.unwrap();
+    let all = [
+        Asked::Blocked(vec![address("15550100004").0]),
+        Asked::Contacts(vec![address("15550100003").0]),
+        Asked::Privacy(privacy),
+        Asked::Online(true),
+        Asked::StatusMessage("At work".to_owned()),
+    ];
+    for asked in &all {
+        line.was_asked(asked).await;
+    }
+    world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
+    let before = line.asked().len();
+    line.ends(End::Retry("network_unreachable")).await;
+    wait_until_async("all of it again", DEADLINE, async || {
+        let again = &line.asked()[before..];
+        all.iter().all(|asked| again.contains(asked)).then_some(())
+    })
+    .await;
+    // What hides comes before what there is to see.
+    let again: Vec<Asked> =
+        line.asked()[before..].iter().filter(|asked| all.contains(asked)).cloned().collect();
+    assert_eq!(again, all);
+}
+
+#[tokio::test]
+async fn nothing_is_shown_before_it_is_said_to_whom() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    for _ in 0..3 {
+        line.plan_deed("privacy", Deed::Fails(Failure::Retry("not_now")));
+    }
+    let mut tx = process.store.begin().await.unwrap();
+    tx.set_status_message(&account, "For nobody").await.unwrap();
+    let change = PrivacyChange { status_message: Some(Audience::None), ..PrivacyChange::default() };
+    tx.set_privacy(&account, change).await.unwrap();
+    tx.commit().await.unwrap();
+    line.was_asked(&Asked::StatusMessage("For nobody".to_owned())).await;
+    let asked: Vec<Asked> = line.asked();
+    let shown = asked.iter().position(|asked| matches!(asked, Asked::StatusMessage(_))).unwrap();
+    let hidden = asked[..shown].iter().filter(|asked| matches!(asked, Asked::Privacy(_))).count();
+    assert_eq!(hidden, 4);
 }
 
 async fn asked_so_often(line: &Line, nickname: &str, count: usize) {

@@ -66,7 +66,7 @@ async fn each_write_of_a_session_is_refused_without_its_lease() {
         let settled = [(due[0].message, windu::store::Settlement::Later(DEADLINE))];
         let outcomes = [
             ("publish", store.publish_session(&lease, windu::domain::SessionState::Online, None).await),
-            ("ingest", store.ingest(&lease, inbound.to_vec(), Some(b"point")).await),
+            ("ingest", store.ingest(&lease, inbound.to_vec(), Some(b"point")).await.map(drop)),
             ("settle", store.settle(&lease, &settled).await),
             ("receipts", store.receipts_sent(&lease, &[due[0].message]).await),
             ("applied", store.applied(&lease, "nickname", 1).await),

@@ -18,6 +18,7 @@ mod on_local;
 mod outbox;
 mod outcomes;
 mod processes;
+mod profiles;
 mod receipts;
 mod registering;
 mod scripted;

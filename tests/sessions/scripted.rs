@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
-use windu::domain::{Content, PhoneNumber, ReceiptKind, Typing};
+use windu::domain::{Content, PhoneNumber, Privacy, ReceiptKind, Typing};
 use windu::upstream::{
     Acknowledgement, AdapterState, Address, Capabilities, Connection, Connector, Credentials, End, Event,
-    Failure, Incoming, Login, Opened, Outgoing, ReadReceipt, RegistrationKind, ResumePoint, SendFailure,
-    Signal,
+    Failure, Incoming, Login, Opened, Outgoing, Profile, ReadReceipt, RegistrationKind, ResumePoint,
+    SendFailure, Signal,
 };
 
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -47,7 +47,13 @@ pub enum Asked {
     Acknowledge(Vec<u64>),
     Read(Vec<(String, String)>),
     Typing(String, Typing),
+    Discard(Vec<u64>),
     Nickname(String),
+    StatusMessage(String),
+    Online(bool),
+    Privacy(Privacy),
+    Contacts(Vec<String>),
+    Blocked(Vec<String>),
     Watch(Vec<String>),
     Existing,
     Register,
@@ -96,8 +102,8 @@ impl Line {
         self.script(|script| script.openings.extend(openings));
     }
 
-    /// What the next thing of this kind does: `acknowledge`, `read`, `nickname`, `watch`, `existing`, `register` or
-    /// `unregister`; or `send`, which can only hang.
+    /// What the next thing of this kind does: `acknowledge`, `discard`, `read`, `nickname`, `status_message`, `online`,
+    /// `privacy`, `contacts`, `blocked`, `watch`, `existing`, `register` or `unregister`; or `send`, which can only hang.
     pub fn plan_deed(&self, kind: &'static str, deed: Deed) {
         self.script(|script| script.deeds.entry(kind).or_default().push_back(deed));
     }
@@ -321,6 +327,11 @@ impl Connection for ScriptedConnection {
         self.0.deed("acknowledge", Asked::Acknowledge(ids)).await
     }
 
+    async fn discard(&self, dropped: &[Acknowledgement]) -> Result<(), Failure> {
+        let ids = dropped.iter().map(|dropped| dropped.0).collect();
+        self.0.deed("discard", Asked::Discard(ids)).await
+    }
+
     async fn read(&self, receipts: &[ReadReceipt]) -> Result<(), Failure> {
         let receipts = receipts.iter().map(|receipt| (receipt.to.0.clone(), receipt.id.clone())).collect();
         self.0.deed("read", Asked::Read(receipts)).await
@@ -329,13 +340,39 @@ impl Connection for ScriptedConnection {
     async fn typing(&self, to: &Address, typing: Typing) -> Result<(), Failure> {
         self.0.deed("typing", Asked::Typing(to.0.clone(), typing)).await
     }
+}
 
+#[async_trait]
+impl Profile for ScriptedConnection {
     async fn set_nickname(&self, nickname: &str) -> Result<(), Failure> {
         self.0.deed("nickname", Asked::Nickname(nickname.to_owned())).await
     }
 
-    async fn watch(&self, peers: &[Address]) -> Result<(), Failure> {
-        let peers = peers.iter().map(|peer| peer.0.clone()).collect();
-        self.0.deed("watch", Asked::Watch(peers)).await
+    async fn set_status_message(&self, text: &str) -> Result<(), Failure> {
+        self.0.deed("status_message", Asked::StatusMessage(text.to_owned())).await
     }
+
+    async fn set_online(&self, online: bool) -> Result<(), Failure> {
+        self.0.deed("online", Asked::Online(online)).await
+    }
+
+    async fn set_privacy(&self, privacy: Privacy) -> Result<(), Failure> {
+        self.0.deed("privacy", Asked::Privacy(privacy)).await
+    }
+
+    async fn set_contacts(&self, contacts: &[Address]) -> Result<(), Failure> {
+        self.0.deed("contacts", Asked::Contacts(texts(contacts))).await
+    }
+
+    async fn set_blocked(&self, blocked: &[Address]) -> Result<(), Failure> {
+        self.0.deed("blocked", Asked::Blocked(texts(blocked))).await
+    }
+
+    async fn watch(&self, peers: &[Address]) -> Result<(), Failure> {
+        self.0.deed("watch", Asked::Watch(texts(peers))).await
+    }
+}
+
+fn texts(addresses: &[Address]) -> Vec<String> {
+    addresses.iter().map(|address| address.0.clone()).collect()
 }

@@ -97,7 +97,10 @@ async fn a_mailbox_that_is_full_takes_no_more_until_it_has_room() {
     let anna = process.local(&world, "15550100001").await;
     let carl = process.local(&world, "15550100003").await;
     // On the network, but nobody reads its mailbox.
-    LocalNet::new(process.store.clone()).register(&BEN.parse().unwrap()).await.unwrap();
+    LocalNet::new(process.store.clone())
+        .register(&BEN.parse().unwrap(), &serde_json::Value::Null)
+        .await
+        .unwrap();
     world.sql(
         "INSERT INTO localnet_stanza (recipient, sender, stanza)
          SELECT '15550100002', '15550100001', '{}' FROM generate_series(1, 100000)",

@@ -328,6 +328,13 @@ impl Process {
         tx.commit().await.unwrap();
     }
 
+    pub async fn block(&self, account: &Account, number: &str) {
+        let peer = self.peer(account, number).await;
+        let mut tx = self.store.begin().await.unwrap();
+        assert!(tx.block(account, &peer).await.unwrap());
+        tx.commit().await.unwrap();
+    }
+
     /// Marks all received messages of a chat read; gives their number.
     pub async fn mark_read(&self, account: &Account, contact: &str) -> u64 {
         let mut tx = self.store.begin().await.unwrap();

@@ -9,6 +9,8 @@
 mod support;
 
 mod backlog;
+mod block;
+mod eyes;
 mod flow;
 mod local;
 mod network;
@@ -17,6 +19,7 @@ mod processes;
 mod profile;
 mod receipts;
 mod registration;
+mod shown;
 mod text;
 mod typing;
 
@@ -57,6 +60,16 @@ macro_rules! conformance {
             profile::who_left_the_list_is_not_heard_of,
             profile::a_nickname_told_and_not_acknowledged_is_told_again,
             profile::a_number_that_registers_later_is_heard_of,
+            shown::a_status_message_reaches_watchers_once,
+            shown::repeating_what_is_so_already_tells_nothing,
+            shown::presence_is_live_for_those_who_are_online,
+            shown::that_presence_is_hidden_is_told_to_those_who_are_offline_too,
+            shown::each_setting_hides_what_it_says_from_whom_it_says,
+            shown::who_leaves_or_enters_the_contact_list_sees_less_or_more,
+            shown::who_leaves_the_network_shows_nothing_any_more,
+            block::what_somebody_blocked_sends_is_taken_and_never_arrives,
+            block::what_is_discarded_is_not_told_again_and_makes_no_receipt,
+            block::neither_side_of_a_block_sees_the_other,
             processes::everything_reaches_another_process,
             processes::a_new_registration_ends_the_connection_of_another_process,
             flow::a_receiver_that_does_not_read_stops_nobody,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use chrono::{DateTime, Duration, Utc};
 
 use super::locks::Locked;
+use super::profiles::Profiles;
 use super::published::Published;
 use super::receipts::NewReceipt;
 use super::settlements::Settled;
@@ -20,8 +21,16 @@ pub(super) struct Change<'a> {
     pub(super) receipts: Vec<NewReceipt<'a>>,
     pub(super) settled: Vec<Settled>,
     others: Vec<(&'a Lease, &'a Inbound)>,
+    profiles: Profiles<'a>,
     resume_points: Vec<(AccountId, &'a [u8])>,
     published: Vec<Published<'a>>,
+}
+
+/// A message of somebody whom the account has blocked: not stored.
+pub(super) struct Dropped {
+    pub account: AccountId,
+    pub peer: PeerId,
+    pub network_id: String,
 }
 
 struct NewMessage<'a> {
@@ -143,9 +152,8 @@ impl<'a> Change<'a> {
             InboundKind::Receipt { network_id, kind } => {
                 self.receipts.push(NewReceipt { lease, peer: *peer, public_id, network_id, kind: *kind });
             }
-            InboundKind::ReadElsewhere { .. }
-            | InboundKind::Nickname(_)
-            | InboundKind::Undecryptable { .. } => {
+            InboundKind::Nickname(_) | InboundKind::Profile(_) => self.profiles.add(lease, item),
+            InboundKind::ReadElsewhere { .. } | InboundKind::Undecryptable { .. } => {
                 self.others.push((lease, item));
             }
         }
@@ -177,27 +185,34 @@ impl<'a> Change<'a> {
 }
 
 impl Tx {
-    /// Writes it all: messages before what refers to them.
-    pub(super) async fn apply(&mut self, change: Change<'_>, locked: &mut Locked) -> Result<(), StoreError> {
-        self.insert_messages(&change.messages, locked).await?;
+    /// Writes it all: messages before what refers to them. Gives the messages that were dropped.
+    pub(super) async fn apply(
+        &mut self,
+        change: Change<'_>,
+        locked: &mut Locked,
+    ) -> Result<Vec<Dropped>, StoreError> {
+        let dropped = self.insert_messages(&change.messages, locked).await?;
         self.store_receipts(&change.receipts, locked).await?;
         self.store_settled(&change.settled, locked).await?;
         for (lease, item) in change.others {
             self.ingest_other(lease, item, locked).await?;
         }
+        self.store_profiles(change.profiles, locked).await?;
         self.store_resume_points(&change.resume_points).await?;
-        self.store_published(&change.published, locked).await
+        self.store_published(&change.published, locked).await?;
+        Ok(dropped)
     }
 
     /// Inserts those that are not there yet, in order, puts those from the API into the outbox, and notes each chat's
-    /// newest message. Whoever wrote one exists, whatever the last sync said.
+    /// newest message. Whoever wrote one exists, whatever the last sync said. What somebody wrote to the account alone
+    /// who is blocked by it is dropped, and given back.
     async fn insert_messages(
         &mut self,
         messages: &[NewMessage<'_>],
         locked: &mut Locked,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Vec<Dropped>, StoreError> {
         if messages.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let fingerprints: Vec<Vec<u8>> = column(messages, |message| fingerprint(message.content).to_vec());
         let rows = sqlx::query!(
@@ -206,11 +221,16 @@ impl Tx {
                                      $7::text[], $8::bytea[], $9::timestamptz[], $10::timestamptz[], $11::float8[])
                      WITH ORDINALITY AS m (account_id, chat_id, network_id, sender_peer_id, state, type, text,
                                            fingerprint, stored_at, sent_at, seconds, place)
+             ), dropped AS (
+                SELECT g.place, g.account_id, g.stored_at FROM given g
+                JOIN block b ON b.account_id = g.account_id AND b.peer_id = g.sender_peer_id
+                JOIN chat h ON h.id = g.chat_id AND h.peer_id = b.peer_id
              ), new AS (
                 INSERT INTO message (account_id, chat_id, network_id, sender_peer_id, state, type, text, fingerprint,
                                      stored_at, sent_at)
                 SELECT account_id, chat_id, network_id, sender_peer_id, state, type, text, fingerprint, stored_at,
                        sent_at FROM given
+                WHERE NOT place = ANY(ARRAY(SELECT place FROM dropped))
                 ORDER BY place ON CONFLICT ON CONSTRAINT message_twin_key DO NOTHING
                 RETURNING id, account_id, chat_id, sender_peer_id, state, stored_at
              ), queued AS (
@@ -230,8 +250,9 @@ impl Tx {
                 FROM (SELECT DISTINCT account_id, sender_peer_id FROM new) n
                 WHERE c.account_id = n.account_id AND c.peer_id = n.sender_peer_id AND NOT c.exists_there
                 RETURNING c.account_id, c.peer_id)
-             SELECT account_id AS "account!", stored_at, NULL::bigint AS found FROM new
-             UNION ALL SELECT account_id, NULL, peer_id FROM found"#,
+             SELECT account_id AS "account!", stored_at, NULL::bigint AS found, false AS "dropped!" FROM new
+             UNION ALL SELECT account_id, NULL, peer_id, false FROM found
+             UNION ALL SELECT account_id, stored_at, NULL, true FROM dropped"#,
             &column(messages, |message| message.account.0),
             &column(messages, |message| message.chat.0),
             &column(messages, |message| message.network_id) as &[&str],
@@ -248,8 +269,10 @@ impl Tx {
         .await?;
         let mut new = HashSet::new();
         let mut found = HashSet::new();
+        let mut dropped = HashSet::new();
         for row in rows {
-            new.extend(row.stored_at.map(|stored_at| (row.account, stored_at)));
+            let of_messages = if row.dropped { &mut dropped } else { &mut new };
+            of_messages.extend(row.stored_at.map(|stored_at| (row.account, stored_at)));
             found.extend(row.found.map(|peer| (row.account, peer)));
         }
         for message in messages.iter().filter(|message| new.contains(&(message.account.0, message.stored_at)))
@@ -262,7 +285,14 @@ impl Tx {
                 journal.record(event);
             }
         }
-        Ok(())
+        let dropped =
+            messages.iter().filter(|message| dropped.contains(&(message.account.0, message.stored_at)));
+        Ok(dropped
+            .filter_map(|message| {
+                let peer = PeerId(message.origin.sender()?);
+                Some(Dropped { account: message.account, peer, network_id: message.network_id.to_owned() })
+            })
+            .collect())
     }
 
     /// What comes too seldom to be worth a table at a time.
@@ -295,21 +325,13 @@ impl Tx {
                     journal.record(Event::ChatRead { chat, messages });
                 }
             }
-            InboundKind::Nickname(nickname) => {
-                sqlx::query!(
-                    "INSERT INTO peer_profile (account_id, peer_id, nickname) VALUES ($1, $2, $3)
-                     ON CONFLICT (account_id, peer_id) DO UPDATE SET nickname = excluded.nickname",
-                    lease.account.0,
-                    item.peer.id.0,
-                    nickname
-                )
-                .execute(&mut *self.inner)
-                .await?;
-            }
             InboundKind::Undecryptable { network_id } => {
                 journal.record(Event::MessageUndecryptable { chat, id: network_id.clone() });
             }
-            InboundKind::Message { .. } | InboundKind::Receipt { .. } => {}
+            InboundKind::Message { .. }
+            | InboundKind::Receipt { .. }
+            | InboundKind::Nickname(_)
+            | InboundKind::Profile(_) => {}
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 
 mod change;
 mod locks;
+mod profiles;
 mod published;
 mod receipts;
 mod settlements;
@@ -20,7 +21,7 @@ use tokio::sync::Semaphore;
 use super::gather::{self, Asked, Gather, MOST, together};
 use super::{Accepted, Inbound, InboundKind, KeyedAnswer, Settlement, Store, StoreError, Topic};
 use crate::domain::{AccountId, Content, CounterId, Lease, MessageId, PeerId, SessionState};
-use change::Change;
+use change::{Change, Dropped};
 use locks::Locking;
 
 /// Accounts that are done alone at one time.
@@ -57,6 +58,8 @@ pub(super) struct Send {
 pub(super) enum Written {
     /// Of a message from the API.
     Accepted(Accepted),
+    /// Of what a network told: without these messages, of people whom the account has blocked.
+    Without(Vec<(PeerId, String)>),
     /// Of all else.
     Stored,
 }
@@ -138,7 +141,7 @@ impl InboundKind {
     fn needs_chat(&self) -> bool {
         match self {
             Self::Message { .. } | Self::ReadElsewhere { .. } => true,
-            Self::Receipt { .. } | Self::Nickname(_) | Self::Undecryptable { .. } => false,
+            Self::Receipt { .. } | Self::Nickname(_) | Self::Profile(_) | Self::Undecryptable { .. } => false,
         }
     }
 }
@@ -207,7 +210,7 @@ async fn attempt(
 ) -> Result<Vec<Option<Answer>>, StoreError> {
     let mut tx = store.begin().await?;
     let mut locked = tx.lock_for(writes, locking).await?;
-    let answers = tx.admit(writes, &locked).await?;
+    let mut answers = tx.admit(writes, &locked).await?;
     let admitted: Vec<&Write> = writes
         .iter()
         .zip(&answers)
@@ -221,7 +224,7 @@ async fn attempt(
     for write in &admitted {
         change.add(write, &mut locked);
     }
-    tx.apply(change, &mut locked).await?;
+    let dropped = tx.apply(change, &mut locked).await?;
     tx.close_journals(locked.into_journals()).await?;
     tx.commit().await?;
     for write in admitted {
@@ -232,9 +235,23 @@ async fn attempt(
         }
         store.wakes.wake(Topic::journal(write.counter()));
     }
+    if !dropped.is_empty() {
+        say_what_was_dropped(writes, &mut answers, &dropped);
+    }
     Ok(answers)
 }
 
+fn say_what_was_dropped(writes: &[&Write], answers: &mut [Option<Answer>], dropped: &[Dropped]) {
+    for (write, answer) in writes.iter().zip(answers) {
+        if let (Write::Ingest { lease, .. }, Some(Ok(written))) = (write, answer) {
+            let of_account = dropped.iter().filter(|message| message.account == lease.account);
+            *written = Written::Without(
+                of_account.map(|message| (message.peer, message.network_id.clone())).collect(),
+            );
+        }
+    }
+}
+
 fn is_admitted(answer: Option<&Answer>) -> bool {
-    matches!(answer, Some(Ok(Written::Stored | Written::Accepted(Accepted::Queued(_)))))
+    matches!(answer, Some(Ok(Written::Stored | Written::Without(_) | Written::Accepted(Accepted::Queued(_)))))
 }

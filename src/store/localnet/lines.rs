@@ -61,12 +61,14 @@ async fn deliver(
     deliveries: &[&Delivery],
 ) -> Result<Vec<Option<Answer<Option<Vec<PhoneNumber>>>>>, StoreError> {
     let (numbers, incarnations) = logins(deliveries.iter().map(|(from, _)| from));
-    let (mut places, mut recipients, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut places, mut recipients) = (Vec::new(), Vec::new());
+    let (mut bodies, mut personal) = (Vec::new(), Vec::new());
     for (place, (_, stanzas)) in (1i64..).zip(deliveries) {
         for stanza in stanzas {
             places.push(place);
             recipients.push(stanza.recipient.as_str());
             bodies.push(stanza.body.clone());
+            personal.push(stanza.personal);
         }
     }
     let row = sqlx::query!(
@@ -77,9 +79,11 @@ async fn deliver(
          put AS (
             INSERT INTO localnet_stanza (recipient, sender, stanza)
             SELECT r.number, sender.number, n.body
-            FROM unnest($3::bigint[], $4::text[], $5::jsonb[])
-                 WITH ORDINALITY AS n (place, recipient, body, position)
+            FROM unnest($3::bigint[], $4::text[], $5::jsonb[], $6::boolean[])
+                 WITH ORDINALITY AS n (place, recipient, body, personal, position)
             JOIN sender ON sender.place = n.place JOIN localnet_subscriber r ON r.number = n.recipient
+            WHERE NOT n.personal OR NOT EXISTS (
+                SELECT 1 FROM localnet_block b WHERE b.owner = r.number AND b.blocked = sender.number)
             ORDER BY n.position)
          SELECT ARRAY(SELECT place FROM sender) AS "places!",
                 ARRAY(SELECT number FROM localnet_subscriber WHERE number = ANY($4)) AS "known!""#,
@@ -87,7 +91,8 @@ async fn deliver(
         &incarnations,
         &places,
         &recipients as &[&str],
-        &bodies
+        &bodies,
+        &personal
     )
     .fetch_one(&store.pool)
     .await?;

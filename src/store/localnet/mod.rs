@@ -1,9 +1,11 @@
-//! The tables of the network inside this program: subscribers, mailboxes, watches.
+//! The tables of the network inside this program: subscribers, their profiles and lists, mailboxes, watches.
 //!
 //! Only `upstream::local` uses this. Every query of a session names the subscriber's incarnation, so a session of
 //! an earlier owner of the number reads and changes nothing.
 
 mod lines;
+mod profile;
+mod view;
 
 use chrono::{DateTime, Utc};
 use moka::sync::Cache;
@@ -15,8 +17,10 @@ use std::time::Duration;
 use super::account::number_of;
 use super::{Hints, Store, StoreError, Subscription, Topic};
 use crate::domain::PhoneNumber;
-use crate::secrets;
 use lines::Lines;
+
+pub use profile::{Change, Words};
+pub use view::News;
 
 /// Stanzas per read of a mailbox.
 pub const MAILBOX_BATCH: i64 = 100;
@@ -63,6 +67,8 @@ pub struct NewStanza {
     pub recipient: PhoneNumber,
     /// What it says.
     pub body: Value,
+    /// A word from one person to another: whoever has blocked the sender does not get it.
+    pub personal: bool,
 }
 
 impl LocalNet {
@@ -71,41 +77,6 @@ impl LocalNet {
     pub fn new(store: Store) -> Self {
         let full = Cache::builder().max_capacity(100_000).time_to_live(LOOKED_AT).build();
         Self { store, lines: Arc::default(), full }
-    }
-
-    /// Makes a subscriber anew: an earlier one of this number is gone with its mailbox.
-    ///
-    /// # Errors
-    /// When a query fails.
-    pub async fn register(&self, number: &PhoneNumber) -> Result<Subscriber, StoreError> {
-        let incarnation = secrets::random_id();
-        let mut tx = self.store.begin().await?;
-        sqlx::query!("DELETE FROM localnet_subscriber WHERE number = $1", number.as_str())
-            .execute(&mut *tx.inner)
-            .await?;
-        sqlx::query!(
-            "INSERT INTO localnet_subscriber (number, incarnation) VALUES ($1, $2)
-             ON CONFLICT (number) DO UPDATE SET incarnation = excluded.incarnation, nickname = ''",
-            number.as_str(),
-            incarnation
-        )
-        .execute(&mut *tx.inner)
-        .await?;
-        tx.commit().await?;
-        self.store.wakes.wake(Topic::Mailbox(number.clone()));
-        Ok(Subscriber { number: number.clone(), incarnation })
-    }
-
-    /// Takes the number off the network, with its mailbox. No error when it is not there.
-    ///
-    /// # Errors
-    /// When a query fails.
-    pub async fn unregister(&self, number: &PhoneNumber) -> Result<(), StoreError> {
-        sqlx::query!("DELETE FROM localnet_subscriber WHERE number = $1", number.as_str())
-            .execute(&self.store.pool)
-            .await?;
-        self.store.wakes.wake(Topic::Mailbox(number.clone()));
-        Ok(())
     }
 
     /// Those of the numbers that are subscribers.
@@ -162,8 +133,8 @@ impl LocalNet {
         Ok(full)
     }
 
-    /// Puts stanzas into mailboxes, in order. Returns the recipients that exist; what was for others is dropped.
-    /// `None`: the login is no longer good, nothing was put anywhere.
+    /// Puts stanzas into mailboxes, in order. Returns the recipients that exist; what was for others is dropped, and
+    /// so is, without a word, what is personal and for somebody who has blocked the sender. `None`: the login is no longer good, nothing was put anywhere.
     ///
     /// # Errors
     /// When the query fails; then nothing was put anywhere.
@@ -199,91 +170,6 @@ impl LocalNet {
         receipts: &[(i64, Value)],
     ) -> Result<(), StoreError> {
         self.lines.acknowledge.ask(&self.store, (subscriber.clone(), ids.to_vec(), receipts.to_vec())).await
-    }
-
-    /// Sets a subscriber's nickname and tells everybody who watches it with `profile`.
-    ///
-    /// # Errors
-    /// When a query fails.
-    pub async fn set_nickname(
-        &self,
-        subscriber: &Subscriber,
-        nickname: &str,
-        profile: &Value,
-    ) -> Result<(), StoreError> {
-        let watchers = sqlx::query_scalar!(
-            "WITH changed AS (
-                UPDATE localnet_subscriber SET nickname = $3 WHERE number = $1 AND incarnation = $2
-                RETURNING number)
-             INSERT INTO localnet_stanza (recipient, sender, stanza)
-             SELECT w.watcher, changed.number, $4 FROM localnet_watch w JOIN changed ON changed.number = w.watched
-             ORDER BY w.watcher RETURNING recipient",
-            subscriber.number.as_str(),
-            subscriber.incarnation,
-            nickname,
-            profile
-        )
-        .fetch_all(&self.store.pool)
-        .await?;
-        for watcher in watchers {
-            self.store.wakes.wake(Topic::Mailbox(number_of(&watcher)?));
-        }
-        Ok(())
-    }
-
-    /// Replaces whom a subscriber watches, and puts the nicknames of those it did not watch before into its mailbox,
-    /// each as `profile` writes it.
-    ///
-    /// # Errors
-    /// When a query fails; then nothing changed.
-    pub async fn watch(
-        &self,
-        subscriber: &Subscriber,
-        watched: &[PhoneNumber],
-        profile: impl Fn(String) -> Value,
-    ) -> Result<(), StoreError> {
-        if !self.is_current(subscriber).await? {
-            return Ok(());
-        }
-        let watched: Vec<String> = watched.iter().map(ToString::to_string).collect();
-        let mut tx = self.store.begin().await?;
-        sqlx::query!(
-            "DELETE FROM localnet_watch WHERE watcher = $1 AND NOT watched = ANY($2)",
-            subscriber.number.as_str(),
-            &watched
-        )
-        .execute(&mut *tx.inner)
-        .await?;
-        let rows = sqlx::query!(
-            "WITH added AS (
-                INSERT INTO localnet_watch (watched, watcher)
-                SELECT w.number, $1 FROM unnest($2::text[]) AS w (number)
-                JOIN localnet_subscriber me ON me.number = $1
-                ON CONFLICT DO NOTHING RETURNING watched)
-             SELECT s.number, s.nickname FROM added a JOIN localnet_subscriber s ON s.number = a.watched
-             WHERE s.nickname <> ''",
-            subscriber.number.as_str(),
-            &watched
-        )
-        .fetch_all(&mut *tx.inner)
-        .await?;
-        if rows.is_empty() {
-            return tx.commit().await;
-        }
-        let (senders, bodies): (Vec<String>, Vec<Value>) =
-            rows.into_iter().map(|row| (row.number, profile(row.nickname))).unzip();
-        sqlx::query!(
-            "INSERT INTO localnet_stanza (recipient, sender, stanza)
-             SELECT $1, p.sender, p.body FROM unnest($2::text[], $3::jsonb[]) AS p (sender, body)",
-            subscriber.number.as_str(),
-            &senders,
-            &bodies
-        )
-        .execute(&mut *tx.inner)
-        .await?;
-        tx.commit().await?;
-        self.store.wakes.wake(Topic::Mailbox(subscriber.number.clone()));
-        Ok(())
     }
 
     /// Woken when something may lie in the mailbox.

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::stanza::{Stanza, TypingHint};
 use super::{end, failure};
-use crate::domain::{FailureReason, NeedsUser, PhoneNumber, ReceiptKind, Typing};
+use crate::domain::{FailureReason, NeedsUser, PhoneNumber, ProfileNews, ReceiptKind, Typing};
 use crate::lifecycle::Lifecycle;
 use crate::store::localnet::{LocalNet, MAILBOX_BATCH, NewStanza, Stanza as Stored, Subscriber};
 use crate::upstream::{
@@ -32,9 +33,9 @@ pub(super) type OpenNumbers = Arc<Mutex<HashMap<PhoneNumber, usize>>>;
 /// Told but not acknowledged: the stanza's id, and for a message what to receipt.
 type InFlight = Arc<Mutex<BTreeMap<i64, Option<String>>>>;
 
-struct LocalConnection {
-    net: LocalNet,
-    subscriber: Subscriber,
+pub(super) struct LocalConnection {
+    pub(super) net: LocalNet,
+    pub(super) subscriber: Subscriber,
     in_flight: InFlight,
     // Ends the reading task when the session lets go of the connection.
     _stop: DropGuard,
@@ -75,7 +76,7 @@ impl Connection for LocalConnection {
         for message in messages {
             if let Ok(recipient) = message.to.0.parse::<PhoneNumber>() {
                 let body = Stanza::message(&message.id, &message.content).to_json();
-                stanzas.push(NewStanza { recipient, body });
+                stanzas.push(NewStanza { recipient, body, personal: true });
             }
         }
         let retry = || vec![Err(SendFailure::Retry); messages.len()];
@@ -111,7 +112,7 @@ impl Connection for LocalConnection {
     }
 
     async fn acknowledge(&self, stored: &[Acknowledgement]) -> Result<(), Failure> {
-        let ids: Vec<i64> = stored.iter().filter_map(|stored| i64::try_from(stored.0).ok()).collect();
+        let ids = ids(stored);
         let receipts = {
             let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
             ids.iter()
@@ -121,17 +122,11 @@ impl Connection for LocalConnection {
                 })
                 .collect::<Vec<_>>()
         };
-        self.net.acknowledge(&self.subscriber, &ids, &receipts).await.map_err(|error| failure(&error))?;
-        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        let was_full = in_flight.len() >= UNACKNOWLEDGED;
-        for id in ids {
-            in_flight.remove(&id);
-        }
-        drop(in_flight);
-        if was_full {
-            self.net.wake_mailbox(&self.subscriber.number);
-        }
-        Ok(())
+        self.take_out(&ids, &receipts).await
+    }
+
+    async fn discard(&self, dropped: &[Acknowledgement]) -> Result<(), Failure> {
+        self.take_out(&ids(dropped), &[]).await
     }
 
     async fn read(&self, receipts: &[ReadReceipt]) -> Result<(), Failure> {
@@ -139,7 +134,8 @@ impl Connection for LocalConnection {
             .iter()
             .filter_map(|receipt| {
                 let recipient = receipt.to.0.parse().ok()?;
-                Some(NewStanza { recipient, body: Stanza::receipt(ReceiptKind::Read, &receipt.id).to_json() })
+                let body = Stanza::receipt(ReceiptKind::Read, &receipt.id).to_json();
+                Some(NewStanza { recipient, body, personal: false })
             })
             .collect();
         match self.net.deliver(&self.subscriber, &stanzas).await.map_err(|error| failure(&error))? {
@@ -150,6 +146,10 @@ impl Connection for LocalConnection {
 
     async fn typing(&self, to: &Address, typing: Typing) -> Result<(), Failure> {
         let Ok(recipient) = to.0.parse::<PhoneNumber>() else { return Ok(()) };
+        let blocked = self.net.has_blocked(&recipient, &self.subscriber.number).await;
+        if blocked.map_err(|error| failure(&error))? {
+            return Ok(());
+        }
         let hint =
             TypingHint { from: self.subscriber.number.to_string(), composing: typing == Typing::Composing };
         if let Ok(body) = serde_json::to_string(&hint) {
@@ -157,17 +157,27 @@ impl Connection for LocalConnection {
         }
         Ok(())
     }
+}
 
-    async fn set_nickname(&self, nickname: &str) -> Result<(), Failure> {
-        let profile = Stanza::Profile { nickname: nickname.to_owned() }.to_json();
-        self.net.set_nickname(&self.subscriber, nickname, &profile).await.map_err(|error| failure(&error))
+impl LocalConnection {
+    /// Takes stanzas out of the mailbox and puts `receipts` into their senders'.
+    async fn take_out(&self, ids: &[i64], receipts: &[(i64, Value)]) -> Result<(), Failure> {
+        self.net.acknowledge(&self.subscriber, ids, receipts).await.map_err(|error| failure(&error))?;
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_full = in_flight.len() >= UNACKNOWLEDGED;
+        for id in ids {
+            in_flight.remove(id);
+        }
+        drop(in_flight);
+        if was_full {
+            self.net.wake_mailbox(&self.subscriber.number);
+        }
+        Ok(())
     }
+}
 
-    async fn watch(&self, peers: &[Address]) -> Result<(), Failure> {
-        let numbers: Vec<PhoneNumber> = peers.iter().filter_map(|peer| peer.0.parse().ok()).collect();
-        let profile = |nickname| Stanza::Profile { nickname }.to_json();
-        self.net.watch(&self.subscriber, &numbers, profile).await.map_err(|error| failure(&error))
-    }
+fn ids(acknowledgements: &[Acknowledgement]) -> Vec<i64> {
+    acknowledgements.iter().filter_map(|told| i64::try_from(told.0).ok()).collect()
 }
 
 /// The task that reads the mailbox and tells what is in it.
@@ -272,6 +282,13 @@ fn read_stanza(stored: Stored) -> Option<(Event, Option<String>)> {
         Stanza::Delivered { id } => (Event::Receipt { from, id, kind: ReceiptKind::Delivered }, None),
         Stanza::Read { id } => (Event::Receipt { from, id, kind: ReceiptKind::Read }, None),
         Stanza::Profile { nickname } => (Event::Nickname { of: from, nickname }, None),
+        Stanza::StatusMessage { shown } => {
+            (Event::Profile { of: from, news: ProfileNews::StatusMessage(shown) }, None)
+        }
+        Stanza::Presence { presence } => {
+            (Event::Profile { of: from, news: ProfileNews::Presence(presence) }, None)
+        }
+        Stanza::Gone => (Event::Profile { of: from, news: ProfileNews::Gone }, None),
     })
 }
 

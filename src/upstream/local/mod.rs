@@ -5,6 +5,7 @@
 //! typing, which is worth nothing a second later.
 
 mod connection;
+mod profile;
 mod stanza;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use crate::domain::{NeedsUser, PhoneNumber};
 use crate::lifecycle::Lifecycle;
 use crate::store::StoreError;
 use crate::store::localnet::{LocalNet, Subscriber};
+use stanza::Stanza;
 
 /// How often each process looks for mail that no wake-up announced.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -65,12 +67,13 @@ impl Connector for Local {
     }
 
     async fn register(&self, number: &PhoneNumber) -> Result<Credentials, Failure> {
-        let subscriber = self.net.register(number).await.map_err(|error| failure(&error))?;
+        let subscriber =
+            self.net.register(number, &Stanza::Gone.to_json()).await.map_err(|error| failure(&error))?;
         Ok(Credentials(subscriber.incarnation.into_bytes()))
     }
 
     async fn unregister(&self, number: &PhoneNumber) -> Result<(), Failure> {
-        self.net.unregister(number).await.map_err(|error| failure(&error))
+        self.net.unregister(number, &Stanza::Gone.to_json()).await.map_err(|error| failure(&error))
     }
 
     async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, Failure> {

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::{Content, ReceiptKind, Typing};
+use crate::domain::{Content, PeerPresence, ProfileNews, ReceiptKind, Shown, Typing};
+use crate::store::localnet::News;
 
 /// One thing that a subscriber's connection is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -15,8 +16,14 @@ pub(super) enum Stanza {
     Delivered { id: String },
     /// The recipient's message was seen.
     Read { id: String },
-    /// A watched profile changed.
+    /// The nickname of a watched profile changed.
     Profile { nickname: String },
+    /// What the recipient sees of a watched status message changed.
+    StatusMessage { shown: Shown<String> },
+    /// What the recipient sees of a watched presence changed.
+    Presence { presence: PeerPresence },
+    /// A watched number has left.
+    Gone,
 }
 
 /// What is shown but not kept.
@@ -32,6 +39,17 @@ impl Stanza {
         match content {
             Content::Text(text) => Self::Text { id: id.to_owned(), text: text.clone() },
         }
+    }
+
+    /// The stanza that tells a watcher news, as the store keeps it.
+    pub fn news(news: &News) -> Value {
+        let stanza = match news {
+            News::Nickname(nickname) => Self::Profile { nickname: nickname.clone() },
+            News::Profile(ProfileNews::StatusMessage(shown)) => Self::StatusMessage { shown: shown.clone() },
+            News::Profile(ProfileNews::Presence(presence)) => Self::Presence { presence: *presence },
+            News::Profile(ProfileNews::Gone) => Self::Gone,
+        };
+        stanza.to_json()
     }
 
     /// As the store keeps it.

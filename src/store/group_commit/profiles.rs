@@ -1,0 +1,207 @@
+//! What sessions were told of others' profiles, in one transaction.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+
+use super::locks::Locked;
+use crate::domain::{AccountId, CounterId, Event, Lease, PeerId, PeerPresence, ProfileNews, Shown};
+use crate::store::{Inbound, InboundKind, StoreError, Tx};
+
+/// All of it: by account and person, what counts in the end.
+#[derive(Default)]
+pub(super) struct Profiles<'a>(BTreeMap<(AccountId, PeerId), Profile<'a>>);
+
+/// What was told of one person.
+struct Profile<'a> {
+    counter: CounterId,
+    public_id: &'a str,
+    /// Whatever was there before is gone.
+    gone: bool,
+    nickname: Option<&'a str>,
+    /// In order: each different one is a change.
+    status_messages: Vec<&'a Shown<String>>,
+    presence: Presence,
+}
+
+/// What is to be noted of a presence; `None` stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Presence {
+    hidden: Option<bool>,
+    /// Online, or offline since then.
+    seen: Option<(bool, Option<DateTime<Utc>>)>,
+}
+
+impl Presence {
+    fn add(&mut self, told: PeerPresence) {
+        self.hidden = Some(told == PeerPresence::Hidden);
+        match told {
+            PeerPresence::Hidden | PeerPresence::Shown => {}
+            PeerPresence::Online => self.seen = Some((true, None)),
+            PeerPresence::Offline { last_seen } => self.seen = Some((false, last_seen)),
+        }
+    }
+}
+
+impl<'a> Profiles<'a> {
+    /// Adds something that was told; what is about no profile is left out.
+    pub fn add(&mut self, lease: &Lease, item: &'a Inbound) {
+        let fresh = |gone| Profile {
+            counter: lease.counter,
+            public_id: &item.peer.public_id,
+            gone,
+            nickname: None,
+            status_messages: Vec::new(),
+            presence: Presence::default(),
+        };
+        let profile = self.0.entry((lease.account, item.peer.id)).or_insert_with(|| fresh(false));
+        match &item.what {
+            InboundKind::Nickname(nickname) => profile.nickname = Some(nickname),
+            InboundKind::Profile(ProfileNews::StatusMessage(text)) => profile.status_messages.push(text),
+            InboundKind::Profile(ProfileNews::Presence(presence)) => profile.presence.add(*presence),
+            InboundKind::Profile(ProfileNews::Gone) => *profile = fresh(true),
+            InboundKind::Message { .. }
+            | InboundKind::Receipt { .. }
+            | InboundKind::ReadElsewhere { .. }
+            | InboundKind::Undecryptable { .. } => {}
+        }
+    }
+}
+
+impl Tx {
+    /// The counters are locked, so nobody else writes about these accounts.
+    pub(super) async fn store_profiles(
+        &mut self,
+        profiles: Profiles<'_>,
+        locked: &mut Locked,
+    ) -> Result<(), StoreError> {
+        if profiles.0.is_empty() {
+            return Ok(());
+        }
+        self.forget_profiles(&profiles).await?;
+        self.store_names_and_presences(&profiles).await?;
+        for ((account, peer), profile) in &profiles.0 {
+            let mut changed = profile.gone;
+            for text in &profile.status_messages {
+                let Some(journal) = locked.journal(profile.counter) else { continue };
+                let at = journal.next_time();
+                changed |= match text {
+                    Shown::Hidden => self.hide_status_message(*account, *peer).await?,
+                    Shown::Value(text) => self.store_status_message(*account, *peer, text, at).await?,
+                };
+            }
+            if changed && let Some(journal) = locked.journal(profile.counter) {
+                journal.record(Event::ContactStatusChanged { contact: profile.public_id.to_owned() });
+            }
+        }
+        Ok(())
+    }
+
+    async fn forget_profiles(&mut self, profiles: &Profiles<'_>) -> Result<(), StoreError> {
+        let gone = profiles.0.iter().filter(|(_, profile)| profile.gone);
+        let (accounts, peers): (Vec<i64>, Vec<i64>) =
+            gone.map(|((account, peer), _)| (account.0, peer.0)).unzip();
+        if accounts.is_empty() {
+            return Ok(());
+        }
+        sqlx::query!(
+            "WITH gone AS (SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS g (account_id, peer_id)
+             ), profiles AS (
+                DELETE FROM peer_profile f USING gone g WHERE f.account_id = g.account_id AND f.peer_id = g.peer_id)
+             DELETE FROM status_change c USING gone g WHERE c.account_id = g.account_id AND c.peer_id = g.peer_id",
+            &accounts,
+            &peers
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    async fn store_names_and_presences(&mut self, profiles: &Profiles<'_>) -> Result<(), StoreError> {
+        let told = profiles
+            .0
+            .iter()
+            .filter(|(_, profile)| profile.nickname.is_some() || profile.presence != Presence::default());
+        let (mut accounts, mut peers, mut nicknames) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut hidden, mut online, mut last_seen) = (Vec::new(), Vec::new(), Vec::new());
+        for ((account, peer), profile) in told {
+            accounts.push(account.0);
+            peers.push(peer.0);
+            nicknames.push(profile.nickname);
+            hidden.push(profile.presence.hidden);
+            online.push(profile.presence.seen.map(|(online, _)| online));
+            last_seen.push(profile.presence.seen.and_then(|(_, last_seen)| last_seen));
+        }
+        if accounts.is_empty() {
+            return Ok(());
+        }
+        sqlx::query!(
+            "INSERT INTO peer_profile (account_id, peer_id)
+             SELECT * FROM unnest($1::bigint[], $2::bigint[]) ON CONFLICT DO NOTHING",
+            &accounts,
+            &peers
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        sqlx::query!(
+            "UPDATE peer_profile f
+             SET nickname = coalesce(t.nickname, f.nickname), presence_hidden = coalesce(t.hidden, f.presence_hidden),
+                 online = coalesce(t.online, f.online),
+                 last_seen = CASE WHEN t.online IS NULL THEN f.last_seen ELSE t.last_seen END
+             FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::boolean[], $5::boolean[], $6::timestamptz[])
+                  AS t (account_id, peer_id, nickname, hidden, online, last_seen)
+             WHERE f.account_id = t.account_id AND f.peer_id = t.peer_id",
+            &accounts,
+            &peers,
+            &nicknames as &[Option<&str>],
+            &hidden as &[Option<bool>],
+            &online as &[Option<bool>],
+            &last_seen as &[Option<DateTime<Utc>>]
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    /// True: it was not hidden before.
+    async fn hide_status_message(&mut self, account: AccountId, peer: PeerId) -> Result<bool, StoreError> {
+        let hidden = sqlx::query!(
+            "INSERT INTO peer_profile (account_id, peer_id, status_hidden) VALUES ($1, $2, true)
+             ON CONFLICT (account_id, peer_id) DO UPDATE SET status_hidden = true
+             WHERE NOT peer_profile.status_hidden",
+            account.0,
+            peer.0
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(hidden.rows_affected() == 1)
+    }
+
+    /// True: something else was seen before. Another text than the last one seen is a change.
+    async fn store_status_message(
+        &mut self,
+        account: AccountId,
+        peer: PeerId,
+        text: &str,
+        learnt: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let stored = sqlx::query!(
+            "WITH change AS (
+                INSERT INTO status_change (account_id, peer_id, value, updated)
+                SELECT $1, $2, $3, $4 WHERE $3 <> coalesce((
+                    SELECT value FROM status_change WHERE account_id = $1 AND peer_id = $2
+                    ORDER BY id DESC LIMIT 1), ''))
+             INSERT INTO peer_profile (account_id, peer_id, status_message) VALUES ($1, $2, $3)
+             ON CONFLICT (account_id, peer_id)
+             DO UPDATE SET status_message = excluded.status_message, status_hidden = false
+             WHERE peer_profile.status_message <> excluded.status_message OR peer_profile.status_hidden",
+            account.0,
+            peer.0,
+            text,
+            learnt
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(stored.rows_affected() == 1)
+    }
+}

@@ -1,0 +1,489 @@
+//! What subscribers show, and how those who watch them are told.
+//!
+//! A change is written first, then the watches that it may concern are locked, then it is looked anew at what each
+//! watcher may see, and what is news in it is put into its mailbox. Of two changes that concern one watch, the later to
+//! lock it sees both. Locks come in this order: the subscriber that changes, those who watch it (so that none is deleted
+//! meanwhile), watches.
+
+use serde_json::Value;
+
+use super::view::{News, Relation, Seen, View, Watched};
+use super::{LocalNet, Subscriber};
+use crate::domain::{Audience, PhoneNumber, Privacy};
+use crate::store::account::number_of;
+use crate::store::profile::privacy;
+use crate::store::{StoreError, Topic, Tx};
+
+/// How often two changes may undo each other before one gives up.
+const ATTEMPTS: usize = 4;
+
+/// How `upstream::local` writes news.
+pub type Words = fn(&News) -> Value;
+
+/// What a subscriber changes. Nothing happens when it is so already.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    /// The name.
+    Nickname(&'a str),
+    /// The status message.
+    StatusMessage(&'a str),
+    /// Online or offline.
+    Online(bool),
+    /// Who may see what.
+    Privacy(Privacy),
+    /// Whom it has in its contact list.
+    Contacts(&'a [PhoneNumber]),
+    /// Whom it has blocked.
+    Blocked(&'a [PhoneNumber]),
+    /// Whom it watches. Nothing changed: what it was not told for want of room is told now.
+    Watches(&'a [PhoneNumber]),
+}
+
+/// The watches that a change concerns.
+#[derive(Clone, Copy)]
+struct Concerned<'a> {
+    number: &'a PhoneNumber,
+    /// Those of others who watch the subscriber.
+    watched: bool,
+    /// Its own.
+    watching: bool,
+}
+
+impl Change<'_> {
+    fn concerns<'a>(&self, number: &'a PhoneNumber) -> Concerned<'a> {
+        let (watched, watching) = match self {
+            Self::Nickname(_) | Self::StatusMessage(_) | Self::Privacy(_) | Self::Contacts(_) => {
+                (true, false)
+            }
+            Self::Online(_) | Self::Blocked(_) => (true, true),
+            Self::Watches(_) => (false, true),
+        };
+        Concerned { number, watched, watching }
+    }
+}
+
+impl LocalNet {
+    /// Makes a change and tells all whom it concerns. Of a login that is no longer good nothing is changed.
+    ///
+    /// # Errors
+    /// When a query fails; then nothing changed.
+    pub async fn change(
+        &self,
+        subscriber: &Subscriber,
+        change: Change<'_>,
+        words: Words,
+    ) -> Result<(), StoreError> {
+        let mut attempt = 1;
+        loop {
+            match self.try_to_change(subscriber, change, words).await {
+                Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
+                told => return told,
+            }
+        }
+    }
+
+    async fn try_to_change(
+        &self,
+        subscriber: &Subscriber,
+        change: Change<'_>,
+        words: Words,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.store.begin().await?;
+        let concerned = change.concerns(&subscriber.number);
+        let tells = match change {
+            Change::Watches(watched) => {
+                tx.change_watches(subscriber, watched).await? && tx.has_news(concerned).await?
+            }
+            change => tx.write_change(subscriber, change).await?,
+        };
+        if tells {
+            tx.tell(concerned, words).await?;
+        }
+        tx.commit().await
+    }
+
+    /// Makes a subscriber anew: an earlier one of this number is gone with its mailbox, and those who watch it are told.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn register(&self, number: &PhoneNumber, gone: &Value) -> Result<Subscriber, StoreError> {
+        let incarnation = crate::secrets::random_id();
+        self.replace(number, Some(&incarnation), gone).await?;
+        Ok(Subscriber { number: number.clone(), incarnation })
+    }
+
+    /// Takes the number off the network, with its mailbox, and tells those who watch it. No error when it is not there.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn unregister(&self, number: &PhoneNumber, gone: &Value) -> Result<(), StoreError> {
+        self.replace(number, None, gone).await
+    }
+
+    async fn replace(
+        &self,
+        number: &PhoneNumber,
+        incarnation: Option<&str>,
+        gone: &Value,
+    ) -> Result<(), StoreError> {
+        let mut attempt = 1;
+        loop {
+            match self.try_to_replace(number, incarnation, gone).await {
+                Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
+                replaced => return replaced,
+            }
+        }
+    }
+
+    async fn try_to_replace(
+        &self,
+        number: &PhoneNumber,
+        incarnation: Option<&str>,
+        gone: &Value,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.store.begin().await?;
+        tx.take_off(number, gone).await?;
+        if let Some(incarnation) = incarnation {
+            tx.put_on(number, incarnation).await?;
+        }
+        tx.concerns(Topic::Mailbox(number.clone()));
+        tx.commit().await
+    }
+
+    /// Whether one number has blocked another.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn has_blocked(&self, who: &PhoneNumber, whom: &PhoneNumber) -> Result<bool, StoreError> {
+        Ok(sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM localnet_block WHERE owner = $1 AND blocked = $2) AS "blocked!""#,
+            who.as_str(),
+            whom.as_str()
+        )
+        .fetch_one(&self.store.pool)
+        .await?)
+    }
+}
+
+impl Tx {
+    /// False: it is so already, or the login is no longer good.
+    async fn write_change(
+        &mut self,
+        subscriber: &Subscriber,
+        change: Change<'_>,
+    ) -> Result<bool, StoreError> {
+        let (number, incarnation) = (subscriber.number.as_str(), subscriber.incarnation.as_str());
+        let statement = match change {
+            Change::Nickname(nickname) => sqlx::query!(
+                "UPDATE localnet_subscriber SET nickname = $3
+                 WHERE number = $1 AND incarnation = $2 AND nickname <> $3",
+                number,
+                incarnation,
+                nickname
+            ),
+            Change::StatusMessage(text) => sqlx::query!(
+                "UPDATE localnet_subscriber SET status_message = $3
+                 WHERE number = $1 AND incarnation = $2 AND status_message <> $3",
+                number,
+                incarnation,
+                text
+            ),
+            Change::Online(online) => sqlx::query!(
+                "UPDATE localnet_subscriber SET online = $3,
+                        last_seen = CASE WHEN $3 THEN last_seen ELSE clock_timestamp() END
+                 WHERE number = $1 AND incarnation = $2 AND online <> $3",
+                number,
+                incarnation,
+                online
+            ),
+            Change::Privacy(privacy) => {
+                let (status_message, photo) = (privacy.status_message.name(), privacy.photo.name());
+                sqlx::query!(
+                    "UPDATE localnet_subscriber SET privacy_status_message = $3, privacy_photo = $4,
+                            privacy_last_seen = $5
+                     WHERE number = $1 AND incarnation = $2
+                       AND (privacy_status_message, privacy_photo, privacy_last_seen) <> ($3, $4, $5)",
+                    number,
+                    incarnation,
+                    status_message,
+                    photo,
+                    Audience::name(privacy.last_seen)
+                )
+            }
+            Change::Contacts(contacts) => return self.change_contacts(subscriber, contacts).await,
+            Change::Blocked(blocked) => return self.change_blocked(subscriber, blocked).await,
+            Change::Watches(watched) => return self.change_watches(subscriber, watched).await,
+        };
+        Ok(statement.execute(&mut *self.inner).await?.rows_affected() == 1)
+    }
+
+    async fn change_contacts(
+        &mut self,
+        subscriber: &Subscriber,
+        contacts: &[PhoneNumber],
+    ) -> Result<bool, StoreError> {
+        if !self.lock_subscriber(subscriber).await? {
+            return Ok(false);
+        }
+        let contacts: Vec<&str> = contacts.iter().map(PhoneNumber::as_str).collect();
+        let changed = sqlx::query_scalar!(
+            r#"WITH removed AS (
+                DELETE FROM localnet_contact WHERE owner = $1 AND NOT contact = ANY($2) RETURNING contact
+             ), added AS (
+                INSERT INTO localnet_contact (owner, contact) SELECT $1, c.number FROM unnest($2::text[]) AS c (number)
+                ON CONFLICT DO NOTHING RETURNING contact)
+             SELECT (SELECT count(*) FROM removed) + (SELECT count(*) FROM added) AS "changed!""#,
+            subscriber.number.as_str(),
+            &contacts as &[&str]
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        Ok(changed > 0)
+    }
+
+    async fn change_blocked(
+        &mut self,
+        subscriber: &Subscriber,
+        blocked: &[PhoneNumber],
+    ) -> Result<bool, StoreError> {
+        if !self.lock_subscriber(subscriber).await? {
+            return Ok(false);
+        }
+        let blocked: Vec<&str> = blocked.iter().map(PhoneNumber::as_str).collect();
+        let changed = sqlx::query_scalar!(
+            r#"WITH removed AS (
+                DELETE FROM localnet_block WHERE owner = $1 AND NOT blocked = ANY($2) RETURNING blocked
+             ), added AS (
+                INSERT INTO localnet_block (owner, blocked) SELECT $1, b.number FROM unnest($2::text[]) AS b (number)
+                ON CONFLICT DO NOTHING RETURNING blocked)
+             SELECT (SELECT count(*) FROM removed) + (SELECT count(*) FROM added) AS "changed!""#,
+            subscriber.number.as_str(),
+            &blocked as &[&str]
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        Ok(changed > 0)
+    }
+
+    /// False: the login is no longer good.
+    async fn change_watches(
+        &mut self,
+        subscriber: &Subscriber,
+        watched: &[PhoneNumber],
+    ) -> Result<bool, StoreError> {
+        if !self.lock_subscriber(subscriber).await? {
+            return Ok(false);
+        }
+        let watched: Vec<&str> = watched.iter().map(PhoneNumber::as_str).collect();
+        sqlx::query!(
+            "WITH ended AS (
+                UPDATE localnet_watch SET active = false WHERE watcher = $1 AND active AND NOT watched = ANY($2))
+             INSERT INTO localnet_watch (watched, watcher) SELECT w.number, $1 FROM unnest($2::text[]) AS w (number)
+             ORDER BY w.number
+             ON CONFLICT (watched, watcher) DO UPDATE SET active = true WHERE NOT localnet_watch.active",
+            subscriber.number.as_str(),
+            &watched as &[&str]
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(true)
+    }
+
+    /// False: the login is no longer good.
+    async fn lock_subscriber(&mut self, subscriber: &Subscriber) -> Result<bool, StoreError> {
+        let found = sqlx::query_scalar!(
+            "SELECT number FROM localnet_subscriber WHERE number = $1 AND incarnation = $2 FOR NO KEY UPDATE",
+            subscriber.number.as_str(),
+            subscriber.incarnation
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        Ok(found.is_some())
+    }
+
+    /// Tells each watcher what is news to it.
+    async fn tell(&mut self, concerned: Concerned<'_>, words: Words) -> Result<(), StoreError> {
+        self.lock_watches(concerned).await?;
+        let (mut watched, mut watchers, mut views) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut recipients, mut senders, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+        for watch in self.watches(concerned).await? {
+            let now = watch.told.now(&watch.watched, watch.relation);
+            let news = watch.told.news(&now);
+            if now == watch.told {
+                continue;
+            }
+            for news in news {
+                recipients.push(watch.watcher.clone());
+                senders.push(watch.number.clone());
+                bodies.push(words(&news));
+            }
+            watched.push(watch.number);
+            watchers.push(watch.watcher);
+            let view = serde_json::to_value(&now);
+            views.push(
+                view.map_err(|error| StoreError::Corrupt(format!("a view cannot be written: {error}")))?,
+            );
+        }
+        sqlx::query!(
+            "WITH told AS (
+                UPDATE localnet_watch w SET told = t.told
+                FROM unnest($1::text[], $2::text[], $3::jsonb[]) AS t (watched, watcher, told)
+                WHERE w.watched = t.watched AND w.watcher = t.watcher)
+             INSERT INTO localnet_stanza (recipient, sender, stanza)
+             SELECT n.recipient, n.sender, n.body FROM unnest($4::text[], $5::text[], $6::jsonb[])
+                    WITH ORDINALITY AS n (recipient, sender, body, place)
+             ORDER BY n.place",
+            &watched,
+            &watchers,
+            &views,
+            &recipients,
+            &senders,
+            &bodies
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        recipients.sort_unstable();
+        recipients.dedup();
+        for recipient in recipients {
+            self.concerns(Topic::Mailbox(number_of(&recipient)?));
+        }
+        Ok(())
+    }
+
+    async fn has_news(&mut self, concerned: Concerned<'_>) -> Result<bool, StoreError> {
+        let watches = self.watches(concerned).await?;
+        Ok(watches.iter().any(|watch| watch.told.now(&watch.watched, watch.relation) != watch.told))
+    }
+
+    async fn lock_watches(&mut self, concerned: Concerned<'_>) -> Result<(), StoreError> {
+        let Concerned { number, watched, watching } = concerned;
+        if watched {
+            sqlx::query!(
+                "SELECT number FROM localnet_subscriber
+                 WHERE number = ANY(ARRAY(SELECT watcher FROM localnet_watch WHERE watched = $1))
+                 ORDER BY number FOR KEY SHARE",
+                number.as_str()
+            )
+            .fetch_all(&mut *self.inner)
+            .await?;
+        }
+        sqlx::query!(
+            "SELECT watched FROM localnet_watch WHERE (watched = $1 AND $2) OR (watcher = $1 AND $3)
+             ORDER BY watched, watcher FOR NO KEY UPDATE",
+            number.as_str(),
+            watched,
+            watching
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    /// The watches of those who exist. A watcher whose mailbox takes no more is left out, until it asks itself.
+    async fn watches(&mut self, concerned: Concerned<'_>) -> Result<Vec<Watch>, StoreError> {
+        let Concerned { number, watched, watching } = concerned;
+        let rows = sqlx::query!(
+            r#"SELECT w.watched, w.watcher, w.told, o.nickname, o.status_message, o.online, o.last_seen,
+                      o.privacy_status_message, o.privacy_photo, o.privacy_last_seen, v.online AS "watcher_online",
+                      EXISTS (SELECT 1 FROM localnet_contact c
+                              WHERE c.owner = w.watched AND c.contact = w.watcher) AS "is_contact!",
+                      EXISTS (SELECT 1 FROM localnet_block b
+                              WHERE b.owner = w.watched AND b.blocked = w.watcher) AS "is_blocked!",
+                      EXISTS (SELECT 1 FROM localnet_block b
+                              WHERE b.owner = w.watcher AND b.blocked = w.watched) AS "has_blocked!"
+               FROM localnet_watch w JOIN localnet_subscriber o ON o.number = w.watched
+               JOIN localnet_subscriber v ON v.number = w.watcher
+               WHERE w.active
+                 AND ((w.watched = $1 AND $2 AND NOT EXISTS (
+                          SELECT 1 FROM localnet_stanza s WHERE s.recipient = w.watcher OFFSET $4 LIMIT 1))
+                      OR (w.watcher = $1 AND $3))
+               ORDER BY w.watched, w.watcher"#,
+            number.as_str(),
+            watched,
+            watching,
+            super::MAILBOX_LIMIT - 1
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(Watch {
+                    relation: Relation {
+                        is_self: row.watched == row.watcher,
+                        is_contact: row.is_contact,
+                        is_blocked: row.is_blocked,
+                        has_blocked: row.has_blocked,
+                        is_online: row.watcher_online,
+                    },
+                    watched: Watched {
+                        nickname: row.nickname,
+                        status_message: row.status_message,
+                        seen: Seen { online: row.online, last_seen: row.last_seen.filter(|_| !row.online) },
+                        privacy: privacy(
+                            &row.privacy_status_message,
+                            &row.privacy_photo,
+                            &row.privacy_last_seen,
+                        )?,
+                    },
+                    // What another version kept is told anew.
+                    told: serde_json::from_value(row.told).unwrap_or_default(),
+                    number: row.watched,
+                    watcher: row.watcher,
+                })
+            })
+            .collect()
+    }
+
+    /// Deletes a subscriber with all that it had, and tells those who were told anything of it.
+    async fn take_off(&mut self, number: &PhoneNumber, gone: &Value) -> Result<(), StoreError> {
+        let found = sqlx::query_scalar!(
+            "SELECT number FROM localnet_subscriber WHERE number = $1 FOR UPDATE",
+            number.as_str()
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        if found.is_none() {
+            return Ok(());
+        }
+        self.lock_watches(Concerned { number, watched: true, watching: true }).await?;
+        let told = sqlx::query_scalar!(
+            "WITH told AS (
+                UPDATE localnet_watch SET told = '{}' WHERE watched = $1 AND watcher <> $1 AND told <> '{}'
+                RETURNING watcher)
+             INSERT INTO localnet_stanza (recipient, sender, stanza) SELECT watcher, $1, $2 FROM told
+             RETURNING recipient",
+            number.as_str(),
+            gone
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        sqlx::query!("DELETE FROM localnet_subscriber WHERE number = $1", number.as_str())
+            .execute(&mut *self.inner)
+            .await?;
+        for watcher in told {
+            self.concerns(Topic::Mailbox(number_of(&watcher)?));
+        }
+        Ok(())
+    }
+
+    async fn put_on(&mut self, number: &PhoneNumber, incarnation: &str) -> Result<(), StoreError> {
+        sqlx::query!(
+            "INSERT INTO localnet_subscriber (number, incarnation) VALUES ($1, $2)
+             ON CONFLICT (number) DO UPDATE SET incarnation = excluded.incarnation",
+            number.as_str(),
+            incarnation
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+}
+
+/// A watch as it is, and what the watcher was told.
+struct Watch {
+    number: String,
+    watcher: String,
+    watched: Watched,
+    relation: Relation,
+    told: View,
+}

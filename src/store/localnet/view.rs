@@ -1,0 +1,188 @@
+//! What one subscriber may see of another, and what is news in it.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::domain::{Audience, PeerPresence, Privacy, ProfileNews, Shown};
+
+/// Something that a watcher is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum News {
+    /// The name.
+    Nickname(String),
+    /// The rest of the profile.
+    Profile(ProfileNews),
+}
+
+/// A subscriber as it is.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Watched {
+    pub nickname: String,
+    pub status_message: String,
+    pub seen: Seen,
+    pub privacy: Privacy,
+}
+
+/// What is between it and one who watches it.
+#[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
+pub(super) struct Relation {
+    /// They are one and the same.
+    pub is_self: bool,
+    /// The watcher is in the contact list of the watched.
+    pub is_contact: bool,
+    /// The watched has blocked the watcher.
+    pub is_blocked: bool,
+    /// The watcher has blocked the watched.
+    pub has_blocked: bool,
+    /// The watcher is online.
+    pub is_online: bool,
+}
+
+/// A presence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Seen {
+    pub online: bool,
+    pub last_seen: Option<DateTime<Utc>>,
+}
+
+/// What a watcher was told last. Nothing was told: nobody shows anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct View {
+    nickname: String,
+    status_message: Shown<String>,
+    presence_hidden: bool,
+    /// Told last, before it was hidden, and while the watcher was online.
+    seen: Seen,
+}
+
+impl View {
+    /// What the watcher may see now.
+    ///
+    /// Of somebody who has blocked it, nothing; of somebody whom it has blocked what it saw before, and no presence.
+    /// Whether somebody is online it is told only while it is online itself.
+    pub fn now(&self, watched: &Watched, relation: Relation) -> Self {
+        let Relation { is_self, is_contact, is_blocked, has_blocked, is_online } = relation;
+        let shows = |audience| {
+            is_self
+                || !is_blocked
+                    && match audience {
+                        Audience::None => false,
+                        Audience::Contacts => is_contact,
+                        Audience::All => true,
+                    }
+        };
+        let keeps = has_blocked && !is_self;
+        let value = |audience, value: &String| {
+            if shows(audience) { Shown::Value(value.clone()) } else { Shown::Hidden }
+        };
+        let presence_hidden = keeps || !shows(watched.privacy.last_seen);
+        Self {
+            nickname: if keeps || is_blocked { &self.nickname } else { &watched.nickname }.clone(),
+            status_message: if keeps {
+                self.status_message.clone()
+            } else {
+                value(watched.privacy.status_message, &watched.status_message)
+            },
+            presence_hidden,
+            seen: if is_online && !presence_hidden { watched.seen } else { self.seen },
+        }
+    }
+
+    /// What to tell a watcher that was told this, so that it sees `now`.
+    pub fn news(&self, now: &Self) -> Vec<News> {
+        let mut news = Vec::new();
+        if self.nickname != now.nickname {
+            news.push(News::Nickname(now.nickname.clone()));
+        }
+        if self.status_message != now.status_message {
+            news.push(News::Profile(ProfileNews::StatusMessage(now.status_message.clone())));
+        }
+        let presence = match (self.presence_hidden, now.presence_hidden) {
+            (false, true) => Some(PeerPresence::Hidden),
+            (_, false) if self.seen != now.seen => Some(match now.seen {
+                Seen { online: true, .. } => PeerPresence::Online,
+                Seen { online: false, last_seen } => PeerPresence::Offline { last_seen },
+            }),
+            (true, false) => Some(PeerPresence::Shown),
+            (true, true) | (false, false) => None,
+        };
+        news.extend(presence.map(|presence| News::Profile(ProfileNews::Presence(presence))));
+        news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched() -> Watched {
+        Watched {
+            nickname: "Anna".to_owned(),
+            status_message: "Hello".to_owned(),
+            seen: Seen { online: true, last_seen: None },
+            privacy: Privacy::default(),
+        }
+    }
+
+    fn presence(presence: PeerPresence) -> News {
+        News::Profile(ProfileNews::Presence(presence))
+    }
+
+    #[test]
+    fn what_was_told_is_no_news() {
+        let online = Relation { is_online: true, ..Relation::default() };
+        let told = View::default().now(&watched(), online);
+        assert_eq!(View::default().news(&told).len(), 3);
+        assert_eq!(told.news(&told.now(&watched(), online)), []);
+        // Nobody who shows nothing is news.
+        assert_eq!(View::default().news(&View::default().now(&Watched::default(), online)), []);
+        let kept = serde_json::from_value(serde_json::to_value(&told).expect("JSON")).expect("a view");
+        assert_eq!(told, kept);
+    }
+
+    #[test]
+    fn presence_is_told_to_those_who_are_online() {
+        let (away, online) = (Relation::default(), Relation { is_online: true, ..Relation::default() });
+        let told = View::default().now(&watched(), away);
+        assert_eq!(View::default().news(&told).len(), 2, "nickname and status message");
+        let seen = told.now(&watched(), online);
+        assert_eq!(told.news(&seen), [presence(PeerPresence::Online)]);
+        // What it saw stays when it goes offline, and comes back when it is no longer hidden.
+        let mut hiding = watched();
+        hiding.privacy.last_seen = Audience::None;
+        hiding.seen = Seen::default();
+        let hidden = seen.now(&hiding, away);
+        assert_eq!(seen.news(&hidden), [presence(PeerPresence::Hidden)]);
+        hiding.privacy.last_seen = Audience::All;
+        let again = hidden.now(&hiding, away);
+        assert_eq!(hidden.news(&again), [presence(PeerPresence::Shown)]);
+        assert_eq!(again, seen);
+    }
+
+    #[test]
+    fn who_has_blocked_somebody_keeps_what_it_saw() {
+        let online = Relation { is_online: true, ..Relation::default() };
+        let told = View::default().now(&watched(), online);
+        let blocking = Relation { has_blocked: true, ..online };
+        let mut changed = watched();
+        changed.nickname = "Annika".to_owned();
+        changed.status_message = "Goodbye".to_owned();
+        let now = told.now(&changed, blocking);
+        assert_eq!(told.news(&now), [presence(PeerPresence::Hidden)]);
+        assert_eq!(now.news(&now.now(&changed, online)).len(), 3);
+    }
+
+    #[test]
+    fn who_is_blocked_sees_nothing_more() {
+        let online = Relation { is_online: true, ..Relation::default() };
+        let told = View::default().now(&watched(), online);
+        let now = told.now(&watched(), Relation { is_blocked: true, is_contact: true, ..online });
+        let hidden = ProfileNews::StatusMessage(Shown::Hidden);
+        assert_eq!(told.news(&now), [News::Profile(hidden), presence(PeerPresence::Hidden)]);
+        // Whoever blocks themselves still sees themselves.
+        let own = Relation { is_self: true, is_blocked: true, has_blocked: true, ..online };
+        assert_eq!(told.news(&told.now(&watched(), own)), []);
+    }
+}

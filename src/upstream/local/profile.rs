@@ -1,0 +1,51 @@
+//! Profiles on the local network.
+
+use async_trait::async_trait;
+
+use super::connection::LocalConnection;
+use super::failure;
+use super::stanza::Stanza;
+use crate::domain::{PhoneNumber, Privacy};
+use crate::store::localnet::Change;
+use crate::upstream::{Address, Failure, Profile};
+
+#[async_trait]
+impl Profile for LocalConnection {
+    async fn set_nickname(&self, nickname: &str) -> Result<(), Failure> {
+        self.change(Change::Nickname(nickname)).await
+    }
+
+    async fn set_status_message(&self, text: &str) -> Result<(), Failure> {
+        self.change(Change::StatusMessage(text)).await
+    }
+
+    async fn set_online(&self, online: bool) -> Result<(), Failure> {
+        self.change(Change::Online(online)).await
+    }
+
+    async fn set_privacy(&self, privacy: Privacy) -> Result<(), Failure> {
+        self.change(Change::Privacy(privacy)).await
+    }
+
+    async fn set_contacts(&self, contacts: &[Address]) -> Result<(), Failure> {
+        self.change(Change::Contacts(&numbers(contacts))).await
+    }
+
+    async fn set_blocked(&self, blocked: &[Address]) -> Result<(), Failure> {
+        self.change(Change::Blocked(&numbers(blocked))).await
+    }
+
+    async fn watch(&self, peers: &[Address]) -> Result<(), Failure> {
+        self.change(Change::Watches(&numbers(peers))).await
+    }
+}
+
+impl LocalConnection {
+    async fn change(&self, change: Change<'_>) -> Result<(), Failure> {
+        self.net.change(&self.subscriber, change, Stanza::news).await.map_err(|error| failure(&error))
+    }
+}
+
+fn numbers(addresses: &[Address]) -> Vec<PhoneNumber> {
+    addresses.iter().filter_map(|address| address.0.parse().ok()).collect()
+}

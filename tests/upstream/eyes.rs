@@ -1,0 +1,66 @@
+//! What one person knows of another from what the network tells.
+
+use chrono::{DateTime, Utc};
+use windu::domain::{PeerPresence, ProfileNews, Shown};
+use windu::upstream::Event;
+
+use crate::phone::{Line, Phone};
+
+/// As a session would keep it.
+#[derive(Debug, Default)]
+pub struct Eyes {
+    pub status: Shown<String>,
+    pub presence_hidden: bool,
+    /// Online, or offline since then; `None`: never told.
+    pub seen: Option<(bool, Option<DateTime<Utc>>)>,
+    pub gone: bool,
+    /// How often anything was told, but for nicknames.
+    pub told: usize,
+    /// How often a nickname was told.
+    pub names: usize,
+}
+
+impl Eyes {
+    /// Reads all that the network tells `line` of `whom` up to a message that `fence` sends to it now.
+    pub async fn follow(&mut self, line: &mut Line, owner: &Phone, whom: &Phone, fence: &Line) {
+        let id = format!("fence {}", windu::secrets::random_id());
+        fence.send(&owner.address(), &id, "text").await.unwrap();
+        loop {
+            match line.take().await {
+                Event::Message { id: told, .. } if told == id => return,
+                Event::Profile { of, news } if of == whom.address() => self.hear(news),
+                Event::Nickname { of, .. } if of == whom.address() => self.names += 1,
+                _ => {}
+            }
+        }
+    }
+
+    fn hear(&mut self, news: ProfileNews) {
+        self.told += 1;
+        match news {
+            ProfileNews::StatusMessage(text) => self.status = text,
+            ProfileNews::Presence(presence) => {
+                self.presence_hidden = presence == PeerPresence::Hidden;
+                match presence {
+                    PeerPresence::Hidden | PeerPresence::Shown => {}
+                    PeerPresence::Online => self.seen = Some((true, None)),
+                    PeerPresence::Offline { last_seen } => self.seen = Some((false, last_seen)),
+                }
+            }
+            ProfileNews::Gone => *self = Self { gone: true, told: self.told, ..Self::default() },
+        }
+    }
+
+    /// The status message; `None` when it is hidden.
+    pub fn text(&self) -> Option<&str> {
+        match &self.status {
+            Shown::Hidden => None,
+            Shown::Value(text) => Some(text),
+        }
+    }
+
+    /// Whether they are online; `None` when that is hidden or was never told.
+    pub fn online(&self) -> Option<bool> {
+        self.seen.filter(|_| !self.presence_hidden).map(|(online, _)| online)
+    }
+}

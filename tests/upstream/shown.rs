@@ -1,0 +1,175 @@
+//! Status message and presence: who sees them, and when.
+
+use windu::domain::{Audience, Privacy};
+
+use crate::eyes::Eyes;
+use crate::network::Network;
+use crate::phone::{Line, Phone};
+
+/// Somebody and one who watches them; each with an open connection, the watcher online.
+async fn two(network: &impl Network) -> ((Phone, Line), (Phone, Line)) {
+    let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
+    let (shown, watching) = (anna.online().await, ben.online().await);
+    watching.connection.set_online(true).await.unwrap();
+    watching.connection.watch(&[anna.address()]).await.unwrap();
+    ((anna, shown), (ben, watching))
+}
+
+pub async fn a_status_message_reaches_watchers_once(network: &impl Network) {
+    let ((anna, shown), (ben, mut watching)) = two(network).await;
+    let mut eyes = Eyes::default();
+    for text in ["At work", "At home", "At home"] {
+        shown.connection.set_status_message(text).await.unwrap();
+        eyes.follow(&mut watching, &ben, &anna, &shown).await;
+        assert_eq!(eyes.text(), Some(text));
+    }
+    assert_eq!(eyes.told, 2, "what is the same is no news");
+    // Who begins to watch is told what there is; who was away hears what changed.
+    let cleo = Phone::new(network).await;
+    cleo.online().await.connection.watch(&[anna.address()]).await.unwrap();
+    shown.connection.set_status_message("Away").await.unwrap();
+    let mut back = cleo.open().await;
+    let mut eyes = Eyes::default();
+    eyes.follow(&mut back, &cleo, &anna, &shown).await;
+    assert_eq!(eyes.text(), Some("Away"));
+}
+
+pub async fn repeating_what_is_so_already_tells_nothing(network: &impl Network) {
+    let ((anna, shown), (ben, mut watching)) = two(network).await;
+    let apply = async || {
+        shown.connection.set_blocked(&[]).await.unwrap();
+        shown.connection.set_contacts(&[ben.address()]).await.unwrap();
+        shown.connection.set_privacy(privacy(Audience::Contacts, Audience::Contacts)).await.unwrap();
+        shown.connection.set_status_message("Here").await.unwrap();
+        shown.connection.set_online(true).await.unwrap();
+    };
+    let mut eyes = Eyes::default();
+    apply().await;
+    eyes.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!((eyes.text(), eyes.online()), (Some("Here"), Some(true)));
+    let told = eyes.told;
+    apply().await;
+    watching.connection.watch(&[anna.address()]).await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(eyes.told, told);
+}
+
+pub async fn presence_is_live_for_those_who_are_online(network: &impl Network) {
+    let ((anna, shown), (ben, mut watching)) = two(network).await;
+    let mut eyes = Eyes::default();
+    shown.connection.set_online(true).await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(eyes.online(), Some(true));
+    let before = chrono::DateTime::from_timestamp(1_466_000_000, 0);
+    shown.connection.set_online(false).await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &shown).await;
+    assert!(matches!(eyes.seen, Some((false, at @ Some(_))) if at > before), "{eyes:?}");
+    // Who is offline keeps what they knew, and is told all at once when they come back.
+    watching.connection.set_online(false).await.unwrap();
+    shown.connection.set_online(true).await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(eyes.online(), Some(false));
+    watching.connection.set_online(true).await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(eyes.online(), Some(true));
+}
+
+pub async fn that_presence_is_hidden_is_told_to_those_who_are_offline_too(network: &impl Network) {
+    let ((anna, shown), (ben, mut watching)) = two(network).await;
+    let mut eyes = Eyes::default();
+    shown.connection.set_online(true).await.unwrap();
+    shown.connection.set_online(false).await.unwrap();
+    watching.connection.set_online(false).await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &shown).await;
+    shown.connection.set_privacy(privacy(Audience::All, Audience::None)).await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(eyes.online(), None);
+    // Not hidden any more: they know again what they knew, and no more.
+    shown.connection.set_online(true).await.unwrap();
+    shown.connection.set_privacy(Privacy::default()).await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(eyes.online(), Some(false));
+    watching.connection.set_online(true).await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(eyes.online(), Some(true));
+}
+
+pub async fn each_setting_hides_what_it_says_from_whom_it_says(network: &impl Network) {
+    for (is_contact, is_blocked) in [(true, false), (false, false), (true, true), (false, true)] {
+        let ((anna, shown), (ben, mut watching)) = two(network).await;
+        let own = &shown.connection;
+        own.set_status_message("Here").await.unwrap();
+        own.set_online(true).await.unwrap();
+        let listed: &[_] = &[ben.address()];
+        own.set_contacts(if is_contact { listed } else { &[] }).await.unwrap();
+        own.set_blocked(if is_blocked { listed } else { &[] }).await.unwrap();
+        let sees = |audience| {
+            !is_blocked && (audience == Audience::All || audience == Audience::Contacts && is_contact)
+        };
+        let mut eyes = Eyes::default();
+        let audiences = [Audience::None, Audience::Contacts, Audience::All];
+        for (status, last_seen) in audiences.iter().flat_map(|one| audiences.map(|other| (*one, other))) {
+            own.set_privacy(privacy(status, last_seen)).await.unwrap();
+            eyes.follow(&mut watching, &ben, &anna, &shown).await;
+            let case = format!("contact {is_contact}, blocked {is_blocked}, {status:?}, {last_seen:?}");
+            assert_eq!(eyes.text(), sees(status).then_some("Here"), "{case}");
+            assert_eq!(eyes.online(), sees(last_seen).then_some(true), "{case}");
+        }
+    }
+}
+
+pub async fn who_leaves_or_enters_the_contact_list_sees_less_or_more(network: &impl Network) {
+    let ((anna, shown), (ben, mut watching)) = two(network).await;
+    let own = &shown.connection;
+    own.set_privacy(privacy(Audience::Contacts, Audience::Contacts)).await.unwrap();
+    own.set_status_message("For friends").await.unwrap();
+    own.set_online(true).await.unwrap();
+    let mut eyes = Eyes::default();
+    for (contacts, sees) in
+        [(vec![], false), (vec![ben.address()], true), (vec![], false), (vec![ben.address()], true)]
+    {
+        own.set_contacts(&contacts).await.unwrap();
+        eyes.follow(&mut watching, &ben, &anna, &shown).await;
+        assert_eq!(eyes.text(), sees.then_some("For friends"));
+        assert_eq!(eyes.online(), sees.then_some(true));
+    }
+    // It is Anna's list that counts.
+    own.set_contacts(&[]).await.unwrap();
+    watching.connection.set_contacts(&[anna.address()]).await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!((eyes.text(), eyes.online()), (None, None));
+}
+
+pub async fn who_leaves_the_network_shows_nothing_any_more(network: &impl Network) {
+    let ((anna, shown), (ben, mut watching)) = two(network).await;
+    let cleo = Phone::new(network).await;
+    let fence = cleo.online().await;
+    shown.connection.set_status_message("Here").await.unwrap();
+    shown.connection.set_online(true).await.unwrap();
+    let mut eyes = Eyes::default();
+    eyes.follow(&mut watching, &ben, &anna, &fence).await;
+    assert_eq!((eyes.text(), eyes.online()), (Some("Here"), Some(true)));
+    // Who no longer watches forgets it too.
+    watching.connection.watch(&[]).await.unwrap();
+    anna.connector.unregister(&anna.number).await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &fence).await;
+    assert!(eyes.gone);
+    // A second owner of the number begins with nothing.
+    let second = Phone::on(anna.connector.clone(), anna.number.clone()).await;
+    let shown = second.online().await;
+    watching.connection.watch(&[anna.address()]).await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &fence).await;
+    assert_eq!((eyes.text(), eyes.online()), (Some(""), None));
+    shown.connection.set_status_message("New here").await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &fence).await;
+    assert_eq!(eyes.text(), Some("New here"));
+    // Registered anew without leaving is the same.
+    eyes.gone = false;
+    Phone::on(anna.connector.clone(), anna.number.clone()).await;
+    eyes.follow(&mut watching, &ben, &anna, &fence).await;
+    assert!(eyes.gone);
+}
+
+fn privacy(status_message: Audience, last_seen: Audience) -> Privacy {
+    Privacy { status_message, last_seen, photo: Audience::All }
+}
