@@ -28,5 +28,6 @@ pub mod server;
 mod state;
 mod target;
 mod trace;
+pub mod upload;
 
 pub use state::{AppState, Started};

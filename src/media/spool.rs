@@ -21,6 +21,7 @@ use tokio::task::spawn_blocking;
 use super::MediaError;
 use crate::config::data_dir;
 use crate::domain::BlobHash;
+use crate::fetch::Sink;
 use crate::secrets;
 
 /// Bytes that are gathered before they are hashed and written.
@@ -210,6 +211,15 @@ impl Spool {
         .await?;
         self.gathered = block;
         Ok(writer)
+    }
+}
+
+/// What a caller's URL gives goes to a spool as an upload does.
+impl Sink for Spool {
+    type Error = MediaError;
+
+    async fn write(&mut self, chunk: &[u8]) -> Result<(), MediaError> {
+        Self::write(self, chunk).await
     }
 }
 
