@@ -17,7 +17,8 @@
 //! * [`upstream`]: what a messaging network must be able to do ([`upstream::Connector`], [`upstream::Connection`]),
 //!   and `upstream::local`, the network inside this program.
 //! * [`sessions`]: the supervisor, the leases and the session of each account.
-//! * [`media`]: stored files: uploads on their way, the storage, the URLs that open them.
+//! * [`media`]: stored files: uploads on their way, what they are and what is taken out of them, the storage, the
+//!   URLs that open them.
 //! * [`verification`]: the codes that prove a number.  [`oauth`]: tokens, users, clients.
 //! * [`http`]: all of axum; one file per resource.  [`app`]: what is made, and in which order it starts and stops.
 //!

@@ -38,6 +38,10 @@ const CRATES: &[(&str, &str)] = &[
     ("reqwest", "fetch"),
     ("tokio_xmpp", "upstream/xmpp"),
     ("xmpp_parsers", "upstream/xmpp"),
+    ("image", "media"),
+    ("lofty", "media"),
+    ("mp4parse", "media"),
+    ("calcard", "media"),
 ];
 
 /// The concrete networks, which only app names.
@@ -72,6 +76,7 @@ fn planted_violations_are_found() {
         ("http/token.rs", "use oxide_auth_async as oxide;"),
         ("verification/twilio.rs", "let client = reqwest::get(url);"),
         ("upstream/mod.rs", "use tokio_xmpp::Client;"),
+        ("http/messages.rs", "let picture = image::open(path);"),
         ("store/message.rs", "use crate::http::ApiError;"),
         ("store/message.rs", "use crate::{domain::AccountId, sessions::Sessions};"),
         ("store/message.rs", "use crate::upstream::Event;"),

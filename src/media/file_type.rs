@@ -1,0 +1,148 @@
+//! The types of files that can be sent.
+
+/// The type of a file, told from its content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FileType {
+    /// A JPEG picture.
+    Jpeg,
+    /// A PNG picture, also an animated one.
+    Png,
+    /// A GIF picture, also an animated one.
+    Gif,
+    /// A WebP picture, also an animated one.
+    Webp,
+    /// 3GPP with sound only.
+    ThreeGpAudio,
+    /// Apple's Core Audio Format.
+    Caf,
+    /// WAVE.
+    Wav,
+    /// MPEG audio, layer III, also behind an ID3 tag.
+    Mp3,
+    /// Windows Media with sound only.
+    Wma,
+    /// Ogg with sound only: Vorbis, Opus, Speex or FLAC.
+    Ogg,
+    /// AIFF or AIFC.
+    Aif,
+    /// AAC in ADTS frames, also behind an ID3 tag.
+    Aac,
+    /// MPEG-4 with sound only, whatever its brand.
+    M4a,
+    /// 3GPP with a picture track.
+    ThreeGpVideo,
+    /// MPEG-4 with a picture track, whatever its brand.
+    Mp4,
+    /// QuickTime with a picture track.
+    Mov,
+    /// AVI.
+    Avi,
+}
+
+/// What a type holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// A picture.
+    Picture,
+    /// Sound only.
+    Audio,
+    /// Moving pictures.
+    Video,
+}
+
+impl FileType {
+    /// Every type.
+    pub const ALL: [Self; 17] = [
+        Self::Jpeg,
+        Self::Png,
+        Self::Gif,
+        Self::Webp,
+        Self::ThreeGpAudio,
+        Self::Caf,
+        Self::Wav,
+        Self::Mp3,
+        Self::Wma,
+        Self::Ogg,
+        Self::Aif,
+        Self::Aac,
+        Self::M4a,
+        Self::ThreeGpVideo,
+        Self::Mp4,
+        Self::Mov,
+        Self::Avi,
+    ];
+
+    /// The type's name in a `Content-Type`.
+    #[must_use]
+    pub fn mimetype(self) -> &'static str {
+        match self {
+            Self::Jpeg => "image/jpeg",
+            Self::Png => "image/png",
+            Self::Gif => "image/gif",
+            Self::Webp => "image/webp",
+            Self::ThreeGpAudio => "audio/3gpp",
+            Self::Caf => "audio/x-caf",
+            Self::Wav => "audio/wav",
+            Self::Mp3 => "audio/mpeg",
+            Self::Wma => "audio/x-ms-wma",
+            Self::Ogg => "audio/ogg",
+            Self::Aif => "audio/aiff",
+            Self::Aac => "audio/aac",
+            Self::M4a => "audio/mp4",
+            Self::ThreeGpVideo => "video/3gpp",
+            Self::Mp4 => "video/mp4",
+            Self::Mov => "video/quicktime",
+            Self::Avi => "video/x-msvideo",
+        }
+    }
+
+    /// The usual ending of a file name, without the dot.
+    #[must_use]
+    pub fn extension(self) -> &'static str {
+        self.extensions()[0]
+    }
+
+    /// What the type holds.
+    #[must_use]
+    pub fn family(self) -> Family {
+        match self {
+            Self::Jpeg | Self::Png | Self::Gif | Self::Webp => Family::Picture,
+            Self::ThreeGpAudio
+            | Self::Caf
+            | Self::Wav
+            | Self::Mp3
+            | Self::Wma
+            | Self::Ogg
+            | Self::Aif
+            | Self::Aac
+            | Self::M4a => Family::Audio,
+            Self::ThreeGpVideo | Self::Mp4 | Self::Mov | Self::Avi => Family::Video,
+        }
+    }
+
+    /// The endings that a file of this type may have, in lower case, the usual one first.
+    ///
+    /// 3gp, mp4 and mov are one container that differs in a brand; cameras and programs mix them up, so each of the
+    /// three names may stand on each of them.
+    pub(super) fn extensions(self) -> &'static [&'static str] {
+        match self {
+            Self::Jpeg => &["jpg", "jpeg"],
+            Self::Png => &["png"],
+            Self::Gif => &["gif"],
+            Self::Webp => &["webp"],
+            Self::ThreeGpAudio => &["3gp", "m4a"],
+            Self::Caf => &["caf"],
+            Self::Wav => &["wav"],
+            Self::Mp3 => &["mp3"],
+            Self::Wma => &["wma"],
+            Self::Ogg => &["ogg"],
+            Self::Aif => &["aif"],
+            Self::Aac => &["aac"],
+            Self::M4a => &["m4a", "3gp"],
+            Self::ThreeGpVideo => &["3gp", "mp4", "mov"],
+            Self::Mp4 => &["mp4", "mov", "3gp"],
+            Self::Mov => &["mov", "mp4", "3gp"],
+            Self::Avi => &["avi"],
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Takes out of a picture what a camera or a program wrote beside it, without decoding it: place, time, device, names,
+//! comments, small copies of it.
+//!
+//! What may stay is listed, so that what nobody has thought of goes. The pixels' bytes stay as they are; so do the
+//! colour profile, the animation, and how the picture must be turned, in an EXIF record that holds nothing else.
+//!
+//! The files are copied while they are read. The library for this, img-parts, was tried: it reads files whole, keeps
+//! all that follows a JPEG's first scan (where phones put a second picture with a place of its own), and a WebP file
+//! of nested lists ends the process by its recursion.
+
+mod exif;
+mod gif;
+mod jpeg;
+mod png;
+mod webp;
+
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
+use std::path::Path;
+
+use super::{PictureError, ended, guarded};
+use crate::media::file_type::FileType;
+use crate::media::reading::bytes;
+
+/// Writes the picture at `from` anew to `to`, which must not be the same file, without camera data. After an error
+/// what is in `to` is no picture.
+///
+/// # Errors
+/// [`PictureError::Broken`] when the file's parts do not follow each other as they must, or its end is missing.
+pub fn strip(from: &Path, to: &Path, file_type: FileType) -> Result<(), PictureError> {
+    let clean = match file_type {
+        FileType::Jpeg => jpeg::clean,
+        FileType::Png => png::clean,
+        FileType::Gif => gif::clean,
+        FileType::Webp => webp::clean,
+        _ => return Err(PictureError::NotAPicture),
+    };
+    let mut reader = BufReader::new(File::open(from)?);
+    let mut writer = BufWriter::new(File::create(to)?);
+    guarded(|| {
+        clean(&mut reader, &mut writer).map_err(ended)?;
+        writer.flush()?;
+        Ok(())
+    })
+}
+
+/// Not what the format says.
+fn broken() -> io::Error {
+    ErrorKind::InvalidData.into()
+}
+
+/// Copies so many bytes, all of which must be there.
+fn copy(reader: &mut impl Read, writer: &mut impl Write, length: u64) -> io::Result<()> {
+    let copied = io::copy(&mut reader.take(length), writer)?;
+    if copied == length { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }
+}
+
+fn skip(reader: &mut impl Read, length: u64) -> io::Result<()> {
+    copy(reader, &mut io::sink(), length)
+}
+
+/// Reads a record of so many bytes if it is not longer than EXIF can be, else passes over it.
+fn record(reader: &mut impl Read, length: u64) -> io::Result<Vec<u8>> {
+    if length > exif::LONGEST {
+        skip(reader, length)?;
+        return Ok(Vec::new());
+    }
+    let mut record = Vec::new();
+    copy(reader, &mut record, length)?;
+    Ok(record)
+}

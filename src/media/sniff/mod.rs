@@ -1,0 +1,57 @@
+//! Tells a file's type from its content.
+
+pub(super) mod asf;
+mod mpeg_audio;
+mod ogg;
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read as _};
+use std::path::Path;
+
+use image::ImageFormat;
+
+use super::contained::contained;
+use super::file_type::FileType;
+use super::mp4;
+
+/// How much of the beginning tells the container.
+const HEAD: u64 = 64;
+
+/// The file's type, or nothing when it is none that can be sent. Containers that hold sound or video are told apart
+/// by the streams in them: a Windows Media or Ogg file with pictures is none that can be sent. What follows the
+/// headers is not looked at.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn sniff(path: &Path) -> io::Result<Option<FileType>> {
+    let mut file = File::open(path)?;
+    match contained(|| of(&mut file)) {
+        Some(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
+        Some(found) => found,
+        None => Ok(None),
+    }
+}
+
+fn of(file: &mut File) -> io::Result<Option<FileType>> {
+    let mut head = Vec::new();
+    file.take(HEAD).read_to_end(&mut head)?;
+    if let Ok(format) = image::guess_format(&head) {
+        return Ok(match format {
+            ImageFormat::Jpeg => Some(FileType::Jpeg),
+            ImageFormat::Png => Some(FileType::Png),
+            ImageFormat::Gif => Some(FileType::Gif),
+            ImageFormat::WebP => Some(FileType::Webp),
+            _ => None,
+        });
+    }
+    match (head.get(..4), head.get(8..12)) {
+        (Some(b"RIFF"), Some(b"WAVE")) => Ok(Some(FileType::Wav)),
+        (Some(b"RIFF"), Some(b"AVI ")) => Ok(Some(FileType::Avi)),
+        (Some(b"FORM"), Some(b"AIFF" | b"AIFC")) => Ok(Some(FileType::Aif)),
+        (Some(b"caff"), _) => Ok(Some(FileType::Caf)),
+        (Some(b"OggS"), _) => ogg::sniff(file),
+        _ if head.starts_with(&asf::HEADER) => asf::sniff(file),
+        _ if mp4::begins(&head) => Ok(mp4::read(file)?.and_then(|movie| movie.file_type())),
+        _ => mpeg_audio::sniff(file),
+    }
+}

@@ -1,0 +1,65 @@
+//! What a file is, and which row takes it.
+
+use windu::media::{Family, FileType, Misfit, SendRow, fits, sniff};
+
+use crate::files::{FILES, bytes, path, written};
+
+#[test]
+fn the_content_tells_the_type_whatever_the_name() {
+    for (name, file_type) in FILES {
+        assert_eq!(sniff(&path(name)).expect(name), file_type, "{name}");
+        assert_eq!(sniff(written(&bytes(name)).path()).expect(name), file_type, "{name} without its name");
+    }
+}
+
+#[test]
+fn every_type_of_the_contract_has_a_file() {
+    for file_type in FileType::ALL {
+        assert!(FILES.iter().any(|(_, other)| *other == Some(file_type)), "{file_type:?}");
+    }
+}
+
+#[test]
+fn each_row_takes_its_own_files_and_no_others() {
+    for (name, file_type) in FILES {
+        let Some(file_type) = sniff(&path(name)).expect(name).or(file_type) else { continue };
+        for row in [SendRow::Image, SendRow::Voice, SendRow::Audio, SendRow::Video] {
+            let expected = match (row, file_type.family()) {
+                (SendRow::Image, Family::Picture)
+                | (SendRow::Voice | SendRow::Audio, Family::Audio)
+                | (SendRow::Video, Family::Video) => Ok(()),
+                (_, Family::Picture) => Err(Misfit::Picture),
+                (_, Family::Audio) => Err(Misfit::Audio),
+                (_, Family::Video) => Err(Misfit::Video),
+            };
+            assert_eq!(fits(row, Some(name), file_type), expected, "{row:?} {name}");
+            assert_eq!(fits(row, None, file_type), expected, "{row:?} {name} by a url");
+        }
+    }
+}
+
+#[test]
+fn other_files_are_no_type() {
+    for bytes in [
+        &b""[..],
+        b"\xff",
+        b"\xff\xd8",
+        b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>",
+        b"<!DOCTYPE html><script>alert(1)</script>",
+        b"%PDF-1.7",
+        b"PK\x03\x04",
+        b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0",
+        b"II*\0\x08\0\0\0",
+        b"\x7fELF\x02\x01\x01",
+        b"fLaC\0\0\0\x22",
+        b"\0\0\0\x0cftypisom",
+        b"\x1a\x45\xdf\xa3",
+    ] {
+        assert_eq!(sniff(written(bytes).path()).expect("no failure"), None, "{bytes:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_our_failure() {
+    assert!(sniff(&path("nothing")).is_err());
+}
