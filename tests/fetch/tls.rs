@@ -1,7 +1,7 @@
 //! A caller's URL of https: the certificate must be of an authority that this machine trusts, and of that name.
 //!
 //! Which authorities are trusted is read from a file that the environment names, so the test runs itself once more
-//! with an environment in which it is the tests' own.
+//! with an environment in which it is the tests' own, and which names a proxy that must not be asked.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use windu::fetch::{FetchError, GivenError};
 
-use crate::site::{Names, Reply, answer, fetch, get, serve};
+use crate::site::{Canary, Names, Reply, answer, fetch, get, serve};
 
 type Authority = Issuer<'static, KeyPair>;
 
@@ -57,21 +57,26 @@ async fn server(tasks: &mut JoinSet<()>, authority: &Authority, name: &str, year
 }
 
 #[test]
-fn the_certificate_is_checked() {
+fn the_certificate_is_checked_and_no_proxy_is_asked() {
     let folder = TempDir::new().unwrap();
     let trusted = folder.path().join("trusted.pem");
     // The rest is made where it is used; the test writes its authority here before its first request.
-    let status = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "tls::with_an_authority_of_our_own", "--ignored", "--nocapture"])
-        .env(TRUSTED, &trusted)
-        .env_remove("SSL_CERT_DIR")
-        .status()
-        .unwrap();
+    let mut again = Command::new(std::env::current_exe().unwrap());
+    again.args(["--exact", "tls::with_an_authority_of_our_own", "--ignored", "--nocapture"]);
+    again.env(TRUSTED, &trusted).env_remove("SSL_CERT_DIR");
+    // A proxy would be told every URL, and reach what it likes.
+    let proxy = Canary::start("127.0.0.1:0");
+    for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        let value = format!("http://{}", proxy.address);
+        again.env(name, &value).env(name.to_lowercase(), value);
+    }
+    let status = again.env_remove("NO_PROXY").env_remove("no_proxy").status().unwrap();
     assert!(status.success() && trusted.exists(), "{status}");
+    proxy.assert_untouched("a proxy of the environment");
 }
 
 #[tokio::test]
-#[ignore = "run by the_certificate_is_checked"]
+#[ignore = "run by the_certificate_is_checked_and_no_proxy_is_asked"]
 async fn with_an_authority_of_our_own() {
     let file: OsString = std::env::var_os(TRUSTED).expect("the file of authorities");
     let file: PathBuf = Path::new(&file).to_owned();
