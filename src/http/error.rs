@@ -331,6 +331,10 @@ impl From<MediaError> for ApiError {
     fn from(error: MediaError) -> Self {
         match error {
             MediaError::TooLarge { limit } => Self::too_large("file", limit),
+            MediaError::UnknownType(_) | MediaError::Misfit(_) => {
+                Self::bad_request("unsupported_file", error.to_string())
+            }
+            MediaError::Picture(_) => Self::bad_request("invalid_picture", error.to_string()),
             MediaError::Busy => Self::unavailable(
                 "too_many_uploads",
                 "so many files are on their way that there is no room for another; try again soon",

@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use super::picture::PictureError;
+use super::{Misfit, SendRow};
 use crate::domain::BlobHash;
 use crate::store::StoreError;
 
@@ -14,6 +16,15 @@ pub enum MediaError {
         /// What is taken, in bytes.
         limit: u64,
     },
+    /// The file is of no type that is known.
+    #[error("the file is of no type that this row takes: {}", .0.endings())]
+    UnknownType(SendRow),
+    /// The file is not for the row.
+    #[error(transparent)]
+    Misfit(#[from] Misfit),
+    /// The picture cannot be used; never [`PictureError::File`].
+    #[error(transparent)]
+    Picture(PictureError),
     /// So many files are under way that there is no room for another now.
     #[error("too many files are under way")]
     Busy,

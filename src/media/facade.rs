@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
 
 use super::blobs::{Blobs, ByteStream};
+use super::keep::Lookers;
 use super::spool::{Spool, Spools};
 use super::urls::{Opened, Parts, Urls};
 use super::{MediaError, Spooled};
@@ -26,6 +27,7 @@ struct Inner {
     blobs: Blobs,
     spools: Spools,
     urls: Urls,
+    lookers: Lookers,
     location: MediaLocation,
 }
 
@@ -48,6 +50,7 @@ impl Media {
             blobs: Blobs::new(settings.location.clone()),
             spools: Spools::new(&settings.data_dir, settings.max_upload),
             urls: Urls::new(keys, public_url, settings.url_lifetime),
+            lookers: Lookers::new(),
             location: settings.location.clone(),
         }))
     }
@@ -160,6 +163,21 @@ impl Media {
         let (hash, size) = (spooled.hash(), spooled.size());
         self.0.store.put_blob(&hash, size, mimetype).await?;
         self.0.blobs.put(&hash, size, spooled.path()).await
+    }
+
+    /// Stores bytes in the same way.
+    pub(super) async fn put_bytes(
+        &self,
+        hash: &BlobHash,
+        bytes: Vec<u8>,
+        mimetype: &str,
+    ) -> Result<(), MediaError> {
+        self.0.store.put_blob(hash, bytes.len() as u64, mimetype).await?;
+        self.0.blobs.put_bytes(hash, bytes).await
+    }
+
+    pub(super) fn lookers(&self) -> &Lookers {
+        &self.0.lookers
     }
 }
 

@@ -7,13 +7,12 @@
 //! The functions that look into files take a path and block; they belong on a bounded pool. Files come from strangers:
 //! they are read by a bounded head or by seeking, and a panic of a parser makes a file unreadable, nothing else.
 
-#![expect(dead_code, reason = "what keeps files comes with the functions that look into them")]
-
 mod blobs;
 mod contained;
 mod error;
 mod facade;
 mod file_type;
+mod keep;
 mod mp4;
 pub mod picture;
 mod probe;
@@ -28,6 +27,7 @@ pub use blobs::ByteStream;
 pub use error::MediaError;
 pub use facade::{Media, Served};
 pub use file_type::{Family, FileType};
+pub use keep::PhotoBlobs;
 pub use probe::{Probe, probe};
 pub use row::{Misfit, SendRow, fits};
 pub use sniff::sniff;
