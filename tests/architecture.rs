@@ -40,7 +40,6 @@ const CRATES: &[(&str, &str)] = &[
     ("xmpp_parsers", "upstream/xmpp"),
     ("image", "media"),
     ("lofty", "media"),
-    ("mp4parse", "media"),
     ("calcard", "media"),
 ];
 

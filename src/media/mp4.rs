@@ -1,18 +1,16 @@
-//! The MPEG-4 family: 3GPP, MPEG-4 and QuickTime are one container (ISO/IEC 14496-12), told apart by a brand, and
-//! sound from video by the tracks.
+//! The MPEG-4 family: 3GPP, MPEG-4 and QuickTime are one container (ISO/IEC 14496-12, Apple's QuickTime File Format),
+//! told apart by a brand, and sound from video by the tracks.
+//!
+//! The library mp4parse was tried: it refuses QuickTime films with uncompressed sound, and reads all sample tables,
+//! where a few short boxes are asked for.
 
-use std::io::{self, BufReader, ErrorKind, Read, Seek, SeekFrom};
-
-use mp4parse::{TrackHeaderBox, TrackType};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
 use super::file_type::FileType;
 use super::reading::bytes;
 
-/// Boxes at the top that are passed over until the movie box is found.
+/// So many boxes are looked at in one file.
 const MOST_BOXES: usize = 4_096;
-
-/// The largest movie box that is read. Sample tables of hours of video stay below it.
-const MOST_MOVIE: u64 = 32 << 20;
 
 /// What the boxes say.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -48,80 +46,172 @@ pub fn begins(head: &[u8]) -> bool {
     matches!(head.get(4..8), Some(b"ftyp" | b"moov" | b"mdat" | b"wide" | b"free" | b"skip" | b"pnot"))
 }
 
-/// Reads the brand and the movie box, wherever in the file it stands, or nothing when there is none that can be read.
+/// Reads the brand and the movie box, wherever in the file it stands, or nothing when there is none. Only the short
+/// boxes that say something are read, all others are passed over.
 pub fn read(file: &mut (impl Read + Seek)) -> io::Result<Option<Movie>> {
     let end = file.seek(SeekFrom::End(0))?;
+    let mut boxes = Boxes { file, left: MOST_BOXES };
     let mut brand = None;
     let mut at = 0;
-    for _ in 0..MOST_BOXES {
-        file.seek(SeekFrom::Start(at))?;
-        let short = u32::from_be_bytes(bytes(file)?);
-        let kind: [u8; 4] = bytes(file)?;
-        let (size, begin) = match short {
-            0 => (end - at, 8),
-            1 => (u64::from_be_bytes(bytes(file)?), 16),
-            size => (u64::from(size), 8),
-        };
-        if size < begin {
-            return Ok(None);
-        }
-        match &kind {
-            b"ftyp" if brand.is_none() => {
-                brand = Some(bytes(file)?);
-            }
-            b"moov" if size <= MOST_MOVIE && size <= end - at => {
-                file.seek(SeekFrom::Start(at))?;
-                return Ok(movie(file.take(size)).map(|movie| Movie { brand, ..movie }));
-            }
-            b"moov" => return Ok(None),
+    while let Some(top) = boxes.next(&mut at, end)? {
+        match &top.kind {
+            b"ftyp" if brand.is_none() => brand = Some(bytes(boxes.file)?),
+            b"moov" => return Ok(Some(Movie { brand, ..movie(&mut boxes, &top)? })),
             _ => {}
         }
-        at = at.checked_add(size).filter(|next| *next < end).ok_or(ErrorKind::UnexpectedEof)?;
     }
     Ok(None)
 }
 
-/// What the movie box holds.
-fn movie(moov: impl Read) -> Option<Movie> {
-    let context = mp4parse::read_mp4(&mut BufReader::new(moov)).ok()?;
-    let mut movie = Movie::default();
-    let mut longest = 0.0_f64;
-    for track in &context.tracks {
-        match track.track_type {
-            TrackType::Audio => movie.sound = true,
-            TrackType::Video => {
-                movie.video = true;
-                let size = track.tkhd.as_ref().map(shown);
-                movie.size = movie.size.max(size.filter(|(width, height)| *width > 0 && *height > 0));
-            }
-            _ => continue,
-        }
-        if let (Some(duration), Some(scale)) = (&track.duration, &track.timescale) {
-            longest = longest.max(seconds(duration.0, scale.0));
-        }
-    }
-    if let (Some(fragments), Some(scale)) =
-        (context.mvex.and_then(|box_| box_.fragment_duration), context.timescale)
-    {
-        longest = longest.max(seconds(fragments.0, scale.0));
-    }
-    movie.duration = (longest > 0.0).then_some(longest);
-    Some(movie)
+/// Boxes one after the other, within a number that one file may have in all.
+struct Boxes<'a, F> {
+    file: &'a mut F,
+    left: usize,
 }
 
-/// The size in whole pixels as it is shown: a picture that lies on its side is turned.
-fn shown(header: &TrackHeaderBox) -> (u32, u32) {
-    let (width, height) = (header.width >> 16, header.height >> 16);
-    let on_its_side = header.matrix.a == 0 && header.matrix.d == 0 && header.matrix.b != 0;
+/// A box: its kind, where its content begins, and where it ends.
+struct Found {
+    kind: [u8; 4],
+    begin: u64,
+    end: u64,
+}
+
+impl<F: Read + Seek> Boxes<'_, F> {
+    /// The box at `at`, which is moved behind it; the file stands at the content. Nothing at the end of what holds it,
+    /// and behind the last box that there may be.
+    fn next(&mut self, at: &mut u64, end: u64) -> io::Result<Option<Found>> {
+        if *at + 8 > end || self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        self.file.seek(SeekFrom::Start(*at))?;
+        let short = u32::from_be_bytes(bytes(self.file)?);
+        let kind = bytes(self.file)?;
+        let (size, header) = match short {
+            0 => (end - *at, 8),
+            1 => (u64::from_be_bytes(bytes(self.file)?), 16),
+            size => (u64::from(size), 8),
+        };
+        if size < header || size > end - *at {
+            return Err(ErrorKind::UnexpectedEof.into());
+        }
+        let found = Found { kind, begin: *at + header, end: *at + size };
+        *at = found.end;
+        Ok(Some(found))
+    }
+
+    /// A field at so many bytes behind the box's version, for the version 0 and for the version 1.
+    fn fields<const LENGTH: usize>(&mut self, of: &Found, at: [u64; 2]) -> io::Result<(bool, [u8; LENGTH])> {
+        self.file.seek(SeekFrom::Start(of.begin))?;
+        let [version, _, _, _] = bytes(self.file)?;
+        self.file.seek(SeekFrom::Start(of.begin + 4 + at[usize::from(version == 1)]))?;
+        Ok((version == 1, bytes(self.file)?))
+    }
+
+    /// The number at which the file stands, of 8 bytes or 4.
+    fn number(&mut self, long: bool) -> io::Result<u64> {
+        if long {
+            Ok(u64::from_be_bytes(bytes(self.file)?))
+        } else {
+            Ok(u32::from_be_bytes(bytes(self.file)?).into())
+        }
+    }
+
+    /// The scale and the seconds of a box that has both behind two times.
+    fn seconds(&mut self, of: &Found) -> io::Result<(u32, f64)> {
+        let (long, scale) = self.fields(of, [8, 16])?;
+        let scale = u32::from_be_bytes(scale);
+        Ok((scale, seconds(self.number(long)?, scale)))
+    }
+}
+
+/// What the movie box holds.
+fn movie<F: Read + Seek>(boxes: &mut Boxes<'_, F>, moov: &Found) -> io::Result<Movie> {
+    let mut movie = Movie::default();
+    let (mut scale, mut longest) = (0, 0.0_f64);
+    let mut at = moov.begin;
+    while let Some(inner) = boxes.next(&mut at, moov.end)? {
+        match &inner.kind {
+            b"mvhd" => scale = boxes.seconds(&inner)?.0,
+            b"trak" => {
+                let track = track(boxes, &inner)?;
+                match &track.kind {
+                    b"soun" => movie.sound = true,
+                    b"vide" => {
+                        movie.video = true;
+                        movie.size = movie.size.max(track.size);
+                    }
+                    _ => continue,
+                }
+                longest = longest.max(track.seconds);
+            }
+            b"mvex" => longest = longest.max(fragments(boxes, &inner, scale)?),
+            _ => {}
+        }
+    }
+    movie.duration = (longest > 0.0).then_some(longest);
+    Ok(movie)
+}
+
+/// What one track says.
+#[derive(Default)]
+struct Track {
+    kind: [u8; 4],
+    size: Option<(u32, u32)>,
+    seconds: f64,
+}
+
+fn track<F: Read + Seek>(boxes: &mut Boxes<'_, F>, outer: &Found) -> io::Result<Track> {
+    let mut track = Track::default();
+    let mut at = outer.begin;
+    while let Some(inner) = boxes.next(&mut at, outer.end)? {
+        match &inner.kind {
+            b"tkhd" => track.size = Some(shown(&boxes.fields(&inner, [36, 48])?.1)),
+            b"mdia" => {
+                let mut at = inner.begin;
+                while let Some(inner) = boxes.next(&mut at, inner.end)? {
+                    match &inner.kind {
+                        b"mdhd" => track.seconds = boxes.seconds(&inner)?.1,
+                        b"hdlr" => track.kind = boxes.fields(&inner, [4, 4])?.1,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    track.size = track.size.filter(|(width, height)| *width > 0 && *height > 0);
+    Ok(track)
+}
+
+/// Seconds of a movie in fragments, if its header says so.
+fn fragments<F: Read + Seek>(boxes: &mut Boxes<'_, F>, mvex: &Found, scale: u32) -> io::Result<f64> {
+    let mut at = mvex.begin;
+    while let Some(inner) = boxes.next(&mut at, mvex.end)? {
+        if &inner.kind == b"mehd" {
+            let (long, []) = boxes.fields(&inner, [0, 0])?;
+            let length = boxes.number(long)?;
+            return Ok(seconds(length, scale));
+        }
+    }
+    Ok(0.0)
+}
+
+/// The size in whole pixels as it is shown, from a matrix and a size in 16 and 16 bits: a picture that lies on its
+/// side is turned.
+fn shown(fields: &[u8; 44]) -> (u32, u32) {
+    let number = |at: usize| u32::from_be_bytes([fields[at], fields[at + 1], fields[at + 2], fields[at + 3]]);
+    let (width, height) = (number(36) >> 16, number(40) >> 16);
+    let on_its_side = number(0) == 0 && number(16) == 0 && number(4) != 0;
     if on_its_side { (height, width) } else { (width, height) }
 }
 
 /// Units of so many a second, as seconds. All bits set mean that it is not known.
-fn seconds(duration: u64, scale: u64) -> f64 {
-    if scale == 0 || duration == u64::MAX || duration == u64::from(u32::MAX) {
+fn seconds(length: u64, scale: u32) -> f64 {
+    if scale == 0 || length == u64::MAX || length == u64::from(u32::MAX) {
         return 0.0;
     }
-    #[expect(clippy::cast_precision_loss, reason = "a fraction of a second is lost after 285 years")]
-    let seconds = duration as f64 / scale as f64;
-    seconds
+    #[expect(clippy::cast_precision_loss, reason = "more precise than anyone sees")]
+    let length = length as f64;
+    length / f64::from(scale)
 }

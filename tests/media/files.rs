@@ -8,7 +8,7 @@ use tempfile::NamedTempFile;
 use windu::media::FileType;
 
 /// Every file of tests/files and what it is.
-pub const FILES: [(&str, Option<FileType>); 36] = [
+pub const FILES: [(&str, Option<FileType>); 37] = [
     ("camera.jpg", Some(FileType::Jpeg)),
     ("progressive.jpg", Some(FileType::Jpeg)),
     ("camera.png", Some(FileType::Png)),
@@ -40,6 +40,7 @@ pub const FILES: [(&str, Option<FileType>); 36] = [
     ("mpeg4.mp4", Some(FileType::Mp4)),
     ("plain.mov", Some(FileType::Mov)),
     ("timecode.mov", Some(FileType::Mov)),
+    ("studio.mov", Some(FileType::Mov)),
     ("plain.avi", Some(FileType::Avi)),
     // With pictures in them, these are none that can be sent.
     ("film.wmv", None),

@@ -36,6 +36,7 @@ fn size_and_length_are_told() {
         ("mpeg4.mp4", Some((64, 48)), Some(1.0)),
         ("plain.mov", Some((64, 48)), Some(0.25)),
         ("timecode.mov", Some((64, 48)), Some(1.0)),
+        ("studio.mov", Some((64, 48)), Some(0.1)),
         ("plain.avi", Some((64, 48)), Some(1.0)),
     ] {
         let file_type = sniff(&path(name)).expect(name).expect(name);

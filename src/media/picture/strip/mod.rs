@@ -4,9 +4,8 @@
 //! What may stay is listed, so that what nobody has thought of goes. The pixels' bytes stay as they are; so do the
 //! colour profile, the animation, and how the picture must be turned, in an EXIF record that holds nothing else.
 //!
-//! The files are copied while they are read. The library for this, img-parts, was tried: it reads files whole, keeps
-//! all that follows a JPEG's first scan (where phones put a second picture with a place of its own), and a WebP file
-//! of nested lists ends the process by its recursion.
+//! The files are copied while they are read. The library for this, img-parts, was tried: it reads files whole, and
+//! keeps all that follows a JPEG's first scan, where phones put a second picture with a place of its own.
 
 mod exif;
 mod gif;
