@@ -75,6 +75,17 @@ fn how_it_is_turned_is_all_that_remains_of_exif() {
     assert_eq!(decoder(&after).exif_metadata().expect("no failure"), None);
 }
 
+/// No program believes such a record, so it must not turn the picture when its checksum is made anew.
+#[test]
+fn exif_with_a_wrong_checksum_goes_whole() {
+    let mut png = bytes("camera.png");
+    let at = png.windows(4).position(|part| part == b"eXIf").expect("a record");
+    let length = u32::from_be_bytes(png[at - 4..at].try_into().expect("four bytes"));
+    png[at + 4 + usize::try_from(length).expect("a length")] ^= 1;
+    let after = stripped(&png, FileType::Png).expect("a picture");
+    assert!(!contains(&after, "eXIf"));
+}
+
 #[test]
 fn cleaning_a_clean_picture_changes_nothing() {
     for (name, file_type) in PICTURES {
