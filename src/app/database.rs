@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::config::{self, ConfigError, Env, Missing};
+use crate::config::{self, ConfigError, Env, MediaSettings, Missing};
 use crate::lifecycle::Lifecycle;
+use crate::media::Media;
 use crate::secrets::MasterKey;
 use crate::sessions::{Connectors, Sessions};
 use crate::store::cluster::Cluster;
@@ -24,6 +25,7 @@ pub struct Database {
     /// The master key.
     pub keys: MasterKey,
     networks: Vec<String>,
+    media: MediaSettings,
     pub(super) cluster: Option<Cluster>,
 }
 
@@ -34,7 +36,7 @@ impl Database {
     /// # Errors
     /// When the settings do not fit, or the cluster does not start.
     pub async fn open(env: &Env, settings: &Settings, missing: Missing) -> anyhow::Result<Self> {
-        let networks = settings.networks.networks.clone();
+        let (networks, media) = (settings.networks.networks.clone(), settings.media.clone());
         let settings = &settings.database;
         let keys = config::master_key(env, settings, missing)?;
         let (options, cluster) = if let Some(url) = &settings.url {
@@ -47,7 +49,7 @@ impl Database {
             let cluster = Cluster::start(&settings.data_dir, settings.pg_bin.as_deref(), missing).await?;
             (cluster.connect_options(), Some(cluster))
         };
-        Ok(Self { store: Store::new(options, POOL), keys, networks, cluster })
+        Ok(Self { store: Store::new(options, POOL), keys, networks, media, cluster })
     }
 
     /// Waits until the tables are at this program's version, which with `migrate` this program brings about, and
@@ -68,19 +70,27 @@ impl Database {
         }
     }
 
+    /// Stored files, whose URLs begin with `public_url`.
+    #[must_use]
+    pub fn media(&self, public_url: &str) -> Media {
+        Media::new(self.store.clone(), self.keys.clone(), &self.media, public_url.into())
+    }
+
     /// The handle on the sessions, wherever they run, with the networks that the settings name.
     #[must_use]
-    pub fn sessions(&self, lifecycle: &Lifecycle) -> Sessions {
-        Sessions::new(self.store.clone(), self.connectors(lifecycle), self.keys.clone())
+    pub fn sessions(&self, media: &Media, lifecycle: &Lifecycle) -> Sessions {
+        let connectors = self.connectors(media, lifecycle);
+        Sessions::new(self.store.clone(), connectors, self.keys.clone(), media.clone())
     }
 
     /// The networks that the settings name.
     #[must_use]
-    pub fn connectors(&self, lifecycle: &Lifecycle) -> Connectors {
+    pub fn connectors(&self, media: &Media, lifecycle: &Lifecycle) -> Connectors {
         let mut connectors = Connectors::default();
         for network in &self.networks {
             if network == "local" {
-                connectors.add(Arc::new(Local::new(LocalNet::new(self.store.clone()), lifecycle.clone())));
+                let (net, blobs) = (LocalNet::new(self.store.clone()), Arc::new(media.clone()));
+                connectors.add(Arc::new(Local::new(net, blobs, lifecycle.clone())));
             }
         }
         connectors

@@ -19,7 +19,6 @@ use crate::fetch::{Fetch, GivenRules};
 use crate::http::{AppState, Started, router, server};
 use crate::lifecycle::Lifecycle;
 use crate::maintenance;
-use crate::media::Media;
 use crate::oauth::{self, BootstrapError, FirstPassword, OAuth};
 use crate::sessions::own_name;
 use crate::store::{Store, StoreError};
@@ -156,11 +155,11 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
     if let Some(cluster) = &database.cluster {
         cluster.supervise(&lifecycle);
     }
-    let sessions = database.sessions(&lifecycle);
     let fetch = Arc::new(Fetch::new(GivenRules::new(settings.fetch.allow.clone())));
     let codes = settings.codes.clone();
     let public_url: Arc<str> = settings.listen.public_url.as_deref().unwrap_or(&url).into();
-    let media = Media::new(store.clone(), keys.clone(), &settings.media, Arc::clone(&public_url));
+    let media = database.media(&public_url);
+    let sessions = database.sessions(&media, &lifecycle);
     let state = AppState {
         store: store.clone(),
         oauth: Arc::new(OAuth::new(store.clone(), &settings.oauth)),

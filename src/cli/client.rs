@@ -65,7 +65,7 @@ pub async fn run(command: ClientCommand, store: &Store) -> anyhow::Result<()> {
         ClientCommand::Disable { name } => {
             let client = find(store, &name).await?;
             known(store.disable_client(&client.client_id).await?, &name)?;
-            announce(store).await;
+            announce(store);
             Ok(())
         }
         ClientCommand::Enable { name } => {
@@ -75,7 +75,7 @@ pub async fn run(command: ClientCommand, store: &Store) -> anyhow::Result<()> {
         ClientCommand::Delete { name } => {
             let client = find(store, &name).await?;
             known(store.delete_client(&client.client_id).await?, &name)?;
-            announce(store).await;
+            announce(store);
             Ok(())
         }
     }

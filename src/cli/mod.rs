@@ -1,5 +1,6 @@
 //! The command line: one variant per subcommand; each calls into [`crate::app`].
 
+mod account;
 mod client;
 mod user;
 
@@ -11,7 +12,9 @@ use crate::app;
 use crate::config::Env;
 use crate::http::router;
 use crate::lifecycle::Lifecycle;
+use crate::sessions::Sessions;
 use crate::store::{Store, Topic};
+use account::AccountCommand;
 use client::ClientCommand;
 use user::UserCommand;
 
@@ -33,6 +36,9 @@ enum Command {
     /// Make, list, change and delete OAuth clients
     #[command(subcommand)]
     Client(ClientCommand),
+    /// List accounts, and remove one whatever its network says
+    #[command(subcommand)]
+    Account(AccountCommand),
     /// Bring the database's tables to this version and exit
     Migrate,
     /// Tell what works with these settings and what does not: configuration, database, networks, codes
@@ -49,19 +55,13 @@ pub async fn run(arguments: Arguments, env: &Env) -> anyhow::Result<()> {
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => app::serve(env).await,
         Command::User(command) => {
-            let database = app::open(env).await?;
-            let lifecycle = Lifecycle::default();
-            let sessions = database.sessions(&lifecycle);
-            let done = user::run(command, &database.store, &sessions).await;
-            lifecycle.drained().await;
-            database.close(true).await;
-            done
+            with_sessions(env, async |store, sessions| user::run(command, store, sessions).await).await
+        }
+        Command::Account(command) => {
+            with_sessions(env, async |store, sessions| account::run(command, store, sessions).await).await
         }
         Command::Client(command) => {
-            let database = app::open(env).await?;
-            let done = client::run(command, &database.store).await;
-            database.close(true).await;
-            done
+            with_sessions(env, async |store, _| client::run(command, store).await).await
         }
         Command::Migrate => app::migrate(env).await,
         Command::Check => app::check(env).await,
@@ -73,11 +73,24 @@ pub async fn run(arguments: Arguments, env: &Env) -> anyhow::Result<()> {
     }
 }
 
-/// Tells running servers to forget what they remember of tokens.
-async fn announce(store: &Store) {
+/// Runs a command on the database and its networks.
+async fn with_sessions(
+    env: &Env,
+    command: impl AsyncFnOnce(&Store, &Sessions) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let database = app::open(env).await?;
     let lifecycle = Lifecycle::default();
-    store.connect_wakes(&lifecycle);
-    store.wakes().wake(Topic::Tokens);
-    // Waits until it is sent. If it could not be, the servers forget by themselves within 5 s.
+    let sessions = database.sessions(&database.media(""), &lifecycle);
+    database.store.connect_wakes(&lifecycle);
+    let done = command(&database.store, &sessions).await;
+    // Until running servers have been told what changed.
     lifecycle.drained().await;
+    database.close(true).await;
+    done
+}
+
+/// Tells running servers to forget what they remember of tokens. If it does not reach them, they forget by themselves
+/// within 5 s.
+fn announce(store: &Store) {
+    store.wakes().wake(Topic::Tokens);
 }

@@ -71,12 +71,12 @@ pub async fn run(command: UserCommand, store: &Store, sessions: &Sessions) -> an
         UserCommand::SetPassword { name, password_stdin } => {
             let (password, made_up) = password(password_stdin)?;
             known(store.set_password(&name, &hash_password(&password).await?).await?, &name)?;
-            announce(store).await;
+            announce(store);
             show(&password, made_up)
         }
         UserCommand::Disable { name } => {
             known(store.disable_user(&name).await?, &name)?;
-            announce(store).await;
+            announce(store);
             Ok(())
         }
         UserCommand::Enable { name } => known(store.enable_user(&name).await?, &name),
@@ -84,7 +84,7 @@ pub async fn run(command: UserCommand, store: &Store, sessions: &Sessions) -> an
             let Some(user) = store.user_by_name(&name).await? else { return known(false, &name) };
             // No new account while the old ones leave their networks.
             store.disable_user(&name).await?;
-            announce(store).await;
+            announce(store);
             sessions.remove_all(user.id).await.context("an account could not leave its network")?;
             known(store.delete_user(&name).await?, &name)
         }

@@ -67,6 +67,15 @@ pub enum Event {
         /// The kind of content: the letter of the message list.
         kind: &'static str,
     },
+    /// The file of a received message came, or is lost for good.
+    MessageMedia {
+        /// From whom.
+        chat: String,
+        /// Which.
+        id: String,
+        /// Whether it came.
+        stored: bool,
+    },
     /// A message was sent from another device of the same number.
     MessageSentElsewhere {
         /// To whom.
@@ -143,6 +152,7 @@ impl Event {
             Self::MessageRead { .. } => "message.read",
             Self::MessageFailed { .. } => "message.failed",
             Self::MessageReceived { .. } => "message.received",
+            Self::MessageMedia { .. } => "message.media",
             Self::MessageSentElsewhere { .. } => "message.sent_elsewhere",
             Self::MessageUndecryptable { .. } => "message.undecryptable",
             Self::ChatRead { .. } => "chat.read",
@@ -183,6 +193,9 @@ impl Event {
                 json!({"chat": chat, "id": id, "reason": reason.name()})
             }
             Self::MessageReceived { chat, id, kind } => json!({"chat": chat, "id": id, "type": kind}),
+            Self::MessageMedia { chat, id, stored } => {
+                json!({"chat": chat, "id": id, "state": if *stored { "stored" } else { "lost" }})
+            }
             Self::ChatRead { chat, messages } => json!({"chat": chat, "messages": messages}),
             Self::ContactAdded { contact }
             | Self::ContactUpdated { contact }

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use data_encoding::{BASE64, HEXLOWER};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{AccountId, MessageId, PeerId};
+use super::{AccountId, PeerId};
 
 /// SHA-256 of a stored file: its name in the storage. Written as 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,8 +50,8 @@ pub struct StoredMedia {
 /// The row by which a caller may see a stored file: its URL opens as long as this row refers to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reference {
-    /// A message's file.
-    Message(MessageId),
+    /// A file of this account's messages.
+    Message(AccountId),
     /// The photo of an own account.
     OwnPhoto(AccountId),
     /// A photo that a person had, by the row of its change; also its preview.

@@ -1,26 +1,102 @@
 //! Messages, receipts and typing.
 
+use super::{BlobHash, MediaKind, StoredMedia};
+
 /// What a message says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Content {
     /// Plain text.
     Text(String),
+    /// A picture, a film or sound.
+    Media(Box<MediaContent>),
+    /// A place.
+    Location(Location),
+    /// Somebody's card.
+    VCard(Card),
+}
+
+/// A file and what is said of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MediaContent {
+    /// What it is shown as.
+    pub kind: MediaKind,
+    /// A text below it.
+    pub caption: Option<String>,
+    /// The file.
+    pub file: MediaFile,
+}
+
+/// Where a message's file is.
+#[derive(Clone, Debug, PartialEq)]
+pub enum MediaFile {
+    /// With us.
+    Stored(StoredMedia),
+    /// With the network, to be fetched.
+    Remote(RemoteMedia),
+}
+
+/// A file that the network keeps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RemoteMedia {
+    /// Where, in the network's own words.
+    pub reference: String,
+    /// What the sender says it is, such as `image/jpeg`.
+    pub mimetype: String,
+    /// What the sender says of its size, in bytes.
+    pub size: u64,
+    /// What the sender says of its content: a file that differs is not taken for it.
+    pub hash: Option<BlobHash>,
+}
+
+/// A place on the Earth (WGS 84).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Location {
+    /// Degrees, from -90 to 90.
+    pub latitude: f64,
+    /// Degrees, from -180 to 180.
+    pub longitude: f64,
+    /// A text below it.
+    pub caption: Option<String>,
+}
+
+/// A vCard (RFC 6350).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// The card as it was given.
+    pub vcard: String,
+    /// Whose it is.
+    pub name: Option<String>,
 }
 
 impl Content {
-    /// The letter that the message list shows: t text.
+    /// The letter that the message list shows: t text, i image, v video, a audio, s voice, l location, c vcard.
     #[must_use]
     pub fn letter(&self) -> &'static str {
         match self {
             Self::Text(_) => "t",
+            Self::Media(media) => media.kind.letter(),
+            Self::Location(_) => "l",
+            Self::VCard(_) => "c",
         }
     }
 
-    /// The text of the message, where it has one.
+    /// What can be read of the message: its text or caption, or whose card it is.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text),
+            Self::Media(media) => media.caption.as_deref(),
+            Self::Location(location) => location.caption.as_deref(),
+            Self::VCard(card) => card.name.as_deref(),
+        }
+    }
+
+    /// The message's file, if it is one.
+    #[must_use]
+    pub fn file(&self) -> Option<&MediaFile> {
+        match self {
+            Self::Media(media) => Some(&media.file),
+            Self::Text(_) | Self::Location(_) | Self::VCard(_) => None,
         }
     }
 }

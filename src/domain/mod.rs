@@ -18,7 +18,9 @@ pub use id::{
     AccountId, ChatId, ClientId, CommandId, CounterId, Lease, MessageId, PeerId, ProcessId, UserId,
 };
 pub use media::{BadHash, BlobHash, MediaKind, Reference, StoredMedia};
-pub use message::{Content, FailureReason, ReceiptKind, Typing};
+pub use message::{
+    Card, Content, FailureReason, Location, MediaContent, MediaFile, ReceiptKind, RemoteMedia, Typing,
+};
 pub use number::{NumberError, PhoneNumber};
 pub use profile::{Audience, PeerPresence, Privacy, ProfileNews, Shown};
 pub use time::{TimeError, TimeParameter, Timestamp};

@@ -15,11 +15,12 @@ use super::done::{DONE, Done};
 use super::error::{ApiError, Problem};
 use super::idempotency::Keyed;
 use super::list::ListParameters;
+use super::message_info::MessageInfo;
 use super::owned::{RegisteredAccount, StoredAccount, not_registered};
 use super::params::{Flag, Parameters, Text};
 use super::target::{Addressed, PathChat, Target};
 use crate::domain::{Content, TimeParameter, Timestamp, Typing};
-use crate::store::{Accepted, Message, Outgoing, Page, Receipted};
+use crate::store::{Accepted, Outgoing, Page, Receipted};
 use crate::upstream::Address;
 use crate::{clock, secrets};
 
@@ -44,11 +45,18 @@ struct SendMessage {
 }
 
 #[derive(Serialize, ToSchema)]
-struct Sent {
+pub struct Sent {
     /// The message's id, under which receipts come in.
     message_id: String,
     /// The same.
     id: String,
+}
+
+impl Sent {
+    /// Of a message with this id.
+    pub fn new(id: String) -> Self {
+        Self { message_id: id.clone(), id }
+    }
 }
 
 /// Sends a text. The answer means that the message is stored: it will be sent, whatever happens to this server.
@@ -58,25 +66,38 @@ struct Sent {
               (status = 503, body = Problem)))]
 async fn send_message(
     State(state): State<AppState>,
-    Addressed { account, contact, reachable }: Addressed,
+    to: Addressed,
     claim: Keyed,
     Parameters(body): Parameters<SendMessage>,
 ) -> Result<Json<Sent>, ApiError> {
     if body.message.is_empty() {
         return Err(ApiError::bad_request("invalid_parameter", "message: an empty text cannot be sent"));
     }
-    let content = Content::Text(body.message.into_inner());
+    send(&state, &to, &claim, Content::Text(body.message.into_inner()), Sent::new).await
+}
+
+/// Accepts a message under a new id. `answer` makes the row's answer of the id; it is committed with the message.
+///
+/// # Errors
+/// 400 when the account lost its number at this very moment, 503 when its outbox is full.
+pub(super) async fn send<T: Serialize>(
+    state: &AppState,
+    to: &Addressed,
+    claim: &Keyed,
+    content: Content,
+    answer: impl FnOnce(String) -> T,
+) -> Result<Json<T>, ApiError> {
     let id = secrets::growing_id(clock::now());
-    let sent = Sent { message_id: id.clone(), id };
+    let sent = answer(id.clone());
     let outgoing = Outgoing {
-        id: &sent.id,
-        peer: reachable.peer,
-        public_id: contact.as_str(),
+        id: &id,
+        peer: to.reachable.peer,
+        public_id: to.contact.as_str(),
         content: &content,
         time_to_live: state.send_ttl,
     };
     let keyed = claim.answered(StatusCode::OK, &sent)?;
-    match state.store.accept_send(&account, &outgoing, keyed.as_ref()).await? {
+    match state.store.accept_send(&to.account, &outgoing, keyed.as_ref()).await? {
         Accepted::Queued(_) => Ok(Json(sent)),
         Accepted::NotRegistered => Err(not_registered()),
         Accepted::OutboxFull => Err(ApiError::unavailable(
@@ -90,7 +111,7 @@ async fn send_message(
 /// A message's receiver beside what it says; for the description only.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes two extractors as one body")]
-struct SendTo<T> {
+pub struct SendTo<T> {
     #[schema(inline)]
     #[serde(flatten)]
     target: Target,
@@ -180,54 +201,6 @@ struct MessageList {
     messages: Vec<MessageInfo>,
 }
 
-#[derive(Serialize, ToSchema)]
-struct MessageInfo {
-    id: String,
-    /// t text.
-    r#type: String,
-    /// Came in, rather than went out.
-    received: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<String>,
-    /// When this server stored it.
-    #[schema(value_type = String)]
-    time: Timestamp,
-    /// When the network took it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    sent: Option<Timestamp>,
-    /// When the receiver's side had stored it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    delivered: Option<Timestamp>,
-    /// When it was seen.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    read: Option<Timestamp>,
-    /// queued, sent, failed or received.
-    state: String,
-    /// Why it failed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    failure: Option<String>,
-}
-
-impl From<Message> for MessageInfo {
-    fn from(message: Message) -> Self {
-        Self {
-            id: message.id,
-            r#type: message.kind,
-            received: message.received,
-            text: message.text,
-            time: Timestamp(message.time),
-            sent: message.sent.map(Timestamp),
-            delivered: message.delivered.map(Timestamp),
-            read: message.read.map(Timestamp),
-            state: message.state,
-            failure: message.failure,
-        }
-    }
-}
-
 /// The messages of a chat, oldest first: the newest `limit` after `offset` newer ones. Of a number that never wrote,
 /// none.
 #[utoipa::path(get, path = "/api/messages/chats/{chat}/", tag = "messages",
@@ -243,7 +216,9 @@ async fn chat(
 ) -> Result<Json<MessageList>, ApiError> {
     let messages =
         state.store.messages(&account, contact.as_str(), filter.received_only.0, page(&list)).await?;
-    Ok(Json(MessageList { messages: messages.into_iter().map(MessageInfo::from).collect() }))
+    let messages =
+        messages.into_iter().map(|message| MessageInfo::new(&state, account.id, message)).collect();
+    Ok(Json(MessageList { messages }))
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -15,6 +15,7 @@ mod health;
 mod idempotency;
 pub mod list;
 mod media;
+mod message_info;
 mod messages;
 mod oauth;
 mod owned;

@@ -53,5 +53,6 @@ async fn prune(store: &Store) -> Result<(), StoreError> {
     while store.prune_verification(BATCH).await? > 0 {}
     while store.prune_tokens(BATCH).await? > 0 {}
     while store.prune_logins(BATCH).await? > 0 {}
+    while store.prune_localnet_media(BATCH).await? > 0 {}
     Ok(())
 }

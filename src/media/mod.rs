@@ -19,6 +19,7 @@ mod probe;
 mod reading;
 mod row;
 mod sniff;
+mod source;
 mod spool;
 mod urls;
 pub mod vcard;

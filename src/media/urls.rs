@@ -10,7 +10,7 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::clock;
-use crate::domain::{AccountId, BlobHash, MessageId, PeerId, Reference};
+use crate::domain::{AccountId, BlobHash, PeerId, Reference};
 use crate::secrets::MasterKey;
 
 const PURPOSE: &str = "media url";
@@ -88,7 +88,7 @@ impl Urls {
 
 fn words(reference: Reference) -> (&'static str, i64) {
     match reference {
-        Reference::Message(MessageId(id)) => ("message", id),
+        Reference::Message(AccountId(id)) => ("message", id),
         Reference::OwnPhoto(AccountId(id)) => ("own-photo", id),
         Reference::PeerPhoto(id) => ("peer-photo", id),
         Reference::GroupPhoto(PeerId(id)) => ("group-photo", id),
@@ -97,7 +97,7 @@ fn words(reference: Reference) -> (&'static str, i64) {
 
 fn reference(kind: &str, id: i64) -> Option<Reference> {
     match kind {
-        "message" => Some(Reference::Message(MessageId(id))),
+        "message" => Some(Reference::Message(AccountId(id))),
         "own-photo" => Some(Reference::OwnPhoto(AccountId(id))),
         "peer-photo" => Some(Reference::PeerPhoto(id)),
         "group-photo" => Some(Reference::GroupPhoto(PeerId(id))),
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     const REFERENCES: [Reference; 4] = [
-        Reference::Message(MessageId(7)),
+        Reference::Message(AccountId(7)),
         Reference::OwnPhoto(AccountId(7)),
         Reference::PeerPhoto(7),
         Reference::GroupPhoto(PeerId(7)),

@@ -9,6 +9,7 @@ mod attend;
 mod backoff;
 mod command;
 mod dispatch;
+mod files;
 mod ingest;
 mod liveness;
 mod registration;
@@ -25,6 +26,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::domain::{Account, AccountId, ProcessId, SessionState, Typing};
 use crate::lifecycle::Lifecycle;
+use crate::media::Media;
 use crate::secrets::MasterKey;
 use crate::store::{Store, StoreError, Topic};
 use crate::upstream::{Address, Connector};
@@ -86,6 +88,7 @@ pub struct Sessions {
     store: Store,
     connectors: Connectors,
     keys: MasterKey,
+    media: Media,
     patience: Patience,
     process: watch::Sender<Option<ProcessId>>,
 }
@@ -93,8 +96,9 @@ pub struct Sessions {
 impl Sessions {
     /// The handle alone. [`Sessions::run`] makes this process run sessions too.
     #[must_use]
-    pub fn new(store: Store, connectors: Connectors, keys: MasterKey) -> Self {
-        Self { store, connectors, keys, patience: Patience::default(), process: watch::Sender::new(None) }
+    pub fn new(store: Store, connectors: Connectors, keys: MasterKey, media: Media) -> Self {
+        let patience = Patience::default();
+        Self { store, connectors, keys, media, patience, process: watch::Sender::new(None) }
     }
 
     /// The same with other limits of time.

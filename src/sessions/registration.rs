@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Sessions;
 use crate::domain::{Account, SessionState, UserId};
 use crate::store::{StoreError, Topic};
+use crate::telemetry::chain;
 use crate::upstream::{Connector, Failure};
 
 /// How often two users who prove one number at the same moment may undo each other before one gives up.
@@ -95,20 +96,38 @@ impl Sessions {
     /// When a network or the database fails; what was done stays done, and it can be begun again.
     pub async fn remove_all(&self, user: UserId) -> Result<(), RegisterError> {
         for account in self.store.accounts(user).await? {
-            if account.is_registered() {
-                let connector = self
-                    .connectors
-                    .get(&account.network)
-                    .ok_or_else(|| RegisterError::NoSuchNetwork(account.network.clone()))?;
-                connector.unregister(&account.number).await?;
-            }
-            let mut tx = self.store.begin().await?;
-            tx.delete_account(account.id, account.counter).await?;
-            tx.commit().await?;
-            self.store.wakes().wake(Topic::journal(account.counter));
+            self.remove(&account, false).await?;
         }
+        Ok(())
+    }
+
+    /// Takes an account off its network, if it is registered, and deletes it, without asking its session. With `force`
+    /// it is deleted although the network fails, or is none of this program's any more.
+    ///
+    /// # Errors
+    /// When the network or the database fails; then it is still there, and this can be begun again.
+    pub async fn remove(&self, account: &Account, force: bool) -> Result<(), RegisterError> {
+        if account.is_registered() {
+            match self.leave_network(account).await {
+                Err(error) if force => tracing::warn!(account = %account.id, error = chain(&error),
+                    "the account is deleted although it could not leave its network"),
+                left => left?,
+            }
+        }
+        let mut tx = self.store.begin().await?;
+        tx.delete_account(account.id, account.counter).await?;
+        tx.commit().await?;
+        self.store.wakes().wake(Topic::journal(account.counter));
         self.store.wakes().wake(Topic::Accounts);
         Ok(())
+    }
+
+    async fn leave_network(&self, account: &Account) -> Result<(), RegisterError> {
+        let connector = self
+            .connectors
+            .get(&account.network)
+            .ok_or_else(|| RegisterError::NoSuchNetwork(account.network.clone()))?;
+        Ok(connector.unregister(&account.number).await?)
     }
 
     /// False: the code is gone, so nothing may follow from it.

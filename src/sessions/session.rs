@@ -16,6 +16,7 @@ use super::state::LeasedState;
 use super::supervisor::LeaseClock;
 use crate::clock;
 use crate::domain::{Lease, NeedsUser, SessionState, Typing};
+use crate::media::Media;
 use crate::secrets::MasterKey;
 use crate::store::{SessionAccount, Store, StoreError, Topic};
 use crate::upstream::{Address, Connection, Connector, Credentials, End, Login, Opened, ResumePoint, Signal};
@@ -73,6 +74,9 @@ pub(super) struct Session {
     pub lease: Lease,
     pub clock: LeaseClock,
     pub starting: Arc<Semaphore>,
+    pub media: Media,
+    /// Permits for the files that this process fetches at one time.
+    pub fetching: Arc<Semaphore>,
     /// True while there is a connection: then its dispatcher lets messages expire, so that none does while it is sent.
     pub connected: AtomicBool,
     /// True while the number leaves its network: that the network then ends the connection is no news.
@@ -178,6 +182,7 @@ impl Session {
             result = self.take_in(&connection, signals, permit, backoff) => result,
             result = self.send_out(&connection) => result,
             result = self.show_typing(&connection) => result,
+            result = self.fetch_files(&connection) => result,
         }
     }
 

@@ -30,6 +30,8 @@ const CHECK: Duration = Duration::from_secs(5);
 const AT_ONCE: usize = 500;
 /// After so long without one, earlier panics of a session no longer count: twice the longest pause.
 const FORGIVEN: Duration = Duration::from_mins(10);
+/// Files that may be fetched at once.
+const FETCHING: usize = 8;
 /// Sessions that may be connecting at once.
 const STARTING: usize = 64;
 
@@ -67,6 +69,7 @@ struct Supervisor {
     process: ProcessId,
     clock: LeaseClock,
     starting: Arc<Semaphore>,
+    fetching: Arc<Semaphore>,
     running: HashMap<AccountId, Running>,
 }
 
@@ -88,6 +91,7 @@ async fn supervise(sessions: Sessions, process_name: String, lifecycle: Lifecycl
                     process,
                     clock: LeaseClock::new(joined),
                     starting: Arc::new(Semaphore::new(STARTING)),
+                    fetching: Arc::new(Semaphore::new(FETCHING)),
                     running: HashMap::new(),
                 };
                 sessions.process.send_replace(Some(process));
@@ -201,6 +205,8 @@ impl Supervisor {
             lease,
             clock: self.clock.clone(),
             starting: self.starting.clone(),
+            media: self.sessions.media.clone(),
+            fetching: self.fetching.clone(),
             connected: AtomicBool::new(false),
             leaving: watch::channel(false).0,
         };

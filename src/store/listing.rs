@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
+use super::content::content;
 use super::{Store, StoreError};
-use crate::domain::Account;
+use crate::domain::{Account, Content};
 
 /// A page of a list: the newest `limit` rows later than `after`, behind `offset` newer ones.
 #[derive(Clone, Copy, Debug)]
@@ -21,12 +22,12 @@ pub struct Page {
 pub struct Message {
     /// The id on the network.
     pub id: String,
-    /// The letter of its kind.
-    pub kind: String,
     /// Came in, rather than went out.
     pub received: bool,
-    /// Its text.
-    pub text: Option<String>,
+    /// What it says.
+    pub content: Content,
+    /// Its file will never come.
+    pub lost: bool,
     /// When this server stored it.
     pub time: DateTime<Utc>,
     /// What the network said.
@@ -79,12 +80,12 @@ impl Store {
         received_only: bool,
         page: Page,
     ) -> Result<Vec<Message>, StoreError> {
-        let mut messages = sqlx::query_as!(
-            Message,
+        let rows = sqlx::query!(
             r#"SELECT m.network_id AS id, m.type AS kind, m.sender_peer_id IS NOT NULL AS "received!", m.text,
+                      m.details, f.message_id IS NOT NULL AND f.hash IS NULL AND f.retry_at IS NULL AS "lost!",
                       m.stored_at AS time, m.sent_at AS sent, m.delivered_at AS delivered, m.read_at AS read,
                       m.state, m.failure
-               FROM message m
+               FROM message m LEFT JOIN message_media f ON f.message_id = m.id
                WHERE m.chat_id = (SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
                                   WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3)
                  AND m.stored_at > $4 AND (NOT $5 OR m.sender_peer_id IS NOT NULL)
@@ -99,8 +100,23 @@ impl Store {
         )
         .fetch_all(&self.pool)
         .await?;
-        messages.reverse();
-        Ok(messages)
+        rows.into_iter()
+            .rev()
+            .map(|row| {
+                Ok(Message {
+                    id: row.id,
+                    received: row.received,
+                    content: content(&row.kind, row.text, row.details)?,
+                    lost: row.lost,
+                    time: row.time,
+                    sent: row.sent,
+                    delivered: row.delivered,
+                    read: row.read,
+                    state: row.state,
+                    failure: row.failure,
+                })
+            })
+            .collect()
     }
 
     /// The chats whose last message was stored later than `page.after`, newest first.

@@ -53,9 +53,15 @@ impl Store {
         hash: &BlobHash,
     ) -> Result<Option<ServedBlob>, StoreError> {
         let refers = match reference {
+            Reference::Message(account) => sqlx::query_scalar!(
+                r#"SELECT EXISTS (SELECT 1 FROM message_media WHERE account_id = $1 AND hash = $2) AS "refers!""#,
+                account.0,
+                &hash.0[..]
+            )
+            .fetch_one(&self.pool)
+            .await?,
             // The tables of these come with the rows of the API that fill them.
-            Reference::Message(_)
-            | Reference::OwnPhoto(_)
+            Reference::OwnPhoto(_)
             | Reference::PeerPhoto(_)
             | Reference::GroupPhoto(_) => false,
         };
@@ -82,8 +88,10 @@ impl Store {
     ) -> Result<LookedAt, StoreError> {
         let after = after.map(|hash| hash.0.to_vec()).unwrap_or_default();
         let rows = sqlx::query!(
-            r#"SELECT hash, put_at < now() - interval '1 hour' AS "unreferred!"
-             FROM media_blob WHERE hash > $1 ORDER BY hash LIMIT $2"#,
+            r#"SELECT hash, put_at < now() - interval '1 hour'
+                      AND NOT EXISTS (SELECT 1 FROM message_media r WHERE r.hash = b.hash)
+                      AND NOT EXISTS (SELECT 1 FROM localnet_media r WHERE r.hash = b.hash) AS "unreferred!"
+             FROM media_blob b WHERE hash > $1 ORDER BY hash LIMIT $2"#,
             after,
             limit
         )
@@ -118,7 +126,10 @@ impl Tx {
         }
         // Another statement: the first one does not see what was committed while it took the lock.
         let unreferred = sqlx::query_scalar!(
-            r#"SELECT put_at < now() - interval '1 hour' AS "unreferred!" FROM media_blob WHERE hash = $1"#,
+            r#"SELECT put_at < now() - interval '1 hour'
+                      AND NOT EXISTS (SELECT 1 FROM message_media r WHERE r.hash = b.hash)
+                      AND NOT EXISTS (SELECT 1 FROM localnet_media r WHERE r.hash = b.hash) AS "unreferred!"
+               FROM media_blob b WHERE hash = $1"#,
             &hash.0[..]
         )
         .fetch_one(&mut *self.inner)

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::group_commit::{Send, Write, Written};
 use super::{Journal, KeyedAnswer, Store, StoreError, Topic, Tx};
 use crate::domain::{Account, AccountId, ChatId, Content, Event, FailureReason, PeerId};
-use crate::secrets;
 
 /// Messages of one account that may wait for the network; a send beyond it is refused until some are taken.
 pub const OUTBOX_LIMIT: i64 = 10_000;
@@ -59,7 +58,7 @@ impl Store {
             time_to_live: outgoing.time_to_live,
             keyed: keyed.cloned(),
         };
-        match self.write(Write::Send(send)).await? {
+        match self.write(Write::Send(Box::new(send))).await? {
             Written::Accepted(accepted) => Ok(accepted),
             Written::Without(_) | Written::Stored => {
                 Err(StoreError::Corrupt("a send was stored as something else".to_owned()))
@@ -171,13 +170,4 @@ impl Tx {
             .await?;
         Ok(())
     }
-}
-
-/// Tells two messages of one id apart: SHA-256 over kind and content.
-pub(super) fn fingerprint(content: &Content) -> [u8; 32] {
-    let mut bytes = content.letter().as_bytes().to_vec();
-    match content {
-        Content::Text(text) => bytes.extend_from_slice(text.as_bytes()),
-    }
-    secrets::sha256(&bytes)
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::content::content;
 use super::gather::{Answer, at_place};
 use super::group_commit::Write;
 use super::{Store, StoreError};
@@ -155,7 +156,8 @@ pub(super) async fn due_of(
     let rows = sqlx::query!(
         r#"SELECT l.place AS "place!", f.desired AS "desired!", f.expired AS "expired!", f.receipts AS "receipts!",
                   m.message_id AS "message?", m.chat_id AS "chat?", m.attempts AS "attempts?",
-                  m.network_id AS "network_id?", m.type AS "kind?", m.text AS "text?", m.address AS "address?"
+                  m.network_id AS "network_id?", m.type AS "kind?", m.text AS "text?",
+                  m.details AS "details?", m.address AS "address?"
            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
                 WITH ORDINALITY AS l (account_id, counter_id, owner, fence, place)
            JOIN account_counter c ON c.id = l.counter_id
@@ -168,7 +170,7 @@ pub(super) async fn due_of(
                       EXISTS (SELECT 1 FROM receipt_outbox r WHERE r.account_id = l.account_id) AS receipts
                OFFSET 0) f
            LEFT JOIN LATERAL (
-               SELECT o.message_id, o.chat_id, o.attempts, m.network_id, m.type, m.text, p.address
+               SELECT o.message_id, o.chat_id, o.attempts, m.network_id, m.type, m.text, m.details, p.address
                FROM outbox o JOIN message m ON m.id = o.message_id
                JOIN chat h ON h.id = o.chat_id JOIN peer p ON p.id = h.peer_id
                WHERE o.account_id = l.account_id
@@ -196,7 +198,7 @@ pub(super) async fn due_of(
         else {
             continue;
         };
-        match content(&kind, row.text) {
+        match content(&kind, row.text, row.details) {
             Ok(content) => due.messages.push(DueMessage {
                 message: MessageId(message),
                 chat: ChatId(chat),
@@ -209,12 +211,4 @@ pub(super) async fn due_of(
         }
     }
     Ok(answers.into_iter().map(Some).collect())
-}
-
-/// Builds the content from its columns.
-fn content(kind: &str, text: Option<String>) -> Result<Content, StoreError> {
-    match (kind, text) {
-        ("t", Some(text)) => Ok(Content::Text(text)),
-        (kind, _) => Err(StoreError::Corrupt(format!("a message of kind {kind} without its content"))),
-    }
 }

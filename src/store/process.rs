@@ -228,13 +228,14 @@ impl Store {
     pub async fn accounts_with_work(&self, process: ProcessId) -> Result<Vec<Topic>, StoreError> {
         // From the work to its owner: most accounts have none.
         let rows = sqlx::query!(
-            r#"SELECT a.id, w.attend AS "attend!" FROM (
-                   SELECT account_id, false AS attend FROM outbox
+            r#"SELECT a.id, w.kind AS "kind!" FROM (
+                   SELECT account_id, 'work' AS kind FROM outbox
                          WHERE retry_at <= clock_timestamp() OR expires_at <= clock_timestamp()
-                   UNION SELECT account_id, false FROM receipt_outbox
-                   UNION SELECT account_id, false FROM desired_state WHERE applied < version
-                   UNION SELECT account_id, true FROM outbox WHERE expires_at <= clock_timestamp()
-                   UNION SELECT account_id, true FROM command
+                   UNION SELECT account_id, 'work' FROM receipt_outbox
+                   UNION SELECT account_id, 'work' FROM desired_state WHERE applied < version
+                   UNION SELECT account_id, 'files' FROM message_media WHERE retry_at <= clock_timestamp()
+                   UNION SELECT account_id, 'attend' FROM outbox WHERE expires_at <= clock_timestamp()
+                   UNION SELECT account_id, 'attend' FROM command
                          WHERE state IN ('waiting', 'taken') AND deadline > clock_timestamp()
                ) w JOIN account a ON a.id = w.account_id JOIN account_counter c ON c.id = a.counter_id
                WHERE c.owner IS NOT DISTINCT FROM $1"#,
@@ -244,7 +245,11 @@ impl Store {
         .await?;
         Ok(rows
             .into_iter()
-            .map(|row| if row.attend { Topic::Attend(row.id) } else { Topic::Work(row.id) })
+            .map(|row| match row.kind.as_str() {
+                "attend" => Topic::Attend(row.id),
+                "files" => Topic::Files(row.id),
+                _ => Topic::Work(row.id),
+            })
             .collect())
     }
 }

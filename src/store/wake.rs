@@ -40,6 +40,9 @@ pub enum Topic {
     /// An account's session is asked something, or lost its account.
     #[serde(rename = "c")]
     Attend(i64),
+    /// An account's session has files to fetch. Told in its own process only.
+    #[serde(rename = "f")]
+    Files(i64),
     /// A command was answered.
     #[serde(rename = "a")]
     Answer(i64),
@@ -65,6 +68,11 @@ impl Topic {
     #[must_use]
     pub fn work(account: AccountId) -> Self {
         Self::Work(account.0)
+    }
+    /// What this account's session has to fetch.
+    #[must_use]
+    pub fn files(account: AccountId) -> Self {
+        Self::Files(account.0)
     }
     /// What this account's session is asked.
     #[must_use]

@@ -34,7 +34,7 @@ pub struct Incoming {
 pub struct Acknowledgement(pub u64);
 
 /// What can happen.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Event {
     /// Somebody sent a message.
     Message {

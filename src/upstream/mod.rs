@@ -6,6 +6,7 @@
 
 mod event;
 pub mod local;
+mod media;
 mod profile;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tokio::sync::mpsc;
 use crate::domain::{Content, FailureReason, NeedsUser, PhoneNumber, Typing};
 
 pub use event::{Acknowledgement, Event, Incoming, Signal};
+pub use media::{BlobSource, FileStream};
 pub use profile::Profile;
 
 /// Where a network reaches somebody, in the network's own words. Opaque above the adapter.
@@ -201,4 +203,10 @@ pub trait Connection: Profile + Send + Sync {
 
     /// Shows somebody that the account writes, or stopped to.
     async fn typing(&self, to: &Address, typing: Typing) -> Result<(), Failure>;
+
+    /// The file that a received message carries, by the reference that came with it.
+    ///
+    /// # Errors
+    /// [`Failure::Refused`] when the network does not have it any more.
+    async fn fetch(&self, reference: &str) -> Result<FileStream, Failure>;
 }

@@ -56,3 +56,38 @@ async fn a_user_who_is_deleted_takes_the_numbers_off_the_network() {
     assert_eq!(server.database().sql(&left), "0");
     assert!(server.fail(&["user", "delete", name], "").contains("there is no user"));
 }
+
+#[tokio::test]
+async fn accounts_are_listed_and_removed_by_force_when_their_network_is_gone() {
+    let server = Server::start();
+    let (name, numbers) = ("owner", [fresh_number(), fresh_number()]);
+    server.run(&["user", "create", name, "--password-stdin"], "a password of some length\n");
+    let owner = login(&server).await.sign_in(name, "a password of some length").await;
+    for number in &numbers {
+        register(&server, &owner, number).await;
+    }
+    let listed = server.run(&["account", "list", name], "");
+    for number in &numbers {
+        assert!(listed.contains(&format!("{name}\t{number}\tlocal\tyes\tonline\n")), "{listed}");
+    }
+    assert!(server.run(&["account", "list"], "").contains(&numbers[1]));
+    let errors = server.fail(&["account", "list", "nobody"], "");
+    assert!(errors.contains("there is no user"), "{errors}");
+
+    // A network that no program knows any more.
+    let gone = format!("UPDATE account SET network = 'gone' WHERE number = '{}'", numbers[0]);
+    server.database().sql(&gone);
+    let errors = server.fail(&["account", "remove", name, &numbers[0]], "");
+    assert!(errors.contains("--force") && errors.contains("gone"), "{errors}");
+    let left = |number: &str| format!("SELECT count(*) FROM account WHERE number = '{number}'");
+    assert_eq!(server.database().sql(&left(&numbers[0])), "1");
+    server.run(&["account", "remove", name, &numbers[0], "--force"], "");
+    assert_eq!(server.database().sql(&left(&numbers[0])), "0");
+
+    server.run(&["account", "remove", name, &numbers[1]], "");
+    assert_eq!(owner.get("/api/account/").await.json(), json!({"accounts": []}));
+    let subscribed = format!("SELECT count(*) FROM localnet_subscriber WHERE number = '{}'", numbers[1]);
+    assert_eq!(server.database().sql(&subscribed), "0");
+    let errors = server.fail(&["account", "remove", name, &numbers[1]], "");
+    assert!(errors.contains("has no account"), "{errors}");
+}

@@ -9,6 +9,7 @@ mod cancelled;
 mod commands;
 mod connection;
 mod desired;
+mod files;
 mod group_commit;
 mod held;
 mod ingest;

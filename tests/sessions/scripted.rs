@@ -4,13 +4,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use windu::domain::{Content, PhoneNumber, Privacy, ReceiptKind, Typing};
 use windu::upstream::{
     Acknowledgement, AdapterState, Address, Capabilities, Connection, Connector, Credentials, End, Event,
-    Failure, Incoming, Login, Opened, Outgoing, Profile, ReadReceipt, RegistrationKind, ResumePoint,
-    SendFailure, Signal,
+    Failure, FileStream, Incoming, Login, Opened, Outgoing, Profile, ReadReceipt, RegistrationKind,
+    ResumePoint, SendFailure, Signal,
 };
 
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -48,6 +49,7 @@ pub enum Asked {
     Read(Vec<(String, String)>),
     Typing(String, Typing),
     Discard(Vec<u64>),
+    Fetch(String),
     Nickname(String),
     StatusMessage(String),
     Online(bool),
@@ -72,6 +74,8 @@ struct Script {
     deeds: HashMap<&'static str, VecDeque<Deed>>,
     /// What becomes of the next attempts to send this text.
     sends: HashMap<String, VecDeque<SendFailure>>,
+    /// The files that the network keeps, in the parts in which they come.
+    files: HashMap<String, Vec<Result<Bytes, Failure>>>,
     asked: Vec<Asked>,
     logins: Vec<Login>,
     /// The newest connection's.
@@ -102,7 +106,7 @@ impl Line {
         self.script(|script| script.openings.extend(openings));
     }
 
-    /// What the next thing of this kind does: `acknowledge`, `discard`, `read`, `nickname`, `status_message`, `online`,
+    /// What the next thing of this kind does: `acknowledge`, `discard`, `read`, `fetch`, `nickname`, `status_message`, `online`,
     /// `privacy`, `contacts`, `blocked`, `watch`, `existing`, `register` or `unregister`; or `send`, which can only hang.
     pub fn plan_deed(&self, kind: &'static str, deed: Deed) {
         self.script(|script| script.deeds.entry(kind).or_default().push_back(deed));
@@ -111,6 +115,11 @@ impl Line {
     /// What becomes of the next attempts to send this text.
     pub fn plan_send(&self, text: &str, failures: &[SendFailure]) {
         self.script(|script| script.sends.entry(text.to_owned()).or_default().extend(failures));
+    }
+
+    /// Keeps a file for the number, which comes in these parts.
+    pub fn keep_file(&self, reference: &str, parts: Vec<Result<Bytes, Failure>>) {
+        self.script(|script| script.files.insert(reference.to_owned(), parts));
     }
 
     pub fn asked(&self) -> Vec<Asked> {
@@ -301,7 +310,7 @@ impl Connection for ScriptedConnection {
         }
         let mut held_up = Vec::new();
         let outcomes = messages.iter().map(|message| {
-            let Content::Text(text) = &message.content;
+            let Content::Text(text) = &message.content else { panic!("a text is planned") };
             self.0.script(|script| {
                 let planned = script.sends.get_mut(text).and_then(VecDeque::pop_front);
                 let outcome = match planned {
@@ -339,6 +348,13 @@ impl Connection for ScriptedConnection {
 
     async fn typing(&self, to: &Address, typing: Typing) -> Result<(), Failure> {
         self.0.deed("typing", Asked::Typing(to.0.clone(), typing)).await
+    }
+
+    async fn fetch(&self, reference: &str) -> Result<FileStream, Failure> {
+        self.0.deed("fetch", Asked::Fetch(reference.to_owned())).await?;
+        let file = self.0.script(|script| script.files.get(reference).cloned());
+        let file = file.ok_or_else(|| Failure::Refused("there is no such file".to_owned()))?;
+        Ok(Box::pin(futures_util::stream::iter(file)))
     }
 }
 

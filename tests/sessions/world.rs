@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::PgPool;
+use tempfile::TempDir;
 use windu::domain::{Account, Content, PhoneNumber, ProcessId, SessionState, UserId};
 use windu::lifecycle::Lifecycle;
 use windu::secrets::{self, MasterKey};
@@ -15,6 +16,7 @@ use windu::upstream::SendFailure;
 use windu::upstream::local::Local;
 
 use crate::scripted::{Line, NETWORK, Scripted};
+use crate::support::media;
 use crate::support::postgres::{Database, Held};
 use crate::support::wait::{DEADLINE, wait_until_async};
 
@@ -26,6 +28,7 @@ pub struct World {
     pub network: Scripted,
     database: Database,
     keys: MasterKey,
+    folder: TempDir,
 }
 
 /// What one program run has. It ends with the test.
@@ -41,7 +44,8 @@ impl World {
         let database = Database::create();
         let pool = PgPool::connect_with(database.url().parse().unwrap()).await.unwrap();
         let keys = MasterKey::from_base64(&MasterKey::generate_base64(), None).unwrap();
-        Self { pool, network: Scripted::default(), database, keys }
+        let folder = tempfile::tempdir().unwrap();
+        Self { pool, network: Scripted::default(), database, keys, folder }
     }
 
     /// A program that runs sessions.
@@ -71,14 +75,17 @@ impl World {
         let lifecycle = Lifecycle::default();
         let store = self.store(8);
         store.connect_wakes(&lifecycle);
+        let media = media::in_folder(&store, self.folder.path());
         let mut connectors = Connectors::default();
         if networks.contains(&NETWORK) {
             connectors.add(Arc::new(self.network.clone()));
         }
         if networks.contains(&"local") {
-            connectors.add(Arc::new(Local::new(LocalNet::new(store.clone()), lifecycle.clone())));
+            let (net, blobs) = (LocalNet::new(store.clone()), Arc::new(media.clone()));
+            connectors.add(Arc::new(Local::new(net, blobs, lifecycle.clone())));
         }
-        let sessions = Sessions::new(store.clone(), connectors, self.keys.clone()).with_patience(patience);
+        let sessions = Sessions::new(store.clone(), connectors, self.keys.clone(), media);
+        let sessions = sessions.with_patience(patience);
         Process { store, sessions, lifecycle, name: secrets::random_id() }
     }
 
@@ -378,7 +385,11 @@ impl Process {
 
     /// A chat's texts, oldest first.
     pub async fn texts(&self, account: &Account, chat: &str) -> Vec<String> {
-        self.messages(account, chat).await.into_iter().filter_map(|message| message.text).collect()
+        self.messages(account, chat)
+            .await
+            .into_iter()
+            .filter_map(|message| message.content.text().map(str::to_owned))
+            .collect()
     }
 
     pub async fn until_texts(&self, account: &Account, chat: &str, count: usize) -> Vec<String> {

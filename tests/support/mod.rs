@@ -4,6 +4,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod media;
 pub mod people;
 pub mod postgres;
 pub mod server;

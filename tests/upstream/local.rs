@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use windu::domain::PhoneNumber;
+use tempfile::TempDir;
+use windu::domain::{PhoneNumber, StoredMedia};
 use windu::lifecycle::Lifecycle;
+use windu::media::Media;
 use windu::store::Store;
 use windu::store::localnet::LocalNet;
 use windu::upstream::Connector;
 use windu::upstream::local::Local;
 
 use crate::network::Network;
+use crate::support::media;
 use crate::support::postgres::Database;
 
 /// A database with nothing in it. Its processes end with the test.
@@ -19,6 +22,7 @@ pub struct LocalNetwork {
     database: Database,
     numbers: AtomicU64,
     lifecycle: Lifecycle,
+    folder: TempDir,
 }
 
 #[async_trait]
@@ -26,18 +30,34 @@ impl Network for LocalNetwork {
     const UNACKNOWLEDGED: usize = 500;
 
     async fn start() -> Self {
-        Self { database: Database::create(), numbers: AtomicU64::new(0), lifecycle: Lifecycle::default() }
+        let folder = tempfile::tempdir().unwrap();
+        let (database, lifecycle) = (Database::create(), Lifecycle::default());
+        Self { database, numbers: AtomicU64::new(0), lifecycle, folder }
     }
 
     async fn connector(&self) -> Arc<dyn Connector> {
         let store = Store::from_url(&self.database.url(), 4).unwrap();
         store.connect_wakes(&self.lifecycle);
-        Arc::new(Local::new(LocalNet::new(store), self.lifecycle.clone()))
+        let media = Arc::new(self.media(&store));
+        Arc::new(Local::new(LocalNet::new(store), media, self.lifecycle.clone()))
+    }
+
+    async fn store(&self, bytes: &[u8], mimetype: &str) -> StoredMedia {
+        let media = self.media(&Store::from_url(&self.database.url(), 1).unwrap());
+        let mut spool = media.spool();
+        spool.write(bytes).await.unwrap();
+        media.keep_inbound(&spool.finish().await.unwrap(), mimetype).await.unwrap()
     }
 
     fn number(&self) -> PhoneNumber {
         let number = 15_550_100_000 + self.numbers.fetch_add(1, Ordering::Relaxed);
         number.to_string().parse().unwrap()
+    }
+}
+
+impl LocalNetwork {
+    fn media(&self, store: &Store) -> Media {
+        media::in_folder(store, self.folder.path())
     }
 }
 

@@ -13,6 +13,7 @@ mod block;
 mod eyes;
 mod flow;
 mod local;
+mod media;
 mod network;
 mod phone;
 mod processes;
@@ -43,6 +44,10 @@ macro_rules! conformance {
             text::nobody_there_is_a_refusal_and_harms_no_other,
             text::nothing_to_send_is_no_failure,
             text::an_old_login_sends_nothing,
+            media::a_file_of_each_kind_arrives_with_equal_bytes,
+            media::a_file_waits_for_who_is_away_and_can_be_fetched_again,
+            media::a_file_that_was_never_sent_is_refused,
+            media::places_and_cards_arrive_as_they_were_sent,
             backlog::messages_wait_for_their_receiver_in_order,
             backlog::what_was_not_acknowledged_is_told_again,
             backlog::caught_up_stands_between_the_backlog_and_what_is_new,

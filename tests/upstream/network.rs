@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use windu::domain::PhoneNumber;
+use windu::domain::{PhoneNumber, StoredMedia};
 use windu::upstream::Connector;
 
 /// A network that runs, with nobody on it that a case could meet by chance.
@@ -17,6 +17,9 @@ pub trait Network: Send + Sync {
 
     /// A connector as another process would have: nothing is shared with the earlier ones but the network itself.
     async fn connector(&self) -> Arc<dyn Connector>;
+
+    /// Stores a file, as one that the API took from its caller.
+    async fn store(&self, bytes: &[u8], mimetype: &str) -> StoredMedia;
 
     /// A number that nobody had yet.
     fn number(&self) -> PhoneNumber;

@@ -1,8 +1,9 @@
 //! The rows of one transaction: collected from its writes, then written a table at a time.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use chrono::{DateTime, Duration, Utc};
+use serde_json::Value;
 
 use super::locks::Locked;
 use super::profiles::Profiles;
@@ -10,8 +11,8 @@ use super::published::Published;
 use super::receipts::NewReceipt;
 use super::settlements::Settled;
 use super::{Send, Write};
-use crate::domain::{AccountId, ChatId, Content, CounterId, Event, Lease, PeerId};
-use crate::store::message::fingerprint;
+use crate::domain::{AccountId, ChatId, Content, CounterId, Event, Lease, MessageId, PeerId};
+use crate::store::content::{details, fingerprint};
 use crate::store::{Inbound, InboundKind, Peer, StoreError, Tx};
 
 /// What is to be written.
@@ -218,18 +219,19 @@ impl Tx {
         let rows = sqlx::query!(
             r#"WITH given AS (
                 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[],
-                                     $7::text[], $8::bytea[], $9::timestamptz[], $10::timestamptz[], $11::float8[])
+                                     $7::text[], $8::bytea[], $9::timestamptz[], $10::timestamptz[], $11::float8[],
+                                     $12::jsonb[])
                      WITH ORDINALITY AS m (account_id, chat_id, network_id, sender_peer_id, state, type, text,
-                                           fingerprint, stored_at, sent_at, seconds, place)
+                                           fingerprint, stored_at, sent_at, seconds, details, place)
              ), dropped AS (
                 SELECT g.place, g.account_id, g.stored_at FROM given g
                 JOIN block b ON b.account_id = g.account_id AND b.peer_id = g.sender_peer_id
                 JOIN chat h ON h.id = g.chat_id AND h.peer_id = b.peer_id
              ), new AS (
                 INSERT INTO message (account_id, chat_id, network_id, sender_peer_id, state, type, text, fingerprint,
-                                     stored_at, sent_at)
+                                     stored_at, sent_at, details)
                 SELECT account_id, chat_id, network_id, sender_peer_id, state, type, text, fingerprint, stored_at,
-                       sent_at FROM given
+                       sent_at, details FROM given
                 WHERE NOT place = ANY(ARRAY(SELECT place FROM dropped))
                 ORDER BY place ON CONFLICT ON CONSTRAINT message_twin_key DO NOTHING
                 RETURNING id, account_id, chat_id, sender_peer_id, state, stored_at
@@ -250,9 +252,9 @@ impl Tx {
                 FROM (SELECT DISTINCT account_id, sender_peer_id FROM new) n
                 WHERE c.account_id = n.account_id AND c.peer_id = n.sender_peer_id AND NOT c.exists_there
                 RETURNING c.account_id, c.peer_id)
-             SELECT account_id AS "account!", stored_at, NULL::bigint AS found, false AS "dropped!" FROM new
-             UNION ALL SELECT account_id, NULL, peer_id, false FROM found
-             UNION ALL SELECT account_id, stored_at, NULL, true FROM dropped"#,
+             SELECT account_id AS "account!", stored_at, id, NULL::bigint AS found, false AS "dropped!" FROM new
+             UNION ALL SELECT account_id, NULL, NULL, peer_id, false FROM found
+             UNION ALL SELECT account_id, stored_at, NULL, NULL, true FROM dropped"#,
             &column(messages, |message| message.account.0),
             &column(messages, |message| message.chat.0),
             &column(messages, |message| message.network_id) as &[&str],
@@ -263,20 +265,27 @@ impl Tx {
             &fingerprints,
             &column(messages, |message| message.stored_at),
             &column(messages, |message| message.origin.sent_at()) as &[Option<DateTime<Utc>>],
-            &column(messages, |message| message.origin.seconds()) as &[Option<f64>]
+            &column(messages, |message| message.origin.seconds()) as &[Option<f64>],
+            &column(messages, |message| details(message.content)) as &[Option<Value>]
         )
         .fetch_all(&mut *self.inner)
         .await?;
-        let mut new = HashSet::new();
+        let mut new = HashMap::new();
         let mut found = HashSet::new();
         let mut dropped = HashSet::new();
         for row in rows {
-            let of_messages = if row.dropped { &mut dropped } else { &mut new };
-            of_messages.extend(row.stored_at.map(|stored_at| (row.account, stored_at)));
+            if row.dropped {
+                dropped.extend(row.stored_at.map(|stored_at| (row.account, stored_at)));
+            }
+            new.extend(row.stored_at.zip(row.id).map(|(stored_at, id)| ((row.account, stored_at), id)));
             found.extend(row.found.map(|peer| (row.account, peer)));
         }
-        for message in messages.iter().filter(|message| new.contains(&(message.account.0, message.stored_at)))
-        {
+        let mut files = Vec::new();
+        for message in messages {
+            let Some(id) = new.get(&(message.account.0, message.stored_at)) else { continue };
+            if let Some(file) = message.content.file() {
+                files.push((MessageId(*id), message.account, file));
+            }
             let Some(journal) = locked.journal(message.counter) else { continue };
             if message.origin.sender().is_some_and(|sender| found.remove(&(message.account.0, sender))) {
                 journal.record(Event::ContactUpdated { contact: message.public_id.to_owned() });
@@ -285,6 +294,7 @@ impl Tx {
                 journal.record(event);
             }
         }
+        self.refer_to_files(&files).await?;
         let dropped =
             messages.iter().filter(|message| dropped.contains(&(message.account.0, message.stored_at)));
         Ok(dropped

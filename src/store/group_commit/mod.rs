@@ -20,7 +20,7 @@ use tokio::sync::Semaphore;
 
 use super::gather::{self, Asked, Gather, MOST, together};
 use super::{Accepted, Inbound, InboundKind, KeyedAnswer, Settlement, Store, StoreError, Topic};
-use crate::domain::{AccountId, Content, CounterId, Lease, MessageId, PeerId, SessionState};
+use crate::domain::{AccountId, Content, CounterId, Lease, MediaFile, MessageId, PeerId, SessionState};
 use change::{Change, Dropped};
 use locks::Locking;
 
@@ -32,7 +32,7 @@ const LONGEST_ALONE: usize = 2 * MOST;
 /// What is written.
 pub(super) enum Write {
     /// A message from the API.
-    Send(Send),
+    Send(Box<Send>),
     /// What became of messages that were due.
     Settle { lease: Lease, settled: Vec<(MessageId, Settlement)> },
     /// What a network told.
@@ -231,6 +231,10 @@ async fn attempt(
         match write {
             Write::Send(send) => store.wakes.wake(Topic::work(send.account)),
             Write::Publish { lease, .. } => store.wakes.wake(Topic::session(lease.account)),
+            // What it told of has to be fetched.
+            Write::Ingest { lease, batch, .. } if batch.iter().any(has_remote_file) => {
+                store.wakes.wake_here(&Topic::files(lease.account));
+            }
             Write::Settle { .. } | Write::Ingest { .. } => {}
         }
         store.wakes.wake(Topic::journal(write.counter()));
@@ -249,6 +253,13 @@ fn say_what_was_dropped(writes: &[&Write], answers: &mut [Option<Answer>], dropp
                 of_account.map(|message| (message.peer, message.network_id.clone())).collect(),
             );
         }
+    }
+}
+
+fn has_remote_file(item: &Inbound) -> bool {
+    match &item.what {
+        InboundKind::Message { content, .. } => matches!(content.file(), Some(MediaFile::Remote(_))),
+        _ => false,
     }
 }
 

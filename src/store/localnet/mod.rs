@@ -4,6 +4,7 @@
 //! an earlier owner of the number reads and changes nothing.
 
 mod lines;
+mod media;
 mod profile;
 mod view;
 

@@ -11,12 +11,15 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::stanza::{Stanza, TypingHint};
 use super::{end, failure};
-use crate::domain::{FailureReason, NeedsUser, PhoneNumber, ProfileNews, ReceiptKind, Typing};
+use crate::domain::{
+    BlobHash, FailureReason, MediaFile, NeedsUser, PhoneNumber, ProfileNews, ReceiptKind, Typing,
+};
 use crate::lifecycle::Lifecycle;
+use crate::store::StoreError;
 use crate::store::localnet::{LocalNet, MAILBOX_BATCH, NewStanza, Stanza as Stored, Subscriber};
 use crate::upstream::{
-    Acknowledgement, Address, Connection, End, Event, Failure, Incoming, Opened, Outgoing, ReadReceipt,
-    SendFailure, Signal,
+    Acknowledgement, Address, BlobSource, Connection, End, Event, Failure, FileStream, Incoming, Opened,
+    Outgoing, ReadReceipt, SendFailure, Signal,
 };
 
 /// Batches that may wait for the session.
@@ -35,6 +38,7 @@ type InFlight = Arc<Mutex<BTreeMap<i64, Option<String>>>>;
 
 pub(super) struct LocalConnection {
     pub(super) net: LocalNet,
+    blobs: Arc<dyn BlobSource>,
     pub(super) subscriber: Subscriber,
     in_flight: InFlight,
     // Ends the reading task when the session lets go of the connection.
@@ -44,6 +48,7 @@ pub(super) struct LocalConnection {
 /// Starts the task that reads the mailbox.
 pub(super) fn open(
     net: &LocalNet,
+    blobs: Arc<dyn BlobSource>,
     subscriber: Subscriber,
     lifecycle: &Lifecycle,
     open: OpenNumbers,
@@ -65,8 +70,28 @@ pub(super) fn open(
             () = stopped.cancelled() => {}
         }
     });
-    let connection = LocalConnection { net: net.clone(), subscriber, in_flight, _stop: stop.drop_guard() };
+    let connection =
+        LocalConnection { net: net.clone(), blobs, subscriber, in_flight, _stop: stop.drop_guard() };
     Opened { connection: Arc::new(connection), signals }
+}
+
+impl LocalConnection {
+    /// Where the network keeps the file of a message.
+    fn reference(&self, id: &str) -> String {
+        format!("{}/{id}", self.subscriber.number)
+    }
+
+    /// Has the network keep the files of these messages.
+    async fn upload(&self, messages: &[Outgoing]) -> Result<(), StoreError> {
+        let files: Vec<(String, BlobHash)> = messages
+            .iter()
+            .filter_map(|message| match message.content.file()? {
+                MediaFile::Stored(stored) => Some((self.reference(&message.id), stored.hash)),
+                MediaFile::Remote(_) => None,
+            })
+            .collect();
+        if files.is_empty() { Ok(()) } else { self.net.upload(&files).await }
+    }
 }
 
 #[async_trait]
@@ -75,8 +100,10 @@ impl Connection for LocalConnection {
         let mut stanzas = Vec::with_capacity(messages.len());
         for message in messages {
             if let Ok(recipient) = message.to.0.parse::<PhoneNumber>() {
-                let body = Stanza::message(&message.id, &message.content).to_json();
-                stanzas.push(NewStanza { recipient, body, personal: true });
+                let reference = self.reference(&message.id);
+                if let Some(stanza) = Stanza::message(&message.id, &message.content, &reference) {
+                    stanzas.push(NewStanza { recipient, body: stanza.to_json(), personal: true });
+                }
             }
         }
         let retry = || vec![Err(SendFailure::Retry); messages.len()];
@@ -88,6 +115,10 @@ impl Connection for LocalConnection {
             }
         };
         stanzas.retain(|stanza| !full.contains(&stanza.recipient));
+        if let Err(error) = self.upload(messages).await {
+            failure(&error);
+            return retry();
+        }
         let taken = match self.net.deliver(&self.subscriber, &stanzas).await {
             Ok(Some(taken)) => taken,
             // The reader ends this connection with the right reason; the session asks again if it lives on.
@@ -156,6 +187,12 @@ impl Connection for LocalConnection {
             self.net.hint(&recipient, body);
         }
         Ok(())
+    }
+
+    async fn fetch(&self, reference: &str) -> Result<FileStream, Failure> {
+        let hash = self.net.uploaded(reference).await.map_err(|error| failure(&error))?;
+        let gone = || Failure::Refused("the file is not kept any more".to_owned());
+        self.blobs.read(&hash.ok_or_else(gone)?).await
     }
 }
 
@@ -272,13 +309,8 @@ impl Reader {
 
 /// The event in a stanza, and the id to send a delivered receipt for.
 fn read_stanza(stored: Stored) -> Option<(Event, Option<String>)> {
-    use crate::domain::Content;
     let from = Address(stored.sender.to_string());
     Some(match serde_json::from_value::<Stanza>(stored.body).ok()? {
-        Stanza::Text { id, text } => (
-            Event::Message { from, id: id.clone(), content: Content::Text(text), sent_at: stored.sent_at },
-            Some(id),
-        ),
         Stanza::Delivered { id } => (Event::Receipt { from, id, kind: ReceiptKind::Delivered }, None),
         Stanza::Read { id } => (Event::Receipt { from, id, kind: ReceiptKind::Read }, None),
         Stanza::Profile { nickname } => (Event::Nickname { of: from, nickname }, None),
@@ -289,6 +321,10 @@ fn read_stanza(stored: Stored) -> Option<(Event, Option<String>)> {
             (Event::Profile { of: from, news: ProfileNews::Presence(presence) }, None)
         }
         Stanza::Gone => (Event::Profile { of: from, news: ProfileNews::Gone }, None),
+        message @ (Stanza::Text { .. } | Stanza::File(_) | Stanza::Place { .. } | Stanza::Card { .. }) => {
+            let (id, content) = message.into_message()?;
+            (Event::Message { from, id: id.clone(), content, sent_at: stored.sent_at }, Some(id))
+        }
     })
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    AdapterState, Address, Capabilities, Connector, Credentials, End, Failure, Login, Opened,
+    AdapterState, Address, BlobSource, Capabilities, Connector, Credentials, End, Failure, Login, Opened,
     RegistrationKind,
 };
 use crate::domain::{NeedsUser, PhoneNumber};
@@ -30,17 +30,19 @@ const SWEEP: Duration = Duration::from_secs(2);
 /// The connector of the network `local`.
 pub struct Local {
     net: LocalNet,
+    blobs: Arc<dyn BlobSource>,
     lifecycle: Lifecycle,
     open: Arc<Mutex<HashMap<PhoneNumber, usize>>>,
 }
 
 impl Local {
-    /// Starts the network's sweep. Connections run as tasks of `lifecycle`.
+    /// Starts the network's sweep. Connections run as tasks of `lifecycle`. The files that it keeps are those of this
+    /// deployment, in `blobs`.
     #[must_use]
-    pub fn new(net: LocalNet, lifecycle: Lifecycle) -> Self {
+    pub fn new(net: LocalNet, blobs: Arc<dyn BlobSource>, lifecycle: Lifecycle) -> Self {
         let open: Arc<Mutex<HashMap<PhoneNumber, usize>>> = Arc::default();
         lifecycle.spawn(sweep(net.clone(), open.clone(), lifecycle.clone()));
-        Self { net, lifecycle, open }
+        Self { net, blobs, lifecycle, open }
     }
 }
 
@@ -85,7 +87,10 @@ impl Connector for Local {
             String::from_utf8(login.credentials.0).map_err(|_| End::NeedsUser(NeedsUser::LoggedOut))?;
         let subscriber = Subscriber { number: login.number, incarnation };
         match self.net.is_current(&subscriber).await {
-            Ok(true) => Ok(connection::open(&self.net, subscriber, &self.lifecycle, self.open.clone())),
+            Ok(true) => {
+                let (blobs, open) = (self.blobs.clone(), self.open.clone());
+                Ok(connection::open(&self.net, blobs, subscriber, &self.lifecycle, open))
+            }
             Ok(false) => Err(End::NeedsUser(NeedsUser::LoggedOut)),
             Err(error) => Err(end(&error)),
         }

@@ -3,7 +3,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::domain::{Content, PeerPresence, ProfileNews, ReceiptKind, Shown, Typing};
+use crate::domain::{
+    BlobHash, Card, Content, Location, MediaContent, MediaFile, MediaKind, PeerPresence, ProfileNews,
+    ReceiptKind, RemoteMedia, Shown, StoredMedia, Typing,
+};
 use crate::store::localnet::News;
 
 /// One thing that a subscriber's connection is told.
@@ -12,6 +15,12 @@ use crate::store::localnet::News;
 pub(super) enum Stanza {
     /// A text message.
     Text { id: String, text: String },
+    /// A message with a file, which the network keeps under the reference.
+    File(FileStanza),
+    /// A message that is a place.
+    Place { id: String, latitude: f64, longitude: f64, caption: Option<String> },
+    /// A message that is somebody's card.
+    Card { id: String, vcard: String, name: Option<String> },
     /// The recipient's message was stored at the other side.
     Delivered { id: String },
     /// The recipient's message was seen.
@@ -26,6 +35,19 @@ pub(super) enum Stanza {
     Gone,
 }
 
+/// A message with a file.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct FileStanza {
+    pub id: String,
+    /// The letter of its kind.
+    pub kind: String,
+    pub caption: Option<String>,
+    pub reference: String,
+    pub mimetype: String,
+    pub size: u64,
+    pub hash: BlobHash,
+}
+
 /// What is shown but not kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct TypingHint {
@@ -34,10 +56,44 @@ pub(super) struct TypingHint {
 }
 
 impl Stanza {
-    /// The stanza that carries a message.
-    pub fn message(id: &str, content: &Content) -> Self {
-        match content {
-            Content::Text(text) => Self::Text { id: id.to_owned(), text: text.clone() },
+    /// The stanza that carries a message. `reference` is where the network keeps its file. None for a file that is not
+    /// with us: nobody sends on what was not fetched.
+    pub fn message(id: &str, content: &Content, reference: &str) -> Option<Self> {
+        let id = id.to_owned();
+        Some(match content.clone() {
+            Content::Text(text) => Self::Text { id, text },
+            Content::Media(media) => {
+                let MediaContent { kind, caption, file } = *media;
+                let MediaFile::Stored(StoredMedia { hash, mimetype, size, .. }) = file else { return None };
+                let (kind, reference) = (kind.letter().to_owned(), reference.to_owned());
+                Self::File(FileStanza { id, kind, caption, reference, mimetype, size, hash })
+            }
+            Content::Location(Location { latitude, longitude, caption }) => {
+                Self::Place { id, latitude, longitude, caption }
+            }
+            Content::VCard(Card { vcard, name }) => Self::Card { id, vcard, name },
+        })
+    }
+
+    /// The message in it, if it is one that can be read: its id and what it says.
+    pub fn into_message(self) -> Option<(String, Content)> {
+        match self {
+            Self::Text { id, text } => Some((id, Content::Text(text))),
+            Self::File(FileStanza { id, kind, caption, reference, mimetype, size, hash }) => {
+                let file = MediaFile::Remote(RemoteMedia { reference, mimetype, size, hash: Some(hash) });
+                let kind = MediaKind::from_letter(&kind)?;
+                Some((id, Content::Media(Box::new(MediaContent { kind, caption, file }))))
+            }
+            Self::Place { id, latitude, longitude, caption } => {
+                Some((id, Content::Location(Location { latitude, longitude, caption })))
+            }
+            Self::Card { id, vcard, name } => Some((id, Content::VCard(Card { vcard, name }))),
+            Self::Delivered { .. }
+            | Self::Read { .. }
+            | Self::Profile { .. }
+            | Self::StatusMessage { .. }
+            | Self::Presence { .. }
+            | Self::Gone => None,
         }
     }
 

@@ -1,0 +1,152 @@
+//! Files of received messages: the message first, the file when it comes.
+
+use bytes::Bytes;
+use serde_json::json;
+use windu::domain::{
+    Account, BlobHash, Content, MediaContent, MediaFile, MediaKind, ReceiptKind, RemoteMedia, StoredMedia,
+};
+use windu::secrets::sha256;
+use windu::upstream::{Event, Failure, Incoming};
+
+use crate::scripted::{Asked, Deed, Line, address, long_ago, message, receipt, told};
+use crate::support::wait::{DEADLINE, wait_until_async};
+use crate::world::{Process, World};
+
+const BEN: &str = "15550100002";
+
+/// A message from Ben whose file the network keeps under the message's id.
+fn film(id: &str, hash: Option<BlobHash>, number: u64) -> Incoming {
+    let file = MediaFile::Remote(RemoteMedia {
+        reference: id.to_owned(),
+        mimetype: "video/mp4".to_owned(),
+        size: 11,
+        hash,
+    });
+    let media = MediaContent { kind: MediaKind::Video, caption: Some("look".to_owned()), file };
+    let content = Content::Media(Box::new(media));
+    told(Event::Message { from: address(BEN), id: id.to_owned(), content, sent_at: long_ago() }, number)
+}
+
+fn keep(line: &Line, id: &str, text: &'static str) {
+    let (first, rest) = text.split_at(text.len() / 2);
+    line.keep_file(
+        id,
+        vec![Ok(Bytes::from_static(first.as_bytes())), Ok(Bytes::from_static(rest.as_bytes()))],
+    );
+}
+
+async fn file(process: &Process, account: &Account, id: &str) -> MediaFile {
+    let Content::Media(media) = process.message(account, BEN, id).await.content else { panic!("a file") };
+    assert_eq!(media.caption.as_deref(), Some("look"));
+    media.file
+}
+
+async fn stored(process: &Process, account: &Account, id: &str) -> StoredMedia {
+    wait_until_async("the file", DEADLINE, async || match file(process, account, id).await {
+        MediaFile::Stored(stored) => Some(stored),
+        MediaFile::Remote(_) => None,
+    })
+    .await
+}
+
+async fn lost(process: &Process, account: &Account, id: &str) {
+    let lost = async || process.message(account, BEN, id).await.lost.then_some(());
+    wait_until_async("the loss", DEADLINE, lost).await;
+    assert!(matches!(file(process, account, id).await, MediaFile::Remote(_)));
+}
+
+#[tokio::test]
+async fn the_message_comes_first_and_the_file_when_it_is_fetched() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    line.plan_deed("fetch", Deed::Hangs);
+    line.stores(vec![film("m1", None, 1)]).await;
+    line.was_asked(&Asked::Fetch("m1".to_owned())).await;
+    assert!(!process.message(&account, BEN, "m1").await.lost);
+    assert!(matches!(file(&process, &account, "m1").await, MediaFile::Remote(_)));
+    // While one file hangs, messages, receipts and other files go on.
+    keep(&line, "m2", "hello world");
+    line.stores(vec![film("m2", Some(BlobHash(sha256(b"hello world"))), 2), message(BEN, "m3", "text", 3)])
+        .await;
+    let id = process.send(&account, BEN, "answer").await;
+    process.until_message(&account, BEN, &id, "sent").await;
+    line.stores(vec![receipt(BEN, &id, ReceiptKind::Read, 4)]).await;
+    let came = stored(&process, &account, "m2").await;
+    assert_eq!((came.hash.0, came.size), (sha256(b"hello world"), 11));
+    let of = |id: &str, state: &str| json!({"chat": BEN, "id": id, "state": state});
+    assert_eq!(process.until_entries(&account, "message.media", 1).await, [of("m2", "stored")]);
+    let kinds = process.kinds(&account).await;
+    let place = |kind: &str| kinds.iter().position(|other| other == kind).expect(kind);
+    assert!(place("message.received") < place("message.media"), "{kinds:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_is_lost_and_the_message_stays() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    line.stores(vec![film("m1", None, 1)]).await;
+    lost(&process, &account, "m1").await;
+    let of = json!({"chat": BEN, "id": "m1", "state": "lost"});
+    assert_eq!(process.until_entries(&account, "message.media", 1).await, [of]);
+    // Told again, it is a twin: nothing is fetched anew.
+    line.stores(vec![film("m1", None, 1)]).await;
+    process.sweeps(&world, 2).await;
+    let fetched = line.asked().into_iter().filter(|asked| matches!(asked, Asked::Fetch(_))).count();
+    assert_eq!(fetched, 1);
+}
+
+#[tokio::test]
+async fn a_file_that_fails_is_tried_again_and_other_content_is_not_taken_for_it() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    line.plan_deed("fetch", Deed::Fails(Failure::Retry("network_unreachable")));
+    keep(&line, "m1", "hello world");
+    line.keep_file("m2", vec![Ok(Bytes::from_static(b"hel")), Err(Failure::Retry("broken"))]);
+    keep(&line, "m3", "other");
+    let hash = BlobHash(sha256(b"hello world"));
+    line.stores(vec![film("m1", Some(hash), 1), film("m2", Some(hash), 2), film("m3", Some(hash), 3)]).await;
+    for (id, attempts) in [("m1", 1), ("m2", 1), ("m3", 1)] {
+        let statement = "SELECT f.attempts FROM message_media f WHERE f.message_id =
+                         (SELECT max(id) FROM message WHERE account_id = $1 AND network_id = ";
+        let statement = format!("{statement}'{id}')");
+        wait_until_async("an attempt", DEADLINE, async || {
+            let tried: i32 = sqlx::query_scalar(sqlx::AssertSqlSafe(statement.clone()))
+                .bind(account.id.0)
+                .fetch_one(&world.pool)
+                .await
+                .unwrap();
+            (tried == attempts).then_some(())
+        })
+        .await;
+    }
+    for id in ["m2", "m3"] {
+        keep(&line, id, "hello world");
+    }
+    // The pauses are over.
+    world.sql("UPDATE message_media SET retry_at = now()");
+    for id in ["m1", "m2", "m3"] {
+        assert_eq!(stored(&process, &account, id).await.hash, hash);
+    }
+    assert_eq!(process.entries(&account, "message.media").await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_file_is_fetched_by_the_next_process() {
+    let world = World::new().await;
+    let first = world.process();
+    let account = first.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    line.plan_deed("fetch", Deed::Hangs);
+    line.stores(vec![film("m1", None, 1)]).await;
+    line.was_asked(&Asked::Fetch("m1".to_owned())).await;
+    first.stop().await;
+    keep(&line, "m1", "hello world");
+    let second = world.process();
+    assert_eq!(stored(&second, &account, "m1").await.size, 11);
+}
