@@ -25,6 +25,7 @@ mod patience;
 mod range;
 mod refusals;
 pub mod router;
+mod send_media;
 pub mod server;
 mod state;
 mod target;

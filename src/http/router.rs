@@ -13,7 +13,7 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::{
     AppState, Started, account, account_profile, block_list, body, contact_lists, contact_profile, contacts,
-    cors, health, idempotency, media, messages, oauth, params, paths, patience, refusals, trace,
+    cors, health, idempotency, media, messages, oauth, params, paths, patience, refusals, send_media, trace,
 };
 use crate::config::CorsOrigins;
 
@@ -43,7 +43,8 @@ fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
         .merge(contact_lists::router())
         .merge(contact_profile::router())
         .merge(block_list::router())
-        .merge(messages::router());
+        .merge(messages::router())
+        .merge(send_media::router());
     if let Some(state) = state {
         api = api
             .route_layer(from_fn_with_state(state.clone(), idempotency::keep))

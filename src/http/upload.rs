@@ -24,6 +24,13 @@ pub struct Upload {
 #[derive(Debug)]
 pub struct PhotoUpload(pub Upload);
 
+/// The file `filename`, or the only one that is there, as text; nothing when there is none.
+#[derive(Debug)]
+pub struct TextUpload(pub Option<String>);
+
+/// Bytes of the longest text that is taken from a file.
+const LONGEST_TEXT: u64 = 256 * 1024;
+
 #[derive(Deserialize)]
 struct UrlParameter {
     url: Option<String>,
@@ -42,6 +49,24 @@ impl FromRequestParts<AppState> for PhotoUpload {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         picture_or_file(state, params::raw(parts)?, "photo").await.map(Self)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for TextUpload {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let Some(file) = chosen(params::raw(parts)?.files(), "filename") else { return Ok(Self(None)) };
+        if file.spooled.size() > LONGEST_TEXT {
+            let text = format!("filename: at most {LONGEST_TEXT} bytes of text are taken");
+            return Err(ApiError::bad_request("invalid_parameter", text));
+        }
+        let bytes = tokio::fs::read(file.spooled.path()).await.map_err(|error| ApiError::internal(&error))?;
+        let text = String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
+        let text = text.ok_or_else(|| {
+            ApiError::bad_request("invalid_parameter", "filename: the file is not UTF-8 text without NUL")
+        })?;
+        Ok(Self(Some(text)))
     }
 }
 

@@ -13,7 +13,7 @@ use super::spool::{Spool, Spools};
 use super::urls::{Opened, Parts, Urls};
 use super::{MediaError, Spooled};
 use crate::config::{MediaLocation, MediaSettings};
-use crate::domain::{BlobHash, Reference, StoredMedia};
+use crate::domain::{BlobHash, Reference};
 use crate::secrets::MasterKey;
 use crate::store::{ServedBlob, Store};
 use crate::telemetry::chain;
@@ -156,22 +156,6 @@ impl Media {
             }
         }
         Ok(looked.last)
-    }
-
-    /// Stores a file that a network gave, whatever it is. `mimetype` is what its sender says.
-    ///
-    /// # Errors
-    /// [`MediaError::Away`], [`MediaError::Store`].
-    pub async fn keep_inbound(&self, spooled: &Spooled, mimetype: &str) -> Result<StoredMedia, MediaError> {
-        self.put(spooled, mimetype).await?;
-        Ok(StoredMedia {
-            hash: spooled.hash(),
-            mimetype: mimetype.to_owned(),
-            size: spooled.size(),
-            width: None,
-            height: None,
-            duration: None,
-        })
     }
 
     /// Stores a file: the row first, so that the clean-up knows the object whatever happens.

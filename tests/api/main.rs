@@ -16,6 +16,7 @@ mod ground;
 mod idempotency;
 mod isolation;
 mod lists;
+mod media_messages;
 mod messages;
 mod oauth;
 mod races;

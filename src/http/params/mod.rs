@@ -4,6 +4,7 @@
 //! and other extractors look into [`RawParameters`], for example for `account`.
 
 mod body;
+mod degrees;
 mod fields;
 mod form;
 mod json;
@@ -24,6 +25,7 @@ use crate::media::Spools;
 use crate::secrets;
 
 pub use body::{BodyKind, pairs};
+pub use degrees::Degrees;
 pub use fields::{Flag, Text, WholeNumber};
 pub use multipart::File;
 

@@ -1,0 +1,210 @@
+//! Messages that are more than text, from the upload to the receiver's URL.
+
+use base64_of::base64;
+use reqwest::Method;
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+use windu::secrets::sha256;
+
+use crate::shared::server;
+use crate::support::client::{Answer, Client};
+use crate::support::people::Person;
+
+const VCARD: &str = "BEGIN:VCARD\r\nVERSION:3.0\r\nFN:Zoë Quill\r\nTEL:+15550100009\r\nEND:VCARD\r\n";
+
+mod base64_of {
+    /// As answers write a hash.
+    pub fn base64(bytes: &[u8]) -> String {
+        data_encoding::BASE64.encode(bytes)
+    }
+}
+
+fn fixture(name: &str) -> Vec<u8> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/files").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// A picture without anything to remove.
+fn png(shade: u8) -> Vec<u8> {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    let picture = image::RgbImage::from_pixel(3, 2, image::Rgb([shade, 2, 3]));
+    picture.write_to(&mut bytes, image::ImageFormat::Png).expect("a PNG");
+    bytes.into_inner()
+}
+
+fn form(to: &str, name: &str, bytes: Vec<u8>) -> Form {
+    let part = Part::bytes(bytes).file_name(name.to_owned());
+    Form::new().text("contact", to.to_owned()).part("filename", part)
+}
+
+async fn upload(api: &Client, row: &str, form: Form) -> Answer {
+    let path = format!("/api/messages/{row}/");
+    api.send(api.request(Method::POST, &path).multipart(form)).await
+}
+
+/// What a URL of an answer opens, without a token.
+async fn open(url: &Value) -> Answer {
+    let url = url.as_str().expect("a URL");
+    let path = url.strip_prefix(server().url()).unwrap_or_else(|| panic!("{url} is another server's"));
+    Client::new(server().url().to_owned()).get(path).await
+}
+
+#[tokio::test]
+async fn files_of_each_kind_arrive_with_equal_bytes() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    let row = format!("/api/messages/chats/{}/", anna.number);
+    for (row_name, letter, name, bytes, mimetype) in [
+        ("send-image", "i", "a.png", png(1), "image/png"),
+        ("send-video", "v", "a.mp4", fixture("plain.mp4"), "video/mp4"),
+        ("send-audio", "a", "a.mp3", fixture("plain.mp3"), "audio/mpeg"),
+        ("send-voice", "s", "a.ogg", fixture("opus.ogg"), "audio/ogg"),
+    ] {
+        let with_caption = matches!(letter, "i" | "v");
+        let mut given = form(&bert.number, name, bytes.clone());
+        if with_caption {
+            given = given.text("caption", "für dich & mich");
+        }
+        let sent = upload(&anna.api, row_name, given).await;
+        assert_eq!(sent.status, 200, "{row_name}: {}", sent.text());
+        let sent = sent.json();
+        assert_eq!(sent["message_id"], sent["id"]);
+        assert_eq!(open(&sent["url"]).await.status, 200);
+        let id = sent["id"].as_str().expect("an id");
+
+        let here = |message: &Value| message["media"] == "stored";
+        for (message, received) in [
+            (bert.waits_until(&anna.number, id, here).await, true),
+            (anna.waits_until(&bert.number, id, |message| message["delivered"].is_string()).await, false),
+        ] {
+            assert_eq!((&message["type"], &message["received"]), (&json!(letter), &json!(received)));
+            assert_eq!(message["mimetype"], mimetype);
+            assert_eq!(message["caption"], if with_caption { json!("für dich & mich") } else { Value::Null });
+            assert_eq!(message.get("text"), None);
+            assert_eq!(message["hash"], sent["hash"]);
+            let opened = open(&message["url"]).await;
+            assert_eq!((opened.status, opened.header("content-type")), (200, mimetype));
+            assert_eq!(message["hash"], base64(&sha256(&opened.bytes)));
+            assert_eq!(message["size"], opened.bytes.len());
+            assert!(opened.bytes == bytes, "{name}: other bytes");
+        }
+    }
+    let pictures: Vec<Value> = bert.list(&row).await;
+    assert_eq!((&pictures[0]["width"], &pictures[0]["height"]), (&json!(3), &json!(2)));
+    let chat = anna.chat_entry(&bert.number).await.expect("a chat");
+    assert_eq!((&chat["type"], &chat["snippet"]), (&json!("s"), &json!("")));
+}
+
+#[tokio::test]
+async fn a_file_that_does_not_fit_the_row_changes_nothing() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    for (row, name, bytes) in [
+        ("send-image", "a.png", b"no picture".to_vec()),
+        ("send-image", "a.jpg", png(1)),
+        ("send-image", "a.png", fixture("plain.mp3")),
+        ("send-image", "a.png", Vec::new()),
+        ("send-video", "a.mp4", png(1)),
+        ("send-audio", "a.mp3", b"#!/bin/sh".to_vec()),
+        ("send-video", "a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>".to_vec()),
+    ] {
+        let answer = upload(&anna.api, row, form(&bert.number, name, bytes)).await;
+        assert_eq!(answer.status, 400, "{row} {name}: {}", answer.text());
+    }
+    for row in ["send-voice", "send-audio"] {
+        let film = upload(&anna.api, row, form(&bert.number, "a.mp4", fixture("plain.mp4"))).await;
+        let sentence = film.json()["error"].as_str().expect("a sentence").to_owned();
+        assert_eq!(film.status, 400, "{sentence}");
+        assert!(sentence.contains("send-video"), "{sentence}");
+    }
+    for row in ["send-image", "send-video", "send-audio", "send-voice"] {
+        let path = format!("/api/messages/{row}/");
+        anna.api.post(&path, &[("contact", &bert.number)]).await.refused(400, "missing_parameter");
+        anna.api.post(&path, &[("contact", "15550000000")]).await.refused(400, "not_a_contact");
+    }
+    let long = form(&bert.number, "a.png", png(1)).text("caption", "x".repeat(1_025));
+    upload(&anna.api, "send-image", long).await.refused(400, "invalid_parameter");
+    assert_eq!(anna.chat(&bert.number).await, [] as [Value; 0]);
+    assert_eq!(bert.chat(&anna.number).await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn a_key_belongs_to_the_file_and_not_to_the_boundary() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    let ask = async |shade: u8| {
+        let given = form(&bert.number, "a.png", png(shade));
+        let request = anna.api.request(Method::POST, "/api/messages/send-image/").multipart(given);
+        anna.api.send(request.header("Idempotency-Key", "one")).await
+    };
+    let first = ask(1).await;
+    assert_eq!(first.status, 200, "{}", first.text());
+    assert_eq!(ask(1).await.json(), first.json());
+    ask(2).await.refused(422, "idempotency_key_reused");
+    assert_eq!(anna.chat(&bert.number).await.len(), 1);
+}
+
+#[tokio::test]
+async fn places_arrive_and_impossible_ones_are_refused() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    let row = "/api/messages/send-location/";
+    let form = [
+        ("contact", bert.number.as_str()),
+        ("latitude", "51.477811"),
+        ("longitude", "-0.001475"),
+        ("caption", "zero"),
+    ];
+    let by_form = anna.api.post(row, &form).await;
+    assert_eq!(by_form.status, 200, "{}", by_form.text());
+    let place = json!({"contact": bert.number, "latitude": -90, "longitude": 180.0});
+    let by_json = anna.api.post_json(row, &place).await;
+    assert_eq!(by_json.status, 200, "{}", by_json.text());
+    for (answer, latitude, longitude, caption) in
+        [(by_form, 51.477_811, -0.001_475, json!("zero")), (by_json, -90.0, 180.0, Value::Null)]
+    {
+        let id = answer.json()["id"].as_str().expect("an id").to_owned();
+        let message = bert.waits_for(&anna, &id).await;
+        assert_eq!(message["type"], "l");
+        assert_eq!((&message["latitude"], &message["longitude"]), (&json!(latitude), &json!(longitude)));
+        assert_eq!(message["caption"], caption);
+    }
+    for (latitude, longitude) in [("90.1", "0"), ("0", "-180.5"), ("north", "0"), ("NaN", "0"), ("", "0")] {
+        let form = [("contact", bert.number.as_str()), ("latitude", latitude), ("longitude", longitude)];
+        anna.api.post(row, &form).await.refused(400, "invalid_parameter");
+    }
+    anna.api
+        .post(row, &[("contact", &*bert.number), ("latitude", "1")])
+        .await
+        .refused(400, "missing_parameter");
+    assert_eq!(anna.chat(&bert.number).await.len(), 2);
+}
+
+#[tokio::test]
+async fn cards_arrive_as_text_or_file_and_other_text_is_refused() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    let row = "/api/messages/send-vcard/";
+    let unix = VCARD.replace("\r\n", "\n");
+    let mut ids = Vec::new();
+    for (card, name) in [(VCARD, None), (unix.as_str(), Some("The quill"))] {
+        let mut form = vec![("contact", bert.number.as_str()), ("vcard", card)];
+        form.extend(name.map(|name| ("name", name)));
+        let sent = anna.api.post(row, &form).await;
+        assert_eq!(sent.status, 200, "{}", sent.text());
+        ids.push((sent.json()["id"].clone(), card.to_owned(), name.unwrap_or("Zoë Quill")));
+    }
+    let sent = upload(&anna.api, "send-vcard", form(&bert.number, "zoe.vcf", VCARD.into())).await;
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    ids.push((sent.json()["id"].clone(), VCARD.to_owned(), "Zoë Quill"));
+    for (id, card, name) in ids {
+        let message = bert.waits_for(&anna, id.as_str().expect("an id")).await;
+        assert_eq!(
+            (&message["type"], &message["vcard"], &message["name"]),
+            (&json!("c"), &json!(card), &json!(name))
+        );
+    }
+    for card in ["", "Zoë", "BEGIN:VCARD\r\nFN:Zoë", "BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n"] {
+        let form = [("contact", bert.number.as_str()), ("vcard", card)];
+        anna.api.post(row, &form).await.refused(400, "invalid_parameter");
+    }
+    let binary = form(&bert.number, "zoe.vcf", vec![0xff, 0xfe, 0]);
+    assert_eq!(upload(&anna.api, "send-vcard", binary).await.status, 400);
+    anna.api.post(row, &[("contact", &bert.number)]).await.refused(400, "missing_parameter");
+    assert_eq!(anna.chat_entry(&bert.number).await.expect("a chat")["snippet"], "Zoë Quill");
+}
