@@ -1,0 +1,130 @@
+//! What nothing refers to is forgotten, an hour after it was last put, and nothing else ever is.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use windu::domain::BlobHash;
+
+use crate::sent::{age, get, media, sends, sound, store};
+use crate::support::people::Person;
+use crate::support::server::Server;
+use crate::support::wait::{DEADLINE, wait_until};
+
+fn objects(server: &Server) -> usize {
+    let folders = fs::read_dir(server.folder().join("media")).expect("a folder");
+    folders.map(|folder| count(&folder.expect("an entry").path())).sum()
+}
+
+fn count(folder: &Path) -> usize {
+    fs::read_dir(folder).expect("a folder").count()
+}
+
+/// Two files that were sent and received, and what was kept of them.
+async fn two_files() -> (Server, [String; 2]) {
+    let server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    let mut paths = Vec::new();
+    for mark in [1, 2] {
+        let (id, path) = sends(&anna, &bert, sound(1_000, mark)).await;
+        bert.waits_until(&anna.number, &id, |message| message["url"].is_string()).await;
+        paths.push(path);
+    }
+    // The network forgets what everybody has fetched.
+    server.database().sql("DELETE FROM localnet_media");
+    let paths: Vec<String> = paths;
+    (server, paths.try_into().expect("two"))
+}
+
+/// The hash in a path, as SQL writes it.
+fn hash(path: &str) -> String {
+    let name = path.split(['/', '?']).nth(4).expect("a name");
+    format!("'\\x{name}'")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_nothing_refers_to_is_forgotten_after_an_hour() {
+    let (server, [one, other]) = two_files().await;
+    let media = media(&server, &BTreeMap::new());
+    let forget = async || media.forget_unreferred(None, 1_000).await.expect("looked");
+    server.database().sql(&format!("DELETE FROM message_media WHERE hash = {}", hash(&one)));
+    assert_eq!(forget().await, None);
+    assert_eq!(objects(&server), 2, "the hour has not passed");
+    age(&server);
+    assert_eq!(forget().await, None);
+    assert_eq!(objects(&server), 1);
+    assert_eq!(server.database().sql("SELECT count(*) FROM media_blob"), "1");
+    assert_eq!(get(&server, &other, &[]).await.status, 200);
+    // It comes again as if it had never been there.
+    let (anna, bert) = Person::two_friends(&server).await;
+    let (_, again) = sends(&anna, &bert, sound(1_000, 1)).await;
+    assert_eq!(get(&server, &again, &[]).await.bytes, sound(1_000, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_put_again_or_just_referred_to_stays() {
+    let (server, [one, other]) = two_files().await;
+    let media = media(&server, &BTreeMap::new());
+    let database = server.database();
+    let message = database.sql("SELECT min(message_id) FROM message_media");
+    database.sql("DELETE FROM message_media");
+    age(&server);
+    // One is put again: its hour begins anew.
+    let mut spool = media.spool();
+    spool.write(&sound(1_000, 1)).await.expect("written");
+    let spooled = spool.finish().await.expect("finished");
+    media.keep_inbound(&spooled, "audio/wav").await.expect("kept");
+    // Of the other a transaction that has not ended is about to refer to it.
+    let held = database.hold(&format!(
+        "INSERT INTO message_media (message_id, account_id, hash)
+         SELECT id, account_id, {} FROM message WHERE id = {message}",
+        hash(&other)
+    ));
+    media.forget_unreferred(None, 1_000).await.expect("looked");
+    assert_eq!(objects(&server), 2);
+    drop(held);
+    media.forget_unreferred(None, 1_000).await.expect("looked");
+    assert_eq!(objects(&server), 1, "nothing refers to the other after all");
+    assert_eq!(database.sql("SELECT encode(hash, 'hex') FROM media_blob"), hash(&one)[3..67]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_look_under_the_lock_decides() {
+    let (server, [one, _]) = two_files().await;
+    let (store, database) = (store(&server), server.database());
+    let file: BlobHash = hash(&one)[3..67].parse().expect("a hash");
+    let goes = async || {
+        let mut tx = store.begin().await.expect("begun");
+        tx.lock_unreferred_blob(&file).await.expect("looked")
+    };
+    age(&server);
+    assert!(!goes().await, "messages refer to it");
+    database.sql("DELETE FROM message_media");
+    assert!(goes().await);
+    database.sql("UPDATE media_blob SET put_at = now()");
+    assert!(!goes().await, "it was just put");
+    database.sql("DELETE FROM media_blob");
+    assert!(!goes().await, "it is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_look_goes_on_behind_where_it_ended() {
+    let (server, _) = two_files().await;
+    let media = media(&server, &BTreeMap::new());
+    server.database().sql("DELETE FROM message_media");
+    age(&server);
+    let first = media.forget_unreferred(None, 1).await.expect("looked");
+    assert!(first.is_some());
+    assert_eq!(objects(&server), 1);
+    let second = media.forget_unreferred(first, 1).await.expect("looked");
+    assert_eq!((media.forget_unreferred(second, 1).await.expect("looked"), objects(&server)), (None, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_program_forgets_by_itself() {
+    let (server, _) = two_files().await;
+    server.database().sql("DELETE FROM message_media");
+    age(&server);
+    // The jobs run about once a minute.
+    wait_until("both to be forgotten", DEADLINE * 4, || (objects(&server) == 0).then_some(()));
+}

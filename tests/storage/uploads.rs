@@ -1,0 +1,194 @@
+//! What is uploaded goes to the disk while it arrives, and not a byte of it stays in memory.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::Command;
+
+use futures_util::stream;
+use reqwest::multipart::{Form, Part};
+use reqwest::{Body, Method, RequestBuilder};
+use tokio::task::JoinSet;
+
+use crate::sent::{get, header, path, tries};
+use crate::support::client::{Answer, Client};
+use crate::support::people::{Person, login};
+use crate::support::server::Server;
+use crate::support::wait::{DEADLINE, wait_until};
+
+/// A row that takes no file: one that is sent along is read all the same.
+const ROW: &str = "/api/contacts/force-sync/";
+const MEBIBYTE: u64 = 1024 * 1024;
+
+/// A file of so many bytes, made while it is sent.
+fn file(size: u64) -> Part {
+    const PIECE: u64 = 64 * 1024;
+    let pieces = (0..size.div_ceil(PIECE)).map(move |at| {
+        let length = PIECE.min(size - at * PIECE);
+        Ok::<_, std::io::Error>(vec![0x5a; usize::try_from(length).expect("small")])
+    });
+    Part::stream_with_length(Body::wrap_stream(stream::iter(pieces)), size).file_name("a.bin")
+}
+
+fn upload(api: &Client, form: Form) -> RequestBuilder {
+    api.request(Method::POST, ROW).multipart(form)
+}
+
+/// A line of the process's status, in bytes.
+fn status(server: &Server, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).expect("the program runs");
+    let line = status.lines().find(|line| line.starts_with(name)).expect("Linux");
+    line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("kibibytes") * 1024
+}
+
+/// The files in the folders of all processes.
+fn spooled(data_dir: &Path) -> usize {
+    let folders = fs::read_dir(data_dir.join("spool")).into_iter().flatten().map_while(Result::ok);
+    folders.map(|folder| fs::read_dir(folder.path()).map_or(0, Iterator::count)).sum()
+}
+
+/// Nothing of what was uploaded is left, a moment after the answer.
+fn nothing_is_left(server: &Server) {
+    wait_until("the spool to be empty", DEADLINE, || (spooled(server.folder()) == 0).then_some(()));
+}
+
+/// A sound file of so many MiB, made while it is sent.
+fn long_sound(mebibytes: u32) -> Body {
+    let samples = mebibytes << 20;
+    let pieces = (0..samples >> 16).map(|at| vec![u8::try_from(at % 251).expect("below 256"); 1 << 16]);
+    let whole = std::iter::once(header(samples)).chain(pieces);
+    Body::wrap_stream(stream::iter(whole.map(Ok::<_, std::io::Error>)))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_upload_takes_no_memory() {
+    let server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    let send = async |mebibytes: u32| {
+        let sent = tries(&anna, &bert, long_sound(mebibytes)).await;
+        assert_eq!(sent.status, 200, "{}", sent.text());
+        let path = path(&anna, sent.json()["url"].as_str().expect("a URL"));
+        let expected = u64::from(mebibytes) * MEBIBYTE + 44;
+        assert_eq!(get(&server, &path, &[]).await.bytes.len() as u64, expected);
+    };
+    // Whatever a first upload needs is there then.
+    send(1).await;
+    fs::write(format!("/proc/{}/clear_refs", server.id()), "5").expect("the high mark begins anew");
+    let before = status(&server, "VmRSS");
+    send(60).await;
+    let dropped = anna.api.send(upload(&anna.api, Form::new().part("photo", file(60 * MEBIBYTE)))).await;
+    assert_eq!(dropped.status, 200, "{}", dropped.text());
+    let grown = status(&server, "VmHWM").saturating_sub(before);
+    assert!(grown <= 10 * MEBIBYTE, "{} KiB more", grown / 1024);
+    nothing_is_left(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_and_everything_else_have_their_limits() {
+    let server = Server::setup().env("WINDU_MAX_UPLOAD", "1 MiB").start();
+    let api = login(&server).await;
+    let send = async |form: Form| api.send(upload(&api, form)).await;
+    send(Form::new().part("photo", file(MEBIBYTE)).text("a", "x".repeat(1_000_000)))
+        .await
+        .refused(400, "no_account");
+    for form in [
+        Form::new().part("photo", file(MEBIBYTE + 1)),
+        Form::new().part("photo", file(6 * MEBIBYTE)),
+        Form::new().part("a", file(MEBIBYTE)).part("b", file(MEBIBYTE)).part("c", file(MEBIBYTE)),
+        Form::new().text("a", "x".repeat(2 * 1024 * 1024)),
+        Form::new().text("a", "x".repeat(1_500_000)).text("b", "x".repeat(1_500_000)),
+    ] {
+        send(form).await.refused(413, "too_large");
+    }
+    // Nobody needs a token under /o: nothing is kept there. Each has a connection of its own, because one whose body was
+    // not read to its end is closed.
+    for (path, size, status) in
+        [(ROW, 10_000, 401), ("/o/token/", MEBIBYTE, 400), ("/o/token/", 3 * MEBIBYTE, 413)]
+    {
+        let stranger = Client::new(server.url().to_owned());
+        let form = Form::new().part("grant_type", file(size));
+        let refused = stranger.send(stranger.request(Method::POST, path).multipart(form)).await;
+        assert_eq!(refused.status, status, "{}", refused.text());
+    }
+    nothing_is_left(&server);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_content_of_a_file_belongs_to_the_request_that_a_key_names() {
+    let server = Server::start();
+    let api = login(&server).await;
+    let send = async |content: &'static str| -> Answer {
+        let form = Form::new().part("photo", Part::text(content).file_name("a.bin"));
+        api.send(upload(&api, form).header("Idempotency-Key", "one")).await
+    };
+    send("first").await.refused(400, "no_account");
+    // Another boundary, the same file.
+    let again = send("first").await;
+    again.refused(400, "no_account");
+    assert_eq!(again.header("idempotency-replayed"), "true");
+    send("second").await.refused(422, "idempotency_key_reused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_a_killed_program_left_is_removed_at_the_start() {
+    let mut one = Server::start();
+    let data_dir = one.folder().display().to_string();
+    let beside = || Server::setup().database(one.database().clone()).env("WINDU_DATA_DIR", &data_dir);
+    let other = beside().start();
+    let folders = |server: &Server| fs::read_dir(server.folder().join("spool")).expect("a folder").count();
+    wait_until("both to have a folder", DEADLINE, || (folders(&one) == 2).then_some(()));
+    // An upload that has not ended.
+    let api = login(&one).await;
+    let mut begun = JoinSet::new();
+    begun.spawn(async move {
+        let first = stream::iter([Ok::<_, std::io::Error>(vec![1; 600_000])]);
+        let body = Body::wrap_stream(futures_util::StreamExt::chain(first, stream::pending()));
+        let part = Part::stream_with_length(body, 1_000_000).file_name("a.bin");
+        upload(&api, Form::new().part("photo", part)).send().await
+    });
+    wait_until("a part of it to be there", DEADLINE, || (spooled(one.folder()) == 1).then_some(()));
+    let third = beside().start();
+    wait_until("the third to have a folder", DEADLINE, || (folders(&one) == 3).then_some(()));
+    assert_eq!(spooled(one.folder()), 1, "the upload goes on");
+    one.kill();
+    assert!(begun.join_next().await.expect("begun").expect("no panic").is_err());
+    assert_eq!((folders(&one), spooled(one.folder())), (3, 1), "left by the killed one");
+    one.restart();
+    wait_until("what was left to go", DEADLINE, || (spooled(one.folder()) == 0).then_some(()));
+    assert_eq!(folders(&one), 3);
+    drop((other, third));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_uploads_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mounted =
+        Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(folder.path()).output();
+    if !mounted.is_ok_and(|output| output.status.success()) {
+        // Not println: the test captures that.
+        let line = "\nnot run: uploads to a full disk: a small one cannot be mounted here (tmpfs, as root)";
+        writeln!(std::io::stdout(), "{line}").expect("standard output");
+        return;
+    }
+    let unmount = Unmount(folder);
+    let server = Server::setup().env("WINDU_DATA_DIR", unmount.0.path().display().to_string()).start();
+    let api = login(&server).await;
+    api.send(upload(&api, Form::new().part("photo", file(MEBIBYTE)))).await.refused(400, "no_account");
+    let full = api.send(upload(&api, Form::new().part("photo", file(8 * MEBIBYTE)))).await;
+    full.refused(503, "storage_unavailable");
+    assert!(!full.header("retry-after").is_empty());
+    assert_eq!(api.get("/api/account/").await.status, 200);
+    wait_until("the room to be free again", DEADLINE, || (spooled(unmount.0.path()) == 0).then_some(()));
+    api.send(upload(&api, Form::new().part("photo", file(MEBIBYTE)))).await.refused(400, "no_account");
+    drop(server);
+}
+
+/// A mounted folder.
+struct Unmount(tempfile::TempDir);
+
+impl Drop for Unmount {
+    fn drop(&mut self) {
+        // Lazily: a program that was just killed may still be in it.
+        let _ = Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
