@@ -76,13 +76,15 @@ async fn serve(
     let served = state.media.open(parts).await?.ok_or_else(not_found)?;
     let (hash, size) = (served.opened.hash, served.blob.size);
     let etag = format!("\"{hash}\"");
+    // A range is defined for GET alone (RFC 9110, section 14.2).
+    let is_head = method == Method::HEAD;
     let (status, part) = match range::wanted(&headers, &etag, size) {
-        Wanted::Whole => (StatusCode::OK, None),
-        Wanted::Part(part) => (StatusCode::PARTIAL_CONTENT, Some(part)),
         Wanted::Unchanged => (StatusCode::NOT_MODIFIED, None),
-        Wanted::Unsatisfiable => return Err(unsatisfiable(size)),
+        Wanted::Part(part) if !is_head => (StatusCode::PARTIAL_CONTENT, Some(part)),
+        Wanted::Unsatisfiable if !is_head => return Err(unsatisfiable(size)),
+        Wanted::Whole | Wanted::Part(_) | Wanted::Unsatisfiable => (StatusCode::OK, None),
     };
-    let body = if method == Method::HEAD || status == StatusCode::NOT_MODIFIED {
+    let body = if is_head || status == StatusCode::NOT_MODIFIED {
         Body::empty()
     } else {
         Body::from_stream(state.media.stream(&hash, part.clone()).await?)

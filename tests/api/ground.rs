@@ -113,7 +113,8 @@ async fn browsers_may_call_from_anywhere_or_from_where_the_setting_says() {
     assert_eq!(answer.header("access-control-allow-origin"), "*");
     assert_eq!(
         answer.header("access-control-expose-headers"),
-        "x-request-id,idempotency-replayed,retry-after,www-authenticate"
+        "x-request-id,idempotency-replayed,accept-ranges,content-disposition,content-range,etag,retry-after,\
+         www-authenticate"
     );
 
     let server = Server::setup().env("WINDU_CORS_ORIGINS", "https://a.example, https://b.example").start();
