@@ -38,13 +38,19 @@ pub struct ApiError {
     message: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     fields: Map<String, Value>,
+    passing: bool,
 }
+
+/// In the extensions of a refusal that may pass although the request stays the same: no answer for a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Passing;
 
 impl ApiError {
     /// An error with a status, a stable code for programs and a sentence for people: what was wrong and what to
     /// send instead.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), headers: Vec::new(), fields: Map::new() }
+        let (headers, fields) = (Vec::new(), Map::new());
+        Self { status, code, message: message.into(), headers, fields, passing: false }
     }
 
     /// 400: something that the caller sent.
@@ -164,6 +170,9 @@ impl IntoResponse for ApiError {
         let mut response = (self.status, Json(Value::Object(body))).into_response();
         response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
         response.extensions_mut().insert(Sentence(self.message));
+        if self.passing {
+            response.extensions_mut().insert(Passing);
+        }
         response
     }
 }
@@ -324,7 +333,8 @@ fn fetch_failed(error: &FetchError) -> ApiError {
 fn url_failed(what: &str) -> ApiError {
     let message =
         format!("the URL {what}; look whether it opens without signing in, or send the file itself");
-    ApiError::bad_request("url_failed", message)
+    // The server behind it may answer the next time.
+    ApiError { passing: true, ..ApiError::bad_request("url_failed", message) }
 }
 
 impl From<MediaError> for ApiError {

@@ -1,6 +1,10 @@
 //! Messages that are more than text, from the upload to the receiver's URL.
 
-use base64_of::base64;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::http::StatusCode;
+use axum::routing::get;
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
@@ -9,14 +13,13 @@ use windu::secrets::sha256;
 use crate::shared::server;
 use crate::support::client::{Answer, Client};
 use crate::support::people::Person;
+use crate::support::server::Server;
 
 const VCARD: &str = "BEGIN:VCARD\r\nVERSION:3.0\r\nFN:Zoë Quill\r\nTEL:+15550100009\r\nEND:VCARD\r\n";
 
-mod base64_of {
-    /// As answers write a hash.
-    pub fn base64(bytes: &[u8]) -> String {
-        data_encoding::BASE64.encode(bytes)
-    }
+/// As answers write a hash.
+fn base64(bytes: &[u8]) -> String {
+    data_encoding::BASE64.encode(bytes)
 }
 
 fn fixture(name: &str) -> Vec<u8> {
@@ -207,4 +210,80 @@ async fn cards_arrive_as_text_or_file_and_other_text_is_refused() {
     assert_eq!(upload(&anna.api, "send-vcard", binary).await.status, 400);
     anna.api.post(row, &[("contact", &bert.number)]).await.refused(400, "missing_parameter");
     assert_eq!(anna.chat_entry(&bert.number).await.expect("a chat")["snippet"], "Zoë Quill");
+}
+
+/// A server on loopback that gives a picture at `/picture`, and at `/later` once it is told to.
+struct Elsewhere {
+    url: String,
+    ready: Arc<AtomicBool>,
+}
+
+impl Elsewhere {
+    async fn start() -> Self {
+        let ready = Arc::new(AtomicBool::new(false));
+        let asked = ready.clone();
+        let later = move || {
+            let ready = asked.load(Ordering::SeqCst);
+            async move { if ready { Ok(png(1)) } else { Err(StatusCode::SERVICE_UNAVAILABLE) } }
+        };
+        let files =
+            axum::Router::new().route("/picture", get(async || png(1))).route("/later/a.png", get(later));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
+        tokio::spawn(async move { axum::serve(listener, files).await });
+        Self { url, ready }
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_fetched_from_a_url_where_that_is_allowed() {
+    let elsewhere = Elsewhere::start().await;
+    let allowing = Server::setup().env("WINDU_FETCH_ALLOW", "127.0.0.1/32").start();
+    let (anna, bert) = Person::two_friends(&allowing).await;
+    let row = "/api/messages/send-image/";
+    let ask = async |path: &str, key: Option<&str>| {
+        let url = format!("{}{path}", elsewhere.url);
+        let form = [("contact", bert.number.as_str()), ("url", &url), ("caption", "from afar")];
+        let request = anna.api.request(Method::POST, row).form(&form);
+        let request = match key {
+            Some(key) => request.header("Idempotency-Key", key),
+            None => request,
+        };
+        anna.api.send(request).await
+    };
+    let sent = ask("/picture", None).await;
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    assert_eq!(sent.json()["hash"], base64(&sha256(&png(1))));
+    let id = sent.json()["id"].as_str().expect("an id").to_owned();
+    let message = bert.waits_until(&anna.number, &id, |message| message["media"] == "stored").await;
+    assert_eq!((&message["type"], &message["caption"]), (&json!("i"), &json!("from afar")));
+
+    // What fails elsewhere is no answer for the key: the same request may work the next time.
+    ask("/later/a.png", Some("later")).await.refused(400, "url_failed");
+    elsewhere.ready.store(true, Ordering::SeqCst);
+    let sent = ask("/later/a.png", Some("later")).await;
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    assert_eq!(ask("/later/a.png", Some("later")).await.json(), sent.json());
+    ask("/nothing", None).await.refused(400, "url_failed");
+    assert_eq!(anna.chat(&bert.number).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_url_that_leads_into_this_machine_is_refused_and_not_asked() {
+    let elsewhere = Elsewhere::start().await;
+    let (anna, bert) = Person::two_friends(server()).await;
+    for url in
+        [format!("{}/picture", elsewhere.url), "http://localhost/".to_owned(), "http://[::1]/".to_owned()]
+    {
+        let form = [("contact", bert.number.as_str()), ("url", &url)];
+        anna.api.post("/api/messages/send-image/", &form).await.refused(400, "url_not_allowed");
+    }
+    for url in ["ftp://example.com/a.png", "example.com/a.png", "file:///etc/passwd"] {
+        let form = [("contact", bert.number.as_str()), ("url", url)];
+        assert_eq!(anna.api.post("/api/messages/send-image/", &form).await.status, 400, "{url}");
+    }
+    // The file wins over the URL.
+    let form = form(&bert.number, "a.png", png(1)).text("url", format!("{}/picture", elsewhere.url));
+    assert_eq!(upload(&anna.api, "send-image", form).await.status, 200);
 }

@@ -4,7 +4,7 @@
 //! caller hangs up or PostgreSQL's answer is lost: a key must not stay taken). That is too late for a program that is killed when the effect is
 //! committed, so a handler with an effect takes [`Keyed`] and commits with it what a repeat has to know.
 //!
-//! Not kept, so that the same request may run again: 5xx, 429 and 401. Another request never gets the key.
+//! Not kept, so that the same request may run again: 5xx, 429, 401, and what failed at a caller's URL. Another request never gets the key.
 
 mod keyed;
 
@@ -25,7 +25,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required, ResponseBui
 
 use super::AppState;
 use super::auth::Caller;
-use super::error::ApiError;
+use super::error::{ApiError, Passing};
 use super::params;
 use crate::domain::{ProcessId, UserId};
 use crate::store::{Claim, KeptAnswer, KeyState, KeyedRequest, StoreError};
@@ -195,7 +195,8 @@ async fn run(state: AppState, claim: Claim, mut request: Request, next: Next) ->
             return ApiError::internal(&error).into_response();
         }
     };
-    let kept = is_kept(parts.status).then(|| KeptAnswer {
+    let passing = parts.extensions.get::<Passing>().is_some();
+    let kept = (is_kept(parts.status) && !passing).then(|| KeptAnswer {
         status: parts.status.as_u16(),
         content_type: parts
             .headers
