@@ -48,6 +48,8 @@
 //!   chat rows and before account rows; there are no gaps, and time never runs backwards.
 //! * The counter row also holds the lease. Every write of a session locks it with owner and fence, so a process that
 //!   lost its lease changes nothing.
+//! * A group is kept once, whoever of its members is here (`store::group`): what a network tells of it is written by its
+//!   revision, in a transaction that locks the group's row and no other. What an account was told of it is in its chat.
 //! * What is asked at the same moment shares a round trip (`store::gather`), what is written a transaction. A shared
 //!   transaction takes only locks that are free, so that a held account holds up nobody else.
 //! * NOTIFY is sent after the commit, never in the transaction; whoever waits registers first and reads after.
@@ -65,7 +67,7 @@
 //! * A delivered receipt needs no queue of its own on a network that tells again what was not acknowledged
 //!   ([`upstream::Capabilities::tells_again`]): acknowledging includes it.
 //! * `build.rs` is in `migrations/`, to keep the top level as it is.
-//! * Groups and merged peers are not yet among [`upstream::Event`]: they come with the tables they need.
+//! * Merged peers are not yet among [`upstream::Event`]: they come with the tables they need.
 
 pub mod app;
 pub mod cli;

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{FailureReason, SessionState};
+use super::{FailureReason, GroupChangeKind, SessionState};
 
-/// One entry of an account's journal. `chat` is the number or the public id of the other side; `id` the message's
-/// id on the network.
+/// One entry of an account's journal. `chat` is the number or the public id of the other side, or a group's id; `id` the
+/// message's id on the network.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// The number was proved and its account made on the network.
@@ -66,6 +66,8 @@ pub enum Event {
         id: String,
         /// The kind of content: the letter of the message list.
         kind: &'static str,
+        /// In a group: who wrote it.
+        participant: Option<String>,
     },
     /// The file of a received message came, or is lost for good.
     MessageMedia {
@@ -135,6 +137,15 @@ pub enum Event {
     ConnectedStatusChanged,
     /// Who may see what of the account changed.
     PrivacyChanged,
+    /// Something happened to a group that the account is in, or was in until then.
+    GroupChanged {
+        /// The group's id.
+        group: String,
+        /// What.
+        change: GroupChangeKind,
+        /// To whom of it, by number or public id; nobody when it is about the group itself.
+        participants: Vec<String>,
+    },
 }
 
 impl Event {
@@ -166,6 +177,8 @@ impl Event {
             Self::StatusMessageChanged => "account.status_message_changed",
             Self::ConnectedStatusChanged => "account.connected_status_changed",
             Self::PrivacyChanged => "account.privacy_changed",
+            Self::GroupChanged { change: GroupChangeKind::Created, .. } => "group.created",
+            Self::GroupChanged { .. } => "group.changed",
         }
     }
 
@@ -192,7 +205,12 @@ impl Event {
             Self::MessageFailed { chat, id, reason } => {
                 json!({"chat": chat, "id": id, "reason": reason.name()})
             }
-            Self::MessageReceived { chat, id, kind } => json!({"chat": chat, "id": id, "type": kind}),
+            Self::MessageReceived { chat, id, kind, participant: None } => {
+                json!({"chat": chat, "id": id, "type": kind})
+            }
+            Self::MessageReceived { chat, id, kind, participant: Some(participant) } => {
+                json!({"chat": chat, "id": id, "type": kind, "participant": participant})
+            }
             Self::MessageMedia { chat, id, stored } => {
                 json!({"chat": chat, "id": id, "state": if *stored { "stored" } else { "lost" }})
             }
@@ -204,6 +222,10 @@ impl Event {
             | Self::ContactUnblocked { contact }
             | Self::ContactStatusChanged { contact } => {
                 json!({"contact": contact})
+            }
+            Self::GroupChanged { group, change: GroupChangeKind::Created, .. } => json!({"group": group}),
+            Self::GroupChanged { group, change, participants } => {
+                json!({"group": group, "change": change.name(), "participants": participants})
             }
         }
     }

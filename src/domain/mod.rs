@@ -3,6 +3,7 @@
 mod account;
 mod contact_id;
 mod event;
+mod group;
 mod id;
 mod media;
 mod message;
@@ -14,6 +15,7 @@ mod user;
 pub use account::{Account, NeedsUser, SessionState, SessionStatus};
 pub use contact_id::ContactId;
 pub use event::Event;
+pub use group::{ChatName, GroupChangeKind, GroupId, GroupIdError};
 pub use id::{
     AccountId, ChatId, ClientId, CommandId, CounterId, Lease, MessageId, PeerId, ProcessId, UserId,
 };

@@ -10,9 +10,10 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::idempotency;
+use super::target::no_such_group;
 use crate::fetch::{FetchError, GivenError};
 use crate::media::MediaError;
-use crate::sessions::{AskError, RegisterError};
+use crate::sessions::{AskError, GroupRefusal, RegisterError};
 use crate::store::StoreError;
 use crate::telemetry::chain;
 use crate::upstream::Failure;
@@ -190,7 +191,31 @@ impl From<AskError> for ApiError {
                 Self::bad_gateway("network_refused", format!("the network refused: {reason}"))
             }
             AskError::Unsupported(what) => Self::unsupported(&what),
+            AskError::Group(why) => why.into(),
             AskError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<GroupRefusal> for ApiError {
+    fn from(why: GroupRefusal) -> Self {
+        match why {
+            GroupRefusal::NotInGroup => no_such_group(),
+            GroupRefusal::NotAnAdmin => Self::forbidden(
+                "not_an_admin",
+                "only admins of the group may do that, and this account is none",
+            ),
+            GroupRefusal::NotAMember => {
+                Self::not_found("participant_not_found", "this number is not in the group")
+            }
+            GroupRefusal::TooLarge => {
+                Self::bad_request("group_too_large", "the network takes no group of so many participants")
+            }
+            GroupRefusal::CannotAdd { who } => Self::bad_request(
+                "cannot_be_added",
+                format!("the network does not let these be added: {}", who.join(", ")),
+            )
+            .with_field("participants", who),
         }
     }
 }

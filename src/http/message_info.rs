@@ -17,6 +17,9 @@ pub struct MessageInfo {
     r#type: &'static str,
     /// Came in, rather than went out.
     received: bool,
+    /// Who wrote what came in into a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    participant: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     /// Opens the file without a token, for a day. Not there while the file is on its way or when it is lost.
@@ -82,6 +85,7 @@ impl MessageInfo {
             id: message.id,
             r#type: message.content.letter(),
             received: message.received,
+            participant: message.participant,
             text: None,
             url: None,
             hash: None,

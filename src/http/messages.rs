@@ -18,7 +18,7 @@ use super::list::ListParameters;
 use super::message_info::MessageInfo;
 use super::owned::{RegisteredAccount, StoredAccount, not_registered};
 use super::params::{Flag, Parameters, Text};
-use super::target::{Addressed, PathChat, Target};
+use super::target::{Addressed, StoredChat, Target, readable};
 use crate::domain::{Content, TimeParameter, Timestamp, Typing};
 use crate::store::{Accepted, Outgoing, Page, Receipted};
 use crate::upstream::Address;
@@ -92,7 +92,7 @@ pub(super) async fn send<T: Serialize>(
     let outgoing = Outgoing {
         id: &id,
         peer: to.reachable.peer,
-        public_id: to.contact.as_str(),
+        public_id: to.chat.as_str(),
         content: &content,
         time_to_live: state.send_ttl,
     };
@@ -120,7 +120,7 @@ pub struct SendTo<T> {
     body: T,
 }
 
-/// Shows the contact that the account writes.
+/// Shows the contact, or the group, that the account writes.
 #[utoipa::path(post, path = "/api/messages/set-typing/", tag = "messages", request_body = Target,
     responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn set_typing(
@@ -131,7 +131,7 @@ async fn set_typing(
     Ok(DONE)
 }
 
-/// Shows the contact that the account stopped writing.
+/// Shows the contact, or the group, that the account stopped writing.
 #[utoipa::path(post, path = "/api/messages/set-paused/", tag = "messages", request_body = Target,
     responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn set_paused(
@@ -149,9 +149,9 @@ struct ChatList {
 
 #[derive(Serialize, ToSchema)]
 struct ChatInfo {
-    /// The number, or the public id of somebody who has none.
+    /// The number, or the public id of somebody who has none; or the group's id.
     id: String,
-    /// Names, else nickname, else the number.
+    /// Names, else nickname, else the number; or the group's subject.
     title: String,
     is_group: bool,
     /// The beginning of the last message.
@@ -179,7 +179,7 @@ async fn chats(
         .map(|chat| ChatInfo {
             id: chat.id,
             title: chat.title,
-            is_group: false,
+            is_group: chat.is_group,
             snippet: chat.snippet.unwrap_or_default(),
             r#type: chat.kind,
             time: Timestamp(chat.time),
@@ -202,20 +202,18 @@ struct MessageList {
 }
 
 /// The messages of a chat, oldest first: the newest `limit` after `offset` newer ones. Of a number that never wrote,
-/// none.
+/// none. Who left a group still reads what came until then.
 #[utoipa::path(get, path = "/api/messages/chats/{chat}/", tag = "messages",
-    params(("chat" = String, Path, description = "the number"), ListParameters,
+    params(("chat" = String, Path, description = "the number, or the group's id"), ListParameters,
            ("received_only" = Option<bool>, Query, description = "1: only what came in")),
     responses((status = 200, body = MessageList), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn chat(
     State(state): State<AppState>,
-    StoredAccount(account): StoredAccount,
-    PathChat(contact): PathChat,
+    StoredChat { account, chat }: StoredChat,
     Parameters(list): Parameters<ListParameters>,
     Parameters(filter): Parameters<ReceivedOnly>,
 ) -> Result<Json<MessageList>, ApiError> {
-    let messages =
-        state.store.messages(&account, contact.as_str(), filter.received_only.0, page(&list)).await?;
+    let messages = state.store.messages(&account, chat.as_str(), filter.received_only.0, page(&list)).await?;
     let messages =
         messages.into_iter().map(|message| MessageInfo::new(&state, account.id, message)).collect();
     Ok(Json(MessageList { messages }))
@@ -240,11 +238,12 @@ async fn update_last_read(
     Parameters(target): Parameters<Target>,
     Parameters(body): Parameters<LastRead>,
 ) -> Result<Json<Value>, ApiError> {
-    let contact = target.contact()?;
+    let chat = target.chat()?;
+    readable(&state, &account, &chat).await?;
     // The bound is exclusive; stored times are whole microseconds.
     let before = body.date_limit.map(|limit| limit.last_moment() + TimeDelta::microseconds(1));
     let mut tx = state.store.begin().await?;
-    let answer = match tx.mark_read(&account, contact.as_str(), before).await? {
+    let answer = match tx.mark_read(&account, chat.as_str(), before).await? {
         0 => json!({"message": "there were no unread messages"}),
         read => json!({"read": read}),
     };
@@ -265,15 +264,14 @@ struct Delivered {
 
 /// What the account sent and was delivered, oldest first, by the time of delivery.
 #[utoipa::path(get, path = "/api/messages/delivered/{chat}/", tag = "messages",
-    params(("chat" = String, Path, description = "the number"), ListParameters),
+    params(("chat" = String, Path, description = "the number, or the group's id"), ListParameters),
     responses((status = 200, body = DeliveredList), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn delivered(
     State(state): State<AppState>,
-    StoredAccount(account): StoredAccount,
-    PathChat(contact): PathChat,
+    StoredChat { account, chat }: StoredChat,
     Parameters(list): Parameters<ListParameters>,
 ) -> Result<Json<DeliveredList>, ApiError> {
-    let receipts = state.store.delivered(&account, contact.as_str(), page(&list)).await?;
+    let receipts = state.store.delivered(&account, chat.as_str(), page(&list)).await?;
     let messages =
         receipts.into_iter().map(|Receipted { id, at }| Delivered { id, delivered: Timestamp(at) }).collect();
     Ok(Json(DeliveredList { messages }))
@@ -293,15 +291,14 @@ struct Read {
 
 /// What the account sent and was read, oldest first, by the time it was read.
 #[utoipa::path(get, path = "/api/messages/read/{chat}/", tag = "messages",
-    params(("chat" = String, Path, description = "the number"), ListParameters),
+    params(("chat" = String, Path, description = "the number, or the group's id"), ListParameters),
     responses((status = 200, body = ReadList), (status = 400, body = Problem), (status = 404, body = Problem)))]
 async fn read(
     State(state): State<AppState>,
-    StoredAccount(account): StoredAccount,
-    PathChat(contact): PathChat,
+    StoredChat { account, chat }: StoredChat,
     Parameters(list): Parameters<ListParameters>,
 ) -> Result<Json<ReadList>, ApiError> {
-    let receipts = state.store.read(&account, contact.as_str(), page(&list)).await?;
+    let receipts = state.store.read(&account, chat.as_str(), page(&list)).await?;
     let messages =
         receipts.into_iter().map(|Receipted { id, at }| Read { id, read: Timestamp(at) }).collect();
     Ok(Json(ReadList { messages }))

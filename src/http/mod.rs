@@ -11,6 +11,7 @@ mod contacts;
 mod cors;
 mod done;
 pub mod error;
+mod groups;
 mod health;
 mod idempotency;
 pub mod list;

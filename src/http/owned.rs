@@ -11,7 +11,7 @@ use super::AppState;
 use super::auth::Caller;
 use super::error::{ACCOUNT_UNKNOWN, ApiError};
 use super::params;
-use crate::domain::{Account, ContactId, PhoneNumber, UserId};
+use crate::domain::{Account, ChatName, PhoneNumber, UserId};
 use crate::store::{Reachable, Store};
 
 /// The registered account that `account` names, or without it the caller's oldest registered one.
@@ -91,25 +91,24 @@ impl FromRequestParts<AppState> for OnlyAccount {
     }
 }
 
-/// The registered account, and whether it may write to `contact`.
+/// The registered account, and whether it may write to `chat`.
 pub(super) async fn addressed(
     parts: &mut Parts,
     state: &AppState,
-    contact: Option<&ContactId>,
+    chat: Option<&ChatName>,
 ) -> Result<(Account, Option<Reachable>), ApiError> {
-    usable(parts, state, contact, Account::is_registered).await
+    usable(parts, state, chat, Account::is_registered).await
 }
 
-/// The account that is named, if it will do, or the caller's oldest registered one; and whether it may write to
-/// `contact`.
+/// The account that is named, if it will do, or the caller's oldest registered one; and whether it may write to `chat`.
 async fn usable(
     parts: &mut Parts,
     state: &AppState,
-    contact: Option<&ContactId>,
+    chat: Option<&ChatName>,
     will_do: impl Fn(&Account) -> bool + Send,
 ) -> Result<(Account, Option<Reachable>), ApiError> {
     let (store, user, number) = read(parts, state).await?;
-    match store.addressed(user, number.as_ref(), contact).await? {
+    match store.addressed(user, number.as_ref(), chat).await? {
         Some((account, reachable)) if will_do(&account) => Ok((account, reachable)),
         None if number.is_some() => Err(unknown()),
         None if store.accounts(user).await?.is_empty() => Err(none()),

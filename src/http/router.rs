@@ -13,7 +13,8 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::{
     AppState, Started, account, account_profile, block_list, body, contact_lists, contact_profile, contacts,
-    cors, health, idempotency, media, messages, oauth, params, paths, patience, refusals, send_media, trace,
+    cors, groups, health, idempotency, media, messages, oauth, params, paths, patience, refusals, send_media,
+    trace,
 };
 use crate::config::CorsOrigins;
 
@@ -44,7 +45,8 @@ fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
         .merge(contact_profile::router())
         .merge(block_list::router())
         .merge(messages::router())
-        .merge(send_media::router());
+        .merge(send_media::router())
+        .merge(groups::router());
     if let Some(state) = state {
         api = api
             .route_layer(from_fn_with_state(state.clone(), idempotency::keep))

@@ -7,16 +7,25 @@ use utoipa::ToSchema;
 
 use super::AppState;
 use super::error::ApiError;
-use super::owned;
+use super::owned::{self, StoredAccount};
 use super::params::{self, Text};
-use crate::domain::{Account, ContactId, PeerId};
+use crate::domain::{Account, ChatName, ContactId, GroupId, GroupIdError, PeerId};
 use crate::store::Reachable;
 
 /// The number or public id in the path; a word that is neither is a path that does not exist.
 pub struct PathContact(pub ContactId);
 
-/// The chat in the path: a contact's. A group's id is looked for among the account's groups.
-pub struct PathChat(pub ContactId);
+/// The account whose stored messages are read, and the chat in the path: a contact's, or that of a group which the account
+/// is in or was in.
+pub struct StoredChat {
+    /// Whose.
+    pub account: Account,
+    /// With whom.
+    pub chat: ChatName,
+}
+
+/// The group that the path or `group_id` names; what is no group's id names none.
+pub struct NamedGroup(pub GroupId);
 
 /// `contact` or `group_id`; with both, the contact.
 #[derive(Deserialize, ToSchema)]
@@ -38,12 +47,12 @@ pub struct ShownContact {
     pub peer: PeerId,
 }
 
-/// The caller's registered account and the contact that `contact` names, to which it may write.
+/// The caller's registered account, and the contact or the group that is named, to which it may write.
 pub struct Addressed {
     /// Who writes.
     pub account: Account,
     /// To whom.
-    pub contact: ContactId,
+    pub chat: ChatName,
     /// Where that is.
     pub reachable: Reachable,
 }
@@ -57,27 +66,40 @@ impl<S: Send + Sync> FromRequestParts<S> for PathContact {
     }
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for PathChat {
+impl FromRequestParts<AppState> for StoredChat {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let StoredAccount(account) = StoredAccount::from_request_parts(parts, state).await?;
         let word = path_word(parts, state).await?;
-        if is_group_id(&word) {
-            return Err(no_such_group());
+        let chat = word.parse().map_err(|_| ApiError::not_found("not_found", "there is no such path"))?;
+        readable(state, &account, &chat).await?;
+        Ok(Self { account, chat })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for NamedGroup {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        #[derive(Deserialize)]
+        struct Named {
+            group_id: Text<{ usize::MAX }>,
         }
-        word.parse().map(Self).map_err(|_| ApiError::not_found("not_found", "there is no such path"))
+        let Named { group_id } = params::raw(parts)?.parse()?;
+        group_id.parse().map(Self).map_err(|GroupIdError| no_such_group())
     }
 }
 
 impl Target {
-    /// The contact. Groups are none of the account's as long as no network has any.
+    /// The contact, or without one the group.
     ///
     /// # Errors
-    /// 404 for a group, 400 when neither is given.
-    pub fn contact(self) -> Result<ContactId, ApiError> {
+    /// 404 for what is no group's id, 400 when neither is given.
+    pub fn chat(self) -> Result<ChatName, ApiError> {
         match (self.contact, self.group_id) {
-            (Some(contact), _) => Ok(contact),
-            (None, Some(_)) => Err(no_such_group()),
+            (Some(contact), _) => Ok(ChatName::Contact(contact)),
+            (None, Some(group)) => group.parse().map(ChatName::Group).map_err(|GroupIdError| no_such_group()),
             (None, None) => Err(ApiError::bad_request("missing_parameter", "contact or group_id is missing")),
         }
     }
@@ -88,12 +110,13 @@ impl FromRequestParts<AppState> for Addressed {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let target = params::raw(parts)?.parse::<Target>();
-        let contact = target.and_then(Target::contact);
+        let chat = target.and_then(Target::chat);
         // The account's faults are told first, as on every row.
-        let (account, reachable) = owned::addressed(parts, state, contact.as_ref().ok()).await?;
-        let contact = contact?;
+        let (account, reachable) = owned::addressed(parts, state, chat.as_ref().ok()).await?;
+        let chat = chat?;
         match reachable {
-            Some(reachable) if reachable.allowed => Ok(Self { account, contact, reachable }),
+            Some(reachable) if reachable.allowed => Ok(Self { account, chat, reachable }),
+            Some(_) | None if chat.is_group() => Err(no_such_group()),
             Some(_) | None => Err(not_a_contact()),
         }
     }
@@ -104,7 +127,8 @@ impl FromRequestParts<AppState> for ShownContact {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let PathContact(contact) = PathContact::from_request_parts(parts, state).await?;
-        let (account, reachable) = owned::addressed(parts, state, Some(&contact)).await?;
+        let chat = ChatName::Contact(contact);
+        let (account, reachable) = owned::addressed(parts, state, Some(&chat)).await?;
         match reachable {
             Some(reachable) if reachable.allowed => Ok(Self { account, peer: reachable.peer }),
             Some(_) | None => Err(not_a_contact()),
@@ -112,11 +136,15 @@ impl FromRequestParts<AppState> for ShownContact {
     }
 }
 
-fn not_a_contact() -> ApiError {
-    ApiError::bad_request(
-        "not_a_contact",
-        "this number is neither a contact that exists nor one that wrote first; add it to the contacts",
-    )
+/// Nothing for a contact: of a number that never wrote there are no messages.
+///
+/// # Errors
+/// 404 for a group that the account never was in.
+pub(super) async fn readable(state: &AppState, account: &Account, chat: &ChatName) -> Result<(), ApiError> {
+    match chat {
+        ChatName::Group(group) if !state.store.has_group_chat(account, group).await? => Err(no_such_group()),
+        ChatName::Group(_) | ChatName::Contact(_) => Ok(()),
+    }
 }
 
 async fn path_word<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, ApiError> {
@@ -124,15 +152,15 @@ async fn path_word<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Strin
     path.map(|Path(word)| word).map_err(|_| ApiError::not_found("not_found", "there is no such path"))
 }
 
-/// The creator's number, a dash, ten digits.
-fn is_group_id(word: &str) -> bool {
-    word.split_once('-').is_some_and(|(creator, number)| {
-        (5..=15).contains(&creator.len())
-            && number.len() == 10
-            && creator.bytes().chain(number.bytes()).all(|byte| byte.is_ascii_digit())
-    })
+/// The answer about a group that is not there, or not the account's: the same.
+pub(super) fn no_such_group() -> ApiError {
+    ApiError::not_found("group_not_found", "this account is in no such group")
 }
 
-fn no_such_group() -> ApiError {
-    ApiError::not_found("group_not_found", "this account is in no such group")
+/// The answer about somebody who may not be written to.
+pub(super) fn not_a_contact() -> ApiError {
+    ApiError::bad_request(
+        "not_a_contact",
+        "this number is neither a contact that exists nor one that wrote first; add it to the contacts",
+    )
 }

@@ -54,5 +54,6 @@ async fn prune(store: &Store) -> Result<(), StoreError> {
     while store.prune_tokens(BATCH).await? > 0 {}
     while store.prune_logins(BATCH).await? > 0 {}
     while store.prune_localnet_media(BATCH).await? > 0 {}
+    while store.prune_local_operations(BATCH).await? > 0 {}
     Ok(())
 }

@@ -1,13 +1,12 @@
 //! What a session does connected or not: it answers commands, and lets messages expire that nobody takes.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
 use super::command::{Answer, Request};
 use super::session::{Outcome, Session};
-use crate::domain::CommandId;
+use crate::domain::{CommandId, PhoneNumber};
 use crate::store::{StoreError, TakenCommand, Topic};
 use crate::upstream::Failure;
 
@@ -15,8 +14,8 @@ use crate::upstream::Failure;
 const STORE_AGAIN: Duration = Duration::from_millis(500);
 
 impl Session {
-    /// What goes on connected or not: commands (which numbers exist, leaving) are the connector's, and messages
-    /// that nobody takes expire.
+    /// What goes on connected or not: commands (which numbers exist, leaving) are the connector's, but for those about
+    /// groups, which wait for a connection; and messages that nobody takes expire.
     pub(super) async fn attend(&self) -> Outcome {
         let mut work = self.store.wakes().subscribe(Topic::attend(self.lease.account));
         loop {
@@ -34,7 +33,7 @@ impl Session {
                 Err(StoreError::Fenced) => return Outcome::Fenced,
                 Err(error) => tracing::debug!(account = %self.lease.account, %error, "no commands now"),
             }
-            if !self.connected.load(Ordering::Relaxed) {
+            if self.connection.borrow().is_none() {
                 match self.store.expire_outbox(&self.lease).await {
                     Ok(0) => {}
                     Ok(_) => continue,
@@ -56,15 +55,24 @@ impl Session {
             return Ok(None);
         };
         self.leaving.send_replace(request == Request::Unregister);
-        let work = self.execute(&request);
-        let answer = match timeout(command.remaining, work).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(failure)) => Answer::failed(failure),
-            Err(_) => Answer::OutcomeUnknown,
+        let answer = match &request {
+            Request::Existing { numbers } => in_time(command.remaining, self.existing(numbers)).await,
+            Request::Unregister => in_time(command.remaining, self.unregister()).await,
+            Request::Group(request) => {
+                return self.answer_about_group(command, request).await.map(|()| None);
+            }
         };
+        self.until_stored(|| self.store_answer(command.id, &answer)).await
+    }
+
+    /// Stores an answer, however long the database is away: what the network did is done, and the asker must not believe
+    /// otherwise.
+    pub(super) async fn until_stored<T, F>(&self, store: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
         loop {
-            match self.store_answer(command.id, &answer).await {
-                // What the network did is done: a database that is away must not make the asker believe otherwise.
+            match store().await {
                 Err(StoreError::Unavailable(error)) => {
                     tracing::debug!(account = %self.lease.account, %error, "an answer waits to be stored");
                     sleep(STORE_AGAIN).await;
@@ -92,27 +100,32 @@ impl Session {
         Ok(Some(Outcome::Gone))
     }
 
-    async fn execute(&self, request: &Request) -> Result<Answer, Failure> {
-        match request {
-            Request::Existing { numbers } => {
-                let numbers = self.connector.existing(numbers).await?;
-                Ok(Answer::Existing { numbers })
+    async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Answer, Failure> {
+        let numbers = self.connector.existing(numbers).await?;
+        Ok(Answer::Existing { numbers })
+    }
+
+    async fn unregister(&self) -> Result<Answer, Failure> {
+        match self.store.session_account(&self.lease).await {
+            Ok(Some(account)) => {
+                self.connector.unregister(&account.number).await?;
+                Ok(Answer::Unregistered)
             }
-            Request::Unregister => {
-                let account = self.store.session_account(&self.lease).await;
-                match account {
-                    Ok(Some(account)) => {
-                        self.connector.unregister(&account.number).await?;
-                        Ok(Answer::Unregistered)
-                    }
-                    Ok(None) => Err(Failure::Retry("lease_lost")),
-                    Err(_) => Err(Failure::Retry("database_unavailable")),
-                }
-            }
+            Ok(None) => Err(Failure::Retry("lease_lost")),
+            Err(_) => Err(Failure::Retry("database_unavailable")),
         }
     }
 }
 
-fn to_json(answer: &Answer) -> serde_json::Value {
+/// What the network answers as long as somebody waits for it.
+async fn in_time(remaining: Duration, work: impl Future<Output = Result<Answer, Failure>>) -> Answer {
+    match timeout(remaining, work).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(failure)) => Answer::failed(failure),
+        Err(_) => Answer::OutcomeUnknown,
+    }
+}
+
+pub(super) fn to_json(answer: &Answer) -> serde_json::Value {
     serde_json::to_value(answer).unwrap_or_default()
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::Sessions;
+use super::groups::{GroupRefusal, GroupRequest};
 use crate::domain::{AccountId, PhoneNumber};
 use crate::store::{Claim, CommandProgress, StoreError, Topic};
 use crate::upstream::Failure;
@@ -26,6 +27,8 @@ pub enum Request {
     },
     /// Leave the network; then the account and its data are deleted.
     Unregister,
+    /// Make or change a group.
+    Group(GroupRequest),
 }
 
 /// What can be answered.
@@ -39,6 +42,13 @@ pub enum Answer {
     },
     /// The number has left the network and the account is gone.
     Unregistered,
+    /// The group was made or changed.
+    Group {
+        /// Its id.
+        id: String,
+    },
+    /// The group was not made or changed.
+    GroupRefused(GroupRefusal),
     /// The network said no, for good.
     Refused {
         /// Its words.
@@ -76,6 +86,9 @@ pub enum AskError {
     /// The network has no such thing.
     #[error("this network cannot {0}")]
     Unsupported(String),
+    /// The network did not make or change a group.
+    #[error("the network did not do that to a group: {0:?}")]
+    Group(GroupRefusal),
     /// A query failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -140,7 +153,14 @@ impl Sessions {
         }
     }
 
-    async fn ask(
+    /// Whether the request under this claim asked something of the session before it was cut off: what it wants may be
+    /// done by now.
+    #[must_use]
+    pub fn has_asked(claim: Option<&Claim>) -> bool {
+        claim.is_some_and(|claim| claim.command.is_some())
+    }
+
+    pub(super) async fn ask(
         &self,
         account: AccountId,
         request: &Request,
@@ -190,7 +210,8 @@ fn read(answer: serde_json::Value) -> Result<Answer, AskError> {
     let answer = serde_json::from_value(answer)
         .map_err(|error| StoreError::Corrupt(format!("an answer cannot be read: {error}")))?;
     match answer {
-        Answer::Existing { .. } | Answer::Unregistered => Ok(answer),
+        Answer::Existing { .. } | Answer::Unregistered | Answer::Group { .. } => Ok(answer),
+        Answer::GroupRefused(why) => Err(AskError::Group(why)),
         Answer::Refused { reason } => Err(AskError::Refused(reason)),
         Answer::Later { retry_after } => Err(AskError::NotNow { retry_after }),
         Answer::OutcomeUnknown => Err(AskError::OutcomeUnknown),
@@ -198,6 +219,6 @@ fn read(answer: serde_json::Value) -> Result<Answer, AskError> {
     }
 }
 
-fn unexpected(answer: &Answer) -> AskError {
+pub(super) fn unexpected(answer: &Answer) -> AskError {
     StoreError::Corrupt(format!("an answer to another question: {answer:?}")).into()
 }

@@ -156,6 +156,7 @@ impl Dispatcher {
             .map(|receipt| ReadReceipt {
                 to: Address(receipt.address.clone()),
                 id: receipt.network_id.clone(),
+                group: receipt.group.clone().map(Address),
             })
             .collect();
         match bounded(self.patience, self.connection.read(&receipts)).await? {

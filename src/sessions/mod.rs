@@ -10,6 +10,7 @@ mod backoff;
 mod command;
 mod dispatch;
 mod files;
+mod groups;
 mod ingest;
 mod liveness;
 mod registration;
@@ -32,6 +33,7 @@ use crate::store::{Store, StoreError, Topic};
 use crate::upstream::{Address, Connector};
 
 pub use command::{Answer, AskError, Request};
+pub use groups::{GroupRefusal, GroupRequest};
 pub use liveness::own_name;
 pub use registration::RegisterError;
 

@@ -133,6 +133,7 @@ impl Sessions {
     /// False: the code is gone, so nothing may follow from it.
     async fn finish(&self, account: &Account, credentials: &[u8]) -> Result<bool, StoreError> {
         let mut tx = self.store.begin().await?;
+        tx.forget_groups(account.id).await?;
         let mut journal = tx.open_journal(account.counter).await?;
         if !tx.consume_code(account.id).await? {
             return Ok(false);

@@ -1,7 +1,6 @@
 //! One account's session: connect, catch up, keep going, and come back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -77,8 +76,8 @@ pub(super) struct Session {
     pub media: Media,
     /// Permits for the files that this process fetches at one time.
     pub fetching: Arc<Semaphore>,
-    /// True while there is a connection: then its dispatcher lets messages expire, so that none does while it is sent.
-    pub connected: AtomicBool,
+    /// The open connection. While there is one its dispatcher lets messages expire, so that none does while it is sent.
+    pub connection: watch::Sender<Option<Arc<dyn Connection>>>,
     /// True while the number leaves its network: that the network then ends the connection is no news.
     pub leaving: watch::Sender<bool>,
 }
@@ -176,8 +175,8 @@ impl Session {
         backoff: &mut Backoff,
     ) -> Result<std::convert::Infallible, Fault> {
         let Opened { connection, signals } = opened;
-        self.connected.store(true, Ordering::Relaxed);
-        let _disconnected = Disconnected(&self.connected);
+        self.connection.send_replace(Some(connection.clone()));
+        let _disconnected = Disconnected(&self.connection);
         tokio::select! {
             result = self.take_in(&connection, signals, permit, backoff) => result,
             result = self.send_out(&connection) => result,
@@ -342,10 +341,10 @@ impl Session {
 }
 
 /// Notes the end of a connection, however it comes.
-struct Disconnected<'a>(&'a AtomicBool);
+struct Disconnected<'a>(&'a watch::Sender<Option<Arc<dyn Connection>>>);
 
 impl Drop for Disconnected<'_> {
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Relaxed);
+        self.0.send_replace(None);
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -207,7 +206,7 @@ impl Supervisor {
             starting: self.starting.clone(),
             media: self.sessions.media.clone(),
             fetching: self.fetching.clone(),
-            connected: AtomicBool::new(false),
+            connection: watch::channel(None).0,
             leaving: watch::channel(false).0,
         };
         let stop = CancellationToken::new();

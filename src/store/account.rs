@@ -6,7 +6,7 @@ use super::gather::{Answer, at_place};
 use super::group_commit::Write;
 use super::{Claim, LEASE_SECONDS, Reachable, Store, StoreError, Topic, Tx};
 use crate::domain::{
-    Account, AccountId, ContactId, CounterId, Event, Lease, PeerId, PhoneNumber, SessionState, SessionStatus,
+    Account, AccountId, ChatName, CounterId, Event, Lease, PeerId, PhoneNumber, SessionState, SessionStatus,
     UserId,
 };
 
@@ -119,8 +119,8 @@ impl Store {
         Ok(self.addressed(user, number, None).await?.map(|(account, _)| account))
     }
 
-    /// The same account, together with whether it may write to this number or public id; `None` for the latter when
-    /// nobody on its network is known by it.
+    /// The same account, together with whether it may write to this number, public id or group; `None` for the latter
+    /// when nobody on its network is known by it.
     ///
     /// # Errors
     /// When the query fails.
@@ -128,9 +128,9 @@ impl Store {
         &self,
         user: UserId,
         number: Option<&PhoneNumber>,
-        contact: Option<&ContactId>,
+        chat: Option<&ChatName>,
     ) -> Result<Option<(Account, Option<Reachable>)>, StoreError> {
-        self.gathered.accounts.ask(self, (user, number.cloned(), contact.cloned())).await
+        self.gathered.accounts.ask(self, (user, number.cloned(), chat.cloned())).await
     }
 
     /// Takes away an account whose code was not sent, and frees the key of the request that made it.
@@ -182,7 +182,7 @@ impl Store {
 }
 
 /// The arguments of [`Store::addressed`].
-pub(super) type Wanted = (UserId, Option<PhoneNumber>, Option<ContactId>);
+pub(super) type Wanted = (UserId, Option<PhoneNumber>, Option<ChatName>);
 /// What it finds.
 pub(super) type Addressed = (Account, Option<Reachable>);
 
@@ -194,15 +194,18 @@ pub(super) async fn addressed_of(
     let users: Vec<i64> = wanted.iter().map(|(user, ..)| user.0).collect();
     let numbers: Vec<Option<&str>> =
         wanted.iter().map(|(_, number, _)| number.as_ref().map(PhoneNumber::as_str)).collect();
-    let contacts: Vec<Option<&str>> =
-        wanted.iter().map(|(.., contact)| contact.as_ref().map(ContactId::as_str)).collect();
+    let chats: Vec<Option<&str>> =
+        wanted.iter().map(|(.., chat)| chat.as_ref().map(ChatName::as_str)).collect();
     let rows = sqlx::query!(
         r#"SELECT w.place AS "place!", a.id, a.user_id, a.counter_id, a.number, a.network, a.nickname, a.registered_at,
                   a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until,
                   a.proved_at IS NOT NULL AS "was_proved!", o.id IS NOT NULL AS "held!",
                   p.id AS "peer?", p.address AS "address?",
-                  coalesce(t.exists_there, false) OR coalesce(h.peer_wrote, false) AS "allowed!"
-           FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY AS w (user_id, number, contact, place)
+                  CASE WHEN p.kind = 'group' THEN h.group_revision IS NOT NULL AND EXISTS (
+                           SELECT 1 FROM peer own JOIN group_member m ON m.member_peer_id = own.id
+                           WHERE own.network = a.network AND own.public_id = a.number AND m.group_peer_id = p.id)
+                       ELSE coalesce(t.exists_there, false) OR coalesce(h.peer_wrote, false) END AS "allowed!"
+           FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY AS w (user_id, number, chat, place)
            CROSS JOIN LATERAL (
                SELECT * FROM account a WHERE a.user_id = w.user_id
                  AND (a.number = w.number OR (w.number IS NULL AND a.registered_at IS NOT NULL))
@@ -210,12 +213,12 @@ pub(super) async fn addressed_of(
            JOIN account_counter c ON c.id = a.counter_id
            LEFT JOIN process o ON o.id = c.owner
                 AND o.heartbeat_at > clock_timestamp() - make_interval(secs => $4)
-           LEFT JOIN peer p ON p.network = a.network AND p.public_id = w.contact
+           LEFT JOIN peer p ON p.network = a.network AND p.public_id = w.chat
            LEFT JOIN contact t ON t.account_id = a.id AND t.peer_id = p.id
            LEFT JOIN chat h ON h.account_id = a.id AND h.peer_id = p.id"#,
         &users,
         &numbers as &[Option<&str>],
-        &contacts as &[Option<&str>],
+        &chats as &[Option<&str>],
         LEASE_SECONDS
     )
     .fetch_all(&store.pool)

@@ -18,14 +18,14 @@ pub struct Contact {
     pub exists: bool,
 }
 
-/// Whether an account may write to somebody.
+/// Whether an account may write to somebody, or into a group.
 #[derive(Clone, Debug)]
 pub struct Reachable {
     /// Whom.
     pub peer: PeerId,
     /// Where the network reaches them.
     pub address: String,
-    /// In the list and known to the network, or wrote first.
+    /// In the list and known to the network, or wrote first; of a group: the account is in it.
     pub allowed: bool,
 }
 
@@ -143,7 +143,7 @@ impl Store {
     /// When the query fails.
     pub async fn roster(&self, account: AccountId) -> Result<Vec<String>, StoreError> {
         Ok(sqlx::query_scalar!(
-            "SELECT address FROM peer WHERE id IN (
+            "SELECT address FROM peer WHERE kind = 'person' AND id IN (
                 SELECT peer_id FROM contact WHERE account_id = $1
                 UNION SELECT peer_id FROM chat WHERE account_id = $1) ORDER BY address",
             account.0

@@ -4,13 +4,15 @@ use chrono::{DateTime, Utc};
 
 use super::group_commit::{Write, Written};
 use super::{Peer, Store, StoreError};
-use crate::domain::{Content, Lease, PeerId, ProfileNews, ReceiptKind};
+use crate::domain::{Content, GroupChangeKind, Lease, PeerId, ProfileNews, ReceiptKind};
 
 /// One thing that happened, about one peer.
 #[derive(Clone, Debug)]
 pub struct Inbound {
-    /// The other side of the chat.
+    /// The other side of the chat: somebody, or a group.
     pub peer: Peer,
+    /// Who of a group did it.
+    pub participant: Option<Peer>,
     /// What happened.
     pub what: InboundKind,
 }
@@ -53,6 +55,24 @@ pub enum InboundKind {
         /// Its id.
         network_id: String,
     },
+    /// The group was made or changed; it has been stored by [`Store::learn_group`].
+    Group {
+        /// The revision that this made.
+        revision: i64,
+        /// The subject after it.
+        subject: String,
+        /// What changed.
+        changes: Vec<ToldChange>,
+    },
+}
+
+/// One thing that happened to a group.
+#[derive(Clone, Debug)]
+pub struct ToldChange {
+    /// What.
+    pub kind: GroupChangeKind,
+    /// To whom of it, by number or public id.
+    pub participants: Vec<String>,
 }
 
 impl InboundKind {
@@ -66,6 +86,7 @@ impl InboundKind {
             Self::Nickname(_) => "nickname",
             Self::Profile(_) => "profile",
             Self::Undecryptable { .. } => "undecryptable",
+            Self::Group { .. } => "group",
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Message {
     pub id: String,
     /// Came in, rather than went out.
     pub received: bool,
+    /// Came in, in a group: the number or public id of who wrote it.
+    pub participant: Option<String>,
     /// What it says.
     pub content: Content,
     /// Its file will never come.
@@ -54,9 +56,11 @@ pub struct Receipted {
 /// A chat as it is listed.
 #[derive(Clone, Debug)]
 pub struct ChatSummary {
-    /// The number or public id of the other side.
+    /// The number or public id of the other side, or the group's id.
     pub id: String,
-    /// Names, else nickname, else the id.
+    /// A group.
+    pub is_group: bool,
+    /// Names, else nickname, else the id; a group's subject as the account heard it last.
     pub title: String,
     /// The text of the last message.
     pub snippet: Option<String>,
@@ -83,6 +87,9 @@ impl Store {
         let rows = sqlx::query!(
             r#"SELECT m.network_id AS id, m.type AS kind, m.sender_peer_id IS NOT NULL AS "received!", m.text,
                       m.details, f.message_id IS NOT NULL AND f.hash IS NULL AND f.retry_at IS NULL AS "lost!",
+                      (SELECT s.public_id FROM peer s JOIN chat h ON h.id = m.chat_id
+                       JOIN peer g ON g.id = h.peer_id AND g.kind = 'group'
+                       WHERE s.id = m.sender_peer_id) AS participant,
                       m.stored_at AS time, m.sent_at AS sent, m.delivered_at AS delivered, m.read_at AS read,
                       m.state, m.failure
                FROM message m LEFT JOIN message_media f ON f.message_id = m.id
@@ -106,6 +113,7 @@ impl Store {
                 Ok(Message {
                     id: row.id,
                     received: row.received,
+                    participant: row.participant,
                     content: content(&row.kind, row.text, row.details)?,
                     lost: row.lost,
                     time: row.time,
@@ -126,9 +134,9 @@ impl Store {
     pub async fn chats(&self, account: &Account, page: Page) -> Result<Vec<ChatSummary>, StoreError> {
         Ok(sqlx::query_as!(
             ChatSummary,
-            r#"SELECT p.public_id AS id, m.type AS kind, left(m.text, 100) AS snippet,
+            r#"SELECT p.public_id AS id, p.kind = 'group' AS "is_group!", m.type AS kind, left(m.text, 100) AS snippet,
                       h.last_at AS "time!", h.unread,
-                      coalesce(nullif(trim(c.first_name || ' ' || c.last_name), ''),
+                      coalesce(h.group_subject, nullif(trim(c.first_name || ' ' || c.last_name), ''),
                                nullif(f.nickname, ''), p.public_id) AS "title!"
                FROM chat h JOIN peer p ON p.id = h.peer_id JOIN message m ON m.id = h.last_message_id
                LEFT JOIN contact c ON c.account_id = h.account_id AND c.peer_id = h.peer_id

@@ -15,6 +15,7 @@ mod deployment;
 mod desired;
 mod error;
 mod gather;
+mod group;
 mod group_commit;
 mod idempotency;
 mod ingest;
@@ -56,8 +57,9 @@ pub use contact::{Contact, Reachable};
 pub use deployment::{KeyError, ServerVersion};
 pub use desired::Desired;
 pub use error::StoreError;
+pub use group::{Candidate, GroupInfo, GroupView, NewGroup, NewMember};
 pub use idempotency::{Claim, KeptAnswer, KeyState, KeyedAnswer, KeyedRequest};
-pub use ingest::{Inbound, InboundKind};
+pub use ingest::{Inbound, InboundKind, ToldChange};
 pub use journal::{Journal, JournalEntry};
 pub use listing::{ChatSummary, Message, Page, Receipted};
 pub use login::LoginAttempt;
@@ -93,6 +95,9 @@ struct Gathered {
     session_accounts: Gather<Lease, Option<SessionAccount>>,
     due: Gather<Lease, Option<Due>>,
     known_peers: Cache<(String, String), Peer>,
+    learned: Gather<Arc<NewGroup>, ()>,
+    /// The revisions of groups that were stored lately, by network and address.
+    known_groups: Cache<(String, String), i64>,
 }
 
 impl Default for Gathered {
@@ -104,6 +109,8 @@ impl Default for Gathered {
             }),
             due: Gather::of(|store, leases| Box::pin(outbox::due_of(store, leases))),
             known_peers: Cache::builder().max_capacity(10_000).time_to_live(Duration::from_secs(5)).build(),
+            learned: Gather::of(|store, groups| Box::pin(group::learn_all(store, groups))),
+            known_groups: Cache::builder().max_capacity(10_000).time_to_live(Duration::from_secs(5)).build(),
         }
     }
 }

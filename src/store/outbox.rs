@@ -50,6 +50,8 @@ pub struct DueReceipt {
     pub network_id: String,
     /// Who sent it.
     pub address: String,
+    /// The address of the group that it was sent into, if it was.
+    pub group: Option<String>,
 }
 
 /// What became of a message that was due.
@@ -110,8 +112,10 @@ impl Store {
     /// When the query fails.
     pub async fn due_receipts(&self, account: AccountId, limit: i64) -> Result<Vec<DueReceipt>, StoreError> {
         let rows = sqlx::query!(
-            r#"SELECT r.message_id, m.network_id, p.address FROM receipt_outbox r
+            r#"SELECT r.message_id, m.network_id, p.address,
+                      CASE WHEN o.kind = 'group' THEN o.address END AS "group" FROM receipt_outbox r
                JOIN message m ON m.id = r.message_id JOIN peer p ON p.id = m.sender_peer_id
+               JOIN chat h ON h.id = m.chat_id JOIN peer o ON o.id = h.peer_id
                WHERE r.account_id = $1 ORDER BY r.message_id LIMIT $2"#,
             account.0,
             limit
@@ -124,6 +128,7 @@ impl Store {
                 message: MessageId(row.message_id),
                 network_id: row.network_id,
                 address: row.address,
+                group: row.group,
             })
             .collect())
     }

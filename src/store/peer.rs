@@ -1,4 +1,4 @@
-//! People who can be talked to: one row per network and address.
+//! Whom one can talk to, people and groups: one row per network and address.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -86,7 +86,8 @@ impl Store {
         public_id: &str,
     ) -> Result<Option<Peer>, StoreError> {
         let row = sqlx::query!(
-            "SELECT id, address, public_id FROM peer WHERE network = $1 AND public_id = $2",
+            "SELECT id, address, public_id FROM peer
+             WHERE network = $1 AND public_id = $2 AND kind = 'person'",
             network,
             public_id
         )
@@ -95,7 +96,11 @@ impl Store {
         Ok(row.map(|row| Peer { id: PeerId(row.id), address: row.address, public_id: row.public_id }))
     }
 
-    async fn known_peers(&self, network: &str, addresses: &[String]) -> Result<Vec<Peer>, StoreError> {
+    pub(super) async fn known_peers(
+        &self,
+        network: &str,
+        addresses: &[String],
+    ) -> Result<Vec<Peer>, StoreError> {
         let rows = sqlx::query!(
             "SELECT id, address, public_id FROM peer WHERE network = $1 AND address = ANY($2)",
             network,

@@ -74,6 +74,7 @@ impl Store {
     /// When a query fails.
     pub async fn unregister_former(&self, former: &FormerAccount) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
+        tx.forget_groups(former.id).await?;
         let mut journal = tx.open_journal(former.counter).await?;
         let state = SessionState::NeedsUser(NeedsUser::LoggedOut);
         let changed = sqlx::query!(
@@ -182,6 +183,22 @@ impl Tx {
         sqlx::query!("SELECT id FROM chat WHERE account_id = $1 ORDER BY peer_id FOR UPDATE", account.0)
             .fetch_all(&mut *self.inner)
             .await?;
+        Ok(())
+    }
+
+    /// Forgets in which groups an account is: a number that is registered anew is in none. Its chats are locked, so this
+    /// comes before its counter.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn forget_groups(&mut self, account: AccountId) -> Result<(), StoreError> {
+        self.lock_chats(account).await?;
+        sqlx::query!(
+            "UPDATE chat SET group_revision = NULL WHERE account_id = $1 AND group_revision IS NOT NULL",
+            account.0
+        )
+        .execute(&mut *self.inner)
+        .await?;
         Ok(())
     }
 

@@ -1,8 +1,10 @@
 //! What a connection tells.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 
-use super::{Address, End, ResumePoint};
+use super::{Address, End, Group, GroupChange, ResumePoint};
 use crate::domain::{Content, ProfileNews, ReceiptKind, Typing};
 
 /// One step of a connection's life.
@@ -46,10 +48,12 @@ pub enum Event {
         content: Content,
         /// When the network took it.
         sent_at: DateTime<Utc>,
+        /// The group that it was sent into, if it was.
+        group: Option<Address>,
     },
     /// Another device of this account sent a message.
     SentElsewhere {
-        /// To whom.
+        /// To whom; or the group.
         to: Address,
         /// Its id.
         id: String,
@@ -60,17 +64,19 @@ pub enum Event {
     },
     /// Another device of this account read a chat up to this message.
     ReadElsewhere {
-        /// Whose messages.
+        /// Whose messages; or the group.
         chat: Address,
         /// The newest one read.
         id: String,
     },
     /// A message of a history that the network hands over: stored, but no news.
     History {
-        /// The other side of the chat.
+        /// The other side of the chat; or the group.
         chat: Address,
         /// Sent by this account.
         from_us: bool,
+        /// In a group: who sent it, if it was not this account.
+        participant: Option<Address>,
         /// Its id.
         id: String,
         /// What it says.
@@ -86,6 +92,8 @@ pub enum Event {
         id: String,
         /// What.
         kind: ReceiptKind,
+        /// The group that the message was sent into, if it was.
+        group: Option<Address>,
     },
     /// Somebody writes, or stopped to. Not kept.
     Typing {
@@ -93,6 +101,8 @@ pub enum Event {
         from: Address,
         /// Which of the two.
         typing: Typing,
+        /// In which group, if in one.
+        group: Option<Address>,
     },
     /// The name that somebody shows.
     Nickname {
@@ -114,5 +124,18 @@ pub enum Event {
         from: Address,
         /// Its id.
         id: String,
+        /// The group that it was sent into, if it was.
+        group: Option<Address>,
+    },
+    /// A group that the account is in, or was in until now, was made or changed, by whomever.
+    GroupChanged {
+        /// The group after this or a later change.
+        group: Arc<Group>,
+        /// The revision that this change made.
+        revision: i64,
+        /// The subject after this change.
+        subject: String,
+        /// What changed.
+        changes: Vec<GroupChange>,
     },
 }

@@ -5,6 +5,7 @@
 //! whether to try again.
 
 mod event;
+mod group;
 pub mod local;
 mod media;
 mod profile;
@@ -14,16 +15,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::domain::{Content, FailureReason, NeedsUser, PhoneNumber, Typing};
 
 pub use event::{Acknowledgement, Event, Incoming, Signal};
+pub use group::{Group, GroupChange, GroupFailure, GroupWish, Groups, Member};
 pub use media::{BlobSource, FileStream};
 pub use profile::Profile;
 
-/// Where a network reaches somebody, in the network's own words. Opaque above the adapter.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// Where a network reaches somebody or a group, in the network's own words. Opaque above the adapter.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Address(pub String);
 
 /// What a network gave an account to log in with. Sealed wherever it is kept; its `Debug` shows nothing.
@@ -122,7 +126,7 @@ pub enum End {
 pub struct Outgoing {
     /// The id, the same on each attempt.
     pub id: String,
-    /// To whom.
+    /// To whom; or the group.
     pub to: Address,
     /// What it says.
     pub content: Content,
@@ -135,6 +139,8 @@ pub struct ReadReceipt {
     pub to: Address,
     /// Its id.
     pub id: String,
+    /// The group that it was sent into, if it was.
+    pub group: Option<Address>,
 }
 
 /// What an adapter must keep for an account, by key, under the session's lease.
@@ -172,10 +178,13 @@ pub trait Connector: Send + Sync {
     /// The number behind an address, if it is one of the network's own.
     fn number_of(&self, address: &Address) -> Option<PhoneNumber>;
 
-    /// Makes the number's account anew: whatever an earlier owner left is gone.
+    /// Whether an address is a group's.
+    fn is_group(&self, address: &Address) -> bool;
+
+    /// Makes the number's account anew: whatever an earlier owner left is gone, and it is in no group.
     async fn register(&self, number: &PhoneNumber) -> Result<Credentials, Failure>;
 
-    /// Removes the number's account. A number that is not there is no failure.
+    /// Removes the number's account, which leaves all its groups. A number that is not there is no failure.
     async fn unregister(&self, number: &PhoneNumber) -> Result<(), Failure>;
 
     /// Which of these numbers the network knows.
@@ -187,7 +196,7 @@ pub trait Connector: Send + Sync {
 
 /// One life of an account's socket. All methods may be called at once; each is bounded in time by the caller.
 #[async_trait]
-pub trait Connection: Profile + Send + Sync {
+pub trait Connection: Profile + Groups + Send + Sync {
     /// Sends messages in order and says of each what became of it.
     async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>>;
 
@@ -201,7 +210,7 @@ pub trait Connection: Profile + Send + Sync {
     /// Tells senders that their messages were read.
     async fn read(&self, receipts: &[ReadReceipt]) -> Result<(), Failure>;
 
-    /// Shows somebody that the account writes, or stopped to.
+    /// Shows somebody, or a group's other members, that the account writes, or stopped to.
     async fn typing(&self, to: &Address, typing: Typing) -> Result<(), Failure>;
 
     /// The file that a received message carries, by the reference that came with it.

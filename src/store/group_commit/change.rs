@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 
+use super::group_receipts::NewGroupReceipt;
 use super::locks::Locked;
 use super::profiles::Profiles;
 use super::published::Published;
@@ -20,6 +21,7 @@ use crate::store::{Inbound, InboundKind, Peer, StoreError, Tx};
 pub(super) struct Change<'a> {
     messages: Vec<NewMessage<'a>>,
     pub(super) receipts: Vec<NewReceipt<'a>>,
+    pub(super) group_receipts: Vec<NewGroupReceipt<'a>>,
     pub(super) settled: Vec<Settled>,
     others: Vec<(&'a Lease, &'a Inbound)>,
     profiles: Profiles<'a>,
@@ -39,6 +41,8 @@ struct NewMessage<'a> {
     counter: CounterId,
     chat: ChatId,
     public_id: &'a str,
+    /// In a group: who wrote it.
+    participant: Option<&'a str>,
     network_id: &'a str,
     content: &'a Content,
     stored_at: DateTime<Utc>,
@@ -94,7 +98,8 @@ impl NewMessage<'_> {
         match self.origin {
             Origin::Queued { .. } => Some(Event::MessageQueued { chat, id }),
             Origin::Received { live: true, .. } => {
-                Some(Event::MessageReceived { chat, id, kind: self.content.letter() })
+                let participant = self.participant.map(str::to_owned);
+                Some(Event::MessageReceived { chat, id, kind: self.content.letter(), participant })
             }
             Origin::Elsewhere { live: true, .. } => Some(Event::MessageSentElsewhere { chat, id }),
             Origin::Received { live: false, .. } | Origin::Elsewhere { live: false, .. } => None,
@@ -129,7 +134,7 @@ impl<'a> Change<'a> {
         let origin = Origin::Queued { time_to_live: send.time_to_live };
         self.add_message(
             (account, counter, send.peer),
-            &send.public_id,
+            (&send.public_id, None),
             &send.id,
             &send.content,
             origin,
@@ -139,22 +144,30 @@ impl<'a> Change<'a> {
 
     fn add_inbound(&mut self, lease: &'a Lease, item: &'a Inbound, locked: &mut Locked) {
         let Peer { id: peer, public_id, .. } = &item.peer;
+        let participant = item.participant.as_ref();
         match &item.what {
             InboundKind::Message { network_id, content, sent_at, from_us, live } => {
                 let (sent_at, live) = (*sent_at, *live);
                 let origin = if *from_us {
                     Origin::Elsewhere { sent_at, live }
                 } else {
-                    Origin::Received { peer: *peer, sent_at, live }
+                    Origin::Received { peer: participant.map_or(*peer, |who| who.id), sent_at, live }
                 };
                 let whose = (lease.account, lease.counter, *peer);
-                self.add_message(whose, public_id, network_id, content, origin, locked);
+                let who = (public_id.as_str(), participant.map(|who| who.public_id.as_str()));
+                self.add_message(whose, who, network_id, content, origin, locked);
             }
             InboundKind::Receipt { network_id, kind } => {
-                self.receipts.push(NewReceipt { lease, peer: *peer, public_id, network_id, kind: *kind });
+                let receipt = NewReceipt { lease, peer: *peer, public_id, network_id, kind: *kind };
+                match participant {
+                    Some(who) => self.group_receipts.push(NewGroupReceipt { receipt, participant: who.id }),
+                    None => self.receipts.push(receipt),
+                }
             }
             InboundKind::Nickname(_) | InboundKind::Profile(_) => self.profiles.add(lease, item),
-            InboundKind::ReadElsewhere { .. } | InboundKind::Undecryptable { .. } => {
+            InboundKind::ReadElsewhere { .. }
+            | InboundKind::Undecryptable { .. }
+            | InboundKind::Group { .. } => {
                 self.others.push((lease, item));
             }
         }
@@ -163,7 +176,7 @@ impl<'a> Change<'a> {
     fn add_message(
         &mut self,
         (account, counter, peer): (AccountId, CounterId, PeerId),
-        public_id: &'a str,
+        (public_id, participant): (&'a str, Option<&'a str>),
         network_id: &'a str,
         content: &'a Content,
         origin: Origin,
@@ -177,6 +190,7 @@ impl<'a> Change<'a> {
             counter,
             chat,
             public_id,
+            participant,
             network_id,
             content,
             stored_at,
@@ -194,6 +208,7 @@ impl Tx {
     ) -> Result<Vec<Dropped>, StoreError> {
         let dropped = self.insert_messages(&change.messages, locked).await?;
         self.store_receipts(&change.receipts, locked).await?;
+        self.store_group_receipts(&change.group_receipts, locked).await?;
         self.store_settled(&change.settled, locked).await?;
         for (lease, item) in change.others {
             self.ingest_other(lease, item, locked).await?;
@@ -288,7 +303,8 @@ impl Tx {
             }
             let Some(journal) = locked.journal(message.counter) else { continue };
             if message.origin.sender().is_some_and(|sender| found.remove(&(message.account.0, sender))) {
-                journal.record(Event::ContactUpdated { contact: message.public_id.to_owned() });
+                let contact = message.participant.unwrap_or(message.public_id).to_owned();
+                journal.record(Event::ContactUpdated { contact });
             }
             if let Some(event) = message.event() {
                 journal.record(event);
@@ -313,6 +329,9 @@ impl Tx {
         locked: &mut Locked,
     ) -> Result<(), StoreError> {
         let chat = item.peer.public_id.clone();
+        if let InboundKind::Group { revision, subject, changes } = &item.what {
+            return self.ingest_group(lease, &item.peer, (*revision, subject), changes, locked).await;
+        }
         let Some(journal) = locked.journal(lease.counter) else { return Ok(()) };
         match &item.what {
             InboundKind::ReadElsewhere { network_id } => {
@@ -341,7 +360,8 @@ impl Tx {
             InboundKind::Message { .. }
             | InboundKind::Receipt { .. }
             | InboundKind::Nickname(_)
-            | InboundKind::Profile(_) => {}
+            | InboundKind::Profile(_)
+            | InboundKind::Group { .. } => {}
         }
         Ok(())
     }

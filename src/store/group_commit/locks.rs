@@ -127,8 +127,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Locks the chats and makes those that are missing; returns the accounts that have new ones. Once their counters
-    /// are locked too, their rosters have to be told.
+    /// Locks the chats and makes those that are missing; returns the accounts that have new ones with people. Once their
+    /// counters are locked too, their rosters have to be told.
     async fn make_chats(
         &mut self,
         wanted: &BTreeSet<(PeerId, AccountId)>,
@@ -139,7 +139,8 @@ impl Tx {
                SELECT account_id, peer_id FROM unnest($1::bigint[], $2::bigint[]) AS w (account_id, peer_id)
                ORDER BY peer_id, account_id
                ON CONFLICT ON CONSTRAINT chat_account_peer_key DO UPDATE SET unread = chat.unread
-               RETURNING account_id, xmax = 0 AS "is_new!""#,
+               RETURNING account_id, xmax = 0 AND EXISTS (
+                   SELECT 1 FROM peer p WHERE p.id = chat.peer_id AND p.kind = 'person') AS "is_new!""#,
             &accounts,
             &peers
         )

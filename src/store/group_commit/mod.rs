@@ -6,6 +6,7 @@
 //! that a held account holds up nobody else. A transaction that fails is split until what makes it fail is alone.
 
 mod change;
+mod group_receipts;
 mod locks;
 mod profiles;
 mod published;
@@ -140,7 +141,7 @@ impl Write {
 impl InboundKind {
     fn needs_chat(&self) -> bool {
         match self {
-            Self::Message { .. } | Self::ReadElsewhere { .. } => true,
+            Self::Message { .. } | Self::ReadElsewhere { .. } | Self::Group { .. } => true,
             Self::Receipt { .. } | Self::Nickname(_) | Self::Profile(_) | Self::Undecryptable { .. } => false,
         }
     }

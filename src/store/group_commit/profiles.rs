@@ -63,7 +63,8 @@ impl<'a> Profiles<'a> {
             InboundKind::Message { .. }
             | InboundKind::Receipt { .. }
             | InboundKind::ReadElsewhere { .. }
-            | InboundKind::Undecryptable { .. } => {}
+            | InboundKind::Undecryptable { .. }
+            | InboundKind::Group { .. } => {}
         }
     }
 }

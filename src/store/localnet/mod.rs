@@ -1,8 +1,9 @@
-//! The tables of the network inside this program: subscribers, their profiles and lists, mailboxes, watches.
+//! The tables of the network inside this program: subscribers, their profiles and lists, mailboxes, watches, groups.
 //!
 //! Only `upstream::local` uses this. Every query of a session names the subscriber's incarnation, so a session of
 //! an earlier owner of the number reads and changes nothing.
 
+mod group;
 mod lines;
 mod media;
 mod profile;
@@ -18,9 +19,14 @@ use std::time::Duration;
 use super::account::number_of;
 use super::{Hints, Store, StoreError, Subscription, Topic};
 use crate::domain::PhoneNumber;
+use group::GroupLines;
 use lines::Lines;
 
-pub use profile::{Change, Words};
+pub use group::{
+    Group, GroupDelivery, GroupMember, GroupNews, GroupRefusal, GroupWish, LARGEST_GROUP, LocalChange,
+    WriteNews, is_group,
+};
+pub use profile::{Change, Leaving, Words};
 pub use view::News;
 
 /// Stanzas per read of a mailbox.
@@ -35,6 +41,7 @@ const LOOKED_AT: Duration = Duration::from_secs(5);
 pub struct LocalNet {
     store: Store,
     lines: Arc<Lines>,
+    groups: Arc<GroupLines>,
     /// Mailboxes that were looked at lately, and whether they were full.
     full: Cache<PhoneNumber, bool>,
 }
@@ -77,7 +84,7 @@ impl LocalNet {
     #[must_use]
     pub fn new(store: Store) -> Self {
         let full = Cache::builder().max_capacity(100_000).time_to_live(LOOKED_AT).build();
-        Self { store, lines: Arc::default(), full }
+        Self { store, lines: Arc::default(), groups: Arc::default(), full }
     }
 
     /// Those of the numbers that are subscribers.

@@ -2,11 +2,12 @@
 //!
 //! A change is written first, then the watches that it may concern are locked, then it is looked anew at what each
 //! watcher may see, and what is news in it is put into its mailbox. Of two changes that concern one watch, the later to
-//! lock it sees both. Locks come in this order: the subscriber that changes, those who watch it (so that none is deleted
-//! meanwhile), watches.
+//! lock it sees both. Locks come in this order: groups, the subscriber that changes, those who watch it (so that none is
+//! deleted meanwhile), watches.
 
 use serde_json::Value;
 
+use super::group::WriteNews;
 use super::view::{News, Relation, Seen, View, Watched};
 use super::{LocalNet, Subscriber};
 use crate::domain::{Audience, PhoneNumber, Privacy};
@@ -16,6 +17,15 @@ use crate::store::{StoreError, Topic, Tx};
 
 /// How often two changes may undo each other before one gives up.
 const ATTEMPTS: usize = 4;
+
+/// What others hear of a subscriber that leaves, in the words of `upstream::local`.
+#[derive(Clone, Debug)]
+pub struct Leaving {
+    /// Those who watch it.
+    pub gone: Value,
+    /// The other members of its groups.
+    pub write: WriteNews,
+}
 
 /// How `upstream::local` writes news.
 pub type Words = fn(&News) -> Value;
@@ -102,33 +112,35 @@ impl LocalNet {
         tx.commit().await
     }
 
-    /// Makes a subscriber anew: an earlier one of this number is gone with its mailbox, and those who watch it are told.
+    /// Makes a subscriber anew: an earlier one of this number has left its groups and is gone with its mailbox, and those
+    /// who watch it or were in a group with it are told.
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn register(&self, number: &PhoneNumber, gone: &Value) -> Result<Subscriber, StoreError> {
+    pub async fn register(&self, number: &PhoneNumber, leaving: &Leaving) -> Result<Subscriber, StoreError> {
         let incarnation = crate::secrets::random_id();
-        self.replace(number, Some(&incarnation), gone).await?;
+        self.replace(number, Some(&incarnation), leaving).await?;
         Ok(Subscriber { number: number.clone(), incarnation })
     }
 
-    /// Takes the number off the network, with its mailbox, and tells those who watch it. No error when it is not there.
+    /// Takes the number out of its groups and off the network, with its mailbox, and tells those who watch it or were in a
+    /// group with it. No error when it is not there.
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn unregister(&self, number: &PhoneNumber, gone: &Value) -> Result<(), StoreError> {
-        self.replace(number, None, gone).await
+    pub async fn unregister(&self, number: &PhoneNumber, leaving: &Leaving) -> Result<(), StoreError> {
+        self.replace(number, None, leaving).await
     }
 
     async fn replace(
         &self,
         number: &PhoneNumber,
         incarnation: Option<&str>,
-        gone: &Value,
+        leaving: &Leaving,
     ) -> Result<(), StoreError> {
         let mut attempt = 1;
         loop {
-            match self.try_to_replace(number, incarnation, gone).await {
+            match self.try_to_replace(number, incarnation, leaving).await {
                 Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
                 replaced => return replaced,
             }
@@ -139,10 +151,10 @@ impl LocalNet {
         &self,
         number: &PhoneNumber,
         incarnation: Option<&str>,
-        gone: &Value,
+        leaving: &Leaving,
     ) -> Result<(), StoreError> {
-        let mut tx = self.store.begin().await?;
-        tx.take_off(number, gone).await?;
+        let mut tx = self.leave_all_groups(number, leaving.write).await?;
+        tx.take_off(number, &leaving.gone).await?;
         if let Some(incarnation) = incarnation {
             tx.put_on(number, incarnation).await?;
         }

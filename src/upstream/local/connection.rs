@@ -10,13 +10,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::stanza::{Stanza, TypingHint};
-use super::{end, failure};
+use super::{end, failure, group};
 use crate::domain::{
     BlobHash, FailureReason, MediaFile, NeedsUser, PhoneNumber, ProfileNews, ReceiptKind, Typing,
 };
 use crate::lifecycle::Lifecycle;
 use crate::store::StoreError;
-use crate::store::localnet::{LocalNet, MAILBOX_BATCH, NewStanza, Stanza as Stored, Subscriber};
+use crate::store::localnet::{
+    GroupNews, LocalNet, MAILBOX_BATCH, NewStanza, Stanza as Stored, Subscriber, is_group,
+};
 use crate::upstream::{
     Acknowledgement, Address, BlobSource, Connection, End, Event, Failure, FileStream, Incoming, Opened,
     Outgoing, ReadReceipt, SendFailure, Signal,
@@ -33,8 +35,8 @@ const ROUND_TRIP: Duration = Duration::from_secs(20);
 /// Numbers with an open connection in this process, and how many each has.
 pub(super) type OpenNumbers = Arc<Mutex<HashMap<PhoneNumber, usize>>>;
 
-/// Told but not acknowledged: the stanza's id, and for a message what to receipt.
-type InFlight = Arc<Mutex<BTreeMap<i64, Option<String>>>>;
+/// Told but not acknowledged: the stanza's id, and for a message its receipt.
+type InFlight = Arc<Mutex<BTreeMap<i64, Option<Value>>>>;
 
 pub(super) struct LocalConnection {
     pub(super) net: LocalNet,
@@ -77,12 +79,12 @@ pub(super) fn open(
 
 impl LocalConnection {
     /// Where the network keeps the file of a message.
-    fn reference(&self, id: &str) -> String {
+    pub(super) fn reference(&self, id: &str) -> String {
         format!("{}/{id}", self.subscriber.number)
     }
 
     /// Has the network keep the files of these messages.
-    async fn upload(&self, messages: &[Outgoing]) -> Result<(), StoreError> {
+    pub(super) async fn upload(&self, messages: &[&Outgoing]) -> Result<(), StoreError> {
         let files: Vec<(String, BlobHash)> = messages
             .iter()
             .filter_map(|message| match message.content.file()? {
@@ -92,11 +94,11 @@ impl LocalConnection {
             .collect();
         if files.is_empty() { Ok(()) } else { self.net.upload(&files).await }
     }
-}
 
-#[async_trait]
-impl Connection for LocalConnection {
-    async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>> {
+    async fn send_to_people(&self, messages: &[&Outgoing]) -> Vec<Result<(), SendFailure>> {
+        if messages.is_empty() {
+            return Vec::new();
+        }
         let mut stanzas = Vec::with_capacity(messages.len());
         for message in messages {
             if let Ok(recipient) = message.to.0.parse::<PhoneNumber>() {
@@ -141,17 +143,29 @@ impl Connection for LocalConnection {
             })
             .collect()
     }
+}
+
+#[async_trait]
+impl Connection for LocalConnection {
+    async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>> {
+        let (groups, people): (Vec<&Outgoing>, Vec<&Outgoing>) =
+            messages.iter().partition(|message| is_group(&message.to.0));
+        let mut to_people = self.send_to_people(&people).await.into_iter();
+        let mut to_groups = group::send(self, &groups).await.into_iter();
+        messages
+            .iter()
+            .map(|message| {
+                let outcome = if is_group(&message.to.0) { to_groups.next() } else { to_people.next() };
+                outcome.unwrap_or(Err(SendFailure::Retry))
+            })
+            .collect()
+    }
 
     async fn acknowledge(&self, stored: &[Acknowledgement]) -> Result<(), Failure> {
         let ids = ids(stored);
         let receipts = {
             let in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-            ids.iter()
-                .filter_map(|id| {
-                    let message = in_flight.get(id)?.as_ref()?;
-                    Some((*id, Stanza::receipt(ReceiptKind::Delivered, message).to_json()))
-                })
-                .collect::<Vec<_>>()
+            ids.iter().filter_map(|id| Some((*id, in_flight.get(id)?.clone()?))).collect::<Vec<_>>()
         };
         self.take_out(&ids, &receipts).await
     }
@@ -165,7 +179,8 @@ impl Connection for LocalConnection {
             .iter()
             .filter_map(|receipt| {
                 let recipient = receipt.to.0.parse().ok()?;
-                let body = Stanza::receipt(ReceiptKind::Read, &receipt.id).to_json();
+                let group = receipt.group.as_ref().map(|group| group.0.as_str());
+                let body = Stanza::receipt(ReceiptKind::Read, &receipt.id).within(group).to_json();
                 Some(NewStanza { recipient, body, personal: false })
             })
             .collect();
@@ -176,15 +191,26 @@ impl Connection for LocalConnection {
     }
 
     async fn typing(&self, to: &Address, typing: Typing) -> Result<(), Failure> {
-        let Ok(recipient) = to.0.parse::<PhoneNumber>() else { return Ok(()) };
-        let blocked = self.net.has_blocked(&recipient, &self.subscriber.number).await;
-        if blocked.map_err(|error| failure(&error))? {
-            return Ok(());
-        }
-        let hint =
-            TypingHint { from: self.subscriber.number.to_string(), composing: typing == Typing::Composing };
+        let recipients = if is_group(&to.0) {
+            let members = self.net.other_members(&self.subscriber, &to.0).await;
+            members.map_err(|error| failure(&error))?
+        } else {
+            let Ok(recipient) = to.0.parse::<PhoneNumber>() else { return Ok(()) };
+            let blocked = self.net.has_blocked(&recipient, &self.subscriber.number).await;
+            if blocked.map_err(|error| failure(&error))? {
+                return Ok(());
+            }
+            vec![recipient]
+        };
+        let hint = TypingHint {
+            from: self.subscriber.number.to_string(),
+            composing: typing == Typing::Composing,
+            group: is_group(&to.0).then(|| to.0.clone()),
+        };
         if let Ok(body) = serde_json::to_string(&hint) {
-            self.net.hint(&recipient, body);
+            for recipient in recipients {
+                self.net.hint(&recipient, body.clone());
+            }
         }
         Ok(())
     }
@@ -283,22 +309,33 @@ impl Reader {
         }
         let all = i64::try_from(stanzas.len()).is_ok_and(|count| count < MAILBOX_BATCH);
         let mut events = Vec::with_capacity(stanzas.len());
-        let mut unreadable = Vec::new();
-        {
-            let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-            for stanza in stanzas {
-                let id = stanza.id;
-                if let Some((event, receipt)) = read_stanza(stanza) {
-                    in_flight.insert(id, receipt);
-                    events.push(incoming(event, u64::try_from(id).ok().map(Acknowledgement)));
-                } else {
-                    unreadable.push(id);
+        let (mut told, mut unreadable, mut pointless) = (Vec::new(), Vec::new(), Vec::new());
+        for stanza in stanzas {
+            let id = stanza.id;
+            let (event, receipt) = match read_stanza(stanza) {
+                Some(Read::Told(event, receipt)) => (Some(*event), receipt),
+                Some(Read::Group(news)) => {
+                    (group::event(&self.net, news).await.map_err(|error| end(&error))?, None)
                 }
+                None => {
+                    unreadable.push(id);
+                    continue;
+                }
+            };
+            if let Some(event) = event {
+                told.push((id, receipt));
+                events.push(incoming(event, u64::try_from(id).ok().map(Acknowledgement)));
+            } else {
+                pointless.push(id);
             }
         }
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
         if !unreadable.is_empty() {
             tracing::error!(stanzas = ?unreadable, "stanzas of another version were dropped");
-            self.net.acknowledge(&self.subscriber, &unreadable, &[]).await.map_err(|error| end(&error))?;
+        }
+        pointless.extend(unreadable);
+        if !pointless.is_empty() {
+            self.net.acknowledge(&self.subscriber, &pointless, &[]).await.map_err(|error| end(&error))?;
         }
         if !events.is_empty() && self.events.send(Signal::Events(events)).await.is_err() {
             return Err(End::Retry("disconnected"));
@@ -307,12 +344,23 @@ impl Reader {
     }
 }
 
-/// The event in a stanza, and the id to send a delivered receipt for.
-fn read_stanza(stored: Stored) -> Option<(Event, Option<String>)> {
+/// What is in a stanza.
+enum Read {
+    /// Something to tell, and the delivered receipt for it.
+    Told(Box<Event>, Option<Value>),
+    /// News of a group, which has to be looked at.
+    Group(GroupNews),
+}
+
+fn read_stanza(stored: Stored) -> Option<Read> {
     let from = Address(stored.sender.to_string());
-    Some(match serde_json::from_value::<Stanza>(stored.body).ok()? {
-        Stanza::Delivered { id } => (Event::Receipt { from, id, kind: ReceiptKind::Delivered }, None),
-        Stanza::Read { id } => (Event::Receipt { from, id, kind: ReceiptKind::Read }, None),
+    let (group, stanza) = match serde_json::from_value::<Stanza>(stored.body).ok()? {
+        Stanza::InGroup { group, said } => (Some(Address(group)), *said),
+        stanza => (None, stanza),
+    };
+    let (event, receipt) = match stanza {
+        Stanza::Delivered { id } => (Event::Receipt { from, id, kind: ReceiptKind::Delivered, group }, None),
+        Stanza::Read { id } => (Event::Receipt { from, id, kind: ReceiptKind::Read, group }, None),
         Stanza::Profile { nickname } => (Event::Nickname { of: from, nickname }, None),
         Stanza::StatusMessage { shown } => {
             (Event::Profile { of: from, news: ProfileNews::StatusMessage(shown) }, None)
@@ -323,15 +371,21 @@ fn read_stanza(stored: Stored) -> Option<(Event, Option<String>)> {
         Stanza::Gone => (Event::Profile { of: from, news: ProfileNews::Gone }, None),
         message @ (Stanza::Text { .. } | Stanza::File(_) | Stanza::Place { .. } | Stanza::Card { .. }) => {
             let (id, content) = message.into_message()?;
-            (Event::Message { from, id: id.clone(), content, sent_at: stored.sent_at }, Some(id))
+            let receipt = Stanza::receipt(ReceiptKind::Delivered, &id);
+            let receipt = receipt.within(group.as_ref().map(|group| group.0.as_str()));
+            (Event::Message { from, id, content, sent_at: stored.sent_at, group }, Some(receipt.to_json()))
         }
-    })
+        Stanza::Group(news) => return Some(Read::Group(news)),
+        // No stanza is wrapped twice.
+        Stanza::InGroup { .. } => return None,
+    };
+    Some(Read::Told(Box::new(event), receipt))
 }
 
 fn typing_event(hint: &str) -> Option<Event> {
     let hint: TypingHint = serde_json::from_str(hint).ok()?;
     let typing = hint.typing();
-    Some(Event::Typing { from: Address(hint.from), typing })
+    Some(Event::Typing { from: Address(hint.from), typing, group: hint.group.map(Address) })
 }
 
 fn incoming(event: Event, acknowledgement: Option<Acknowledgement>) -> Incoming {

@@ -1,10 +1,11 @@
 //! The network inside this program: the accounts of one deployment reach each other, through PostgreSQL.
 //!
 //! It behaves as a network of its own: mailboxes that store and forward while nobody is connected, receipts,
-//! profiles, and logins that end when the number is registered anew. Nothing of it lives in memory only, except
+//! profiles, groups, and logins that end when the number is registered anew. Nothing of it lives in memory only, except
 //! typing, which is worth nothing a second later.
 
 mod connection;
+mod group;
 mod profile;
 mod stanza;
 
@@ -21,7 +22,7 @@ use super::{
 use crate::domain::{NeedsUser, PhoneNumber};
 use crate::lifecycle::Lifecycle;
 use crate::store::StoreError;
-use crate::store::localnet::{LocalNet, Subscriber};
+use crate::store::localnet::{LARGEST_GROUP, Leaving, LocalNet, Subscriber, is_group};
 use stanza::Stanza;
 
 /// How often each process looks for mail that no wake-up announced.
@@ -53,7 +54,7 @@ impl Connector for Local {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { largest_group: 0, tells_again: true }
+        Capabilities { largest_group: LARGEST_GROUP, tells_again: true }
     }
 
     fn registration(&self) -> RegistrationKind {
@@ -68,14 +69,18 @@ impl Connector for Local {
         address.0.parse().ok()
     }
 
+    fn is_group(&self, address: &Address) -> bool {
+        is_group(&address.0)
+    }
+
     async fn register(&self, number: &PhoneNumber) -> Result<Credentials, Failure> {
-        let subscriber =
-            self.net.register(number, &Stanza::Gone.to_json()).await.map_err(|error| failure(&error))?;
+        let registered = self.net.register(number, &leaving()).await;
+        let subscriber = registered.map_err(|error| failure(&error))?;
         Ok(Credentials(subscriber.incarnation.into_bytes()))
     }
 
     async fn unregister(&self, number: &PhoneNumber) -> Result<(), Failure> {
-        self.net.unregister(number, &Stanza::Gone.to_json()).await.map_err(|error| failure(&error))
+        self.net.unregister(number, &leaving()).await.map_err(|error| failure(&error))
     }
 
     async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, Failure> {
@@ -95,6 +100,11 @@ impl Connector for Local {
             Err(error) => Err(end(&error)),
         }
     }
+}
+
+/// What others hear of a number that leaves.
+fn leaving() -> Leaving {
+    Leaving { gone: Stanza::Gone.to_json(), write: group::write_news }
 }
 
 /// What a failed query means to whoever asked something of the network.

@@ -7,7 +7,7 @@ use crate::domain::{
     BlobHash, Card, Content, Location, MediaContent, MediaFile, MediaKind, PeerPresence, ProfileNews,
     ReceiptKind, RemoteMedia, Shown, StoredMedia, Typing,
 };
-use crate::store::localnet::News;
+use crate::store::localnet::{GroupNews, News};
 
 /// One thing that a subscriber's connection is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,6 +33,11 @@ pub(super) enum Stanza {
     Presence { presence: PeerPresence },
     /// A watched number has left.
     Gone,
+    /// One of the others, said in a group. Not a field of theirs: a program that knows no groups must not take it for
+    /// what somebody said to the recipient alone.
+    InGroup { group: String, said: Box<Stanza> },
+    /// A group that the recipient is or was in was made or changed.
+    Group(GroupNews),
 }
 
 /// A message with a file.
@@ -53,6 +58,9 @@ pub(super) struct FileStanza {
 pub(super) struct TypingHint {
     pub from: String,
     pub composing: bool,
+    /// In which group, if in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
 }
 
 impl Stanza {
@@ -93,7 +101,9 @@ impl Stanza {
             | Self::Profile { .. }
             | Self::StatusMessage { .. }
             | Self::Presence { .. }
-            | Self::Gone => None,
+            | Self::Gone
+            | Self::InGroup { .. }
+            | Self::Group(_) => None,
         }
     }
 
@@ -106,6 +116,14 @@ impl Stanza {
             News::Profile(ProfileNews::Gone) => Self::Gone,
         };
         stanza.to_json()
+    }
+
+    /// The same, said in a group if there is one.
+    pub fn within(self, group: Option<&str>) -> Self {
+        match group {
+            Some(group) => Self::InGroup { group: group.to_owned(), said: Box::new(self) },
+            None => self,
+        }
     }
 
     /// As the store keeps it.

@@ -1,0 +1,204 @@
+//! Groups, as the networks told of them: each once per deployment and network, whoever of its accounts is in it.
+//!
+//! What a network tells of a group comes with a revision, and only a newer one is written, in a transaction that locks
+//! the group's row and nothing else. What an account was told of it is in its chat with the group, stored with the
+//! account's other news. An account is in a group when its own peer is a member and it was told so since it was
+//! registered: a number's new owner is in none of the old one's.
+
+mod learn;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::{Peer, Store, StoreError, Topic};
+use crate::domain::{Account, CommandId, GroupId, Lease, PeerId};
+
+pub(super) use learn::learn_all;
+pub use learn::{NewGroup, NewMember};
+
+/// A group as one account sees it.
+#[derive(Clone, Debug)]
+pub struct GroupView {
+    /// The group.
+    pub peer: Peer,
+    /// Its subject.
+    pub subject: String,
+    /// The account is in it. Otherwise nothing of this is for it to know.
+    pub inside: bool,
+    /// The account is an admin of it.
+    pub admin: bool,
+}
+
+/// All that is shown of a group.
+#[derive(Clone, Debug)]
+pub struct GroupInfo {
+    /// Its id.
+    pub id: String,
+    /// Its subject.
+    pub subject: String,
+    /// Who made it, by number or public id.
+    pub creator: Option<String>,
+    /// When.
+    pub created_at: DateTime<Utc>,
+    /// Who is in it, in the order in which they came.
+    pub participants: Vec<String>,
+    /// Who of them is an admin.
+    pub admins: Vec<String>,
+}
+
+/// Somebody whom an account names to a group.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    /// Who.
+    pub peer: Peer,
+    /// May be written to: in the list and known to the network, or wrote first.
+    pub reachable: bool,
+    /// Is in the group.
+    pub is_member: bool,
+}
+
+impl Store {
+    /// A group that some account of this deployment was told of.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn group(&self, account: &Account, id: &GroupId) -> Result<Option<GroupView>, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT p.id, p.address, p.public_id, g.subject, coalesce(me.admin, false) AS "admin!",
+                      me.member_peer_id IS NOT NULL AND h.group_revision IS NOT NULL AS "inside!"
+               FROM peer p JOIN chat_group g ON g.peer_id = p.id
+               LEFT JOIN peer own ON own.network = p.network AND own.public_id = $4
+               LEFT JOIN group_member me ON me.group_peer_id = p.id AND me.member_peer_id = own.id
+               LEFT JOIN chat h ON h.account_id = $1 AND h.peer_id = p.id
+               WHERE p.network = $2 AND p.public_id = $3"#,
+            account.id.0,
+            account.network,
+            id.as_str(),
+            account.number.as_str()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| GroupView {
+            peer: Peer { id: PeerId(row.id), address: row.address, public_id: row.public_id },
+            subject: row.subject,
+            inside: row.inside,
+            admin: row.admin,
+        }))
+    }
+
+    /// All that is shown of the groups that an account is in, oldest first; or of one of them.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn groups(
+        &self,
+        account: &Account,
+        only: Option<&GroupId>,
+    ) -> Result<Vec<GroupInfo>, StoreError> {
+        Ok(sqlx::query_as!(
+            GroupInfo,
+            r#"SELECT p.public_id AS id, g.subject, c.public_id AS "creator?", g.created_at,
+                      ARRAY(SELECT m.public_id FROM group_member o JOIN peer m ON m.id = o.member_peer_id
+                            WHERE o.group_peer_id = g.peer_id ORDER BY o.position) AS "participants!",
+                      ARRAY(SELECT m.public_id FROM group_member o JOIN peer m ON m.id = o.member_peer_id
+                            WHERE o.group_peer_id = g.peer_id AND o.admin ORDER BY o.position) AS "admins!"
+               FROM peer own JOIN group_member me ON me.member_peer_id = own.id
+               JOIN chat_group g ON g.peer_id = me.group_peer_id
+               JOIN peer p ON p.id = g.peer_id
+               JOIN chat h ON h.account_id = $1 AND h.peer_id = p.id AND h.group_revision IS NOT NULL
+               LEFT JOIN peer c ON c.id = g.creator_peer_id
+               WHERE own.network = $2 AND own.public_id = $3 AND ($4::text IS NULL OR p.public_id = $4)
+               ORDER BY g.created_at, p.public_id"#,
+            account.id.0,
+            account.network,
+            account.number.as_str(),
+            only.map(GroupId::as_str)
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// Those of these numbers and public ids whom anybody was ever known by, and what they are to a group.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn candidates(
+        &self,
+        account: &Account,
+        group: Option<PeerId>,
+        ids: &[String],
+    ) -> Result<Vec<Candidate>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT p.id, p.address, p.public_id, m.member_peer_id IS NOT NULL AS "is_member!",
+                      coalesce(t.exists_there, false) OR coalesce(h.peer_wrote, false) AS "reachable!"
+               FROM peer p
+               LEFT JOIN contact t ON t.account_id = $1 AND t.peer_id = p.id
+               LEFT JOIN chat h ON h.account_id = $1 AND h.peer_id = p.id
+               LEFT JOIN group_member m ON m.group_peer_id = $4 AND m.member_peer_id = p.id
+               WHERE p.network = $2 AND p.public_id = ANY($3) AND p.kind = 'person'"#,
+            account.id.0,
+            account.network,
+            ids,
+            group.map(|group| group.0)
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Candidate {
+                peer: Peer { id: PeerId(row.id), address: row.address, public_id: row.public_id },
+                reachable: row.reachable,
+                is_member: row.is_member,
+            })
+            .collect())
+    }
+
+    /// Whether the account has, or had, a chat with a group: then it may read what it holds.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn has_group_chat(&self, account: &Account, id: &GroupId) -> Result<bool, StoreError> {
+        Ok(sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM chat h JOIN peer p ON p.id = h.peer_id
+                              WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3) AS "has!""#,
+            account.id.0,
+            account.network,
+            id.as_str()
+        )
+        .fetch_one(&self.pool)
+        .await?)
+    }
+
+    /// Stores the answer to a command that made or changed a group, and wakes the asker. From then on the account is in
+    /// the group that it made.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the lease has passed on.
+    pub async fn answer_about_group(
+        &self,
+        lease: &Lease,
+        command: CommandId,
+        answer: &Value,
+        group: PeerId,
+        subject: &str,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        // What the network tells of the change comes after this, and is news then.
+        sqlx::query!(
+            "INSERT INTO chat (account_id, peer_id, group_revision, group_subject)
+             SELECT id, $2, 0, $3 FROM account WHERE id = $1
+             ON CONFLICT ON CONSTRAINT chat_account_peer_key DO UPDATE
+             SET group_revision = coalesce(chat.group_revision, 0), group_subject = excluded.group_subject",
+            lease.account.0,
+            group.0,
+            subject
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        tx.assert_lease(lease).await?;
+        tx.store_answer(command, answer).await?;
+        tx.commit().await?;
+        self.wakes.wake(Topic::answer(command));
+        Ok(())
+    }
+}

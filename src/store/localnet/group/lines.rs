@@ -1,0 +1,182 @@
+//! What many connections ask of groups at the same moment, each a line of calls that share a query.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
+use serde_json::Value;
+use sqlx::PgExecutor;
+
+use super::super::Subscriber;
+use super::{Group, GroupMember};
+use crate::store::account::number_of;
+use crate::store::gather::{Answer, Gather};
+use crate::store::{Store, StoreError, Topic};
+
+/// Lines for messages; a group keeps to one, so that lines do not wait for each other.
+const LINES: usize = 2;
+/// For how long a group is remembered as it was read.
+const READ_LATELY: Duration = Duration::from_secs(5);
+
+/// The lines, and groups as they were read lately.
+pub(in super::super) struct GroupLines {
+    pub(super) read: Gather<String, Option<Arc<Group>>>,
+    pub(super) snapshots: Cache<String, Arc<Group>>,
+    send: [Gather<GroupSend, GroupDelivery>; LINES],
+}
+
+/// Messages of one sender for one group.
+#[derive(Clone, Debug)]
+pub struct GroupSend {
+    /// Who sends.
+    pub from: Subscriber,
+    /// The group's address.
+    pub group: String,
+    /// What, in order.
+    pub bodies: Vec<Value>,
+}
+
+/// What became of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupDelivery {
+    /// They are in the other members' mailboxes.
+    Delivered,
+    /// The sender is not in such a group.
+    NotInGroup,
+    /// The login is no longer good.
+    LoggedOut,
+}
+
+impl Default for GroupLines {
+    fn default() -> Self {
+        let line = || Gather::of(|store, sends| Box::pin(send(store, sends)));
+        Self {
+            read: Gather::of(|store, addresses| Box::pin(read(store, addresses))),
+            snapshots: Cache::builder().max_capacity(1_000).time_to_live(READ_LATELY).build(),
+            send: std::array::from_fn(|_| line()),
+        }
+    }
+}
+
+impl GroupLines {
+    /// The line for a group's messages.
+    pub(super) fn line_of(&self, group: &str) -> &Gather<GroupSend, GroupDelivery> {
+        let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(group);
+        &self.send[usize::try_from(hash % LINES as u64).unwrap_or(0)]
+    }
+}
+
+/// Many groups as one query.
+async fn read(
+    store: &Store,
+    addresses: &[&String],
+) -> Result<Vec<Option<Answer<Option<Arc<Group>>>>>, StoreError> {
+    let wanted: BTreeSet<&String> = addresses.iter().copied().collect();
+    let wanted: Vec<String> = wanted.into_iter().cloned().collect();
+    let groups: HashMap<String, Arc<Group>> = read_groups(&store.pool, &wanted)
+        .await?
+        .into_iter()
+        .map(|group| (group.address.clone(), Arc::new(group)))
+        .collect();
+    Ok(addresses.iter().map(|address| Some(Ok(groups.get(*address).cloned()))).collect())
+}
+
+/// Those of the groups that are there.
+pub(super) async fn read_groups(
+    executor: impl PgExecutor<'_>,
+    addresses: &[String],
+) -> Result<Vec<Group>, StoreError> {
+    let rows = sqlx::query!(
+        r#"SELECT g.address, g.subject, g.creator, g.created_at, g.revision, m.number AS "number?",
+                  m.admin AS "admin?", m.since AS "since?"
+           FROM localnet_group g LEFT JOIN localnet_member m ON m.address = g.address
+           WHERE g.address = ANY($1) ORDER BY g.address, m.position"#,
+        addresses
+    )
+    .fetch_all(executor)
+    .await?;
+    let mut groups: Vec<Group> = Vec::new();
+    for row in rows {
+        if groups.last().is_none_or(|group| group.address != row.address) {
+            groups.push(Group {
+                address: row.address,
+                subject: row.subject,
+                creator: number_of(&row.creator)?,
+                created_at: row.created_at,
+                revision: row.revision,
+                members: Vec::new(),
+            });
+        }
+        if let (Some(group), Some(number), Some(admin), Some(since)) =
+            (groups.last_mut(), row.number, row.admin, row.since)
+        {
+            group.members.push(GroupMember { number: number_of(&number)?, admin, since });
+        }
+    }
+    Ok(groups)
+}
+
+/// Many calls of [`super::LocalNet::send_to_group`] as one transaction. The groups are locked by a statement of their
+/// own: the next one sees who is in them now.
+async fn send(store: &Store, sends: &[&GroupSend]) -> Result<Vec<Option<Answer<GroupDelivery>>>, StoreError> {
+    let numbers: Vec<&str> = sends.iter().map(|send| send.from.number.as_str()).collect();
+    let incarnations: Vec<&str> = sends.iter().map(|send| send.from.incarnation.as_str()).collect();
+    let groups: Vec<&str> = sends.iter().map(|send| send.group.as_str()).collect();
+    let (mut places, mut bodies) = (Vec::new(), Vec::new());
+    for (place, send) in (1i64..).zip(sends) {
+        for body in &send.bodies {
+            places.push(place);
+            bodies.push(body.clone());
+        }
+    }
+    let mut tx = store.begin().await?;
+    sqlx::query!(
+        "SELECT address FROM localnet_group WHERE address = ANY($1) ORDER BY address FOR NO KEY UPDATE",
+        &groups as &[&str]
+    )
+    .fetch_all(&mut *tx.inner)
+    .await?;
+    let row = sqlx::query!(
+        r#"WITH sender AS (
+            SELECT w.place, w.address, s.number
+            FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS w (number, incarnation, address, place)
+            JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation),
+         inside AS (
+            SELECT s.place, s.address, s.number FROM sender s
+            JOIN localnet_member m ON m.address = s.address AND m.number = s.number),
+         put AS (
+            INSERT INTO localnet_stanza (recipient, sender, stanza)
+            SELECT m.number, i.number, n.body
+            FROM unnest($4::bigint[], $5::jsonb[]) WITH ORDINALITY AS n (place, body, position)
+            JOIN inside i ON i.place = n.place
+            JOIN localnet_member m ON m.address = i.address AND m.number <> i.number
+            ORDER BY n.position, m.position RETURNING recipient)
+         SELECT ARRAY(SELECT place FROM sender) AS "current!", ARRAY(SELECT place FROM inside) AS "inside!",
+                ARRAY(SELECT DISTINCT recipient FROM put) AS "recipients!""#,
+        &numbers as &[&str],
+        &incarnations as &[&str],
+        &groups as &[&str],
+        &places,
+        &bodies
+    )
+    .fetch_one(&mut *tx.inner)
+    .await?;
+    for recipient in row.recipients {
+        tx.concerns(Topic::Mailbox(number_of(&recipient)?));
+    }
+    tx.commit().await?;
+    let (current, inside): (HashSet<i64>, HashSet<i64>) =
+        (row.current.into_iter().collect(), row.inside.into_iter().collect());
+    Ok((1i64..)
+        .zip(sends)
+        .map(|(place, _)| {
+            Some(Ok(match (current.contains(&place), inside.contains(&place)) {
+                (_, true) => GroupDelivery::Delivered,
+                (true, false) => GroupDelivery::NotInGroup,
+                (false, false) => GroupDelivery::LoggedOut,
+            }))
+        })
+        .collect())
+}
