@@ -13,6 +13,7 @@ mod contact_lists;
 mod contact_profile;
 mod contacts;
 mod ground;
+mod groups;
 mod idempotency;
 mod isolation;
 mod lists;

@@ -24,7 +24,10 @@ fn film(id: &str, hash: Option<BlobHash>, number: u64) -> Incoming {
     });
     let media = MediaContent { kind: MediaKind::Video, caption: Some("look".to_owned()), file };
     let content = Content::Media(Box::new(media));
-    told(Event::Message { from: address(BEN), id: id.to_owned(), content, sent_at: long_ago() }, number)
+    told(
+        Event::Message { from: address(BEN), id: id.to_owned(), content, sent_at: long_ago(), group: None },
+        number,
+    )
 }
 
 fn keep(line: &Line, id: &str, text: &'static str) {

@@ -57,7 +57,7 @@ pub async fn send(store: &Store, from: &Account, to: &Peer, text: &str) -> Resul
 fn received(from: &Peer, id: &str, text: &str) -> Inbound {
     let (network_id, content) = (id.to_owned(), Content::Text(text.to_owned()));
     let what = InboundKind::Message { network_id, content, sent_at: long_ago(), from_us: false, live: true };
-    Inbound { peer: from.clone(), what }
+    Inbound { peer: from.clone(), participant: None, what }
 }
 
 #[track_caller]

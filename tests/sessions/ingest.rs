@@ -54,7 +54,7 @@ async fn what_can_never_be_stored_is_dropped_and_noted_and_the_rest_is_kept() {
     let line = world.line(&account);
     let long: String = (0..400).map(|_| windu::secrets::random_id()).collect();
     let nul = || "a NUL: \0".to_owned();
-    let unknown = Event::Undecryptable { from: address(BEN), id: "u\u{0}1".to_owned() };
+    let unknown = Event::Undecryptable { from: address(BEN), id: "u\u{0}1".to_owned(), group: None };
     let mut batch: Vec<_> =
         (1..=20).map(|place| message(BEN, &format!("m{place}"), &format!("text {place}"), place)).collect();
     batch[2] = message(BEN, "m3", &nul(), 3);
@@ -219,7 +219,8 @@ async fn history_is_stored_and_is_no_news() {
     let line = world.line(&account);
     let history = |from_us, id: &str, text: &str, number| {
         let (chat, content) = (address(BEN), Content::Text(text.to_owned()));
-        told(Event::History { chat, from_us, id: id.to_owned(), content, sent_at: long_ago() }, number)
+        let (id, sent_at) = (id.to_owned(), long_ago());
+        told(Event::History { chat, from_us, participant: None, id, content, sent_at }, number)
     };
     let before = process.journal(&account).await.len();
     line.stores(vec![history(false, "h1", "theirs", 1), history(true, "h2", "ours", 2)]).await;
@@ -235,7 +236,8 @@ async fn what_cannot_be_read_is_told_and_not_stored() {
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
-    line.stores(vec![told(Event::Undecryptable { from: address(BEN), id: "u1".to_owned() }, 1)]).await;
+    line.stores(vec![told(Event::Undecryptable { from: address(BEN), id: "u1".to_owned(), group: None }, 1)])
+        .await;
     let told = process.entries(&account, "message.undecryptable").await;
     assert_eq!(told, [serde_json::json!({"chat": BEN, "id": "u1"})]);
     assert_eq!(process.texts(&account, BEN).await, [""; 0]);
@@ -287,7 +289,7 @@ async fn nicknames_are_kept_and_typing_is_not() {
     let before = process.journal(&account).await.len();
     let nickname =
         |name: &str, number| told(Event::Nickname { of: address(BEN), nickname: name.to_owned() }, number);
-    let typing = Event::Typing { from: address(BEN), typing: windu::domain::Typing::Composing };
+    let typing = Event::Typing { from: address(BEN), typing: windu::domain::Typing::Composing, group: None };
     line.stores(vec![nickname("Ben", 1), nickname("Benny", 2), told(typing, 3)]).await;
     assert_eq!(process.journal(&account).await.len(), before);
     line.stores(vec![message(BEN, "m1", "hello", 4)]).await;

@@ -56,8 +56,11 @@ async fn each_write_of_a_session_is_refused_without_its_lease() {
     let due = store.due(&lease).await.unwrap().unwrap().messages;
     assert_eq!(due.len(), 1);
     let peer = process.peer(&account, BEN).await;
-    let inbound =
-        [windu::store::Inbound { peer, what: windu::store::InboundKind::Nickname("Ben".to_owned()) }];
+    let inbound = [windu::store::Inbound {
+        peer,
+        participant: None,
+        what: windu::store::InboundKind::Nickname("Ben".to_owned()),
+    }];
     let command = store.ask(account.id, &serde_json::json!({}), DEADLINE, None).await.unwrap();
     for stolen in [false, true] {
         if stolen {

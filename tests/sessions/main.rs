@@ -11,6 +11,7 @@ mod connection;
 mod desired;
 mod files;
 mod group_commit;
+mod groups;
 mod held;
 mod ingest;
 mod journal;

@@ -85,7 +85,7 @@ async fn what_is_marked_read_is_told_until_the_network_takes_it() {
     line.plan_deed("read", Deed::Fails(windu::upstream::Failure::Retry("not_now")));
     assert_eq!(process.mark_read(&account, BEN).await, 2);
     assert_eq!(process.mark_read(&account, BEN).await, 0);
-    let read = Asked::Read(["m1", "m2"].map(|id| (address(BEN).0, id.to_owned())).to_vec());
+    let read = Asked::Read(["m1", "m2"].map(|id| (address(BEN).0, id.to_owned(), None)).to_vec());
     crate::support::wait::wait_until_async(
         "the second attempt",
         crate::support::wait::DEADLINE,

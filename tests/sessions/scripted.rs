@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use windu::domain::{Content, PhoneNumber, Privacy, ReceiptKind, Typing};
 use windu::upstream::{
     Acknowledgement, AdapterState, Address, Capabilities, Connection, Connector, Credentials, End, Event,
-    Failure, FileStream, Incoming, Login, Opened, Outgoing, Profile, ReadReceipt, RegistrationKind,
-    ResumePoint, SendFailure, Signal,
+    Failure, FileStream, Group, GroupFailure, GroupWish, Groups, Incoming, Login, Opened, Outgoing, Profile,
+    ReadReceipt, RegistrationKind, ResumePoint, SendFailure, Signal,
 };
 
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -44,9 +44,15 @@ pub enum Deed {
 /// Something asked of a connection or the connector, as the network noted it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
-    Send { id: String, to: String, text: String, outcome: Result<(), SendFailure> },
+    Send {
+        id: String,
+        to: String,
+        text: String,
+        outcome: Result<(), SendFailure>,
+    },
     Acknowledge(Vec<u64>),
-    Read(Vec<(String, String)>),
+    /// To whom, which message, and in which group.
+    Read(Vec<(String, String, Option<String>)>),
     Typing(String, Typing),
     Discard(Vec<u64>),
     Fetch(String),
@@ -57,6 +63,16 @@ pub enum Asked {
     Contacts(Vec<String>),
     Blocked(Vec<String>),
     Watch(Vec<String>),
+    CreateGroup {
+        operation: String,
+        subject: String,
+        members: Vec<String>,
+    },
+    ChangeGroup {
+        operation: String,
+        group: String,
+        wish: GroupWish,
+    },
     Existing,
     Register,
     Unregister,
@@ -78,6 +94,8 @@ struct Script {
     files: HashMap<String, Vec<Result<Bytes, Failure>>>,
     asked: Vec<Asked>,
     logins: Vec<Login>,
+    /// The answers to what is asked about groups.
+    groups: VecDeque<Result<Group, GroupFailure>>,
     /// The newest connection's.
     signals: Option<mpsc::Sender<Signal>>,
     open: usize,
@@ -120,6 +138,11 @@ impl Line {
     /// Keeps a file for the number, which comes in these parts.
     pub fn keep_file(&self, reference: &str, parts: Vec<Result<Bytes, Failure>>) {
         self.script(|script| script.files.insert(reference.to_owned(), parts));
+    }
+
+    /// What is answered to the next that is asked about a group. Nothing planned: it hangs.
+    pub fn plan_group(&self, answer: Result<Group, GroupFailure>) {
+        self.script(|script| script.groups.push_back(answer));
     }
 
     pub fn asked(&self) -> Vec<Asked> {
@@ -191,6 +214,17 @@ impl Line {
         wait_until_async("the acknowledgement", DEADLINE, acknowledged).await;
     }
 
+    async fn group(&self, asked: Asked) -> Result<Group, GroupFailure> {
+        let answer = self.script(|script| {
+            script.asked.push(asked);
+            script.groups.pop_front()
+        });
+        match answer {
+            Some(answer) => answer,
+            None => std::future::pending().await,
+        }
+    }
+
     async fn deed(&self, kind: &'static str, asked: Asked) -> Result<(), Failure> {
         let deed = self.script(|script| {
             script.asked.push(asked);
@@ -208,11 +242,14 @@ impl Line {
 /// A message from somebody, to be acknowledged under a number.
 pub fn message(from: &str, id: &str, text: &str, number: u64) -> Incoming {
     let content = Content::Text(text.to_owned());
-    told(Event::Message { from: address(from), id: id.to_owned(), content, sent_at: long_ago() }, number)
+    told(
+        Event::Message { from: address(from), id: id.to_owned(), content, sent_at: long_ago(), group: None },
+        number,
+    )
 }
 
 pub fn receipt(from: &str, id: &str, kind: ReceiptKind, number: u64) -> Incoming {
-    told(Event::Receipt { from: address(from), id: id.to_owned(), kind }, number)
+    told(Event::Receipt { from: address(from), id: id.to_owned(), kind, group: None }, number)
 }
 
 pub fn told(event: Event, number: u64) -> Incoming {
@@ -239,7 +276,7 @@ impl Connector for Scripted {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { largest_group: 0, tells_again: true }
+        Capabilities { largest_group: 10, tells_again: true }
     }
 
     fn registration(&self) -> RegistrationKind {
@@ -252,6 +289,10 @@ impl Connector for Scripted {
 
     fn number_of(&self, address: &Address) -> Option<PhoneNumber> {
         address.0.strip_suffix("@scripted")?.parse().ok()
+    }
+
+    fn is_group(&self, address: &Address) -> bool {
+        address.0.ends_with("@groups.scripted")
     }
 
     async fn register(&self, number: &PhoneNumber) -> Result<Credentials, Failure> {
@@ -342,7 +383,11 @@ impl Connection for ScriptedConnection {
     }
 
     async fn read(&self, receipts: &[ReadReceipt]) -> Result<(), Failure> {
-        let receipts = receipts.iter().map(|receipt| (receipt.to.0.clone(), receipt.id.clone())).collect();
+        let group = |receipt: &ReadReceipt| receipt.group.as_ref().map(|group| group.0.clone());
+        let receipts = receipts
+            .iter()
+            .map(|receipt| (receipt.to.0.clone(), receipt.id.clone(), group(receipt)))
+            .collect();
         self.0.deed("read", Asked::Read(receipts)).await
     }
 
@@ -386,6 +431,30 @@ impl Profile for ScriptedConnection {
 
     async fn watch(&self, peers: &[Address]) -> Result<(), Failure> {
         self.0.deed("watch", Asked::Watch(texts(peers))).await
+    }
+}
+
+#[async_trait]
+impl Groups for ScriptedConnection {
+    async fn create_group(
+        &self,
+        operation: &str,
+        subject: &str,
+        members: &[Address],
+    ) -> Result<Group, GroupFailure> {
+        let (operation, subject) = (operation.to_owned(), subject.to_owned());
+        let members = members.iter().map(|member| member.0.clone()).collect();
+        self.0.group(Asked::CreateGroup { operation, subject, members }).await
+    }
+
+    async fn change_group(
+        &self,
+        operation: &str,
+        group: &Address,
+        wish: &GroupWish,
+    ) -> Result<Group, GroupFailure> {
+        let (operation, group, wish) = (operation.to_owned(), group.0.clone(), wish.clone());
+        self.0.group(Asked::ChangeGroup { operation, group, wish }).await
     }
 }
 

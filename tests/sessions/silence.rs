@@ -57,7 +57,7 @@ async fn a_step_that_hangs_ends_the_connection_and_nothing_is_lost() {
     line.stores(vec![told]).await;
     assert_eq!(process.texts(&account, "15550100009").await, ["hello"]);
     line.was_asked(&Asked::Nickname("Anna".to_owned())).await;
-    let read = Asked::Read(vec![(address("15550100009").0, "m1".to_owned())]);
+    let read = Asked::Read(vec![(address("15550100009").0, "m1".to_owned(), None)]);
     assert!(line.asked().iter().filter(|asked| **asked == read).count() >= 2);
 }
 

@@ -18,7 +18,11 @@ pub async fn what_somebody_blocked_sends_is_taken_and_never_arrives(network: &im
     // The other way it still goes, receipts included.
     of_anna.send(&ben.address(), "m1", "text").await.unwrap();
     assert_eq!(of_ben.message().await.1, "m1");
-    of_ben.connection.read(&[ReadReceipt { to: anna.address(), id: "m1".to_owned() }]).await.unwrap();
+    of_ben
+        .connection
+        .read(&[ReadReceipt { to: anna.address(), id: "m1".to_owned(), group: None }])
+        .await
+        .unwrap();
     assert_eq!(of_anna.receipt().await, (ben.address(), "m1".to_owned(), ReceiptKind::Delivered));
     assert_eq!(of_anna.receipt().await, (ben.address(), "m1".to_owned(), ReceiptKind::Read));
     // Blocked no longer: what was dropped stays lost, and Ben never hears of it.

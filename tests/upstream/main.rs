@@ -12,6 +12,7 @@ mod backlog;
 mod block;
 mod eyes;
 mod flow;
+mod groups;
 mod local;
 mod media;
 mod network;
@@ -75,6 +76,19 @@ macro_rules! conformance {
             block::what_somebody_blocked_sends_is_taken_and_never_arrives,
             block::what_is_discarded_is_not_told_again_and_makes_no_receipt,
             block::neither_side_of_a_block_sees_the_other,
+            groups::a_group_is_made_and_all_in_it_are_told,
+            groups::nobody_is_added_who_is_not_there,
+            groups::what_is_said_in_a_group_reaches_all_others,
+            groups::all_find_what_is_said_in_the_same_order,
+            groups::members_come_and_go,
+            groups::every_member_may_change_the_subject,
+            groups::the_last_admin_who_leaves_hands_over,
+            groups::an_operation_is_done_once,
+            groups::receipts_of_a_group_go_to_who_wrote,
+            groups::typing_in_a_group_is_shown_to_all_others,
+            groups::who_was_away_hears_of_a_group_what_the_others_heard,
+            groups::a_number_that_goes_leaves_its_groups,
+            groups::a_group_is_no_larger_than_the_network_takes,
             processes::everything_reaches_another_process,
             processes::a_new_registration_ends_the_connection_of_another_process,
             flow::a_receiver_that_does_not_read_stops_nobody,

@@ -140,7 +140,7 @@ impl Line {
     /// The next event as a receipt, stored.
     pub async fn receipt(&mut self) -> (Address, String, ReceiptKind) {
         match self.take().await {
-            Event::Receipt { from, id, kind } => (from, id, kind),
+            Event::Receipt { from, id, kind, group: None } => (from, id, kind),
             other => panic!("a receipt was expected, not {other:?}"),
         }
     }
@@ -185,7 +185,7 @@ pub fn outgoing(to: &Address, id: &str, text: &str) -> Outgoing {
 /// The sender, id and text of an event that must be a message.
 pub fn message(event: Event) -> (Address, String, String) {
     match event {
-        Event::Message { from, id, content: Content::Text(text), .. } => (from, id, text),
+        Event::Message { from, id, content: Content::Text(text), group: None, .. } => (from, id, text),
         other => panic!("a message was expected, not {other:?}"),
     }
 }

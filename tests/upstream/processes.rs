@@ -16,10 +16,17 @@ pub async fn everything_reaches_another_process(network: &impl Network) {
         assert_eq!(of_ben.message().await.1, id);
         assert_eq!(of_anna.receipt().await, (ben.address(), id, ReceiptKind::Delivered));
     }
-    of_ben.connection.read(&[ReadReceipt { to: anna.address(), id: "m9".to_owned() }]).await.unwrap();
+    of_ben
+        .connection
+        .read(&[ReadReceipt { to: anna.address(), id: "m9".to_owned(), group: None }])
+        .await
+        .unwrap();
     assert_eq!(of_anna.receipt().await, (ben.address(), "m9".to_owned(), ReceiptKind::Read));
     of_ben.connection.typing(&anna.address(), Typing::Composing).await.unwrap();
-    assert_eq!(of_anna.take().await, Event::Typing { from: ben.address(), typing: Typing::Composing });
+    assert_eq!(
+        of_anna.take().await,
+        Event::Typing { from: ben.address(), typing: Typing::Composing, group: None }
+    );
     of_anna.connection.watch(&[ben.address()]).await.unwrap();
     of_ben.connection.set_nickname("Ben").await.unwrap();
     assert_eq!(of_anna.take().await, Event::Nickname { of: ben.address(), nickname: "Ben".to_owned() });

@@ -29,7 +29,7 @@ pub async fn read_reaches_the_sender(network: &impl Network) {
         receiving.message().await;
         assert_eq!(sending.receipt().await, (ben.address(), id.to_owned(), ReceiptKind::Delivered));
     }
-    let receipts = ["m1", "m2"].map(|id| ReadReceipt { to: anna.address(), id: id.to_owned() });
+    let receipts = ["m1", "m2"].map(|id| ReadReceipt { to: anna.address(), id: id.to_owned(), group: None });
     receiving.connection.read(&receipts).await.unwrap();
     for id in ["m1", "m2"] {
         assert_eq!(sending.receipt().await, (ben.address(), id.to_owned(), ReceiptKind::Read));
@@ -43,7 +43,11 @@ pub async fn receipts_wait_for_a_sender_who_is_away(network: &impl Network) {
     drop(sending);
     let mut receiving = ben.open().await;
     receiving.message().await;
-    receiving.connection.read(&[ReadReceipt { to: anna.address(), id: "m1".to_owned() }]).await.unwrap();
+    receiving
+        .connection
+        .read(&[ReadReceipt { to: anna.address(), id: "m1".to_owned(), group: None }])
+        .await
+        .unwrap();
     let mut sending = anna.open().await;
     assert_eq!(sending.receipt().await, (ben.address(), "m1".to_owned(), ReceiptKind::Delivered));
     assert_eq!(sending.receipt().await, (ben.address(), "m1".to_owned(), ReceiptKind::Read));
@@ -73,7 +77,7 @@ pub async fn a_receipt_for_somebody_gone_is_no_failure(network: &impl Network) {
     anna.connector.unregister(&anna.number).await.unwrap();
     receiving.stored(&told).await;
     let receipts = [(&anna, "m1"), (&cleo, "m2")];
-    let receipts = receipts.map(|(to, id)| ReadReceipt { to: to.address(), id: id.to_owned() });
+    let receipts = receipts.map(|(to, id)| ReadReceipt { to: to.address(), id: id.to_owned(), group: None });
     receiving.connection.read(&receipts).await.unwrap();
     for kind in [ReceiptKind::Delivered, ReceiptKind::Read] {
         assert_eq!(other.receipt().await, (ben.address(), "m2".to_owned(), kind));

@@ -11,7 +11,9 @@ pub async fn a_message_reaches_somebody_who_is_connected(network: &impl Network)
     let (sending, mut receiving) = (anna.online().await, ben.online().await);
     let before = windu::clock::now() - chrono::TimeDelta::minutes(1);
     sending.send(&ben.address(), "m1", "Hello, Ben").await.unwrap();
-    let Event::Message { from, id, content, sent_at } = receiving.take().await else { panic!("a message") };
+    let Event::Message { from, id, content, sent_at, group: None } = receiving.take().await else {
+        panic!("a message")
+    };
     assert_eq!((from, id.as_str()), (anna.address(), "m1"));
     assert_eq!(content, Content::Text("Hello, Ben".to_owned()));
     assert!(sent_at > before && sent_at < before + chrono::TimeDelta::minutes(2), "{sent_at}");

@@ -11,7 +11,7 @@ pub async fn typing_is_shown_to_somebody_who_is_connected(network: &impl Network
     let (writing, mut watching) = (anna.online().await, ben.online().await);
     for typing in [Typing::Composing, Typing::Paused] {
         writing.connection.typing(&ben.address(), typing).await.unwrap();
-        assert_eq!(watching.take().await, Event::Typing { from: anna.address(), typing });
+        assert_eq!(watching.take().await, Event::Typing { from: anna.address(), typing, group: None });
     }
 }
 

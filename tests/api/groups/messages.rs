@@ -1,0 +1,149 @@
+//! What is said in a group, and who has it.
+
+use serde_json::{Value, json};
+
+use super::group_of_three;
+use crate::support::people::{Person, assert_time, texts};
+use crate::support::wait::{DEADLINE, wait_until_async};
+
+/// Waits until the second list holds these ids.
+async fn receipts(person: &Person, row: &str, group: &str, ids: &[&str]) -> Vec<Value> {
+    wait_until_async(row, DEADLINE, async || {
+        let list = person.list(&format!("/api/messages/{row}/{group}/")).await;
+        list.iter()
+            .map(|message| message["id"].as_str().expect("an id"))
+            .eq(ids.iter().copied())
+            .then_some(list)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_message_reaches_all_and_says_who_wrote_it() {
+    let ([anna, bert, carl], group) = group_of_three().await;
+    let id = anna.says_in(&group, "Hello, all").await;
+    for person in [&bert, &carl] {
+        let message = person.waits_until(&group, &id, |_| true).await;
+        assert_eq!((&message["text"], &message["received"]), (&json!("Hello, all"), &json!(true)));
+        assert_eq!((&message["participant"], &message["state"]), (&json!(anna.number), &json!("received")));
+    }
+    let answer = carl.says_in(&group, "Hello, Anna").await;
+    let message = anna.waits_until(&group, &answer, |_| true).await;
+    assert_eq!(message["participant"], json!(carl.number));
+    let own = anna.waits_until(&group, &id, |message| message["delivered"].is_string()).await;
+    assert_eq!((own.get("participant"), &own["state"]), (None, &json!("sent")));
+    bert.waits_until(&group, &answer, |_| true).await;
+    assert_eq!(texts(&bert.chat(&group).await), ["Hello, all", "Hello, Anna"]);
+    let received = anna.texts(&format!("/api/messages/chats/{group}/?received_only=1")).await;
+    assert_eq!(received, ["Hello, Anna"]);
+
+    let entry = anna.chat_entry(&group).await.expect("a chat");
+    let expected = json!({
+        "id": group, "title": "Three", "is_group": true, "snippet": "Hello, Anna", "type": "t",
+        "time": entry["time"], "unread": 1,
+    });
+    assert_eq!(entry, expected);
+    assert_eq!(bert.chat_entry(&group).await.expect("a chat")["unread"], 2);
+    // What is said in a group makes nobody one who wrote first, and no chat with them.
+    carl.tries(&anna.number, "alone").await.refused(400, "not_a_contact");
+    assert_eq!(bert.chat(&carl.number).await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn delivered_and_read_when_all_others_have_it() {
+    let ([anna, bert, carl], group) = group_of_three().await;
+    let (one, two) = (anna.says_in(&group, "one").await, anna.says_in(&group, "two").await);
+    for message in receipts(&anna, "delivered", &group, &[&one, &two]).await {
+        assert_time(&message["delivered"]);
+    }
+    let read = |person: &Person| {
+        let (api, form) = (person.api.clone(), [("group_id", group.clone())]);
+        async move {
+            let form: Vec<(&str, &str)> = form.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let answer = api.post("/api/messages/update-last-read/", &form).await;
+            (answer.status, answer.json())
+        }
+    };
+    assert_eq!(read(&bert).await, (200, json!({"read": 2})));
+    assert!(read(&bert).await.1["message"].is_string());
+    // Bert's receipts come before what he says next; one who has not read keeps it unread.
+    let fence = bert.says_in(&group, "fence").await;
+    anna.waits_until(&group, &fence, |_| true).await;
+    assert_eq!(anna.list(&format!("/api/messages/read/{group}/")).await, [] as [Value; 0]);
+    assert_eq!(bert.chat_entry(&group).await.expect("a chat")["unread"], 0);
+    carl.waits_until(&group, &two, |_| true).await;
+    let carls = read(&carl).await.1["read"].as_u64().expect("a number");
+    assert!((2..=3).contains(&carls), "{carls}");
+    for message in receipts(&anna, "read", &group, &[&one, &two]).await {
+        assert_time(&message["read"]);
+    }
+    let message = anna.waits_until(&group, &one, |_| true).await;
+    assert!(message["read"].is_string() && message["delivered"].is_string(), "{message}");
+}
+
+#[tokio::test]
+async fn who_left_is_not_waited_for() {
+    let ([anna, bert, carl], group) = group_of_three().await;
+    let id = anna.says_in(&group, "who reads this?").await;
+    receipts(&anna, "delivered", &group, &[&id]).await;
+    assert_eq!(bert.api.post("/api/messages/update-last-read/", &[("group_id", &group)]).await.status, 200);
+    // His receipt is there when what he says next is.
+    let fence = bert.says_in(&group, "fence").await;
+    anna.waits_until(&group, &fence, |_| true).await;
+    anna.does(&group, "remove-participant", &[("contact", &carl.number)]).await;
+    receipts(&anna, "read", &group, &[&id]).await;
+    // Nobody is waited for who came later.
+    let last = anna.says_in(&group, "for Bert").await;
+    receipts(&anna, "delivered", &group, &[&id, &last]).await;
+    anna.does(&group, "add-participant", &[("contact", &carl.number)]).await;
+    assert_eq!(bert.api.post("/api/messages/update-last-read/", &[("group_id", &group)]).await.status, 200);
+    receipts(&anna, "read", &group, &[&id, &last]).await;
+}
+
+#[tokio::test]
+async fn who_was_removed_reads_the_past_and_not_the_future() {
+    let ([anna, bert, carl], group) = group_of_three().await;
+    let id = anna.says_in(&group, "before").await;
+    carl.waits_until(&group, &id, |_| true).await;
+    anna.does(&group, "remove-participant", &[("contact", &carl.number)]).await;
+    carl.is_out(&group).await;
+    anna.does(&group, "subject", &[("subject", "Without Carl")]).await;
+    let after = anna.says_in(&group, "after").await;
+    bert.waits_until(&group, &after, |_| true).await;
+    bert.hears(&group, |info| info["subject"] == "Without Carl").await;
+    assert_eq!(texts(&carl.chat(&group).await), ["before"]);
+    let entry = carl.chat_entry(&group).await.expect("the old chat");
+    assert_eq!(
+        (&entry["title"], &entry["snippet"], &entry["unread"]),
+        (&json!("Three"), &json!("before"), &json!(1))
+    );
+    let read = carl.api.post("/api/messages/update-last-read/", &[("group_id", &group)]).await;
+    assert_eq!((read.status, read.json()), (200, json!({"read": 1})));
+    for row in ["send-message", "set-typing", "set-paused"] {
+        let form = [("group_id", group.as_str()), ("message", "still here")];
+        carl.api.post(&format!("/api/messages/{row}/"), &form).await.refused(404, "group_not_found");
+    }
+    // Added again, the chat goes on.
+    anna.does(&group, "add-participant", &[("contact", &carl.number)]).await;
+    carl.hears(&group, |_| true).await;
+    let again = anna.says_in(&group, "again").await;
+    carl.waits_until(&group, &again, |_| true).await;
+    assert_eq!(texts(&carl.chat(&group).await), ["before", "again"]);
+    assert_eq!(carl.chat_entry(&group).await.expect("the chat")["title"], "Without Carl");
+}
+
+#[tokio::test]
+async fn a_contact_counts_before_a_group() {
+    let ([anna, bert, carl], group) = group_of_three().await;
+    let form = [("group_id", group.as_str()), ("contact", bert.number.as_str()), ("message", "to Bert")];
+    let sent = anna.api.post("/api/messages/send-message/", &form).await;
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    bert.waits_for(&anna, sent.json()["id"].as_str().expect("an id")).await;
+    let id = anna.says_in(&group, "to all").await;
+    carl.waits_until(&group, &id, |_| true).await;
+    assert_eq!(texts(&carl.chat(&group).await), ["to all"]);
+    for row in ["set-typing", "set-paused"] {
+        let answer = anna.api.post(&format!("/api/messages/{row}/"), &[("group_id", &group)]).await;
+        assert_eq!((answer.status, answer.json()), (200, json!({})), "{row}");
+    }
+}
