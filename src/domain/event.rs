@@ -129,10 +129,17 @@ pub enum Event {
         /// The number or public id.
         contact: String,
     },
+    /// What is seen of somebody's photo changed: another one, none, hidden, or shown again.
+    ContactPhotoChanged {
+        /// The number or public id.
+        contact: String,
+    },
     /// The account's own nickname changed.
     NicknameChanged,
     /// The account's own status message changed.
     StatusMessageChanged,
+    /// The account's own photo changed, or was taken away.
+    PhotoChanged,
     /// Whether the account is shown as online changed.
     ConnectedStatusChanged,
     /// Who may see what of the account changed.
@@ -173,7 +180,9 @@ impl Event {
             Self::ContactBlocked { .. } => "contact.blocked",
             Self::ContactUnblocked { .. } => "contact.unblocked",
             Self::ContactStatusChanged { .. } => "contact.status_message_changed",
+            Self::ContactPhotoChanged { .. } => "contact.photo_changed",
             Self::NicknameChanged => "account.nickname_changed",
+            Self::PhotoChanged => "account.photo_changed",
             Self::StatusMessageChanged => "account.status_message_changed",
             Self::ConnectedStatusChanged => "account.connected_status_changed",
             Self::PrivacyChanged => "account.privacy_changed",
@@ -191,6 +200,7 @@ impl Event {
             | Self::AccountRemoved
             | Self::NicknameChanged
             | Self::StatusMessageChanged
+            | Self::PhotoChanged
             | Self::ConnectedStatusChanged
             | Self::PrivacyChanged => json!({}),
             Self::SessionChanged { state, reason } => json!({
@@ -220,7 +230,8 @@ impl Event {
             | Self::ContactRemoved { contact }
             | Self::ContactBlocked { contact }
             | Self::ContactUnblocked { contact }
-            | Self::ContactStatusChanged { contact } => {
+            | Self::ContactStatusChanged { contact }
+            | Self::ContactPhotoChanged { contact } => {
                 json!({"contact": contact})
             }
             Self::GroupChanged { group, change: GroupChangeKind::Created, .. } => json!({"group": group}),

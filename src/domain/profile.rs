@@ -3,6 +3,8 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::BlobHash;
+
 /// Who may see something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -46,7 +48,7 @@ pub struct Privacy {
 }
 
 /// What one person is shown of another's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shown<T> {
     /// Nothing: it is not for them.
@@ -78,13 +80,33 @@ pub enum PeerPresence {
     },
 }
 
-/// What a network tells of somebody's profile, beside nickname and photo.
+/// A profile photo and its preview, both stored JPEG files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Photo {
+    /// The photo.
+    pub photo: BlobHash,
+    /// The same, its longest side 96 pixels.
+    pub preview: BlobHash,
+}
+
+/// A photo that a network has, to be fetched from there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PhotoReference {
+    /// What the network calls it; another photo of the same person has another name.
+    pub photo: String,
+    /// The name of its preview, where the network has both as JPEG files as we keep them; else we make them.
+    pub preview: Option<String>,
+}
+
+/// What a network tells of somebody's profile, beside the nickname.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProfileNews {
     /// The status message; empty: none.
     StatusMessage(Shown<String>),
     /// Online, offline, or not to be seen.
     Presence(PeerPresence),
+    /// The photo, if there is one.
+    Photo(Shown<Option<PhotoReference>>),
     /// The number has left the network: nothing of its profile counts any more, nor what it was before.
     Gone,
 }

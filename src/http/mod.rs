@@ -23,6 +23,7 @@ mod owned;
 pub mod params;
 mod paths;
 mod patience;
+mod photos;
 mod range;
 mod refusals;
 pub mod router;

@@ -13,8 +13,8 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::{
     AppState, Started, account, account_profile, block_list, body, contact_lists, contact_profile, contacts,
-    cors, groups, health, idempotency, media, messages, oauth, params, paths, patience, refusals, send_media,
-    trace,
+    cors, groups, health, idempotency, media, messages, oauth, params, paths, patience, photos, refusals,
+    send_media, trace,
 };
 use crate::config::CorsOrigins;
 
@@ -44,6 +44,7 @@ fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
         .merge(contact_lists::router())
         .merge(contact_profile::router())
         .merge(block_list::router())
+        .merge(photos::router())
         .merge(messages::router())
         .merge(send_media::router())
         .merge(groups::router());

@@ -92,6 +92,10 @@ impl Dispatcher {
                 let text = desired.value.as_str().unwrap_or_default();
                 bounded(self.patience, connection.set_status_message(text)).await
             }
+            "photo" => {
+                let photo = self.store.own_photo(account).await?;
+                bounded(self.patience, connection.set_photo(photo)).await
+            }
             "presence" => {
                 let online = desired.value.as_bool().unwrap_or_default();
                 bounded(self.patience, connection.set_online(online)).await

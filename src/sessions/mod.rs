@@ -13,6 +13,7 @@ mod files;
 mod groups;
 mod ingest;
 mod liveness;
+mod photos;
 mod registration;
 mod session;
 mod state;

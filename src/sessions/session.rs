@@ -182,6 +182,7 @@ impl Session {
             result = self.send_out(&connection) => result,
             result = self.show_typing(&connection) => result,
             result = self.fetch_files(&connection) => result,
+            result = self.fetch_photos(&connection) => result,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::domain::{AccountId, Lease};
 /// One aspect that the network does not show yet.
 #[derive(Clone, Debug)]
 pub struct Desired {
-    /// What: `blocked`, `contacts`, `nickname`, `presence`, `privacy`, `roster`, `status_message`.
+    /// What: `blocked`, `contacts`, `nickname`, `photo`, `presence`, `privacy`, `roster`, `status_message`.
     pub aspect: String,
     /// How it should be.
     pub value: Value,

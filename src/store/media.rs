@@ -60,10 +60,27 @@ impl Store {
             )
             .fetch_one(&self.pool)
             .await?,
+            Reference::OwnPhoto(account) => sqlx::query_scalar!(
+                r#"SELECT EXISTS (SELECT 1 FROM account
+                                  WHERE id = $1 AND (photo = $2 OR photo_preview = $2)) AS "refers!""#,
+                account.0,
+                &hash.0[..]
+            )
+            .fetch_one(&self.pool)
+            .await?,
+            Reference::PeerPhoto(change) => sqlx::query_scalar!(
+                r#"SELECT EXISTS (
+                       SELECT 1 FROM photo_change c
+                       LEFT JOIN peer_profile f ON f.account_id = c.account_id AND f.peer_id = c.peer_id
+                       WHERE c.id = $1 AND (c.photo = $2 OR c.preview = $2)
+                         AND f.photo_hidden IS NOT TRUE) AS "refers!""#,
+                change,
+                &hash.0[..]
+            )
+            .fetch_one(&self.pool)
+            .await?,
             // The tables of these come with the rows of the API that fill them.
-            Reference::OwnPhoto(_)
-            | Reference::PeerPhoto(_)
-            | Reference::GroupPhoto(_) => false,
+            Reference::GroupPhoto(_) => false,
         };
         if !refers {
             return Ok(None);
@@ -90,7 +107,11 @@ impl Store {
         let rows = sqlx::query!(
             r#"SELECT hash, put_at < now() - interval '1 hour'
                       AND NOT EXISTS (SELECT 1 FROM message_media r WHERE r.hash = b.hash)
-                      AND NOT EXISTS (SELECT 1 FROM localnet_media r WHERE r.hash = b.hash) AS "unreferred!"
+                      AND NOT EXISTS (SELECT 1 FROM localnet_media r WHERE r.hash = b.hash)
+                      AND NOT EXISTS (SELECT 1 FROM account r WHERE r.photo = b.hash OR r.photo_preview = b.hash)
+                      AND NOT EXISTS (SELECT 1 FROM photo_change r WHERE r.photo = b.hash OR r.preview = b.hash)
+                      AND NOT EXISTS (SELECT 1 FROM localnet_subscriber r
+                                      WHERE r.photo = b.hash OR r.photo_preview = b.hash) AS "unreferred!"
              FROM media_blob b WHERE hash > $1 ORDER BY hash LIMIT $2"#,
             after,
             limit
@@ -128,7 +149,11 @@ impl Tx {
         let unreferred = sqlx::query_scalar!(
             r#"SELECT put_at < now() - interval '1 hour'
                       AND NOT EXISTS (SELECT 1 FROM message_media r WHERE r.hash = b.hash)
-                      AND NOT EXISTS (SELECT 1 FROM localnet_media r WHERE r.hash = b.hash) AS "unreferred!"
+                      AND NOT EXISTS (SELECT 1 FROM localnet_media r WHERE r.hash = b.hash)
+                      AND NOT EXISTS (SELECT 1 FROM account r WHERE r.photo = b.hash OR r.photo_preview = b.hash)
+                      AND NOT EXISTS (SELECT 1 FROM photo_change r WHERE r.photo = b.hash OR r.preview = b.hash)
+                      AND NOT EXISTS (SELECT 1 FROM localnet_subscriber r
+                                      WHERE r.photo = b.hash OR r.photo_preview = b.hash) AS "unreferred!"
                FROM media_blob b WHERE hash = $1"#,
             &hash.0[..]
         )

@@ -51,7 +51,7 @@ pub struct StatusChange {
 }
 
 impl Whose {
-    fn peer(self) -> Option<i64> {
+    pub(super) fn peer(self) -> Option<i64> {
         match self {
             Self::One(peer) => Some(peer.0),
             Self::EveryContact => None,

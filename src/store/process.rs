@@ -234,6 +234,7 @@ impl Store {
                    UNION SELECT account_id, 'work' FROM receipt_outbox
                    UNION SELECT account_id, 'work' FROM desired_state WHERE applied < version
                    UNION SELECT account_id, 'files' FROM message_media WHERE retry_at <= clock_timestamp()
+                   UNION SELECT account_id, 'files' FROM pending_photo WHERE retry_at <= clock_timestamp()
                    UNION SELECT account_id, 'attend' FROM outbox WHERE expires_at <= clock_timestamp()
                    UNION SELECT account_id, 'attend' FROM command
                          WHERE state IN ('waiting', 'taken') AND deadline > clock_timestamp()

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Address, Failure};
-use crate::domain::Privacy;
+use crate::domain::{Photo, Privacy};
 
 /// The part of a [`super::Connection`] that is about profiles. Each method says how things should be, not what changed:
 /// the session repeats it with each fresh connection, what keeps people from seeing something before what there is to
@@ -15,6 +15,9 @@ pub trait Profile: Send + Sync {
 
     /// Sets the status message; empty: none.
     async fn set_status_message(&self, text: &str) -> Result<(), Failure>;
+
+    /// Sets the photo: the hashes under which the adapter's [`super::BlobSource`] has it. `None`: none.
+    async fn set_photo(&self, photo: Option<Photo>) -> Result<(), Failure>;
 
     /// Shows the account as online or offline. Messages come in either way; who is offline is not told who else is
     /// online.

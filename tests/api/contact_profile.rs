@@ -263,7 +263,8 @@ async fn a_thousand_contacts_take_as_many_queries_as_one() {
         .await
     };
     let mut before = Vec::new();
-    for row in [STATUSES, PRESENCES] {
+    let rows = [STATUSES, PRESENCES, "/api/contacts/photos-urls/"];
+    for row in rows {
         before.push(statements(row).await);
     }
     server.database().sql(&format!(
@@ -276,7 +277,7 @@ async fn a_thousand_contacts_take_as_many_queries_as_one() {
          INSERT INTO peer_profile (account_id, peer_id, status_message) SELECT account_id, peer_id, 'Hello' FROM known",
         anna.number
     ));
-    for (row, before) in [STATUSES, PRESENCES].into_iter().zip(before) {
+    for (row, before) in rows.into_iter().zip(before) {
         assert!(before > 0, "{row}: no query was seen");
         assert_eq!(statements(row).await, before, "{row}");
         let body = anna.api.get(row).await.json();

@@ -37,6 +37,17 @@ const ROWS: &[Row] = &[
     ("GET", "/api/contacts/statuses-messages/", &[]),
     ("GET", "/api/contacts/{contact}/connected-status/", &[]),
     ("GET", "/api/contacts/connected-statuses/", &[]),
+    ("GET", "/api/account/profile-photo/", &[]),
+    ("POST", "/api/account/profile-photo/", &[("url", "http://127.0.0.1:9/")]),
+    ("DELETE", "/api/account/profile-photo/", &[]),
+    ("GET", "/api/contacts/{contact}/photo/", &[]),
+    ("GET", "/api/contacts/{contact}/preview-photo/", &[]),
+    ("GET", "/api/contacts/{contact}/photo-url/", &[]),
+    ("GET", "/api/contacts/{contact}/preview-photo-url/", &[]),
+    ("GET", "/api/contacts/{contact}/photo-history-urls/", &[]),
+    ("GET", "/api/contacts/{contact}/preview-photo-history-urls/", &[]),
+    ("GET", "/api/contacts/photos-urls/", &[]),
+    ("GET", "/api/contacts/preview-photos-urls/", &[]),
     ("POST", "/api/contacts/{contact}/block/", &[]),
     ("POST", "/api/contacts/{contact}/unblock/", &[]),
     ("GET", "/api/contacts/blocked-list/", &[]),
@@ -130,7 +141,12 @@ async fn another_users_contacts_messages_and_chats_are_answered_as_if_they_never
         }
         let about_anothers = ask(&eve.api, row, &bert.number, None).await;
         let about_nobody = ask(&eve.api, row, &nobody, None).await;
-        assert_eq!(seen(&about_anothers), seen(&about_nobody), "{path}");
+        // Some answers name the number that was asked about.
+        let seen = |answer: &Answer, number: &str| {
+            let (status, headers, text) = seen(answer);
+            (status, headers, text.replace(number, "N"))
+        };
+        assert_eq!(seen(&about_anothers, &bert.number), seen(&about_nobody, &nobody), "{path}");
     }
     untouched(&anna, &bert).await;
 }

@@ -20,6 +20,7 @@ mod lists;
 mod media_messages;
 mod messages;
 mod oauth;
+mod photos;
 mod races;
 mod rules;
 mod running;

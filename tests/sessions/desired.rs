@@ -1,6 +1,6 @@
 //! What the user wants the network to show.
 
-use windu::domain::{Audience, Privacy};
+use windu::domain::{Audience, BlobHash, Photo, Privacy};
 use windu::store::PrivacyChange;
 use windu::upstream::{End, Failure};
 
@@ -91,9 +91,14 @@ async fn each_part_of_the_profile_reaches_the_network_and_each_fresh_connection(
     process.add_contact(&account, "15550100003", false).await;
     process.block(&account, "15550100004").await;
     let privacy = Privacy { photo: Audience::None, last_seen: Audience::Contacts, ..Privacy::default() };
+    let photo = Photo { photo: BlobHash([1; 32]), preview: BlobHash([2; 32]) };
+    for hash in [photo.photo, photo.preview] {
+        process.store.put_blob(&hash, 1, "image/jpeg").await.unwrap();
+    }
     let mut tx = process.store.begin().await.unwrap();
     tx.set_status_message(&account, "At work").await.unwrap();
     tx.set_connected(&account, true).await.unwrap();
+    tx.set_photo(&account, Some(photo)).await.unwrap();
     let change = PrivacyChange { photo: Some(Audience::None), ..PrivacyChange::default() };
     tx.set_privacy(&account, change).await.unwrap();
     let change = PrivacyChange { last_seen: Some(Audience::Contacts), ..PrivacyChange::default() };
@@ -103,6 +108,7 @@ async fn each_part_of_the_profile_reaches_the_network_and_each_fresh_connection(
         Asked::Blocked(vec![address("15550100004").0]),
         Asked::Contacts(vec![address("15550100003").0]),
         Asked::Privacy(privacy),
+        Asked::Photo(Some(photo)),
         Asked::Online(true),
         Asked::StatusMessage("At work".to_owned()),
     ];

@@ -19,6 +19,7 @@ mod lease;
 mod on_local;
 mod outbox;
 mod outcomes;
+mod photos;
 mod processes;
 mod profiles;
 mod receipts;

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
-use windu::domain::{Content, PhoneNumber, Privacy, ReceiptKind, Typing};
+use windu::domain::{Content, PhoneNumber, Photo, Privacy, ReceiptKind, Typing};
 use windu::upstream::{
     Acknowledgement, AdapterState, Address, Capabilities, Connection, Connector, Credentials, End, Event,
     Failure, FileStream, Group, GroupFailure, GroupWish, Groups, Incoming, Login, Opened, Outgoing, Profile,
@@ -58,6 +58,7 @@ pub enum Asked {
     Fetch(String),
     Nickname(String),
     StatusMessage(String),
+    Photo(Option<Photo>),
     Online(bool),
     Privacy(Privacy),
     Contacts(Vec<String>),
@@ -124,7 +125,7 @@ impl Line {
         self.script(|script| script.openings.extend(openings));
     }
 
-    /// What the next thing of this kind does: `acknowledge`, `discard`, `read`, `fetch`, `nickname`, `status_message`, `online`,
+    /// What the next thing of this kind does: `acknowledge`, `discard`, `read`, `fetch`, `nickname`, `status_message`, `photo`, `online`,
     /// `privacy`, `contacts`, `blocked`, `watch`, `existing`, `register` or `unregister`; or `send`, which can only hang.
     pub fn plan_deed(&self, kind: &'static str, deed: Deed) {
         self.script(|script| script.deeds.entry(kind).or_default().push_back(deed));
@@ -411,6 +412,10 @@ impl Profile for ScriptedConnection {
 
     async fn set_status_message(&self, text: &str) -> Result<(), Failure> {
         self.0.deed("status_message", Asked::StatusMessage(text.to_owned())).await
+    }
+
+    async fn set_photo(&self, photo: Option<Photo>) -> Result<(), Failure> {
+        self.0.deed("photo", Asked::Photo(photo)).await
     }
 
     async fn set_online(&self, online: bool) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tempfile::TempDir;
-use windu::domain::{Account, Content, PhoneNumber, ProcessId, SessionState, UserId};
+use windu::domain::{Account, Content, Lease, PhoneNumber, ProcessId, SessionState, UserId};
 use windu::lifecycle::Lifecycle;
 use windu::secrets::{self, MasterKey};
 use windu::sessions::{Connectors, Patience, RegisterError, Sessions};
@@ -214,6 +214,18 @@ impl World {
             )
             .await;
         owner.map(ProcessId)
+    }
+
+    /// The account's lease as it is held now.
+    pub async fn lease(&self, account: &Account) -> Lease {
+        let process = self.owner(account).await.expect("a holder");
+        let fence = self
+            .read(
+                account,
+                "SELECT c.fence FROM account a JOIN account_counter c ON c.id = a.counter_id WHERE a.id = $1",
+            )
+            .await;
+        Lease { account: account.id, counter: account.counter, process, fence }
     }
 
     /// Gives the account's lease to a process that lives and does nothing.

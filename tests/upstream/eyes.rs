@@ -1,7 +1,7 @@
 //! What one person knows of another from what the network tells.
 
 use chrono::{DateTime, Utc};
-use windu::domain::{PeerPresence, ProfileNews, Shown};
+use windu::domain::{PeerPresence, PhotoReference, ProfileNews, Shown};
 use windu::upstream::Event;
 
 use crate::phone::{Line, Phone};
@@ -10,6 +10,7 @@ use crate::phone::{Line, Phone};
 #[derive(Debug, Default)]
 pub struct Eyes {
     pub status: Shown<String>,
+    pub photo: Shown<Option<PhotoReference>>,
     pub presence_hidden: bool,
     /// Online, or offline since then; `None`: never told.
     pub seen: Option<(bool, Option<DateTime<Utc>>)>,
@@ -47,6 +48,7 @@ impl Eyes {
                     PeerPresence::Offline { last_seen } => self.seen = Some((false, last_seen)),
                 }
             }
+            ProfileNews::Photo(photo) => self.photo = photo,
             ProfileNews::Gone => *self = Self { gone: true, told: self.told, ..Self::default() },
         }
     }
@@ -56,6 +58,14 @@ impl Eyes {
         match &self.status {
             Shown::Hidden => None,
             Shown::Value(text) => Some(text),
+        }
+    }
+
+    /// The photo, that there is none, or that it is hidden.
+    pub fn picture(&self) -> Shown<bool> {
+        match &self.photo {
+            Shown::Hidden => Shown::Hidden,
+            Shown::Value(photo) => Shown::Value(photo.is_some()),
         }
     }
 

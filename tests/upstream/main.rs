@@ -71,6 +71,7 @@ macro_rules! conformance {
             shown::presence_is_live_for_those_who_are_online,
             shown::that_presence_is_hidden_is_told_to_those_who_are_offline_too,
             shown::each_setting_hides_what_it_says_from_whom_it_says,
+            shown::a_photo_is_told_of_and_fetched_by_those_who_may_see_it,
             shown::who_leaves_or_enters_the_contact_list_sees_less_or_more,
             shown::who_leaves_the_network_shows_nothing_any_more,
             block::what_somebody_blocked_sends_is_taken_and_never_arrives,

@@ -1,6 +1,9 @@
 //! Status message and presence: who sees them, and when.
 
-use windu::domain::{Audience, Privacy};
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use windu::domain::{Audience, Photo, Privacy, Shown};
+use windu::upstream::Failure;
 
 use crate::eyes::Eyes;
 use crate::network::Network;
@@ -100,6 +103,7 @@ pub async fn each_setting_hides_what_it_says_from_whom_it_says(network: &impl Ne
         let own = &shown.connection;
         own.set_status_message("Here").await.unwrap();
         own.set_online(true).await.unwrap();
+        own.set_photo(Some(photo(network, 1).await)).await.unwrap();
         let listed: &[_] = &[ben.address()];
         own.set_contacts(if is_contact { listed } else { &[] }).await.unwrap();
         own.set_blocked(if is_blocked { listed } else { &[] }).await.unwrap();
@@ -108,14 +112,58 @@ pub async fn each_setting_hides_what_it_says_from_whom_it_says(network: &impl Ne
         };
         let mut eyes = Eyes::default();
         let audiences = [Audience::None, Audience::Contacts, Audience::All];
-        for (status, last_seen) in audiences.iter().flat_map(|one| audiences.map(|other| (*one, other))) {
-            own.set_privacy(privacy(status, last_seen)).await.unwrap();
+        for case in 0..9 {
+            // Each setting in each value, and each two of them in each pair of values.
+            let [status_message, last_seen, photo] =
+                [case / 3, case % 3, (case / 3 + case) % 3].map(|place| audiences[place]);
+            own.set_privacy(Privacy { status_message, photo, last_seen }).await.unwrap();
             eyes.follow(&mut watching, &ben, &anna, &shown).await;
-            let case = format!("contact {is_contact}, blocked {is_blocked}, {status:?}, {last_seen:?}");
-            assert_eq!(eyes.text(), sees(status).then_some("Here"), "{case}");
+            let case = format!(
+                "contact {is_contact}, blocked {is_blocked}: {status_message:?}, {photo:?}, {last_seen:?}"
+            );
+            assert_eq!(eyes.text(), sees(status_message).then_some("Here"), "{case}");
             assert_eq!(eyes.online(), sees(last_seen).then_some(true), "{case}");
+            let picture = if sees(photo) { Shown::Value(true) } else { Shown::Hidden };
+            assert_eq!(eyes.picture(), picture, "{case}");
         }
     }
+}
+
+pub async fn a_photo_is_told_of_and_fetched_by_those_who_may_see_it(network: &impl Network) {
+    let ((anna, shown), (ben, mut watching)) = two(network).await;
+    let cleo = Phone::new(network).await;
+    let stranger = cleo.online().await;
+    let (own, mut eyes) = (&shown.connection, Eyes::default());
+    let mut references = Vec::new();
+    for number in [1, 2] {
+        own.set_photo(Some(photo(network, number).await)).await.unwrap();
+        eyes.follow(&mut watching, &ben, &anna, &shown).await;
+        let Shown::Value(Some(told)) = eyes.photo.clone() else { panic!("{eyes:?}") };
+        assert_eq!(fetched(&watching, &told.photo).await.unwrap(), jpeg(number));
+        if let Some(preview) = &told.preview {
+            assert_eq!(fetched(&watching, preview).await.unwrap(), jpeg(number + 100));
+        }
+        references.push(told.photo);
+    }
+    assert_ne!(references[0], references[1], "another photo has another name");
+    // The same again is no news.
+    let told = eyes.told;
+    own.set_photo(Some(photo(network, 2).await)).await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(eyes.told, told);
+    // Who does not see it cannot fetch it, whatever they know of it.
+    assert!(fetched(&stranger, &references[1]).await.is_err());
+    own.set_privacy(Privacy { photo: Audience::None, ..Privacy::default() }).await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(eyes.picture(), Shown::Hidden);
+    assert!(matches!(fetched(&watching, &references[1]).await, Err(Failure::Refused(_))));
+    own.set_privacy(Privacy::default()).await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(eyes.picture(), Shown::Value(true));
+    own.set_photo(None).await.unwrap();
+    eyes.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(eyes.picture(), Shown::Value(false));
+    assert!(matches!(fetched(&watching, &references[1]).await, Err(Failure::Refused(_))));
 }
 
 pub async fn who_leaves_or_enters_the_contact_list_sees_less_or_more(network: &impl Network) {
@@ -146,9 +194,11 @@ pub async fn who_leaves_the_network_shows_nothing_any_more(network: &impl Networ
     let fence = cleo.online().await;
     shown.connection.set_status_message("Here").await.unwrap();
     shown.connection.set_online(true).await.unwrap();
+    shown.connection.set_photo(Some(photo(network, 1).await)).await.unwrap();
     let mut eyes = Eyes::default();
     eyes.follow(&mut watching, &ben, &anna, &fence).await;
     assert_eq!((eyes.text(), eyes.online()), (Some("Here"), Some(true)));
+    assert_eq!(eyes.picture(), Shown::Value(true));
     // Who no longer watches forgets it too.
     watching.connection.watch(&[]).await.unwrap();
     anna.connector.unregister(&anna.number).await.unwrap();
@@ -168,6 +218,22 @@ pub async fn who_leaves_the_network_shows_nothing_any_more(network: &impl Networ
     Phone::on(anna.connector.clone(), anna.number.clone()).await;
     eyes.follow(&mut watching, &ben, &anna, &fence).await;
     assert!(eyes.gone);
+}
+
+/// Bytes that look like a JPEG from outside.
+fn jpeg(number: u8) -> Vec<u8> {
+    [&[0xff, 0xd8, 0xff, 0xe0][..], &[number; 1_000]].concat()
+}
+
+async fn photo(network: &impl Network, number: u8) -> Photo {
+    let (photo, preview) = (jpeg(number), jpeg(number + 100));
+    let photo = network.store(&photo, "image/jpeg").await.hash;
+    Photo { photo, preview: network.store(&preview, "image/jpeg").await.hash }
+}
+
+async fn fetched(line: &Line, reference: &str) -> Result<Vec<u8>, Failure> {
+    let stream = line.connection.fetch(reference).await?;
+    Ok(stream.try_collect::<Vec<Bytes>>().await?.concat())
 }
 
 fn privacy(status_message: Audience, last_seen: Audience) -> Privacy {

@@ -21,7 +21,9 @@ use tokio::sync::Semaphore;
 
 use super::gather::{self, Asked, Gather, MOST, together};
 use super::{Accepted, Inbound, InboundKind, KeyedAnswer, Settlement, Store, StoreError, Topic};
-use crate::domain::{AccountId, Content, CounterId, Lease, MediaFile, MessageId, PeerId, SessionState};
+use crate::domain::{
+    AccountId, Content, CounterId, Lease, MediaFile, MessageId, PeerId, ProfileNews, SessionState, Shown,
+};
 use change::{Change, Dropped};
 use locks::Locking;
 
@@ -260,6 +262,7 @@ fn say_what_was_dropped(writes: &[&Write], answers: &mut [Option<Answer>], dropp
 fn has_remote_file(item: &Inbound) -> bool {
     match &item.what {
         InboundKind::Message { content, .. } => matches!(content.file(), Some(MediaFile::Remote(_))),
+        InboundKind::Profile(ProfileNews::Photo(Shown::Value(photo))) => photo.is_some(),
         _ => false,
     }
 }

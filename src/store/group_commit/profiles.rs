@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::locks::Locked;
-use crate::domain::{AccountId, CounterId, Event, Lease, PeerId, PeerPresence, ProfileNews, Shown};
+use crate::domain::{
+    AccountId, CounterId, Event, Lease, PeerId, PeerPresence, PhotoReference, ProfileNews, Shown,
+};
 use crate::store::{Inbound, InboundKind, StoreError, Tx};
 
 /// All of it: by account and person, what counts in the end.
@@ -22,6 +24,8 @@ struct Profile<'a> {
     /// In order: each different one is a change.
     status_messages: Vec<&'a Shown<String>>,
     presence: Presence,
+    /// In order: that there was none in between is a change.
+    photos: Vec<&'a Shown<Option<PhotoReference>>>,
 }
 
 /// What is to be noted of a presence; `None` stays as it is.
@@ -53,12 +57,14 @@ impl<'a> Profiles<'a> {
             nickname: None,
             status_messages: Vec::new(),
             presence: Presence::default(),
+            photos: Vec::new(),
         };
         let profile = self.0.entry((lease.account, item.peer.id)).or_insert_with(|| fresh(false));
         match &item.what {
             InboundKind::Nickname(nickname) => profile.nickname = Some(nickname),
             InboundKind::Profile(ProfileNews::StatusMessage(text)) => profile.status_messages.push(text),
             InboundKind::Profile(ProfileNews::Presence(presence)) => profile.presence.add(*presence),
+            InboundKind::Profile(ProfileNews::Photo(photo)) => profile.photos.push(photo),
             InboundKind::Profile(ProfileNews::Gone) => *profile = fresh(true),
             InboundKind::Message { .. }
             | InboundKind::Receipt { .. }
@@ -94,6 +100,19 @@ impl Tx {
             if changed && let Some(journal) = locked.journal(profile.counter) {
                 journal.record(Event::ContactStatusChanged { contact: profile.public_id.to_owned() });
             }
+            let mut changed = profile.gone;
+            for photo in &profile.photos {
+                let Some(journal) = locked.journal(profile.counter) else { continue };
+                let at = journal.next_time();
+                changed |= match photo {
+                    Shown::Hidden => self.hide_photo(*account, *peer).await?,
+                    Shown::Value(None) => self.store_no_photo(*account, *peer, at).await?,
+                    Shown::Value(Some(photo)) => self.store_photo_reference(*account, *peer, photo).await?,
+                };
+            }
+            if changed && let Some(journal) = locked.journal(profile.counter) {
+                journal.record(Event::ContactPhotoChanged { contact: profile.public_id.to_owned() });
+            }
         }
         Ok(())
     }
@@ -108,7 +127,11 @@ impl Tx {
         sqlx::query!(
             "WITH gone AS (SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS g (account_id, peer_id)
              ), profiles AS (
-                DELETE FROM peer_profile f USING gone g WHERE f.account_id = g.account_id AND f.peer_id = g.peer_id)
+                DELETE FROM peer_profile f USING gone g WHERE f.account_id = g.account_id AND f.peer_id = g.peer_id
+             ), pending AS (
+                DELETE FROM pending_photo p USING gone g WHERE p.account_id = g.account_id AND p.peer_id = g.peer_id
+             ), photos AS (
+                DELETE FROM photo_change c USING gone g WHERE c.account_id = g.account_id AND c.peer_id = g.peer_id)
              DELETE FROM status_change c USING gone g WHERE c.account_id = g.account_id AND c.peer_id = g.peer_id",
             &accounts,
             &peers
@@ -204,5 +227,78 @@ impl Tx {
         .execute(&mut *self.inner)
         .await?;
         Ok(stored.rows_affected() == 1)
+    }
+
+    /// True: it was not hidden before. What was to be fetched is told of again when it is shown.
+    async fn hide_photo(&mut self, account: AccountId, peer: PeerId) -> Result<bool, StoreError> {
+        let hidden = sqlx::query!(
+            "WITH forgotten AS (DELETE FROM pending_photo WHERE account_id = $1 AND peer_id = $2)
+             INSERT INTO peer_profile (account_id, peer_id, photo_hidden) VALUES ($1, $2, true)
+             ON CONFLICT (account_id, peer_id) DO UPDATE SET photo_hidden = true WHERE NOT peer_profile.photo_hidden",
+            account.0,
+            peer.0
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(hidden.rows_affected() == 1)
+    }
+
+    /// True: something else was seen before. That a photo was taken away is a change.
+    async fn store_no_photo(
+        &mut self,
+        account: AccountId,
+        peer: PeerId,
+        learnt: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let stored = sqlx::query!(
+            "WITH forgotten AS (DELETE FROM pending_photo WHERE account_id = $1 AND peer_id = $2
+             ), change AS (
+                INSERT INTO photo_change (account_id, peer_id, updated)
+                SELECT $1, $2, $3 WHERE (
+                    SELECT photo FROM photo_change WHERE account_id = $1 AND peer_id = $2
+                    ORDER BY id DESC LIMIT 1) IS NOT NULL)
+             INSERT INTO peer_profile (account_id, peer_id) VALUES ($1, $2)
+             ON CONFLICT (account_id, peer_id)
+             DO UPDATE SET photo_change_id = NULL, photo_reference = NULL, photo_hidden = false
+             WHERE peer_profile.photo_change_id IS NOT NULL OR peer_profile.photo_hidden",
+            account.0,
+            peer.0,
+            learnt
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(stored.rows_affected() == 1)
+    }
+
+    /// Notes a photo that is to be fetched, unless it is the one that is there. True: it was hidden before.
+    async fn store_photo_reference(
+        &mut self,
+        account: AccountId,
+        peer: PeerId,
+        photo: &PhotoReference,
+    ) -> Result<bool, StoreError> {
+        let row = sqlx::query!(
+            r#"WITH before AS (
+                SELECT photo_reference, photo_hidden FROM peer_profile WHERE account_id = $1 AND peer_id = $2
+             ), forgotten AS (
+                DELETE FROM pending_photo WHERE account_id = $1 AND peer_id = $2
+                  AND EXISTS (SELECT 1 FROM before WHERE photo_reference = $3)
+             ), pending AS (
+                INSERT INTO pending_photo (account_id, peer_id, photo, preview)
+                SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT 1 FROM before WHERE photo_reference = $3)
+                ON CONFLICT (account_id, peer_id) DO UPDATE
+                SET photo = excluded.photo, preview = excluded.preview, attempts = 0, retry_at = clock_timestamp()
+             ), shown AS (
+                UPDATE peer_profile SET photo_hidden = false
+                WHERE account_id = $1 AND peer_id = $2 AND photo_hidden RETURNING photo_change_id)
+             SELECT EXISTS (SELECT 1 FROM shown) AS "changed!""#,
+            account.0,
+            peer.0,
+            photo.photo,
+            photo.preview
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        Ok(row.changed)
     }
 }

@@ -10,8 +10,9 @@ use serde_json::Value;
 use super::group::WriteNews;
 use super::view::{News, Relation, Seen, View, Watched};
 use super::{LocalNet, Subscriber};
-use crate::domain::{Audience, PhoneNumber, Privacy};
+use crate::domain::{Audience, BlobHash, PhoneNumber, Photo, Privacy};
 use crate::store::account::number_of;
+use crate::store::photo::{hashes, photo_of};
 use crate::store::profile::privacy;
 use crate::store::{StoreError, Topic, Tx};
 
@@ -37,6 +38,8 @@ pub enum Change<'a> {
     Nickname(&'a str),
     /// The status message.
     StatusMessage(&'a str),
+    /// The photo.
+    Photo(Option<Photo>),
     /// Online or offline.
     Online(bool),
     /// Who may see what.
@@ -62,9 +65,11 @@ struct Concerned<'a> {
 impl Change<'_> {
     fn concerns<'a>(&self, number: &'a PhoneNumber) -> Concerned<'a> {
         let (watched, watching) = match self {
-            Self::Nickname(_) | Self::StatusMessage(_) | Self::Privacy(_) | Self::Contacts(_) => {
-                (true, false)
-            }
+            Self::Nickname(_)
+            | Self::StatusMessage(_)
+            | Self::Photo(_)
+            | Self::Privacy(_)
+            | Self::Contacts(_) => (true, false),
             Self::Online(_) | Self::Blocked(_) => (true, true),
             Self::Watches(_) => (false, true),
         };
@@ -162,6 +167,33 @@ impl LocalNet {
         tx.commit().await
     }
 
+    /// Whether this is the photo, or its preview, that a number shows to the subscriber now.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn shows_photo(
+        &self,
+        number: &PhoneNumber,
+        subscriber: &Subscriber,
+        hash: &BlobHash,
+    ) -> Result<bool, StoreError> {
+        let row = sqlx::query!(
+            "SELECT w.told, o.photo, o.photo_preview FROM localnet_watch w
+             JOIN localnet_subscriber o ON o.number = w.watched
+             JOIN localnet_subscriber s ON s.number = w.watcher
+             WHERE w.watched = $1 AND w.watcher = $2 AND s.incarnation = $3",
+            number.as_str(),
+            subscriber.number.as_str(),
+            subscriber.incarnation
+        )
+        .fetch_optional(&self.store.pool)
+        .await?;
+        let Some(row) = row else { return Ok(false) };
+        let told: View = serde_json::from_value(row.told).unwrap_or_default();
+        let photo = photo_of(row.photo, row.photo_preview)?;
+        Ok(photo.is_some_and(|photo| told.shows(photo) && (photo.photo == *hash || photo.preview == *hash)))
+    }
+
     /// Whether one number has blocked another.
     ///
     /// # Errors
@@ -200,6 +232,18 @@ impl Tx {
                 incarnation,
                 text
             ),
+            Change::Photo(photo) => {
+                let (photo, preview) = hashes(photo);
+                sqlx::query!(
+                    "UPDATE localnet_subscriber SET photo = $3, photo_preview = $4
+                     WHERE number = $1 AND incarnation = $2
+                       AND (photo, photo_preview) IS DISTINCT FROM ($3::bytea, $4::bytea)",
+                    number,
+                    incarnation,
+                    photo,
+                    preview
+                )
+            }
             Change::Online(online) => sqlx::query!(
                 "UPDATE localnet_subscriber SET online = $3,
                         last_seen = CASE WHEN $3 THEN last_seen ELSE clock_timestamp() END
@@ -395,8 +439,8 @@ impl Tx {
     async fn watches(&mut self, concerned: Concerned<'_>) -> Result<Vec<Watch>, StoreError> {
         let Concerned { number, watched, watching } = concerned;
         let rows = sqlx::query!(
-            r#"SELECT w.watched, w.watcher, w.told, o.nickname, o.status_message, o.online, o.last_seen,
-                      o.privacy_status_message, o.privacy_photo, o.privacy_last_seen, v.online AS "watcher_online",
+            r#"SELECT w.watched, w.watcher, w.told, o.nickname, o.status_message, o.photo, o.photo_preview, o.online,
+                      o.last_seen, o.privacy_status_message, o.privacy_photo, o.privacy_last_seen, v.online AS "watcher_online",
                       EXISTS (SELECT 1 FROM localnet_contact c
                               WHERE c.owner = w.watched AND c.contact = w.watcher) AS "is_contact!",
                       EXISTS (SELECT 1 FROM localnet_block b
@@ -430,6 +474,7 @@ impl Tx {
                     watched: Watched {
                         nickname: row.nickname,
                         status_message: row.status_message,
+                        photo: photo_of(row.photo, row.photo_preview)?,
                         seen: Seen { online: row.online, last_seen: row.last_seen.filter(|_| !row.online) },
                         privacy: privacy(
                             &row.privacy_status_message,

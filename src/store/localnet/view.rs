@@ -3,15 +3,19 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Audience, PeerPresence, Privacy, ProfileNews, Shown};
+use crate::domain::{Audience, PeerPresence, Photo, Privacy, Shown};
 
 /// Something that a watcher is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
     /// The name.
     Nickname(String),
-    /// The rest of the profile.
-    Profile(ProfileNews),
+    /// The status message.
+    StatusMessage(Shown<String>),
+    /// The photo.
+    Photo(Shown<Option<Photo>>),
+    /// Online, offline, or not to be seen.
+    Presence(PeerPresence),
 }
 
 /// A subscriber as it is.
@@ -19,6 +23,7 @@ pub enum News {
 pub(super) struct Watched {
     pub nickname: String,
     pub status_message: String,
+    pub photo: Option<Photo>,
     pub seen: Seen,
     pub privacy: Privacy,
 }
@@ -52,6 +57,7 @@ pub(super) struct Seen {
 pub(super) struct View {
     nickname: String,
     status_message: Shown<String>,
+    photo: Shown<Option<Photo>>,
     presence_hidden: bool,
     /// Told last, before it was hidden, and while the watcher was online.
     seen: Seen,
@@ -74,20 +80,23 @@ impl View {
                     }
         };
         let keeps = has_blocked && !is_self;
-        let value = |audience, value: &String| {
-            if shows(audience) { Shown::Value(value.clone()) } else { Shown::Hidden }
-        };
         let presence_hidden = keeps || !shows(watched.privacy.last_seen);
         Self {
             nickname: if keeps || is_blocked { &self.nickname } else { &watched.nickname }.clone(),
             status_message: if keeps {
                 self.status_message.clone()
             } else {
-                value(watched.privacy.status_message, &watched.status_message)
+                value(shows(watched.privacy.status_message), &watched.status_message)
             },
+            photo: if keeps { self.photo } else { value(shows(watched.privacy.photo), &watched.photo) },
             presence_hidden,
             seen: if is_online && !presence_hidden { watched.seen } else { self.seen },
         }
+    }
+
+    /// Whether the watcher was told of this photo.
+    pub fn shows(&self, photo: Photo) -> bool {
+        self.photo == Shown::Value(Some(photo))
     }
 
     /// What to tell a watcher that was told this, so that it sees `now`.
@@ -97,7 +106,10 @@ impl View {
             news.push(News::Nickname(now.nickname.clone()));
         }
         if self.status_message != now.status_message {
-            news.push(News::Profile(ProfileNews::StatusMessage(now.status_message.clone())));
+            news.push(News::StatusMessage(now.status_message.clone()));
+        }
+        if self.photo != now.photo {
+            news.push(News::Photo(now.photo));
         }
         let presence = match (self.presence_hidden, now.presence_hidden) {
             (false, true) => Some(PeerPresence::Hidden),
@@ -108,33 +120,35 @@ impl View {
             (true, false) => Some(PeerPresence::Shown),
             (true, true) | (false, false) => None,
         };
-        news.extend(presence.map(|presence| News::Profile(ProfileNews::Presence(presence))));
+        news.extend(presence.map(News::Presence));
         news
     }
+}
+
+fn value<T: Clone>(is_shown: bool, value: &T) -> Shown<T> {
+    if is_shown { Shown::Value(value.clone()) } else { Shown::Hidden }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::BlobHash;
 
     fn watched() -> Watched {
         Watched {
             nickname: "Anna".to_owned(),
             status_message: "Hello".to_owned(),
+            photo: Some(Photo { photo: BlobHash([1; 32]), preview: BlobHash([2; 32]) }),
             seen: Seen { online: true, last_seen: None },
             privacy: Privacy::default(),
         }
-    }
-
-    fn presence(presence: PeerPresence) -> News {
-        News::Profile(ProfileNews::Presence(presence))
     }
 
     #[test]
     fn what_was_told_is_no_news() {
         let online = Relation { is_online: true, ..Relation::default() };
         let told = View::default().now(&watched(), online);
-        assert_eq!(View::default().news(&told).len(), 3);
+        assert_eq!(View::default().news(&told).len(), 4);
         assert_eq!(told.news(&told.now(&watched(), online)), []);
         // Nobody who shows nothing is news.
         assert_eq!(View::default().news(&View::default().now(&Watched::default(), online)), []);
@@ -146,18 +160,18 @@ mod tests {
     fn presence_is_told_to_those_who_are_online() {
         let (away, online) = (Relation::default(), Relation { is_online: true, ..Relation::default() });
         let told = View::default().now(&watched(), away);
-        assert_eq!(View::default().news(&told).len(), 2, "nickname and status message");
+        assert_eq!(View::default().news(&told).len(), 3, "nickname, status message and photo");
         let seen = told.now(&watched(), online);
-        assert_eq!(told.news(&seen), [presence(PeerPresence::Online)]);
+        assert_eq!(told.news(&seen), [News::Presence(PeerPresence::Online)]);
         // What it saw stays when it goes offline, and comes back when it is no longer hidden.
         let mut hiding = watched();
         hiding.privacy.last_seen = Audience::None;
         hiding.seen = Seen::default();
         let hidden = seen.now(&hiding, away);
-        assert_eq!(seen.news(&hidden), [presence(PeerPresence::Hidden)]);
+        assert_eq!(seen.news(&hidden), [News::Presence(PeerPresence::Hidden)]);
         hiding.privacy.last_seen = Audience::All;
         let again = hidden.now(&hiding, away);
-        assert_eq!(hidden.news(&again), [presence(PeerPresence::Shown)]);
+        assert_eq!(hidden.news(&again), [News::Presence(PeerPresence::Shown)]);
         assert_eq!(again, seen);
     }
 
@@ -169,9 +183,10 @@ mod tests {
         let mut changed = watched();
         changed.nickname = "Annika".to_owned();
         changed.status_message = "Goodbye".to_owned();
+        changed.photo = None;
         let now = told.now(&changed, blocking);
-        assert_eq!(told.news(&now), [presence(PeerPresence::Hidden)]);
-        assert_eq!(now.news(&now.now(&changed, online)).len(), 3);
+        assert_eq!(told.news(&now), [News::Presence(PeerPresence::Hidden)]);
+        assert_eq!(now.news(&now.now(&changed, online)).len(), 4);
     }
 
     #[test]
@@ -179,8 +194,12 @@ mod tests {
         let online = Relation { is_online: true, ..Relation::default() };
         let told = View::default().now(&watched(), online);
         let now = told.now(&watched(), Relation { is_blocked: true, is_contact: true, ..online });
-        let hidden = ProfileNews::StatusMessage(Shown::Hidden);
-        assert_eq!(told.news(&now), [News::Profile(hidden), presence(PeerPresence::Hidden)]);
+        let hidden = [
+            News::StatusMessage(Shown::Hidden),
+            News::Photo(Shown::Hidden),
+            News::Presence(PeerPresence::Hidden),
+        ];
+        assert_eq!(told.news(&now), hidden);
         // Whoever blocks themselves still sees themselves.
         let own = Relation { is_self: true, is_blocked: true, has_blocked: true, ..online };
         assert_eq!(told.news(&told.now(&watched(), own)), []);

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::profile::photo_reference;
 use super::stanza::{Stanza, TypingHint};
 use super::{end, failure, group};
 use crate::domain::{
@@ -216,6 +217,9 @@ impl Connection for LocalConnection {
     }
 
     async fn fetch(&self, reference: &str) -> Result<FileStream, Failure> {
+        if let Some(photo) = self.shown_photo(reference).await {
+            return self.blobs.read(&photo?).await;
+        }
         let hash = self.net.uploaded(reference).await.map_err(|error| failure(&error))?;
         let gone = || Failure::Refused("the file is not kept any more".to_owned());
         self.blobs.read(&hash.ok_or_else(gone)?).await
@@ -362,13 +366,13 @@ fn read_stanza(stored: Stored) -> Option<Read> {
         Stanza::Delivered { id } => (Event::Receipt { from, id, kind: ReceiptKind::Delivered, group }, None),
         Stanza::Read { id } => (Event::Receipt { from, id, kind: ReceiptKind::Read, group }, None),
         Stanza::Profile { nickname } => (Event::Nickname { of: from, nickname }, None),
-        Stanza::StatusMessage { shown } => {
-            (Event::Profile { of: from, news: ProfileNews::StatusMessage(shown) }, None)
+        Stanza::StatusMessage { shown } => profile(from, ProfileNews::StatusMessage(shown)),
+        Stanza::Photo { shown } => {
+            let shown = photo_reference(&from, shown);
+            profile(from, ProfileNews::Photo(shown))
         }
-        Stanza::Presence { presence } => {
-            (Event::Profile { of: from, news: ProfileNews::Presence(presence) }, None)
-        }
-        Stanza::Gone => (Event::Profile { of: from, news: ProfileNews::Gone }, None),
+        Stanza::Presence { presence } => profile(from, ProfileNews::Presence(presence)),
+        Stanza::Gone => profile(from, ProfileNews::Gone),
         message @ (Stanza::Text { .. } | Stanza::File(_) | Stanza::Place { .. } | Stanza::Card { .. }) => {
             let (id, content) = message.into_message()?;
             let receipt = Stanza::receipt(ReceiptKind::Delivered, &id);
@@ -380,6 +384,10 @@ fn read_stanza(stored: Stored) -> Option<Read> {
         Stanza::InGroup { .. } => return None,
     };
     Some(Read::Told(Box::new(event), receipt))
+}
+
+fn profile(of: Address, news: ProfileNews) -> (Event, Option<Value>) {
+    (Event::Profile { of, news }, None)
 }
 
 fn typing_event(hint: &str) -> Option<Event> {

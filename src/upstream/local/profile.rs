@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::connection::LocalConnection;
 use super::failure;
 use super::stanza::Stanza;
-use crate::domain::{PhoneNumber, Privacy};
+use crate::domain::{BlobHash, PhoneNumber, Photo, PhotoReference, Privacy, Shown};
 use crate::store::localnet::Change;
 use crate::upstream::{Address, Failure, Profile};
 
@@ -17,6 +17,10 @@ impl Profile for LocalConnection {
 
     async fn set_status_message(&self, text: &str) -> Result<(), Failure> {
         self.change(Change::StatusMessage(text)).await
+    }
+
+    async fn set_photo(&self, photo: Option<Photo>) -> Result<(), Failure> {
+        self.change(Change::Photo(photo)).await
     }
 
     async fn set_online(&self, online: bool) -> Result<(), Failure> {
@@ -43,6 +47,34 @@ impl Profile for LocalConnection {
 impl LocalConnection {
     async fn change(&self, change: Change<'_>) -> Result<(), Failure> {
         self.net.change(&self.subscriber, change, Stanza::news).await.map_err(|error| failure(&error))
+    }
+}
+
+/// What stands before the number and the hash in a photo's reference.
+const PHOTO: &str = "photo/";
+
+/// The photo as its watchers fetch it.
+pub(super) fn photo_reference(of: &Address, shown: Shown<Option<Photo>>) -> Shown<Option<PhotoReference>> {
+    let reference = |hash: BlobHash| format!("{PHOTO}{}/{hash}", of.0);
+    match shown {
+        Shown::Hidden => Shown::Hidden,
+        Shown::Value(photo) => Shown::Value(photo.map(|photo| PhotoReference {
+            photo: reference(photo.photo),
+            preview: Some(reference(photo.preview)),
+        })),
+    }
+}
+
+impl LocalConnection {
+    /// The file of a photo that somebody shows to the subscriber; `None` when the reference is of something else.
+    pub(super) async fn shown_photo(&self, reference: &str) -> Option<Result<BlobHash, Failure>> {
+        let (number, hash) = reference.strip_prefix(PHOTO)?.split_once('/')?;
+        let (number, hash) = (number.parse().ok()?, hash.parse().ok()?);
+        Some(match self.net.shows_photo(&number, &self.subscriber, &hash).await {
+            Ok(true) => Ok(hash),
+            Ok(false) => Err(Failure::Refused("this photo is not shown any more".to_owned())),
+            Err(error) => Err(failure(&error)),
+        })
     }
 }
 

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::{
-    BlobHash, Card, Content, Location, MediaContent, MediaFile, MediaKind, PeerPresence, ProfileNews,
-    ReceiptKind, RemoteMedia, Shown, StoredMedia, Typing,
+    BlobHash, Card, Content, Location, MediaContent, MediaFile, MediaKind, PeerPresence, Photo, ReceiptKind,
+    RemoteMedia, Shown, StoredMedia, Typing,
 };
 use crate::store::localnet::{GroupNews, News};
 
@@ -29,6 +29,8 @@ pub(super) enum Stanza {
     Profile { nickname: String },
     /// What the recipient sees of a watched status message changed.
     StatusMessage { shown: Shown<String> },
+    /// What the recipient sees of a watched photo changed.
+    Photo { shown: Shown<Option<Photo>> },
     /// What the recipient sees of a watched presence changed.
     Presence { presence: PeerPresence },
     /// A watched number has left.
@@ -100,6 +102,7 @@ impl Stanza {
             | Self::Read { .. }
             | Self::Profile { .. }
             | Self::StatusMessage { .. }
+            | Self::Photo { .. }
             | Self::Presence { .. }
             | Self::Gone
             | Self::InGroup { .. }
@@ -111,9 +114,9 @@ impl Stanza {
     pub fn news(news: &News) -> Value {
         let stanza = match news {
             News::Nickname(nickname) => Self::Profile { nickname: nickname.clone() },
-            News::Profile(ProfileNews::StatusMessage(shown)) => Self::StatusMessage { shown: shown.clone() },
-            News::Profile(ProfileNews::Presence(presence)) => Self::Presence { presence: *presence },
-            News::Profile(ProfileNews::Gone) => Self::Gone,
+            News::StatusMessage(shown) => Self::StatusMessage { shown: shown.clone() },
+            News::Photo(shown) => Self::Photo { shown: *shown },
+            News::Presence(presence) => Self::Presence { presence: *presence },
         };
         stanza.to_json()
     }

@@ -1,0 +1,169 @@
+//! Photos of others: fetched from the network beside everything else that a session does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::timeout;
+
+use super::session::{Fault, Session};
+use crate::domain::{BlobHash, PeerId, Photo};
+use crate::media::{MediaError, Spooled};
+use crate::secrets;
+use crate::store::{PendingPhoto, StoreError, Topic};
+use crate::telemetry::chain;
+use crate::upstream::{Connection, Failure};
+
+/// Photos that one account fetches at one time.
+const PER_ACCOUNT: usize = 3;
+/// The pause after the first attempt, doubled with each further one.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_hours(1);
+/// After so many attempts, which take about two days, a photo is given up: the next one is told of anyway.
+const MOST_ATTEMPTS: u32 = 56;
+
+/// Why a photo did not come.
+enum Missing {
+    /// Something in between did not work.
+    Later(&'static str),
+    /// The network said when to come again.
+    NotBefore(Duration),
+    /// It will never come.
+    Lost(String),
+}
+
+impl Session {
+    /// Fetches the photos that the network told of, as long as the connection lasts.
+    pub(super) async fn fetch_photos(
+        &self,
+        connection: &Arc<dyn Connection>,
+    ) -> Result<std::convert::Infallible, Fault> {
+        let mut news = self.store.wakes().subscribe(Topic::files(self.lease.account));
+        let (mut fetching, mut under_way) = (FuturesUnordered::new(), Vec::<PeerId>::new());
+        loop {
+            let room = i64::try_from(PER_ACCOUNT - under_way.len()).unwrap_or_default();
+            if room > 0 {
+                for photo in self.store.pending_photos(&self.lease, &under_way, room).await? {
+                    under_way.push(photo.peer);
+                    fetching.push(self.fetch_photo(connection, photo));
+                }
+            }
+            tokio::select! {
+                Some((peer, outcome)) = fetching.next() => {
+                    under_way.retain(|other| *other != peer);
+                    outcome?;
+                }
+                () = news.woken_on_beat(), if under_way.len() < PER_ACCOUNT => {}
+            }
+        }
+    }
+
+    async fn fetch_photo(
+        &self,
+        connection: &Arc<dyn Connection>,
+        pending: PendingPhoto,
+    ) -> (PeerId, Result<(), StoreError>) {
+        // The semaphore is never closed.
+        let _permit = self.fetching.acquire().await;
+        let fetched = self.keep_photo(connection, &pending).await;
+        (pending.peer, self.note_photo(&pending, fetched).await)
+    }
+
+    async fn note_photo(
+        &self,
+        pending: &PendingPhoto,
+        fetched: Result<Photo, Missing>,
+    ) -> Result<(), StoreError> {
+        let (account, peer) = (self.lease.account, pending.peer);
+        let pause = match fetched {
+            Ok(photo) => return self.store.photo_fetched(&self.lease, pending, photo).await,
+            Err(Missing::Lost(reason)) => {
+                tracing::info!(%account, %peer, reason, "a photo is not to be had");
+                return self.store.photo_lost(&self.lease, pending).await;
+            }
+            Err(Missing::Later(reason)) if pending.attempts >= MOST_ATTEMPTS => {
+                tracing::warn!(%account, %peer, reason, "a photo is given up");
+                return self.store.photo_lost(&self.lease, pending).await;
+            }
+            Err(Missing::Later(reason)) => {
+                tracing::debug!(%account, %peer, reason, "a photo did not come");
+                pause_after(pending.attempts)
+            }
+            Err(Missing::NotBefore(pause)) => pause,
+        };
+        self.store.photo_later(&self.lease, pending, pause).await
+    }
+
+    /// Stores the photo and its preview as the network has them, or makes both of what it has.
+    async fn keep_photo(
+        &self,
+        connection: &Arc<dyn Connection>,
+        pending: &PendingPhoto,
+    ) -> Result<Photo, Missing> {
+        let photo = self.spool(connection, &pending.reference.photo).await?;
+        let Some(preview) = &pending.reference.preview else {
+            let kept = self.media.keep_photo(&photo).await.map_err(|error| self.missing(&error))?;
+            return Ok(Photo { photo: kept.photo, preview: kept.preview });
+        };
+        let preview = self.spool(connection, preview).await?;
+        Ok(Photo { photo: self.keep_jpeg(&photo).await?, preview: self.keep_jpeg(&preview).await? })
+    }
+
+    async fn keep_jpeg(&self, spooled: &Spooled) -> Result<BlobHash, Missing> {
+        // What counts is what it is, not what it is called.
+        let kept = self.media.keep_inbound(spooled, "application/octet-stream").await;
+        let kept = kept.map_err(|error| self.missing(&error))?;
+        if kept.mimetype == "image/jpeg" {
+            Ok(kept.hash)
+        } else {
+            Err(Missing::Lost("it is no JPEG file".to_owned()))
+        }
+    }
+
+    async fn spool(&self, connection: &Arc<dyn Connection>, reference: &str) -> Result<Spooled, Missing> {
+        let silent = |_| Missing::Later("no_answer");
+        let step = self.patience.step;
+        let mut stream =
+            timeout(step, connection.fetch(reference)).await.map_err(silent)?.map_err(Missing::from)?;
+        let mut spool = self.media.spool();
+        while let Some(bytes) = timeout(step, stream.next()).await.map_err(silent)? {
+            spool.write(&bytes?).await.map_err(|error| self.missing(&error))?;
+        }
+        spool.finish().await.map_err(|error| self.missing(&error))
+    }
+
+    fn missing(&self, error: &MediaError) -> Missing {
+        match error {
+            MediaError::TooLarge { .. }
+            | MediaError::UnknownType(_)
+            | MediaError::Misfit(_)
+            | MediaError::Picture(_) => Missing::Lost(chain(error)),
+            MediaError::Busy => Missing::Later("busy"),
+            MediaError::Away { .. } | MediaError::Missing(_) | MediaError::Store(_) => {
+                tracing::warn!(account = %self.lease.account, error = chain(error), "a photo was not stored");
+                Missing::Later("storage")
+            }
+        }
+    }
+}
+
+impl From<Failure> for Missing {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Retry(reason) => Self::Later(reason),
+            Failure::OutcomeUnknown => Self::Later("no_answer"),
+            Failure::RateLimited(pause) => Self::NotBefore(pause),
+            Failure::Refused(reason) => Self::Lost(reason),
+            Failure::Unsupported(what) => Self::Lost(format!("this network cannot {what}")),
+        }
+    }
+}
+
+/// Doubled with each attempt, less a random half.
+fn pause_after(attempts: u32) -> Duration {
+    let whole = SHORTEST_PAUSE.saturating_mul(1 << attempts.min(11)).min(LONGEST_PAUSE);
+    let half = u64::try_from(whole.as_millis() / 2).unwrap_or(u64::MAX);
+    Duration::from_millis(half + secrets::random_below(half + 1))
+}
