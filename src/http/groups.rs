@@ -343,7 +343,12 @@ async fn leave_one(
 }
 
 /// The group, if the account is in it; when the session was `asked` already, also if it was.
-async fn look(state: &AppState, account: &Account, id: &GroupId, asked: bool) -> Result<GroupView, ApiError> {
+pub(super) async fn look(
+    state: &AppState,
+    account: &Account,
+    id: &GroupId,
+    asked: bool,
+) -> Result<GroupView, ApiError> {
     let group = state.store.group(account, id).await?;
     group.filter(|group| group.inside || asked).ok_or_else(no_such_group)
 }
@@ -378,7 +383,7 @@ async fn change_participant(
     }
 }
 
-async fn change(
+pub(super) async fn change(
     state: &AppState,
     account: &Account,
     group: GroupView,

@@ -11,6 +11,7 @@ mod contacts;
 mod cors;
 mod done;
 pub mod error;
+mod group_photos;
 mod groups;
 mod health;
 mod idempotency;

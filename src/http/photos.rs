@@ -36,13 +36,14 @@ pub fn router() -> OpenApiRouter<AppState> {
 
 /// Which of the two files of a photo a row is about.
 #[derive(Clone, Copy)]
-enum Size {
+pub(super) enum Size {
     Whole,
     Preview,
 }
 
 impl Size {
-    fn of(self, photo: Photo) -> BlobHash {
+    /// The file.
+    pub(super) fn of(self, photo: Photo) -> BlobHash {
         match self {
             Self::Whole => photo.photo,
             Self::Preview => photo.preview,
@@ -65,7 +66,7 @@ async fn own_photo(
 /// A photo; for the description only.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes an extractor")]
-struct NewPhoto {
+pub(super) struct NewPhoto {
     /// A picture of any usual kind; it is kept as JPEG.
     #[schema(value_type = String, format = Binary)]
     photo: Vec<u8>,
@@ -142,7 +143,7 @@ async fn shown_photo(
     Ok(photos.into_iter().next().map_or(Shown::Value(None), |photo| photo.photo))
 }
 
-async fn picture(state: &AppState, hash: &BlobHash) -> Result<Response, ApiError> {
+pub(super) async fn picture(state: &AppState, hash: &BlobHash) -> Result<Response, ApiError> {
     let bytes = state.media.bytes(hash).await?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("image/jpeg")),
@@ -153,11 +154,11 @@ async fn picture(state: &AppState, hash: &BlobHash) -> Result<Response, ApiError
 }
 
 #[derive(Serialize, ToSchema)]
-struct PhotoUrl {
+pub(super) struct PhotoUrl {
     /// Signed; opens without a token for a day. Null unless the status is 200.
-    photo_url: Option<String>,
+    pub(super) photo_url: Option<String>,
     /// `200`, `404` when there is none, `401` when it is hidden.
-    photo_status: &'static str,
+    pub(super) photo_status: &'static str,
 }
 
 impl PhotoUrl {
@@ -300,6 +301,6 @@ async fn all(state: &AppState, account: &Account, size: Size) -> Result<Json<Pho
     Ok(Json(PhotoUrls { photo_urls }))
 }
 
-fn no_photo() -> ApiError {
+pub(super) fn no_photo() -> ApiError {
     ApiError::not_found("photo_not_found", "there is no photo")
 }

@@ -13,8 +13,8 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::{
     AppState, Started, account, account_profile, block_list, body, contact_lists, contact_profile, contacts,
-    cors, groups, health, idempotency, media, messages, oauth, params, paths, patience, photos, refusals,
-    send_media, trace,
+    cors, group_photos, groups, health, idempotency, media, messages, oauth, params, paths, patience, photos,
+    refusals, send_media, trace,
 };
 use crate::config::CorsOrigins;
 
@@ -47,7 +47,8 @@ fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
         .merge(photos::router())
         .merge(messages::router())
         .merge(send_media::router())
-        .merge(groups::router());
+        .merge(groups::router())
+        .merge(group_photos::router());
     if let Some(state) = state {
         api = api
             .route_layer(from_fn_with_state(state.clone(), idempotency::keep))

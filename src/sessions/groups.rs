@@ -182,6 +182,7 @@ pub(super) async fn learn(
         creator: group.creator.as_ref().map(|creator| new_peer(connector, creator)),
         created_at: group.created_at,
         revision: group.revision,
+        photo: group.photo,
         members: members.collect(),
     };
     store.learn_group(Arc::new(learned)).await

@@ -80,7 +80,14 @@ impl Store {
             .fetch_one(&self.pool)
             .await?,
             // The tables of these come with the rows of the API that fill them.
-            Reference::GroupPhoto(_) => false,
+            Reference::GroupPhoto(group) => sqlx::query_scalar!(
+                r#"SELECT EXISTS (SELECT 1 FROM chat_group
+                                  WHERE peer_id = $1 AND (photo = $2 OR photo_preview = $2)) AS "refers!""#,
+                group.0,
+                &hash.0[..]
+            )
+            .fetch_one(&self.pool)
+            .await?,
         };
         if !refers {
             return Ok(None);
@@ -110,6 +117,9 @@ impl Store {
                       AND NOT EXISTS (SELECT 1 FROM localnet_media r WHERE r.hash = b.hash)
                       AND NOT EXISTS (SELECT 1 FROM account r WHERE r.photo = b.hash OR r.photo_preview = b.hash)
                       AND NOT EXISTS (SELECT 1 FROM photo_change r WHERE r.photo = b.hash OR r.preview = b.hash)
+                      AND NOT EXISTS (SELECT 1 FROM chat_group r WHERE r.photo = b.hash OR r.photo_preview = b.hash)
+                      AND NOT EXISTS (SELECT 1 FROM localnet_group r
+                                      WHERE r.photo = b.hash OR r.photo_preview = b.hash)
                       AND NOT EXISTS (SELECT 1 FROM localnet_subscriber r
                                       WHERE r.photo = b.hash OR r.photo_preview = b.hash) AS "unreferred!"
              FROM media_blob b WHERE hash > $1 ORDER BY hash LIMIT $2"#,
@@ -152,6 +162,9 @@ impl Tx {
                       AND NOT EXISTS (SELECT 1 FROM localnet_media r WHERE r.hash = b.hash)
                       AND NOT EXISTS (SELECT 1 FROM account r WHERE r.photo = b.hash OR r.photo_preview = b.hash)
                       AND NOT EXISTS (SELECT 1 FROM photo_change r WHERE r.photo = b.hash OR r.preview = b.hash)
+                      AND NOT EXISTS (SELECT 1 FROM chat_group r WHERE r.photo = b.hash OR r.photo_preview = b.hash)
+                      AND NOT EXISTS (SELECT 1 FROM localnet_group r
+                                      WHERE r.photo = b.hash OR r.photo_preview = b.hash)
                       AND NOT EXISTS (SELECT 1 FROM localnet_subscriber r
                                       WHERE r.photo = b.hash OR r.photo_preview = b.hash) AS "unreferred!"
                FROM media_blob b WHERE hash = $1"#,

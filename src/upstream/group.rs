@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{Address, Failure};
-use crate::domain::GroupChangeKind;
+use crate::domain::{GroupChangeKind, Photo};
 
 /// A group as it was at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub struct Group {
     pub created_at: DateTime<Utc>,
     /// From 1 on; grows with each change, so that of two the newer one is known.
     pub revision: i64,
+    /// Its photo, as files that are stored here.
+    pub photo: Option<Photo>,
     /// Who is in it, those who came first first. Nobody: the group has ended.
     pub members: Vec<Member>,
 }
@@ -52,6 +54,11 @@ pub enum GroupWish {
     Subject {
         /// The new one.
         subject: String,
+    },
+    /// Another photo, of files that are stored here, or none. Every member may.
+    Photo {
+        /// The new one.
+        photo: Option<Photo>,
     },
     /// That these are in it. Who is, stays as they are.
     Add {

@@ -14,7 +14,7 @@ const OWN: &str = "/api/account/profile-photo/";
 const PRIVACY: &str = "/api/account/privacy-settings/";
 
 /// A picture of one colour.
-fn picture(shade: u8, format: ImageFormat) -> Vec<u8> {
+pub fn picture(shade: u8, format: ImageFormat) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     RgbImage::from_pixel(300, 150, Rgb([shade, 0, 0])).write_to(&mut bytes, format).expect("a picture");
     bytes.into_inner()
@@ -34,8 +34,9 @@ fn shows(jpeg: &[u8], shade: u8, dimensions: (u32, u32)) {
     assert_eq!(size, dimensions);
 }
 
+/// Asserts that this is a JPEG of about this shade of red, and so large.
 #[track_caller]
-fn is_jpeg(answer: &Answer, shade: u8, dimensions: (u32, u32)) {
+pub fn is_jpeg(answer: &Answer, shade: u8, dimensions: (u32, u32)) {
     assert_eq!((answer.status, answer.header("content-type")), (200, "image/jpeg"), "{}", answer.text());
     shows(&answer.bytes, shade, dimensions);
 }

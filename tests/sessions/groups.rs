@@ -38,6 +38,7 @@ fn group(revision: i64, subject: &str, members: &[&str]) -> Group {
         creator: Some(address(ANNA)),
         created_at: long_ago(),
         revision,
+        photo: None,
         members: members.collect(),
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::PeerId;
+use crate::domain::{PeerId, Photo};
 use crate::secrets;
 use crate::store::gather::Answer;
+use crate::store::photo::hashes;
 use crate::store::{NewPeer, Peer, Store, StoreError};
 
 /// How often another number is tried for a group's id that is taken.
@@ -30,6 +31,8 @@ pub struct NewGroup {
     pub created_at: DateTime<Utc>,
     /// Grows with each change.
     pub revision: i64,
+    /// Its photo.
+    pub photo: Option<Photo>,
     /// Who is in it, in the order in which they came.
     pub members: Vec<NewMember>,
 }
@@ -169,11 +172,14 @@ impl Store {
         if known >= group.revision {
             return Ok(known);
         }
+        let (photo, preview) = hashes(group.photo);
         sqlx::query!(
-            "UPDATE chat_group SET subject = $2, revision = $3 WHERE peer_id = $1",
+            "UPDATE chat_group SET subject = $2, revision = $3, photo = $4, photo_preview = $5 WHERE peer_id = $1",
             peer.id.0,
             group.subject,
-            group.revision
+            group.revision,
+            photo,
+            preview
         )
         .execute(&mut *tx.inner)
         .await?;

@@ -10,8 +10,9 @@ mod learn;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
+use super::photo::photo_of;
 use super::{Peer, Store, StoreError, Topic};
-use crate::domain::{Account, CommandId, GroupId, Lease, PeerId};
+use crate::domain::{Account, CommandId, GroupId, Lease, PeerId, Photo};
 
 pub(super) use learn::learn_all;
 pub use learn::{NewGroup, NewMember};
@@ -23,6 +24,8 @@ pub struct GroupView {
     pub peer: Peer,
     /// Its subject.
     pub subject: String,
+    /// Its photo.
+    pub photo: Option<Photo>,
     /// The account is in it. Otherwise nothing of this is for it to know.
     pub inside: bool,
     /// The account is an admin of it.
@@ -64,7 +67,8 @@ impl Store {
     /// When the query fails.
     pub async fn group(&self, account: &Account, id: &GroupId) -> Result<Option<GroupView>, StoreError> {
         let row = sqlx::query!(
-            r#"SELECT p.id, p.address, p.public_id, g.subject, coalesce(me.admin, false) AS "admin!",
+            r#"SELECT p.id, p.address, p.public_id, g.subject, g.photo, g.photo_preview,
+                      coalesce(me.admin, false) AS "admin!",
                       me.member_peer_id IS NOT NULL AND h.group_revision IS NOT NULL AS "inside!"
                FROM peer p JOIN chat_group g ON g.peer_id = p.id
                LEFT JOIN peer own ON own.network = p.network AND own.public_id = $4
@@ -78,12 +82,16 @@ impl Store {
         )
         .fetch_optional(&self.pool)
         .await?;
-        Ok(row.map(|row| GroupView {
-            peer: Peer { id: PeerId(row.id), address: row.address, public_id: row.public_id },
-            subject: row.subject,
-            inside: row.inside,
-            admin: row.admin,
-        }))
+        row.map(|row| {
+            Ok(GroupView {
+                peer: Peer { id: PeerId(row.id), address: row.address, public_id: row.public_id },
+                subject: row.subject,
+                photo: photo_of(row.photo, row.photo_preview)?,
+                inside: row.inside,
+                admin: row.admin,
+            })
+        })
+        .transpose()
     }
 
     /// All that is shown of the groups that an account is in, oldest first; or of one of them.

@@ -41,6 +41,7 @@ impl Groups for LocalConnection {
         let member = |address: &Address| address.0.parse().map_err(|_| GroupFailure::NotAMember);
         let wish = match wish {
             GroupWish::Subject { subject } => LocalWish::Subject(subject.clone()),
+            GroupWish::Photo { photo } => LocalWish::Photo(*photo),
             GroupWish::Add { who } => LocalWish::Add(numbers(who)?),
             GroupWish::Remove { who } => LocalWish::Remove(member(who)?),
             GroupWish::Promote { who } => LocalWish::Promote(member(who)?),
@@ -113,6 +114,7 @@ fn snapshot(group: &LocalGroup) -> Group {
         creator: Some(address(&group.creator)),
         created_at: group.created_at,
         revision: group.revision,
+        photo: group.photo,
         members: group
             .members
             .iter()

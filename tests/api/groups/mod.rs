@@ -4,6 +4,7 @@ mod change;
 mod keys;
 mod messages;
 mod moves;
+mod photos;
 mod rows;
 
 use serde_json::{Value, json};

@@ -13,6 +13,7 @@ use super::super::Subscriber;
 use super::{Group, GroupMember};
 use crate::store::account::number_of;
 use crate::store::gather::{Answer, Gather};
+use crate::store::photo::photo_of;
 use crate::store::{Store, StoreError, Topic};
 
 /// Lines for messages; a group keeps to one, so that lines do not wait for each other.
@@ -89,8 +90,8 @@ pub(super) async fn read_groups(
     addresses: &[String],
 ) -> Result<Vec<Group>, StoreError> {
     let rows = sqlx::query!(
-        r#"SELECT g.address, g.subject, g.creator, g.created_at, g.revision, m.number AS "number?",
-                  m.admin AS "admin?", m.since AS "since?"
+        r#"SELECT g.address, g.subject, g.creator, g.created_at, g.revision, g.photo, g.photo_preview,
+                  m.number AS "number?", m.admin AS "admin?", m.since AS "since?"
            FROM localnet_group g LEFT JOIN localnet_member m ON m.address = g.address
            WHERE g.address = ANY($1) ORDER BY g.address, m.position"#,
         addresses
@@ -106,6 +107,7 @@ pub(super) async fn read_groups(
                 creator: number_of(&row.creator)?,
                 created_at: row.created_at,
                 revision: row.revision,
+                photo: photo_of(row.photo, row.photo_preview)?,
                 members: Vec::new(),
             });
         }

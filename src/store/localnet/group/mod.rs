@@ -13,11 +13,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{LocalNet, Subscriber};
-use crate::domain::{GroupChangeKind, PhoneNumber};
+use crate::domain::{GroupChangeKind, PhoneNumber, Photo};
 use crate::secrets;
 use crate::store::account::number_of;
+use crate::store::photo::hashes;
 use crate::store::{StoreError, Topic, Tx};
-use rules::{Decision, decide};
+use rules::{Decision, NewPhoto, decide};
 
 pub(super) use lines::GroupLines;
 pub use lines::{GroupDelivery, GroupSend};
@@ -41,6 +42,8 @@ pub struct Group {
     pub created_at: DateTime<Utc>,
     /// Grows by one with each change.
     pub revision: i64,
+    /// Its photo.
+    pub photo: Option<Photo>,
     /// Who is in it, in the order in which they came.
     pub members: Vec<GroupMember>,
 }
@@ -152,7 +155,8 @@ impl LocalNet {
         if !missing.is_empty() {
             return Ok(Err(GroupRefusal::NoSubscribers(missing)));
         }
-        if decision.changes.is_empty() || decision.subject.as_deref() == Some(&group.subject) {
+        let same_subject = decision.subject.as_deref() == Some(&group.subject);
+        if decision.changes.is_empty() || same_subject || decision.photo == Some(NewPhoto(group.photo)) {
             tx.commit().await?;
             return Ok(Ok(group));
         }
@@ -357,11 +361,17 @@ impl Tx {
         write: WriteNews,
     ) -> Result<(), StoreError> {
         let texts = |numbers: &[PhoneNumber]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let (photo, preview) = hashes(decision.photo.and_then(|NewPhoto(photo)| photo));
         let row = sqlx::query!(
-            "UPDATE localnet_group SET revision = revision + 1, subject = coalesce($2, subject)
+            "UPDATE localnet_group SET revision = revision + 1, subject = coalesce($2, subject),
+                    photo = CASE WHEN $3 THEN $4 ELSE photo END,
+                    photo_preview = CASE WHEN $3 THEN $5 ELSE photo_preview END
              WHERE address = $1 RETURNING revision, subject",
             address,
-            decision.subject
+            decision.subject,
+            decision.photo.is_some(),
+            photo,
+            preview
         )
         .fetch_one(&mut *self.inner)
         .await?;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{GroupChangeKind, PhoneNumber};
+use crate::domain::{GroupChangeKind, PhoneNumber, Photo};
 
 /// The most members of a group.
 pub const LARGEST_GROUP: usize = 1_024;
@@ -24,6 +24,8 @@ pub struct GroupMember {
 pub enum GroupWish {
     /// Another subject.
     Subject(String),
+    /// Another photo, or none.
+    Photo(Option<Photo>),
     /// More members.
     Add(Vec<PhoneNumber>),
     /// One member less.
@@ -62,10 +64,15 @@ pub struct LocalChange {
     pub who: Vec<PhoneNumber>,
 }
 
+/// Another photo, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NewPhoto(pub Option<Photo>);
+
 /// A change of who is in a group, in which order, and of who is an admin.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Decision {
     pub subject: Option<String>,
+    pub photo: Option<NewPhoto>,
     pub added: Vec<PhoneNumber>,
     pub gone: Vec<PhoneNumber>,
     pub promoted: Vec<PhoneNumber>,
@@ -86,6 +93,11 @@ pub(super) fn decide(
         GroupWish::Subject(subject) => Ok(Decision {
             subject: Some(subject.clone()),
             changes: vec![LocalChange { kind: GroupChangeKind::Subject, who: Vec::new() }],
+            ..Decision::default()
+        }),
+        GroupWish::Photo(photo) => Ok(Decision {
+            photo: Some(NewPhoto(*photo)),
+            changes: vec![LocalChange { kind: GroupChangeKind::Photo, who: Vec::new() }],
             ..Decision::default()
         }),
         GroupWish::Leave => Ok(without(members, by, GroupChangeKind::Left)),
