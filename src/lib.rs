@@ -66,6 +66,8 @@
 //!   are written into them.
 //! * A delivered receipt needs no queue of its own on a network that tells again what was not acknowledged
 //!   ([`upstream::Capabilities::tells_again`]): acknowledging includes it.
+//! * Who wants to be seen as online is shown so on the network `local` while no session of theirs runs, too: the presence
+//!   is what the user asked for.
 //! * `build.rs` is in `migrations/`, to keep the top level as it is.
 //! * Merged peers are not yet among [`upstream::Event`]: they come with the tables they need.
 

@@ -69,6 +69,7 @@ macro_rules! conformance {
             shown::a_status_message_reaches_watchers_once,
             shown::repeating_what_is_so_already_tells_nothing,
             shown::presence_is_live_for_those_who_are_online,
+            shown::of_two_changes_at_the_same_moment_none_is_missed,
             shown::that_presence_is_hidden_is_told_to_those_who_are_offline_too,
             shown::each_setting_hides_what_it_says_from_whom_it_says,
             shown::a_photo_is_told_of_and_fetched_by_those_who_may_see_it,

@@ -77,6 +77,21 @@ pub async fn presence_is_live_for_those_who_are_online(network: &impl Network) {
     assert_eq!(eyes.online(), Some(true));
 }
 
+pub async fn of_two_changes_at_the_same_moment_none_is_missed(network: &impl Network) {
+    let ((anna, shown), (ben, mut watching)) = two(network).await;
+    let mut eyes = Eyes::default();
+    for round in 0..40 {
+        // Each alone is no news: she is offline, or he is.
+        shown.connection.set_online(false).await.unwrap();
+        watching.connection.set_online(false).await.unwrap();
+        let (one, other) =
+            tokio::join!(shown.connection.set_online(true), watching.connection.set_online(true));
+        (one.unwrap(), other.unwrap());
+        eyes.follow(&mut watching, &ben, &anna, &shown).await;
+        assert_eq!(eyes.online(), Some(true), "round {round}");
+    }
+}
+
 pub async fn that_presence_is_hidden_is_told_to_those_who_are_offline_too(network: &impl Network) {
     let ((anna, shown), (ben, mut watching)) = two(network).await;
     let mut eyes = Eyes::default();
