@@ -86,7 +86,8 @@ pub async fn of_two_changes_at_the_same_moment_none_is_missed(network: &impl Net
         watching.connection.set_online(false).await.unwrap();
         let (one, other) =
             tokio::join!(shown.connection.set_online(true), watching.connection.set_online(true));
-        (one.unwrap(), other.unwrap());
+        one.unwrap();
+        other.unwrap();
         eyes.follow(&mut watching, &ben, &anna, &shown).await;
         assert_eq!(eyes.online(), Some(true), "round {round}");
     }

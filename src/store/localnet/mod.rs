@@ -8,6 +8,7 @@ mod lines;
 mod media;
 mod profile;
 mod view;
+mod watches;
 
 use chrono::{DateTime, Utc};
 use moka::sync::Cache;
