@@ -42,6 +42,10 @@
 //! 5. The receiver lists it with `GET /api/messages/chats/N/`, and `update-last-read` sends the read receipt back the
 //!    same way.
 //!
+//! A file goes another way beside the message: `http::params` spools it while it arrives, [`media`] looks into it, cleans
+//! and stores it under its hash, and the message refers to it. The network keeps it under a reference; the receiver's
+//! session stores the message first and then fetches the file (`sessions::files`, `message.media`).
+//!
 //! # Rules that everything keeps
 //!
 //! * Event numbers and stored times of a number come from its one locked counter row ([`store::Journal`]), taken after
@@ -53,7 +57,10 @@
 //! * What is asked at the same moment shares a round trip (`store::gather`), what is written a transaction. A shared
 //!   transaction takes only locks that are free, so that a held account holds up nobody else.
 //! * NOTIFY is sent after the commit, never in the transaction; whoever waits registers first and reads after.
-//! * No transaction is open while the network is awaited.
+//! * No transaction is open while the network is awaited. One is open while a stored file is deleted, for 5 s at most: the
+//!   row's lock keeps the same file from coming again meanwhile.
+//! * A table that refers to a stored file has a foreign key to it and is named in `store::media`, where the clean-up and
+//!   the URLs look.
 //! * A POST with an `Idempotency-Key` runs under a claim that is committed first and ends with its process's heartbeat
 //!   (`http::idempotency`). Effect and answer are committed together; what it asks of a session is a command that a
 //!   repeat goes on with.
@@ -68,6 +75,10 @@
 //!   ([`upstream::Capabilities::tells_again`]): acknowledging includes it.
 //! * Who wants to be seen as online is shown so on the network `local` while no session of theirs runs, too: the presence
 //!   is what the user asked for.
+//! * A group's members are kept once per deployment, not once per account that is in it: of 1,024 who are told of a change
+//!   one writes it.
+//! * A blocked person's messages are dropped by the network where it can, and in any case when they are stored; a network
+//!   is asked to discard them, without a receipt ([`upstream::Connection::discard`]).
 //! * `build.rs` is in `migrations/`, to keep the top level as it is.
 //! * Merged peers are not yet among [`upstream::Event`]: they come with the tables they need.
 

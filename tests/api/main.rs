@@ -22,6 +22,7 @@ mod messages;
 mod oauth;
 mod photos;
 mod races;
+mod rows;
 mod rules;
 mod running;
 mod shared;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
 use http::{HeaderName, header};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -26,7 +25,7 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(token))
         .routes(routes!(revoke))
-        .route("/o/revoke_token/", post(revoke))
+        .routes(routes!(revoke_as_of_old))
         .routes(routes!(introspect))
 }
 
@@ -145,6 +144,21 @@ async fn revoke(
 ) -> Result<Response, Failure> {
     oauth.revoke(&request).await?;
     Ok(NO_STORE.into_response())
+}
+
+/// The same as `/o/revoke-token/`, under the path of the old documents.
+#[utoipa::path(
+    post, path = "/o/revoke_token/", tag = "oauth", security(()),
+    request_body(content = TokenQuestion, content_type = "application/x-www-form-urlencoded"),
+    responses(
+        (status = 200, description = "empty"),
+        (status = 400, description = "invalid_request", body = FailureBody),
+        (status = 401, description = "invalid_client", body = FailureBody),
+        (status = 503, description = "not now; see Retry-After", body = FailureBody),
+    )
+)]
+async fn revoke_as_of_old(oauth: State<Arc<OAuth>>, request: OAuthRequest) -> Result<Response, Failure> {
+    revoke(oauth, request).await
 }
 
 /// Says what a token is, to a confidential client.
