@@ -6,6 +6,7 @@
 mod support;
 
 mod aftermath;
+mod groups;
 mod keyed;
 mod keyed_rows;
 mod killed;

@@ -1,0 +1,57 @@
+//! The program is killed while somebody sends into a group: all others have each message once, in order.
+
+use serde_json::{Value, json};
+use tokio::task::block_in_place;
+
+use crate::aftermath::{all_is_well, forget_the_dead};
+use crate::storm::{all, server_on_a_fixed_port};
+use crate::support::people::Person;
+use crate::support::wait::{DEADLINE, wait_until_async};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_in_a_group_arrives_once_and_in_order_although_the_program_is_killed() {
+    let mut server = server_on_a_fixed_port();
+    let (anna, bert, carl) =
+        (Person::new(&server).await, Person::new(&server).await, Person::new(&server).await);
+    for other in [&bert, &carl] {
+        anna.adds(&other.number).await;
+    }
+    let body = json!({"subject": "Killed", "participants": [bert.number, carl.number]});
+    let made = anna.api.post_json("/api/groups/create-group/", &body).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let group = made.json()["groupid"].as_str().expect("an id").to_owned();
+    let mut said: Vec<Value> = Vec::new();
+    for _ in 0..3 {
+        for _ in 0..40 {
+            let text = said.len().to_string();
+            let form = [("group_id", group.as_str()), ("message", text.as_str())];
+            let sent = anna.api.post("/api/messages/send-message/", &form).await;
+            assert_eq!(sent.status, 200, "{}", sent.text());
+            said.push(sent.json()["id"].clone());
+        }
+        // The last ones are still on their way.
+        block_in_place(|| {
+            server.kill();
+            forget_the_dead(server.database());
+            server.restart();
+        });
+    }
+    let row = format!("/api/messages/chats/{group}/?limit=1000");
+    for person in [&bert, &carl] {
+        let arrived = wait_until_async("all that was said", DEADLINE * 3, async || {
+            // One page: more may arrive between two.
+            let answer = person.api.get(&row).await;
+            let arrived = answer.json()["messages"].as_array().cloned().unwrap_or_default();
+            (arrived.len() >= said.len()).then_some(arrived)
+        })
+        .await;
+        let ids: Vec<Value> = arrived.iter().map(|message| message["id"].clone()).collect();
+        assert_eq!(ids, said);
+    }
+    wait_until_async("all to be delivered", DEADLINE * 3, async || {
+        let delivered = all(&anna.api, &format!("/api/messages/delivered/{group}/")).await;
+        (delivered.len() == said.len()).then_some(())
+    })
+    .await;
+    all_is_well(server.database());
+}
