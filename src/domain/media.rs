@@ -6,7 +6,7 @@ use std::str::FromStr;
 use data_encoding::{BASE64, HEXLOWER};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{AccountId, PeerId};
+use super::{AccountId, ChatId};
 
 /// SHA-256 of a stored file: its name in the storage. Written as 64 lower-case hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,8 +56,8 @@ pub enum Reference {
     OwnPhoto(AccountId),
     /// A photo that a person had, by the row of its change; also its preview.
     PeerPhoto(i64),
-    /// A group's photo; also its preview.
-    GroupPhoto(PeerId),
+    /// The photo of a group that an account is in, by its chat there; also its preview.
+    GroupPhoto(ChatId),
 }
 
 impl BlobHash {

@@ -128,8 +128,10 @@ async fn url(
     size: Size,
 ) -> Result<Json<PhotoUrl>, ApiError> {
     let group = look(state, &account, &id, false).await?;
-    let address = |photo| state.media.url(Reference::GroupPhoto(group.peer.id), &size.of(photo));
-    let photo_url = group.photo.map(address);
+    let photo_url = group
+        .photo
+        .zip(group.chat)
+        .map(|(photo, chat)| state.media.url(Reference::GroupPhoto(chat), &size.of(photo)));
     let photo_status = if photo_url.is_some() { "200" } else { "404" };
     Ok(Json(PhotoUrl { photo_url, photo_status }))
 }

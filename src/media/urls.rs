@@ -10,7 +10,7 @@ use std::time::Duration;
 use data_encoding::BASE64URL_NOPAD;
 
 use crate::clock;
-use crate::domain::{AccountId, BlobHash, PeerId, Reference};
+use crate::domain::{AccountId, BlobHash, ChatId, Reference};
 use crate::secrets::MasterKey;
 
 const PURPOSE: &str = "media url";
@@ -91,7 +91,7 @@ fn words(reference: Reference) -> (&'static str, i64) {
         Reference::Message(AccountId(id)) => ("message", id),
         Reference::OwnPhoto(AccountId(id)) => ("own-photo", id),
         Reference::PeerPhoto(id) => ("peer-photo", id),
-        Reference::GroupPhoto(PeerId(id)) => ("group-photo", id),
+        Reference::GroupPhoto(ChatId(id)) => ("group-photo", id),
     }
 }
 
@@ -100,7 +100,7 @@ fn reference(kind: &str, id: i64) -> Option<Reference> {
         "message" => Some(Reference::Message(AccountId(id))),
         "own-photo" => Some(Reference::OwnPhoto(AccountId(id))),
         "peer-photo" => Some(Reference::PeerPhoto(id)),
-        "group-photo" => Some(Reference::GroupPhoto(PeerId(id))),
+        "group-photo" => Some(Reference::GroupPhoto(ChatId(id))),
         _ => None,
     }
 }
@@ -118,7 +118,7 @@ mod tests {
         Reference::Message(AccountId(7)),
         Reference::OwnPhoto(AccountId(7)),
         Reference::PeerPhoto(7),
-        Reference::GroupPhoto(PeerId(7)),
+        Reference::GroupPhoto(ChatId(7)),
     ];
     const HASH: BlobHash = BlobHash([0xab; 32]);
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::photo::photo_of;
 use super::{Peer, Store, StoreError, Topic};
-use crate::domain::{Account, CommandId, GroupId, Lease, PeerId, Photo};
+use crate::domain::{Account, ChatId, CommandId, GroupId, Lease, PeerId, Photo};
 
 pub(super) use learn::learn_all;
 pub use learn::{NewGroup, NewMember};
@@ -26,6 +26,8 @@ pub struct GroupView {
     pub subject: String,
     /// Its photo.
     pub photo: Option<Photo>,
+    /// The account's chat there, if it ever was in it.
+    pub chat: Option<ChatId>,
     /// The account is in it. Otherwise nothing of this is for it to know.
     pub inside: bool,
     /// The account is an admin of it.
@@ -67,7 +69,7 @@ impl Store {
     /// When the query fails.
     pub async fn group(&self, account: &Account, id: &GroupId) -> Result<Option<GroupView>, StoreError> {
         let row = sqlx::query!(
-            r#"SELECT p.id, p.address, p.public_id, g.subject, g.photo, g.photo_preview,
+            r#"SELECT p.id, p.address, p.public_id, g.subject, g.photo, g.photo_preview, h.id AS "chat?",
                       coalesce(me.admin, false) AS "admin!",
                       me.member_peer_id IS NOT NULL AND h.group_revision IS NOT NULL AS "inside!"
                FROM peer p JOIN chat_group g ON g.peer_id = p.id
@@ -87,6 +89,7 @@ impl Store {
                 peer: Peer { id: PeerId(row.id), address: row.address, public_id: row.public_id },
                 subject: row.subject,
                 photo: photo_of(row.photo, row.photo_preview)?,
+                chat: row.chat.map(ChatId),
                 inside: row.inside,
                 admin: row.admin,
             })

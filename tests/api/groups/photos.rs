@@ -90,7 +90,17 @@ async fn a_photo_is_for_participants_and_a_picture() {
     missing.refused(400, "missing_parameter");
     assert_eq!(anna.puts_on(&group, picture(10, ImageFormat::Png), None).await.status, 200);
     bert.sees_another_than(&group, &[]).await;
+    let mut urls = Vec::new();
+    for person in [&anna, &bert] {
+        let answer = person.photo_row(&group, "photo-url").await.json();
+        urls.push(answer["photo_url"].as_str().expect("a URL").to_owned());
+    }
+    let open = Client::new(String::new());
+    let opened = async |url: &str| open.get(url).await.status;
+    assert_eq!((opened(&urls[0]).await, opened(&urls[1]).await), (200, 200));
     bert.does(&group, "leave", &[]).await;
+    // Who left sees no more of it, by no URL that was given out before either.
+    assert_eq!((opened(&urls[0]).await, opened(&urls[1]).await), (200, 404));
     for row in ["photo", "preview-photo", "photo-url", "preview-photo-url"] {
         bert.photo_row(&group, row).await.refused(404, "group_not_found");
         bert.photo_row("15551230000-1466000000", row).await.refused(404, "group_not_found");
