@@ -98,6 +98,7 @@ impl<'de> Deserialize<'de> for PhoneNumber {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{prop_assert, prop_assert_eq, proptest};
 
     #[test]
     fn signs_that_people_write_are_dropped() {
@@ -119,5 +120,33 @@ mod tests {
     #[test]
     fn debug_hides_the_number() {
         assert_eq!(format!("{:?}", "15551230000".parse::<PhoneNumber>().expect("a number")), "…000");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_number_or_refused(text in ".*") {
+            if let Ok(number) = text.parse::<PhoneNumber>() {
+                let digits: String = text.chars().filter(char::is_ascii_digit).collect();
+                prop_assert_eq!(number.as_str(), digits);
+                prop_assert!((5..=15).contains(&number.as_str().len()));
+            }
+        }
+
+        #[test]
+        fn signs_between_digits_change_nothing(
+            digits in "[0-9]{5,15}",
+            signs in proptest::collection::vec("[ +.()\\-\t]{0,3}", 16),
+        ) {
+            let mut written = String::new();
+            for (digit, sign) in digits.chars().zip(&signs) {
+                written.push_str(sign);
+                written.push(digit);
+            }
+            written.push_str(&signs[15]);
+            let number = written.parse::<PhoneNumber>();
+            prop_assert_eq!(number.as_ref().map(PhoneNumber::as_str), Ok(digits.as_str()));
+            // What is normalised stays as it is.
+            prop_assert_eq!(number.clone().and_then(|number| number.as_str().parse()), number);
+        }
     }
 }

@@ -183,6 +183,7 @@ fn is_digits(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::{prop_assert, prop_assert_eq, proptest};
 
     fn parsed(text: &str) -> String {
         let time: TimeParameter = text.parse().unwrap_or_else(|_| panic!("{text:?} is a time"));
@@ -292,6 +293,36 @@ mod tests {
         }
         for json in ["1e300", "-1e300", "18446744073709551615", "true", "null", "[]"] {
             assert!(serde_json::from_str::<TimeParameter>(json).is_err(), "{json}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_a_time_or_refused(text in ".*") {
+            let _ = text.parse::<TimeParameter>();
+        }
+
+        #[test]
+        fn what_looks_like_a_time_is_read_or_refused(
+            text in "[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\\.[0-9]{0,12})?(Z|[ +-][0-9]{2}:?[0-9]{2})?)?",
+        ) {
+            if let Ok(time) = text.parse::<TimeParameter>() {
+                prop_assert!(time.at() <= time.last_moment());
+                prop_assert_eq!(time.at().timestamp(), time.last_moment().timestamp());
+            }
+        }
+
+        #[test]
+        fn every_second_is_read_in_each_of_its_notations(second in -62_167_219_200_i64..=253_402_300_799) {
+            let at = DateTime::from_timestamp(second, 0).expect("within the years");
+            for text in [
+                Timestamp(at).to_string(),
+                at.format("%Y-%m-%d %H:%M:%S").to_string(),
+                at.format("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                second.to_string(),
+            ] {
+                prop_assert_eq!(text.parse::<TimeParameter>().map(TimeParameter::at), Ok(at), "{}", text);
+            }
         }
     }
 }

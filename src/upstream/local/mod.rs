@@ -7,6 +7,7 @@
 mod connection;
 mod group;
 mod profile;
+mod reader;
 mod stanza;
 
 use std::collections::HashMap;
