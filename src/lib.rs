@@ -59,8 +59,8 @@
 //! * NOTIFY is sent after the commit, never in the transaction; whoever waits registers first and reads after.
 //! * No transaction is open while the network is awaited. One is open while a stored file is deleted, for 5 s at most: the
 //!   row's lock keeps the same file from coming again meanwhile.
-//! * A table that refers to a stored file has a foreign key to it and is named in `store::media`, where the clean-up and
-//!   the URLs look.
+//! * A table that refers to a stored file has a foreign key to it and is part of the view `media_reference`, where the
+//!   clean-up looks.
 //! * A POST with an `Idempotency-Key` runs under a claim that is committed first and ends with its process's heartbeat
 //!   (`http::idempotency`). Effect and answer are committed together; what it asks of a session is a command that a
 //!   repeat goes on with.

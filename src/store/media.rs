@@ -1,7 +1,7 @@
 //! Stored files by their content, and what refers to them.
 //!
-//! Every table that refers to a file is named in [`Tx::lock_unreferred_blob`] and [`Store::unreferred_blobs`], and with
-//! the row that a URL is bound to in [`Store::referred_blob`].
+//! Every table that refers to a file is part of the view `media_reference`; the row that a URL is bound to is looked at
+//! in [`Store::referred_blob`].
 
 use super::{Store, StoreError, Tx};
 use crate::domain::{BlobHash, Reference};
@@ -117,17 +117,11 @@ impl Store {
     ) -> Result<LookedAt, StoreError> {
         let after = after.map(|hash| hash.0.to_vec()).unwrap_or_default();
         let rows = sqlx::query!(
-            r#"SELECT hash, put_at < now() - interval '1 hour'
-                      AND NOT EXISTS (SELECT 1 FROM message_media r WHERE r.hash = b.hash)
-                      AND NOT EXISTS (SELECT 1 FROM localnet_media r WHERE r.hash = b.hash)
-                      AND NOT EXISTS (SELECT 1 FROM account r WHERE r.photo = b.hash OR r.photo_preview = b.hash)
-                      AND NOT EXISTS (SELECT 1 FROM photo_change r WHERE r.photo = b.hash OR r.preview = b.hash)
-                      AND NOT EXISTS (SELECT 1 FROM chat_group r WHERE r.photo = b.hash OR r.photo_preview = b.hash)
-                      AND NOT EXISTS (SELECT 1 FROM localnet_group r
-                                      WHERE r.photo = b.hash OR r.photo_preview = b.hash)
-                      AND NOT EXISTS (SELECT 1 FROM localnet_subscriber r
-                                      WHERE r.photo = b.hash OR r.photo_preview = b.hash) AS "unreferred!"
-             FROM media_blob b WHERE hash > $1 ORDER BY hash LIMIT $2"#,
+            // One after the other: PostgreSQL would else collect all references first.
+            r#"SELECT b.hash, b.put_at < now() - interval '1 hour' AND r.hash IS NULL AS "unreferred!"
+               FROM (SELECT hash, put_at FROM media_blob WHERE hash > $1 ORDER BY hash LIMIT $2) b
+               LEFT JOIN LATERAL (SELECT hash FROM media_reference r WHERE r.hash = b.hash LIMIT 1) r ON true
+               ORDER BY b.hash"#,
             after,
             limit
         )
@@ -163,15 +157,7 @@ impl Tx {
         // Another statement: the first one does not see what was committed while it took the lock.
         let unreferred = sqlx::query_scalar!(
             r#"SELECT put_at < now() - interval '1 hour'
-                      AND NOT EXISTS (SELECT 1 FROM message_media r WHERE r.hash = b.hash)
-                      AND NOT EXISTS (SELECT 1 FROM localnet_media r WHERE r.hash = b.hash)
-                      AND NOT EXISTS (SELECT 1 FROM account r WHERE r.photo = b.hash OR r.photo_preview = b.hash)
-                      AND NOT EXISTS (SELECT 1 FROM photo_change r WHERE r.photo = b.hash OR r.preview = b.hash)
-                      AND NOT EXISTS (SELECT 1 FROM chat_group r WHERE r.photo = b.hash OR r.photo_preview = b.hash)
-                      AND NOT EXISTS (SELECT 1 FROM localnet_group r
-                                      WHERE r.photo = b.hash OR r.photo_preview = b.hash)
-                      AND NOT EXISTS (SELECT 1 FROM localnet_subscriber r
-                                      WHERE r.photo = b.hash OR r.photo_preview = b.hash) AS "unreferred!"
+                      AND NOT EXISTS (SELECT 1 FROM media_reference r WHERE r.hash = b.hash) AS "unreferred!"
                FROM media_blob b WHERE hash = $1"#,
             &hash.0[..]
         )
