@@ -98,6 +98,35 @@ async fn files_of_each_kind_arrive_with_equal_bytes() {
 }
 
 #[tokio::test]
+async fn a_file_reaches_all_of_a_group_and_a_place_too() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    let carl = Person::new(server()).await;
+    anna.adds(&carl.number).await;
+    let group = json!({"subject": "Files", "participants": [bert.number, carl.number]});
+    let made = anna.api.post_json("/api/groups/create-group/", &group).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let group = made.json()["groupid"].as_str().expect("an id").to_owned();
+
+    let part = Part::bytes(png(7)).file_name("a.png");
+    let file = Form::new().text("group_id", group.clone()).text("caption", "all").part("filename", part);
+    let sent = upload(&anna.api, "send-image", file).await;
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    let place = [("group_id", group.as_str()), ("latitude", "1"), ("longitude", "2")];
+    let sent_place = anna.api.post("/api/messages/send-location/", &place).await;
+    assert_eq!(sent_place.status, 200, "{}", sent_place.text());
+    let id = |answer: &Answer| answer.json()["id"].as_str().expect("an id").to_owned();
+    for person in [&bert, &carl] {
+        let message = person.waits_until(&group, &id(&sent), |message| message["media"] == "stored").await;
+        assert_eq!((&message["participant"], &message["caption"]), (&json!(anna.number), &json!("all")));
+        assert_eq!(message["hash"], sent.json()["hash"]);
+        assert_eq!(open(&message["url"]).await.bytes, png(7));
+        let message = person.waits_until(&group, &id(&sent_place), |_| true).await;
+        assert_eq!((&message["type"], &message["longitude"]), (&json!("l"), &json!(2.0)));
+    }
+    anna.waits_until(&group, &id(&sent), |message| message["delivered"].is_string()).await;
+}
+
+#[tokio::test]
 async fn a_file_that_does_not_fit_the_row_changes_nothing() {
     let (anna, bert) = Person::two_friends(server()).await;
     for (row, name, bytes) in [
