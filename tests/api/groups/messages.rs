@@ -147,3 +147,13 @@ async fn a_contact_counts_before_a_group() {
         assert_eq!((answer.status, answer.json()), (200, json!({})), "{row}");
     }
 }
+
+#[tokio::test]
+async fn a_block_leaves_groups_alone() {
+    let ([anna, bert, _], group) = group_of_three().await;
+    let blocked = bert.api.post(&format!("/api/contacts/{}/block/", anna.number), &[]).await;
+    assert_eq!(blocked.status, 200, "{}", blocked.text());
+    let id = anna.says_in(&group, "to all of you").await;
+    bert.waits_until(&group, &id, |_| true).await;
+    anna.waits_until(&group, &id, |message| message["delivered"].is_string()).await;
+}
