@@ -6,11 +6,12 @@ use windu::domain::{
     Account, BlobHash, Content, MediaContent, MediaFile, MediaKind, ReceiptKind, RemoteMedia, StoredMedia,
 };
 use windu::secrets::sha256;
+use windu::sessions::Patience;
 use windu::upstream::{Event, Failure, Incoming};
 
 use crate::scripted::{Asked, Deed, Line, address, long_ago, message, receipt, told};
 use crate::support::wait::{DEADLINE, wait_until_async};
-use crate::world::{Process, World};
+use crate::world::{A_DAY, Process, World};
 
 const BEN: &str = "15550100002";
 
@@ -61,7 +62,8 @@ async fn lost(process: &Process, account: &Account, id: &str) {
 #[tokio::test]
 async fn the_message_comes_first_and_the_file_when_it_is_fetched() {
     let world = World::new().await;
-    let process = world.process();
+    // What hangs is not given up while the test runs.
+    let process = world.process_with(Patience { step: A_DAY, ..Patience::default() });
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
     line.plan_deed("fetch", Deed::Hangs);
