@@ -28,16 +28,22 @@ impl Backoff {
 
     /// The pause after one more failure.
     pub fn next(&mut self) -> Duration {
-        let whole = BASE.saturating_mul(1 << self.attempt.min(16)).min(CAP);
+        let pause = pause_after(self.attempt, BASE, CAP);
         self.attempt = self.attempt.saturating_add(1);
-        let half = u64::try_from(whole.as_millis() / 2).unwrap_or(u64::MAX);
-        Duration::from_millis(half + secrets::random_below(half + 1))
+        pause
     }
 
     /// Success.
     pub fn reset(&mut self) {
         self.attempt = 0;
     }
+}
+
+/// `shortest`, doubled with each earlier attempt, up to `longest`, less a random half.
+pub(super) fn pause_after(attempts: u32, shortest: Duration, longest: Duration) -> Duration {
+    let whole = shortest.saturating_mul(1 << attempts.min(16)).min(longest);
+    let half = u64::try_from(whole.as_millis() / 2).unwrap_or(u64::MAX);
+    Duration::from_millis(half + secrets::random_below(half + 1))
 }
 
 #[cfg(test)]

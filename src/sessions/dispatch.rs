@@ -7,14 +7,16 @@ use std::time::Duration;
 use serde::Deserialize as _;
 use tokio::time::timeout;
 
+use super::backoff::pause_after;
 use super::session::{Fault, Outcome};
 use crate::domain::{Lease, Privacy};
-use crate::secrets;
 use crate::store::{DUE_MESSAGES, Desired, DueMessage, Settlement, Store, StoreError};
 use crate::upstream::{Address, Connection, End, Failure, Outgoing, ReadReceipt, SendFailure};
 
 /// Read receipts handed to the network at once.
 const RECEIPTS: i64 = 500;
+/// The pause after the first attempt for a message, doubled with each further one.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts for one message.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
@@ -191,7 +193,9 @@ fn settlements(
             Ok(()) => Settlement::Sent,
             Err(SendFailure::Refused(reason)) => Settlement::Failed(reason),
             Err(SendFailure::RateLimited(pause)) => Settlement::Later(pause),
-            Err(SendFailure::Retry) => Settlement::Later(pause_after(message.attempts)),
+            Err(SendFailure::Retry) => {
+                Settlement::Later(pause_after(message.attempts, SHORTEST_PAUSE, LONGEST_PAUSE))
+            }
             // It stays due behind the one that failed.
             Err(SendFailure::NotTried) => continue,
         };
@@ -202,13 +206,6 @@ fn settlements(
         settled.push((message.message, settlement));
     }
     settled
-}
-
-/// One second, doubled with each attempt, up to a minute, less a random half.
-fn pause_after(attempts: u32) -> Duration {
-    let whole = Duration::from_secs(1).saturating_mul(1 << attempts.min(10)).min(LONGEST_PAUSE);
-    let half = u64::try_from(whole.as_millis() / 2).unwrap_or(u64::MAX);
-    Duration::from_millis(half + secrets::random_below(half + 1))
 }
 
 /// A step of the network, bounded in time: silence ends the connection.

@@ -9,6 +9,7 @@ mod attend;
 mod backoff;
 mod command;
 mod dispatch;
+mod fetch;
 mod files;
 mod groups;
 mod ingest;

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::time::timeout;
 
+use super::backoff::pause_after;
+use super::fetch::Missing;
 use super::session::{Fault, Session};
 use crate::domain::{BlobHash, PeerId, Photo};
-use crate::media::{MediaError, Spooled};
-use crate::secrets;
+use crate::media::Spooled;
 use crate::store::{PendingPhoto, StoreError, Topic};
-use crate::telemetry::chain;
-use crate::upstream::{Connection, Failure};
+use crate::upstream::Connection;
 
 /// Photos that one account fetches at one time.
 const PER_ACCOUNT: usize = 3;
@@ -23,16 +22,6 @@ const SHORTEST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 /// After so many attempts, which take about two days, a photo is given up: the next one is told of anyway.
 const MOST_ATTEMPTS: u32 = 56;
-
-/// Why a photo did not come.
-enum Missing {
-    /// Something in between did not work.
-    Later(&'static str),
-    /// The network said when to come again.
-    NotBefore(Duration),
-    /// It will never come.
-    Lost(String),
-}
 
 impl Session {
     /// Fetches the photos that the network told of, as long as the connection lasts.
@@ -89,7 +78,7 @@ impl Session {
             }
             Err(Missing::Later(reason)) => {
                 tracing::debug!(%account, %peer, reason, "a photo did not come");
-                pause_after(pending.attempts)
+                pause_after(pending.attempts, SHORTEST_PAUSE, LONGEST_PAUSE)
             }
             Err(Missing::NotBefore(pause)) => pause,
         };
@@ -121,49 +110,4 @@ impl Session {
             Err(Missing::Lost("it is no JPEG file".to_owned()))
         }
     }
-
-    async fn spool(&self, connection: &Arc<dyn Connection>, reference: &str) -> Result<Spooled, Missing> {
-        let silent = |_| Missing::Later("no_answer");
-        let step = self.patience.step;
-        let mut stream =
-            timeout(step, connection.fetch(reference)).await.map_err(silent)?.map_err(Missing::from)?;
-        let mut spool = self.media.spool();
-        while let Some(bytes) = timeout(step, stream.next()).await.map_err(silent)? {
-            spool.write(&bytes?).await.map_err(|error| self.missing(&error))?;
-        }
-        spool.finish().await.map_err(|error| self.missing(&error))
-    }
-
-    fn missing(&self, error: &MediaError) -> Missing {
-        match error {
-            MediaError::TooLarge { .. }
-            | MediaError::UnknownType(_)
-            | MediaError::Misfit(_)
-            | MediaError::Picture(_) => Missing::Lost(chain(error)),
-            MediaError::Busy => Missing::Later("busy"),
-            MediaError::Away { .. } | MediaError::Missing(_) | MediaError::Store(_) => {
-                tracing::warn!(account = %self.lease.account, error = chain(error), "a photo was not stored");
-                Missing::Later("storage")
-            }
-        }
-    }
-}
-
-impl From<Failure> for Missing {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Retry(reason) => Self::Later(reason),
-            Failure::OutcomeUnknown => Self::Later("no_answer"),
-            Failure::RateLimited(pause) => Self::NotBefore(pause),
-            Failure::Refused(reason) => Self::Lost(reason),
-            Failure::Unsupported(what) => Self::Lost(format!("this network cannot {what}")),
-        }
-    }
-}
-
-/// Doubled with each attempt, less a random half.
-fn pause_after(attempts: u32) -> Duration {
-    let whole = SHORTEST_PAUSE.saturating_mul(1 << attempts.min(11)).min(LONGEST_PAUSE);
-    let half = u64::try_from(whole.as_millis() / 2).unwrap_or(u64::MAX);
-    Duration::from_millis(half + secrets::random_below(half + 1))
 }
