@@ -16,7 +16,7 @@ use crate::config::{
     ListenSettings, LogSettings, MediaSettings, Missing, NetworkSettings, OAuthSettings,
 };
 use crate::fetch::{Fetch, GivenRules};
-use crate::http::{AppState, Started, router, server};
+use crate::http::{AppState, Shared, Started, router, server};
 use crate::lifecycle::Lifecycle;
 use crate::maintenance;
 use crate::oauth::{self, BootstrapError, FirstPassword, OAuth};
@@ -160,7 +160,7 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
     let public_url: Arc<str> = settings.listen.public_url.as_deref().unwrap_or(&url).into();
     let media = database.media(&public_url);
     let sessions = database.sessions(&media, &lifecycle);
-    let state = AppState {
+    let state = AppState::from(Shared {
         store: store.clone(),
         oauth: Arc::new(OAuth::new(store.clone(), &settings.oauth)),
         sessions,
@@ -173,7 +173,7 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
         public_url,
         cors_origins: Arc::new(settings.listen.cors_origins.clone()),
         started: Started::default(),
-    };
+    });
     // Listening before the database answers: probes and callers hear a 503 instead of a refused connection.
     let max_connections = settings.listen.max_connections;
     lifecycle.spawn(server::serve(listener, router::router(&state), max_connections, lifecycle.clone()));

@@ -35,4 +35,4 @@ mod target;
 mod trace;
 pub mod upload;
 
-pub use state::{AppState, Started};
+pub use state::{AppState, Shared, Started};

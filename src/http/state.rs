@@ -1,5 +1,6 @@
 //! What handlers share.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,9 +19,12 @@ use crate::store::Store;
 use crate::upstream::Connector;
 use crate::verification::Verification;
 
-/// Shared by all handlers; clones are cheap.
+/// What all handlers share. Each layer and each extractor of a request takes a clone: it is a pointer.
 #[derive(Clone)]
-pub struct AppState {
+pub struct AppState(Arc<Shared>);
+
+/// What is shared.
+pub struct Shared {
     /// The database.
     pub store: Store,
     /// Tokens.
@@ -64,7 +68,21 @@ impl Started {
     }
 }
 
-impl AppState {
+impl From<Shared> for AppState {
+    fn from(shared: Shared) -> Self {
+        Self(Arc::new(shared))
+    }
+}
+
+impl Deref for AppState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl Shared {
     /// The network of an account.
     ///
     /// # Errors
