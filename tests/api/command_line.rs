@@ -48,7 +48,13 @@ async fn a_user_who_is_deleted_takes_the_numbers_off_the_network() {
     let leaver = login(&server).await.sign_in(name, "a password of some length").await;
     register(&server, &leaver, &number).await;
     friend.adds(&number).await;
+    friend.tells(&Person { api: leaver.clone(), number: number.clone() }, "goodbye").await;
+    let gone = "SELECT (SELECT count(*) FROM message m WHERE NOT EXISTS (SELECT 1 FROM chat WHERE id = m.chat_id)),
+                       (SELECT count(*) FROM event e WHERE NOT EXISTS (SELECT 1 FROM account_counter WHERE id = e.counter_id)),
+                       (SELECT count(*) FROM message WHERE text = 'goodbye')";
+    assert_eq!(server.database().sql(gone), "0|0|2");
     server.run(&["user", "delete", name], "");
+    assert_eq!(server.database().sql(gone), "0|0|1");
     leaver.get("/api/account/").await.refused(401, "token_invalid");
     let synced = friend.api.post("/api/contacts/force-sync/", &[]).await;
     assert_eq!(synced.json(), json!({"existing": [], "non_existing": [number]}));
