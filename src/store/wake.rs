@@ -24,7 +24,7 @@ const PAYLOAD_LIMIT: usize = 7_500;
 /// More than any note takes: the longest is a typing hint with two addresses.
 const LONGEST_NOTE: usize = 1_024;
 /// The least time between two notifications: what comes meanwhile shares the next.
-const PACE: Duration = Duration::from_millis(5);
+const PACE: Duration = Duration::from_millis(20);
 /// The rhythm of those who have just looked and are woken again: what comes between two beats is done together, and all
 /// of them ask the database at the same moment, so that their questions share a query.
 const BEAT: Duration = Duration::from_millis(20);
