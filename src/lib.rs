@@ -29,10 +29,10 @@
 //! 1. `POST /api/messages/send-message/` arrives. `http::server` reads its head within 10 s, `http::paths` gives the
 //!    path its one spelling, [`http::auth`] looks up the token, and only then [`http::params`] reads the body.
 //! 2. The handler in `http::messages` takes the caller's own account (an extractor that cannot be forgotten), checks
-//!    that the receiver may be written to, and calls [`store::Store::accept_send`]: one transaction, shared with all that
-//!    is written at that moment (`store::group_commit`), writes the message with the id that the network will see, the
-//!    outbox row, the chat and the journal entry `message.queued`. The answer follows the commit: from here on nothing
-//!    makes the message vanish.
+//!    that the receiver may be written to, and calls [`store::Store::accept_send`]: one statement, shared with all that
+//!    is sent at that moment (`store::group_commit`), checks that once more and writes the message with the id that the
+//!    network will see, the outbox row, the chat and the journal entry `message.queued`. The answer follows the commit:
+//!    from here on nothing makes the message vanish.
 //! 3. A wake-up reaches the account's session, in whichever process it runs; a sweep finds the work if the wake-up is
 //!    lost. `sessions::dispatch` hands what is due to the [`upstream::Connection`], in order per chat, and stores what
 //!    became of it under the session's lease: `message.sent`, a later attempt under the same id, or `message.failed`.
@@ -56,6 +56,9 @@
 //!   revision, in a transaction that locks the group's row and no other. What an account was told of it is in its chat.
 //! * What is asked at the same moment shares a round trip (`store::gather`), what is written a transaction. A shared
 //!   transaction takes only locks that are free, so that a held account holds up nobody else.
+//! * What a process remembers is 5 s old at most and decides about nothing that is written: a send looks again.
+//! * No foreign key leads from a message to its chat or from an event to its counter: whoever writes one holds the lock
+//!   on the other, and triggers delete them together.
 //! * NOTIFY is sent after the commit, never in the transaction; whoever waits registers first and reads after.
 //! * No transaction is open while the network is awaited. One is open while a stored file is deleted, for 5 s at most: the
 //!   row's lock keeps the same file from coming again meanwhile.

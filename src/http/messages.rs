@@ -16,13 +16,16 @@ use super::error::{ApiError, Problem};
 use super::idempotency::Keyed;
 use super::list::ListParameters;
 use super::message_info::MessageInfo;
-use super::owned::{RegisteredAccount, StoredAccount, not_registered};
+use super::owned::{RegisteredAccount, StoredAccount};
 use super::params::{Flag, Parameters, Text};
-use super::target::{Addressed, StoredChat, Target, readable};
+use super::target::{Addressed, Receiver, StoredChat, Target, readable};
 use crate::domain::{Content, TimeParameter, Timestamp, Typing};
 use crate::store::{Accepted, Outgoing, Page, Receipted};
 use crate::upstream::Address;
 use crate::{clock, secrets};
+
+/// How often a message is offered whose account may write there whenever it is looked at, but not when it is written.
+const LOOKS: usize = 3;
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -66,7 +69,7 @@ impl Sent {
               (status = 503, body = Problem)))]
 async fn send_message(
     State(state): State<AppState>,
-    to: Addressed,
+    to: Receiver,
     claim: Keyed,
     Parameters(body): Parameters<SendMessage>,
 ) -> Result<Json<Sent>, ApiError> {
@@ -79,33 +82,41 @@ async fn send_message(
 /// Accepts a message under a new id. `answer` makes the row's answer of the id; it is committed with the message.
 ///
 /// # Errors
-/// 400 when the account lost its number at this very moment, 503 when its outbox is full.
+/// 400 or 404 when the account may not write there any more, 503 when its outbox is full.
 pub(super) async fn send<T: Serialize>(
     state: &AppState,
-    to: &Addressed,
+    to: &Receiver,
     claim: &Keyed,
     content: Content,
     answer: impl FnOnce(String) -> T,
 ) -> Result<Json<T>, ApiError> {
     let id = secrets::growing_id(clock::now());
     let sent = answer(id.clone());
-    let outgoing = Outgoing {
-        id: &id,
-        peer: to.reachable.peer,
-        public_id: to.chat.as_str(),
-        content: &content,
-        time_to_live: state.send_ttl,
-    };
     let keyed = claim.answered(StatusCode::OK, &sent)?;
-    match state.store.accept_send(&to.account, &outgoing, keyed.as_ref()).await? {
-        Accepted::Queued(_) => Ok(Json(sent)),
-        Accepted::NotRegistered => Err(not_registered()),
-        Accepted::OutboxFull => Err(ApiError::unavailable(
-            "outbox_full",
-            "too many messages of this account wait for the network; try again when some were taken",
-            30,
-        )),
+    let mut now = None;
+    for _ in 0..LOOKS {
+        let Addressed { account, chat, reachable } = now.as_ref().unwrap_or(&to.addressed);
+        let outgoing = Outgoing {
+            named: to.is_of_named_account(),
+            id: &id,
+            peer: reachable.peer,
+            chat,
+            content: &content,
+            time_to_live: state.send_ttl,
+        };
+        match state.store.accept_send(account, &outgoing, keyed.as_ref()).await? {
+            Accepted::Queued(_) => return Ok(Json(sent)),
+            Accepted::OutboxFull => {
+                return Err(ApiError::unavailable(
+                    "outbox_full",
+                    "too many messages of this account wait for the network; try again when some were taken",
+                    30,
+                ));
+            }
+            Accepted::NotAllowed => now = Some(to.look_again(state).await?),
+        }
     }
+    Err(ApiError::unavailable("changing", "the account or its contacts are changing; try again", 1))
 }
 
 /// A message's receiver beside what it says; for the description only.

@@ -3,7 +3,7 @@
 //! A handler that takes one of these cannot forget the check. Another user's number is answered exactly as one that
 //! nobody has.
 
-use axum::extract::{FromRef, FromRequestParts};
+use axum::extract::FromRequestParts;
 use http::request::Parts;
 use serde::Deserialize;
 
@@ -36,8 +36,7 @@ impl FromRequestParts<AppState> for RegisteredAccount {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let (account, _) = usable(parts, state, None, Account::is_registered).await?;
-        Ok(Self(account))
+        Whose::account(parts, state, Account::is_registered).await.map(Self)
     }
 }
 
@@ -45,8 +44,7 @@ impl FromRequestParts<AppState> for StoredAccount {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let (account, _) = usable(parts, state, None, |account| account.was_proved).await?;
-        Ok(Self(account))
+        Whose::account(parts, state, |account| account.was_proved).await.map(Self)
     }
 }
 
@@ -54,7 +52,8 @@ impl FromRequestParts<AppState> for WaitingAccount {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let (store, user, number) = read(parts, state).await?;
+        let Whose { user, number } = Whose::read(parts, state).await?;
+        let store = &state.store;
         if number.is_some() {
             return store.account(user, number.as_ref()).await?.map(Self).ok_or_else(unknown);
         }
@@ -75,7 +74,8 @@ impl FromRequestParts<AppState> for OnlyAccount {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let (store, user, number) = read(parts, state).await?;
+        let Whose { user, number } = Whose::read(parts, state).await?;
+        let store = &state.store;
         if number.is_some() {
             return store.account(user, number.as_ref()).await?.map(Self).ok_or_else(unknown);
         }
@@ -91,35 +91,73 @@ impl FromRequestParts<AppState> for OnlyAccount {
     }
 }
 
-/// The registered account, and whether it may write to `chat`.
-pub(super) async fn addressed(
-    parts: &mut Parts,
-    state: &AppState,
-    chat: Option<&ChatName>,
-) -> Result<(Account, Option<Reachable>), ApiError> {
-    usable(parts, state, chat, Account::is_registered).await
+/// Whose account a request is about: the caller's of this number, or without one the caller's oldest registered one.
+pub struct Whose {
+    user: UserId,
+    number: Option<PhoneNumber>,
 }
 
-/// The account that is named, if it will do, or the caller's oldest registered one; and whether it may write to `chat`.
-async fn usable(
-    parts: &mut Parts,
-    state: &AppState,
-    chat: Option<&ChatName>,
-    will_do: impl Fn(&Account) -> bool + Send,
-) -> Result<(Account, Option<Reachable>), ApiError> {
-    let (store, user, number) = read(parts, state).await?;
-    match store.addressed(user, number.as_ref(), chat).await? {
-        Some((account, reachable)) if will_do(&account) => Ok((account, reachable)),
-        None if number.is_some() => Err(unknown()),
-        None if store.accounts(user).await?.is_empty() => Err(none()),
-        Some(_) | None => Err(not_registered()),
+impl Whose {
+    /// The token's user, and the parameter `account`.
+    ///
+    /// # Errors
+    /// 401 without a good token, 400 for what is no number.
+    pub async fn read(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let AccountParameter { account } = params::raw(parts)?.parse()?;
+        Ok(Self { user: caller.user, number: account })
     }
-}
 
-async fn read(parts: &mut Parts, state: &AppState) -> Result<(Store, UserId, Option<PhoneNumber>), ApiError> {
-    let caller = Caller::from_request_parts(parts, state).await?;
-    let AccountParameter { account } = params::raw(parts)?.parse()?;
-    Ok((Store::from_ref(state), caller.user, account))
+    /// Whether the account was named.
+    pub fn is_named(&self) -> bool {
+        self.number.is_some()
+    }
+
+    /// The registered account, and whether it may write to `chat`.
+    pub async fn addressed(
+        &self,
+        store: &Store,
+        chat: Option<&ChatName>,
+    ) -> Result<(Account, Option<Reachable>), ApiError> {
+        let found = store.addressed(self.user, self.number.as_ref(), chat).await?;
+        self.usable(store, found, Account::is_registered).await
+    }
+
+    /// The same, as of a few seconds ago at most: only for what looks again when it writes.
+    pub async fn addressed_lately(
+        &self,
+        store: &Store,
+        chat: &ChatName,
+    ) -> Result<(Account, Option<Reachable>), ApiError> {
+        let found = store.addressed_lately(self.user, self.number.as_ref(), chat).await?;
+        self.usable(store, found, Account::is_registered).await
+    }
+
+    /// What was found, if the account will do.
+    async fn usable(
+        &self,
+        store: &Store,
+        found: Option<(Account, Option<Reachable>)>,
+        will_do: impl Fn(&Account) -> bool + Send,
+    ) -> Result<(Account, Option<Reachable>), ApiError> {
+        match found {
+            Some((account, reachable)) if will_do(&account) => Ok((account, reachable)),
+            None if self.is_named() => Err(unknown()),
+            None if store.accounts(self.user).await?.is_empty() => Err(none()),
+            Some(_) | None => Err(not_registered()),
+        }
+    }
+
+    /// The account alone, if it will do.
+    async fn account(
+        parts: &mut Parts,
+        state: &AppState,
+        will_do: impl Fn(&Account) -> bool + Send,
+    ) -> Result<Account, ApiError> {
+        let whose = Self::read(parts, state).await?;
+        let found = state.store.addressed(whose.user, whose.number.as_ref(), None).await?;
+        Ok(whose.usable(&state.store, found, will_do).await?.0)
+    }
 }
 
 /// The answer of a row that needs a registered account.

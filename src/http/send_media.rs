@@ -12,7 +12,7 @@ use super::error::{ApiError, Problem};
 use super::idempotency::Keyed;
 use super::messages::{SendTo, Sent, send};
 use super::params::{Degrees, Parameters, Text};
-use super::target::Addressed;
+use super::target::Receiver;
 use super::upload::{TextUpload, Upload};
 use crate::domain::{Card, Content, Location, MediaContent, MediaFile, MediaKind, Reference};
 use crate::media::{SendRow, vcard};
@@ -78,7 +78,7 @@ struct SentFile {
               (status = 413, body = Problem), (status = 503, body = Problem)))]
 async fn send_image(
     State(state): State<AppState>,
-    to: Addressed,
+    to: Receiver,
     claim: Keyed,
     upload: Upload,
     Parameters(body): Parameters<WithCaption>,
@@ -93,7 +93,7 @@ async fn send_image(
               (status = 413, body = Problem), (status = 503, body = Problem)))]
 async fn send_video(
     State(state): State<AppState>,
-    to: Addressed,
+    to: Receiver,
     claim: Keyed,
     upload: Upload,
     Parameters(body): Parameters<WithCaption>,
@@ -108,7 +108,7 @@ async fn send_video(
               (status = 413, body = Problem), (status = 503, body = Problem)))]
 async fn send_audio(
     State(state): State<AppState>,
-    to: Addressed,
+    to: Receiver,
     claim: Keyed,
     upload: Upload,
 ) -> Result<Json<SentFile>, ApiError> {
@@ -122,7 +122,7 @@ async fn send_audio(
               (status = 413, body = Problem), (status = 503, body = Problem)))]
 async fn send_voice(
     State(state): State<AppState>,
-    to: Addressed,
+    to: Receiver,
     claim: Keyed,
     upload: Upload,
 ) -> Result<Json<SentFile>, ApiError> {
@@ -131,14 +131,14 @@ async fn send_voice(
 
 async fn send_file(
     state: &AppState,
-    to: Addressed,
+    to: Receiver,
     claim: Keyed,
     upload: Upload,
     (row, kind): (SendRow, MediaKind),
     caption: Option<Text<1_024>>,
 ) -> Result<Json<SentFile>, ApiError> {
     let stored = state.media.keep(&upload.spooled, row, upload.file_name.as_deref()).await?;
-    let url = state.media.url(Reference::Message(to.account.id), &stored.hash);
+    let url = state.media.url(Reference::Message(to.addressed.account.id), &stored.hash);
     let hash = stored.hash.base64();
     let caption = caption.map(Text::into_inner).filter(|caption| !caption.is_empty());
     let content = Content::Media(Box::new(MediaContent { kind, caption, file: MediaFile::Stored(stored) }));
@@ -164,7 +164,7 @@ struct SendLocation {
               (status = 503, body = Problem)))]
 async fn send_location(
     State(state): State<AppState>,
-    to: Addressed,
+    to: Receiver,
     claim: Keyed,
     Parameters(body): Parameters<SendLocation>,
 ) -> Result<Json<Sent>, ApiError> {
@@ -193,7 +193,7 @@ struct SendCard {
               (status = 503, body = Problem)))]
 async fn send_vcard(
     State(state): State<AppState>,
-    to: Addressed,
+    to: Receiver,
     claim: Keyed,
     TextUpload(file): TextUpload,
     Parameters(body): Parameters<SendCard>,

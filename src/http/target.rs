@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::AppState;
 use super::error::ApiError;
-use super::owned::{self, StoredAccount};
+use super::owned::{StoredAccount, Whose};
 use super::params::{self, Text};
 use crate::domain::{Account, ChatName, ContactId, GroupId, GroupIdError, PeerId};
 use crate::store::Reachable;
@@ -55,6 +55,13 @@ pub struct Addressed {
     pub chat: ChatName,
     /// Where that is.
     pub reachable: Reachable,
+}
+
+/// [`Addressed`] as of a few seconds ago at most, for what is looked at again when it is written.
+pub struct Receiver {
+    whose: Whose,
+    /// Who writes, and to whom.
+    pub addressed: Addressed,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for PathContact {
@@ -109,16 +116,53 @@ impl FromRequestParts<AppState> for Addressed {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let target = params::raw(parts)?.parse::<Target>();
-        let chat = target.and_then(Target::chat);
+        let whose = Whose::read(parts, state).await?;
+        let chat = params::raw(parts)?.parse::<Target>().and_then(Target::chat);
         // The account's faults are told first, as on every row.
-        let (account, reachable) = owned::addressed(parts, state, chat.as_ref().ok()).await?;
-        let chat = chat?;
+        let found = whose.addressed(&state.store, chat.as_ref().ok()).await?;
+        Self::allowed(found, chat?)
+    }
+}
+
+impl Addressed {
+    fn allowed((account, reachable): (Account, Option<Reachable>), chat: ChatName) -> Result<Self, ApiError> {
         match reachable {
             Some(reachable) if reachable.allowed => Ok(Self { account, chat, reachable }),
             Some(_) | None if chat.is_group() => Err(no_such_group()),
             Some(_) | None => Err(not_a_contact()),
         }
+    }
+}
+
+impl FromRequestParts<AppState> for Receiver {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let whose = Whose::read(parts, state).await?;
+        let addressed = match params::raw(parts)?.parse::<Target>().and_then(Target::chat) {
+            Ok(chat) => Addressed::allowed(whose.addressed_lately(&state.store, &chat).await?, chat)?,
+            Err(error) => {
+                whose.addressed(&state.store, None).await?;
+                return Err(error);
+            }
+        };
+        Ok(Self { whose, addressed })
+    }
+}
+
+impl Receiver {
+    /// Whether the caller named the account that writes.
+    pub fn is_of_named_account(&self) -> bool {
+        self.whose.is_named()
+    }
+
+    /// The same as it is now.
+    ///
+    /// # Errors
+    /// Why the account may not write there now.
+    pub async fn look_again(&self, state: &AppState) -> Result<Addressed, ApiError> {
+        let chat = self.addressed.chat.clone();
+        Addressed::allowed(self.whose.addressed(&state.store, Some(&chat)).await?, chat)
     }
 }
 
@@ -128,7 +172,8 @@ impl FromRequestParts<AppState> for ShownContact {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let PathContact(contact) = PathContact::from_request_parts(parts, state).await?;
         let chat = ChatName::Contact(contact);
-        let (account, reachable) = owned::addressed(parts, state, Some(&chat)).await?;
+        let (account, reachable) =
+            Whose::read(parts, state).await?.addressed(&state.store, Some(&chat)).await?;
         match reachable {
             Some(reachable) if reachable.allowed => Ok(Self { account, peer: reachable.peer }),
             Some(_) | None => Err(not_a_contact()),

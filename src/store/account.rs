@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::gather::{Answer, at_place};
-use super::group_commit::Write;
+use super::group_commit::{OfSession, Write};
 use super::{Claim, LEASE_SECONDS, Reachable, Store, StoreError, Topic, Tx};
 use crate::domain::{
     Account, AccountId, ChatName, CounterId, Event, Lease, PeerId, PhoneNumber, SessionState, SessionStatus,
@@ -133,6 +133,31 @@ impl Store {
         self.gathered.accounts.ask(self, (user, number.cloned(), chat.cloned())).await
     }
 
+    /// [`Store::addressed`], as of a few seconds ago at most, if the account might write there then. Only for what looks
+    /// again when it writes.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn addressed_lately(
+        &self,
+        user: UserId,
+        number: Option<&PhoneNumber>,
+        chat: &ChatName,
+    ) -> Result<Option<(Account, Option<Reachable>)>, StoreError> {
+        let wanted = (user, number.cloned(), Some(chat.clone()));
+        if let Some((account, reachable)) = self.gathered.reached.get(&wanted) {
+            return Ok(Some((account, Some(reachable))));
+        }
+        let found = self.addressed(user, number, Some(chat)).await?;
+        if let Some((account, Some(reachable))) = &found
+            && account.is_registered()
+            && reachable.allowed
+        {
+            self.gathered.reached.insert(wanted, (account.clone(), reachable.clone()));
+        }
+        Ok(found)
+    }
+
     /// Takes away an account whose code was not sent, and frees the key of the request that made it.
     ///
     /// # Errors
@@ -176,7 +201,8 @@ impl Store {
         state: SessionState,
         reason: Option<&str>,
     ) -> Result<(), StoreError> {
-        self.write(Write::Publish { lease: *lease, state, reason: reason.map(str::to_owned) }).await?;
+        let reason = reason.map(str::to_owned);
+        self.write(Write::Session(*lease, OfSession::State { state, reason })).await?;
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::group_commit::{Write, Written};
+use super::group_commit::{OfSession, Write, Written};
 use super::{Peer, Store, StoreError};
 use crate::domain::{Content, GroupChangeKind, Lease, PeerId, ProfileNews, ReceiptKind};
 
@@ -105,7 +105,7 @@ impl Store {
         resume_point: Option<&[u8]>,
     ) -> Result<Vec<(PeerId, String)>, StoreError> {
         let resume_point = resume_point.map(<[u8]>::to_vec);
-        match self.write(Write::Ingest { lease: *lease, batch, resume_point }).await? {
+        match self.write(Write::Session(*lease, OfSession::Told { batch, resume_point })).await? {
             Written::Without(dropped) => Ok(dropped),
             Written::Stored | Written::Accepted(_) => Ok(Vec::new()),
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::group_commit::{Send, Write, Written};
 use super::{Journal, KeyedAnswer, Store, StoreError, Topic, Tx};
-use crate::domain::{Account, AccountId, ChatId, Content, Event, FailureReason, PeerId};
+use crate::domain::{Account, AccountId, ChatId, ChatName, Content, Event, FailureReason, PeerId};
 
 /// Messages of one account that may wait for the network; a send beyond it is refused until some are taken.
 pub const OUTBOX_LIMIT: i64 = 10_000;
@@ -15,10 +15,12 @@ pub const OUTBOX_LIMIT: i64 = 10_000;
 pub struct Outgoing<'a> {
     /// The id that the network will see, of [`secrets::growing_id`].
     pub id: &'a str,
+    /// Whether the caller named the account; without that it is the user's oldest one.
+    pub named: bool,
     /// To whom.
     pub peer: PeerId,
     /// How the API shows them.
-    pub public_id: &'a str,
+    pub chat: &'a ChatName,
     /// What.
     pub content: &'a Content,
     /// How long it may wait for the network.
@@ -32,13 +34,14 @@ pub enum Accepted {
     Queued(String),
     /// The account's outbox is full.
     OutboxFull,
-    /// The account lost its number at this very moment: nobody would ever send the message.
-    NotRegistered,
+    /// The account may not, or no longer, write there: whoever asks anew hears why.
+    NotAllowed,
 }
 
 impl Store {
     /// Accepts a message: when this returns `Queued`, it is committed and will be sent under its id. The answer of a
-    /// request with a key is committed with it.
+    /// request with a key is committed with it. Whether the account may write there is looked up here once more, so that
+    /// what [`Store::addressed_lately`] remembers will do.
     ///
     /// # Errors
     /// When a query fails. [`StoreError::Fenced`] when the request's claim is over; then nothing is queued.
@@ -51,9 +54,11 @@ impl Store {
         let send = Send {
             account: account.id,
             counter: account.counter,
+            named: outgoing.named,
             id: outgoing.id.to_owned(),
             peer: outgoing.peer,
-            public_id: outgoing.public_id.to_owned(),
+            public_id: outgoing.chat.as_str().to_owned(),
+            in_group: outgoing.chat.is_group(),
             content: outgoing.content.clone(),
             time_to_live: outgoing.time_to_live,
             keyed: keyed.cloned(),

@@ -42,10 +42,11 @@ mod wake;
 use moka::sync::Cache;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{Postgres, Transaction};
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::domain::Lease;
+use crate::domain::{Account, Lease};
 use crate::lifecycle::Lifecycle;
 use gather::Gather;
 use group_commit::Writers;
@@ -94,6 +95,8 @@ pub struct Store {
 /// The reads that every request or every session makes, each a line of calls that share a query.
 struct Gathered {
     accounts: Gather<account::Wanted, Option<account::Addressed>>,
+    /// Of those the ones who might be written to lately.
+    reached: Cache<account::Wanted, (Account, Reachable)>,
     session_accounts: Gather<Lease, Option<SessionAccount>>,
     due: Gather<Lease, Option<Due>>,
     known_peers: Cache<(String, String), Peer>,
@@ -106,15 +109,21 @@ impl Default for Gathered {
     fn default() -> Self {
         Self {
             accounts: Gather::of(|store, wanted| Box::pin(account::addressed_of(store, wanted))),
+            reached: lately(),
             session_accounts: Gather::of(|store, leases| {
                 Box::pin(account::session_accounts_of(store, leases))
             }),
             due: Gather::of(|store, leases| Box::pin(outbox::due_of(store, leases))),
-            known_peers: Cache::builder().max_capacity(10_000).time_to_live(Duration::from_secs(5)).build(),
+            known_peers: lately(),
             learned: Gather::of(|store, groups| Box::pin(group::learn_all(store, groups))),
-            known_groups: Cache::builder().max_capacity(10_000).time_to_live(Duration::from_secs(5)).build(),
+            known_groups: lately(),
         }
     }
+}
+
+/// What may be remembered for a few seconds: other processes change it too.
+fn lately<K: Eq + Hash + Send + Sync + 'static, V: Clone + Send + Sync + 'static>() -> Cache<K, V> {
+    Cache::builder().max_capacity(10_000).time_to_live(Duration::from_secs(5)).build()
 }
 
 /// One transaction; dropped without [`Tx::commit`] it changes nothing.

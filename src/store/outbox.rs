@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::content::content;
 use super::gather::{Answer, at_place};
-use super::group_commit::Write;
+use super::group_commit::{OfSession, Write};
 use super::{Store, StoreError};
 use crate::domain::{AccountId, ChatId, Content, FailureReason, Lease, MessageId};
 
@@ -79,7 +79,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Fenced`] when the lease has passed on.
     pub async fn settle(&self, lease: &Lease, settled: &[(MessageId, Settlement)]) -> Result<(), StoreError> {
-        self.write(Write::Settle { lease: *lease, settled: settled.to_vec() }).await?;
+        self.write(Write::Session(*lease, OfSession::Settled(settled.to_vec()))).await?;
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::aftermath::all_is_well;
-use crate::support::people::{Person, account, register};
+use crate::support::people::{Person, account, fresh_number, register};
 use crate::support::postgres::Database;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
@@ -103,6 +103,42 @@ async fn each_program_serves_every_request() {
         assert_eq!((answer.status, answer.json()), (200, json!({})));
         assert_eq!(account(&person.api, &person.number).await, None);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_program_remembers_of_an_account_decides_about_no_send() {
+    let one = Server::start();
+    let (anna, ben) = Person::two_friends(&one).await;
+    let waiting = fresh_number();
+    let other = Server::setup().database(Arc::clone(one.database())).start();
+    // The other program remembers to whom Anna may write.
+    let there = anna.at(&other);
+    there.says(&ben, "remembered").await;
+    let removed = anna.api.delete(&format!("/api/contacts/{}/", ben.number)).await;
+    assert_eq!(removed.status, 200, "{}", removed.text());
+    there.tries(&ben.number, "no contact any more").await.refused(400, "not_a_contact");
+    anna.adds(&ben.number).await;
+    there.says(&ben, "again").await;
+
+    // Without a name the oldest registered account writes, from the moment on at which it is registered.
+    let owner = Person::new(&one).await;
+    owner.adds(&ben.number).await;
+    let aged = "UPDATE account SET created_at = created_at + interval '1 hour' WHERE number";
+    one.database().sql(&format!("{aged} = '{}'", owner.number));
+    let there = owner.at(&other);
+    there.says(&ben, "from the only one").await;
+    register(&one, &owner.api, &waiting).await;
+    there.tries(&ben.number, "from the older one").await.refused(400, "not_a_contact");
+    let form = [("account", owner.number.as_str()), ("contact", &ben.number), ("message", "by name")];
+    assert_eq!(there.api.post("/api/messages/send-message/", &form).await.status, 200);
+
+    // And nothing is sent from a number that has left.
+    let left = owner.api.post("/api/account/remove-account/", &[("account", &owner.number)]).await;
+    assert_eq!(left.status, 200, "{}", left.text());
+    there.api.post("/api/messages/send-message/", &form).await.refused(400, "account_unknown");
+    assert_eq!(one.database().sql("SELECT count(*) FROM message WHERE text = 'no contact any more'"), "0");
+    ben.waits_until(&anna.number, &anna.at(&one).says(&ben, "the last").await, |_| true).await;
+    all_is_well(one.database());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use windu::domain::{Account, GroupChangeKind, GroupId, ReceiptKind};
+use windu::domain::{Account, ChatName, GroupChangeKind, GroupId, ReceiptKind};
 use windu::sessions::{AskError, GroupRefusal};
 use windu::store::{GroupInfo, Message};
 use windu::upstream::{
@@ -85,7 +85,8 @@ impl Process {
         let outgoing = windu::store::Outgoing {
             id: &windu::secrets::random_id(),
             peer: group.peer.id,
-            public_id: GROUP,
+            named: true,
+            chat: &ChatName::Group(id),
             content: &content,
             time_to_live: crate::world::A_DAY,
         };
@@ -442,7 +443,8 @@ async fn the_largest_group_is_made_and_a_message_reaches_all() {
     let outgoing = windu::store::Outgoing {
         id: "to-all",
         peer: view.peer.id,
-        public_id: id.as_str(),
+        named: true,
+        chat: &ChatName::Group(id.clone()),
         content: &content,
         time_to_live: crate::world::A_DAY,
     };

@@ -41,7 +41,7 @@ async fn holds_up_nobody_else(lock: fn(&Account) -> String) {
     for _ in 0..20 {
         others.push(ground.account().await.0);
     }
-    let ben = ground.process.peer(&held, BEN).await;
+    let ben = ground.peer(&held, BEN).await;
     for account in others.iter().chain([&held]) {
         queued(send(&ground.process.store, account, &ben, "first").await);
     }
@@ -60,7 +60,7 @@ async fn holds_up_nobody_else(lock: fn(&Account) -> String) {
     });
     let began = Instant::now();
     for round in 0..ROUNDS {
-        let new = ground.process.peer(&held, &format!("155503000{round:02}")).await;
+        let new = ground.peer(&held, &format!("155503000{round:02}")).await;
         let sends = others.iter().flat_map(|account| {
             [
                 send(&ground.process.store, account, &ben, "text"),
@@ -83,7 +83,7 @@ async fn holds_up_nobody_else(lock: fn(&Account) -> String) {
 async fn a_send_waits_for_its_account_for_two_seconds() {
     let ground = Ground::new().await;
     let (store, (account, _)) = (&ground.process.store, ground.account().await);
-    let ben = ground.process.peer(&account, BEN).await;
+    let ben = ground.peer(&account, BEN).await;
     queued(send(store, &account, &ben, "first").await);
     let lock = ground.world.hold(&counter_of(&account));
     let began = Instant::now();
@@ -100,7 +100,7 @@ async fn a_send_waits_for_its_account_for_two_seconds() {
 async fn only_so_many_wait_for_an_account_that_is_held() {
     let ground = Ground::new().await;
     let (store, (account, _)) = (&ground.process.store, ground.account().await);
-    let ben = ground.process.peer(&account, BEN).await;
+    let ben = ground.peer(&account, BEN).await;
     let _lock = ground.world.hold(&counter_of(&account));
     let began = Instant::now();
     let sends = (0..3_000).map(|_| Box::pin(send(store, &account, &ben, "too late")));

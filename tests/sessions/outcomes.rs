@@ -26,7 +26,7 @@ async fn a_number_that_is_lost_fails_what_it_had_to_send_and_accepts_no_more() {
     let told = process.entries(&old, "message.failed").await;
     assert_eq!(told, [json!({"chat": BEN, "id": waits, "reason": "unregistered"})]);
     // A request that read the account a moment earlier is told so: nobody would ever send its message.
-    assert_eq!(process.try_send(&old, BEN, "too late", A_DAY).await, Accepted::NotRegistered);
+    assert_eq!(process.try_send(&old, BEN, "too late", A_DAY).await, Accepted::NotAllowed);
     assert_eq!(world.count("SELECT count(*) FROM outbox").await, 0);
     assert!(!line.asked().iter().any(|asked| matches!(asked, Asked::Send { .. })));
 }

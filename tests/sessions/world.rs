@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tempfile::TempDir;
-use windu::domain::{Account, Content, Lease, PhoneNumber, ProcessId, SessionState, UserId};
+use windu::domain::{Account, ChatName, Content, Lease, PhoneNumber, ProcessId, SessionState, UserId};
 use windu::lifecycle::Lifecycle;
 use windu::secrets::{self, MasterKey};
 use windu::sessions::{Connectors, Patience, RegisterError, Sessions};
@@ -37,6 +37,7 @@ pub struct Process {
     pub sessions: Sessions,
     pub lifecycle: Lifecycle,
     name: String,
+    pool: PgPool,
 }
 
 impl World {
@@ -86,7 +87,7 @@ impl World {
         }
         let sessions = Sessions::new(store.clone(), connectors, self.keys.clone(), media);
         let sessions = sessions.with_patience(patience);
-        Process { store, sessions, lifecycle, name: secrets::random_id() }
+        Process { store, sessions, lifecycle, name: secrets::random_id(), pool: self.pool.clone() }
     }
 
     /// The database through a pool of its own, of so many connections.
@@ -355,6 +356,13 @@ impl Process {
     }
 
     /// Marks all received messages of a chat read; gives their number.
+    /// Lets the account write to somebody, without a word to its network.
+    pub async fn may_be_written_to(&self, account: &Account, peer: &Peer) {
+        let statement = "INSERT INTO contact (account_id, peer_id, exists_there) VALUES ($1, $2, true)
+             ON CONFLICT (account_id, peer_id) DO UPDATE SET exists_there = true";
+        sqlx::query(statement).bind(account.id.0).bind(peer.id.0).execute(&self.pool).await.unwrap();
+    }
+
     pub async fn mark_read(&self, account: &Account, contact: &str) -> u64 {
         let mut tx = self.store.begin().await.unwrap();
         let read = tx.mark_read(account, contact, None).await.unwrap();
@@ -370,11 +378,13 @@ impl Process {
         time_to_live: Duration,
     ) -> Accepted {
         let peer = self.peer(account, to).await;
+        self.may_be_written_to(account, &peer).await;
         let content = Content::Text(text.to_owned());
         let outgoing = Outgoing {
+            named: true,
             id: &secrets::random_id(),
             peer: peer.id,
-            public_id: &peer.public_id,
+            chat: &ChatName::Contact(to.parse().unwrap()),
             content: &content,
             time_to_live,
         };

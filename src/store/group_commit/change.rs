@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 
+use super::OfSession;
 use super::group_receipts::NewGroupReceipt;
 use super::locks::Locked;
 use super::profiles::Profiles;
 use super::published::Published;
 use super::receipts::NewReceipt;
 use super::settlements::Settled;
-use super::{Send, Write};
 use crate::domain::{AccountId, ChatId, Content, CounterId, Event, Lease, MessageId, PeerId};
 use crate::store::content::{details, fingerprint};
 use crate::store::{Inbound, InboundKind, Peer, StoreError, Tx};
@@ -51,8 +51,6 @@ struct NewMessage<'a> {
 
 #[derive(Clone, Copy)]
 enum Origin {
-    /// From the API.
-    Queued { time_to_live: std::time::Duration },
     /// From the other side; `live` raises an event.
     Received { peer: PeerId, sent_at: DateTime<Utc>, live: bool },
     /// From another device of the account.
@@ -62,7 +60,6 @@ enum Origin {
 impl Origin {
     fn state(self) -> &'static str {
         match self {
-            Self::Queued { .. } => "queued",
             Self::Received { .. } => "received",
             Self::Elsewhere { .. } => "sent",
         }
@@ -71,22 +68,13 @@ impl Origin {
     fn sender(self) -> Option<i64> {
         match self {
             Self::Received { peer, .. } => Some(peer.0),
-            Self::Queued { .. } | Self::Elsewhere { .. } => None,
+            Self::Elsewhere { .. } => None,
         }
     }
 
-    /// How long it may wait for the network.
-    fn seconds(self) -> Option<f64> {
+    fn sent_at(self) -> DateTime<Utc> {
         match self {
-            Self::Queued { time_to_live } => Some(time_to_live.as_secs_f64()),
-            Self::Received { .. } | Self::Elsewhere { .. } => None,
-        }
-    }
-
-    fn sent_at(self) -> Option<DateTime<Utc>> {
-        match self {
-            Self::Queued { .. } => None,
-            Self::Received { sent_at, .. } | Self::Elsewhere { sent_at, .. } => Some(sent_at),
+            Self::Received { sent_at, .. } | Self::Elsewhere { sent_at, .. } => sent_at,
         }
     }
 }
@@ -96,7 +84,6 @@ impl NewMessage<'_> {
     fn event(&self) -> Option<Event> {
         let (chat, id) = (self.public_id.to_owned(), self.network_id.to_owned());
         match self.origin {
-            Origin::Queued { .. } => Some(Event::MessageQueued { chat, id }),
             Origin::Received { live: true, .. } => {
                 let participant = self.participant.map(str::to_owned);
                 Some(Event::MessageReceived { chat, id, kind: self.content.letter(), participant })
@@ -109,13 +96,12 @@ impl NewMessage<'_> {
 
 impl<'a> Change<'a> {
     /// Adds a write whose locks are there.
-    pub fn add(&mut self, write: &'a Write, locked: &mut Locked) {
-        match write {
-            Write::Send(send) => self.add_send(send, locked),
-            Write::Settle { lease, settled } => {
+    pub fn add(&mut self, lease: &'a Lease, what: &'a OfSession, locked: &mut Locked) {
+        match what {
+            OfSession::Settled(settled) => {
                 self.settled.extend(settled.iter().map(|(message, how)| Settled::new(lease, *message, *how)));
             }
-            Write::Ingest { lease, batch, resume_point } => {
+            OfSession::Told { batch, resume_point } => {
                 for item in batch {
                     self.add_inbound(lease, item, locked);
                 }
@@ -123,23 +109,10 @@ impl<'a> Change<'a> {
                     self.resume_points.push((lease.account, point));
                 }
             }
-            Write::Publish { lease, state, reason } => {
+            OfSession::State { state, reason } => {
                 self.published.push(Published { lease, state: *state, reason: reason.as_deref() });
             }
         }
-    }
-
-    fn add_send(&mut self, send: &'a Send, locked: &mut Locked) {
-        let (account, counter) = (send.account, send.counter);
-        let origin = Origin::Queued { time_to_live: send.time_to_live };
-        self.add_message(
-            (account, counter, send.peer),
-            (&send.public_id, None),
-            &send.id,
-            &send.content,
-            origin,
-            locked,
-        );
     }
 
     fn add_inbound(&mut self, lease: &'a Lease, item: &'a Inbound, locked: &mut Locked) {
@@ -219,8 +192,7 @@ impl Tx {
         Ok(dropped)
     }
 
-    /// Inserts those that are not there yet, in order, puts those from the API into the outbox, and notes each chat's
-    /// newest message. Whoever wrote one exists, whatever the last sync said. What somebody wrote to the account alone
+    /// Inserts those that are not there yet, in order, and notes each chat's newest message. Whoever wrote one exists, whatever the last sync said. What somebody wrote to the account alone
     /// who is blocked by it is dropped, and given back.
     async fn insert_messages(
         &mut self,
@@ -234,10 +206,9 @@ impl Tx {
         let rows = sqlx::query!(
             r#"WITH given AS (
                 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], $6::text[],
-                                     $7::text[], $8::bytea[], $9::timestamptz[], $10::timestamptz[], $11::float8[],
-                                     $12::jsonb[])
+                                     $7::text[], $8::bytea[], $9::timestamptz[], $10::timestamptz[], $11::jsonb[])
                      WITH ORDINALITY AS m (account_id, chat_id, network_id, sender_peer_id, state, type, text,
-                                           fingerprint, stored_at, sent_at, seconds, details, place)
+                                           fingerprint, stored_at, sent_at, details, place)
              ), dropped AS (
                 SELECT g.place, g.account_id, g.stored_at FROM given g
                 JOIN block b ON b.account_id = g.account_id AND b.peer_id = g.sender_peer_id
@@ -249,13 +220,7 @@ impl Tx {
                        sent_at, details FROM given
                 WHERE NOT place = ANY(ARRAY(SELECT place FROM dropped))
                 ORDER BY place ON CONFLICT ON CONSTRAINT message_twin_key DO NOTHING
-                RETURNING id, account_id, chat_id, sender_peer_id, state, stored_at
-             ), queued AS (
-                -- No two messages of an account have the same stored time.
-                INSERT INTO outbox (message_id, account_id, chat_id, expires_at)
-                SELECT n.id, n.account_id, n.chat_id, clock_timestamp() + make_interval(secs => g.seconds)
-                FROM new n JOIN given g ON g.account_id = n.account_id AND g.stored_at = n.stored_at
-                WHERE n.state = 'queued'
+                RETURNING id, account_id, chat_id, sender_peer_id, stored_at
              ), touched AS (
                 UPDATE chat h SET last_message_id = n.last, last_at = n.at, unread = unread + n.received,
                        peer_wrote = peer_wrote OR n.received > 0
@@ -279,8 +244,7 @@ impl Tx {
             &column(messages, |message| message.content.text()) as &[Option<&str>],
             &fingerprints,
             &column(messages, |message| message.stored_at),
-            &column(messages, |message| message.origin.sent_at()) as &[Option<DateTime<Utc>>],
-            &column(messages, |message| message.origin.seconds()) as &[Option<f64>],
+            &column(messages, |message| message.origin.sent_at()),
             &column(messages, |message| details(message.content)) as &[Option<Value>]
         )
         .fetch_all(&mut *self.inner)

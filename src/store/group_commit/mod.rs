@@ -1,4 +1,4 @@
-//! Group commit: what the API sends and what sessions store, of many accounts in one transaction.
+//! Group commit: what the API sends and what sessions store, of many accounts at once.
 //!
 //! An account's writes go to one of a few lines ([`Gather`]); each line's waiting writes become one transaction, so the
 //! busier it is, the less a write costs. A transaction takes only locks that are free: accounts that somebody else
@@ -11,6 +11,7 @@ mod locks;
 mod profiles;
 mod published;
 mod receipts;
+mod sends;
 mod settlements;
 
 use std::collections::HashMap;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
-use super::gather::{self, Asked, Gather, MOST, together};
+use super::gather::{self, Asked, Attempt, Gather, MOST, together};
 use super::{Accepted, Inbound, InboundKind, KeyedAnswer, Settlement, Store, StoreError, Topic};
 use crate::domain::{
     AccountId, Content, CounterId, Lease, MediaFile, MessageId, PeerId, ProfileNews, SessionState, Shown,
@@ -36,21 +37,30 @@ const LONGEST_ALONE: usize = 2 * MOST;
 pub(super) enum Write {
     /// A message from the API.
     Send(Box<Send>),
+    /// Something of the session that holds the lease.
+    Session(Lease, OfSession),
+}
+
+/// What a session writes.
+pub(super) enum OfSession {
     /// What became of messages that were due.
-    Settle { lease: Lease, settled: Vec<(MessageId, Settlement)> },
-    /// What a network told.
-    Ingest { lease: Lease, batch: Vec<Inbound>, resume_point: Option<Vec<u8>> },
-    /// What a session does.
-    Publish { lease: Lease, state: SessionState, reason: Option<String> },
+    Settled(Vec<(MessageId, Settlement)>),
+    /// What its network told.
+    Told { batch: Vec<Inbound>, resume_point: Option<Vec<u8>> },
+    /// What it does.
+    State { state: SessionState, reason: Option<String> },
 }
 
 /// A message from the API, see [`super::Outgoing`].
 pub(super) struct Send {
     pub account: AccountId,
     pub counter: CounterId,
+    /// Whether the caller named the account; without that it has to be the oldest.
+    pub named: bool,
     pub id: String,
     pub peer: PeerId,
     pub public_id: String,
+    pub in_group: bool,
     pub content: Content,
     pub time_to_live: Duration,
     pub keyed: Option<KeyedAnswer>,
@@ -104,36 +114,31 @@ impl Write {
     fn counter(&self) -> CounterId {
         match self {
             Self::Send(send) => send.counter,
-            Self::Settle { lease, .. } | Self::Ingest { lease, .. } | Self::Publish { lease, .. } => {
-                lease.counter
-            }
+            Self::Session(lease, _) => lease.counter,
         }
     }
 
-    fn account(&self) -> AccountId {
+    fn as_send(&self) -> Option<&Send> {
         match self {
-            Self::Send(send) => send.account,
-            Self::Settle { lease, .. } | Self::Ingest { lease, .. } | Self::Publish { lease, .. } => {
-                lease.account
-            }
+            Self::Send(send) => Some(send),
+            Self::Session(..) => None,
         }
     }
 
-    fn lease(&self) -> Option<&Lease> {
+    fn of_session(&self) -> Option<(&Lease, &OfSession)> {
         match self {
             Self::Send(_) => None,
-            Self::Settle { lease, .. } | Self::Ingest { lease, .. } | Self::Publish { lease, .. } => {
-                Some(lease)
-            }
+            Self::Session(lease, what) => Some((lease, what)),
         }
     }
+}
 
+impl OfSession {
     /// With whom the account has to have a chat for this.
     fn chats(&self) -> Vec<PeerId> {
         match self {
-            Self::Send(send) => vec![send.peer],
-            Self::Settle { .. } | Self::Publish { .. } => Vec::new(),
-            Self::Ingest { batch, .. } => {
+            Self::Settled(_) | Self::State { .. } => Vec::new(),
+            Self::Told { batch, .. } => {
                 batch.iter().filter(|item| item.what.needs_chat()).map(|item| item.peer.id).collect()
             }
         }
@@ -149,13 +154,34 @@ impl InboundKind {
     }
 }
 
-/// One line's transaction; what it has to leave out is done alone.
+/// One line's transactions; what they have to leave out is done alone.
 async fn share(store: Store, asked: Vec<Asking>) {
-    for locked in
-        together(&store, asked, |store, writes| Box::pin(attempt(store, writes, Locking::Free))).await
-    {
+    for locked in write_all(&store, asked, Locking::Free).await {
         alone(&store, locked);
     }
+}
+
+/// The messages from the API in one transaction, what sessions write in another. Gives those that were left out.
+async fn write_all(store: &Store, asked: Vec<Asking>, locking: Locking) -> Vec<Asking> {
+    let (of_sends, of_sessions): (Attempt<Write, Written>, Attempt<Write, Written>) = match locking {
+        Locking::Free => (
+            |store, writes| Box::pin(sends::attempt(store, writes, Locking::Free)),
+            |store, writes| Box::pin(attempt(store, writes, Locking::Free)),
+        ),
+        Locking::Waiting => (
+            |store, writes| Box::pin(sends::attempt(store, writes, Locking::Waiting)),
+            |store, writes| Box::pin(attempt(store, writes, Locking::Waiting)),
+        ),
+    };
+    let (sends, others): (Vec<Asking>, Vec<Asking>) =
+        asked.into_iter().partition(|asked| asked.question.as_send().is_some());
+    let mut left_out = Vec::new();
+    for (asked, attempt) in [(sends, of_sends), (others, of_sessions)] {
+        if !asked.is_empty() {
+            left_out.extend(together(store, asked, attempt).await);
+        }
+    }
+    left_out
 }
 
 /// Does an account's writes in transactions of their own, which wait for its locks.
@@ -192,7 +218,7 @@ async fn work_alone(store: Store, counter: CounterId) {
             waiting.drain(..count).collect::<Vec<_>>()
         };
         // Nothing is left out by one that waits.
-        together(&store, asked, |store, writes| Box::pin(attempt(store, writes, Locking::Waiting))).await;
+        write_all(&store, asked, Locking::Waiting).await;
     }
 }
 
@@ -205,52 +231,57 @@ impl Drop for End<'_> {
     }
 }
 
-/// One transaction. No answer for those that it leaves out.
+/// One transaction of sessions' writes. No answer for those that it leaves out.
 async fn attempt(
     store: &Store,
     writes: &[&Write],
     locking: Locking,
 ) -> Result<Vec<Option<Answer>>, StoreError> {
+    let writes: Vec<(&Lease, &OfSession)> = writes.iter().filter_map(|write| write.of_session()).collect();
     let mut tx = store.begin().await?;
-    let mut locked = tx.lock_for(writes, locking).await?;
-    let mut answers = tx.admit(writes, &locked).await?;
-    let admitted: Vec<&Write> = writes
+    let mut locked = tx.lock_for(&writes, locking).await?;
+    let mut answers: Vec<Option<Answer>> =
+        writes.iter().map(|(lease, what)| locked.admits(lease, what)).collect();
+    let admitted: Vec<(&Lease, &OfSession)> = writes
         .iter()
         .zip(&answers)
-        .filter(|(_, answer)| is_admitted(answer.as_ref()))
+        .filter(|(_, answer)| matches!(answer, Some(Ok(_))))
         .map(|(write, _)| *write)
         .collect();
     if admitted.is_empty() {
         return Ok(answers);
     }
     let mut change = Change::default();
-    for write in &admitted {
-        change.add(write, &mut locked);
+    for (lease, what) in &admitted {
+        change.add(lease, what, &mut locked);
     }
     let dropped = tx.apply(change, &mut locked).await?;
     tx.close_journals(locked.into_journals()).await?;
     tx.commit().await?;
-    for write in admitted {
-        match write {
-            Write::Send(send) => store.wakes.wake(Topic::work(send.account)),
-            Write::Publish { lease, .. } => store.wakes.wake(Topic::session(lease.account)),
+    for (lease, what) in admitted {
+        match what {
+            OfSession::State { .. } => store.wakes.wake(Topic::session(lease.account)),
             // What it told of has to be fetched.
-            Write::Ingest { lease, batch, .. } if batch.iter().any(has_remote_file) => {
+            OfSession::Told { batch, .. } if batch.iter().any(has_remote_file) => {
                 store.wakes.wake_here(&Topic::files(lease.account));
             }
-            Write::Settle { .. } | Write::Ingest { .. } => {}
+            OfSession::Settled(_) | OfSession::Told { .. } => {}
         }
-        store.wakes.wake(Topic::journal(write.counter()));
+        store.wakes.wake(Topic::journal(lease.counter));
     }
     if !dropped.is_empty() {
-        say_what_was_dropped(writes, &mut answers, &dropped);
+        say_what_was_dropped(&writes, &mut answers, &dropped);
     }
     Ok(answers)
 }
 
-fn say_what_was_dropped(writes: &[&Write], answers: &mut [Option<Answer>], dropped: &[Dropped]) {
-    for (write, answer) in writes.iter().zip(answers) {
-        if let (Write::Ingest { lease, .. }, Some(Ok(written))) = (write, answer) {
+fn say_what_was_dropped(
+    writes: &[(&Lease, &OfSession)],
+    answers: &mut [Option<Answer>],
+    dropped: &[Dropped],
+) {
+    for ((lease, what), answer) in writes.iter().zip(answers) {
+        if let (OfSession::Told { .. }, Some(Ok(written))) = (what, answer) {
             let of_account = dropped.iter().filter(|message| message.account == lease.account);
             *written = Written::Without(
                 of_account.map(|message| (message.peer, message.network_id.clone())).collect(),
@@ -265,8 +296,4 @@ fn has_remote_file(item: &Inbound) -> bool {
         InboundKind::Profile(ProfileNews::Photo(Shown::Value(photo))) => photo.is_some(),
         _ => false,
     }
-}
-
-fn is_admitted(answer: Option<&Answer>) -> bool {
-    matches!(answer, Some(Ok(Written::Stored | Written::Without(_) | Written::Accepted(Accepted::Queued(_)))))
 }
