@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize as _;
+use serde_json::Value;
 use tokio::time::timeout;
 
 use super::backoff::pause_after;
 use super::session::{Fault, Outcome};
-use crate::domain::{Lease, Privacy};
+use crate::domain::{Audience, Lease, Privacy};
 use crate::store::{DUE_MESSAGES, Desired, DueMessage, Settlement, Store, StoreError};
 use crate::upstream::{Address, Connection, End, Failure, Outgoing, ReadReceipt, SendFailure};
 
@@ -58,8 +59,10 @@ impl Dispatcher {
         let mut desired = self.store.desired(self.lease.account, everything).await?;
         // What keeps people from seeing something comes before what there is to see, and holds it up.
         desired.sort_by_key(|desired| !is_a_guard(&desired.aspect));
-        for desired in desired {
-            if missing && !is_a_guard(&desired.aspect) {
+        let shown = hide_what_changes(&mut desired)?;
+        let first = desired.into_iter().map(|desired| (desired, false));
+        for (desired, is_last) in first.chain(shown.map(|shown| (shown, true))) {
+            if missing && (is_last || !is_a_guard(&desired.aspect)) {
                 break;
             }
             let Some(applied) = self.apply(&desired).await? else { continue };
@@ -103,9 +106,7 @@ impl Dispatcher {
                 bounded(self.patience, connection.set_online(online)).await
             }
             "privacy" => {
-                let privacy = Privacy::deserialize(&desired.value).map_err(|error| {
-                    StoreError::Corrupt(format!("privacy settings of account {account}: {error}"))
-                })?;
+                let privacy = read_privacy(&desired.value)?;
                 bounded(self.patience, connection.set_privacy(privacy)).await
             }
             "contacts" => {
@@ -174,6 +175,35 @@ impl Dispatcher {
             Err(Failure::Retry(_) | Failure::RateLimited(_) | Failure::OutcomeUnknown) => Ok(false),
         }
     }
+}
+
+/// Whoever shows again what they have changed while it was hidden does not mean what was there before. So what is about to
+/// change is hidden first, and given is what is to be done last: to show it as the user wants it.
+fn hide_what_changes(desired: &mut [Desired]) -> Result<Option<Desired>, StoreError> {
+    let changes = |aspect: &str| desired.iter().any(|desired| desired.due && desired.aspect == aspect);
+    let (status_message, photo, presence) =
+        (changes("status_message"), changes("photo"), changes("presence"));
+    let Some(privacy) = desired.iter_mut().find(|desired| desired.due && desired.aspect == "privacy") else {
+        return Ok(None);
+    };
+    let wanted = read_privacy(&privacy.value)?;
+    let hidden = |changes: bool, audience: Audience| if changes { Audience::None } else { audience };
+    let at_first = Privacy {
+        status_message: hidden(status_message, wanted.status_message),
+        photo: hidden(photo, wanted.photo),
+        last_seen: hidden(presence, wanted.last_seen),
+    };
+    if at_first == wanted {
+        return Ok(None);
+    }
+    let last = privacy.clone();
+    // Of no version: that is not what the user wants.
+    (privacy.value, privacy.version) = (serde_json::to_value(at_first).unwrap_or_default(), 0);
+    Ok(Some(last))
+}
+
+fn read_privacy(value: &Value) -> Result<Privacy, StoreError> {
+    Privacy::deserialize(value).map_err(|error| StoreError::Corrupt(format!("privacy settings: {error}")))
 }
 
 /// Whether an aspect says who may not see what.

@@ -14,6 +14,8 @@ pub struct Desired {
     pub value: Value,
     /// Grows with each change.
     pub version: i64,
+    /// Whether this version was not applied yet.
+    pub due: bool,
 }
 
 impl Tx {
@@ -55,8 +57,8 @@ impl Store {
     pub async fn desired(&self, account: AccountId, everything: bool) -> Result<Vec<Desired>, StoreError> {
         Ok(sqlx::query_as!(
             Desired,
-            "SELECT aspect, value, version FROM desired_state
-             WHERE account_id = $1 AND (applied < version OR $2) ORDER BY aspect",
+            r#"SELECT aspect, value, version, applied < version AS "due!" FROM desired_state
+               WHERE account_id = $1 AND (applied < version OR $2) ORDER BY aspect"#,
             account.0,
             everything
         )

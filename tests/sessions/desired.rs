@@ -150,6 +150,37 @@ async fn nothing_is_shown_before_it_is_said_to_whom() {
     assert_eq!(hidden, 4);
 }
 
+#[tokio::test]
+async fn what_changed_while_it_was_hidden_is_not_shown_as_it_was() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    let privacy = async |audience, text: &str| {
+        let mut tx = process.store.begin().await.unwrap();
+        tx.set_status_message(&account, text).await.unwrap();
+        let change = PrivacyChange { status_message: Some(audience), ..PrivacyChange::default() };
+        tx.set_privacy(&account, change).await.unwrap();
+        tx.commit().await.unwrap();
+        line.was_asked(&Asked::StatusMessage(text.to_owned())).await;
+        world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
+    };
+    privacy(Audience::None, "Secret").await;
+    let before = line.asked().len();
+    // The network does not take the new text at once: until then nothing is shown.
+    for _ in 0..2 {
+        line.plan_deed("status_message", Deed::Fails(Failure::Retry("not_now")));
+    }
+    privacy(Audience::All, "Not secret").await;
+    let asked = line.asked()[before..].to_vec();
+    let place = |wanted: &Asked| asked.iter().rposition(|asked| asked == wanted).unwrap();
+    let shown = |asked: &Asked| *asked == Asked::Privacy(Privacy::default());
+    assert_eq!(asked.iter().filter(|asked| shown(asked)).count(), 1, "{asked:?}");
+    assert!(
+        place(&Asked::StatusMessage("Not secret".to_owned())) < place(&Asked::Privacy(Privacy::default()))
+    );
+}
+
 async fn asked_so_often(line: &Line, nickname: &str, count: usize) {
     let asked =
         || line.asked().iter().filter(|asked| **asked == Asked::Nickname(nickname.to_owned())).count();
