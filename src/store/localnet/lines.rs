@@ -1,4 +1,7 @@
 //! What every connection of the local network does all the time, each a line of calls that share a query.
+//!
+//! All of it waits for the disk. Committed without that, a stanza that a crash has lost gives its id to a new one, and
+//! whoever had read the lost one would take the new one out of the mailbox for it.
 
 use std::collections::HashSet;
 
