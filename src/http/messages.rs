@@ -19,7 +19,7 @@ use super::message_info::MessageInfo;
 use super::owned::{RegisteredAccount, StoredAccount};
 use super::params::{Flag, Parameters, Text};
 use super::target::{Addressed, Receiver, StoredChat, Target, readable};
-use crate::domain::{Content, TimeParameter, Timestamp, Typing};
+use crate::domain::{Account, Content, TimeParameter, Timestamp, Typing};
 use crate::store::{Accepted, Outgoing, Page, Receipted};
 use crate::upstream::Address;
 use crate::{clock, secrets};
@@ -56,8 +56,8 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Of a message with this id.
-    pub fn new(id: String) -> Self {
+    /// Of a message with this id, whoever sends it.
+    pub fn of(_: &Account, id: String) -> Self {
         Self { message_id: id.clone(), id }
     }
 }
@@ -76,10 +76,10 @@ async fn send_message(
     if body.message.is_empty() {
         return Err(ApiError::bad_request("invalid_parameter", "message: an empty text cannot be sent"));
     }
-    send(&state, &to, &claim, Content::Text(body.message.into_inner()), Sent::new).await
+    send(&state, &to, &claim, Content::Text(body.message.into_inner()), Sent::of).await
 }
 
-/// Accepts a message under a new id. `answer` makes the row's answer of the id; it is committed with the message.
+/// Accepts a message under a new id. `answer` makes the row's answer of the account that sends and the id; it is committed with the message.
 ///
 /// # Errors
 /// 400 or 404 when the account may not write there any more, 503 when its outbox is full.
@@ -88,14 +88,14 @@ pub(super) async fn send<T: Serialize>(
     to: &Receiver,
     claim: &Keyed,
     content: Content,
-    answer: impl FnOnce(String) -> T,
+    answer: impl Fn(&Account, String) -> T,
 ) -> Result<Json<T>, ApiError> {
     let id = secrets::growing_id(clock::now());
-    let sent = answer(id.clone());
-    let keyed = claim.answered(StatusCode::OK, &sent)?;
     let mut now = None;
     for _ in 0..LOOKS {
         let Addressed { account, chat, reachable } = now.as_ref().unwrap_or(&to.addressed);
+        let sent = answer(account, id.clone());
+        let keyed = claim.answered(StatusCode::OK, &sent)?;
         let outgoing = Outgoing {
             named: to.is_of_named_account(),
             id: &id,

@@ -14,7 +14,7 @@ use super::messages::{SendTo, Sent, send};
 use super::params::{Degrees, Parameters, Text};
 use super::target::Receiver;
 use super::upload::{TextUpload, Upload};
-use crate::domain::{Card, Content, Location, MediaContent, MediaFile, MediaKind, Reference};
+use crate::domain::{Account, Card, Content, Location, MediaContent, MediaFile, MediaKind, Reference};
 use crate::media::{SendRow, vcard};
 
 /// The longest card, in characters.
@@ -138,11 +138,15 @@ async fn send_file(
     caption: Option<Text<1_024>>,
 ) -> Result<Json<SentFile>, ApiError> {
     let stored = state.media.keep(&upload.spooled, row, upload.file_name.as_deref()).await?;
-    let url = state.media.url(Reference::Message(to.addressed.account.id), &stored.hash);
-    let hash = stored.hash.base64();
+    let hash = stored.hash;
     let caption = caption.map(Text::into_inner).filter(|caption| !caption.is_empty());
     let content = Content::Media(Box::new(MediaContent { kind, caption, file: MediaFile::Stored(stored) }));
-    send(state, &to, &claim, content, |id| SentFile { message_id: id.clone(), id, url, hash }).await
+    // The URL opens the file of the account that sends in the end.
+    let answer = |account: &Account, id: String| {
+        let url = state.media.url(Reference::Message(account.id), &hash);
+        SentFile { message_id: id.clone(), id, url, hash: hash.base64() }
+    };
+    send(state, &to, &claim, content, answer).await
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -173,7 +177,7 @@ async fn send_location(
         longitude: body.longitude.0,
         caption: body.caption.map(Text::into_inner).filter(|caption| !caption.is_empty()),
     });
-    send(&state, &to, &claim, content, Sent::new).await
+    send(&state, &to, &claim, content, Sent::of).await
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -209,5 +213,5 @@ async fn send_vcard(
         .map_err(|error| ApiError::bad_request("invalid_parameter", format!("vcard: {error}")))?;
     let name = body.name.map(Text::into_inner).filter(|name| !name.is_empty()).or(card.name);
     let name = name.map(|name| name.chars().take(256).collect());
-    send(&state, &to, &claim, Content::VCard(Card { vcard: text, name }), Sent::new).await
+    send(&state, &to, &claim, Content::VCard(Card { vcard: text, name }), Sent::of).await
 }
