@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::backoff::pause_after;
 use super::session::{Fault, Outcome};
-use crate::domain::{Audience, Lease, Privacy};
+use crate::domain::{AccountId, Audience, Lease, Privacy};
 use crate::store::{DUE_MESSAGES, Desired, DueMessage, Settlement, Store, StoreError};
 use crate::upstream::{Address, Connection, End, Failure, Outgoing, ReadReceipt, SendFailure};
 
@@ -59,7 +59,7 @@ impl Dispatcher {
         let mut desired = self.store.desired(self.lease.account, everything).await?;
         // What keeps people from seeing something comes before what there is to see, and holds it up.
         desired.sort_by_key(|desired| !is_a_guard(&desired.aspect));
-        let shown = hide_what_changes(&mut desired)?;
+        let shown = hide_what_changes(self.lease.account, &mut desired)?;
         let first = desired.into_iter().map(|desired| (desired, false));
         for (desired, is_last) in first.chain(shown.map(|shown| (shown, true))) {
             if missing && (is_last || !is_a_guard(&desired.aspect)) {
@@ -106,7 +106,7 @@ impl Dispatcher {
                 bounded(self.patience, connection.set_online(online)).await
             }
             "privacy" => {
-                let privacy = read_privacy(&desired.value)?;
+                let privacy = read_privacy(account, &desired.value)?;
                 bounded(self.patience, connection.set_privacy(privacy)).await
             }
             "contacts" => {
@@ -179,14 +179,14 @@ impl Dispatcher {
 
 /// Whoever shows again what they have changed while it was hidden does not mean what was there before. So what is about to
 /// change is hidden first, and given is what is to be done last: to show it as the user wants it.
-fn hide_what_changes(desired: &mut [Desired]) -> Result<Option<Desired>, StoreError> {
+fn hide_what_changes(account: AccountId, desired: &mut [Desired]) -> Result<Option<Desired>, StoreError> {
     let changes = |aspect: &str| desired.iter().any(|desired| desired.due && desired.aspect == aspect);
     let (status_message, photo, presence) =
         (changes("status_message"), changes("photo"), changes("presence"));
     let Some(privacy) = desired.iter_mut().find(|desired| desired.due && desired.aspect == "privacy") else {
         return Ok(None);
     };
-    let wanted = read_privacy(&privacy.value)?;
+    let wanted = read_privacy(account, &privacy.value)?;
     let hidden = |changes: bool, audience: Audience| if changes { Audience::None } else { audience };
     let at_first = Privacy {
         status_message: hidden(status_message, wanted.status_message),
@@ -202,8 +202,9 @@ fn hide_what_changes(desired: &mut [Desired]) -> Result<Option<Desired>, StoreEr
     Ok(Some(last))
 }
 
-fn read_privacy(value: &Value) -> Result<Privacy, StoreError> {
-    Privacy::deserialize(value).map_err(|error| StoreError::Corrupt(format!("privacy settings: {error}")))
+fn read_privacy(account: AccountId, value: &Value) -> Result<Privacy, StoreError> {
+    Privacy::deserialize(value)
+        .map_err(|error| StoreError::Corrupt(format!("privacy settings of account {account}: {error}")))
 }
 
 /// Whether an aspect says who may not see what.

@@ -192,8 +192,9 @@ impl Tx {
         Ok(dropped)
     }
 
-    /// Inserts those that are not there yet, in order, and notes each chat's newest message. Whoever wrote one exists, whatever the last sync said. What somebody wrote to the account alone
-    /// who is blocked by it is dropped, and given back.
+    /// Inserts those that are not there yet, in order, and notes each chat's newest message. Whoever wrote one exists,
+    /// whatever the last sync said. What somebody wrote to the account alone who is blocked by it is dropped, and given
+    /// back.
     async fn insert_messages(
         &mut self,
         messages: &[NewMessage<'_>],
