@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::Response;
 use bytes::BytesMut;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
@@ -35,9 +33,9 @@ struct Pace {
 
 const PACE: Pace = Pace { patience: Duration::from_secs(30), bytes_per_second: 16 * 1024 };
 
-/// Middleware: a request's body that comes too slowly ends with an error, whoever reads it.
-pub async fn pace(request: Request, next: Next) -> Response {
-    next.run(request.map(|body| Body::new(Paced::new(body, PACE)))).await
+/// With a body that ends with an error when it comes too slowly, whoever reads it.
+pub fn paced(request: Request) -> Request {
+    request.map(|body| Body::new(Paced::new(body, PACE)))
 }
 
 /// A body that is read piece by piece, up to a limit.

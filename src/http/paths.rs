@@ -3,8 +3,6 @@
 //! Nothing is redirected, because a redirected POST loses its body.
 
 use axum::extract::Request;
-use axum::middleware::Next;
-use axum::response::Response;
 use http::uri::PathAndQuery;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
@@ -33,11 +31,11 @@ const ALIASES: &[(&str, &str)] = &[("/api/message/", "/api/messages/"), ("/group
 /// Where the documented form of a path ends with a slash; elsewhere it ends without.
 const SLASHED: &[&str] = &["/api/", "/o/"];
 
-/// Middleware in front of the routes: gives every request the spelling that the routes are written in.
+/// The request in the spelling that the routes are written in.
 ///
 /// # Errors
 /// 400 `invalid_path` when a word does not decode to UTF-8 or holds a NUL.
-pub async fn normalise(mut request: Request, next: Next) -> Result<Response, ApiError> {
+pub fn normalised(mut request: Request) -> Result<Request, ApiError> {
     let path = canonical(request.uri().path())?;
     if path != request.uri().path() {
         let whole = match request.uri().query() {
@@ -49,7 +47,7 @@ pub async fn normalise(mut request: Request, next: Next) -> Result<Response, Api
         parts.path_and_query = Some(target);
         *request.uri_mut() = http::Uri::from_parts(parts).map_err(|_| invalid())?;
     }
-    Ok(next.run(request).await)
+    Ok(request)
 }
 
 fn canonical(path: &str) -> Result<String, ApiError> {

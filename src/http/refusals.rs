@@ -2,19 +2,15 @@
 
 use std::any::Any;
 
-use axum::extract::Request;
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use super::error::{ApiError, Sentence};
 
-/// Middleware: an error whose body is not JSON gets the error object of its status, and below `/o` every error object
-/// gets the form of RFC 6749. Its headers stay.
-pub async fn objects(request: Request, next: Next) -> Response {
-    let oauth = request.uri().path().starts_with("/o/");
-    let response = next.run(request).await;
+/// An error whose body is not JSON gets the error object of its status, and below `/o` every error object gets the form of
+/// RFC 6749. Its headers stay.
+pub fn as_object(response: Response, oauth: bool) -> Response {
     let status = response.status();
     let said = response.extensions().get::<Sentence>().filter(|_| oauth);
     if !(status.is_client_error() || status.is_server_error()) || (is_json(&response) && said.is_none()) {

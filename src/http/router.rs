@@ -3,7 +3,7 @@
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -66,25 +66,21 @@ fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
 fn surround(cors_origins: &CorsOrigins, started: &Started, routes: Router) -> Router {
     Router::new()
         .fallback_service(routes)
-        .layer(from_fn_with_state(started.clone(), refuse_until_started))
-        .layer(from_fn(paths::normalise))
-        .layer(from_fn(refusals::objects))
+        .layer(from_fn_with_state(started.clone(), refine))
         .layer(CatchPanicLayer::custom(refusals::panicked))
-        .layer(from_fn(body::pace))
         .layer(cors::layer(cors_origins))
         .layer(from_fn(trace::trace))
 }
 
-async fn refuse_until_started(
-    State(started): State<Started>,
-    request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    if started.is_set() || request.uri().path() == "/livez" {
-        Ok(next.run(request).await)
-    } else {
-        Err(ApiError::starting())
-    }
+/// Puts each request right, and each answer; a layer for each of these would cost more than all that they do.
+async fn refine(State(started): State<Started>, request: Request, next: Next) -> Response {
+    let oauth = request.uri().path().starts_with("/o/");
+    let response = match paths::normalised(body::paced(request)) {
+        Ok(request) if started.is_set() || request.uri().path() == "/livez" => next.run(request).await,
+        Ok(_) => ApiError::starting().into_response(),
+        Err(error) => error.into_response(),
+    };
+    refusals::as_object(response, oauth)
 }
 
 #[derive(OpenApi)]
