@@ -36,7 +36,7 @@ ids! {
 }
 
 /// The right of one process to run an account's session, as it was claimed. Each write of a session asserts it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
     /// Whose session.
     pub account: AccountId,

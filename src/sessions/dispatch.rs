@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::backoff::pause_after;
 use super::session::{Fault, Outcome};
 use crate::domain::{AccountId, Audience, Lease, Privacy};
-use crate::store::{DUE_MESSAGES, Desired, DueMessage, Settlement, Store, StoreError};
+use crate::store::{DUE_MESSAGES, Desired, DueMessage, Settled, Settlement, Store, StoreError};
 use crate::upstream::{Address, Connection, End, Failure, Outgoing, ReadReceipt, SendFailure};
 
 /// Read receipts handed to the network at once.
@@ -147,8 +147,8 @@ impl Dispatcher {
             .await
             .map_err(|_| Fault::End(End::Retry("network_silent")))?;
         let settled = settlements(due, &outcomes);
-        let waits = settled.iter().any(|(_, settlement)| matches!(settlement, Settlement::Later(_)));
-        self.store.settle(&self.lease, &settled).await?;
+        let waits = settled.iter().any(|settled| matches!(settled.how, Settlement::Later(_)));
+        self.store.settle(&self.lease, settled).await?;
         Ok(waits)
     }
 
@@ -213,10 +213,7 @@ fn is_a_guard(aspect: &str) -> bool {
 }
 
 /// What to store for each message. One that the adapter said nothing about counts as not sent.
-fn settlements(
-    due: &[DueMessage],
-    outcomes: &[Result<(), SendFailure>],
-) -> Vec<(crate::domain::MessageId, Settlement)> {
+fn settlements(due: &[DueMessage], outcomes: &[Result<(), SendFailure>]) -> Vec<Settled> {
     let mut held_up = HashSet::new();
     let mut settled = Vec::with_capacity(due.len());
     for (place, message) in due.iter().enumerate() {
@@ -234,7 +231,7 @@ fn settlements(
             // Only the oldest of a chat waits by the clock; the rest wait behind it.
             continue;
         }
-        settled.push((message.message, settlement));
+        settled.push(message.settled(settlement));
     }
     settled
 }

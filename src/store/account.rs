@@ -222,6 +222,7 @@ pub(super) async fn addressed_of(
         wanted.iter().map(|(_, number, _)| number.as_ref().map(PhoneNumber::as_str)).collect();
     let chats: Vec<Option<&str>> =
         wanted.iter().map(|(.., chat)| chat.as_ref().map(ChatName::as_str)).collect();
+    let (mut connection, loan) = store.kept().await?;
     let rows = sqlx::query!(
         r#"SELECT w.place AS "place!", a.id, a.user_id, a.counter_id, a.number, a.network, a.nickname, a.registered_at,
                   a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until,
@@ -247,8 +248,9 @@ pub(super) async fn addressed_of(
         &chats as &[Option<&str>],
         LEASE_SECONDS
     )
-    .fetch_all(&store.pool)
+    .fetch_all(&mut *connection)
     .await?;
+    loan.keep(connection);
     let mut answers: Vec<_> = wanted.iter().map(|_| Some(Ok(None))).collect();
     for row in rows {
         let reachable = row.peer.zip(row.address).map(|(peer, address)| Reachable {
@@ -285,6 +287,7 @@ pub(super) async fn session_accounts_of(
     leases: &[&Lease],
 ) -> Result<Vec<Option<Answer<Option<SessionAccount>>>>, StoreError> {
     let column = |of: fn(&Lease) -> i64| leases.iter().map(|lease| of(lease)).collect::<Vec<_>>();
+    let (mut connection, loan) = store.kept().await?;
     let rows = sqlx::query!(
         r#"SELECT l.place AS "place!", a.user_id, a.number, a.network, a.credentials, a.resume_point,
                   a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until
@@ -299,8 +302,9 @@ pub(super) async fn session_accounts_of(
         &column(|lease| lease.process.0),
         &column(|lease| lease.fence)
     )
-    .fetch_all(&store.pool)
+    .fetch_all(&mut *connection)
     .await?;
+    loan.keep(connection);
     let mut answers: Vec<Option<Answer<Option<SessionAccount>>>> =
         leases.iter().map(|_| Some(Ok(None))).collect();
     for row in rows {

@@ -20,6 +20,7 @@ pub struct Journal {
     counter: CounterId,
     seq: i64,
     now: DateTime<Utc>,
+    has_moved: bool,
     events: Vec<(DateTime<Utc>, Event)>,
 }
 
@@ -39,13 +40,19 @@ pub struct JournalEntry {
 impl Journal {
     /// Of a counter that is locked and stands at `seq` and `now`.
     pub(super) fn new(counter: CounterId, seq: i64, now: DateTime<Utc>) -> Self {
-        Self { counter, seq, now, events: Vec::new() }
+        Self { counter, seq, now, has_moved: false, events: Vec::new() }
     }
 
     /// A stored time, later than any given out before for this number.
     pub fn next_time(&mut self) -> DateTime<Utc> {
         self.now += Duration::microseconds(1);
+        self.has_moved = true;
         self.now
+    }
+
+    /// Whether anything happened since it was locked.
+    pub(super) fn has_moved(&self) -> bool {
+        self.has_moved
     }
 
     /// Adds an entry.

@@ -20,6 +20,7 @@ mod group_commit;
 mod idempotency;
 mod ingest;
 mod journal;
+mod kept;
 mod listing;
 pub mod localnet;
 mod login;
@@ -50,6 +51,7 @@ use crate::domain::{Account, Lease};
 use crate::lifecycle::Lifecycle;
 use gather::Gather;
 use group_commit::Writers;
+use kept::Shelf;
 
 pub use account::SessionAccount;
 pub use bulk::{Imported, ImportedContact};
@@ -67,7 +69,7 @@ pub use listing::{ChatSummary, Message, Page, Receipted};
 pub use login::LoginAttempt;
 pub use media::{LookedAt, ServedBlob};
 pub use message::{Accepted, OUTBOX_LIMIT, Outgoing};
-pub use outbox::{DUE_MESSAGES, Due, DueMessage, DueReceipt, Settlement};
+pub use outbox::{DUE_MESSAGES, Due, DueMessage, DueReceipt, Settled, Settlement};
 pub use peer::{NewPeer, Peer};
 pub use peer_profile::{Presence, Seen, StatusChange, StatusMessage, Whose};
 pub use pending_media::PendingMedia;
@@ -90,6 +92,7 @@ pub struct Store {
     wakes: Wakes,
     writers: Arc<Writers>,
     gathered: Arc<Gathered>,
+    shelf: Arc<Shelf>,
 }
 
 /// The reads that every request or every session makes, each a line of calls that share a query.
@@ -159,7 +162,13 @@ impl Store {
             .acquire_timeout(Duration::from_secs(5))
             .idle_timeout(Duration::from_mins(10))
             .connect_lazy_with(options.application_name("windu").options(SETTINGS));
-        Self { pool, wakes: Wakes::default(), writers: Arc::default(), gathered: Arc::default() }
+        Self {
+            pool,
+            wakes: Wakes::default(),
+            writers: Arc::default(),
+            gathered: Arc::default(),
+            shelf: Arc::default(),
+        }
     }
 
     /// A pool on the database at `url`; `None` when that is no PostgreSQL URL.
@@ -190,7 +199,11 @@ impl Store {
         #[expect(clippy::disallowed_methods, reason = "it outlives the caller by one round trip, no more")]
         let begun = tokio::spawn(async move { pool.begin().await });
         match begun.await {
-            Ok(begun) => Ok(Tx { inner: begun?, wakes: self.wakes.clone(), concerned: Vec::new() }),
+            Ok(Ok(begun)) => Ok(Tx { inner: begun, wakes: self.wakes.clone(), concerned: Vec::new() }),
+            Ok(Err(error)) => {
+                self.try_all();
+                Err(error.into())
+            }
             // The program ends.
             Err(_) => Err(StoreError::ended()),
         }
@@ -198,7 +211,10 @@ impl Store {
 
     /// Closes the pool and waits until every connection is given back.
     pub async fn close(&self) {
-        self.pool.close().await;
+        // Closed as soon as that is called; it waits for those that are kept, too.
+        let closed = self.pool.close();
+        self.clear_shelf();
+        closed.await;
     }
 }
 

@@ -35,6 +35,8 @@ pub struct DueMessage {
     pub network_id: String,
     /// Where to.
     pub address: String,
+    /// The number or public id of the other side, or the group's id.
+    pub public_id: String,
     /// What it says.
     pub content: Content,
     /// How often it was tried.
@@ -52,6 +54,28 @@ pub struct DueReceipt {
     pub address: String,
     /// The address of the group that it was sent into, if it was.
     pub group: Option<String>,
+}
+
+/// A message that was due, and what became of it.
+#[derive(Clone, Debug)]
+pub struct Settled {
+    /// The row.
+    pub message: MessageId,
+    /// The number or public id of the other side, or the group's id.
+    pub chat: String,
+    /// The id that it was sent under.
+    pub network_id: String,
+    /// What became of it.
+    pub how: Settlement,
+}
+
+impl DueMessage {
+    /// With what became of it.
+    #[must_use]
+    pub fn settled(&self, how: Settlement) -> Settled {
+        let Self { message, public_id, network_id, .. } = self;
+        Settled { message: *message, chat: public_id.clone(), network_id: network_id.clone(), how }
+    }
 }
 
 /// What became of a message that was due.
@@ -78,8 +102,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::Fenced`] when the lease has passed on.
-    pub async fn settle(&self, lease: &Lease, settled: &[(MessageId, Settlement)]) -> Result<(), StoreError> {
-        self.write(Write::Session(*lease, OfSession::Settled(settled.to_vec()))).await?;
+    pub async fn settle(&self, lease: &Lease, settled: Vec<Settled>) -> Result<(), StoreError> {
+        self.write(Write::Session(*lease, OfSession::Settled(settled))).await?;
         Ok(())
     }
 
@@ -88,22 +112,25 @@ impl Store {
     /// # Errors
     /// [`StoreError::Fenced`] when the lease has passed on.
     pub async fn expire_outbox(&self, lease: &Lease) -> Result<usize, StoreError> {
-        let expired = sqlx::query_scalar!(
-            "SELECT message_id FROM outbox WHERE account_id = $1 AND expires_at <= clock_timestamp()
-             ORDER BY message_id LIMIT 500",
+        let expired = sqlx::query!(
+            "SELECT o.message_id, m.network_id, p.public_id FROM outbox o JOIN message m ON m.id = o.message_id
+             JOIN chat h ON h.id = o.chat_id JOIN peer p ON p.id = h.peer_id
+             WHERE o.account_id = $1 AND o.expires_at <= clock_timestamp() ORDER BY o.message_id LIMIT 500",
             lease.account.0
         )
         .fetch_all(&self.pool)
         .await?;
-        if expired.is_empty() {
-            return Ok(0);
+        let count = expired.len();
+        if count > 0 {
+            let settled = expired.into_iter().map(|row| Settled {
+                message: MessageId(row.message_id),
+                chat: row.public_id,
+                network_id: row.network_id,
+                how: Settlement::Failed(FailureReason::Expired),
+            });
+            self.settle(lease, settled.collect()).await?;
         }
-        let settled: Vec<_> = expired
-            .into_iter()
-            .map(|message| (MessageId(message), Settlement::Failed(FailureReason::Expired)))
-            .collect();
-        self.settle(lease, &settled).await?;
-        Ok(settled.len())
+        Ok(count)
     }
 
     /// The read receipts that are due.
@@ -158,11 +185,12 @@ pub(super) async fn due_of(
     leases: &[&Lease],
 ) -> Result<Vec<Option<Answer<Option<Due>>>>, StoreError> {
     let column = |of: fn(&Lease) -> i64| leases.iter().map(|lease| of(lease)).collect::<Vec<_>>();
+    let (mut connection, loan) = store.kept().await?;
     let rows = sqlx::query!(
         r#"SELECT l.place AS "place!", f.desired AS "desired!", f.expired AS "expired!", f.receipts AS "receipts!",
                   m.message_id AS "message?", m.chat_id AS "chat?", m.attempts AS "attempts?",
                   m.network_id AS "network_id?", m.type AS "kind?", m.text AS "text?",
-                  m.details AS "details?", m.address AS "address?"
+                  m.details AS "details?", m.address AS "address?", m.public_id AS "public_id?"
            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
                 WITH ORDINALITY AS l (account_id, counter_id, owner, fence, place)
            JOIN account_counter c ON c.id = l.counter_id
@@ -175,7 +203,8 @@ pub(super) async fn due_of(
                       EXISTS (SELECT 1 FROM receipt_outbox r WHERE r.account_id = l.account_id) AS receipts
                OFFSET 0) f
            LEFT JOIN LATERAL (
-               SELECT o.message_id, o.chat_id, o.attempts, m.network_id, m.type, m.text, m.details, p.address
+               SELECT o.message_id, o.chat_id, o.attempts, m.network_id, m.type, m.text, m.details, p.address,
+                      p.public_id
                FROM outbox o JOIN message m ON m.id = o.message_id
                JOIN chat h ON h.id = o.chat_id JOIN peer p ON p.id = h.peer_id
                WHERE o.account_id = l.account_id
@@ -190,16 +219,20 @@ pub(super) async fn due_of(
         &column(|lease| lease.fence),
         i64::try_from(DUE_MESSAGES).unwrap_or(i64::MAX)
     )
-    .fetch_all(&store.pool)
+    .fetch_all(&mut *connection)
     .await?;
+    loan.keep(connection);
     let mut answers: Vec<Answer<Option<Due>>> = leases.iter().map(|_| Ok(None)).collect();
     for row in rows {
         let Some(answer) = at_place(&mut answers, row.place) else { continue };
         let Ok(due) = answer else { continue };
         let due = due.get_or_insert_default();
         (due.desired, due.expired, due.receipts) = (row.desired, row.expired, row.receipts);
-        let (Some(message), Some(chat), Some(attempts), Some(network_id), Some(kind), Some(address)) =
-            (row.message, row.chat, row.attempts, row.network_id, row.kind, row.address)
+        let (Some(message), Some(chat), Some(attempts)) = (row.message, row.chat, row.attempts) else {
+            continue;
+        };
+        let (Some(network_id), Some(kind), Some(address), Some(public_id)) =
+            (row.network_id, row.kind, row.address, row.public_id)
         else {
             continue;
         };
@@ -209,6 +242,7 @@ pub(super) async fn due_of(
                 chat: ChatId(chat),
                 network_id,
                 address,
+                public_id,
                 content,
                 attempts: u32::try_from(attempts).unwrap_or(0),
             }),

@@ -41,8 +41,9 @@ impl Store {
     /// # Errors
     /// When the query fails.
     pub async fn forget_process(&self, name: &str) -> Result<(), StoreError> {
-        sqlx::query!("DELETE FROM process WHERE name = $1", name).execute(&self.pool).await?;
-        Ok(())
+        let found =
+            sqlx::query_scalar!("SELECT id FROM process WHERE name = $1", name).fetch_all(&self.pool).await?;
+        self.forget(&found).await
     }
 
     /// Announces this process under a name that tells it from all others, and the networks that it runs.
@@ -81,8 +82,7 @@ impl Store {
     /// # Errors
     /// When the query fails.
     pub async fn leave_process(&self, process: ProcessId) -> Result<(), StoreError> {
-        sqlx::query!("DELETE FROM process WHERE id = $1", process.0).execute(&self.pool).await?;
-        Ok(())
+        self.forget(&[process.0]).await
     }
 
     /// Forgets processes that have been silent for ten minutes.
@@ -90,10 +90,32 @@ impl Store {
     /// # Errors
     /// When the query fails.
     pub async fn prune_processes(&self) -> Result<(), StoreError> {
-        sqlx::query!("DELETE FROM process WHERE heartbeat_at < clock_timestamp() - interval '10 minutes'")
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+        let silent = sqlx::query_scalar!(
+            "SELECT id FROM process WHERE heartbeat_at < clock_timestamp() - interval '10 minutes'"
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        self.forget(&silent).await
+    }
+
+    /// Frees the leases first: whoever writes about an account may have to look at the process that it is leased to, and
+    /// holds the account's counter then.
+    async fn forget(&self, processes: &[i64]) -> Result<(), StoreError> {
+        if processes.is_empty() {
+            return Ok(());
+        }
+        let mut tx = self.begin().await?;
+        sqlx::query!(
+            "WITH held AS (
+                SELECT id FROM account_counter WHERE owner = ANY($1) ORDER BY id FOR NO KEY UPDATE
+             )
+             UPDATE account_counter c SET owner = NULL FROM held WHERE c.id = held.id",
+            processes
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        sqlx::query!("DELETE FROM process WHERE id = ANY($1)", processes).execute(&mut *tx.inner).await?;
+        tx.commit().await
     }
 
     /// How many accounts there are on all networks, and how many processes.

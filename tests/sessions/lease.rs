@@ -66,11 +66,11 @@ async fn each_write_of_a_session_is_refused_without_its_lease() {
         if stolen {
             world.steal_lease(&account).await;
         }
-        let settled = [(due[0].message, windu::store::Settlement::Later(DEADLINE))];
+        let settled = vec![due[0].settled(windu::store::Settlement::Later(DEADLINE))];
         let outcomes = [
             ("publish", store.publish_session(&lease, windu::domain::SessionState::Online, None).await),
             ("ingest", store.ingest(&lease, inbound.to_vec(), Some(b"point")).await.map(drop)),
-            ("settle", store.settle(&lease, &settled).await),
+            ("settle", store.settle(&lease, settled).await),
             ("receipts", store.receipts_sent(&lease, &[due[0].message]).await),
             ("applied", store.applied(&lease, "nickname", 1).await),
             ("adapter", store.put_adapter_state(&lease, &["key".to_owned()], &[b"value".to_vec()]).await),

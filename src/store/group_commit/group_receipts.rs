@@ -7,14 +7,17 @@ use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 
 use super::locks::Locked;
-use super::receipts::NewReceipt;
 use crate::domain::{AccountId, CounterId, Event, Lease, PeerId, ReceiptKind};
 use crate::store::{Peer, StoreError, ToldChange, Tx};
 
-/// A member's receipt for a message that the account sent into a group, whose peer the receipt names.
+/// A member's receipt for a message that the account sent into a group.
 pub(super) struct NewGroupReceipt<'a> {
-    pub receipt: NewReceipt<'a>,
+    pub lease: &'a Lease,
+    pub group: PeerId,
+    pub public_id: &'a str,
     pub participant: PeerId,
+    pub network_id: &'a str,
+    pub kind: ReceiptKind,
 }
 
 /// A message that somebody in a group has, and what the journal needs to tell of it.
@@ -38,12 +41,10 @@ impl Tx {
             return Ok(());
         }
         let of = |one: fn(&NewGroupReceipt<'_>) -> i64| receipts.iter().map(one).collect::<Vec<_>>();
-        let ids: Vec<&str> = receipts.iter().map(|one| one.receipt.network_id).collect();
-        let read: Vec<bool> = receipts.iter().map(|one| one.receipt.kind == ReceiptKind::Read).collect();
-        let at: Vec<DateTime<Utc>> = receipts
-            .iter()
-            .filter_map(|one| Some(locked.journal(one.receipt.lease.counter)?.next_time()))
-            .collect();
+        let ids: Vec<&str> = receipts.iter().map(|one| one.network_id).collect();
+        let read: Vec<bool> = receipts.iter().map(|one| one.kind == ReceiptKind::Read).collect();
+        let at: Vec<DateTime<Utc>> =
+            receipts.iter().filter_map(|one| Some(locked.journal(one.lease.counter)?.next_time())).collect();
         let rows = sqlx::query!(
             r#"WITH wanted AS (
                 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[],
@@ -70,8 +71,8 @@ impl Tx {
                 WHERE id = ANY(ARRAY(SELECT id FROM meant WHERE state = 'queued')))
              SELECT id AS "id!", max(place) AS "place!", bool_or(state = 'queued') AS "was_queued!"
              FROM meant GROUP BY id ORDER BY max(place)"#,
-            &of(|one| one.receipt.lease.account.0),
-            &of(|one| one.receipt.peer.0),
+            &of(|one| one.lease.account.0),
+            &of(|one| one.group.0),
             &of(|one| one.participant.0),
             &ids as &[&str],
             &read,
@@ -81,7 +82,7 @@ impl Tx {
         .await?;
         let touched = rows.into_iter().filter_map(|row| {
             let place = usize::try_from(row.place - 1).ok()?;
-            let receipt = &receipts.get(place)?.receipt;
+            let receipt = receipts.get(place)?;
             Some(Touched {
                 message: row.id,
                 at: *at.get(place)?,
@@ -141,13 +142,13 @@ impl Tx {
         counter: CounterId,
         locked: &mut Locked,
     ) -> Result<Vec<Touched>, StoreError> {
-        let Some(chat) = locked.chat(account, group.id) else { return Ok(Vec::new()) };
         let rows = sqlx::query!(
-            "SELECT m.id, m.network_id FROM message m
-             WHERE m.chat_id = $1 AND m.sender_peer_id IS NULL AND m.read_at IS NULL
+            "SELECT m.id, m.network_id FROM chat h JOIN message m ON m.chat_id = h.id
+             WHERE h.account_id = $1 AND h.peer_id = $2 AND m.sender_peer_id IS NULL AND m.read_at IS NULL
                AND EXISTS (SELECT 1 FROM message_receipt r WHERE r.message_id = m.id)
              ORDER BY m.stored_at",
-            chat.0
+            account.0,
+            group.id.0
         )
         .fetch_all(&mut *self.inner)
         .await?;

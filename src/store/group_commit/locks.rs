@@ -1,9 +1,8 @@
-//! What a transaction locks, and which writes it may do then.
+//! What a transaction locks.
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Answer, OfSession, Written};
-use crate::domain::{AccountId, ChatId, CounterId, Lease, PeerId};
+use crate::domain::{AccountId, CounterId, PeerId};
 use crate::store::{Journal, StoreError, Tx};
 
 /// How locks are taken.
@@ -15,72 +14,25 @@ pub(super) enum Locking {
     Waiting,
 }
 
-/// What is locked.
-pub(super) struct Locked {
-    chats: HashMap<(AccountId, PeerId), ChatId>,
-    counters: HashMap<CounterId, LockedCounter>,
-}
-
-struct LockedCounter {
-    journal: Journal,
-    owner: Option<i64>,
-    fence: i64,
-}
+/// The journals of what is locked.
+pub(super) struct Locked(HashMap<CounterId, Journal>);
 
 impl Locked {
-    pub fn chat(&self, account: AccountId, peer: PeerId) -> Option<ChatId> {
-        self.chats.get(&(account, peer)).copied()
+    pub fn new(journals: HashMap<CounterId, Journal>) -> Self {
+        Self(journals)
     }
 
     pub fn journal(&mut self, counter: CounterId) -> Option<&mut Journal> {
-        self.counters.get_mut(&counter).map(|counter| &mut counter.journal)
+        self.0.get_mut(&counter)
     }
 
-    pub fn into_journals(self) -> Vec<Journal> {
-        self.counters.into_values().map(|counter| counter.journal).collect()
-    }
-
-    /// What the write will be answered when the transaction commits; nothing when its locks are not there.
-    pub fn admits(&self, lease: &Lease, what: &OfSession) -> Option<Answer> {
-        let counter = self.counters.get(&lease.counter)?;
-        if !what.chats().into_iter().all(|peer| self.chats.contains_key(&(lease.account, peer))) {
-            return None;
-        }
-        let held = counter.owner == Some(lease.process.0) && counter.fence == lease.fence;
-        Some(if held { Ok(Written::Stored) } else { Err(StoreError::Fenced) })
+    /// Those in which more happened since.
+    pub fn into_moved(self) -> Vec<Journal> {
+        self.0.into_values().filter(Journal::has_moved).collect()
     }
 }
 
 impl Tx {
-    /// Locks what the writes need: chats, then counters, each in one order over all accounts.
-    pub(super) async fn lock_for(
-        &mut self,
-        writes: &[(&Lease, &OfSession)],
-        locking: Locking,
-    ) -> Result<Locked, StoreError> {
-        let wanted: BTreeSet<(PeerId, AccountId)> = writes
-            .iter()
-            .flat_map(|(lease, what)| what.chats().into_iter().map(|peer| (peer, lease.account)))
-            .collect();
-        let counters: BTreeSet<CounterId> = writes.iter().map(|(lease, _)| lease.counter).collect();
-        let counters: Vec<i64> = counters.into_iter().map(|counter| counter.0).collect();
-        let mut locked = Locked { chats: HashMap::new(), counters: HashMap::new() };
-        match locking {
-            Locking::Free => {
-                self.lock_free(&wanted, &counters, &mut locked).await?;
-            }
-            Locking::Waiting => {
-                let new = self.wait_for(&wanted, &counters).await?;
-                // They are this transaction's own by now, so none is skipped.
-                self.lock_free(&wanted, &counters, &mut locked).await?;
-                for account in new {
-                    self.roster_changed(account).await?;
-                }
-            }
-        }
-        Ok(locked)
-    }
-
     /// Locks the chats, the missing ones too, and then the counters, as soon as they are free. Gives the accounts that
     /// have new chats with people: their rosters have to be told.
     pub(super) async fn wait_for(
@@ -97,44 +49,6 @@ impl Tx {
         .fetch_all(&mut *self.inner)
         .await?;
         Ok(new)
-    }
-
-    /// Locks the chats that exist and the counters, as far as they are free.
-    async fn lock_free(
-        &mut self,
-        wanted: &BTreeSet<(PeerId, AccountId)>,
-        counters: &[i64],
-        locked: &mut Locked,
-    ) -> Result<(), StoreError> {
-        let (peers, accounts) = columns(wanted);
-        let rows = sqlx::query!(
-            r#"WITH chats AS MATERIALIZED (
-                SELECT h.id, h.account_id, h.peer_id
-                FROM unnest($1::bigint[], $2::bigint[]) AS w (account_id, peer_id)
-                JOIN chat h ON h.account_id = w.account_id AND h.peer_id = w.peer_id
-                ORDER BY h.peer_id, h.account_id FOR NO KEY UPDATE OF h SKIP LOCKED
-             ), counters AS MATERIALIZED (
-                SELECT id, seq, owner, fence, greatest(clock_timestamp(), stored_at) AS now FROM account_counter
-                WHERE id = ANY($3) ORDER BY id FOR NO KEY UPDATE SKIP LOCKED)
-             SELECT id AS "id!", account_id, peer_id, NULL::bigint AS seq, NULL::bigint AS owner,
-                    NULL::bigint AS fence, NULL::timestamptz AS now FROM chats
-             UNION ALL SELECT id, NULL, NULL, seq, owner, fence, now FROM counters"#,
-            &accounts,
-            &peers,
-            counters
-        )
-        .fetch_all(&mut *self.inner)
-        .await?;
-        for row in rows {
-            if let (Some(account), Some(peer)) = (row.account_id, row.peer_id) {
-                locked.chats.insert((AccountId(account), PeerId(peer)), ChatId(row.id));
-            } else if let (Some(seq), Some(fence), Some(now)) = (row.seq, row.fence, row.now) {
-                let counter = CounterId(row.id);
-                let journal = Journal::new(counter, seq, now);
-                locked.counters.insert(counter, LockedCounter { journal, owner: row.owner, fence });
-            }
-        }
-        Ok(())
     }
 
     /// Locks the chats and makes those that are missing; returns the accounts that have new ones with people.

@@ -8,25 +8,26 @@
 mod change;
 mod group_receipts;
 mod locks;
+mod postponed;
 mod profiles;
 mod published;
-mod receipts;
 mod sends;
-mod settlements;
+mod sessions;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
 use super::gather::{self, Asked, Attempt, Gather, MOST, together};
-use super::{Accepted, Inbound, InboundKind, KeyedAnswer, Settlement, Store, StoreError, Topic};
+use super::{Accepted, Inbound, InboundKind, KeyedAnswer, Settled, Store, StoreError, Topic, Tx};
 use crate::domain::{
-    AccountId, Content, CounterId, Lease, MediaFile, MessageId, PeerId, ProfileNews, SessionState, Shown,
+    AccountId, Content, CounterId, Lease, MediaFile, PeerId, ProfileNews, SessionState, Shown,
 };
-use change::{Change, Dropped};
-use locks::Locking;
+use change::Change;
+use locks::{Locked, Locking};
+use sessions::{Outcome, Part, Rows, Verdict};
 
 /// Accounts that are done alone at one time.
 const ALONE: usize = 4;
@@ -44,7 +45,7 @@ pub(super) enum Write {
 /// What a session writes.
 pub(super) enum OfSession {
     /// What became of messages that were due.
-    Settled(Vec<(MessageId, Settlement)>),
+    Settled(Vec<Settled>),
     /// What its network told.
     Told { batch: Vec<Inbound>, resume_point: Option<Vec<u8>> },
     /// What it does.
@@ -231,34 +232,25 @@ impl Drop for End<'_> {
     }
 }
 
-/// One transaction of sessions' writes. No answer for those that it leaves out.
+/// One transaction of sessions' writes, of one statement if that will do. No answer for those that it leaves out.
 async fn attempt(
     store: &Store,
     writes: &[&Write],
     locking: Locking,
 ) -> Result<Vec<Option<Answer>>, StoreError> {
     let writes: Vec<(&Lease, &OfSession)> = writes.iter().filter_map(|write| write.of_session()).collect();
-    let mut tx = store.begin().await?;
-    let mut locked = tx.lock_for(&writes, locking).await?;
-    let mut answers: Vec<Option<Answer>> =
-        writes.iter().map(|(lease, what)| locked.admits(lease, what)).collect();
-    let admitted: Vec<(&Lease, &OfSession)> = writes
-        .iter()
-        .zip(&answers)
-        .filter(|(_, answer)| matches!(answer, Some(Ok(_))))
-        .map(|(write, _)| *write)
-        .collect();
-    if admitted.is_empty() {
-        return Ok(answers);
-    }
-    let mut change = Change::default();
-    for (lease, what) in &admitted {
-        change.add(lease, what, &mut locked);
-    }
-    let dropped = tx.apply(change, &mut locked).await?;
-    tx.close_journals(locked.into_journals()).await?;
-    tx.commit().await?;
-    for (lease, what) in admitted {
+    let outcome = if locking == Locking::Free && writes.iter().all(|(_, what)| what.is_plain()) {
+        let (mut connection, loan) = store.kept().await?;
+        let outcome = Rows::of(&writes, Part::All).write(&mut connection).await?;
+        loan.keep(connection);
+        outcome
+    } else {
+        let mut tx = store.begin().await?;
+        let outcome = tx.write_of_sessions(&writes, locking).await?;
+        tx.commit().await?;
+        outcome
+    };
+    for (lease, what) in admitted(&writes, &outcome) {
         match what {
             OfSession::State { .. } => store.wakes.wake(Topic::session(lease.account)),
             // What it told of has to be fetched.
@@ -269,24 +261,94 @@ async fn attempt(
         }
         store.wakes.wake(Topic::journal(lease.counter));
     }
-    if !dropped.is_empty() {
-        say_what_was_dropped(&writes, &mut answers, &dropped);
-    }
-    Ok(answers)
+    Ok(writes.into_iter().map(|(lease, what)| answer(lease, what, &outcome)).collect())
 }
 
-fn say_what_was_dropped(
-    writes: &[(&Lease, &OfSession)],
-    answers: &mut [Option<Answer>],
-    dropped: &[Dropped],
-) {
-    for ((lease, what), answer) in writes.iter().zip(answers) {
-        if let (OfSession::Told { .. }, Some(Ok(written))) = (what, answer) {
-            let of_account = dropped.iter().filter(|message| message.account == lease.account);
-            *written = Written::Without(
-                of_account.map(|message| (message.peer, message.network_id.clone())).collect(),
-            );
+/// Those of the writes that are done.
+fn admitted<'w>(
+    writes: &[(&'w Lease, &'w OfSession)],
+    outcome: &Outcome<'_>,
+) -> Vec<(&'w Lease, &'w OfSession)> {
+    writes.iter().copied().filter(|(lease, _)| outcome.admits(lease)).collect()
+}
+
+fn answer(lease: &Lease, what: &OfSession, outcome: &Outcome<'_>) -> Option<Answer> {
+    match (outcome.of(lease), what) {
+        (Verdict::Held, _) => None,
+        (Verdict::Fenced, _) => Some(Err(StoreError::Fenced)),
+        (Verdict::Written { .. }, OfSession::Told { .. }) if !outcome.dropped.is_empty() => {
+            let of_lease = outcome.dropped.iter().filter(|(of, ..)| of == lease);
+            let dropped = of_lease.map(|(_, peer, id)| (*peer, (*id).to_owned()));
+            Some(Ok(Written::Without(dropped.collect())))
         }
+        (Verdict::Written { .. }, _) => Some(Ok(Written::Stored)),
+    }
+}
+
+impl Tx {
+    /// Writes those whose locks are there: the messages first, then what may be about them.
+    async fn write_of_sessions<'w>(
+        &mut self,
+        writes: &[(&'w Lease, &'w OfSession)],
+        locking: Locking,
+    ) -> Result<Outcome<'w>, StoreError> {
+        let new = match locking {
+            Locking::Free => BTreeSet::new(),
+            Locking::Waiting => {
+                let chats = writes
+                    .iter()
+                    .flat_map(|(lease, what)| what.chats().into_iter().map(|peer| (peer, lease.account)))
+                    .collect();
+                let counters: BTreeSet<i64> = writes.iter().map(|(lease, _)| lease.counter.0).collect();
+                self.wait_for(&chats, &Vec::from_iter(counters)).await?
+            }
+        };
+        let outcome = Rows::of(writes, Part::Messages).write(&mut self.inner).await?;
+        let admitted = admitted(writes, &outcome);
+        if admitted.is_empty() {
+            return Ok(outcome);
+        }
+        let files: Vec<_> =
+            outcome.files.iter().map(|(message, lease, file)| (*message, lease.account, *file)).collect();
+        self.refer_to_files(&files).await?;
+        let marks = Rows::of(&admitted, Part::Marks);
+        let mut locked = if marks.is_empty() {
+            Locked::new(outcome.journals())
+        } else {
+            Locked::new(marks.write(&mut self.inner).await?.journals())
+        };
+        for account in new {
+            self.roster_changed(account).await?;
+        }
+        let mut change = Change::default();
+        for (lease, what) in admitted {
+            change.add(lease, what);
+        }
+        self.apply(change, &mut locked).await?;
+        let moved = locked.into_moved();
+        if !moved.is_empty() {
+            self.close_journals(moved).await?;
+        }
+        Ok(outcome)
+    }
+}
+
+impl OfSession {
+    /// Whether [`sessions`] has a place for all of it, and none of it is about a message that comes with it.
+    fn is_plain(&self) -> bool {
+        match self {
+            Self::Settled(settled) => settled.iter().all(|one| one.how.is_final()),
+            Self::Told { batch, resume_point } => resume_point.is_none() && batch.iter().all(is_plain),
+            Self::State { .. } => false,
+        }
+    }
+}
+
+fn is_plain(item: &Inbound) -> bool {
+    match &item.what {
+        InboundKind::Message { from_us, .. } => !from_us && !has_remote_file(item),
+        InboundKind::Receipt { .. } => item.participant.is_none(),
+        _ => false,
     }
 }
 

@@ -38,8 +38,10 @@ pub(super) async fn attempt(
     let sends: Vec<&Send> = writes.iter().filter_map(|write| write.as_send()).collect();
     let verdicts = match locking {
         Locking::Free if sends.iter().all(|send| send.keyed.is_none() && file(send).is_none()) => {
-            let mut connection = store.pool.acquire().await?;
-            write(&mut connection, &sends).await?
+            let (mut connection, loan) = store.kept().await?;
+            let verdicts = write(&mut connection, &sends).await?;
+            loan.keep(connection);
+            verdicts
         }
         Locking::Free => {
             let mut tx = store.begin().await?;
