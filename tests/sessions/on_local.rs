@@ -80,6 +80,41 @@ async fn a_receiver_who_left_fails_the_message() {
     assert_eq!(message.failure.as_deref(), Some("recipient_gone"));
 }
 
+/// A number gets another owner, who must not find what was meant for the earlier one, while a session is about to put
+/// something into its mailbox: a message, or the receipt for one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_while_a_number_changes_hands_is_for_nobody() {
+    for (moves, message, statement) in [(BEN, "failed", "WITH sender AS%"), (ANNA, "sent", "WITH taken AS%")]
+    {
+        let world = World::new().await;
+        let process = world.process();
+        let (anna, ben) = (process.local(&world, ANNA).await, process.local(&world, BEN).await);
+        // Nothing else is left to be told.
+        process.send(&anna, BEN, "for Ben").await;
+        process.until_texts(&ben, ANNA, 1).await;
+        process.until_entries(&anna, "message.delivered", 1).await;
+        world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
+        world.until_count("SELECT count(*) FROM localnet_stanza", 0).await;
+        let moved = world.hold(&format!(
+            "DELETE FROM localnet_subscriber WHERE number = '{moves}';
+             INSERT INTO localnet_subscriber (number, incarnation) VALUES ('{moves}', 'another');"
+        ));
+        let id = process.send(&anna, BEN, "for whom?").await;
+        let waiting = format!(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+             AND wait_event_type = 'Lock' AND query LIKE '{statement}'"
+        );
+        let waits = async || (world.sql(&waiting) == "1").then_some(());
+        wait_until_async("the session to wait for the number", DEADLINE, waits).await;
+        moved.commit();
+        process.until_message(&anna, BEN, &id, message).await;
+        let none = async || (world.sql(&waiting) == "0").then_some(());
+        wait_until_async("the session to go on", DEADLINE, none).await;
+        let found = format!("SELECT count(*) FROM localnet_stanza WHERE recipient = '{moves}'");
+        assert_eq!(world.sql(&found), "0", "{moves}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_database_away_is_waited_for() {
     let world = World::new().await;

@@ -13,6 +13,14 @@ use super::cluster::{CLUSTER, Cluster, SOCKET};
 /// An open transaction of a psql of its own; rolled back when dropped.
 pub struct Held(Child);
 
+impl Held {
+    /// Commits it.
+    pub fn commit(mut self) {
+        let input = self.0.stdin.as_mut().expect("psql's input");
+        input.write_all(b"COMMIT;\n").expect("psql reads");
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         // The end of its input ends it in order: its locks are free when it has ended.

@@ -44,14 +44,16 @@ async fn are_full(
 ) -> Result<Vec<Option<Answer<Vec<bool>>>>, StoreError> {
     let numbers: Vec<&str> =
         mailboxes.iter().flat_map(|numbers| numbers.iter()).map(PhoneNumber::as_str).collect();
+    let (mut connection, loan) = store.kept().await?;
     let full = sqlx::query_scalar!(
         r#"SELECT n.number AS "number!" FROM unnest($1::text[]) AS n (number)
            WHERE EXISTS (SELECT 1 FROM localnet_stanza s WHERE s.recipient = n.number OFFSET $2 LIMIT 1)"#,
         &numbers as &[&str],
         MAILBOX_LIMIT - 1
     )
-    .fetch_all(&store.pool)
+    .fetch_all(&mut *connection)
     .await?;
+    loan.keep(connection);
     let full: HashSet<String> = full.into_iter().collect();
     let answer =
         |numbers: &&Vec<PhoneNumber>| numbers.iter().map(|number| full.contains(number.as_str())).collect();
@@ -74,22 +76,25 @@ async fn deliver(
             personal.push(stanza.personal);
         }
     }
+    let (mut connection, loan) = store.kept().await?;
     let row = sqlx::query!(
         r#"WITH sender AS (
             SELECT w.place, s.number FROM unnest($1::text[], $2::text[])
                    WITH ORDINALITY AS w (number, incarnation, place)
             JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation),
+         receiver AS MATERIALIZED (
+            SELECT number FROM localnet_subscriber WHERE number = ANY($4) ORDER BY number FOR KEY SHARE),
          put AS (
             INSERT INTO localnet_stanza (recipient, sender, stanza)
             SELECT r.number, sender.number, n.body
             FROM unnest($3::bigint[], $4::text[], $5::jsonb[], $6::boolean[])
                  WITH ORDINALITY AS n (place, recipient, body, personal, position)
-            JOIN sender ON sender.place = n.place JOIN localnet_subscriber r ON r.number = n.recipient
+            JOIN sender ON sender.place = n.place JOIN receiver r ON r.number = n.recipient
             WHERE NOT n.personal OR NOT EXISTS (
                 SELECT 1 FROM localnet_block b WHERE b.owner = r.number AND b.blocked = sender.number)
             ORDER BY n.position)
          SELECT ARRAY(SELECT place FROM sender) AS "places!",
-                ARRAY(SELECT number FROM localnet_subscriber WHERE number = ANY($4)) AS "known!""#,
+                ARRAY(SELECT number FROM receiver) AS "known!""#,
         &numbers,
         &incarnations,
         &places,
@@ -97,8 +102,9 @@ async fn deliver(
         &bodies,
         &personal
     )
-    .fetch_one(&store.pool)
+    .fetch_one(&mut *connection)
     .await?;
+    loan.keep(connection);
     let current: HashSet<i64> = row.places.into_iter().collect();
     let known: HashSet<String> = row.known.into_iter().collect();
     let mut woken = HashSet::new();
@@ -131,6 +137,7 @@ async fn mailboxes_of(
     let (numbers, incarnations) = logins(mailboxes.iter().map(|(subscriber, _)| subscriber));
     // Ids are no one mailbox's own, so one list will do for all.
     let handed_out: Vec<i64> = mailboxes.iter().flat_map(|(_, ids)| ids).copied().collect();
+    let (mut connection, loan) = store.kept().await?;
     let rows = sqlx::query!(
         r#"SELECT w.place AS "place!", n.id AS "id?", n.sender AS "sender?", n.stanza AS "stanza?",
                   n.sent_at AS "sent_at?"
@@ -145,8 +152,9 @@ async fn mailboxes_of(
         &handed_out,
         MAILBOX_BATCH
     )
-    .fetch_all(&store.pool)
+    .fetch_all(&mut *connection)
     .await?;
+    loan.keep(connection);
     let mut answers: Vec<Answer<Option<Vec<Stanza>>>> = mailboxes.iter().map(|_| Ok(None)).collect();
     for row in rows {
         let Some(answer) = at_place(&mut answers, row.place) else { continue };
@@ -171,27 +179,40 @@ async fn acknowledge(
     acknowledged: &[&Acknowledged],
 ) -> Result<Vec<Option<Answer<()>>>, StoreError> {
     let (numbers, incarnations) = logins(acknowledged.iter().map(|(subscriber, ..)| subscriber));
-    let ids: Vec<i64> = acknowledged.iter().flat_map(|(_, ids, _)| ids).copied().collect();
+    let (mut places, mut ids) = (Vec::new(), Vec::new());
+    for (place, (_, of_one, _)) in (1i64..).zip(acknowledged) {
+        places.extend(of_one.iter().map(|_| place));
+        ids.extend(of_one);
+    }
     let (answered, bodies): (Vec<i64>, Vec<Value>) =
         acknowledged.iter().flat_map(|(.., receipts)| receipts).cloned().unzip();
+    let (mut connection, loan) = store.kept().await?;
     let senders = sqlx::query_scalar!(
         "WITH taken AS (
-            DELETE FROM localnet_stanza WHERE id = ANY($3) AND recipient = ANY(ARRAY(
-                SELECT s.number FROM unnest($1::text[], $2::text[]) AS w (number, incarnation)
-                JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation))
-            RETURNING id, sender, recipient)
+            DELETE FROM localnet_stanza WHERE ctid = ANY(ARRAY(
+                SELECT n.ctid FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (number, incarnation, place)
+                JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation
+                JOIN unnest($3::bigint[], $4::bigint[]) AS i (place, id) ON i.place = w.place
+                CROSS JOIN LATERAL (
+                    SELECT ctid FROM localnet_stanza WHERE recipient = s.number AND id = i.id LIMIT 1) n))
+            RETURNING id, sender, recipient
+         ), author AS MATERIALIZED (
+            SELECT number FROM localnet_subscriber WHERE number = ANY(ARRAY(SELECT sender FROM taken))
+            ORDER BY number FOR KEY SHARE)
          INSERT INTO localnet_stanza (recipient, sender, stanza)
-         SELECT s.number, t.recipient, r.body FROM unnest($4::bigint[], $5::jsonb[]) AS r (id, body)
-         JOIN taken t ON t.id = r.id JOIN localnet_subscriber s ON s.number = t.sender
+         SELECT a.number, t.recipient, r.body FROM unnest($5::bigint[], $6::jsonb[]) AS r (id, body)
+         JOIN taken t ON t.id = r.id JOIN author a ON a.number = t.sender
          ORDER BY r.id RETURNING recipient",
         &numbers,
         &incarnations,
+        &places,
         &ids,
         &answered,
         &bodies
     )
-    .fetch_all(&store.pool)
+    .fetch_all(&mut *connection)
     .await?;
+    loan.keep(connection);
     for sender in senders.into_iter().collect::<HashSet<_>>() {
         store.wakes.wake(Topic::Mailbox(number_of(&sender)?));
     }

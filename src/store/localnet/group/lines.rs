@@ -148,12 +148,17 @@ async fn send(store: &Store, sends: &[&GroupSend]) -> Result<Vec<Option<Answer<G
          inside AS (
             SELECT s.place, s.address, s.number FROM sender s
             JOIN localnet_member m ON m.address = s.address AND m.number = s.number),
+         receiver AS MATERIALIZED (
+            SELECT number FROM localnet_subscriber WHERE number = ANY(ARRAY(
+                SELECT m.number FROM inside i JOIN localnet_member m ON m.address = i.address))
+            ORDER BY number FOR KEY SHARE),
          put AS (
             INSERT INTO localnet_stanza (recipient, sender, stanza)
             SELECT m.number, i.number, n.body
             FROM unnest($4::bigint[], $5::jsonb[]) WITH ORDINALITY AS n (place, body, position)
             JOIN inside i ON i.place = n.place
             JOIN localnet_member m ON m.address = i.address AND m.number <> i.number
+            JOIN receiver r ON r.number = m.number
             ORDER BY n.position, m.position RETURNING recipient)
          SELECT ARRAY(SELECT place FROM sender) AS "current!", ARRAY(SELECT place FROM inside) AS "inside!",
                 ARRAY(SELECT DISTINCT recipient FROM put) AS "recipients!""#,

@@ -155,11 +155,12 @@ impl Tx {
             changes: decision.changes.clone(),
         };
         let told = sqlx::query_scalar!(
-            "INSERT INTO localnet_stanza (recipient, sender, stanza)
-             SELECT s.number, $2, $3 FROM (
-                SELECT m.number FROM localnet_member m WHERE m.address = $1 UNION SELECT unnest($4::text[])) AS t
-             JOIN localnet_subscriber s ON s.number = t.number
-             ORDER BY s.number RETURNING recipient",
+            "WITH receiver AS MATERIALIZED (
+                SELECT number FROM localnet_subscriber WHERE number = ANY(ARRAY(
+                    SELECT m.number FROM localnet_member m WHERE m.address = $1 UNION SELECT unnest($4::text[])))
+                ORDER BY number FOR KEY SHARE)
+             INSERT INTO localnet_stanza (recipient, sender, stanza) SELECT number, $2, $3 FROM receiver
+             ORDER BY number RETURNING recipient",
             address,
             by.number.as_str(),
             write(&news),
