@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
-use windu::domain::{Account, ChatName, Content, Lease, ProcessId};
+use windu::domain::{Account, ChatName, Content, Lease, ProcessId, ReceiptKind};
 use windu::secrets;
 use windu::sessions::Patience;
 use windu::store::{
-    Accepted, ImportedContact, Inbound, InboundKind, OUTBOX_LIMIT, Outgoing, Peer, Store, StoreError,
+    Accepted, ImportedContact, Inbound, InboundKind, OUTBOX_LIMIT, Outgoing, Peer, Settlement, Store,
+    StoreError,
 };
 
 use crate::scripted::{NETWORK, long_ago};
@@ -302,4 +303,29 @@ impl Writer {
         tx.replace_contacts(account, &entries).await.unwrap();
         tx.commit().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_receipt_that_comes_with_the_settlement_counts_with_it() {
+    let ground = Ground::new().await;
+    let (process, store) = (&ground.process, &ground.process.store);
+    let (account, lease) = ground.account().await;
+    process.send(&account, BEN, "taken and delivered").await;
+    let due = store.due(&lease).await.unwrap().unwrap().messages;
+    let network_id = due[0].network_id.clone();
+    let receipt = InboundKind::Receipt { network_id, kind: ReceiptKind::Delivered };
+    let peer = process.peer(&account, BEN).await;
+    // Both are asked before either is begun, so that they share a statement.
+    let (settled, told) = tokio::join!(
+        store.settle(&lease, vec![due[0].settled(Settlement::Sent)]),
+        store.ingest(&lease, vec![Inbound { peer, participant: None, what: receipt }], None)
+    );
+    assert!(settled.is_ok() && told.unwrap().is_empty());
+    let kinds = process.kinds(&account).await;
+    let kinds: Vec<&str> =
+        kinds.iter().map(String::as_str).filter(|kind| kind.starts_with("message.")).collect();
+    assert_eq!(kinds, ["message.queued", "message.sent", "message.delivered"]);
+    let message = process.message(&account, BEN, &due[0].network_id).await;
+    assert!(message.state == "sent" && message.delivered.is_some(), "{message:?}");
+    assert!(store.due(&lease).await.unwrap().unwrap().messages.is_empty());
 }
