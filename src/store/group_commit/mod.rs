@@ -247,7 +247,10 @@ async fn attempt(
     } else {
         let mut tx = store.begin().await?;
         let outcome = tx.write_of_sessions(&writes, locking).await?;
-        tx.commit().await?;
+        // Of what may not be done nothing is left, no new chat either.
+        if writes.iter().any(|(lease, _)| outcome.admits(lease)) {
+            tx.commit().await?;
+        }
         outcome
     };
     for (lease, what) in admitted(&writes, &outcome) {
