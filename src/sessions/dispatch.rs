@@ -147,7 +147,7 @@ impl Dispatcher {
             .await
             .map_err(|_| Fault::End(End::Retry("network_silent")))?;
         let settled = settlements(due, &outcomes);
-        let waits = settled.iter().any(|settled| matches!(settled.how, Settlement::Later(_)));
+        let waits = settled.iter().any(|settled| !settled.how.is_final());
         self.store.settle(&self.lease, settled).await?;
         Ok(waits)
     }
@@ -227,7 +227,7 @@ fn settlements(due: &[DueMessage], outcomes: &[Result<(), SendFailure>]) -> Vec<
             // It stays due behind the one that failed.
             Err(SendFailure::NotTried) => continue,
         };
-        if matches!(settlement, Settlement::Later(_)) && !held_up.insert(message.chat) {
+        if !settlement.is_final() && !held_up.insert(message.chat) {
             // Only the oldest of a chat waits by the clock; the rest wait behind it.
             continue;
         }

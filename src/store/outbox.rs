@@ -89,6 +89,14 @@ pub enum Settlement {
     Later(Duration),
 }
 
+impl Settlement {
+    /// Whether nothing more is tried.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Later(_))
+    }
+}
+
 impl Store {
     /// What the account's session has to bring to its network. `None` when the lease has passed on.
     ///

@@ -362,3 +362,8 @@ fn has_remote_file(item: &Inbound) -> bool {
         _ => false,
     }
 }
+
+/// One value of each row.
+fn column<'r, Row, T>(rows: &'r [Row], of: impl FnMut(&'r Row) -> T) -> Vec<T> {
+    rows.iter().map(of).collect()
+}

@@ -10,7 +10,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::locks::Locking;
-use super::{Answer, Send, Write, Written};
+use super::{Answer, Send, Write, Written, column};
 use crate::domain::{AccountId, CounterId, Event, MediaFile, MessageId, PeerId};
 use crate::store::content::{details, fingerprint};
 use crate::store::gather::at_place;
@@ -260,8 +260,4 @@ impl Target {
         let Send { account, counter, peer, in_group, named, .. } = *send;
         Self { chat: (peer, account), counter, in_group, named }
     }
-}
-
-fn column<'a, Row, T>(rows: &'a [Row], of: impl Fn(&'a Row) -> T) -> Vec<T> {
-    rows.iter().map(of).collect()
 }

@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
 
+use super::column;
 use crate::domain::{CounterId, Event, Lease, MediaFile, MessageId, PeerId};
 use crate::store::content::details;
 use crate::store::{Journal, StoreError};
@@ -251,8 +252,4 @@ impl<'a> Rows<'a> {
         }
         Ok(outcome)
     }
-}
-
-fn column<'r, Row, T>(rows: &'r [Row], of: impl FnMut(&'r Row) -> T) -> Vec<T> {
-    rows.iter().map(of).collect()
 }

@@ -217,11 +217,6 @@ impl Settled {
 }
 
 impl Settlement {
-    /// Whether nothing more is tried.
-    pub(in crate::store::group_commit) fn is_final(self) -> bool {
-        !matches!(self, Self::Later(_))
-    }
-
     pub(super) fn failure(self) -> Option<&'static str> {
         match self {
             Self::Failed(reason) => Some(reason.name()),
