@@ -9,20 +9,18 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::auth::Caller;
 use super::error::ApiError;
-use super::{
-    AppState, Started, account, account_profile, block_list, body, contact_lists, contact_profile, contacts,
-    cors, group_photos, groups, health, idempotency, media, messages, oauth, params, paths, patience, photos,
-    refusals, send_media, trace,
-};
+use super::extract::caller::Caller;
+use super::extract::{body, params};
+use super::middleware::{cors, error_fallback, idempotency, paths, request_timeout, trace};
+use super::{AppState, Started, api, oauth};
 use crate::config::CorsOrigins;
 
 /// The whole API as one service.
 pub fn router(state: &AppState) -> Router {
     let (routes, _) = routes(Some(state)).split_for_parts();
     let routes: Router = routes.with_state(state.clone());
-    let routes = routes.layer(from_fn_with_state(state.clone(), patience::limit));
+    let routes = routes.layer(from_fn_with_state(state.clone(), request_timeout::limit));
     surround(&state.cors_origins, &state.started, routes)
 }
 
@@ -37,27 +35,16 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// All routes. The rows below `/api` know their caller before anything of the body is read; a description alone
 /// needs no state for that.
 fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
-    let mut api = OpenApiRouter::new()
-        .merge(account::router())
-        .merge(account_profile::router())
-        .merge(contacts::router())
-        .merge(contact_lists::router())
-        .merge(contact_profile::router())
-        .merge(block_list::router())
-        .merge(photos::router())
-        .merge(messages::router())
-        .merge(send_media::router())
-        .merge(groups::router())
-        .merge(group_photos::router());
+    let mut api = api::router();
     if let Some(state) = state {
         api = api
             .route_layer(from_fn_with_state(state.clone(), idempotency::keep))
             .route_layer(from_fn_with_state(state.clone(), params::read::<Caller, AppState>));
     }
     OpenApiRouter::with_openapi(Description::openapi())
-        .merge(health::router())
+        .merge(api::health::router())
         .merge(oauth::router())
-        .merge(media::router())
+        .merge(api::media::router())
         .merge(api)
 }
 
@@ -67,7 +54,7 @@ fn surround(cors_origins: &CorsOrigins, started: &Started, routes: Router) -> Ro
     Router::new()
         .fallback_service(routes)
         .layer(from_fn_with_state(started.clone(), refine))
-        .layer(CatchPanicLayer::custom(refusals::panicked))
+        .layer(CatchPanicLayer::custom(error_fallback::panicked))
         .layer(cors::layer(cors_origins))
         .layer(from_fn(trace::trace))
 }
@@ -80,7 +67,7 @@ async fn refine(State(started): State<Started>, request: Request, next: Next) ->
         Ok(_) => ApiError::starting().into_response(),
         Err(error) => error.into_response(),
     };
-    refusals::as_object(response, oauth)
+    error_fallback::as_object(response, oauth)
 }
 
 #[derive(OpenApi)]

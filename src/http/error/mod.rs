@@ -11,8 +11,8 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::idempotency;
-use super::target::no_such_group;
+use crate::http::extract::recipient::no_such_group;
+use crate::http::middleware::idempotency;
 use crate::sessions::{AskError, GroupRefusal, RegisterError};
 use crate::store::StoreError;
 use crate::telemetry::chain;

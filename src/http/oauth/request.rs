@@ -10,7 +10,7 @@ use percent_encoding::percent_decode;
 
 use super::failure::Failure;
 use crate::http::error::ApiError;
-use crate::http::params;
+use crate::http::extract::params;
 use crate::http::server::Remote;
 use crate::oauth::{Basic, OAuth, OAuthError, Parameters, TokenRequest};
 

@@ -1,6 +1,6 @@
 //! Connections: accepting them, their limits, and the orderly end.
 
-mod stall;
+mod write_timeout;
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use self::stall::Stallable;
+use crate::http::server::write_timeout::Stallable;
 use crate::lifecycle::Lifecycle;
 
 /// From the first to the last byte of a request's head. A connection may also be idle for so long.

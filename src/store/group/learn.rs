@@ -212,7 +212,7 @@ impl Store {
 }
 
 /// Many calls of [`Store::learn_group`]: of each group the newest, one after the other.
-pub(in super::super) async fn learn_all(
+pub(in crate::store) async fn learn_all(
     store: &Store,
     groups: &[&Arc<NewGroup>],
 ) -> Result<Vec<Option<Answer<()>>>, StoreError> {

@@ -22,7 +22,7 @@ const LINES: usize = 2;
 const READ_LATELY: Duration = Duration::from_secs(5);
 
 /// The lines, and groups as they were read lately.
-pub(in super::super) struct GroupLines {
+pub(in crate::store::localnet) struct GroupLines {
     pub(super) read: Gather<String, Option<Arc<Group>>>,
     pub(super) snapshots: Cache<String, Arc<Group>>,
     send: [Gather<GroupSend, GroupDelivery>; LINES],

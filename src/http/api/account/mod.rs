@@ -1,0 +1,321 @@
+//! Accounts: a number is created, proved by a code, shown, named and removed.
+
+mod profile;
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::done::{DONE, Done};
+use crate::domain::{Account, PhoneNumber, Timestamp, UserId};
+use crate::http::AppState;
+use crate::http::error::{ApiError, Problem};
+use crate::http::extract::Keyed;
+use crate::http::extract::account::{OnlyAccount, RegisteredAccount, StoredAccount, WaitingAccount};
+use crate::http::extract::caller::Caller;
+use crate::http::extract::params::{Parameters, Text};
+use crate::verification::{CODE_LENGTH, Method};
+
+/// How long register-code waits for the session.
+const ONLINE: Duration = Duration::from_secs(10);
+
+/// The routes of this file.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(create))
+        .routes(routes!(request_sms_code))
+        .routes(routes!(request_voice_code))
+        .routes(routes!(register_code))
+        .routes(routes!(remove))
+        .routes(routes!(nickname, set_nickname))
+        .merge(profile::router())
+}
+
+#[derive(Serialize, ToSchema)]
+struct AccountList {
+    accounts: Vec<AccountInfo>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct AccountInfo {
+    /// The number.
+    #[schema(value_type = String)]
+    account: PhoneNumber,
+    nickname: String,
+    /// The upstream network, such as `local`.
+    network: String,
+    /// Proved, and still the caller's.
+    registered: bool,
+    session: SessionInfo,
+}
+
+#[derive(Serialize, ToSchema)]
+struct SessionInfo {
+    /// starting, connecting, catching_up, online, waiting, logged_out, replaced, banned or stopped.
+    state: &'static str,
+    #[schema(value_type = String)]
+    since: Timestamp,
+    /// What led to the state, for programs.
+    reason: Option<String>,
+    /// While waiting: how many attempts failed in a row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempt: Option<u32>,
+    /// Until when the state lasts, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    until: Option<Timestamp>,
+}
+
+impl From<Account> for AccountInfo {
+    fn from(account: Account) -> Self {
+        let session = &account.session;
+        Self {
+            registered: account.is_registered(),
+            session: SessionInfo {
+                state: session.state.name(),
+                since: Timestamp(session.since),
+                reason: session.reason.clone(),
+                attempt: session.state.attempt(),
+                until: session.state.until().map(Timestamp),
+            },
+            account: account.number,
+            nickname: account.nickname,
+            network: account.network,
+        }
+    }
+}
+
+/// The caller's accounts, oldest first, with what their sessions do.
+#[utoipa::path(get, path = "/api/account/", tag = "account",
+    responses((status = 200, body = AccountList), (status = 401, body = Problem)))]
+async fn list(State(state): State<AppState>, caller: Caller) -> Result<Json<AccountList>, ApiError> {
+    let accounts = state.store.accounts(caller.user).await?;
+    Ok(Json(AccountList { accounts: accounts.into_iter().map(AccountInfo::from).collect() }))
+}
+
+#[derive(Deserialize, ToSchema)]
+struct CreateAccount {
+    /// The number to link.
+    #[schema(value_type = String)]
+    account: PhoneNumber,
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 64)]
+    nickname: Text<64>,
+    /// The upstream network; without it the server's first.
+    #[schema(value_type = Option<String>)]
+    network: Option<Text<32>>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct CodeSent {
+    /// `sms` or `voice`.
+    method: &'static str,
+    /// How many digits the code has.
+    length: usize,
+}
+
+impl CodeSent {
+    fn by(method: Method) -> Self {
+        Self { method: method.as_str(), length: CODE_LENGTH }
+    }
+}
+
+/// Links a number: a code is on its way when this answers.
+#[utoipa::path(post, path = "/api/account/create-account/", tag = "account", request_body = CreateAccount,
+    responses((status = 201, body = CodeSent), (status = 400, body = Problem), (status = 403, body = Problem),
+              (status = 429, body = Problem), (status = 502, body = Problem)))]
+async fn create(
+    State(state): State<AppState>,
+    caller: Caller,
+    keyed: Keyed,
+    Parameters(body): Parameters<CreateAccount>,
+) -> Result<(StatusCode, Json<CodeSent>), ApiError> {
+    let network = body.network.as_deref().unwrap_or(&state.default_network);
+    if state.sessions.connector(network).is_none() {
+        return Err(ApiError::bad_request(
+            "network_unknown",
+            "this server has no such network; leave network out for its own choice",
+        ));
+    }
+    // A client that hangs up stops nothing: an account whose code was not sent must not stay behind.
+    let network = network.to_owned();
+    let linking = link(state.clone(), caller.user, keyed, body.account, network, body.nickname.into_inner());
+    let linked = state.lifecycle.spawn(linking).await.map_err(|error| ApiError::internal(&error))?;
+    Ok((StatusCode::CREATED, linked?))
+}
+
+/// Sends a new code as a text message.
+#[utoipa::path(post, path = "/api/account/request-sms-code/", tag = "account",
+    responses((status = 200, body = CodeSent), (status = 400, body = Problem), (status = 429, body = Problem),
+              (status = 502, body = Problem)))]
+async fn request_sms_code(
+    State(state): State<AppState>,
+    WaitingAccount(account): WaitingAccount,
+    keyed: Keyed,
+) -> Result<Json<CodeSent>, ApiError> {
+    request_code(&state, &account, keyed, Method::Sms).await
+}
+
+/// Sends a new code by a call that reads it out.
+#[utoipa::path(post, path = "/api/account/request-voice-code/", tag = "account",
+    responses((status = 200, body = CodeSent), (status = 400, body = Problem), (status = 429, body = Problem),
+              (status = 502, body = Problem)))]
+async fn request_voice_code(
+    State(state): State<AppState>,
+    WaitingAccount(account): WaitingAccount,
+    keyed: Keyed,
+) -> Result<Json<CodeSent>, ApiError> {
+    request_code(&state, &account, keyed, Method::Voice).await
+}
+
+#[derive(Deserialize, ToSchema)]
+struct RegisterCode {
+    /// The code; dashes and blanks are ignored.
+    #[schema(value_type = String)]
+    code: Text<64>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct Registered {
+    /// The number.
+    #[schema(value_type = String)]
+    login: PhoneNumber,
+}
+
+/// Proves the number. Answers once the session is online, or after ten seconds.
+#[utoipa::path(post, path = "/api/account/register-code/", tag = "account", request_body = RegisterCode,
+    responses((status = 200, body = Registered), (status = 400, body = Problem),
+              (status = 403, body = Problem, description = "with `reason`: wrong, expired or none"),
+              (status = 429, body = Problem), (status = 502, body = Problem)))]
+async fn register_code(
+    State(state): State<AppState>,
+    WaitingAccount(account): WaitingAccount,
+    Parameters(body): Parameters<RegisterCode>,
+) -> Result<Json<Registered>, ApiError> {
+    let _proved = state.verification.check(account.user, account.id, &account.number, &body.code).await?;
+    state.sessions.register(&account).await?;
+    state.sessions.wait_online(&account, ONLINE).await?;
+    Ok(Json(Registered { login: account.number }))
+}
+
+#[derive(Deserialize, ToSchema)]
+struct RemoveAccount {
+    /// Why, for the people who run the server; not kept.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, max_length = 1024)]
+    feedback: Text<1024>,
+}
+
+/// Takes the number off its network and deletes the account with all its data.
+#[utoipa::path(post, path = "/api/account/remove-account/", tag = "account", request_body = RemoveAccount,
+    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 502, body = Problem),
+              (status = 503, body = Problem), (status = 504, body = Problem)))]
+async fn remove(
+    State(state): State<AppState>,
+    account: Result<OnlyAccount, ApiError>,
+    keyed: Keyed,
+    Parameters(body): Parameters<RemoveAccount>,
+) -> Result<Json<Done>, ApiError> {
+    // An earlier run of this very request may have removed it; a number of that name would be another account.
+    if state.sessions.has_unregistered(keyed.claim()).await? {
+        return Ok(DONE);
+    }
+    let OnlyAccount(account) = account?;
+    tracing::debug!(account = %account.id, feedback = body.feedback.len(), "removing an account");
+    if !account.is_registered() {
+        let mut tx = state.store.begin().await?;
+        if tx.delete_unregistered(&account).await? {
+            return keyed.commit(tx, StatusCode::OK, Done {}).await;
+        }
+    }
+    state.sessions.unregister(account.id, keyed.claim()).await?;
+    Ok(DONE)
+}
+
+#[derive(Serialize, Deserialize, ToSchema)]
+struct Nickname {
+    /// The name that others see; may be empty.
+    #[schema(max_length = 64)]
+    nickname: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+struct NewNickname {
+    /// The name that others see; may be empty.
+    #[schema(value_type = String, max_length = 64)]
+    nickname: Text<64>,
+}
+
+/// The account's nickname.
+#[utoipa::path(get, path = "/api/account/nickname/", tag = "account",
+    responses((status = 200, body = Nickname), (status = 400, body = Problem)))]
+async fn nickname(StoredAccount(account): StoredAccount) -> Json<Nickname> {
+    Json(Nickname { nickname: account.nickname })
+}
+
+/// Changes the account's nickname.
+#[utoipa::path(post, path = "/api/account/nickname/", tag = "account", request_body = NewNickname,
+    responses((status = 200, body = Done), (status = 400, body = Problem)))]
+async fn set_nickname(
+    State(state): State<AppState>,
+    RegisteredAccount(account): RegisteredAccount,
+    keyed: Keyed,
+    Parameters(body): Parameters<NewNickname>,
+) -> Result<Json<Done>, ApiError> {
+    let mut tx = state.store.begin().await?;
+    tx.set_nickname(&account, &body.nickname).await?;
+    keyed.commit(tx, StatusCode::OK, Done {}).await
+}
+
+/// Makes the account and sends its code, or does neither.
+async fn link(
+    state: AppState,
+    user: UserId,
+    keyed: Keyed,
+    number: PhoneNumber,
+    network: String,
+    nickname: String,
+) -> Result<Json<CodeSent>, ApiError> {
+    let mut tx = state.store.begin().await?;
+    if !state.verification.may_create_account(&mut tx, user).await? {
+        return Err(ApiError::too_many(
+            "too_many_accounts",
+            "ten of your accounts wait for their codes; register or remove some of them first",
+            60,
+        ));
+    }
+    let created = tx.create_account(user, &number, &network, &nickname).await?;
+    let Some(account) = created else {
+        return Err(ApiError::bad_request("account_exists", "you have this number already"));
+    };
+    let sent = CodeSent::by(Method::Sms);
+    let expected = keyed.answered(StatusCode::CREATED, &sent)?;
+    if let Err(error) = state.verification.request(tx, user, account, &number, Method::Sms, expected).await {
+        // No code, no account: the number can be tried again.
+        state.store.delete_unproved(user, account, keyed.claim()).await?;
+        return Err(error.into());
+    }
+    Ok(Json(sent))
+}
+
+/// Sends a code; under one key, once. Should the program die when the code is counted and may have gone out, a repeat
+/// is told that it is on its way: who waits for it in vain asks again, under another key.
+async fn request_code(
+    state: &AppState,
+    account: &Account,
+    keyed: Keyed,
+    method: Method,
+) -> Result<Json<CodeSent>, ApiError> {
+    let sent = CodeSent::by(method);
+    let expected = keyed.answered(StatusCode::OK, &sent)?;
+    let tx = state.store.begin().await?;
+    state.verification.request(tx, account.user, account.id, &account.number, method, expected).await?;
+    Ok(Json(sent))
+}

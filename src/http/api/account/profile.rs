@@ -1,0 +1,187 @@
+//! What an account shows of itself: status message, presence, and who may see what.
+
+use axum::Json;
+use axum::extract::State;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::domain::{Account, Audience};
+use crate::http::AppState;
+use crate::http::api::done::Done;
+use crate::http::error::{ApiError, Problem};
+use crate::http::extract::Keyed;
+use crate::http::extract::account::{RegisteredAccount, StoredAccount, unknown};
+use crate::http::extract::params::{Parameters, Text};
+use crate::store::{OwnProfile, PrivacyChange};
+
+/// The routes of this file.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(status_message, set_status_message))
+        .routes(routes!(connected_status, set_connected_status))
+        .routes(routes!(privacy_settings, set_privacy_settings))
+}
+
+async fn own_profile(state: &AppState, account: &Account) -> Result<OwnProfile, ApiError> {
+    state.store.own_profile(account).await?.ok_or_else(unknown)
+}
+
+#[derive(Serialize, ToSchema)]
+struct StatusMessage {
+    /// Empty when it was never set.
+    status_message: String,
+}
+
+#[derive(Deserialize, ToSchema)]
+struct NewStatusMessage {
+    /// What others see beside the name; not empty.
+    #[schema(value_type = String, min_length = 1, max_length = 256)]
+    status_message: Text<256>,
+}
+
+/// The account's status message.
+#[utoipa::path(get, path = "/api/account/status-message/", tag = "account",
+    responses((status = 200, body = StatusMessage), (status = 400, body = Problem)))]
+async fn status_message(
+    State(state): State<AppState>,
+    StoredAccount(account): StoredAccount,
+) -> Result<Json<StatusMessage>, ApiError> {
+    let OwnProfile { status_message, .. } = own_profile(&state, &account).await?;
+    Ok(Json(StatusMessage { status_message }))
+}
+
+/// Changes the account's status message.
+#[utoipa::path(post, path = "/api/account/status-message/", tag = "account", request_body = NewStatusMessage,
+    responses((status = 200, body = Done), (status = 400, body = Problem)))]
+async fn set_status_message(
+    State(state): State<AppState>,
+    RegisteredAccount(account): RegisteredAccount,
+    keyed: Keyed,
+    Parameters(body): Parameters<NewStatusMessage>,
+) -> Result<Json<Done>, ApiError> {
+    if body.status_message.is_empty() {
+        return Err(ApiError::bad_request("invalid_parameter", "status_message: it cannot be empty"));
+    }
+    let mut tx = state.store.begin().await?;
+    tx.set_status_message(&account, &body.status_message).await?;
+    keyed.commit(tx, StatusCode::OK, Done {}).await
+}
+
+/// Whether an account is shown as online.
+#[derive(Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum Connected {
+    Online,
+    Offline,
+}
+
+#[derive(Serialize, Deserialize, ToSchema)]
+struct ConnectedStatus {
+    connected_status: Connected,
+}
+
+/// Whether the account is shown as online.
+#[utoipa::path(get, path = "/api/account/connected-status/", tag = "account",
+    responses((status = 200, body = ConnectedStatus), (status = 400, body = Problem)))]
+async fn connected_status(
+    State(state): State<AppState>,
+    StoredAccount(account): StoredAccount,
+) -> Result<Json<ConnectedStatus>, ApiError> {
+    let OwnProfile { connected, .. } = own_profile(&state, &account).await?;
+    let connected_status = if connected { Connected::Online } else { Connected::Offline };
+    Ok(Json(ConnectedStatus { connected_status }))
+}
+
+/// Shows the account as online or offline. Messages come in either way; whether others are online is followed only while
+/// the account is online itself.
+#[utoipa::path(post, path = "/api/account/connected-status/", tag = "account", request_body = ConnectedStatus,
+    responses((status = 200, body = Done), (status = 400, body = Problem)))]
+async fn set_connected_status(
+    State(state): State<AppState>,
+    RegisteredAccount(account): RegisteredAccount,
+    keyed: Keyed,
+    Parameters(body): Parameters<ConnectedStatus>,
+) -> Result<Json<Done>, ApiError> {
+    let mut tx = state.store.begin().await?;
+    tx.set_connected(&account, matches!(body.connected_status, Connected::Online)).await?;
+    keyed.commit(tx, StatusCode::OK, Done {}).await
+}
+
+#[derive(Serialize, ToSchema)]
+struct PrivacySettings {
+    /// `none`, `contacts` or `all`.
+    #[schema(value_type = String)]
+    status_message: Audience,
+    /// The same for the photo.
+    #[schema(value_type = String)]
+    photo: Audience,
+    /// The same for when the account was last online, and whether it is now.
+    #[schema(value_type = String)]
+    last_seen: Audience,
+}
+
+#[derive(Deserialize, ToSchema)]
+struct NewPrivacySettings {
+    /// `none`, `contacts` or `all`.
+    #[schema(value_type = Option<String>)]
+    status_message: Option<Audience>,
+    /// The same for the photo.
+    #[schema(value_type = Option<String>)]
+    photo: Option<Audience>,
+    /// The same for when the account was last online, and whether it is now.
+    #[schema(value_type = Option<String>)]
+    last_seen: Option<Audience>,
+}
+
+/// The settings that a change named.
+#[derive(Serialize, ToSchema)]
+struct ChangedSettings {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    status_message: Option<Audience>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    photo: Option<Audience>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    last_seen: Option<Audience>,
+}
+
+/// Who may see what of the account.
+#[utoipa::path(get, path = "/api/account/privacy-settings/", tag = "account",
+    responses((status = 200, body = PrivacySettings), (status = 400, body = Problem)))]
+async fn privacy_settings(
+    State(state): State<AppState>,
+    StoredAccount(account): StoredAccount,
+) -> Result<Json<PrivacySettings>, ApiError> {
+    let OwnProfile { privacy, .. } = own_profile(&state, &account).await?;
+    Ok(Json(PrivacySettings {
+        status_message: privacy.status_message,
+        photo: privacy.photo,
+        last_seen: privacy.last_seen,
+    }))
+}
+
+/// Changes who may see what of the account; what is not given stays.
+#[utoipa::path(post, path = "/api/account/privacy-settings/", tag = "account", request_body = NewPrivacySettings,
+    responses((status = 200, body = ChangedSettings), (status = 400, body = Problem)))]
+async fn set_privacy_settings(
+    State(state): State<AppState>,
+    RegisteredAccount(account): RegisteredAccount,
+    keyed: Keyed,
+    Parameters(body): Parameters<NewPrivacySettings>,
+) -> Result<Json<ChangedSettings>, ApiError> {
+    let NewPrivacySettings { status_message, photo, last_seen } = body;
+    if status_message.is_none() && photo.is_none() && last_seen.is_none() {
+        return Err(ApiError::bad_request(
+            "missing_parameter",
+            "status_message, photo, last_seen or several of them are needed, each none, contacts or all",
+        ));
+    }
+    let mut tx = state.store.begin().await?;
+    tx.set_privacy(&account, PrivacyChange { status_message, photo, last_seen }).await?;
+    keyed.commit(tx, StatusCode::OK, ChangedSettings { status_message, photo, last_seen }).await
+}

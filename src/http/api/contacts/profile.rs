@@ -1,0 +1,172 @@
+//! What contacts show: status messages and presence.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::clock;
+use crate::domain::{Account, Shown, Timestamp};
+use crate::http::AppState;
+use crate::http::error::{ApiError, Problem};
+use crate::http::extract::account::{RegisteredAccount, StoredAccount};
+use crate::http::extract::recipient::{PathContact, ShownContact};
+use crate::store::{Presence, StatusMessage, Whose};
+
+/// The routes of this file.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(status_message))
+        .routes(routes!(status_message_history))
+        .routes(routes!(statuses_messages))
+        .routes(routes!(connected_status))
+        .routes(routes!(connected_statuses))
+}
+
+#[derive(Serialize, ToSchema)]
+struct StatusMessages {
+    statuses_messages: Vec<StatusMessageInfo>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct StatusMessageInfo {
+    contact_id: String,
+    /// Empty when it was never set, null when it is hidden.
+    status_message: Option<String>,
+}
+
+impl From<StatusMessage> for StatusMessageInfo {
+    fn from(message: StatusMessage) -> Self {
+        let status_message = match message.text {
+            Shown::Hidden => None,
+            Shown::Value(text) => Some(text),
+        };
+        Self { contact_id: message.public_id, status_message }
+    }
+}
+
+/// What a contact says of themselves.
+#[utoipa::path(get, path = "/api/contacts/{contact_id}/status-message/", tag = "contacts",
+    params(("contact_id" = String, Path, description = "the number")),
+    responses((status = 200, body = StatusMessages), (status = 400, body = Problem)))]
+async fn status_message(
+    State(state): State<AppState>,
+    ShownContact { account, peer }: ShownContact,
+) -> Result<Json<StatusMessages>, ApiError> {
+    show_status_messages(&state, &account, Whose::One(peer)).await
+}
+
+/// What each contact that exists says of themselves.
+#[utoipa::path(get, path = "/api/contacts/statuses-messages/", tag = "contacts",
+    responses((status = 200, body = StatusMessages), (status = 400, body = Problem)))]
+async fn statuses_messages(
+    State(state): State<AppState>,
+    RegisteredAccount(account): RegisteredAccount,
+) -> Result<Json<StatusMessages>, ApiError> {
+    show_status_messages(&state, &account, Whose::EveryContact).await
+}
+
+async fn show_status_messages(
+    state: &AppState,
+    account: &Account,
+    whose: Whose,
+) -> Result<Json<StatusMessages>, ApiError> {
+    let messages = state.store.status_messages(account, whose).await?;
+    let statuses_messages = messages.into_iter().map(StatusMessageInfo::from).collect();
+    Ok(Json(StatusMessages { statuses_messages }))
+}
+
+#[derive(Serialize, ToSchema)]
+struct StatusMessageHistory {
+    /// Newest first.
+    values: Vec<StatusMessageChange>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct StatusMessageChange {
+    contact_id: String,
+    status_message: String,
+    /// When this server learnt of it.
+    #[schema(value_type = String)]
+    updated: Timestamp,
+}
+
+/// What somebody has said of themselves as far as the account has seen it; nothing while it is hidden.
+#[utoipa::path(get, path = "/api/contacts/{contact_id}/status-message-history/", tag = "contacts",
+    params(("contact_id" = String, Path, description = "the number")),
+    responses((status = 200, body = StatusMessageHistory), (status = 400, body = Problem)))]
+async fn status_message_history(
+    State(state): State<AppState>,
+    StoredAccount(account): StoredAccount,
+    PathContact(contact): PathContact,
+) -> Result<Json<StatusMessageHistory>, ApiError> {
+    let changes = state.store.status_changes(&account, contact.as_str()).await?;
+    let values = changes
+        .into_iter()
+        .map(|change| StatusMessageChange {
+            contact_id: contact.to_string(),
+            status_message: change.text,
+            updated: Timestamp(change.updated),
+        })
+        .collect();
+    Ok(Json(StatusMessageHistory { values }))
+}
+
+#[derive(Serialize, ToSchema)]
+struct ConnectedStatuses {
+    connected_statuses: Vec<PresenceInfo>,
+}
+
+#[derive(Serialize, ToSchema)]
+struct PresenceInfo {
+    contact_id: String,
+    /// `online`, `offline`, or `deny` when it is hidden.
+    connected_status: &'static str,
+    /// Of one who is online now; null when it is hidden or never was seen.
+    #[schema(value_type = Option<String>)]
+    last_seen: Option<Timestamp>,
+}
+
+impl From<Presence> for PresenceInfo {
+    fn from(presence: Presence) -> Self {
+        let (connected_status, last_seen) = match presence.seen {
+            Shown::Hidden => ("deny", None),
+            Shown::Value(seen) if seen.online => ("online", Some(clock::now())),
+            Shown::Value(seen) => ("offline", seen.last_seen),
+        };
+        Self { contact_id: presence.public_id, connected_status, last_seen: last_seen.map(Timestamp) }
+    }
+}
+
+/// Whether a contact is online. Followed only while the account is online itself; else what was known last.
+#[utoipa::path(get, path = "/api/contacts/{contact_id}/connected-status/", tag = "contacts",
+    params(("contact_id" = String, Path, description = "the number")),
+    responses((status = 200, body = ConnectedStatuses), (status = 400, body = Problem)))]
+async fn connected_status(
+    State(state): State<AppState>,
+    ShownContact { account, peer }: ShownContact,
+) -> Result<Json<ConnectedStatuses>, ApiError> {
+    show_presences(&state, &account, Whose::One(peer)).await
+}
+
+/// Whether each contact that exists is online.
+#[utoipa::path(get, path = "/api/contacts/connected-statuses/", tag = "contacts",
+    responses((status = 200, body = ConnectedStatuses), (status = 400, body = Problem)))]
+async fn connected_statuses(
+    State(state): State<AppState>,
+    RegisteredAccount(account): RegisteredAccount,
+) -> Result<Json<ConnectedStatuses>, ApiError> {
+    show_presences(&state, &account, Whose::EveryContact).await
+}
+
+async fn show_presences(
+    state: &AppState,
+    account: &Account,
+    whose: Whose,
+) -> Result<Json<ConnectedStatuses>, ApiError> {
+    let presences = state.store.presences(account, whose).await?;
+    let connected_statuses = presences.into_iter().map(PresenceInfo::from).collect();
+    Ok(Json(ConnectedStatuses { connected_statuses }))
+}

@@ -1,0 +1,45 @@
+//! `/livez` and `/readyz`: for whoever runs the program.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::http::AppState;
+use crate::http::error::{ApiError, Problem};
+use crate::http::middleware::request_timeout;
+
+/// The routes of this file.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(livez)).routes(routes!(readyz))
+}
+
+/// How the program is.
+#[derive(Debug, Serialize, ToSchema)]
+struct Health {
+    /// `ok`.
+    status: &'static str,
+}
+
+const OK: Json<Health> = Json(Health { status: "ok" });
+
+/// The program runs. Touches nothing.
+#[utoipa::path(get, path = "/livez", tag = "health", security(()), responses((status = 200, body = Health)))]
+async fn livez() -> Json<Health> {
+    OK
+}
+
+/// The program can serve: its tables are there and the database answers.
+#[utoipa::path(
+    get, path = "/readyz", tag = "health", security(()),
+    responses((status = 200, body = Health), (status = 503, body = Problem))
+)]
+async fn readyz(State(state): State<AppState>) -> Result<Json<Health>, ApiError> {
+    if !state.started.is_set() {
+        return Err(ApiError::starting());
+    }
+    request_timeout::probe(&state.store).await?;
+    Ok(OK)
+}

@@ -1,0 +1,144 @@
+//! `/media/...`: a stored file, by a signed URL and without a token.
+//!
+//! Files come from strangers and open in browsers: only a fixed list of types is shown, everything else is for saving,
+//! and nothing runs.
+
+mod range;
+
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::http::AppState;
+use crate::http::api::media::range::Wanted;
+use crate::http::error::{ApiError, Problem};
+use crate::media::{Parts, Served};
+
+/// The types that a browser shows or plays. No SVG, HTML or PDF: those hold programs.
+const INLINE: &[&str] = &[
+    "image/jpeg",
+    "image/png",
+    "image/gif",
+    "image/webp",
+    "audio/3gpp",
+    "audio/aac",
+    "audio/aiff",
+    "audio/mp4",
+    "audio/mpeg",
+    "audio/ogg",
+    "audio/wav",
+    "audio/x-caf",
+    "audio/x-ms-wma",
+    "video/3gpp",
+    "video/mp4",
+    "video/quicktime",
+    "video/x-msvideo",
+];
+
+/// The routes of this file.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new().routes(routes!(serve))
+}
+
+#[derive(Deserialize)]
+struct Signed {
+    expires: String,
+    signature: String,
+}
+
+/// A stored file, under a URL that the API gave out. Ranges work. A URL that is wrong or has expired, and one whose
+/// message or photo is gone or hidden, are all answered with 404.
+#[utoipa::path(get, path = "/media/{kind}/{id}/{name}", tag = "media", security(()),
+    params(
+        ("kind" = String, Path, description = "what refers to the file"),
+        ("id" = String, Path, description = "its id"),
+        ("name" = String, Path, description = "the file's SHA-256"),
+        ("expires" = String, Query, description = "until when the URL opens, in unix seconds"),
+        ("signature" = String, Query, description = "made by this server"),
+    ),
+    responses(
+        (status = 200, content_type = "application/octet-stream", body = Vec<u8>),
+        (status = 206, content_type = "application/octet-stream", body = Vec<u8>, description = "the range that was asked for"),
+        (status = 304, description = "the caller has it"),
+        (status = 404, body = Problem), (status = 416, body = Problem), (status = 503, body = Problem)))]
+async fn serve(
+    State(state): State<AppState>,
+    Path((kind, id, name)): Path<(String, String, String)>,
+    signed: Result<Query<Signed>, QueryRejection>,
+    method: Method,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let Ok(Query(Signed { expires, signature })) = signed else { return Err(not_found()) };
+    let parts = Parts { kind: &kind, id: &id, name: &name, expires: &expires, signature: &signature };
+    let served = state.media.open(parts).await?.ok_or_else(not_found)?;
+    let (hash, size) = (served.opened.hash, served.blob.size);
+    let etag = format!("\"{hash}\"");
+    // A range is defined for GET alone (RFC 9110, section 14.2).
+    let is_head = method == Method::HEAD;
+    let (status, part) = match range::wanted(&headers, &etag, size) {
+        Wanted::Unchanged => (StatusCode::NOT_MODIFIED, None),
+        Wanted::Part(part) if !is_head => (StatusCode::PARTIAL_CONTENT, Some(part)),
+        Wanted::Unsatisfiable if !is_head => return Err(unsatisfiable(size)),
+        Wanted::Whole | Wanted::Part(_) | Wanted::Unsatisfiable => (StatusCode::OK, None),
+    };
+    let body = if is_head || status == StatusCode::NOT_MODIFIED {
+        Body::empty()
+    } else {
+        Body::from_stream(state.media.stream(&hash, part.clone()).await?)
+    };
+    let mut response = (status, body).into_response();
+    let answer = response.headers_mut();
+    if status != StatusCode::NOT_MODIFIED {
+        let length = part.as_ref().map_or(size, |part| part.end - part.start);
+        answer.insert(header::CONTENT_LENGTH, length.into());
+    }
+    if let Some(part) = part {
+        let range = format!("bytes {}-{}/{size}", part.start, part.end - 1);
+        answer.insert(header::CONTENT_RANGE, value(range)?);
+    }
+    describe(answer, &served, etag)?;
+    Ok(response)
+}
+
+/// The headers that do not depend on the range.
+fn describe(headers: &mut HeaderMap, served: &Served, etag: String) -> Result<(), ApiError> {
+    let shown = INLINE.iter().find(|known| **known == served.blob.mimetype);
+    let disposition = if shown.is_some() { "inline" } else { "attachment" };
+    let kind = shown.copied().unwrap_or("application/octet-stream");
+    let remaining = served.opened.remaining.as_secs();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    let nothing_runs = HeaderValue::from_static("sandbox; default-src 'none'");
+    headers.insert(header::CONTENT_SECURITY_POLICY, nothing_runs);
+    headers.insert(header::CACHE_CONTROL, value(format!("private, max-age={remaining}"))?);
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers.insert(header::ETAG, value(etag)?);
+    Ok(())
+}
+
+fn value(text: String) -> Result<HeaderValue, ApiError> {
+    HeaderValue::try_from(text).map_err(|error| ApiError::internal(&error))
+}
+
+/// The same for every reason: nothing is said about files to whoever may not have them.
+fn not_found() -> ApiError {
+    ApiError::not_found(
+        "media_not_found",
+        "there is no file at this address, or it has expired; ask the API for a fresh one",
+    )
+}
+
+fn unsatisfiable(size: u64) -> ApiError {
+    let message = format!("the file has {size} bytes; none of them are in this range");
+    let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", message);
+    match HeaderValue::try_from(format!("bytes */{size}")) {
+        Ok(range) => error.with_header(header::CONTENT_RANGE, range),
+        Err(cause) => ApiError::internal(&cause),
+    }
+}

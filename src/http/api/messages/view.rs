@@ -1,0 +1,150 @@
+//! A message as the lists show it.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::{
+    AccountId, Card, Content, Location, MediaFile, Reference, RemoteMedia, StoredMedia, Timestamp,
+};
+use crate::http::AppState;
+use crate::store::Message;
+
+/// A message. By its type it has text, or a file's facts, or a place, or a card.
+#[derive(Serialize, ToSchema)]
+pub struct MessageInfo {
+    id: String,
+    /// t text, i image, v video, a audio, s voice, l location, c vcard.
+    r#type: &'static str,
+    /// Came in, rather than went out.
+    received: bool,
+    /// Who wrote what came in into a group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    participant: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// Opens the file without a token, for a day. Not there while the file is on its way or when it is lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    /// The base64 SHA-256 of the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    caption: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mimetype: Option<String>,
+    /// Bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    /// Pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<u32>,
+    /// Pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u32>,
+    /// Seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration: Option<f64>,
+    /// Of a file: stored, pending (it is being fetched) or lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    media: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latitude: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    longitude: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vcard: Option<String>,
+    /// Whose card it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// When this server stored it.
+    #[schema(value_type = String)]
+    time: Timestamp,
+    /// When the network took it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    sent: Option<Timestamp>,
+    /// When the receiver's side had stored it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    delivered: Option<Timestamp>,
+    /// When it was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    read: Option<Timestamp>,
+    /// queued, sent, failed or received.
+    state: String,
+    /// Why it failed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<String>,
+}
+
+impl MessageInfo {
+    /// Of a message of this account; a file gets a fresh URL.
+    pub fn new(state: &AppState, account: AccountId, message: Message) -> Self {
+        let info = Self {
+            id: message.id,
+            r#type: message.content.letter(),
+            received: message.received,
+            participant: message.participant,
+            text: None,
+            url: None,
+            hash: None,
+            caption: None,
+            mimetype: None,
+            size: None,
+            width: None,
+            height: None,
+            duration: None,
+            media: None,
+            latitude: None,
+            longitude: None,
+            vcard: None,
+            name: None,
+            time: Timestamp(message.time),
+            sent: message.sent.map(Timestamp),
+            delivered: message.delivered.map(Timestamp),
+            read: message.read.map(Timestamp),
+            state: message.state,
+            failure: message.failure,
+        };
+        match message.content {
+            Content::Text(text) => Self { text: Some(text), ..info },
+            Content::Media(media) => {
+                let info = Self { caption: media.caption, ..info };
+                match media.file {
+                    MediaFile::Stored(stored) => info.stored(state, account, stored),
+                    MediaFile::Remote(remote) => info.remote(remote, message.lost),
+                }
+            }
+            Content::Location(Location { latitude, longitude, caption }) => {
+                Self { latitude: Some(latitude), longitude: Some(longitude), caption, ..info }
+            }
+            Content::VCard(Card { vcard, name }) => Self { vcard: Some(vcard), name, ..info },
+        }
+    }
+
+    fn stored(self, state: &AppState, account: AccountId, stored: StoredMedia) -> Self {
+        let StoredMedia { hash, mimetype, size, width, height, duration } = stored;
+        Self {
+            url: Some(state.media.url(Reference::Message(account), &hash)),
+            hash: Some(hash.base64()),
+            mimetype: Some(mimetype),
+            size: Some(size),
+            width,
+            height,
+            duration,
+            media: Some("stored"),
+            ..self
+        }
+    }
+
+    fn remote(self, remote: RemoteMedia, lost: bool) -> Self {
+        Self {
+            hash: remote.hash.map(|hash| hash.base64()),
+            mimetype: Some(remote.mimetype),
+            size: Some(remote.size),
+            media: Some(if lost { "lost" } else { "pending" }),
+            ..self
+        }
+    }
+}

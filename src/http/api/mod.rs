@@ -1,0 +1,22 @@
+//! The endpoints, one folder per resource.
+
+mod account;
+pub mod contacts;
+mod done;
+mod groups;
+pub mod health;
+pub mod media;
+mod messages;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use super::AppState;
+
+/// The endpoints below `/api`: they need a token.
+pub fn router() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .merge(account::router())
+        .merge(contacts::router())
+        .merge(messages::router())
+        .merge(groups::router())
+}

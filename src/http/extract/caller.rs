@@ -1,0 +1,110 @@
+//! Who is calling: the bearer token of a request (RFC 6750), in the header and nowhere else.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRef, FromRequestParts};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+
+use crate::domain::{ClientId, UserId};
+use crate::http::error::ApiError;
+use crate::oauth::{Bearer, OAuth};
+
+/// A caller whose token is good.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// The user that the token speaks for.
+    pub user: UserId,
+    /// The client that it was given to.
+    pub client: ClientId,
+    /// What it may be used for, sorted.
+    pub scopes: Arc<[String]>,
+}
+
+impl<S> FromRequestParts<S> for Caller
+where
+    S: Send + Sync,
+    Arc<OAuth>: FromRef<S>,
+{
+    type Rejection = ApiError;
+
+    /// From the request's extensions when an earlier extractor put the caller there, else from the token.
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        if let Some(caller) = parts.extensions.get::<Self>() {
+            return Ok(caller.clone());
+        }
+        let token = token(&parts.headers)?;
+        let found = Arc::<OAuth>::from_ref(state).authenticate(token).await?;
+        let Bearer { user, client, scopes } = found.ok_or_else(invalid)?;
+        Ok(Self { user, client, scopes })
+    }
+}
+
+/// The token of the header `Authorization`. Another scheme is no token; two headers, or what no token can be, is a
+/// wrong one.
+fn token(headers: &HeaderMap) -> Result<&str, ApiError> {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    let Some(value) = values.next() else { return Err(missing()) };
+    let (scheme, token) = split(value.as_bytes());
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Err(missing());
+    }
+    if values.next().is_some() || token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
+        return Err(invalid());
+    }
+    str::from_utf8(token).map_err(|_| invalid())
+}
+
+fn split(value: &[u8]) -> (&[u8], &[u8]) {
+    let value = value.trim_ascii();
+    let end = value.iter().position(|byte| *byte == b' ').unwrap_or(value.len());
+    (&value[..end], value[end..].trim_ascii())
+}
+
+/// Without a token the answer says only how to give one (RFC 6750 section 3.1).
+fn missing() -> ApiError {
+    refuse("Bearer", "token_missing", "a token is needed: send the header Authorization: Bearer TOKEN")
+}
+
+fn invalid() -> ApiError {
+    refuse(
+        "Bearer error=\"invalid_token\", error_description=\"the token is unknown, expired or revoked\"",
+        "token_invalid",
+        "the token is unknown, expired or revoked: ask for another at /o/token/",
+    )
+}
+
+fn refuse(challenge: &'static str, code: &'static str, message: &str) -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, code, message)
+        .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(values: &[&'static str]) -> Result<String, &'static str> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
+        }
+        token(&headers).map(str::to_owned).map_err(|error| error.code())
+    }
+
+    #[test]
+    fn the_scheme_is_read_in_any_case() {
+        for value in ["Bearer abc", "bearer abc", "BEARER  abc ", "bEaReR abc"] {
+            assert_eq!(read(&[value]).as_deref(), Ok("abc"), "{value}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_missing_or_invalid() {
+        for values in [&[][..], &["Basic YTpi"], &["abc"], &["Bearerabc"], &[""]] {
+            assert_eq!(read(values), Err("token_missing"), "{values:?}");
+        }
+        for values in [&["Bearer"][..], &["Bearer "], &["Bearer a b"], &["Bearer a", "Bearer b"]] {
+            assert_eq!(read(values), Err("token_invalid"), "{values:?}");
+        }
+    }
+}

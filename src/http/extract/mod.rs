@@ -1,0 +1,12 @@
+//! What handlers take as arguments: the caller, the account, the recipient, parameters and files of a request.
+
+pub mod account;
+pub mod body;
+pub mod caller;
+mod idempotency;
+pub mod page;
+pub mod params;
+pub mod recipient;
+pub mod upload;
+
+pub use idempotency::Keyed;

@@ -1,0 +1,208 @@
+//! The parameters of a row: the path's win over the body's, those over the query's; of a repeated one the last wins.
+//!
+//! [`read`] reads them once per request, after the caller is known. Then handlers take [`Parameters`] or [`JsonOnly`],
+//! and other extractors look into [`RawParameters`], for example for `account`.
+
+mod body;
+mod degrees;
+mod fields;
+mod form;
+mod json;
+mod multipart;
+
+use std::sync::Arc;
+
+use axum::extract::{FromRef, FromRequestParts, RawPathParams, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use crate::http::error::ApiError;
+use crate::media::Spools;
+use crate::secrets;
+
+pub use body::{BodyKind, pairs};
+pub use degrees::Degrees;
+pub use fields::{Flag, Text, WholeNumber};
+pub use multipart::File;
+
+/// All parameters of a request, merged; a JSON null is one that was not given.
+#[derive(Clone, Default)]
+pub struct RawParameters {
+    values: Map<String, Value>,
+    files: Vec<File>,
+    body: BodyKind,
+}
+
+/// The parameters that a row takes, as its own type; others are ignored. A handler can take several of these.
+///
+/// 400 `missing_parameter` or `invalid_parameter`, with the parameter's name in front of what is wrong with it.
+pub struct Parameters<T>(pub T);
+
+/// [`Parameters`] of a row whose body is JSON or nothing: 415 for a form.
+pub struct JsonOnly<T>(pub T);
+
+impl RawParameters {
+    /// The value of a parameter: of a path, a query or a form always a string.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Value> {
+        self.values.get(name)
+    }
+
+    /// The files of a multipart form, in order.
+    #[must_use]
+    pub fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    /// How the body was written.
+    #[must_use]
+    pub fn body(&self) -> BodyKind {
+        self.body
+    }
+
+    /// The parameters as a row's own type.
+    ///
+    /// # Errors
+    /// 400, naming the parameter that is missing or wrong.
+    pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        serde_path_to_error::deserialize(&self.values).map_err(|error| refusal(&error))
+    }
+
+    /// SHA-256 over all parameters and files. The same for the same request in another notation: order, boundary,
+    /// form or JSON, a number or its digits as text.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut bytes = Vec::new();
+        write_object(&self.values, &mut bytes);
+        for file in &self.files {
+            for part in [file.name.as_bytes(), file.file_name.as_bytes(), &file.spooled.hash().0] {
+                write_text(b'f', part, &mut bytes);
+            }
+        }
+        secrets::sha256(&bytes)
+    }
+}
+
+/// Middleware of the routes that take parameters (as a `route_layer`, so that the path's are known): extracts `E`
+/// first, so that nothing of an unknown caller's body is read, then the parameters. Both are request extensions
+/// afterwards: `E` as itself, the parameters for the extractors of this module.
+pub async fn read<E, S>(State(state): State<S>, request: Request, next: Next) -> Response
+where
+    E: FromRequestParts<S> + Clone + Send + Sync + 'static,
+    S: Clone + Send + Sync + 'static,
+    Spools: FromRef<S>,
+{
+    let (mut parts, body) = request.into_parts();
+    match E::from_request_parts(&mut parts, &state).await {
+        Ok(caller) => parts.extensions.insert(caller),
+        Err(rejection) => return rejection.into_response(),
+    };
+    match collect(&mut parts, body, &Spools::from_ref(&state)).await {
+        Ok(parameters) => parts.extensions.insert(Arc::new(parameters)),
+        Err(error) => return error.into_response(),
+    };
+    next.run(Request::from_parts(parts, axum::body::Body::empty())).await
+}
+
+/// The parameters of a request, for other extractors.
+///
+/// # Errors
+/// 500 when the route lacks the middleware [`read`].
+pub fn raw(parts: &Parts) -> Result<&RawParameters, ApiError> {
+    #[derive(Debug, thiserror::Error)]
+    #[error("a route that takes parameters lacks the middleware that reads them")]
+    struct NotRead;
+    parts.extensions.get::<Arc<RawParameters>>().map(Arc::as_ref).ok_or_else(|| ApiError::internal(&NotRead))
+}
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Parameters<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        raw(parts)?.parse().map(Self)
+    }
+}
+
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for JsonOnly<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let raw = raw(parts)?;
+        match raw.body {
+            BodyKind::None | BodyKind::Json => raw.parse().map(Self),
+            BodyKind::Form | BodyKind::Multipart => Err(ApiError::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                "this row takes JSON only: send Content-Type: application/json and an object as the body",
+            )),
+        }
+    }
+}
+
+async fn collect(
+    parts: &mut Parts,
+    body: axum::body::Body,
+    spools: &Spools,
+) -> Result<RawParameters, ApiError> {
+    let path = RawPathParams::from_request_parts(parts, &()).await.ok();
+    let mut values = form::parse(parts.uri.query().unwrap_or_default().as_bytes())?;
+    let body = body::read(&parts.headers, body, spools).await?;
+    values.extend(body.values.into_iter().filter(|(_, value)| !value.is_null()));
+    if let Some(path) = &path {
+        values.extend(path.iter().map(|(name, value)| (name.to_owned(), Value::from(value))));
+    }
+    Ok(RawParameters { values, files: body.files, body: body.kind })
+}
+
+fn refusal(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+    let path = error.path().to_string();
+    let message = error.inner().to_string();
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+    match (path.as_str(), missing) {
+        (".", Some(name)) => ApiError::bad_request("missing_parameter", format!("{name} is missing")),
+        (path, Some(name)) => ApiError::bad_request("missing_parameter", format!("{path}.{name} is missing")),
+        (".", None) => ApiError::bad_request("invalid_parameter", message),
+        (path, None) => ApiError::bad_request("invalid_parameter", format!("{path}: {message}")),
+    }
+}
+
+fn write_object(values: &Map<String, Value>, bytes: &mut Vec<u8>) {
+    let mut entries: Vec<_> = values.iter().filter(|(_, value)| !value.is_null()).collect();
+    entries.sort_unstable_by_key(|(name, _)| *name);
+    bytes.push(b'{');
+    for (name, value) in entries {
+        write_text(b's', name.as_bytes(), bytes);
+        write_value(value, bytes);
+    }
+    bytes.push(b'}');
+}
+
+fn write_value(value: &Value, bytes: &mut Vec<u8>) {
+    match value {
+        Value::Null => bytes.push(b'0'),
+        Value::Bool(flag) => write_text(b's', flag.to_string().as_bytes(), bytes),
+        Value::Number(number) => write_text(b's', number.to_string().as_bytes(), bytes),
+        Value::String(text) => write_text(b's', text.as_bytes(), bytes),
+        Value::Array(items) => {
+            bytes.push(b'[');
+            for item in items {
+                write_value(item, bytes);
+            }
+            bytes.push(b']');
+        }
+        Value::Object(values) => write_object(values, bytes),
+    }
+}
+
+fn write_text(kind: u8, text: &[u8], bytes: &mut Vec<u8>) {
+    bytes.push(kind);
+    bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+    bytes.extend_from_slice(text);
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! The file that a row is about: sent along, or fetched from the URL that the caller gives.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use serde::Deserialize;
+
+use super::params::{self, File, RawParameters};
+use crate::http::AppState;
+use crate::http::error::ApiError;
+use crate::media::Spooled;
+
+/// The file `filename` of a row that sends one; see [`picture_or_file`].
+#[derive(Debug)]
+pub struct Upload {
+    /// The bytes, on the disk until this is dropped.
+    pub spooled: Arc<Spooled>,
+    /// What it is called, by whoever sent it or by its URL.
+    pub file_name: Option<String>,
+}
+
+/// The file `photo` of a row that sets a profile or group photo; see [`picture_or_file`].
+#[derive(Debug)]
+pub struct PhotoUpload(pub Upload);
+
+/// The file `filename`, or the only one that is there, as text; nothing when there is none.
+#[derive(Debug)]
+pub struct TextUpload(pub Option<String>);
+
+/// Bytes of the longest text that is taken from a file.
+const LONGEST_TEXT: u64 = 256 * 1024;
+
+#[derive(Deserialize)]
+struct UrlParameter {
+    url: Option<String>,
+}
+
+impl FromRequestParts<AppState> for Upload {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        picture_or_file(state, params::raw(parts)?, "filename").await
+    }
+}
+
+impl FromRequestParts<AppState> for PhotoUpload {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        picture_or_file(state, params::raw(parts)?, "photo").await.map(Self)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for TextUpload {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let Some(file) = chosen(params::raw(parts)?.files(), "filename") else { return Ok(Self(None)) };
+        if file.spooled.size() > LONGEST_TEXT {
+            let text = format!("filename: at most {LONGEST_TEXT} bytes of text are taken");
+            return Err(ApiError::bad_request("invalid_parameter", text));
+        }
+        let bytes = tokio::fs::read(file.spooled.path()).await.map_err(|error| ApiError::internal(&error))?;
+        let text = String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
+        let text = text.ok_or_else(|| {
+            ApiError::bad_request("invalid_parameter", "filename: the file is not UTF-8 text without NUL")
+        })?;
+        Ok(Self(Some(text)))
+    }
+}
+
+/// The file of this name, or the only one that is there; without one, what the parameter `url` leads to.
+///
+/// # Errors
+/// 400 `missing_parameter` when there is neither; what is wrong with the URL; 413 and 503 as for an upload.
+pub async fn picture_or_file(
+    state: &AppState,
+    parameters: &RawParameters,
+    name: &str,
+) -> Result<Upload, ApiError> {
+    if let Some(file) = chosen(parameters.files(), name) {
+        let (spooled, file_name) = (Arc::clone(&file.spooled), Some(file.file_name.clone()));
+        return Ok(Upload { spooled, file_name });
+    }
+    let UrlParameter { url } = parameters.parse()?;
+    let url = url.filter(|url| !url.trim().is_empty()).ok_or_else(|| {
+        let text = format!("{name} is missing: send a file as multipart/form-data, or its url");
+        ApiError::bad_request("missing_parameter", text)
+    })?;
+    let mut spool = state.media.spool();
+    let given = state.fetch.get_given(url.trim(), state.media.max_upload(), &mut spool).await?;
+    Ok(Upload { spooled: Arc::new(spool.finish().await?), file_name: given.file_name })
+}
+
+/// Of several files of a name the last, as of all parameters. A browser sends an empty one for a field that was left out.
+fn chosen<'a>(files: &'a [File], name: &str) -> Option<&'a File> {
+    let mut given = files.iter().filter(|file| !(file.file_name.is_empty() && file.spooled.size() == 0));
+    let named = given.clone().rfind(|file| file.name == name);
+    named.or_else(|| given.next().filter(|_| given.next().is_none()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Spools;
+
+    async fn file(spools: &Spools, name: &str, file_name: &str, content: &str) -> File {
+        let mut spool = spools.spool();
+        spool.write(content.as_bytes()).await.expect("written");
+        let spooled = Arc::new(spool.finish().await.expect("finished"));
+        File { name: name.to_owned(), file_name: file_name.to_owned(), spooled }
+    }
+
+    #[tokio::test]
+    async fn the_file_of_the_name_or_the_only_one_is_chosen() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let spools = Spools::new(folder.path(), 1_024);
+        let named = file(&spools, "photo", "1.jpg", "1").await;
+        let again = file(&spools, "photo", "2.jpg", "2").await;
+        let other = file(&spools, "other", "3.jpg", "3").await;
+        let left_out = file(&spools, "photo", "", "").await;
+        let empty = file(&spools, "photo", "4.jpg", "").await;
+        let choice = |files: &[&File]| {
+            let files: Vec<File> = files.iter().map(|file| (*file).clone()).collect();
+            chosen(&files, "photo").map(|file| file.file_name.clone())
+        };
+        assert_eq!(choice(&[]), None);
+        assert_eq!(choice(&[&other, &named]).as_deref(), Some("1.jpg"));
+        assert_eq!(choice(&[&named, &again]).as_deref(), Some("2.jpg"));
+        assert_eq!(choice(&[&other]).as_deref(), Some("3.jpg"));
+        assert_eq!(choice(&[&other, &other]), None);
+        assert_eq!(choice(&[&left_out]), None);
+        assert_eq!(choice(&[&left_out, &other]).as_deref(), Some("3.jpg"));
+        assert_eq!(choice(&[&empty]).as_deref(), Some("4.jpg"));
+    }
+}

@@ -1,0 +1,77 @@
+//! Error objects for what axum refuses by itself, and for handlers that panic.
+
+use std::any::Any;
+
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::json;
+
+use crate::http::error::{ApiError, Sentence};
+
+/// An error whose body is not JSON gets the error object of its status, and below `/o` every error object gets the form of
+/// RFC 6749. Its headers stay.
+pub fn as_object(response: Response, oauth: bool) -> Response {
+    let status = response.status();
+    let said = response.extensions().get::<Sentence>().filter(|_| oauth);
+    if !(status.is_client_error() || status.is_server_error()) || (is_json(&response) && said.is_none()) {
+        return response;
+    }
+    let sentence = said.map_or(words(status).1, |said| &said.0);
+    let mut object = if oauth { oauth_object(status, sentence) } else { object(status) };
+    for (name, value) in response.headers() {
+        if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH {
+            object.headers_mut().insert(name, value.clone());
+        }
+    }
+    object
+}
+
+/// 500 for a handler that panicked. The panic itself was logged where it happened.
+pub fn panicked(_: Box<dyn Any + Send>) -> Response {
+    object(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn object(status: StatusCode) -> Response {
+    let (code, message) = words(status);
+    ApiError::new(status, code, message).into_response()
+}
+
+/// The form of RFC 6749, section 5.2.
+fn oauth_object(status: StatusCode, sentence: &str) -> Response {
+    let code = match status {
+        StatusCode::SERVICE_UNAVAILABLE => "temporarily_unavailable",
+        status if status.is_server_error() => "server_error",
+        _ => "invalid_request",
+    };
+    let body = json!({"error": code, "error_description": sentence}).to_string();
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::PRAGMA, "no-cache"),
+    ];
+    (status, headers, body).into_response()
+}
+
+fn words(status: StatusCode) -> (&'static str, &'static str) {
+    match status {
+        StatusCode::NOT_FOUND => ("not_found", "there is nothing at this path"),
+        StatusCode::METHOD_NOT_ALLOWED => (
+            "method_not_allowed",
+            "this path does not take this method; the header Allow says which it takes",
+        ),
+        StatusCode::REQUEST_TIMEOUT => ("timeout", "the request took too long to arrive"),
+        StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "the body is too large"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => ("unsupported_media_type", "this type of body is not taken"),
+        StatusCode::INTERNAL_SERVER_ERROR => ("internal", "this server made a mistake; it is logged"),
+        status if status.is_server_error() => ("unavailable", "this server cannot do that now"),
+        _ => ("invalid_request", "the request cannot be understood"),
+    }
+}
+
+fn is_json(response: &Response) -> bool {
+    response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .map(HeaderValue::as_bytes)
+        .is_some_and(|value| value.starts_with(b"application/json"))
+}

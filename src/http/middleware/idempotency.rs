@@ -1,0 +1,291 @@
+//! `Idempotency-Key`: a POST that is repeated under its key runs once and gets the first answer again, for a day.
+//!
+//! [`keep`] surrounds the rows. It claims the key, runs the handler to its end, and keeps the answer (also when the
+//! caller hangs up or PostgreSQL's answer is lost: a key must not stay taken). That is too late for a program that is killed when the effect is
+//! committed, so a handler with an effect takes [`Keyed`] and commits with it what a repeat has to know.
+//!
+//! Not kept, so that the same request may run again: 5xx, 429, 401, and what failed at a caller's URL. Another request never gets the key.
+
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::time::Duration;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{FromRequestParts as _, MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use tracing::Instrument as _;
+use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder};
+
+use crate::domain::{ProcessId, UserId};
+use crate::http::AppState;
+use crate::http::error::{ApiError, Passing};
+use crate::http::extract::caller::Caller;
+use crate::http::extract::params;
+use crate::store::{Claim, KeptAnswer, KeyState, KeyedRequest, StoreError};
+use crate::telemetry::chain;
+
+/// The caller's name for a request.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Marks an answer that was given before.
+pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// Characters of a key.
+const LONGEST_KEY: usize = 255;
+/// The rows that take no key. A code counts once anyway.
+const WITHOUT_KEY: &[&str] = &["/api/account/register-code/"];
+/// How long a request waits for a process that joins the others, as each does after its start.
+const UNTIL_JOINED: Duration = Duration::from_secs(2);
+/// Between attempts to write down how a request ended while the database is away.
+const RETRY: Duration = Duration::from_millis(200);
+
+/// Middleware of the rows below `/api`, within [`params::read`].
+pub async fn keep(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let wanted = match wanted(&state, &mut parts).await {
+        Ok(Some(wanted)) => wanted,
+        Ok(None) => return next.run(Request::from_parts(parts, body)).await,
+        Err(error) => return error.into_response(),
+    };
+    let running = claim_and_run(state.clone(), wanted, Request::from_parts(parts, body), next);
+    match state.lifecycle.spawn(running.in_current_span()).await {
+        Ok(response) => response,
+        Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+        Err(error) => ApiError::internal(&error).into_response(),
+    }
+}
+
+/// 409: a request with this key runs.
+pub fn in_use() -> ApiError {
+    ApiError::new(
+        StatusCode::CONFLICT,
+        "idempotency_key_in_use",
+        "the first request with this Idempotency-Key still runs; repeat it a little later for its answer",
+    )
+}
+
+/// Adds the header and its answers to the description of every row that takes a key.
+pub fn describe(openapi: &mut OpenApi) {
+    let schema = ObjectBuilder::new()
+        .schema_type(SchemaType::Type(Type::String))
+        .min_length(Some(1))
+        .max_length(Some(LONGEST_KEY))
+        .pattern(Some("^[!-~]+$"))
+        .build();
+    let parameter = ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "Chosen by the caller, visible ASCII. For 24 hours the same request with the same key gets the first \
+             answer again, with the header Idempotency-Replayed, instead of being done twice.",
+        ))
+        .schema(Some(schema))
+        .build();
+    let problem = |description: &str| {
+        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+        RefOr::T(ResponseBuilder::new().description(description).content("application/json", content).build())
+    };
+    for (path, item) in &mut openapi.paths.paths {
+        if !takes_key(path) {
+            continue;
+        }
+        if let Some(row) = &mut item.post {
+            row.parameters.get_or_insert_default().push(RefOr::T(parameter.clone()));
+            let answers = &mut row.responses.responses;
+            answers
+                .insert("409".to_owned(), problem("the first request with this Idempotency-Key still runs"));
+            answers.insert(
+                "422".to_owned(),
+                problem("the Idempotency-Key belongs to a request with other parameters"),
+            );
+        }
+    }
+}
+
+fn takes_key(route: &str) -> bool {
+    route.starts_with("/api/") && !WITHOUT_KEY.contains(&route)
+}
+
+/// What has to be claimed for a request.
+struct Wanted {
+    user: UserId,
+    route: String,
+    key: String,
+    fingerprint: [u8; 32],
+    process: ProcessId,
+}
+
+/// What the request's key asks for; `None` without a key.
+async fn wanted(state: &AppState, parts: &mut Parts) -> Result<Option<Wanted>, ApiError> {
+    let Some(path) = parts.extensions.get::<MatchedPath>() else { return Ok(None) };
+    if parts.method != Method::POST || !takes_key(path.as_str()) {
+        return Ok(None);
+    }
+    let route = format!("{} {}", parts.method, path.as_str());
+    let Some(key) = key(&parts.headers)? else { return Ok(None) };
+    // A claim ends with its process's heartbeat. One of a process that stops or joins anew is free for others at once:
+    // of two runs of a request only the later one changes anything.
+    let process = state.sessions.process(UNTIL_JOINED).await.ok_or_else(ApiError::starting)?;
+    let user = Caller::from_request_parts(parts, state).await?.user;
+    let fingerprint = params::raw(parts)?.fingerprint();
+    Ok(Some(Wanted { user, route, key, fingerprint, process }))
+}
+
+/// The one key of a request.
+fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let key = value.to_str().ok().filter(|key| {
+        (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic())
+    });
+    match (key, values.next()) {
+        (Some(key), None) => Ok(Some(key.to_owned())),
+        _ => Err(ApiError::bad_request(
+            "idempotency_key_invalid",
+            format!("Idempotency-Key: one header of 1 to {LONGEST_KEY} visible ASCII characters is expected"),
+        )),
+    }
+}
+
+/// Runs the handler if the key is free, or answers from what the key says.
+async fn claim_and_run(state: AppState, wanted: Wanted, request: Request, next: Next) -> Response {
+    let Wanted { user, ref route, ref key, ref fingerprint, process } = wanted;
+    match state.store.claim_key(KeyedRequest { user, route, key, fingerprint, process }).await {
+        Ok(KeyState::Claimed(claim)) => run(state, claim, request, next).await,
+        Ok(KeyState::Answered(answer)) => again(answer),
+        Ok(KeyState::Running) => in_use().into_response(),
+        Ok(KeyState::Reused) => ApiError::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency_key_reused",
+            "this Idempotency-Key was used for a request with other parameters; take a new one",
+        )
+        .into_response(),
+        Ok(KeyState::InDoubt(claim, error)) => {
+            settle(&state, claim, None).await;
+            ApiError::from(error).into_response()
+        }
+        Err(error) => ApiError::from(error).into_response(),
+    }
+}
+
+/// Runs the handler under its claim.
+async fn run(state: AppState, claim: Claim, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(claim.clone());
+    let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => {
+            settle(&state, claim, None).await;
+            resume_unwind(panic)
+        }
+    };
+    let (parts, body) = response.into_parts();
+    let body = match to_bytes(body, usize::MAX).await {
+        Ok(body) => body,
+        Err(error) => {
+            settle(&state, claim, None).await;
+            return ApiError::internal(&error).into_response();
+        }
+    };
+    let passing = parts.extensions.get::<Passing>().is_some();
+    let kept = (is_kept(parts.status) && !passing).then(|| KeptAnswer {
+        status: parts.status.as_u16(),
+        content_type: parts
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned),
+        body: body.to_vec(),
+    });
+    settle(&state, claim, kept).await;
+    Response::from_parts(parts, Body::from(body))
+}
+
+fn is_kept(status: StatusCode) -> bool {
+    !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::UNAUTHORIZED
+}
+
+/// Keeps the answer, or frees the key. While the database is away that is tried again beside the answer: this process
+/// lives, so nobody else would ever free the key.
+async fn settle(state: &AppState, claim: Claim, kept: Option<KeptAnswer>) {
+    if try_to_settle(state, &claim, kept.as_ref()).await {
+        return;
+    }
+    let (again, soft) = (state.clone(), state.lifecycle.soft().clone());
+    state.lifecycle.spawn(async move {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                () = soft.cancelled() => return,
+            }
+            if try_to_settle(&again, &claim, kept.as_ref()).await {
+                return;
+            }
+        }
+    });
+}
+
+/// False: worth trying again.
+async fn try_to_settle(state: &AppState, claim: &Claim, kept: Option<&KeptAnswer>) -> bool {
+    match state.store.settle_key(claim, kept).await {
+        Ok(()) => true,
+        Err(StoreError::Unavailable(_)) => false,
+        Err(error) => {
+            tracing::error!(error = chain(&error), "an idempotency key stays taken until this process ends");
+            true
+        }
+    }
+}
+
+/// The first answer again.
+fn again(answer: KeptAnswer) -> Response {
+    let mut response = Response::new(Body::from(answer.body));
+    match StatusCode::from_u16(answer.status) {
+        Ok(status) => *response.status_mut() = status,
+        Err(error) => return ApiError::internal(&error).into_response(),
+    }
+    if let Some(value) = answer.content_type.and_then(|text| HeaderValue::try_from(text).ok()) {
+        response.headers_mut().insert(header::CONTENT_TYPE, value);
+    }
+    response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(values: &[&str]) -> Result<Option<String>, &'static str> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(IDEMPOTENCY_KEY, HeaderValue::from_bytes(value.as_bytes()).expect("a value"));
+        }
+        key(&headers).map_err(|error| error.code())
+    }
+
+    #[test]
+    fn a_key_is_one_header_of_visible_characters() {
+        assert_eq!(read(&[]), Ok(None));
+        let longest = "k".repeat(255);
+        for good in ["1", "!~", "\"8e03978e-40d5-43dd-bc93-6894a57f9324\"", &longest] {
+            assert_eq!(read(&[good]), Ok(Some(good.to_owned())));
+        }
+        for bad in [&[""][..], &["a b"], &["ä"], &["a\tb"], &[&"k".repeat(256)], &["a", "a"]] {
+            assert_eq!(read(bad), Err("idempotency_key_invalid"), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn only_lasting_answers_are_kept() {
+        for status in [200, 201, 400, 403, 404, 413, 415] {
+            assert!(is_kept(StatusCode::from_u16(status).expect("a status")), "{status}");
+        }
+        for status in [401, 429, 500, 501, 502, 503, 504] {
+            assert!(!is_kept(StatusCode::from_u16(status).expect("a status")), "{status}");
+        }
+    }
+}
