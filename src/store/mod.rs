@@ -3,42 +3,22 @@
 //! No method here awaits anything but PostgreSQL, and no transaction is open while another layer awaits.
 
 mod account;
-mod adapter_state;
-mod block;
-mod bulk;
-mod client;
+mod auth;
 pub mod cluster;
-mod command;
 mod contact;
-mod content;
 mod deployment;
-mod desired;
 mod error;
 mod gather;
 mod group;
-mod group_commit;
 mod idempotency;
-mod ingest;
 mod journal;
 mod kept;
-mod listing;
 pub mod localnet;
-mod login;
-mod media;
 mod message;
-mod outbox;
-mod peer;
-mod peer_profile;
-mod pending_media;
-mod photo;
-mod process;
-mod profile;
-mod registration;
 mod schema;
-mod token;
-mod user;
-mod verification;
+mod session;
 mod wake;
+mod writer;
 
 use moka::sync::Cache;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
@@ -49,40 +29,40 @@ use std::time::Duration;
 
 use crate::domain::{Account, Lease};
 use crate::lifecycle::Lifecycle;
+use crate::store::writer::Writers;
 use gather::Gather;
-use group_commit::Writers;
 use kept::Shelf;
 
 pub use account::SessionAccount;
-pub use bulk::{Imported, ImportedContact};
-pub use client::{ClientListing, ClientRecord};
-pub use command::{CommandProgress, TakenCommand};
+pub use account::desired_state::Desired;
+pub use account::profile::{OwnProfile, PrivacyChange};
+pub use account::registration::FormerAccount;
+pub use auth::client::{ClientListing, ClientRecord};
+pub use auth::login::LoginAttempt;
+pub use auth::token::{
+    BearerRecord, LiveToken, NewGrant, NewPair, RefreshRecord, SealedPair, TokenHash, UsedToken,
+};
+pub use auth::user::{UserListing, UserRecord};
+pub use auth::verification::{CodeId, CodeLimits, Guess, NewCode, Reservation, TakenGuess};
+pub use contact::import::{Imported, ImportedContact};
+pub use contact::peer::{NewPeer, Peer};
+pub use contact::peer_profile::{Presence, Seen, StatusChange, StatusMessage, Whose};
+pub use contact::photo::{PeerPhoto, PendingPhoto, PhotoChange, SeenPhoto};
 pub use contact::{Contact, Reachable};
 pub use deployment::{KeyError, ServerVersion};
-pub use desired::Desired;
 pub use error::StoreError;
 pub use group::{Candidate, GroupInfo, GroupView, NewGroup, NewMember};
 pub use idempotency::{Claim, KeptAnswer, KeyState, KeyedAnswer, KeyedRequest};
-pub use ingest::{Inbound, InboundKind, ToldChange};
 pub use journal::{Journal, JournalEntry};
-pub use listing::{ChatSummary, Message, Page, Receipted};
-pub use login::LoginAttempt;
-pub use media::{LookedAt, ServedBlob};
+pub use message::blobs::{LookedAt, ServedBlob};
+pub use message::history::{ChatSummary, Message, Page, Receipted};
+pub use message::inbound::{Inbound, InboundKind, ToldChange};
+pub use message::outbox::{DUE_MESSAGES, Due, DueMessage, DueReceipt, Settled, Settlement};
+pub use message::pending_media::PendingMedia;
 pub use message::{Accepted, OUTBOX_LIMIT, Outgoing};
-pub use outbox::{DUE_MESSAGES, Due, DueMessage, DueReceipt, Settled, Settlement};
-pub use peer::{NewPeer, Peer};
-pub use peer_profile::{Presence, Seen, StatusChange, StatusMessage, Whose};
-pub use pending_media::PendingMedia;
-pub use photo::{PeerPhoto, PendingPhoto, PhotoChange, SeenPhoto};
-pub use process::{LEASE_SECONDS, Share};
-pub use profile::{OwnProfile, PrivacyChange};
-pub use registration::FormerAccount;
 pub use schema::SchemaError;
-pub use token::{
-    BearerRecord, LiveToken, NewGrant, NewPair, RefreshRecord, SealedPair, TokenHash, UsedToken,
-};
-pub use user::{UserListing, UserRecord};
-pub use verification::{CodeId, CodeLimits, Guess, NewCode, Reservation, TakenGuess};
+pub use session::command::{CommandProgress, TakenCommand};
+pub use session::lease::{LEASE_SECONDS, Share};
 pub use wake::{Hints, Subscription, Topic, Wakes};
 
 /// The database.
@@ -116,7 +96,7 @@ impl Default for Gathered {
             session_accounts: Gather::of(|store, leases| {
                 Box::pin(account::session_accounts_of(store, leases))
             }),
-            due: Gather::of(|store, leases| Box::pin(outbox::due_of(store, leases))),
+            due: Gather::of(|store, leases| Box::pin(message::outbox::due_of(store, leases))),
             known_peers: lately(),
             learned: Gather::of(|store, groups| Box::pin(group::learn_all(store, groups))),
             known_groups: lately(),

@@ -7,8 +7,8 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::{PeerId, Photo};
 use crate::secrets;
+use crate::store::contact::photo::hashes;
 use crate::store::gather::Answer;
-use crate::store::photo::hashes;
 use crate::store::{NewPeer, Peer, Store, StoreError};
 
 /// How often another number is tried for a group's id that is taken.

@@ -10,9 +10,9 @@ mod learn;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::photo::photo_of;
 use super::{Peer, Store, StoreError, Topic};
 use crate::domain::{Account, ChatId, CommandId, GroupId, Lease, PeerId, Photo};
+use crate::store::contact::photo::photo_of;
 
 pub(super) use learn::learn_all;
 pub use learn::{NewGroup, NewMember};

@@ -2,7 +2,7 @@
 
 use super::LocalNet;
 use crate::domain::BlobHash;
-use crate::store::media::blob_hash;
+use crate::store::message::blobs::blob_hash;
 use crate::store::{Store, StoreError};
 
 /// How long a file is kept, in days; who was away for longer does not get it.

@@ -13,7 +13,7 @@ use super::watches::Concerned;
 use super::{LocalNet, Subscriber};
 use crate::domain::{Audience, BlobHash, PhoneNumber, Photo, Privacy};
 use crate::store::account::number_of;
-use crate::store::photo::{hashes, photo_of};
+use crate::store::contact::photo::{hashes, photo_of};
 use crate::store::{StoreError, Topic, Tx};
 
 /// How often two changes may undo each other before one gives up.

@@ -4,8 +4,8 @@ use super::profile::Words;
 use super::view::{Relation, Seen, View, Watched};
 use crate::domain::PhoneNumber;
 use crate::store::account::number_of;
-use crate::store::photo::photo_of;
-use crate::store::profile::privacy;
+use crate::store::account::profile::privacy;
+use crate::store::contact::photo::photo_of;
 use crate::store::{StoreError, Topic, Tx};
 
 /// The watches that a change concerns.

@@ -12,8 +12,8 @@ use sqlx::PgExecutor;
 use super::super::Subscriber;
 use super::{Group, GroupMember};
 use crate::store::account::number_of;
+use crate::store::contact::photo::photo_of;
 use crate::store::gather::{Answer, Gather};
-use crate::store::photo::photo_of;
 use crate::store::{Store, StoreError, Topic};
 
 /// Lines for messages; a group keeps to one, so that lines do not wait for each other.

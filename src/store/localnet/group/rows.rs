@@ -6,8 +6,8 @@ use super::rules::{Decision, NewPhoto};
 use super::{Group, GroupNews, WriteNews, lines};
 use crate::domain::PhoneNumber;
 use crate::store::account::number_of;
+use crate::store::contact::photo::hashes;
 use crate::store::localnet::Subscriber;
-use crate::store::photo::hashes;
 use crate::store::{Store, StoreError, Topic, Tx};
 
 impl Store {

@@ -1,0 +1,53 @@
+//! What an adapter keeps for an account, by key.
+
+use crate::domain::{AccountId, Lease};
+use crate::store::{Store, StoreError};
+
+impl Store {
+    /// The values of these keys, in the same order.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn adapter_state(
+        &self,
+        account: AccountId,
+        keys: &[String],
+    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT key, value FROM adapter_state WHERE account_id = $1 AND key = ANY($2)",
+            account.0,
+            keys
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(keys
+            .iter()
+            .map(|key| rows.iter().find(|row| row.key == *key).map(|row| row.value.clone()))
+            .collect())
+    }
+
+    /// Writes all of these or none.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the lease has passed on.
+    pub async fn put_adapter_state(
+        &self,
+        lease: &Lease,
+        keys: &[String],
+        values: &[Vec<u8>],
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        tx.assert_lease(lease).await?;
+        sqlx::query!(
+            "INSERT INTO adapter_state (account_id, key, value)
+             SELECT $1, * FROM unnest($2::text[], $3::bytea[])
+             ON CONFLICT (account_id, key) DO UPDATE SET value = excluded.value",
+            lease.account.0,
+            keys,
+            values
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        tx.commit().await
+    }
+}

@@ -1,0 +1,389 @@
+//! Accounts and the published state of their sessions.
+
+pub mod adapter_state;
+pub mod desired_state;
+pub mod profile;
+pub mod registration;
+
+use chrono::{DateTime, Utc};
+
+use super::gather::{Answer, at_place};
+use super::{Claim, LEASE_SECONDS, Reachable, Store, StoreError, Topic, Tx};
+use crate::domain::{
+    Account, AccountId, ChatName, CounterId, Event, Lease, PeerId, PhoneNumber, SessionState, SessionStatus,
+    UserId,
+};
+use crate::store::writer::{OfSession, Write};
+
+/// What a session needs to connect.
+#[derive(Clone, Debug)]
+pub struct SessionAccount {
+    /// The owner.
+    pub user: UserId,
+    /// The number.
+    pub number: PhoneNumber,
+    /// The network.
+    pub network: String,
+    /// Sealed by the layer above.
+    pub credentials: Option<Vec<u8>>,
+    /// Where the connection left off.
+    pub resume_point: Option<Vec<u8>>,
+    /// What the last session, here or in another process, published.
+    pub session: SessionStatus,
+}
+
+struct AccountRow {
+    id: i64,
+    user_id: i64,
+    counter_id: i64,
+    number: String,
+    network: String,
+    nickname: String,
+    registered_at: Option<DateTime<Utc>>,
+    was_proved: bool,
+    session_state: String,
+    session_since: DateTime<Utc>,
+    session_reason: Option<String>,
+    session_attempt: Option<i32>,
+    session_until: Option<DateTime<Utc>>,
+    /// A living process holds the lease; without one nothing runs, whatever was published last.
+    held: bool,
+}
+
+impl TryFrom<AccountRow> for Account {
+    type Error = StoreError;
+
+    fn try_from(row: AccountRow) -> Result<Self, StoreError> {
+        let state = state_of(AccountId(row.id), &row.session_state, row.session_attempt, row.session_until)?;
+        let runs = row.held || row.registered_at.is_none() || state == SessionState::Starting;
+        let state = if runs { state } else { SessionState::Stopped };
+        Ok(Self {
+            id: AccountId(row.id),
+            user: UserId(row.user_id),
+            counter: CounterId(row.counter_id),
+            number: number_of(&row.number)?,
+            network: row.network,
+            nickname: row.nickname,
+            registered_at: row.registered_at,
+            was_proved: row.was_proved,
+            session: SessionStatus { state, since: row.session_since, reason: row.session_reason },
+        })
+    }
+}
+
+fn state_of(
+    account: AccountId,
+    name: &str,
+    attempt: Option<i32>,
+    until: Option<DateTime<Utc>>,
+) -> Result<SessionState, StoreError> {
+    let attempt = attempt.and_then(|attempt| u32::try_from(attempt).ok());
+    SessionState::from_parts(name, attempt, until)
+        .ok_or_else(|| StoreError::Corrupt(format!("session state of account {account}")))
+}
+
+/// A stored number as a [`PhoneNumber`].
+pub(super) fn number_of(text: &str) -> Result<PhoneNumber, StoreError> {
+    text.parse().map_err(|_| StoreError::Corrupt("a stored phone number is none".to_owned()))
+}
+
+impl Store {
+    /// All accounts of a user, oldest first.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn accounts(&self, user: UserId) -> Result<Vec<Account>, StoreError> {
+        sqlx::query_as!(
+            AccountRow,
+            r#"SELECT a.id, a.user_id, a.counter_id, a.number, a.network, a.nickname, a.registered_at,
+                      a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until,
+                      a.proved_at IS NOT NULL AS "was_proved!", p.id IS NOT NULL AS "held!"
+               FROM account a JOIN account_counter c ON c.id = a.counter_id
+               LEFT JOIN process p ON p.id = c.owner
+                    AND p.heartbeat_at > clock_timestamp() - make_interval(secs => $2)
+               WHERE a.user_id = $1 ORDER BY a.created_at, a.id"#,
+            user.0,
+            LEASE_SECONDS
+        )
+        .fetch_all(&self.pool)
+        .await?
+        .into_iter()
+        .map(Account::try_from)
+        .collect()
+    }
+
+    /// The user's account of this number, or without a number the user's oldest registered account.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn account(
+        &self,
+        user: UserId,
+        number: Option<&PhoneNumber>,
+    ) -> Result<Option<Account>, StoreError> {
+        Ok(self.addressed(user, number, None).await?.map(|(account, _)| account))
+    }
+
+    /// The same account, together with whether it may write to this number, public id or group; `None` for the latter
+    /// when nobody on its network is known by it.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn addressed(
+        &self,
+        user: UserId,
+        number: Option<&PhoneNumber>,
+        chat: Option<&ChatName>,
+    ) -> Result<Option<(Account, Option<Reachable>)>, StoreError> {
+        self.gathered.accounts.ask(self, (user, number.cloned(), chat.cloned())).await
+    }
+
+    /// [`Store::addressed`], as of a few seconds ago at most, if the account might write there then. Only for what looks
+    /// again when it writes.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn addressed_lately(
+        &self,
+        user: UserId,
+        number: Option<&PhoneNumber>,
+        chat: &ChatName,
+    ) -> Result<Option<(Account, Option<Reachable>)>, StoreError> {
+        let wanted = (user, number.cloned(), Some(chat.clone()));
+        if let Some((account, reachable)) = self.gathered.reached.get(&wanted) {
+            return Ok(Some((account, Some(reachable))));
+        }
+        let found = self.addressed(user, number, Some(chat)).await?;
+        if let Some((account, Some(reachable))) = &found
+            && account.is_registered()
+            && reachable.allowed
+        {
+            self.gathered.reached.insert(wanted, (account.clone(), reachable.clone()));
+        }
+        Ok(found)
+    }
+
+    /// Takes away an account whose code was not sent, and frees the key of the request that made it.
+    ///
+    /// # Errors
+    /// When the query fails. [`StoreError::Fenced`] when the request's claim is over: the account stays, because it may
+    /// have been told that it is there.
+    pub async fn delete_unproved(
+        &self,
+        user: UserId,
+        account: AccountId,
+        claim: Option<&Claim>,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        sqlx::query!(
+            "DELETE FROM account WHERE user_id = $1 AND id = $2 AND registered_at IS NULL",
+            user.0,
+            account.0
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        if let Some(claim) = claim {
+            tx.free_key(claim).await?;
+        }
+        tx.commit().await
+    }
+
+    /// What a session needs to connect; `None` when the lease is lost or the account no longer registered.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn session_account(&self, lease: &Lease) -> Result<Option<SessionAccount>, StoreError> {
+        self.gathered.session_accounts.ask(self, *lease).await
+    }
+
+    /// Publishes what the session does.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the lease has passed on.
+    pub async fn publish_session(
+        &self,
+        lease: &Lease,
+        state: SessionState,
+        reason: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let reason = reason.map(str::to_owned);
+        self.write(Write::Session(*lease, OfSession::State { state, reason })).await?;
+        Ok(())
+    }
+}
+
+/// The arguments of [`Store::addressed`].
+pub(super) type Wanted = (UserId, Option<PhoneNumber>, Option<ChatName>);
+/// What it finds.
+pub(super) type Addressed = (Account, Option<Reachable>);
+
+/// Many calls of [`Store::addressed`] as one query.
+pub(super) async fn addressed_of(
+    store: &Store,
+    wanted: &[&Wanted],
+) -> Result<Vec<Option<Answer<Option<Addressed>>>>, StoreError> {
+    let users: Vec<i64> = wanted.iter().map(|(user, ..)| user.0).collect();
+    let numbers: Vec<Option<&str>> =
+        wanted.iter().map(|(_, number, _)| number.as_ref().map(PhoneNumber::as_str)).collect();
+    let chats: Vec<Option<&str>> =
+        wanted.iter().map(|(.., chat)| chat.as_ref().map(ChatName::as_str)).collect();
+    let (mut connection, loan) = store.kept().await?;
+    let rows = sqlx::query!(
+        r#"SELECT w.place AS "place!", a.id, a.user_id, a.counter_id, a.number, a.network, a.nickname, a.registered_at,
+                  a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until,
+                  a.proved_at IS NOT NULL AS "was_proved!", o.id IS NOT NULL AS "held!",
+                  p.id AS "peer?", p.address AS "address?",
+                  CASE WHEN p.kind = 'group' THEN h.group_revision IS NOT NULL AND EXISTS (
+                           SELECT 1 FROM peer own JOIN group_member m ON m.member_peer_id = own.id
+                           WHERE own.network = a.network AND own.public_id = a.number AND m.group_peer_id = p.id)
+                       ELSE coalesce(t.exists_there, false) OR coalesce(h.peer_wrote, false) END AS "allowed!"
+           FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY AS w (user_id, number, chat, place)
+           CROSS JOIN LATERAL (
+               SELECT * FROM account a WHERE a.user_id = w.user_id
+                 AND (a.number = w.number OR (w.number IS NULL AND a.registered_at IS NOT NULL))
+               ORDER BY a.created_at, a.id LIMIT 1) a
+           JOIN account_counter c ON c.id = a.counter_id
+           LEFT JOIN process o ON o.id = c.owner
+                AND o.heartbeat_at > clock_timestamp() - make_interval(secs => $4)
+           LEFT JOIN peer p ON p.network = a.network AND p.public_id = w.chat
+           LEFT JOIN contact t ON t.account_id = a.id AND t.peer_id = p.id
+           LEFT JOIN chat h ON h.account_id = a.id AND h.peer_id = p.id"#,
+        &users,
+        &numbers as &[Option<&str>],
+        &chats as &[Option<&str>],
+        LEASE_SECONDS
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    loan.keep(connection);
+    let mut answers: Vec<_> = wanted.iter().map(|_| Some(Ok(None))).collect();
+    for row in rows {
+        let reachable = row.peer.zip(row.address).map(|(peer, address)| Reachable {
+            peer: PeerId(peer),
+            address,
+            allowed: row.allowed,
+        });
+        let account = Account::try_from(AccountRow {
+            id: row.id,
+            user_id: row.user_id,
+            counter_id: row.counter_id,
+            number: row.number,
+            network: row.network,
+            nickname: row.nickname,
+            registered_at: row.registered_at,
+            was_proved: row.was_proved,
+            session_state: row.session_state,
+            session_since: row.session_since,
+            session_reason: row.session_reason,
+            session_attempt: row.session_attempt,
+            session_until: row.session_until,
+            held: row.held,
+        });
+        if let Some(answer) = at_place(&mut answers, row.place) {
+            *answer = Some(account.map(|account| Some((account, reachable))));
+        }
+    }
+    Ok(answers)
+}
+
+/// Many calls of [`Store::session_account`] as one query.
+pub(super) async fn session_accounts_of(
+    store: &Store,
+    leases: &[&Lease],
+) -> Result<Vec<Option<Answer<Option<SessionAccount>>>>, StoreError> {
+    let column = |of: fn(&Lease) -> i64| leases.iter().map(|lease| of(lease)).collect::<Vec<_>>();
+    let (mut connection, loan) = store.kept().await?;
+    let rows = sqlx::query!(
+        r#"SELECT l.place AS "place!", a.user_id, a.number, a.network, a.credentials, a.resume_point,
+                  a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until
+           FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
+                WITH ORDINALITY AS l (account_id, counter_id, owner, fence, place)
+           CROSS JOIN LATERAL (
+               SELECT * FROM account a WHERE a.id = l.account_id AND a.registered_at IS NOT NULL OFFSET 0) a
+           CROSS JOIN LATERAL (SELECT * FROM account_counter c WHERE c.id = a.counter_id OFFSET 0) c
+           WHERE c.id = l.counter_id AND c.owner IS NOT DISTINCT FROM l.owner AND c.fence = l.fence"#,
+        &column(|lease| lease.account.0),
+        &column(|lease| lease.counter.0),
+        &column(|lease| lease.process.0),
+        &column(|lease| lease.fence)
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    loan.keep(connection);
+    let mut answers: Vec<Option<Answer<Option<SessionAccount>>>> =
+        leases.iter().map(|_| Some(Ok(None))).collect();
+    for row in rows {
+        let place = usize::try_from(row.place - 1).unwrap_or(usize::MAX);
+        let (Some(answer), Some(lease)) = (answers.get_mut(place), leases.get(place)) else { continue };
+        let account = || {
+            let state = state_of(lease.account, &row.session_state, row.session_attempt, row.session_until)?;
+            Ok(SessionAccount {
+                user: UserId(row.user_id),
+                number: number_of(&row.number)?,
+                network: row.network,
+                credentials: row.credentials,
+                resume_point: row.resume_point,
+                session: SessionStatus { state, since: row.session_since, reason: row.session_reason },
+            })
+        };
+        *answer = Some(account().map(Some));
+    }
+    Ok(answers)
+}
+
+impl Tx {
+    /// Makes an account that waits for its code. `None`: the user has this number already.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn create_account(
+        &mut self,
+        user: UserId,
+        number: &PhoneNumber,
+        network: &str,
+        nickname: &str,
+    ) -> Result<Option<AccountId>, StoreError> {
+        let counter = self.counter(user, number).await?;
+        let id = sqlx::query_scalar!(
+            "INSERT INTO account (user_id, number, counter_id, network, nickname) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT ON CONSTRAINT account_user_number_key DO NOTHING RETURNING id",
+            user.0,
+            number.as_str(),
+            counter.0,
+            network,
+            nickname
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        if let Some(id) = id
+            && !nickname.is_empty()
+        {
+            self.set_desired(AccountId(id), "nickname", &nickname.into()).await?;
+        }
+        Ok(id.map(AccountId))
+    }
+
+    /// Changes the account's nickname and asks its session to tell the network.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn set_nickname(&mut self, account: &Account, nickname: &str) -> Result<(), StoreError> {
+        let mut journal = self.open_journal(account.counter).await?;
+        let changed = sqlx::query!(
+            "UPDATE account SET nickname = $3 WHERE user_id = $1 AND id = $2 AND nickname <> $3",
+            account.user.0,
+            account.id.0,
+            nickname
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        if changed.rows_affected() == 1 {
+            self.set_desired(account.id, "nickname", &nickname.into()).await?;
+            journal.record(Event::NicknameChanged);
+        }
+        self.close_journal(journal).await?;
+        self.concerns(Topic::work(account.id));
+        self.concerns(Topic::journal(account.counter));
+        Ok(())
+    }
+}

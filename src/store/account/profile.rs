@@ -1,0 +1,156 @@
+//! What an account shows of itself.
+
+use crate::domain::{Account, Audience, Event, Privacy};
+use crate::store::{Store, StoreError, Topic, Tx};
+
+/// An account's own profile, but for nickname and photo.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnProfile {
+    /// Empty when it was never set.
+    pub status_message: String,
+    /// Whether the user wants to be seen as online.
+    pub connected: bool,
+    /// Who may see what.
+    pub privacy: Privacy,
+}
+
+/// The settings that a change names; the others stay.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PrivacyChange {
+    /// The status message.
+    pub status_message: Option<Audience>,
+    /// The photo.
+    pub photo: Option<Audience>,
+    /// When it was last online, and whether it is now.
+    pub last_seen: Option<Audience>,
+}
+
+impl Store {
+    /// The account's own profile.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn own_profile(&self, account: &Account) -> Result<Option<OwnProfile>, StoreError> {
+        let row = sqlx::query!(
+            "SELECT status_message, connected, privacy_status_message, privacy_photo, privacy_last_seen
+             FROM account WHERE user_id = $1 AND id = $2",
+            account.user.0,
+            account.id.0
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| {
+            Ok(OwnProfile {
+                status_message: row.status_message,
+                connected: row.connected,
+                privacy: privacy(&row.privacy_status_message, &row.privacy_photo, &row.privacy_last_seen)?,
+            })
+        })
+        .transpose()
+    }
+}
+
+impl Tx {
+    /// Changes the status message and asks the session to tell the network.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn set_status_message(&mut self, account: &Account, text: &str) -> Result<(), StoreError> {
+        let mut journal = self.open_journal(account.counter).await?;
+        let changed = sqlx::query!(
+            "UPDATE account SET status_message = $3 WHERE user_id = $1 AND id = $2 AND status_message <> $3",
+            account.user.0,
+            account.id.0,
+            text
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        if changed.rows_affected() == 1 {
+            self.set_desired(account.id, "status_message", &text.into()).await?;
+            journal.record(Event::StatusMessageChanged);
+        }
+        self.profile_changed(account, journal).await
+    }
+
+    /// Shows the account as online or offline from now on, and asks the session to tell the network.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn set_connected(&mut self, account: &Account, connected: bool) -> Result<(), StoreError> {
+        let mut journal = self.open_journal(account.counter).await?;
+        let changed = sqlx::query!(
+            "UPDATE account SET connected = $3 WHERE user_id = $1 AND id = $2 AND connected <> $3",
+            account.user.0,
+            account.id.0,
+            connected
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        if changed.rows_affected() == 1 {
+            self.set_desired(account.id, "presence", &connected.into()).await?;
+            journal.record(Event::ConnectedStatusChanged);
+        }
+        self.profile_changed(account, journal).await
+    }
+
+    /// Changes who may see what, and asks the session to tell the network.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn set_privacy(&mut self, account: &Account, change: PrivacyChange) -> Result<(), StoreError> {
+        let mut journal = self.open_journal(account.counter).await?;
+        let row = sqlx::query!(
+            "UPDATE account SET privacy_status_message = coalesce($3, privacy_status_message),
+                    privacy_photo = coalesce($4, privacy_photo),
+                    privacy_last_seen = coalesce($5, privacy_last_seen)
+             WHERE user_id = $1 AND id = $2
+               AND (privacy_status_message, privacy_photo, privacy_last_seen)
+                   <> (coalesce($3, privacy_status_message), coalesce($4, privacy_photo),
+                       coalesce($5, privacy_last_seen))
+             RETURNING privacy_status_message, privacy_photo, privacy_last_seen",
+            account.user.0,
+            account.id.0,
+            change.status_message.map(Audience::name),
+            change.photo.map(Audience::name),
+            change.last_seen.map(Audience::name)
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        if let Some(row) = row {
+            let privacy = privacy(&row.privacy_status_message, &row.privacy_photo, &row.privacy_last_seen)?;
+            let value = serde_json::to_value(privacy).map_err(|error| {
+                StoreError::Corrupt(format!("privacy settings cannot be written: {error}"))
+            })?;
+            self.set_desired(account.id, "privacy", &value).await?;
+            journal.record(Event::PrivacyChanged);
+        }
+        self.profile_changed(account, journal).await
+    }
+
+    async fn profile_changed(
+        &mut self,
+        account: &Account,
+        journal: crate::store::Journal,
+    ) -> Result<(), StoreError> {
+        self.close_journal(journal).await?;
+        self.concerns(Topic::work(account.id));
+        self.concerns(Topic::journal(account.counter));
+        Ok(())
+    }
+}
+
+/// Privacy settings as columns keep them.
+pub(in crate::store) fn privacy(
+    status_message: &str,
+    photo: &str,
+    last_seen: &str,
+) -> Result<Privacy, StoreError> {
+    let audience = |name: &str| {
+        Audience::from_name(name).ok_or_else(|| StoreError::Corrupt("a stored audience is none".to_owned()))
+    };
+    Ok(Privacy {
+        status_message: audience(status_message)?,
+        photo: audience(photo)?,
+        last_seen: audience(last_seen)?,
+    })
+}

@@ -1,0 +1,165 @@
+//! OAuth clients. What ends a client's trust revokes the tokens in the same transaction.
+
+use chrono::{DateTime, Utc};
+
+use crate::domain::ClientId;
+use crate::store::{Store, StoreError, TokenHash};
+
+/// A client that may use the server.
+#[derive(Clone)]
+pub struct ClientRecord {
+    /// The row.
+    pub id: ClientId,
+    /// What the client calls itself.
+    pub client_id: String,
+    /// SHA-256 of the secret; `None`: a public client.
+    pub secret_hash: Option<Vec<u8>>,
+    /// What its tokens may carry, separated by blanks.
+    pub scope: String,
+}
+
+/// A client as a person at the terminal sees it.
+#[derive(Clone, Debug)]
+pub struct ClientListing {
+    /// What the client calls itself in requests.
+    pub client_id: String,
+    /// What people call it.
+    pub name: String,
+    /// Whether it has a secret.
+    pub confidential: bool,
+    /// What its tokens may carry, separated by blanks.
+    pub scope: String,
+    /// Since when it exists.
+    pub created_at: DateTime<Utc>,
+    /// Since when it may not be used.
+    pub disabled_at: Option<DateTime<Utc>>,
+}
+
+impl Store {
+    /// The client of an id, unless it is disabled.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn client(&self, client_id: &str) -> Result<Option<ClientRecord>, StoreError> {
+        let row = sqlx::query!(
+            "SELECT id, client_id, secret_hash, scope FROM oauth_client
+             WHERE client_id = $1 AND disabled_at IS NULL",
+            client_id
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| ClientRecord {
+            id: ClientId(row.id),
+            client_id: row.client_id,
+            secret_hash: row.secret_hash,
+            scope: row.scope,
+        }))
+    }
+
+    /// Makes a client, public without a secret. False when the name is taken.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn create_client(
+        &self,
+        client_id: &str,
+        name: &str,
+        secret_hash: Option<&TokenHash>,
+    ) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "INSERT INTO oauth_client (client_id, name, secret_hash) VALUES ($1, $2, $3)
+             ON CONFLICT (name) DO NOTHING",
+            client_id,
+            name,
+            secret_hash.map(<[u8; 32]>::as_slice)
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// All clients, by name.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn clients(&self) -> Result<Vec<ClientListing>, StoreError> {
+        Ok(sqlx::query_as!(
+            ClientListing,
+            r#"SELECT client_id, name, secret_hash IS NOT NULL AS "confidential!", scope, created_at, disabled_at
+               FROM oauth_client ORDER BY name"#
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// The client of a name, or of a client id when no client has that name; disabled ones too.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn find_client(&self, name_or_id: &str) -> Result<Option<ClientListing>, StoreError> {
+        Ok(sqlx::query_as!(
+            ClientListing,
+            r#"SELECT client_id, name, secret_hash IS NOT NULL AS "confidential!", scope, created_at, disabled_at
+               FROM oauth_client WHERE name = $1 OR client_id = $1 ORDER BY name = $1 DESC LIMIT 1"#,
+            name_or_id
+        )
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+
+    /// Gives a confidential client another secret; its tokens stay. False when there is no such client.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn rotate_client(&self, client_id: &str, secret_hash: &TokenHash) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "UPDATE oauth_client SET secret_hash = $2 WHERE client_id = $1 AND secret_hash IS NOT NULL",
+            client_id,
+            secret_hash.as_slice()
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Ends a client's use and revokes its tokens. False when there is no such client.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn disable_client(&self, client_id: &str) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let client = sqlx::query_scalar!(
+            "UPDATE oauth_client SET disabled_at = coalesce(disabled_at, now()) WHERE client_id = $1
+             RETURNING id",
+            client_id
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        // A statement of its own: it sees the grants of logins that the update had to wait for.
+        sqlx::query!("DELETE FROM oauth_grant WHERE client_id = $1", client).execute(&mut *tx.inner).await?;
+        tx.commit().await?;
+        Ok(client.is_some())
+    }
+
+    /// Lets a client be used again. False when there is no such client.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn enable_client(&self, client_id: &str) -> Result<bool, StoreError> {
+        let done = sqlx::query!("UPDATE oauth_client SET disabled_at = NULL WHERE client_id = $1", client_id)
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Deletes a client and its tokens. False when there is no such client.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn delete_client(&self, client_id: &str) -> Result<bool, StoreError> {
+        let done = sqlx::query!("DELETE FROM oauth_client WHERE client_id = $1", client_id)
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+}

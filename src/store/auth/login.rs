@@ -1,0 +1,144 @@
+//! The throttle of logins: failures are counted per user name and address, and per user name for strangers.
+
+use std::time::Duration;
+
+use crate::domain::UserId;
+use crate::store::{Store, StoreError, Tx, seconds};
+
+/// Failures of one user name and address after which each further one makes it wait.
+const QUICK_FAILURES: i32 = 5;
+/// Failures per hour and user name from addresses that never signed in as that user.
+const STRANGER_FAILURES: i32 = 100;
+/// The wait after the last of the quick failures, in seconds; each further one doubles it.
+const FIRST_WAIT: f64 = 5.0;
+/// The longest wait after a failure, in seconds. An hour without one starts the count anew.
+const LONGEST_WAIT: f64 = 900.0;
+
+/// Who tries to sign in from where.
+#[derive(Clone)]
+pub struct LoginAttempt {
+    /// SHA-256 of the user name that was given.
+    pub name_hash: [u8; 32],
+    /// The address, or the network that is treated as one.
+    pub address: String,
+    /// The user, if there is one of that name.
+    pub user: Option<UserId>,
+}
+
+impl Store {
+    /// How long the attempt must wait; `None`: it may be made now.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn login_wait(&self, attempt: &LoginAttempt) -> Result<Option<Duration>, StoreError> {
+        let wait = sqlx::query_scalar!(
+            r#"SELECT extract(epoch FROM greatest(
+                   (SELECT blocked_until FROM login_failure WHERE name_hash = $1 AND address = $2),
+                   (SELECT hour_began_at + interval '1 hour' FROM login_stranger
+                    WHERE name_hash = $1 AND failures >= $4
+                      AND NOT EXISTS (SELECT FROM login_address
+                                      WHERE user_id = $3 AND address = $2
+                                        AND signed_in_at > now() - interval '30 days'))
+               ) - now())::float8 AS wait"#,
+            attempt.name_hash.as_slice(),
+            attempt.address,
+            attempt.user.map(|user| user.0),
+            STRANGER_FAILURES
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(wait.map(seconds).filter(|wait| !wait.is_zero()))
+    }
+
+    /// Counts a failure. The fifth one makes the next attempt wait 5 s, and each further one twice as long.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn record_login_failure(&self, attempt: &LoginAttempt) -> Result<(), StoreError> {
+        sqlx::query!(
+            "WITH counted AS (
+                 INSERT INTO login_failure AS f (name_hash, address, failures, failed_at, blocked_until)
+                 VALUES ($1, $2, 1, now(), now())
+                 ON CONFLICT (name_hash, address) DO UPDATE SET
+                     failures = CASE WHEN f.failed_at < now() - interval '1 hour' THEN 1 ELSE f.failures + 1 END,
+                     failed_at = now(),
+                     blocked_until = CASE
+                         WHEN f.failed_at < now() - interval '1 hour' OR f.failures + 1 < $4 THEN now()
+                         ELSE now() + make_interval(
+                             secs => least($6::float8, $7 * power(2, least(f.failures + 1 - $4, 30))))
+                     END
+             )
+             INSERT INTO login_stranger AS s (name_hash, failures, hour_began_at)
+             SELECT $1, 1, now()
+             WHERE NOT EXISTS (SELECT FROM login_address
+                               WHERE user_id = $3 AND address = $2 AND signed_in_at > now() - interval '30 days')
+             ON CONFLICT (name_hash) DO UPDATE SET
+                 failures = CASE WHEN s.hour_began_at < now() - interval '1 hour' THEN 1
+                                 ELSE least(s.failures + 1, $5) END,
+                 hour_began_at = CASE WHEN s.hour_began_at < now() - interval '1 hour' THEN now()
+                                      ELSE s.hour_began_at END",
+            attempt.name_hash.as_slice(),
+            attempt.address,
+            attempt.user.map(|user| user.0),
+            QUICK_FAILURES,
+            STRANGER_FAILURES,
+            LONGEST_WAIT,
+            FIRST_WAIT
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Deletes at most `limit` counts of each kind that no longer matter; gives how many.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn prune_logins(&self, limit: i64) -> Result<u64, StoreError> {
+        let failures = sqlx::query!(
+            "DELETE FROM login_failure WHERE (name_hash, address) IN (
+                 SELECT name_hash, address FROM login_failure WHERE failed_at < now() - interval '1 hour'
+                 LIMIT $1 FOR UPDATE SKIP LOCKED)",
+            limit
+        )
+        .execute(&self.pool)
+        .await?;
+        let strangers = sqlx::query!(
+            "DELETE FROM login_stranger WHERE name_hash IN (
+                 SELECT name_hash FROM login_stranger WHERE hour_began_at < now() - interval '1 hour'
+                 LIMIT $1 FOR UPDATE SKIP LOCKED)",
+            limit
+        )
+        .execute(&self.pool)
+        .await?;
+        let addresses = sqlx::query!(
+            "DELETE FROM login_address WHERE (user_id, address) IN (
+                 SELECT user_id, address FROM login_address WHERE signed_in_at < now() - interval '30 days'
+                 LIMIT $1 FOR UPDATE SKIP LOCKED)",
+            limit
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(failures.rows_affected() + strangers.rows_affected() + addresses.rows_affected())
+    }
+}
+
+impl Tx {
+    /// Forgets the failures of this user name and address, and remembers the address.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn record_login(&mut self, user: UserId, attempt: &LoginAttempt) -> Result<(), StoreError> {
+        sqlx::query!(
+            "WITH forgiven AS (DELETE FROM login_failure WHERE name_hash = $1 AND address = $2)
+             INSERT INTO login_address (user_id, address, signed_in_at) VALUES ($3, $2, now())
+             ON CONFLICT (user_id, address) DO UPDATE SET signed_in_at = excluded.signed_in_at",
+            attempt.name_hash.as_slice(),
+            attempt.address,
+            user.0
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+}

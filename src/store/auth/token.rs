@@ -1,0 +1,390 @@
+//! Grants and their token pairs, by hash. Locks are taken grant first, then tokens, so that nothing deadlocks.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+
+use crate::domain::{ClientId, UserId};
+use crate::store::{Store, StoreError, Tx, seconds};
+
+/// SHA-256 of a token.
+pub type TokenHash = [u8; 32];
+
+/// For how long a used refresh token gives its successor again, in seconds.
+const GRACE: f64 = 10.0;
+
+/// A pair to be written.
+#[derive(Clone)]
+pub struct NewPair {
+    /// Of the access token.
+    pub access_hash: TokenHash,
+    /// What the access token may be used for; at most the grant's scope.
+    pub access_scope: String,
+    /// How long the access token lives.
+    pub access_lifetime: Duration,
+    /// Of the refresh token.
+    pub refresh_hash: TokenHash,
+    /// How long the refresh token lives.
+    pub refresh_lifetime: Duration,
+}
+
+/// A login that was verified, to be granted only if it still holds.
+#[derive(Clone)]
+pub struct NewGrant {
+    /// The user.
+    pub user: UserId,
+    /// The password hash that the login was verified against.
+    pub password_hash: String,
+    /// The client.
+    pub client: ClientId,
+    /// The scope, separated by blanks.
+    pub scope: String,
+}
+
+/// Whom an access token speaks for.
+#[derive(Clone, Debug)]
+pub struct BearerRecord {
+    /// The user.
+    pub user: UserId,
+    /// The client.
+    pub client: ClientId,
+    /// The scope, separated by blanks.
+    pub scope: String,
+    /// How long the token still lives.
+    pub remaining: Duration,
+}
+
+/// The grant behind a refresh token, which may have been used.
+#[derive(Clone, Debug)]
+pub struct RefreshRecord {
+    /// The user.
+    pub user: UserId,
+    /// What the client calls itself.
+    pub client_id: String,
+    /// The grant's whole scope.
+    pub scope: String,
+    /// How long the refresh token still lives.
+    pub remaining: Duration,
+}
+
+/// A refresh token that was used before.
+#[derive(Clone)]
+pub struct UsedToken {
+    /// The family.
+    pub grant: i64,
+    /// The user.
+    pub user: UserId,
+    /// What was given for it, while that may be given again.
+    pub successor: Option<SealedPair>,
+}
+
+/// A pair that was given, sealed with a key from its predecessor.
+#[derive(Clone)]
+pub struct SealedPair {
+    /// The sealed tokens.
+    pub sealed: Vec<u8>,
+    /// The access token's scope.
+    pub scope: String,
+    /// How long the access token still lives.
+    pub remaining: Duration,
+}
+
+/// A live token, as introspection shows it.
+#[derive(Clone, Debug)]
+pub struct LiveToken {
+    /// Whether it is an access token; else a refresh token.
+    pub access: bool,
+    /// The user.
+    pub user: UserId,
+    /// The user's name.
+    pub username: String,
+    /// What its client calls itself.
+    pub client_id: String,
+    /// The scope, separated by blanks.
+    pub scope: String,
+    /// Since when it lives.
+    pub issued_at: DateTime<Utc>,
+    /// Until when it lives.
+    pub expires_at: DateTime<Utc>,
+}
+
+impl Store {
+    /// Whom a live access token speaks for: one query.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn bearer(&self, access_hash: &TokenHash) -> Result<Option<BearerRecord>, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT g.user_id, g.client_id, t.access_scope,
+                      extract(epoch FROM t.access_expires_at - now())::float8 AS "remaining!"
+               FROM oauth_token t
+               JOIN oauth_grant g ON g.id = t.grant_id
+               JOIN windu_user u ON u.id = g.user_id AND u.disabled_at IS NULL
+               JOIN oauth_client c ON c.id = g.client_id AND c.disabled_at IS NULL
+               WHERE t.access_hash = $1 AND t.used_at IS NULL AND t.access_expires_at > now()"#,
+            access_hash.as_slice()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| BearerRecord {
+            user: UserId(row.user_id),
+            client: ClientId(row.client_id),
+            scope: row.access_scope,
+            remaining: seconds(row.remaining),
+        }))
+    }
+
+    /// The grant of a refresh token that has not expired.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn refresh_grant(&self, refresh_hash: &TokenHash) -> Result<Option<RefreshRecord>, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT g.user_id, c.client_id, g.scope,
+                      extract(epoch FROM t.refresh_expires_at - now())::float8 AS "remaining!"
+               FROM oauth_token t
+               JOIN oauth_grant g ON g.id = t.grant_id
+               JOIN windu_user u ON u.id = g.user_id AND u.disabled_at IS NULL
+               JOIN oauth_client c ON c.id = g.client_id AND c.disabled_at IS NULL
+               WHERE t.refresh_hash = $1 AND t.refresh_expires_at > now()"#,
+            refresh_hash.as_slice()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| RefreshRecord {
+            user: UserId(row.user_id),
+            client_id: row.client_id,
+            scope: row.scope,
+            remaining: seconds(row.remaining),
+        }))
+    }
+
+    /// Uses a refresh token up and writes its successor, in one statement. Gives the hash of the access token that
+    /// died with it; `None` when the token is unknown, expired, or was used before: nothing is written then.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn rotate(
+        &self,
+        refresh_hash: &TokenHash,
+        sealed_successor: &[u8],
+        pair: &NewPair,
+    ) -> Result<Option<TokenHash>, StoreError> {
+        let row = sqlx::query_scalar!(
+            r#"WITH family AS (
+                   SELECT g.id FROM oauth_grant g
+                   WHERE g.id = (SELECT grant_id FROM oauth_token WHERE refresh_hash = $1)
+                   FOR KEY SHARE
+               ), used AS (
+                   UPDATE oauth_token t SET used_at = now(), sealed_successor = $2
+                   FROM family
+                   WHERE t.refresh_hash = $1 AND t.grant_id = family.id
+                     AND t.used_at IS NULL AND t.refresh_expires_at > now()
+                   RETURNING t.id, t.grant_id, t.parent_id, t.access_hash
+               ), forgotten AS (
+                   UPDATE oauth_token t SET sealed_successor = NULL
+                   FROM used WHERE t.id = used.parent_id AND t.sealed_successor IS NOT NULL
+               ), successor AS (
+                   INSERT INTO oauth_token (grant_id, parent_id, access_hash, access_scope, access_expires_at,
+                                            refresh_hash, refresh_expires_at)
+                   SELECT grant_id, id, $3, $4, now() + make_interval(secs => $5),
+                          $6, now() + make_interval(secs => $7)
+                   FROM used
+               )
+               SELECT access_hash FROM used"#,
+            refresh_hash.as_slice(),
+            sealed_successor,
+            pair.access_hash.as_slice(),
+            pair.access_scope,
+            pair.access_lifetime.as_secs_f64(),
+            pair.refresh_hash.as_slice(),
+            pair.refresh_lifetime.as_secs_f64()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(token_hash).transpose()
+    }
+
+    /// A refresh token that was used before, and what may still be given for it again.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn used_token(&self, refresh_hash: &TokenHash) -> Result<Option<UsedToken>, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT t.grant_id, g.user_id, t.sealed_successor, s.access_scope AS "scope?",
+                      extract(epoch FROM s.access_expires_at - now())::float8 AS remaining
+               FROM oauth_token t
+               JOIN oauth_grant g ON g.id = t.grant_id
+               LEFT JOIN oauth_token s ON s.parent_id = t.id AND s.used_at IS NULL
+                                      AND t.used_at > now() - make_interval(secs => $2)
+               WHERE t.refresh_hash = $1 AND t.used_at IS NOT NULL"#,
+            refresh_hash.as_slice(),
+            GRACE
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| UsedToken {
+            grant: row.grant_id,
+            user: UserId(row.user_id),
+            successor: match (row.sealed_successor, row.scope, row.remaining) {
+                (Some(sealed), Some(scope), Some(remaining)) => {
+                    Some(SealedPair { sealed, scope, remaining: seconds(remaining) })
+                }
+                _ => None,
+            },
+        }))
+    }
+
+    /// Revokes the family of a token of either kind, if it is this client's. Gives the access tokens that died.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn revoke_token(
+        &self,
+        client: ClientId,
+        hash: &TokenHash,
+    ) -> Result<Vec<TokenHash>, StoreError> {
+        let family = sqlx::query_scalar!(
+            "SELECT g.id FROM oauth_token t JOIN oauth_grant g ON g.id = t.grant_id
+             WHERE g.client_id = $1 AND (t.access_hash = $2 OR t.refresh_hash = $2)",
+            client.0,
+            hash.as_slice()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        match family {
+            Some(family) => self.revoke_family(family).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Revokes all tokens of a grant. Gives the access tokens that died.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn revoke_family(&self, grant: i64) -> Result<Vec<TokenHash>, StoreError> {
+        let mut tx = self.begin().await?;
+        // Waits for a refresh under way, so that its new pair is seen below.
+        sqlx::query!("SELECT id FROM oauth_grant WHERE id = $1 FOR UPDATE", grant)
+            .fetch_optional(&mut *tx.inner)
+            .await?;
+        let gone = sqlx::query_scalar!(
+            "DELETE FROM oauth_token WHERE grant_id = $1 RETURNING CASE WHEN used_at IS NULL THEN access_hash END",
+            grant
+        )
+        .fetch_all(&mut *tx.inner)
+        .await?;
+        sqlx::query!("DELETE FROM oauth_grant WHERE id = $1", grant).execute(&mut *tx.inner).await?;
+        tx.commit().await?;
+        gone.into_iter().flatten().map(token_hash).collect()
+    }
+
+    /// A live token of either kind.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn live_token(&self, hash: &TokenHash) -> Result<Option<LiveToken>, StoreError> {
+        let row = sqlx::query!(
+            r#"SELECT t.access_hash = $1 AS "access!", g.user_id, u.name, c.client_id, t.created_at,
+                      CASE WHEN t.access_hash = $1 THEN t.access_scope ELSE g.scope END AS "scope!",
+                      CASE WHEN t.access_hash = $1 THEN t.access_expires_at
+                           ELSE t.refresh_expires_at END AS "expires_at!"
+               FROM oauth_token t
+               JOIN oauth_grant g ON g.id = t.grant_id
+               JOIN windu_user u ON u.id = g.user_id AND u.disabled_at IS NULL
+               JOIN oauth_client c ON c.id = g.client_id AND c.disabled_at IS NULL
+               WHERE t.used_at IS NULL AND ((t.access_hash = $1 AND t.access_expires_at > now())
+                                         OR (t.refresh_hash = $1 AND t.refresh_expires_at > now()))"#,
+            hash.as_slice()
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| LiveToken {
+            access: row.access,
+            user: UserId(row.user_id),
+            username: row.name,
+            client_id: row.client_id,
+            scope: row.scope,
+            issued_at: row.created_at,
+            expires_at: row.expires_at,
+        }))
+    }
+
+    /// Forgets sealed pairs whose time is over, and deletes at most `limit` expired pairs and as many grants that
+    /// have no other; gives how many rows changed.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn prune_tokens(&self, limit: i64) -> Result<u64, StoreError> {
+        let sealed = sqlx::query!(
+            "UPDATE oauth_token SET sealed_successor = NULL
+             WHERE sealed_successor IS NOT NULL AND used_at < now() - make_interval(secs => $1)",
+            GRACE
+        )
+        .execute(&self.pool)
+        .await?;
+        let grants = sqlx::query!(
+            "DELETE FROM oauth_grant WHERE id IN (
+                 SELECT g.id FROM oauth_grant g
+                 WHERE g.id IN (SELECT grant_id FROM oauth_token WHERE refresh_expires_at <= now() LIMIT $1)
+                   AND NOT EXISTS (SELECT FROM oauth_token t
+                                   WHERE t.grant_id = g.id
+                                     AND greatest(t.refresh_expires_at, t.access_expires_at) > now())
+                 FOR UPDATE OF g SKIP LOCKED)",
+            limit
+        )
+        .execute(&self.pool)
+        .await?;
+        let tokens = sqlx::query!(
+            "DELETE FROM oauth_token WHERE id IN (
+                 SELECT t.id FROM oauth_token t JOIN oauth_grant g ON g.id = t.grant_id
+                 WHERE t.refresh_expires_at <= now() AND (t.access_expires_at <= now() OR t.used_at IS NOT NULL)
+                 LIMIT $1 FOR UPDATE OF g SKIP LOCKED)",
+            limit
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(sealed.rows_affected() + grants.rows_affected() + tokens.rows_affected())
+    }
+}
+
+impl Tx {
+    /// Writes a grant and its first pair, if the user's password is still the verified one and neither user nor
+    /// client was disabled meanwhile; else gives false and writes nothing.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn grant(&mut self, grant: &NewGrant, pair: &NewPair) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "WITH owner AS (
+                 SELECT id FROM windu_user WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL FOR SHARE
+             ), client AS (
+                 SELECT id FROM oauth_client WHERE id = $3 AND disabled_at IS NULL FOR SHARE
+             ), made AS (
+                 INSERT INTO oauth_grant (user_id, client_id, scope)
+                 SELECT owner.id, client.id, $4 FROM owner, client
+                 RETURNING id
+             )
+             INSERT INTO oauth_token (grant_id, access_hash, access_scope, access_expires_at,
+                                      refresh_hash, refresh_expires_at)
+             SELECT id, $5, $6, now() + make_interval(secs => $7), $8, now() + make_interval(secs => $9)
+             FROM made",
+            grant.user.0,
+            grant.password_hash,
+            grant.client.0,
+            grant.scope,
+            pair.access_hash.as_slice(),
+            pair.access_scope,
+            pair.access_lifetime.as_secs_f64(),
+            pair.refresh_hash.as_slice(),
+            pair.refresh_lifetime.as_secs_f64()
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+}
+
+fn token_hash(bytes: Vec<u8>) -> Result<TokenHash, StoreError> {
+    bytes.try_into().map_err(|_| StoreError::Corrupt("a token's hash has not 32 bytes".to_owned()))
+}

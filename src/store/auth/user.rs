@@ -1,0 +1,162 @@
+//! Users: the logins of this server. What ends a user's trust revokes the tokens in the same transaction.
+
+use chrono::{DateTime, Utc};
+
+use crate::domain::{UserId, UserName};
+use crate::store::{Store, StoreError};
+
+/// What a login is checked against.
+#[derive(Clone)]
+pub struct UserRecord {
+    /// The user.
+    pub id: UserId,
+    /// The argon2id hash in PHC format.
+    pub password_hash: String,
+    /// Whether the user may not sign in.
+    pub disabled: bool,
+}
+
+/// A user as a person at the terminal sees it.
+#[derive(Clone, Debug)]
+pub struct UserListing {
+    /// The name.
+    pub name: String,
+    /// Since when the user exists.
+    pub created_at: DateTime<Utc>,
+    /// Since when the user may not sign in.
+    pub disabled_at: Option<DateTime<Utc>>,
+}
+
+impl Store {
+    /// Makes a user; `None` when the name is taken.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn create_user(
+        &self,
+        name: &UserName,
+        password_hash: &str,
+    ) -> Result<Option<UserId>, StoreError> {
+        let id = sqlx::query_scalar!(
+            "INSERT INTO windu_user (name, password_hash) VALUES ($1, $2)
+             ON CONFLICT (name) DO NOTHING RETURNING id",
+            name.as_str(),
+            password_hash
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(id.map(UserId))
+    }
+
+    /// Whether there is any user.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn has_users(&self) -> Result<bool, StoreError> {
+        Ok(sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM windu_user) AS "any!""#)
+            .fetch_one(&self.pool)
+            .await?)
+    }
+
+    /// The user of a name, as a login gives it.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn user_by_name(&self, name: &str) -> Result<Option<UserRecord>, StoreError> {
+        let row = sqlx::query!("SELECT id, password_hash, disabled_at FROM windu_user WHERE name = $1", name)
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(row.map(|row| UserRecord {
+            id: UserId(row.id),
+            password_hash: row.password_hash,
+            disabled: row.disabled_at.is_some(),
+        }))
+    }
+
+    /// All users, by name.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn users(&self) -> Result<Vec<UserListing>, StoreError> {
+        Ok(sqlx::query_as!(UserListing, "SELECT name, created_at, disabled_at FROM windu_user ORDER BY name")
+            .fetch_all(&self.pool)
+            .await?)
+    }
+
+    /// Keeps the same password under another hash. False when the hash is no longer `old`.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn replace_password_hash(
+        &self,
+        user: UserId,
+        old: &str,
+        new: &str,
+    ) -> Result<bool, StoreError> {
+        let done = sqlx::query!(
+            "UPDATE windu_user SET password_hash = $3 WHERE id = $1 AND password_hash = $2",
+            user.0,
+            old,
+            new
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Sets another password and revokes the user's tokens. False when there is no such user.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn set_password(&self, name: &str, password_hash: &str) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let user = sqlx::query_scalar!(
+            "UPDATE windu_user SET password_hash = $2 WHERE name = $1 RETURNING id",
+            name,
+            password_hash
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        // A statement of its own: it sees the grants of logins that the update had to wait for.
+        sqlx::query!("DELETE FROM oauth_grant WHERE user_id = $1", user).execute(&mut *tx.inner).await?;
+        tx.commit().await?;
+        Ok(user.is_some())
+    }
+
+    /// Ends a user's right to sign in and revokes the tokens. False when there is no such user.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn disable_user(&self, name: &str) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let user = sqlx::query_scalar!(
+            "UPDATE windu_user SET disabled_at = coalesce(disabled_at, now()) WHERE name = $1 RETURNING id",
+            name
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        sqlx::query!("DELETE FROM oauth_grant WHERE user_id = $1", user).execute(&mut *tx.inner).await?;
+        tx.commit().await?;
+        Ok(user.is_some())
+    }
+
+    /// Lets a user sign in again. False when there is no such user.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn enable_user(&self, name: &str) -> Result<bool, StoreError> {
+        let done = sqlx::query!("UPDATE windu_user SET disabled_at = NULL WHERE name = $1", name)
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected() == 1)
+    }
+
+    /// Deletes a user, the tokens, and everything else that the user owns. False when there is no such user.
+    ///
+    /// # Errors
+    /// When the database is away.
+    pub async fn delete_user(&self, name: &str) -> Result<bool, StoreError> {
+        let done = sqlx::query!("DELETE FROM windu_user WHERE name = $1", name).execute(&self.pool).await?;
+        Ok(done.rows_affected() == 1)
+    }
+}

@@ -1,0 +1,126 @@
+//! Whom an account has blocked.
+
+use crate::domain::{Account, AccountId, Event};
+use crate::store::{Journal, Peer, Store, StoreError, Topic, Tx};
+
+impl Store {
+    /// The numbers or public ids of those whom the account has blocked, oldest first.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn blocked(&self, account: &Account) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT p.public_id FROM block b JOIN peer p ON p.id = b.peer_id WHERE b.account_id = $1
+             ORDER BY b.created_at, p.public_id",
+            account.id.0
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// Where the network reaches those whom the account has blocked.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn blocked_addresses(&self, account: AccountId) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT p.address FROM block b JOIN peer p ON p.id = b.peer_id WHERE b.account_id = $1
+             ORDER BY p.address",
+            account.0
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+}
+
+impl Tx {
+    /// Blocks somebody. False: they are blocked already, and nothing changed.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn block(&mut self, account: &Account, peer: &Peer) -> Result<bool, StoreError> {
+        let mut journal = self.open_journal(account.counter).await?;
+        let added = sqlx::query!(
+            "INSERT INTO block (account_id, peer_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            account.id.0,
+            peer.id.0
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        if added.rows_affected() == 0 {
+            return Ok(false);
+        }
+        journal.record(Event::ContactBlocked { contact: peer.public_id.clone() });
+        self.blocks_changed(account, journal).await?;
+        Ok(true)
+    }
+
+    /// Blocks somebody no longer. False: they were not blocked, and nothing changed.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn unblock(&mut self, account: &Account, public_id: &str) -> Result<bool, StoreError> {
+        let mut journal = self.open_journal(account.counter).await?;
+        let removed = sqlx::query!(
+            "DELETE FROM block b USING peer p
+             WHERE p.id = b.peer_id AND b.account_id = $1 AND p.network = $2 AND p.public_id = $3",
+            account.id.0,
+            account.network,
+            public_id
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        if removed.rows_affected() == 0 {
+            return Ok(false);
+        }
+        journal.record(Event::ContactUnblocked { contact: public_id.to_owned() });
+        self.blocks_changed(account, journal).await?;
+        Ok(true)
+    }
+
+    /// Makes the list hold these and nobody else.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn replace_blocked(&mut self, account: &Account, wanted: &[Peer]) -> Result<(), StoreError> {
+        let peers: Vec<i64> = wanted.iter().map(|peer| peer.id.0).collect();
+        let mut journal = self.open_journal(account.counter).await?;
+        let removed = sqlx::query_scalar!(
+            "DELETE FROM block b USING peer p
+             WHERE p.id = b.peer_id AND b.account_id = $1 AND NOT b.peer_id = ANY($2) RETURNING p.public_id",
+            account.id.0,
+            &peers
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        let added = sqlx::query_scalar!(
+            "WITH added AS (
+                INSERT INTO block (account_id, peer_id)
+                SELECT $1, w.peer_id FROM unnest($2::bigint[]) WITH ORDINALITY AS w (peer_id, place)
+                ORDER BY w.place ON CONFLICT DO NOTHING RETURNING peer_id)
+             SELECT p.public_id FROM added a JOIN peer p ON p.id = a.peer_id",
+            account.id.0,
+            &peers
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        if removed.is_empty() && added.is_empty() {
+            return Ok(());
+        }
+        for contact in removed {
+            journal.record(Event::ContactUnblocked { contact });
+        }
+        for contact in added {
+            journal.record(Event::ContactBlocked { contact });
+        }
+        self.blocks_changed(account, journal).await
+    }
+
+    async fn blocks_changed(&mut self, account: &Account, journal: Journal) -> Result<(), StoreError> {
+        self.set_desired(account.id, "blocked", &serde_json::Value::Null).await?;
+        self.close_journal(journal).await?;
+        self.concerns(Topic::work(account.id));
+        self.concerns(Topic::journal(account.counter));
+        Ok(())
+    }
+}

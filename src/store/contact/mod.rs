@@ -1,0 +1,237 @@
+//! An account's contact list.
+
+pub mod block;
+pub mod import;
+pub mod peer;
+pub mod peer_profile;
+pub mod photo;
+
+use serde_json::Value;
+
+use super::{Journal, Peer, Store, StoreError, Topic, Tx};
+use crate::domain::{Account, AccountId, Event, PeerId};
+
+/// One entry of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Contact {
+    /// The number, or the public id of somebody who has none.
+    pub public_id: String,
+    /// As the user wrote it.
+    pub first_name: String,
+    /// As the user wrote it.
+    pub last_name: String,
+    /// Whether the network knows the number.
+    pub exists: bool,
+}
+
+/// Whether an account may write to somebody, or into a group.
+#[derive(Clone, Debug)]
+pub struct Reachable {
+    /// Whom.
+    pub peer: PeerId,
+    /// Where the network reaches them.
+    pub address: String,
+    /// In the list and known to the network, or wrote first; of a group: the account is in it.
+    pub allowed: bool,
+}
+
+impl Store {
+    /// The whole list, oldest first.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn contacts(&self, account: &Account) -> Result<Vec<Contact>, StoreError> {
+        Ok(sqlx::query_as!(
+            Contact,
+            r#"SELECT p.public_id, c.first_name, c.last_name, c.exists_there AS "exists"
+               FROM contact c JOIN peer p ON p.id = c.peer_id WHERE c.account_id = $1
+               ORDER BY c.created_at, p.public_id"#,
+            account.id.0
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// One entry, by number or public id.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn contact(&self, account: &Account, public_id: &str) -> Result<Option<Contact>, StoreError> {
+        Ok(sqlx::query_as!(
+            Contact,
+            r#"SELECT p.public_id, c.first_name, c.last_name, c.exists_there AS "exists"
+               FROM contact c JOIN peer p ON p.id = c.peer_id
+               WHERE c.account_id = $1 AND p.network = $2 AND p.public_id = $3"#,
+            account.id.0,
+            account.network,
+            public_id
+        )
+        .fetch_optional(&self.pool)
+        .await?)
+    }
+
+    /// Changes the names that are given. False: not in the list.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn rename_contact(
+        &self,
+        account: &Account,
+        public_id: &str,
+        first_name: Option<&str>,
+        last_name: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let mut journal = tx.open_journal(account.counter).await?;
+        let updated = sqlx::query!(
+            "UPDATE contact c SET first_name = coalesce($4, first_name), last_name = coalesce($5, last_name)
+             FROM peer p WHERE p.id = c.peer_id AND c.account_id = $1 AND p.network = $2 AND p.public_id = $3",
+            account.id.0,
+            account.network,
+            public_id,
+            first_name,
+            last_name
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        if updated.rows_affected() == 0 {
+            return Ok(false);
+        }
+        journal.record(Event::ContactUpdated { contact: public_id.to_owned() });
+        tx.close_journal(journal).await?;
+        tx.commit().await?;
+        self.wakes.wake(Topic::journal(account.counter));
+        Ok(true)
+    }
+
+    /// Takes an entry off the list. False: not in it.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn remove_contact(&self, account: &Account, public_id: &str) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let mut journal = tx.open_journal(account.counter).await?;
+        let deleted = sqlx::query!(
+            "DELETE FROM contact c USING peer p
+             WHERE p.id = c.peer_id AND c.account_id = $1 AND p.network = $2 AND p.public_id = $3",
+            account.id.0,
+            account.network,
+            public_id
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        if deleted.rows_affected() == 0 {
+            return Ok(false);
+        }
+        journal.record(Event::ContactRemoved { contact: public_id.to_owned() });
+        tx.contacts_changed(account, journal).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// The addresses of those whom the account has in its list, whether or not they exist.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn contact_addresses(&self, account: AccountId) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT p.address FROM contact c JOIN peer p ON p.id = c.peer_id WHERE c.account_id = $1
+             ORDER BY p.address",
+            account.0
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// The addresses whose profile an account wants to hear of: its contacts and those it talked with.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn roster(&self, account: AccountId) -> Result<Vec<String>, StoreError> {
+        Ok(sqlx::query_scalar!(
+            "SELECT address FROM peer WHERE kind = 'person' AND id IN (
+                SELECT peer_id FROM contact WHERE account_id = $1
+                UNION SELECT peer_id FROM chat WHERE account_id = $1) ORDER BY address",
+            account.0
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+}
+
+impl Tx {
+    /// Adds an entry. False: it is in the list already, and nothing changed.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn add_contact(
+        &mut self,
+        account: &Account,
+        peer: &Peer,
+        names: (&str, &str),
+        exists: bool,
+    ) -> Result<bool, StoreError> {
+        let mut journal = self.open_journal(account.counter).await?;
+        let added = sqlx::query!(
+            "INSERT INTO contact (account_id, peer_id, first_name, last_name, exists_there)
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+            account.id.0,
+            peer.id.0,
+            names.0,
+            names.1,
+            exists
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        if added.rows_affected() == 0 {
+            return Ok(false);
+        }
+        journal.record(Event::ContactAdded { contact: peer.public_id.clone() });
+        self.contacts_changed(account, journal).await?;
+        Ok(true)
+    }
+
+    /// Stores which entries the network knows: `existing` are public ids, all other numbers of `asked` are unknown.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn store_sync(
+        &mut self,
+        account: &Account,
+        asked: &[String],
+        existing: &[String],
+    ) -> Result<(), StoreError> {
+        let mut journal = self.open_journal(account.counter).await?;
+        let changed = sqlx::query_scalar!(
+            "UPDATE contact c SET exists_there = p.public_id = ANY($4) FROM peer p
+             WHERE p.id = c.peer_id AND c.account_id = $1 AND p.network = $2 AND p.public_id = ANY($3)
+               AND c.exists_there <> (p.public_id = ANY($4)) RETURNING p.public_id",
+            account.id.0,
+            account.network,
+            asked,
+            existing
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        for contact in changed {
+            journal.record(Event::ContactUpdated { contact });
+        }
+        self.close_journal(journal).await?;
+        self.concerns(Topic::journal(account.counter));
+        Ok(())
+    }
+
+    /// Ends a change of who is in the list.
+    pub(super) async fn contacts_changed(
+        &mut self,
+        account: &Account,
+        journal: Journal,
+    ) -> Result<(), StoreError> {
+        self.roster_changed(account.id).await?;
+        self.set_desired(account.id, "contacts", &Value::Null).await?;
+        self.close_journal(journal).await?;
+        self.concerns(Topic::work(account.id));
+        self.concerns(Topic::journal(account.counter));
+        Ok(())
+    }
+}

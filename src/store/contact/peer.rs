@@ -1,0 +1,116 @@
+//! Whom one can talk to, people and groups: one row per network and address.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::domain::{PeerId, PhoneNumber};
+use crate::store::{Store, StoreError};
+
+/// Somebody on a network, as the store knows them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The row.
+    pub id: PeerId,
+    /// Where the network reaches them.
+    pub address: String,
+    /// The number, or the public id of somebody who has none.
+    pub public_id: String,
+}
+
+/// An address that a network named, with the number it stands for if it stands for one.
+#[derive(Clone, Debug)]
+pub struct NewPeer {
+    /// Where the network reaches them.
+    pub address: String,
+    /// The number, where the address is one of the network's own.
+    pub number: Option<PhoneNumber>,
+}
+
+impl Store {
+    /// The peers of these addresses, in the same order, made where they are new.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn peers(&self, network: &str, wanted: &[NewPeer]) -> Result<Vec<Peer>, StoreError> {
+        let cache = &self.gathered.known_peers;
+        let cached: Option<Vec<Peer>> =
+            wanted.iter().map(|peer| cache.get(&(network.to_owned(), peer.address.clone()))).collect();
+        if let Some(cached) = cached {
+            return Ok(cached);
+        }
+        let peers = self.find_or_make_peers(network, wanted).await?;
+        for peer in &peers {
+            cache.insert((network.to_owned(), peer.address.clone()), peer.clone());
+        }
+        Ok(peers)
+    }
+
+    async fn find_or_make_peers(&self, network: &str, wanted: &[NewPeer]) -> Result<Vec<Peer>, StoreError> {
+        let numbers: BTreeMap<&str, Option<&PhoneNumber>> =
+            wanted.iter().map(|peer| (peer.address.as_str(), peer.number.as_ref())).collect();
+        let addresses: Vec<String> = numbers.keys().map(|address| (*address).to_owned()).collect();
+        let numbers: Vec<Option<String>> =
+            numbers.values().map(|number| number.map(ToString::to_string)).collect();
+        let known = self.known_peers(network, &addresses).await?;
+        let known = if known.len() == addresses.len() {
+            known
+        } else {
+            sqlx::query!(
+                "INSERT INTO peer (network, address, number, public_id)
+                 SELECT $1, address, number, coalesce(number, 'x' || nextval('peer_public_id'))
+                 FROM unnest($2::text[], $3::text[]) AS wanted (address, number)
+                 WHERE NOT EXISTS (SELECT 1 FROM peer p WHERE p.network = $1 AND p.address = wanted.address)
+                 ORDER BY address ON CONFLICT DO NOTHING",
+                network,
+                &addresses,
+                &numbers as &[Option<String>]
+            )
+            .execute(&self.pool)
+            .await?;
+            self.known_peers(network, &addresses).await?
+        };
+        let known: HashMap<&str, &Peer> = known.iter().map(|peer| (peer.address.as_str(), peer)).collect();
+        wanted
+            .iter()
+            .map(|peer| known.get(peer.address.as_str()).map(|peer| Peer::clone(peer)))
+            .collect::<Option<_>>()
+            .ok_or_else(|| StoreError::Corrupt("a peer that was just made is missing".to_owned()))
+    }
+
+    /// The peer behind a number or public id, if anybody on the network was ever known by it.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn peer_by_public_id(
+        &self,
+        network: &str,
+        public_id: &str,
+    ) -> Result<Option<Peer>, StoreError> {
+        let row = sqlx::query!(
+            "SELECT id, address, public_id FROM peer
+             WHERE network = $1 AND public_id = $2 AND kind = 'person'",
+            network,
+            public_id
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(row.map(|row| Peer { id: PeerId(row.id), address: row.address, public_id: row.public_id }))
+    }
+
+    pub(in crate::store) async fn known_peers(
+        &self,
+        network: &str,
+        addresses: &[String],
+    ) -> Result<Vec<Peer>, StoreError> {
+        let rows = sqlx::query!(
+            "SELECT id, address, public_id FROM peer WHERE network = $1 AND address = ANY($2)",
+            network,
+            addresses
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Peer { id: PeerId(row.id), address: row.address, public_id: row.public_id })
+            .collect())
+    }
+}

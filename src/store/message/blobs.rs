@@ -1,0 +1,182 @@
+//! Stored files by their content, and what refers to them.
+//!
+//! Every table that refers to a file is part of the view `media_reference`; the row that a URL is bound to is looked at
+//! in [`Store::referred_blob`].
+
+use crate::domain::{BlobHash, Reference};
+use crate::store::{Store, StoreError, Tx};
+
+/// A stored file that a row refers to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedBlob {
+    /// Bytes.
+    pub size: u64,
+    /// Such as `image/jpeg`.
+    pub mimetype: String,
+}
+
+/// A part of all stored files.
+#[derive(Debug)]
+pub struct LookedAt {
+    /// Those that nothing refers to, and that were last put more than an hour ago.
+    pub unreferred: Vec<BlobHash>,
+    /// The last one of all; `None` when there are no more.
+    pub last: Option<BlobHash>,
+}
+
+impl Store {
+    /// Notes that a file is about to be put: for an hour it stays although nothing refers to it. Waits while the
+    /// clean-up deletes the same file.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn put_blob(&self, hash: &BlobHash, size: u64, mimetype: &str) -> Result<(), StoreError> {
+        sqlx::query!(
+            "INSERT INTO media_blob (hash, size, mimetype) VALUES ($1, $2, $3)
+             ON CONFLICT (hash) DO UPDATE SET put_at = now()",
+            &hash.0[..],
+            i64::try_from(size).unwrap_or(i64::MAX),
+            mimetype
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// The file, if the row still refers to it and its owner may see it.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn referred_blob(
+        &self,
+        reference: Reference,
+        hash: &BlobHash,
+    ) -> Result<Option<ServedBlob>, StoreError> {
+        let refers = match reference {
+            Reference::Message(account) => sqlx::query_scalar!(
+                r#"SELECT EXISTS (SELECT 1 FROM message_media WHERE account_id = $1 AND hash = $2) AS "refers!""#,
+                account.0,
+                &hash.0[..]
+            )
+            .fetch_one(&self.pool)
+            .await?,
+            Reference::OwnPhoto(account) => sqlx::query_scalar!(
+                r#"SELECT EXISTS (SELECT 1 FROM account
+                                  WHERE id = $1 AND (photo = $2 OR photo_preview = $2)) AS "refers!""#,
+                account.0,
+                &hash.0[..]
+            )
+            .fetch_one(&self.pool)
+            .await?,
+            Reference::PeerPhoto(change) => sqlx::query_scalar!(
+                r#"SELECT EXISTS (
+                       SELECT 1 FROM photo_change c
+                       LEFT JOIN peer_profile f ON f.account_id = c.account_id AND f.peer_id = c.peer_id
+                       WHERE c.id = $1 AND (c.photo = $2 OR c.preview = $2)
+                         AND f.photo_hidden IS NOT TRUE) AS "refers!""#,
+                change,
+                &hash.0[..]
+            )
+            .fetch_one(&self.pool)
+            .await?,
+            // Only as long as the account is in the group.
+            Reference::GroupPhoto(chat) => sqlx::query_scalar!(
+                r#"SELECT EXISTS (
+                       SELECT 1 FROM chat h JOIN chat_group g ON g.peer_id = h.peer_id
+                       JOIN account a ON a.id = h.account_id AND a.registered_at IS NOT NULL
+                       JOIN peer own ON own.network = a.network AND own.public_id = a.number
+                       JOIN group_member me ON me.group_peer_id = g.peer_id AND me.member_peer_id = own.id
+                       WHERE h.id = $1 AND h.group_revision IS NOT NULL
+                         AND (g.photo = $2 OR g.photo_preview = $2)) AS "refers!""#,
+                chat.0,
+                &hash.0[..]
+            )
+            .fetch_one(&self.pool)
+            .await?,
+        };
+        if !refers {
+            return Ok(None);
+        }
+        let blob = sqlx::query!("SELECT size, mimetype FROM media_blob WHERE hash = $1", &hash.0[..])
+            .fetch_optional(&self.pool)
+            .await?;
+        Ok(blob.map(|blob| ServedBlob {
+            size: u64::try_from(blob.size).unwrap_or_default(),
+            mimetype: blob.mimetype,
+        }))
+    }
+
+    /// Looks at the `limit` files after `after`, in the order of their hashes.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn unreferred_blobs(
+        &self,
+        after: Option<BlobHash>,
+        limit: i64,
+    ) -> Result<LookedAt, StoreError> {
+        let after = after.map(|hash| hash.0.to_vec()).unwrap_or_default();
+        let rows = sqlx::query!(
+            // One after the other: PostgreSQL would else collect all references first.
+            r#"SELECT b.hash, b.put_at < now() - interval '1 hour' AND r.hash IS NULL AS "unreferred!"
+               FROM (SELECT hash, put_at FROM media_blob WHERE hash > $1 ORDER BY hash LIMIT $2) b
+               LEFT JOIN LATERAL (SELECT hash FROM media_reference r WHERE r.hash = b.hash LIMIT 1) r ON true
+               ORDER BY b.hash"#,
+            after,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let full = i64::try_from(rows.len()).unwrap_or(i64::MAX) == limit;
+        let mut looked = LookedAt { unreferred: Vec::new(), last: None };
+        for row in rows {
+            let hash = blob_hash(&row.hash)?;
+            if row.unreferred {
+                looked.unreferred.push(hash);
+            }
+            looked.last = full.then_some(hash);
+        }
+        Ok(looked)
+    }
+}
+
+impl Tx {
+    /// Locks a file's row if nobody else has; true when nothing refers to the file and it was last put more than an
+    /// hour ago. Until the end of the transaction nothing can refer to it or put it anew.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn lock_unreferred_blob(&mut self, hash: &BlobHash) -> Result<bool, StoreError> {
+        let locked =
+            sqlx::query!("SELECT FROM media_blob WHERE hash = $1 FOR UPDATE SKIP LOCKED", &hash.0[..])
+                .fetch_optional(&mut *self.inner)
+                .await?;
+        if locked.is_none() {
+            return Ok(false);
+        }
+        // Another statement: the first one does not see what was committed while it took the lock.
+        let unreferred = sqlx::query_scalar!(
+            r#"SELECT put_at < now() - interval '1 hour'
+                      AND NOT EXISTS (SELECT 1 FROM media_reference r WHERE r.hash = b.hash) AS "unreferred!"
+               FROM media_blob b WHERE hash = $1"#,
+            &hash.0[..]
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        Ok(unreferred)
+    }
+
+    /// Deletes a file's row.
+    ///
+    /// # Errors
+    /// When the query fails, also because something refers to the file.
+    pub async fn delete_blob(&mut self, hash: &BlobHash) -> Result<(), StoreError> {
+        sqlx::query!("DELETE FROM media_blob WHERE hash = $1", &hash.0[..]).execute(&mut *self.inner).await?;
+        Ok(())
+    }
+}
+
+/// The hash of a column.
+pub(in crate::store) fn blob_hash(bytes: &[u8]) -> Result<BlobHash, StoreError> {
+    bytes.try_into().map_err(|_| StoreError::Corrupt("a hash of another length".to_owned()))
+}

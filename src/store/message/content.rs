@@ -1,0 +1,220 @@
+//! What a message says, as columns: kind, text and details.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::domain::{
+    BlobHash, Card, Content, Location, MediaContent, MediaFile, MediaKind, RemoteMedia, StoredMedia,
+};
+use crate::secrets;
+use crate::store::StoreError;
+
+/// All that is not in the columns `type` and `text`.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Details {
+    /// Of a file that the network still has: where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reference: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<BlobHash>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mimetype: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    duration: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    latitude: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    longitude: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vcard: Option<String>,
+}
+
+/// The column `details`.
+pub(in crate::store) fn details(content: &Content) -> Option<Value> {
+    let details = match content {
+        Content::Text(_) => return None,
+        Content::Media(media) => match &media.file {
+            MediaFile::Stored(stored) => of_stored(stored),
+            MediaFile::Remote(remote) => Details {
+                reference: Some(remote.reference.clone()),
+                hash: remote.hash,
+                mimetype: Some(remote.mimetype.clone()),
+                size: Some(remote.size),
+                ..Details::default()
+            },
+        },
+        Content::Location(Location { latitude, longitude, .. }) => {
+            Details { latitude: Some(*latitude), longitude: Some(*longitude), ..Details::default() }
+        }
+        Content::VCard(card) => Details { vcard: Some(card.vcard.clone()), ..Details::default() },
+    };
+    serde_json::to_value(details).ok()
+}
+
+/// The column `details` of a message whose file has been stored.
+pub(in crate::store) fn stored_details(stored: &StoredMedia) -> Value {
+    serde_json::to_value(of_stored(stored)).unwrap_or_default()
+}
+
+fn of_stored(stored: &StoredMedia) -> Details {
+    let StoredMedia { hash, mimetype, size, width, height, duration } = stored;
+    Details {
+        hash: Some(*hash),
+        mimetype: Some(mimetype.clone()),
+        size: Some(*size),
+        width: *width,
+        height: *height,
+        duration: *duration,
+        ..Details::default()
+    }
+}
+
+/// Builds the content from its columns.
+pub(in crate::store) fn content(
+    kind: &str,
+    text: Option<String>,
+    details: Option<Value>,
+) -> Result<Content, StoreError> {
+    read(kind, text, details)
+        .ok_or_else(|| StoreError::Corrupt(format!("a message of kind {kind} without its content")))
+}
+
+fn read(kind: &str, text: Option<String>, details: Option<Value>) -> Option<Content> {
+    if kind == "t" {
+        return text.map(Content::Text);
+    }
+    let details: Details = serde_json::from_value(details?).ok()?;
+    if kind == "l" {
+        let (latitude, longitude) = (details.latitude?, details.longitude?);
+        return Some(Content::Location(Location { latitude, longitude, caption: text }));
+    }
+    if kind == "c" {
+        return Some(Content::VCard(Card { vcard: details.vcard?, name: text }));
+    }
+    let (mimetype, size) = (details.mimetype?, details.size?);
+    let file = match details.reference {
+        Some(reference) => MediaFile::Remote(RemoteMedia { reference, mimetype, size, hash: details.hash }),
+        None => MediaFile::Stored(StoredMedia {
+            hash: details.hash?,
+            mimetype,
+            size,
+            width: details.width,
+            height: details.height,
+            duration: details.duration,
+        }),
+    };
+    let kind = MediaKind::from_letter(kind)?;
+    Some(Content::Media(Box::new(MediaContent { kind, caption: text, file })))
+}
+
+/// Tells two messages of one id apart: SHA-256 over kind and content. Of a file it is the content's hash that counts,
+/// where the network tells it: it may keep the file somewhere else the next time.
+pub(in crate::store) fn fingerprint(content: &Content) -> [u8; 32] {
+    let mut bytes = content.letter().as_bytes().to_vec();
+    bytes.extend_from_slice(content.text().unwrap_or_default().as_bytes());
+    match content {
+        Content::Text(_) => {}
+        Content::Media(media) => match &media.file {
+            MediaFile::Stored(StoredMedia { hash, .. })
+            | MediaFile::Remote(RemoteMedia { hash: Some(hash), .. }) => {
+                bytes.extend_from_slice(&hash.0);
+            }
+            MediaFile::Remote(remote) => {
+                bytes.extend_from_slice(&secrets::sha256(remote.reference.as_bytes()));
+            }
+        },
+        Content::Location(location) => {
+            bytes.extend_from_slice(&location.latitude.to_be_bytes());
+            bytes.extend_from_slice(&location.longitude.to_be_bytes());
+        }
+        Content::VCard(card) => bytes.extend_from_slice(&secrets::sha256(card.vcard.as_bytes())),
+    }
+    secrets::sha256(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn media(file: MediaFile) -> Content {
+        let caption = Some("a caption".to_owned());
+        Content::Media(Box::new(MediaContent { kind: MediaKind::Video, caption, file }))
+    }
+
+    fn samples() -> Vec<Content> {
+        let stored = StoredMedia {
+            hash: BlobHash([7; 32]),
+            mimetype: "video/mp4".to_owned(),
+            size: 12,
+            width: Some(3),
+            height: Some(4),
+            duration: Some(1.5),
+        };
+        let remote = |reference: &str, hash| {
+            media(MediaFile::Remote(RemoteMedia {
+                reference: reference.to_owned(),
+                mimetype: "video/mp4".to_owned(),
+                size: 12,
+                hash,
+            }))
+        };
+        let place = |latitude| Content::Location(Location { latitude, longitude: -0.1, caption: None });
+        let card = |vcard: &str| {
+            Content::VCard(Card { vcard: vcard.to_owned(), name: Some("a caption".to_owned()) })
+        };
+        vec![
+            Content::Text("a caption".to_owned()),
+            media(MediaFile::Stored(stored)),
+            remote("one", None),
+            remote("two", None),
+            remote("two", Some(BlobHash([8; 32]))),
+            place(51.5),
+            place(-51.5),
+            card("BEGIN:VCARD"),
+            card("BEGIN:VCARD\r\n"),
+        ]
+    }
+
+    #[test]
+    fn content_survives_its_columns() {
+        for sample in samples() {
+            let text = sample.text().map(str::to_owned);
+            let read = content(sample.letter(), text, details(&sample)).expect("its columns");
+            assert_eq!(read, sample);
+        }
+        for (kind, details) in
+            [("t", None), ("i", None), ("i", Some("{}")), ("l", Some("{}")), ("z", Some("{}"))]
+        {
+            let details = details.map(|details| serde_json::from_str(details).expect("JSON"));
+            assert!(content(kind, None, details).is_err(), "{kind}");
+        }
+    }
+
+    #[test]
+    fn other_content_has_another_fingerprint() {
+        let mut prints: Vec<_> = samples().iter().map(fingerprint).collect();
+        prints.sort_unstable();
+        prints.dedup();
+        assert_eq!(prints.len(), samples().len());
+    }
+
+    #[test]
+    fn a_file_is_the_same_wherever_the_network_keeps_it() {
+        let at = |reference: &str| {
+            media(MediaFile::Remote(RemoteMedia {
+                reference: reference.to_owned(),
+                mimetype: "video/mp4".to_owned(),
+                size: 12,
+                hash: Some(BlobHash([7; 32])),
+            }))
+        };
+        assert_eq!(fingerprint(&at("one")), fingerprint(&at("two")));
+    }
+}

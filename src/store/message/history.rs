@@ -1,0 +1,216 @@
+//! The lists of messages and chats that the API shows.
+
+use chrono::{DateTime, Utc};
+
+use super::content::content;
+use crate::domain::{Account, Content};
+use crate::store::{Store, StoreError};
+
+/// A page of a list: the newest `limit` rows later than `after`, behind `offset` newer ones.
+#[derive(Clone, Copy, Debug)]
+pub struct Page {
+    /// At most so many.
+    pub limit: i64,
+    /// Skip so many of the newest.
+    pub offset: i64,
+    /// Only later ones; the row says whether the very time counts.
+    pub after: DateTime<Utc>,
+}
+
+/// A message as it is listed.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The id on the network.
+    pub id: String,
+    /// Came in, rather than went out.
+    pub received: bool,
+    /// Came in, in a group: the number or public id of who wrote it.
+    pub participant: Option<String>,
+    /// What it says.
+    pub content: Content,
+    /// Its file will never come.
+    pub lost: bool,
+    /// When this server stored it.
+    pub time: DateTime<Utc>,
+    /// What the network said.
+    pub sent: Option<DateTime<Utc>>,
+    /// When the receiver's side had stored it.
+    pub delivered: Option<DateTime<Utc>>,
+    /// When it was seen.
+    pub read: Option<DateTime<Utc>>,
+    /// `queued`, `sent`, `failed` or `received`.
+    pub state: String,
+    /// Why it failed.
+    pub failure: Option<String>,
+}
+
+/// A message's id with the time that a receipt was stored.
+#[derive(Clone, Debug)]
+pub struct Receipted {
+    /// The id on the network.
+    pub id: String,
+    /// When the receipt was stored.
+    pub at: DateTime<Utc>,
+}
+
+/// A chat as it is listed.
+#[derive(Clone, Debug)]
+pub struct ChatSummary {
+    /// The number or public id of the other side, or the group's id.
+    pub id: String,
+    /// A group.
+    pub is_group: bool,
+    /// Names, else nickname, else the id; a group's subject as the account heard it last.
+    pub title: String,
+    /// The text of the last message.
+    pub snippet: Option<String>,
+    /// The letter of the last message's kind.
+    pub kind: String,
+    /// When the last message was stored.
+    pub time: DateTime<Utc>,
+    /// Received messages that were not read.
+    pub unread: i32,
+}
+
+impl Store {
+    /// The messages of a chat stored later than `page.after`, oldest first; none when there is no such chat.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn messages(
+        &self,
+        account: &Account,
+        public_id: &str,
+        received_only: bool,
+        page: Page,
+    ) -> Result<Vec<Message>, StoreError> {
+        let rows = sqlx::query!(
+            r#"SELECT m.network_id AS id, m.type AS kind, m.sender_peer_id IS NOT NULL AS "received!", m.text,
+                      m.details, f.message_id IS NOT NULL AND f.hash IS NULL AND f.retry_at IS NULL AS "lost!",
+                      (SELECT s.public_id FROM peer s JOIN chat h ON h.id = m.chat_id
+                       JOIN peer g ON g.id = h.peer_id AND g.kind = 'group'
+                       WHERE s.id = m.sender_peer_id) AS participant,
+                      m.stored_at AS time, m.sent_at AS sent, m.delivered_at AS delivered, m.read_at AS read,
+                      m.state, m.failure
+               FROM message m LEFT JOIN message_media f ON f.message_id = m.id
+               WHERE m.chat_id = (SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
+                                  WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3)
+                 AND m.stored_at > $4 AND (NOT $5 OR m.sender_peer_id IS NOT NULL)
+               ORDER BY m.stored_at DESC LIMIT $6 OFFSET $7"#,
+            account.id.0,
+            account.network,
+            public_id,
+            page.after,
+            received_only,
+            page.limit,
+            page.offset
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .rev()
+            .map(|row| {
+                Ok(Message {
+                    id: row.id,
+                    received: row.received,
+                    participant: row.participant,
+                    content: content(&row.kind, row.text, row.details)?,
+                    lost: row.lost,
+                    time: row.time,
+                    sent: row.sent,
+                    delivered: row.delivered,
+                    read: row.read,
+                    state: row.state,
+                    failure: row.failure,
+                })
+            })
+            .collect()
+    }
+
+    /// The chats whose last message was stored later than `page.after`, newest first.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn chats(&self, account: &Account, page: Page) -> Result<Vec<ChatSummary>, StoreError> {
+        Ok(sqlx::query_as!(
+            ChatSummary,
+            r#"SELECT p.public_id AS id, p.kind = 'group' AS "is_group!", m.type AS kind, left(m.text, 100) AS snippet,
+                      h.last_at AS "time!", h.unread,
+                      coalesce(h.group_subject, nullif(trim(c.first_name || ' ' || c.last_name), ''),
+                               nullif(f.nickname, ''), p.public_id) AS "title!"
+               FROM chat h JOIN peer p ON p.id = h.peer_id JOIN message m ON m.id = h.last_message_id
+               LEFT JOIN contact c ON c.account_id = h.account_id AND c.peer_id = h.peer_id
+               LEFT JOIN peer_profile f ON f.account_id = h.account_id AND f.peer_id = h.peer_id
+               WHERE h.account_id = $1 AND h.last_at > $2
+               ORDER BY h.last_at DESC LIMIT $3 OFFSET $4"#,
+            account.id.0,
+            page.after,
+            page.limit,
+            page.offset
+        )
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// What the account sent into a chat and was delivered at `page.after` or later, oldest first.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn delivered(
+        &self,
+        account: &Account,
+        public_id: &str,
+        page: Page,
+    ) -> Result<Vec<Receipted>, StoreError> {
+        let mut receipts = sqlx::query_as!(
+            Receipted,
+            r#"SELECT m.network_id AS id, m.delivered_at AS "at!"
+               FROM message m
+               WHERE m.chat_id = (SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
+                                  WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3)
+                 AND m.sender_peer_id IS NULL AND m.delivered_at >= $4
+               ORDER BY m.delivered_at DESC, m.stored_at DESC LIMIT $5 OFFSET $6"#,
+            account.id.0,
+            account.network,
+            public_id,
+            page.after,
+            page.limit,
+            page.offset
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        receipts.reverse();
+        Ok(receipts)
+    }
+
+    /// What the account sent into a chat and was read at `page.after` or later, oldest first.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn read(
+        &self,
+        account: &Account,
+        public_id: &str,
+        page: Page,
+    ) -> Result<Vec<Receipted>, StoreError> {
+        let mut receipts = sqlx::query_as!(
+            Receipted,
+            r#"SELECT m.network_id AS id, m.read_at AS "at!"
+               FROM message m
+               WHERE m.chat_id = (SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
+                                  WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3)
+                 AND m.sender_peer_id IS NULL AND m.read_at >= $4
+               ORDER BY m.read_at DESC, m.stored_at DESC LIMIT $5 OFFSET $6"#,
+            account.id.0,
+            account.network,
+            public_id,
+            page.after,
+            page.limit,
+            page.offset
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        receipts.reverse();
+        Ok(receipts)
+    }
+}

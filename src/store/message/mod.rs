@@ -1,0 +1,185 @@
+//! Messages: accepting one from the API, marking received ones read, and the chats they are in.
+
+pub mod blobs;
+pub mod content;
+pub mod history;
+pub mod inbound;
+pub mod outbox;
+pub mod pending_media;
+
+use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+use super::{Journal, KeyedAnswer, Store, StoreError, Topic, Tx};
+use crate::domain::{Account, AccountId, ChatId, ChatName, Content, Event, FailureReason, PeerId};
+use crate::store::writer::{Send, Write, Written};
+
+/// Messages of one account that may wait for the network; a send beyond it is refused until some are taken.
+pub const OUTBOX_LIMIT: i64 = 10_000;
+
+/// A message that the API wants to send.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// The id that the network will see, of [`secrets::growing_id`].
+    pub id: &'a str,
+    /// Whether the caller named the account; without that it is the user's oldest one.
+    pub named: bool,
+    /// To whom.
+    pub peer: PeerId,
+    /// How the API shows them.
+    pub chat: &'a ChatName,
+    /// What.
+    pub content: &'a Content,
+    /// How long it may wait for the network.
+    pub time_to_live: Duration,
+}
+
+/// What became of a send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Accepted {
+    /// Stored and queued under this id.
+    Queued(String),
+    /// The account's outbox is full.
+    OutboxFull,
+    /// The account may not, or no longer, write there: whoever asks anew hears why.
+    NotAllowed,
+}
+
+impl Store {
+    /// Accepts a message: when this returns `Queued`, it is committed and will be sent under its id. The answer of a
+    /// request with a key is committed with it. Whether the account may write there is looked up here once more, so that
+    /// what [`Store::addressed_lately`] remembers will do.
+    ///
+    /// # Errors
+    /// When a query fails. [`StoreError::Fenced`] when the request's claim is over; then nothing is queued.
+    pub async fn accept_send(
+        &self,
+        account: &Account,
+        outgoing: &Outgoing<'_>,
+        keyed: Option<&KeyedAnswer>,
+    ) -> Result<Accepted, StoreError> {
+        let send = Send {
+            account: account.id,
+            counter: account.counter,
+            named: outgoing.named,
+            id: outgoing.id.to_owned(),
+            peer: outgoing.peer,
+            public_id: outgoing.chat.as_str().to_owned(),
+            in_group: outgoing.chat.is_group(),
+            content: outgoing.content.clone(),
+            time_to_live: outgoing.time_to_live,
+            keyed: keyed.cloned(),
+        };
+        match self.write(Write::Send(Box::new(send))).await? {
+            Written::Accepted(accepted) => Ok(accepted),
+            Written::Without(_) | Written::Stored => {
+                Err(StoreError::Corrupt("a send was stored as something else".to_owned()))
+            }
+        }
+    }
+}
+
+impl Tx {
+    /// Marks the received messages of a chat read that were stored before `before` (all when `None`), and queues
+    /// their read receipts. Returns how many there were.
+    ///
+    /// # Errors
+    /// When a query fails.
+    pub async fn mark_read(
+        &mut self,
+        account: &Account,
+        public_id: &str,
+        before: Option<DateTime<Utc>>,
+    ) -> Result<u64, StoreError> {
+        let chat = sqlx::query_scalar!(
+            "SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
+             WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3 FOR NO KEY UPDATE OF h",
+            account.id.0,
+            account.network,
+            public_id
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        let Some(chat) = chat else { return Ok(0) };
+        let mut journal = self.open_journal(account.counter).await?;
+        let count = self.read_up_to(account.id, ChatId(chat), before, true, &mut journal).await?;
+        if count == 0 {
+            return Ok(0);
+        }
+        journal.record(Event::ChatRead { chat: public_id.to_owned(), messages: count });
+        self.close_journal(journal).await?;
+        self.concerns(Topic::work(account.id));
+        self.concerns(Topic::journal(account.counter));
+        Ok(count)
+    }
+
+    /// Marks received messages read, up to a time; `announce` queues receipts to their senders.
+    pub(super) async fn read_up_to(
+        &mut self,
+        account: AccountId,
+        chat: ChatId,
+        before: Option<DateTime<Utc>>,
+        announce: bool,
+        journal: &mut Journal,
+    ) -> Result<u64, StoreError> {
+        let at = journal.next_time();
+        let read = sqlx::query_scalar!(
+            "UPDATE message SET read_at = $4
+             WHERE account_id = $1 AND chat_id = $2 AND sender_peer_id IS NOT NULL AND read_at IS NULL
+               AND ($3::timestamptz IS NULL OR stored_at < $3) RETURNING id",
+            account.0,
+            chat.0,
+            before,
+            at
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        if announce {
+            sqlx::query!(
+                "INSERT INTO receipt_outbox (message_id, account_id) SELECT *, $2 FROM unnest($1::bigint[])
+                 ON CONFLICT DO NOTHING",
+                &read,
+                account.0
+            )
+            .execute(&mut *self.inner)
+            .await?;
+        }
+        sqlx::query!(
+            "UPDATE chat SET unread = greatest(0, unread - $2) WHERE id = $1",
+            chat.0,
+            i32::try_from(read.len()).unwrap_or(i32::MAX)
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(read.len() as u64)
+    }
+
+    /// Fails all that an account still has to send.
+    pub(super) async fn fail_queue(
+        &mut self,
+        account: AccountId,
+        journal: &mut Journal,
+    ) -> Result<(), StoreError> {
+        let failed = sqlx::query!(
+            "WITH gone AS (DELETE FROM outbox WHERE account_id = $1 RETURNING message_id)
+             UPDATE message m SET state = 'failed', failure = $2 FROM gone, chat h, peer p
+             WHERE m.id = gone.message_id AND h.id = m.chat_id AND p.id = h.peer_id
+             RETURNING m.network_id, p.public_id",
+            account.0,
+            FailureReason::Unregistered.name()
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        for row in failed {
+            journal.record(Event::MessageFailed {
+                chat: row.public_id,
+                id: row.network_id,
+                reason: FailureReason::Unregistered,
+            });
+        }
+        sqlx::query!("DELETE FROM receipt_outbox WHERE account_id = $1", account.0)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,228 @@
+//! Commands: what the API asks of the process that holds an account's lease, and the answers.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::domain::{AccountId, CommandId, Lease};
+use crate::store::{Claim, Store, StoreError, Topic, Tx};
+
+/// A command as its session takes it.
+#[derive(Clone, Debug)]
+pub struct TakenCommand {
+    /// Which.
+    pub id: CommandId,
+    /// What is asked, in the words of the sessions' layer.
+    pub request: Value,
+    /// How long the asker still waits.
+    pub remaining: Duration,
+}
+
+/// How far a command has come.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CommandProgress {
+    /// No session has taken it yet.
+    Waiting,
+    /// A session works on it.
+    Taken,
+    /// The answer.
+    Done(Value),
+}
+
+impl Store {
+    /// Writes a command and wakes the account's session. A request with a key whose earlier claimant asked the same
+    /// goes on with that command: one that was answered, or that a session works on, stays as it is; one that nobody
+    /// waited for any more waits anew.
+    ///
+    /// # Errors
+    /// When a query fails. [`StoreError::Fenced`] when the request's claim is over; then nothing is asked.
+    pub async fn ask(
+        &self,
+        account: AccountId,
+        request: &Value,
+        patience: Duration,
+        claim: Option<&Claim>,
+    ) -> Result<CommandId, StoreError> {
+        let mut tx = self.begin().await?;
+        let earlier = claim.and_then(|claim| claim.command);
+        let resumed = match earlier {
+            Some(earlier) => tx.resume(earlier, account, request, patience).await?,
+            None => None,
+        };
+        let id = match resumed {
+            Some(command) => command,
+            None => tx.write_command(account, request, patience).await?,
+        };
+        if let Some(claim) = claim {
+            tx.note_command(claim, id).await?;
+        }
+        tx.concerns(Topic::attend(account));
+        tx.commit().await?;
+        Ok(id)
+    }
+
+    /// How far the command has come.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn command_progress(&self, command: CommandId) -> Result<CommandProgress, StoreError> {
+        let row = sqlx::query!("SELECT state, answer FROM command WHERE id = $1", command.0)
+            .fetch_one(&self.pool)
+            .await?;
+        match (row.state.as_str(), row.answer) {
+            ("done", Some(answer)) => Ok(CommandProgress::Done(answer)),
+            ("taken", _) => Ok(CommandProgress::Taken),
+            ("waiting" | "abandoned", _) => Ok(CommandProgress::Waiting),
+            (state, _) => Err(StoreError::Corrupt(format!("command {command} is {state}"))),
+        }
+    }
+
+    /// Gives up on a command that no session has taken. False: one has.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn abandon(&self, command: CommandId) -> Result<bool, StoreError> {
+        let updated = sqlx::query!(
+            "UPDATE command SET state = 'abandoned' WHERE id = $1 AND state = 'waiting'",
+            command.0
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(updated.rows_affected() == 1)
+    }
+
+    /// Takes the account's oldest command: one that waits, or one that an earlier holder of the lease left behind.
+    /// Commands past their deadline are left alone.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the lease has passed on.
+    pub async fn take_command(&self, lease: &Lease) -> Result<Option<TakenCommand>, StoreError> {
+        let row = sqlx::query!(
+            r#"WITH lease AS (
+                SELECT id FROM account_counter WHERE id = $3 AND owner IS NOT DISTINCT FROM $4 AND fence = $2
+                FOR NO KEY UPDATE
+             ), taken AS (
+                UPDATE command SET state = 'taken', fence = $2
+                WHERE EXISTS (SELECT 1 FROM lease) AND id = (
+                   SELECT id FROM command WHERE account_id = $1 AND deadline > clock_timestamp()
+                     AND (state = 'waiting' OR (state = 'taken' AND fence <> $2))
+                   ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
+                RETURNING id, request, extract(epoch FROM deadline - clock_timestamp())::float8 AS remaining)
+             SELECT t.id AS "id?", t.request AS "request?", t.remaining AS "remaining?"
+             FROM lease LEFT JOIN taken t ON true"#,
+            lease.account.0,
+            lease.fence,
+            lease.counter.0,
+            lease.process.0
+        )
+        .fetch_optional(&self.pool)
+        .await?
+        .ok_or(StoreError::Fenced)?;
+        let (Some(id), Some(request)) = (row.id, row.request) else { return Ok(None) };
+        let remaining = Duration::from_secs_f64(row.remaining.unwrap_or(0.0).max(0.0));
+        Ok(Some(TakenCommand { id: CommandId(id), request, remaining }))
+    }
+
+    /// Stores the answer and wakes the asker.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when the lease has passed on.
+    pub async fn answer(&self, lease: &Lease, command: CommandId, answer: &Value) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        tx.assert_lease(lease).await?;
+        tx.store_answer(command, answer).await?;
+        tx.commit().await?;
+        self.wakes.wake(Topic::answer(command));
+        Ok(())
+    }
+
+    /// Forgets up to `batch` commands that are an hour old and noted with no key: nobody waits for them any more. Returns
+    /// how many.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn prune_commands(&self, batch: i64) -> Result<u64, StoreError> {
+        let deleted = sqlx::query!(
+            "DELETE FROM command WHERE id IN (
+                SELECT id FROM command c WHERE created_at < clock_timestamp() - interval '1 hour'
+                  AND NOT EXISTS (SELECT 1 FROM idempotency_key k WHERE k.command_id = c.id) LIMIT $1)",
+            batch
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(deleted.rows_affected())
+    }
+}
+
+impl Tx {
+    /// Stores the answer as part of a larger change.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn store_answer(&mut self, command: CommandId, answer: &Value) -> Result<(), StoreError> {
+        sqlx::query!("UPDATE command SET state = 'done', answer = $2 WHERE id = $1", command.0, answer)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
+    }
+
+    /// Holds the lease until the transaction ends.
+    ///
+    /// # Errors
+    /// [`StoreError::Fenced`] when it has passed on.
+    pub async fn assert_lease(&mut self, lease: &Lease) -> Result<(), StoreError> {
+        sqlx::query_scalar!(
+            "SELECT id FROM account_counter WHERE id = $1 AND owner IS NOT DISTINCT FROM $2 AND fence = $3
+             FOR NO KEY UPDATE",
+            lease.counter.0,
+            lease.process.0,
+            lease.fence
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?
+        .map(|_| ())
+        .ok_or(StoreError::Fenced)
+    }
+
+    async fn write_command(
+        &mut self,
+        account: AccountId,
+        request: &Value,
+        patience: Duration,
+    ) -> Result<CommandId, StoreError> {
+        let id = sqlx::query_scalar!(
+            "INSERT INTO command (account_id, request, deadline)
+             VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3)) RETURNING id",
+            account.0,
+            request,
+            patience.as_secs_f64()
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        Ok(CommandId(id))
+    }
+
+    /// Goes on with a command, if it asked the same.
+    async fn resume(
+        &mut self,
+        command: CommandId,
+        account: AccountId,
+        request: &Value,
+        patience: Duration,
+    ) -> Result<Option<CommandId>, StoreError> {
+        let id = sqlx::query_scalar!(
+            "UPDATE command
+             SET state = CASE WHEN state = 'done' OR (state = 'taken' AND deadline > clock_timestamp())
+                         THEN state ELSE 'waiting' END,
+                 deadline = greatest(deadline, clock_timestamp() + make_interval(secs => $4))
+             WHERE id = $1 AND account_id = $2 AND request = $3 RETURNING id",
+            command.0,
+            account.0,
+            request,
+            patience.as_secs_f64()
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        Ok(id.map(CommandId))
+    }
+}
