@@ -89,6 +89,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod db;
 pub mod domain;
 pub mod fetch;
 pub mod http;

@@ -71,7 +71,7 @@ async fn check_database(report: &mut Report, database: &Database) -> anyhow::Res
         return report.bad("database", &format!("PostgreSQL {} is too old: 15 or newer", version.name));
     }
     report.good("database", &format!("PostgreSQL {}", version.name))?;
-    match store.is_migrated().await {
+    match store.db().is_migrated().await {
         Ok(true) => report.good("tables", "at this version")?,
         Ok(false) => {
             return report.bad("tables", "older than this program; windu serve or windu migrate mends that");

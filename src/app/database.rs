@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use crate::config::{self, ConfigError, Env, MediaSettings, Missing};
+use crate::db::SchemaError;
+use crate::db::cluster::Cluster;
+use crate::db::{Db, DbError};
 use crate::lifecycle::Lifecycle;
 use crate::media::Media;
 use crate::secrets::MasterKey;
 use crate::sessions::{Connectors, Sessions};
-use crate::store::cluster::Cluster;
-use crate::store::localnet::LocalNet;
-use crate::store::{KeyError, SchemaError, Store, StoreError};
+use crate::store::{KeyError, Store};
 use crate::telemetry::chain;
 use crate::upstream::local::Local;
+use crate::upstream::local::network::LocalNet;
 
 use super::{RETRY, Settings};
 
@@ -49,7 +51,7 @@ impl Database {
             let cluster = Cluster::start(&settings.data_dir, settings.pg_bin.as_deref(), missing).await?;
             (cluster.connect_options(), Some(cluster))
         };
-        Ok(Self { store: Store::new(options, POOL), keys, networks, media, cluster })
+        Ok(Self { store: Store::new(Db::new(options, POOL)), keys, networks, media, cluster })
     }
 
     /// Waits until the tables are at this program's version, which with `migrate` this program brings about, and
@@ -61,7 +63,7 @@ impl Database {
         wait_for_schema(&self.store, migrate).await?;
         loop {
             match self.store.check_key_fingerprint(&self.keys).await {
-                Err(KeyError::Store(StoreError::Unavailable(error))) => {
+                Err(KeyError::Store(DbError::Unavailable(error))) => {
                     tracing::warn!(%error, "the database is away; trying again");
                     tokio::time::sleep(RETRY).await;
                 }
@@ -89,7 +91,7 @@ impl Database {
         let mut connectors = Connectors::default();
         for network in &self.networks {
             if network == "local" {
-                let (net, blobs) = (LocalNet::new(self.store.clone()), Arc::new(media.clone()));
+                let (net, blobs) = (LocalNet::new(self.store.db().clone()), Arc::new(media.clone()));
                 connectors.add(Arc::new(Local::new(net, blobs, lifecycle.clone())));
             }
         }
@@ -100,7 +102,7 @@ impl Database {
     /// an unfinished task holds would keep the pool from closing; PostgreSQL undoes its work.
     pub async fn close(self, in_order: bool) {
         if in_order {
-            self.store.close().await;
+            self.store.db().close().await;
         }
         if let Some(cluster) = self.cluster
             && let Err(error) = cluster.stop().await
@@ -112,13 +114,14 @@ impl Database {
 
 async fn wait_for_schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
     loop {
-        let outcome = if migrate { store.migrate().await.map(|()| true) } else { store.is_migrated().await };
+        let outcome =
+            if migrate { store.db().migrate().await.map(|()| true) } else { store.db().is_migrated().await };
         match outcome {
             Ok(true) => return Ok(()),
             Ok(false) => {
                 tracing::warn!("the tables are older than this program: waiting for `windu migrate`");
             }
-            Err(SchemaError::Store(StoreError::Unavailable(error))) => {
+            Err(SchemaError::Database(DbError::Unavailable(error))) => {
                 tracing::warn!(%error, "the database is away; trying again");
             }
             Err(error) => return Err(error),

@@ -15,13 +15,14 @@ use crate::config::{
     self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, FetchSettings, KEY_NAMES,
     ListenSettings, LogSettings, MediaSettings, Missing, NetworkSettings, OAuthSettings,
 };
+use crate::db::DbError;
 use crate::fetch::{Fetch, GivenRules};
 use crate::http::{AppState, Shared, Started, router, server};
 use crate::lifecycle::Lifecycle;
 use crate::maintenance;
 use crate::oauth::{self, BootstrapError, FirstPassword, OAuth};
 use crate::sessions::own_name;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::verification::Verification;
 
 pub use check::check;
@@ -97,7 +98,7 @@ impl Settings {
 pub async fn open(env: &Env) -> anyhow::Result<Database> {
     let settings = Settings::read(env)?;
     let database = Database::open(env, &settings, Missing::Refuse).await?;
-    match database.store.is_migrated().await {
+    match database.store.db().is_migrated().await {
         Ok(true) => Ok(database),
         Ok(false) => {
             database.close(true).await;
@@ -117,7 +118,7 @@ pub async fn open(env: &Env) -> anyhow::Result<Database> {
 pub async fn migrate(env: &Env) -> anyhow::Result<()> {
     let settings = Settings::read(env)?;
     let database = Database::open(env, &settings, Missing::Create).await?;
-    let migrated = database.store.migrate().await;
+    let migrated = database.store.db().migrate().await;
     let checked = match migrated {
         Ok(()) => database.store.check_key_fingerprint(&database.keys).await.map_err(Into::into),
         Err(error) => Err(error.into()),
@@ -206,7 +207,7 @@ async fn start(
     database.prepare(settings.database.migrate).await?;
     let first = first_user(&state.store, &settings.oauth).await?;
     state.oauth.follow_revocations(lifecycle);
-    state.store.connect_wakes(lifecycle);
+    state.store.db().connect_notifications(lifecycle);
     state.sessions.run(own_name(), lifecycle);
     let media = state.media.clone();
     // Beside the rest: a slow disk is no reason not to serve.
@@ -223,7 +224,7 @@ async fn first_user(
 ) -> Result<Option<FirstPassword>, BootstrapError> {
     loop {
         match oauth::bootstrap(store, &settings.bootstrap).await {
-            Err(BootstrapError::Store(StoreError::Unavailable(error))) => {
+            Err(BootstrapError::Store(DbError::Unavailable(error))) => {
                 tracing::warn!(%error, "the database is away; trying again");
                 tokio::time::sleep(RETRY).await;
             }

@@ -13,7 +13,7 @@ use crate::config::Env;
 use crate::http::router;
 use crate::lifecycle::Lifecycle;
 use crate::sessions::Sessions;
-use crate::store::{Store, Topic};
+use crate::store::{Store, topic};
 use account::AccountCommand;
 use client::ClientCommand;
 use user::UserCommand;
@@ -81,7 +81,7 @@ async fn with_sessions(
     let database = app::open(env).await?;
     let lifecycle = Lifecycle::default();
     let sessions = database.sessions(&database.media(""), &lifecycle);
-    database.store.connect_wakes(&lifecycle);
+    database.store.db().connect_notifications(&lifecycle);
     let done = command(&database.store, &sessions).await;
     // Until running servers have been told what changed.
     lifecycle.drained().await;
@@ -92,5 +92,5 @@ async fn with_sessions(
 /// Tells running servers to forget what they remember of tokens. If it does not reach them, they forget by themselves
 /// within 5 s.
 fn announce(store: &Store) {
-    store.wakes().wake(Topic::Tokens);
+    store.notifications().wake(topic::tokens());
 }

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::BlobHash;
+use super::{BadHash, BlobHash};
 
 /// Who may see something.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,18 @@ pub struct Privacy {
     pub last_seen: Audience,
 }
 
+impl Privacy {
+    /// The settings of these words, see [`Audience::name`].
+    #[must_use]
+    pub fn from_names(status_message: &str, photo: &str, last_seen: &str) -> Option<Self> {
+        Some(Self {
+            status_message: Audience::from_name(status_message)?,
+            photo: Audience::from_name(photo)?,
+            last_seen: Audience::from_name(last_seen)?,
+        })
+    }
+}
+
 /// What one person is shown of another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -87,6 +99,21 @@ pub struct Photo {
     pub photo: BlobHash,
     /// The same, its longest side 96 pixels.
     pub preview: BlobHash,
+}
+
+impl Photo {
+    /// The photo of two SHA-256; `None` without both.
+    pub fn from_hashes(photo: Option<Vec<u8>>, preview: Option<Vec<u8>>) -> Result<Option<Self>, BadHash> {
+        let (Some(photo), Some(preview)) = (photo, preview) else { return Ok(None) };
+        Ok(Some(Self { photo: photo.as_slice().try_into()?, preview: preview.as_slice().try_into()? }))
+    }
+
+    /// The two SHA-256 of a photo, see [`Photo::from_hashes`].
+    #[must_use]
+    pub fn hashes(photo: Option<Self>) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+        let bytes = |hash: BlobHash| hash.0.to_vec();
+        (photo.map(|photo| bytes(photo.photo)), photo.map(|photo| bytes(photo.preview)))
+    }
 }
 
 /// A photo that a network has, to be fetched from there.

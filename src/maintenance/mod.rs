@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crate::db::DbError;
 use crate::lifecycle::Lifecycle;
 use crate::media::Media;
 use crate::secrets;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::telemetry::chain;
 
 /// How often the jobs run, give or take a quarter, so that several processes do not run them together.
@@ -46,14 +47,12 @@ pub fn start(store: &Store, media: &Media, lifecycle: &Lifecycle) {
     });
 }
 
-async fn prune(store: &Store) -> Result<(), StoreError> {
+async fn prune(store: &Store) -> Result<(), DbError> {
     store.prune_processes().await?;
     while store.prune_commands(BATCH).await? > 0 {}
     while store.prune_keys(BATCH).await? > 0 {}
     while store.prune_verification(BATCH).await? > 0 {}
     while store.prune_tokens(BATCH).await? > 0 {}
     while store.prune_logins(BATCH).await? > 0 {}
-    while store.prune_localnet_media(BATCH).await? > 0 {}
-    while store.prune_local_operations(BATCH).await? > 0 {}
     Ok(())
 }

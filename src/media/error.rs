@@ -4,8 +4,8 @@ use std::error::Error;
 
 use super::picture::PictureError;
 use super::{Misfit, SendRow};
+use crate::db::DbError;
 use crate::domain::BlobHash;
-use crate::store::StoreError;
 
 /// A file that cannot be stored or given out.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum MediaError {
     Missing(BlobHash),
     /// The database failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] DbError),
 }
 
 impl MediaError {

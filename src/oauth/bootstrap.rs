@@ -2,9 +2,10 @@
 
 use super::{OAuthError, hash_password};
 use crate::config::{Bootstrap, ConfigError};
+use crate::db::DbError;
 use crate::domain::{NewPassword, UserName};
 use crate::secrets;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 const FIRST_USER: &str = "admin";
 
@@ -24,7 +25,7 @@ pub enum BootstrapError {
     Config(#[from] ConfigError),
     /// The database.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] DbError),
     /// The password could not be hashed.
     #[error(transparent)]
     Hashing(#[from] OAuthError),

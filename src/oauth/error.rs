@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oxide_auth::code_grant::error::AccessTokenErrorType;
 
-use crate::store::StoreError;
+use crate::db::DbError;
 
 /// A refusal, or a failure of ours.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum OAuthError {
     Busy,
     /// The database.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] DbError),
     /// A password could not be hashed, or a stored hash not be read.
     #[error("password hashing failed: {0}")]
     Hashing(String),

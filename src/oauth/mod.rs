@@ -21,9 +21,10 @@ use std::time::Duration;
 use oxide_auth_async::primitives::Registrar as _;
 
 use crate::config::{OAuthSettings, TrustedProxies};
+use crate::db::DbError;
 use crate::lifecycle::Lifecycle;
 use crate::secrets;
-use crate::store::{LiveToken, Store, StoreError, TokenHash, Topic};
+use crate::store::{LiveToken, Store, TokenHash, topic};
 use bearer::BearerCache;
 use password::Hasher;
 use registrar::ClientRegistrar;
@@ -124,7 +125,7 @@ impl OAuth {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn authenticate(&self, token: &str) -> Result<Option<Bearer>, StoreError> {
+    pub async fn authenticate(&self, token: &str) -> Result<Option<Bearer>, DbError> {
         let hash = secrets::sha256(token.as_bytes());
         if let Some(bearer) = self.bearers.get(&hash) {
             return Ok(Some(bearer));
@@ -137,7 +138,7 @@ impl OAuth {
     /// Starts a task that forgets all that is remembered whenever any process revoked tokens. Ends with the soft
     /// token.
     pub fn follow_revocations(self: &Arc<Self>, lifecycle: &Lifecycle) {
-        let mut revocations = self.store.wakes().subscribe(Topic::Tokens);
+        let mut revocations = self.store.notifications().subscribe(topic::tokens());
         let (oauth, soft) = (Arc::clone(self), lifecycle.soft().clone());
         lifecycle.spawn(async move {
             while soft.run_until_cancelled(revocations.woken()).await.is_some() {
@@ -178,7 +179,7 @@ impl OAuth {
         for hash in access_hashes {
             self.forget(hash);
         }
-        self.store.wakes().wake(Topic::Tokens);
+        self.store.notifications().wake(topic::tokens());
     }
 }
 

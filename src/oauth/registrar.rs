@@ -10,9 +10,10 @@ use oxide_auth_async::primitives::Registrar;
 use url::Url;
 
 use super::OAuthError;
+use crate::db::DbError;
 use crate::domain::ClientId;
 use crate::secrets;
-use crate::store::{ClientRecord, Store, StoreError};
+use crate::store::{ClientRecord, Store};
 
 /// Grants must have a redirect URI; clients that only sign in by password have none.
 static NO_REDIRECT: LazyLock<Url> =
@@ -26,7 +27,7 @@ impl ClientRegistrar {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn load(store: &Store, client_id: &str) -> Result<Self, StoreError> {
+    pub async fn load(store: &Store, client_id: &str) -> Result<Self, DbError> {
         Ok(Self(store.client(client_id).await?))
     }
 

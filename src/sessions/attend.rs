@@ -6,8 +6,9 @@ use tokio::time::{sleep, timeout};
 
 use super::command::{Answer, Request};
 use super::session::{Outcome, Session};
+use crate::db::DbError;
 use crate::domain::{CommandId, PhoneNumber};
-use crate::store::{StoreError, TakenCommand, Topic};
+use crate::store::{TakenCommand, topic};
 use crate::upstream::Failure;
 
 /// How soon an answer is stored again that the database did not take.
@@ -17,7 +18,7 @@ impl Session {
     /// What goes on connected or not: commands (which numbers exist, leaving) are the connector's, but for those about
     /// groups, which wait for a connection; and messages that nobody takes expire.
     pub(super) async fn attend(&self) -> Outcome {
-        let mut work = self.store.wakes().subscribe(Topic::attend(self.lease.account));
+        let mut work = self.store.notifications().subscribe(topic::commands(self.lease.account));
         loop {
             match self.store.take_command(&self.lease).await {
                 Ok(Some(command)) => match self.answer_command(&command).await {
@@ -30,14 +31,14 @@ impl Session {
                     }
                 },
                 Ok(None) => {}
-                Err(StoreError::Fenced) => return Outcome::Fenced,
+                Err(DbError::Fenced) => return Outcome::Fenced,
                 Err(error) => tracing::debug!(account = %self.lease.account, %error, "no commands now"),
             }
             if self.connection.borrow().is_none() {
                 match self.store.expire_outbox(&self.lease).await {
                     Ok(0) => {}
                     Ok(_) => continue,
-                    Err(StoreError::Fenced) => return Outcome::Fenced,
+                    Err(DbError::Fenced) => return Outcome::Fenced,
                     Err(error) => {
                         tracing::debug!(account = %self.lease.account, %error, "nothing expires now");
                     }
@@ -47,7 +48,7 @@ impl Session {
         }
     }
 
-    async fn answer_command(&self, command: &TakenCommand) -> Result<Option<Outcome>, StoreError> {
+    async fn answer_command(&self, command: &TakenCommand) -> Result<Option<Outcome>, DbError> {
         let Ok(request) = serde_json::from_value::<Request>(command.request.clone()) else {
             let answer =
                 Answer::Unsupported { what: "do what another version of this program asked".to_owned() };
@@ -67,13 +68,13 @@ impl Session {
 
     /// Stores an answer, however long the database is away: what the network did is done, and the asker must not believe
     /// otherwise.
-    pub(super) async fn until_stored<T, F>(&self, store: impl Fn() -> F) -> Result<T, StoreError>
+    pub(super) async fn until_stored<T, F>(&self, store: impl Fn() -> F) -> Result<T, DbError>
     where
-        F: Future<Output = Result<T, StoreError>>,
+        F: Future<Output = Result<T, DbError>>,
     {
         loop {
             match store().await {
-                Err(StoreError::Unavailable(error)) => {
+                Err(DbError::Unavailable(error)) => {
                     tracing::debug!(account = %self.lease.account, %error, "an answer waits to be stored");
                     sleep(STORE_AGAIN).await;
                 }
@@ -83,7 +84,7 @@ impl Session {
     }
 
     /// Stores the answer; of a number that left its network, together with the end of its account.
-    async fn store_answer(&self, command: CommandId, answer: &Answer) -> Result<Option<Outcome>, StoreError> {
+    async fn store_answer(&self, command: CommandId, answer: &Answer) -> Result<Option<Outcome>, DbError> {
         if *answer != Answer::Unregistered {
             self.leaving.send_replace(false);
             self.store.answer(&self.lease, command, &to_json(answer)).await?;
@@ -95,8 +96,8 @@ impl Session {
         tx.store_answer(command, &to_json(answer)).await?;
         tx.delete_account(self.lease.account, self.lease.counter).await?;
         tx.commit().await?;
-        self.store.wakes().wake(Topic::answer(command));
-        self.store.wakes().wake(Topic::journal(self.lease.counter));
+        self.store.notifications().wake(topic::answer(command));
+        self.store.notifications().wake(topic::journal(self.lease.counter));
         Ok(Some(Outcome::Gone))
     }
 

@@ -7,8 +7,9 @@ use tokio::time::Instant;
 
 use super::Sessions;
 use super::groups::{GroupRefusal, GroupRequest};
+use crate::db::DbError;
 use crate::domain::{AccountId, PhoneNumber};
-use crate::store::{Claim, CommandProgress, StoreError, Topic};
+use crate::store::{Claim, CommandProgress, topic};
 use crate::upstream::Failure;
 
 /// How long a command waits for a session to take it.
@@ -91,7 +92,7 @@ pub enum AskError {
     Group(GroupRefusal),
     /// A query failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] DbError),
 }
 
 impl Answer {
@@ -140,12 +141,12 @@ impl Sessions {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn has_unregistered(&self, claim: Option<&Claim>) -> Result<bool, StoreError> {
+    pub async fn has_unregistered(&self, claim: Option<&Claim>) -> Result<bool, DbError> {
         Ok(matches!(self.answered(claim).await?, Some(Ok(Answer::Unregistered))))
     }
 
     /// The answer to what was asked under this claim before.
-    async fn answered(&self, claim: Option<&Claim>) -> Result<Option<Result<Answer, AskError>>, StoreError> {
+    async fn answered(&self, claim: Option<&Claim>) -> Result<Option<Result<Answer, AskError>>, DbError> {
         let Some(command) = claim.and_then(|claim| claim.command) else { return Ok(None) };
         match self.store.command_progress(command).await? {
             CommandProgress::Done(answer) => Ok(Some(read(answer))),
@@ -167,7 +168,7 @@ impl Sessions {
         claim: Option<&Claim>,
     ) -> Result<Answer, AskError> {
         let request = serde_json::to_value(request)
-            .map_err(|error| StoreError::Corrupt(format!("a command cannot be written: {error}")))?;
+            .map_err(|error| DbError::Corrupt(format!("a command cannot be written: {error}")))?;
         let failed = matches!(self.answered(claim).await?, Some(Err(_)));
         let mut claim = claim.cloned();
         if let Some(claim) = claim.as_mut().filter(|_| failed) {
@@ -176,7 +177,7 @@ impl Sessions {
         }
         let asked = Instant::now();
         let command = self.store.ask(account, &request, UNTIL_ANSWERED, claim.as_ref()).await?;
-        let mut answers = self.store.wakes().subscribe(Topic::answer(command));
+        let mut answers = self.store.notifications().subscribe(topic::answer(command));
         loop {
             let progress = self.store.command_progress(command).await?;
             let deadline = match progress {
@@ -208,7 +209,7 @@ impl Sessions {
 
 fn read(answer: serde_json::Value) -> Result<Answer, AskError> {
     let answer = serde_json::from_value(answer)
-        .map_err(|error| StoreError::Corrupt(format!("an answer cannot be read: {error}")))?;
+        .map_err(|error| DbError::Corrupt(format!("an answer cannot be read: {error}")))?;
     match answer {
         Answer::Existing { .. } | Answer::Unregistered | Answer::Group { .. } => Ok(answer),
         Answer::GroupRefused(why) => Err(AskError::Group(why)),
@@ -220,5 +221,5 @@ fn read(answer: serde_json::Value) -> Result<Answer, AskError> {
 }
 
 pub(super) fn unexpected(answer: &Answer) -> AskError {
-    StoreError::Corrupt(format!("an answer to another question: {answer:?}")).into()
+    DbError::Corrupt(format!("an answer to another question: {answer:?}")).into()
 }

@@ -10,8 +10,9 @@ use tokio::time::timeout;
 
 use super::backoff::pause_after;
 use super::session::{Fault, Outcome};
+use crate::db::DbError;
 use crate::domain::{AccountId, Audience, Lease, Privacy};
-use crate::store::{DUE_MESSAGES, Desired, DueMessage, Settled, Settlement, Store, StoreError};
+use crate::store::{DUE_MESSAGES, Desired, DueMessage, Settled, Settlement, Store};
 use crate::upstream::{Address, Connection, End, Failure, Outgoing, ReadReceipt, SendFailure};
 
 /// Read receipts handed to the network at once.
@@ -179,7 +180,7 @@ impl Dispatcher {
 
 /// Whoever shows again what they have changed while it was hidden does not mean what was there before. So what is about to
 /// change is hidden first, and given is what is to be done last: to show it as the user wants it.
-fn hide_what_changes(account: AccountId, desired: &mut [Desired]) -> Result<Option<Desired>, StoreError> {
+fn hide_what_changes(account: AccountId, desired: &mut [Desired]) -> Result<Option<Desired>, DbError> {
     let changes = |aspect: &str| desired.iter().any(|desired| desired.due && desired.aspect == aspect);
     let (status_message, photo, presence) =
         (changes("status_message"), changes("photo"), changes("presence"));
@@ -202,9 +203,9 @@ fn hide_what_changes(account: AccountId, desired: &mut [Desired]) -> Result<Opti
     Ok(Some(last))
 }
 
-fn read_privacy(account: AccountId, value: &Value) -> Result<Privacy, StoreError> {
+fn read_privacy(account: AccountId, value: &Value) -> Result<Privacy, DbError> {
     Privacy::deserialize(value)
-        .map_err(|error| StoreError::Corrupt(format!("privacy settings of account {account}: {error}")))
+        .map_err(|error| DbError::Corrupt(format!("privacy settings of account {account}: {error}")))
 }
 
 /// Whether an aspect says who may not see what.

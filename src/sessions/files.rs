@@ -10,8 +10,9 @@ use futures_util::stream::FuturesUnordered;
 use super::backoff::pause_after;
 use super::fetch::Missing;
 use super::session::{Fault, Session};
+use crate::db::DbError;
 use crate::domain::{MessageId, StoredMedia};
-use crate::store::{PendingMedia, StoreError, Topic};
+use crate::store::{PendingMedia, topic};
 use crate::upstream::Connection;
 
 /// Files that one account fetches at one time, so that a slow one does not hold up the others.
@@ -29,7 +30,7 @@ impl Session {
         &self,
         connection: &Arc<dyn Connection>,
     ) -> Result<std::convert::Infallible, Fault> {
-        let mut news = self.store.wakes().subscribe(Topic::files(self.lease.account));
+        let mut news = self.store.notifications().subscribe(topic::files(self.lease.account));
         let (mut fetching, mut under_way) = (FuturesUnordered::new(), HashSet::new());
         loop {
             let room = PER_ACCOUNT - under_way.len();
@@ -53,18 +54,14 @@ impl Session {
         &self,
         connection: &Arc<dyn Connection>,
         file: PendingMedia,
-    ) -> (MessageId, Result<(), StoreError>) {
+    ) -> (MessageId, Result<(), DbError>) {
         // The semaphore is never closed.
         let _permit = self.fetching.acquire().await;
         let fetched = self.keep_file(connection, &file).await;
         (file.message, self.note(&file, fetched).await)
     }
 
-    async fn note(
-        &self,
-        file: &PendingMedia,
-        fetched: Result<StoredMedia, Missing>,
-    ) -> Result<(), StoreError> {
+    async fn note(&self, file: &PendingMedia, fetched: Result<StoredMedia, Missing>) -> Result<(), DbError> {
         let (message, account) = (file.message, self.lease.account);
         let pause = match fetched {
             Ok(stored) => return self.store.media_stored(&self.lease, message, &stored).await,

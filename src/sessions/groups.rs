@@ -10,8 +10,9 @@ use super::Sessions;
 use super::command::{Answer, AskError, Request};
 use super::ingest::new_peer;
 use super::session::Session;
+use crate::db::DbError;
 use crate::domain::{AccountId, CommandId, GroupId};
-use crate::store::{Claim, NewGroup, NewMember, Store, StoreError, TakenCommand};
+use crate::store::{Claim, NewGroup, NewMember, Store, TakenCommand};
 use crate::upstream::{Address, Connection, Connector, Failure, Group, GroupFailure, GroupWish};
 
 /// How long what needs a connection waits for one.
@@ -94,7 +95,7 @@ impl Sessions {
         match self.ask(account, &Request::Group(request), claim).await? {
             Answer::Group { id } => id
                 .parse()
-                .map_err(|_| StoreError::Corrupt(format!("{id} was answered as the id of a group")).into()),
+                .map_err(|_| DbError::Corrupt(format!("{id} was answered as the id of a group")).into()),
             other => Err(super::command::unexpected(&other)),
         }
     }
@@ -106,7 +107,7 @@ impl Session {
         &self,
         command: &TakenCommand,
         request: &GroupRequest,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let work = self.do_to_group(command.id, request);
         let failure = match timeout(command.remaining, work).await {
             Ok(Ok(group)) => return self.store_group_answer(command.id, &group).await,
@@ -149,7 +150,7 @@ impl Session {
         open.clone()
     }
 
-    async fn store_group_answer(&self, command: CommandId, group: &Group) -> Result<(), StoreError> {
+    async fn store_group_answer(&self, command: CommandId, group: &Group) -> Result<(), DbError> {
         self.until_stored(|| async {
             learn(&self.store, &self.connector, group).await?;
             let address = [group.address.0.clone()];
@@ -166,7 +167,7 @@ pub(super) async fn learn(
     store: &Store,
     connector: &Arc<dyn Connector>,
     group: &Group,
-) -> Result<(), StoreError> {
+) -> Result<(), DbError> {
     if store.knows_group(connector.network(), &group.address.0, group.revision) {
         return Ok(());
     }

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::groups::learn;
+use crate::db::DbError;
 use crate::domain::{GroupChangeKind, Lease, PeerId};
-use crate::store::{Inbound, InboundKind, NewPeer, Peer, Store, StoreError, ToldChange};
+use crate::store::{Inbound, InboundKind, NewPeer, Peer, Store, ToldChange};
 use crate::upstream::{Acknowledgement, Address, Connector, Event, Incoming};
 
 /// Characters that are kept of the id of a message that cannot be stored.
@@ -32,7 +33,7 @@ pub(super) async fn store_events(
     connector: &Arc<dyn Connector>,
     lease: &Lease,
     events: Vec<Incoming>,
-) -> Result<Stored, StoreError> {
+) -> Result<Stored, DbError> {
     let resume_point = events.iter().rev().find_map(|incoming| incoming.resume_point.clone());
     let mut acknowledgements = Vec::with_capacity(events.len());
     let mut kept = Vec::with_capacity(events.len());
@@ -89,7 +90,7 @@ struct Ingest<'a> {
 
 impl Ingest<'_> {
     /// Stores all that can be. The resume point goes with the last part.
-    async fn store(&self, told: &[Told], resume_point: Option<&[u8]>) -> Result<Dropped, StoreError> {
+    async fn store(&self, told: &[Told], resume_point: Option<&[u8]>) -> Result<Dropped, DbError> {
         match (self.together(told, resume_point).await, told) {
             (Err(error), [one]) if error.is_unstorable() => self.instead_of(one, resume_point).await,
             (Err(error), [_, _, ..]) if error.is_unstorable() => {
@@ -103,13 +104,13 @@ impl Ingest<'_> {
     }
 
     /// Stores all or nothing.
-    async fn together(&self, told: &[Told], resume_point: Option<&[u8]>) -> Result<Dropped, StoreError> {
+    async fn together(&self, told: &[Told], resume_point: Option<&[u8]>) -> Result<Dropped, DbError> {
         if told.is_empty() && resume_point.is_none() {
             return Ok(Dropped::new());
         }
         let peers = self.peers(told).await?;
         let of = |address: &Address| {
-            let missing = || StoreError::Corrupt("a peer that was just looked up is missing".to_owned());
+            let missing = || DbError::Corrupt("a peer that was just looked up is missing".to_owned());
             peers.get(address).cloned().ok_or_else(missing)
         };
         let mut batch = Vec::with_capacity(told.len());
@@ -120,7 +121,7 @@ impl Ingest<'_> {
                     let mut told = Vec::with_capacity(changes.len());
                     for (kind, who) in changes {
                         let participants = who.iter().map(|who| Ok(of(who)?.public_id));
-                        let participants = participants.collect::<Result<_, StoreError>>()?;
+                        let participants = participants.collect::<Result<_, DbError>>()?;
                         told.push(ToldChange { kind: *kind, participants });
                     }
                     InboundKind::Group { revision: *revision, subject: subject.clone(), changes: told }
@@ -139,7 +140,7 @@ impl Ingest<'_> {
     }
 
     /// All who are named, and the groups.
-    async fn peers(&self, told: &[Told]) -> Result<HashMap<Address, Peer>, StoreError> {
+    async fn peers(&self, told: &[Told]) -> Result<HashMap<Address, Peer>, DbError> {
         let mut named: BTreeSet<&Address> = BTreeSet::new();
         for one in told {
             named.insert(&one.who);
@@ -162,7 +163,7 @@ impl Ingest<'_> {
     }
 
     /// Drops what is refused for good, and notes a message that is lost, unless its sender cannot be stored either.
-    async fn instead_of(&self, one: &Told, resume_point: Option<&[u8]>) -> Result<Dropped, StoreError> {
+    async fn instead_of(&self, one: &Told, resume_point: Option<&[u8]>) -> Result<Dropped, DbError> {
         let name = match &one.what {
             ToldKind::Stored(what) => what.name(),
             ToldKind::Group { .. } => "group",

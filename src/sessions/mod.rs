@@ -27,11 +27,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
+use crate::db::DbError;
 use crate::domain::{Account, AccountId, ProcessId, SessionState, Typing};
 use crate::lifecycle::Lifecycle;
 use crate::media::Media;
 use crate::secrets::MasterKey;
-use crate::store::{Store, StoreError, Topic};
+use crate::store::{Store, topic};
 use crate::upstream::{Address, Connector};
 
 pub use command::{Answer, AskError, Request};
@@ -134,9 +135,9 @@ impl Sessions {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn wait_online(&self, account: &Account, patience: Duration) -> Result<bool, StoreError> {
+    pub async fn wait_online(&self, account: &Account, patience: Duration) -> Result<bool, DbError> {
         let deadline = Instant::now() + patience;
-        let mut changes = self.store.wakes().subscribe(Topic::session(account.id));
+        let mut changes = self.store.notifications().subscribe(topic::session(account.id));
         loop {
             let now = self.store.account(account.user, Some(&account.number)).await?;
             match now.map(|account| account.session.state) {
@@ -157,7 +158,7 @@ impl Sessions {
     pub fn typing(&self, account: AccountId, to: &Address, typing: Typing) {
         let hint = session::TypingRequest { to: to.0.clone(), composing: typing == Typing::Composing };
         if let Ok(body) = serde_json::to_string(&hint) {
-            self.store.wakes().hint(Topic::work(account), body);
+            self.store.notifications().hint(topic::work(account), body);
         }
     }
 }

@@ -9,9 +9,10 @@ use futures_util::stream::FuturesUnordered;
 use super::backoff::pause_after;
 use super::fetch::Missing;
 use super::session::{Fault, Session};
+use crate::db::DbError;
 use crate::domain::{BlobHash, PeerId, Photo};
 use crate::media::Spooled;
-use crate::store::{PendingPhoto, StoreError, Topic};
+use crate::store::{PendingPhoto, topic};
 use crate::upstream::Connection;
 
 /// Photos that one account fetches at one time.
@@ -29,7 +30,7 @@ impl Session {
         &self,
         connection: &Arc<dyn Connection>,
     ) -> Result<std::convert::Infallible, Fault> {
-        let mut news = self.store.wakes().subscribe(Topic::files(self.lease.account));
+        let mut news = self.store.notifications().subscribe(topic::files(self.lease.account));
         let (mut fetching, mut under_way) = (FuturesUnordered::new(), Vec::<PeerId>::new());
         loop {
             let room = i64::try_from(PER_ACCOUNT - under_way.len()).unwrap_or_default();
@@ -53,7 +54,7 @@ impl Session {
         &self,
         connection: &Arc<dyn Connection>,
         pending: PendingPhoto,
-    ) -> (PeerId, Result<(), StoreError>) {
+    ) -> (PeerId, Result<(), DbError>) {
         // The semaphore is never closed.
         let _permit = self.fetching.acquire().await;
         let fetched = self.keep_photo(connection, &pending).await;
@@ -64,7 +65,7 @@ impl Session {
         &self,
         pending: &PendingPhoto,
         fetched: Result<Photo, Missing>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let (account, peer) = (self.lease.account, pending.peer);
         let pause = match fetched {
             Ok(photo) => return self.store.photo_fetched(&self.lease, pending, photo).await,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::Sessions;
+use crate::db::DbError;
 use crate::domain::{Account, SessionState, UserId};
-use crate::store::{StoreError, Topic};
+use crate::store::topic;
 use crate::telemetry::chain;
 use crate::upstream::{Connector, Failure};
 
@@ -25,7 +26,7 @@ pub enum RegisterError {
     NoSuchNetwork(String),
     /// A query failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] DbError),
 }
 
 impl Sessions {
@@ -83,9 +84,9 @@ impl Sessions {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.store.wakes().wake(Topic::attend(account.id));
-        self.store.wakes().wake(Topic::Accounts);
-        self.store.wakes().wake(Topic::journal(account.counter));
+        self.store.notifications().wake(topic::commands(account.id));
+        self.store.notifications().wake(topic::accounts());
+        self.store.notifications().wake(topic::journal(account.counter));
         Ok(())
     }
 
@@ -117,8 +118,8 @@ impl Sessions {
         let mut tx = self.store.begin().await?;
         tx.delete_account(account.id, account.counter).await?;
         tx.commit().await?;
-        self.store.wakes().wake(Topic::journal(account.counter));
-        self.store.wakes().wake(Topic::Accounts);
+        self.store.notifications().wake(topic::journal(account.counter));
+        self.store.notifications().wake(topic::accounts());
         Ok(())
     }
 
@@ -131,7 +132,7 @@ impl Sessions {
     }
 
     /// False: the code is gone, so nothing may follow from it.
-    async fn finish(&self, account: &Account, credentials: &[u8]) -> Result<bool, StoreError> {
+    async fn finish(&self, account: &Account, credentials: &[u8]) -> Result<bool, DbError> {
         let mut tx = self.store.begin().await?;
         tx.forget_groups(account.id).await?;
         let mut journal = tx.open_journal(account.counter).await?;

@@ -14,10 +14,11 @@ use super::ingest::{Stored, store_events};
 use super::state::LeasedState;
 use super::supervisor::LeaseClock;
 use crate::clock;
+use crate::db::DbError;
 use crate::domain::{Lease, NeedsUser, SessionState, Typing};
 use crate::media::Media;
 use crate::secrets::MasterKey;
-use crate::store::{SessionAccount, Store, StoreError, Topic};
+use crate::store::{SessionAccount, Store, topic};
 use crate::upstream::{Address, Connection, Connector, Credentials, End, Login, Opened, ResumePoint, Signal};
 
 /// How soon desired state that the network did not take on a fresh connection is offered again.
@@ -51,12 +52,12 @@ pub(super) enum Fault {
     Over(Outcome),
 }
 
-impl From<StoreError> for Fault {
-    fn from(error: StoreError) -> Self {
+impl From<DbError> for Fault {
+    fn from(error: DbError) -> Self {
         match error {
-            StoreError::Fenced => Self::Over(Outcome::Fenced),
-            StoreError::Unavailable(_) => Self::End(End::Retry("database_unavailable")),
-            StoreError::Corrupt(_) | StoreError::Refused(_) => {
+            DbError::Fenced => Self::Over(Outcome::Fenced),
+            DbError::Unavailable(_) => Self::End(End::Retry("database_unavailable")),
+            DbError::Corrupt(_) | DbError::Refused(_) => {
                 tracing::error!(error = crate::telemetry::chain(&error), "a session's query failed");
                 Self::End(End::Retry("internal"))
             }
@@ -241,7 +242,7 @@ impl Session {
     }
 
     async fn send_out(&self, connection: &Arc<dyn Connection>) -> Result<std::convert::Infallible, Fault> {
-        let mut work = self.store.wakes().subscribe(Topic::work(self.lease.account));
+        let mut work = self.store.notifications().subscribe(topic::work(self.lease.account));
         let dispatcher = Dispatcher {
             store: self.store.clone(),
             lease: self.lease,
@@ -265,7 +266,7 @@ impl Session {
     }
 
     async fn show_typing(&self, connection: &Arc<dyn Connection>) -> Result<std::convert::Infallible, Fault> {
-        let mut hints = self.store.wakes().hints(Topic::work(self.lease.account));
+        let mut hints = self.store.notifications().hints(topic::work(self.lease.account));
         loop {
             let hint = hints.next().await;
             let Ok(request) = serde_json::from_str::<TypingRequest>(&hint) else { continue };
@@ -318,7 +319,7 @@ impl Session {
 
     /// Rests until the lease is taken away: a new registration does that.
     async fn rest_on(&self) -> Result<(), Outcome> {
-        let mut work = self.store.wakes().subscribe(Topic::attend(self.lease.account));
+        let mut work = self.store.notifications().subscribe(topic::commands(self.lease.account));
         loop {
             if let Ok(None) = self.store.session_account(&self.lease).await {
                 return Err(Outcome::Gone);

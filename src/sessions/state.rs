@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 
+use crate::db::DbError;
 use crate::domain::Lease;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::upstream::{AdapterState, Failure};
 
 /// The state of one account's adapter.
@@ -26,11 +27,11 @@ impl AdapterState for LeasedState {
     }
 }
 
-fn failure(error: &StoreError) -> Failure {
+fn failure(error: &DbError) -> Failure {
     match error {
-        StoreError::Unavailable(_) => Failure::Retry("database_unavailable"),
-        StoreError::Fenced => Failure::Retry("lease_lost"),
-        StoreError::Corrupt(_) | StoreError::Refused(_) => {
+        DbError::Unavailable(_) => Failure::Retry("database_unavailable"),
+        DbError::Fenced => Failure::Retry("lease_lost"),
+        DbError::Corrupt(_) | DbError::Refused(_) => {
             tracing::error!(%error, cause = ?error, "an adapter's state could not be kept");
             Failure::Retry("internal")
         }

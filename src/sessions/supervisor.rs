@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use super::Sessions;
 use super::liveness;
 use super::session::Session;
+use crate::db::DbError;
 use crate::domain::{AccountId, Lease, ProcessId};
 use crate::lifecycle::Lifecycle;
-use crate::store::{LEASE_SECONDS, StoreError, Topic};
+use crate::store::{LEASE_SECONDS, topic};
 use crate::upstream::Connector;
 
 /// How often the process says that it lives.
@@ -99,7 +100,7 @@ async fn supervise(sessions: Sessions, process_name: String, lifecycle: Lifecycl
                 if let Err(error) = sessions.store.leave_process(process).await {
                     tracing::debug!(%error, "the leases run out by themselves");
                 }
-                sessions.store.wakes().wake(Topic::Accounts);
+                sessions.store.notifications().wake(topic::accounts());
             }
             Err(error) => tracing::warn!(%error, "no sessions yet; trying again"),
         }
@@ -111,7 +112,7 @@ async fn supervise(sessions: Sessions, process_name: String, lifecycle: Lifecycl
 }
 
 /// Joins the processes that share the database, and frees the leases of those of this machine that have ended.
-async fn join(sessions: &Sessions, name: &str) -> Result<ProcessId, StoreError> {
+async fn join(sessions: &Sessions, name: &str) -> Result<ProcessId, DbError> {
     for other in sessions.store.process_names().await? {
         if liveness::is_dead(&other) {
             tracing::info!(process = other, "it has ended without giving its leases back");
@@ -127,7 +128,7 @@ impl Supervisor {
         let soft = self.lifecycle.soft().clone();
         let heart = beat(self.sessions.clone(), self.process, self.clock.clone());
         tokio::pin!(heart);
-        let mut changes = self.sessions.store.wakes().subscribe(Topic::Accounts);
+        let mut changes = self.sessions.store.notifications().subscribe(topic::accounts());
         let mut checked = Instant::now();
         loop {
             tokio::select! {
@@ -157,7 +158,7 @@ impl Supervisor {
     }
 
     /// True: there is more to claim or to hand over.
-    async fn round(&mut self, checked: &mut Instant) -> Result<bool, StoreError> {
+    async fn round(&mut self, checked: &mut Instant) -> Result<bool, DbError> {
         self.running.retain(|_, running| !running.task.is_finished());
         if checked.elapsed() >= CHECK {
             *checked = Instant::now();
@@ -174,13 +175,13 @@ impl Supervisor {
             }
         }
         for topic in self.sessions.store.accounts_with_work(self.process).await? {
-            self.sessions.store.wakes().wake_here(&topic);
+            self.sessions.store.notifications().wake_here(&topic);
         }
         Ok(more)
     }
 
     /// Claims accounts of a network that nobody runs, and starts their sessions. Returns how many.
-    async fn claim(&mut self, network: &str, limit: usize) -> Result<usize, StoreError> {
+    async fn claim(&mut self, network: &str, limit: usize) -> Result<usize, DbError> {
         let Some(connector) = self.sessions.connectors.get(network).cloned() else { return Ok(0) };
         let rows = i64::try_from(limit).unwrap_or(i64::MAX);
         let leases = self.sessions.store.claim_leases(self.process, &[network.to_owned()], rows).await?;
@@ -216,7 +217,7 @@ impl Supervisor {
 
     /// Stops sessions whose lease is no longer this process's (moved, removed, registered anew), and frees leases
     /// whose session has ended.
-    async fn stop_lost(&mut self) -> Result<(), StoreError> {
+    async fn stop_lost(&mut self) -> Result<(), DbError> {
         let held: HashMap<_, _> = self.sessions.store.held_leases(self.process).await?.into_iter().collect();
         self.running.retain(|_, running| {
             let keeps = held.get(&running.lease.counter) == Some(&running.lease.fence);
@@ -231,7 +232,7 @@ impl Supervisor {
     }
 
     /// Gives sessions back, for processes that hold less than their share. Returns how many.
-    async fn hand_over(&mut self, network: &str, count: usize) -> Result<usize, StoreError> {
+    async fn hand_over(&mut self, network: &str, count: usize) -> Result<usize, DbError> {
         let accounts: Vec<AccountId> = self
             .running
             .iter()
@@ -253,7 +254,7 @@ impl Supervisor {
         }
         self.sessions.store.release_leases(self.process, &leases).await?;
         tracing::info!(network, count, "sessions handed over");
-        self.sessions.store.wakes().wake(Topic::Accounts);
+        self.sessions.store.notifications().wake(topic::accounts());
         Ok(leases.len())
     }
 

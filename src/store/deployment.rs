@@ -1,6 +1,7 @@
 //! Facts of the whole deployment.
 
-use super::{Store, StoreError};
+use super::Store;
+use crate::db::DbError;
 use crate::secrets::MasterKey;
 
 const KEY_FINGERPRINT: &str = "key_fingerprint";
@@ -16,7 +17,7 @@ pub enum KeyError {
     Other,
     /// The database failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] DbError),
 }
 
 /// The database server's version.
@@ -33,13 +34,13 @@ impl Store {
     ///
     /// # Errors
     /// When none does.
-    pub async fn server_version(&self) -> Result<ServerVersion, StoreError> {
+    pub async fn server_version(&self) -> Result<ServerVersion, DbError> {
         Ok(sqlx::query_as!(
             ServerVersion,
             r#"SELECT split_part(current_setting('server_version'), ' ', 1) AS "name!",
                       current_setting('server_version_num')::int AS "number!""#
         )
-        .fetch_one(&self.pool)
+        .fetch_one(self.db.pool())
         .await?)
     }
 
@@ -57,13 +58,13 @@ impl Store {
             fingerprint,
             key.old_fingerprint(),
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await
-        .map_err(StoreError::from)?;
+        .map_err(DbError::from)?;
         let known = sqlx::query_scalar!("SELECT value FROM deployment WHERE key = $1", KEY_FINGERPRINT)
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.db.pool())
             .await
-            .map_err(StoreError::from)?;
+            .map_err(DbError::from)?;
         if known.as_ref() == Some(&fingerprint) { Ok(()) } else { Err(KeyError::Other) }
     }
 }

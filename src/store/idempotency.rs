@@ -10,7 +10,8 @@
 
 use std::collections::HashSet;
 
-use super::{LEASE_SECONDS, Store, StoreError, Tx};
+use super::{LEASE_SECONDS, Store, Tx};
+use crate::db::DbError;
 use crate::domain::{CommandId, ProcessId, UserId};
 use crate::secrets;
 
@@ -81,7 +82,7 @@ pub enum KeyState {
     /// The first answer.
     Answered(KeptAnswer),
     /// The connection broke before the answer: the key may be claimed by now, or soon. The claim has to be settled.
-    InDoubt(Claim, StoreError),
+    InDoubt(Claim, DbError),
 }
 
 impl Store {
@@ -90,7 +91,7 @@ impl Store {
     ///
     /// # Errors
     /// When a query fails; then nothing is claimed.
-    pub async fn claim_key(&self, request: KeyedRequest<'_>) -> Result<KeyState, StoreError> {
+    pub async fn claim_key(&self, request: KeyedRequest<'_>) -> Result<KeyState, DbError> {
         let claim = Claim {
             user: request.user,
             route: request.route.to_owned(),
@@ -116,7 +117,7 @@ impl Store {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn settle_key(&self, claim: &Claim, answer: Option<&KeptAnswer>) -> Result<(), StoreError> {
+    pub async fn settle_key(&self, claim: &Claim, answer: Option<&KeptAnswer>) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         let settled = match answer {
             Some(answer) => tx.write_answer(claim, answer, false).await,
@@ -124,7 +125,7 @@ impl Store {
         };
         match settled {
             Ok(()) => tx.commit().await,
-            Err(StoreError::Fenced) => Ok(()),
+            Err(DbError::Fenced) => Ok(()),
             Err(error) => Err(error),
         }
     }
@@ -133,7 +134,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn prune_keys(&self, batch: i64) -> Result<u64, StoreError> {
+    pub async fn prune_keys(&self, batch: i64) -> Result<u64, DbError> {
         let deleted = sqlx::query!(
             "DELETE FROM idempotency_key WHERE (user_id, route, key) IN (
                 SELECT user_id, route, key FROM idempotency_key
@@ -142,16 +143,16 @@ impl Store {
             batch,
             KEPT_SECONDS
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(deleted.rows_affected())
     }
 
     /// Claims a key that is new, or that this very request has without anybody who runs it. What the last claimant
     /// expected to answer is the answer then. A claim that was settled already is not made.
-    async fn try_to_claim(&self, claim: &Claim, process: ProcessId) -> Result<Option<KeyState>, StoreError> {
+    async fn try_to_claim(&self, claim: &Claim, process: ProcessId) -> Result<Option<KeyState>, DbError> {
         // Without a connection there is no doubt.
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.db.pool().acquire().await?;
         let claimed = sqlx::query!(
             "INSERT INTO idempotency_key AS k (user_id, route, key, fingerprint, process_id, claim)
              VALUES ($1, $2, $3, $4, $5, $6)
@@ -175,11 +176,11 @@ impl Store {
         )
         .fetch_optional(&mut *connection)
         .await
-        .map_err(StoreError::from);
+        .map_err(DbError::from);
         let row = match claimed {
             Ok(Some(row)) => row,
             Ok(None) => return Ok(None),
-            Err(error @ StoreError::Unavailable(_)) => {
+            Err(error @ DbError::Unavailable(_)) => {
                 return Ok(Some(KeyState::InDoubt(claim.clone(), error)));
             }
             Err(error) => return Err(error),
@@ -191,7 +192,7 @@ impl Store {
     }
 
     /// What the key is that could not be claimed; `None` when it is free by now.
-    async fn look_at_key(&self, request: KeyedRequest<'_>) -> Result<Option<KeyState>, StoreError> {
+    async fn look_at_key(&self, request: KeyedRequest<'_>) -> Result<Option<KeyState>, DbError> {
         let row = sqlx::query!(
             r#"WITH expired AS (
                 DELETE FROM idempotency_key WHERE user_id = $1 AND route = $2 AND key = $3
@@ -203,7 +204,7 @@ impl Store {
             request.key,
             KEPT_SECONDS
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?;
         let Some(row) = row else { return Ok(None) };
         if row.fingerprint != request.fingerprint {
@@ -221,8 +222,8 @@ impl Tx {
     /// so that whoever asks for the key meanwhile waits for no more than that.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the claim is over: the caller must not commit.
-    pub async fn keep_answer(&mut self, keyed: Option<&KeyedAnswer>) -> Result<(), StoreError> {
+    /// [`DbError::Fenced`] when the claim is over: the caller must not commit.
+    pub async fn keep_answer(&mut self, keyed: Option<&KeyedAnswer>) -> Result<(), DbError> {
         match keyed {
             Some(KeyedAnswer { claim, answer }) => self.write_answer(claim, answer, false).await,
             None => Ok(()),
@@ -233,8 +234,8 @@ impl Tx {
     /// gets this answer and does nothing. Otherwise the request ends as any other does.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the claim is over: the caller must not commit.
-    pub async fn expect_answer(&mut self, keyed: Option<&KeyedAnswer>) -> Result<(), StoreError> {
+    /// [`DbError::Fenced`] when the claim is over: the caller must not commit.
+    pub async fn expect_answer(&mut self, keyed: Option<&KeyedAnswer>) -> Result<(), DbError> {
         match keyed {
             Some(KeyedAnswer { claim, answer }) => self.write_answer(claim, answer, true).await,
             None => Ok(()),
@@ -244,8 +245,8 @@ impl Tx {
     /// Notes what the request asks of a session.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the claim is over: the caller must not commit.
-    pub(super) async fn note_command(&mut self, claim: &Claim, command: CommandId) -> Result<(), StoreError> {
+    /// [`DbError::Fenced`] when the claim is over: the caller must not commit.
+    pub(super) async fn note_command(&mut self, claim: &Claim, command: CommandId) -> Result<(), DbError> {
         let noted = sqlx::query!(
             "UPDATE idempotency_key SET command_id = $5
              WHERE user_id = $1 AND route = $2 AND key = $3 AND claim = $4 AND (status IS NULL OR provisional)",
@@ -257,15 +258,15 @@ impl Tx {
         )
         .execute(&mut *self.inner)
         .await?;
-        if noted.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
+        if noted.rows_affected() == 1 { Ok(()) } else { Err(DbError::Fenced) }
     }
 
     /// Ends a claim without an answer: the same request may claim the key anew, and go on with what was asked. Of a
     /// claim that PostgreSQL has not come to yet it leaves the row that the claim then finds, with its own id.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the claim is over: the caller must not commit.
-    pub(super) async fn free_key(&mut self, claim: &Claim) -> Result<(), StoreError> {
+    /// [`DbError::Fenced`] when the claim is over: the caller must not commit.
+    pub(super) async fn free_key(&mut self, claim: &Claim) -> Result<(), DbError> {
         let freed = sqlx::query!(
             "INSERT INTO idempotency_key AS k (user_id, route, key, fingerprint, process_id, claim)
              SELECT id, $2, $3, $4, $5, $6 FROM windu_user WHERE id = $1
@@ -281,14 +282,14 @@ impl Tx {
         )
         .execute(&mut *self.inner)
         .await?;
-        if freed.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
+        if freed.rows_affected() == 1 { Ok(()) } else { Err(DbError::Fenced) }
     }
 
     /// [`Tx::keep_answer`] for several requests at once; returns the claims that are not over.
     pub(super) async fn keep_answers<'a>(
         &mut self,
         answers: impl Iterator<Item = &'a KeyedAnswer> + Clone,
-    ) -> Result<HashSet<Claim>, StoreError> {
+    ) -> Result<HashSet<Claim>, DbError> {
         let users: Vec<i64> = answers.clone().map(|keyed| keyed.claim.user.0).collect();
         let routes: Vec<&str> = answers.clone().map(|keyed| keyed.claim.route.as_str()).collect();
         let keys: Vec<&str> = answers.clone().map(|keyed| keyed.claim.key.as_str()).collect();
@@ -322,9 +323,9 @@ impl Tx {
         claim: &Claim,
         answer: &KeptAnswer,
         provisional: bool,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let status = i16::try_from(answer.status)
-            .map_err(|_| StoreError::Corrupt(format!("an answer has the status {}", answer.status)))?;
+            .map_err(|_| DbError::Corrupt(format!("an answer has the status {}", answer.status)))?;
         let kept = sqlx::query!(
             "UPDATE idempotency_key
              SET status = $5, content_type = $6, body = $7, provisional = $8, command_id = NULL
@@ -340,7 +341,7 @@ impl Tx {
         )
         .execute(&mut *self.inner)
         .await?;
-        if kept.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Fenced) }
+        if kept.rows_affected() == 1 { Ok(()) } else { Err(DbError::Fenced) }
     }
 }
 
@@ -348,9 +349,9 @@ fn kept(
     status: Option<i16>,
     content_type: Option<String>,
     body: Option<Vec<u8>>,
-) -> Result<Option<KeptAnswer>, StoreError> {
+) -> Result<Option<KeptAnswer>, DbError> {
     let (Some(status), Some(body)) = (status, body) else { return Ok(None) };
     let status = u16::try_from(status)
-        .map_err(|_| StoreError::Corrupt(format!("a kept answer has the status {status}")))?;
+        .map_err(|_| DbError::Corrupt(format!("a kept answer has the status {status}")))?;
     Ok(Some(KeptAnswer { status, content_type, body }))
 }

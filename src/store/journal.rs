@@ -9,7 +9,8 @@
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 
-use super::{Store, StoreError, Tx};
+use super::{Store, Tx};
+use crate::db::DbError;
 use crate::domain::{CounterId, Event, Lease, PhoneNumber, UserId};
 use crate::secrets;
 
@@ -72,7 +73,7 @@ impl Store {
         counter: CounterId,
         after: i64,
         limit: i64,
-    ) -> Result<Vec<JournalEntry>, StoreError> {
+    ) -> Result<Vec<JournalEntry>, DbError> {
         Ok(sqlx::query_as!(
             JournalEntry,
             "SELECT seq, at, kind, payload FROM event WHERE counter_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
@@ -80,7 +81,7 @@ impl Store {
             after,
             limit
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?)
     }
 }
@@ -90,7 +91,7 @@ impl Tx {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn counter(&mut self, user: UserId, number: &PhoneNumber) -> Result<CounterId, StoreError> {
+    pub async fn counter(&mut self, user: UserId, number: &PhoneNumber) -> Result<CounterId, DbError> {
         let id = sqlx::query_scalar!(
             "INSERT INTO account_counter (user_id, number, epoch) VALUES ($1, $2, $3)
              ON CONFLICT ON CONSTRAINT account_counter_user_number_key DO UPDATE SET number = excluded.number
@@ -108,7 +109,7 @@ impl Tx {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn open_journal(&mut self, counter: CounterId) -> Result<Journal, StoreError> {
+    pub async fn open_journal(&mut self, counter: CounterId) -> Result<Journal, DbError> {
         let row = sqlx::query!(
             r#"SELECT seq, greatest(clock_timestamp(), stored_at) AS "now!" FROM account_counter
                WHERE id = $1 FOR NO KEY UPDATE"#,
@@ -122,8 +123,8 @@ impl Tx {
     /// Locks the counter for a change that a session makes, if the session still holds the lease.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when it does not.
-    pub async fn open_journal_leased(&mut self, lease: &Lease) -> Result<Journal, StoreError> {
+    /// [`DbError::Fenced`] when it does not.
+    pub async fn open_journal_leased(&mut self, lease: &Lease) -> Result<Journal, DbError> {
         let row = sqlx::query!(
             r#"SELECT seq, greatest(clock_timestamp(), stored_at) AS "now!" FROM account_counter
                WHERE id = $1 AND owner IS NOT DISTINCT FROM $2 AND fence = $3 FOR NO KEY UPDATE"#,
@@ -133,7 +134,7 @@ impl Tx {
         )
         .fetch_optional(&mut *self.inner)
         .await?
-        .ok_or(StoreError::Fenced)?;
+        .ok_or(DbError::Fenced)?;
         Ok(Journal::new(lease.counter, row.seq, row.now))
     }
 
@@ -141,7 +142,7 @@ impl Tx {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn close_journal(&mut self, journal: Journal) -> Result<(), StoreError> {
+    pub async fn close_journal(&mut self, journal: Journal) -> Result<(), DbError> {
         self.close_journals(vec![journal]).await
     }
 
@@ -149,7 +150,7 @@ impl Tx {
     ///
     /// # Errors
     /// When a query fails.
-    pub(super) async fn close_journals(&mut self, journals: Vec<Journal>) -> Result<(), StoreError> {
+    pub(super) async fn close_journals(&mut self, journals: Vec<Journal>) -> Result<(), DbError> {
         let mut counters = (Vec::new(), Vec::new(), Vec::new());
         let (mut whose, mut numbers, mut times) = (Vec::new(), Vec::new(), Vec::new());
         let (mut kinds, mut payloads) = (Vec::new(), Vec::new());

@@ -14,11 +14,12 @@ mod webhook;
 use std::sync::Arc;
 
 use crate::config::CodeSettings;
+use crate::db::DbError;
 use crate::domain::{AccountId, PhoneNumber, UserId};
 use crate::fetch::{Fetch, FetchError};
 use crate::lifecycle::Lifecycle;
 use crate::secrets::MasterKey;
-use crate::store::{CodeId, Guess, KeyedAnswer, NewCode, Reservation, Store, StoreError, Tx};
+use crate::store::{CodeId, Guess, KeyedAnswer, NewCode, Reservation, Store, Tx};
 
 use code::Code;
 use sender::{Delivery, SendError, Sender};
@@ -95,7 +96,7 @@ pub enum RequestError {
     SenderTimedOut,
     /// The database.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] DbError),
 }
 
 /// Why a code proves nothing.
@@ -118,7 +119,7 @@ pub enum CheckError {
     },
     /// The database.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(#[from] DbError),
 }
 
 struct Inner {
@@ -220,7 +221,7 @@ impl Verification {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn may_create_account(&self, tx: &mut Tx, user: UserId) -> Result<bool, StoreError> {
+    pub async fn may_create_account(&self, tx: &mut Tx, user: UserId) -> Result<bool, DbError> {
         tx.has_room_for_account(user, throttle::UNPROVED_ACCOUNTS_PER_USER).await
     }
 }

@@ -14,8 +14,8 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Uid, User, getpgid};
 use windu::config::Missing;
+use windu::db::cluster::{Cluster, ClusterError};
 use windu::lifecycle::Lifecycle;
-use windu::store::cluster::{Cluster, ClusterError};
 
 use support::{DataDir, Program, answers, is_root, set, wait_until};
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
+use windu::db::Db;
 use windu::secrets::MasterKey;
 use windu::store::{KeyError, Store};
 
@@ -12,8 +13,7 @@ use crate::support::{DataDir, answers, set};
 async fn several_programs_migrate_at_once_and_an_older_one_runs_beside_a_newer_schema() {
     let data = DataDir::new();
     let cluster = data.start().await;
-    let (first, second) =
-        (Store::new(cluster.connect_options(), 2), Store::new(cluster.connect_options(), 2));
+    let (first, second) = (Db::new(cluster.connect_options(), 2), Db::new(cluster.connect_options(), 2));
     let (one, other) = tokio::join!(first.migrate(), second.migrate());
     one.expect("migrated");
     other.expect("migrated");
@@ -44,8 +44,8 @@ async fn several_programs_migrate_at_once_and_an_older_one_runs_beside_a_newer_s
 async fn a_database_is_used_with_one_master_key() {
     let data = DataDir::new();
     let cluster = data.start().await;
-    let store = Store::new(cluster.connect_options(), 2);
-    store.migrate().await.expect("migrated");
+    let store = Store::new(Db::new(cluster.connect_options(), 2));
+    store.db().migrate().await.expect("migrated");
     let (first, second) = (MasterKey::generate_base64(), MasterKey::generate_base64());
     let key = |current: &str, old: Option<&str>| MasterKey::from_base64(current, old).expect("a key");
     for good in [key(&first, None), key(&first, None), key(&first, Some(&second))] {
@@ -56,7 +56,7 @@ async fn a_database_is_used_with_one_master_key() {
     store.check_key_fingerprint(&key(&second, Some(&first))).await.expect("a rotation");
     store.check_key_fingerprint(&key(&second, None)).await.expect("the new key");
     store.check_key_fingerprint(&key(&first, None)).await.expect_err("the old key alone");
-    store.close().await;
+    store.db().close().await;
     cluster.stop().await.expect("stops");
     data.assert_nothing_runs();
 }

@@ -12,7 +12,7 @@ use nix::unistd::{Pid, Uid};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use tempfile::TempDir;
 use windu::config::Missing;
-use windu::store::cluster::Cluster;
+use windu::db::cluster::Cluster;
 
 /// The name of the test that is no test.
 pub const HELPER: &str = "program";

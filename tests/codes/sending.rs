@@ -117,7 +117,7 @@ async fn a_connection_that_breaks_after_the_request_leaves_the_code_good() {
 async fn a_database_that_is_away_is_said_so_and_nothing_is_sent() {
     let world = World::new().await;
     let line = world.line("15551230000").await;
-    world.store.close().await;
+    world.store.db().close().await;
     assert!(matches!(world.request(&line).await, Err(RequestError::Store(_))));
     assert!(matches!(world.check(&line, "123456").await, Err(CheckError::Store(_))));
     assert!(world.provider.asked().is_empty());

@@ -7,6 +7,7 @@ use std::time::Duration;
 use sqlx::PgPool;
 use sqlx::postgres::PgConnectOptions;
 use windu::config::{CodeSettings, CodeSurroundings, Env};
+use windu::db::Db;
 use windu::domain::{AccountId, PhoneNumber, UserId};
 use windu::fetch::{Fetch, GivenRules};
 use windu::lifecycle::Lifecycle;
@@ -65,7 +66,7 @@ impl World {
         let database = Database::create();
         let options: PgConnectOptions = database.url().parse().unwrap();
         let pool = PgPool::connect_with(options.clone()).await.unwrap();
-        let store = Store::new(options.clone(), 8);
+        let store = Store::new(Db::new(options.clone(), 8));
         let master_key = MasterKey::from_base64(&MasterKey::generate_base64(), None).unwrap();
         let verification = verification(&store, &master_key, settings, &lifecycle);
         Self { pool, store, provider, verification, lifecycle, master_key, options }
@@ -73,7 +74,7 @@ impl World {
 
     /// What another process would run: its own pool, on the same database and provider.
     pub fn another_process(&self, settings: &[(&str, &str)]) -> Verification {
-        let store = Store::new(self.options.clone(), 8);
+        let store = Store::new(Db::new(self.options.clone(), 8));
         verification(&store, &self.master_key, Self::settings(&self.provider, settings), &self.lifecycle)
     }
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::Instant;
+use windu::db::DbError;
 use windu::domain::{PhoneNumber, ProcessId, UserId};
 use windu::sessions::{AskError, Patience};
-use windu::store::{Claim, CommandProgress, KeyState, KeyedRequest, Store, StoreError};
+use windu::store::{Claim, CommandProgress, KeyState, KeyedRequest, Store};
 use windu::upstream::{End, Failure};
 
 use crate::scripted::{Asked, Deed, NETWORK, Opening, message};
@@ -114,7 +115,7 @@ async fn a_request_with_a_key_asks_once() {
     assert_eq!(second.command, Some(command));
     // Nobody took it in time, and the first to ask, which lives after all, has given up.
     assert!(store.abandon(command).await.unwrap());
-    assert!(matches!(ask(&first, &question).await, Err(StoreError::Fenced)));
+    assert!(matches!(ask(&first, &question).await, Err(DbError::Fenced)));
     assert_eq!(world.sql("SELECT state FROM command"), "abandoned");
     assert_eq!(ask(&second, &question).await.unwrap(), command);
     assert_eq!(world.sql("SELECT state FROM command"), "waiting");

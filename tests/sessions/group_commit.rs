@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
+use windu::db::DbError;
 use windu::domain::{Account, ChatName, Content, Lease, ProcessId, ReceiptKind};
 use windu::secrets;
 use windu::sessions::Patience;
 use windu::store::{
     Accepted, ImportedContact, Inbound, InboundKind, OUTBOX_LIMIT, Outgoing, Peer, Settlement, Store,
-    StoreError,
 };
 
 use crate::scripted::{NETWORK, long_ago};
@@ -57,7 +57,7 @@ impl Ground {
 }
 
 /// Sends a text, whatever comes of it.
-pub async fn send(store: &Store, from: &Account, to: &Peer, text: &str) -> Result<Accepted, StoreError> {
+pub async fn send(store: &Store, from: &Account, to: &Peer, text: &str) -> Result<Accepted, DbError> {
     let content = Content::Text(text.to_owned());
     let (id, peer) = (&secrets::random_id(), to.id);
     let chat = &ChatName::Contact(to.public_id.parse().unwrap());
@@ -72,7 +72,7 @@ fn received(from: &Peer, id: &str, text: &str) -> Inbound {
 }
 
 #[track_caller]
-pub fn queued(sent: Result<Accepted, StoreError>) {
+pub fn queued(sent: Result<Accepted, DbError>) {
     match sent {
         Ok(Accepted::Queued(_)) => {}
         other => panic!("{other:?}"),

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, select_all};
 use tokio::time::timeout;
+use windu::db::DbError;
 use windu::domain::Account;
-use windu::store::{Accepted, StoreError};
+use windu::store::Accepted;
 
 use crate::group_commit::{BEN, Ground, queued, send};
 use crate::scripted::message;
@@ -53,7 +54,7 @@ async fn holds_up_nobody_else(lock: fn(&Account) -> String) {
         loop {
             match send(&store, &account, &peer, "waits").await {
                 Ok(Accepted::Queued(_)) => return unavailable,
-                Err(StoreError::Unavailable(_)) => unavailable += 1,
+                Err(DbError::Unavailable(_)) => unavailable += 1,
                 other => panic!("{other:?}"),
             }
         }
@@ -90,7 +91,7 @@ async fn a_send_waits_for_its_account_for_two_seconds() {
     let sends = (0..50).map(|_| send(store, &account, &ben, "too late"));
     let answers = timeout(DEADLINE, join_all(sends)).await.expect("nobody waits for ever");
     assert!(began.elapsed() >= LOCK_TIMEOUT && began.elapsed() < LOCK_TIMEOUT * 4, "{:?}", began.elapsed());
-    assert!(answers.iter().all(|answer| matches!(answer, Err(StoreError::Unavailable(_)))), "{answers:?}");
+    assert!(answers.iter().all(|answer| matches!(answer, Err(DbError::Unavailable(_)))), "{answers:?}");
     drop(lock);
     queued(send(store, &account, &ben, "second").await);
     assert_eq!(ground.process.texts(&account, BEN).await, ["first", "second"]);
@@ -105,7 +106,7 @@ async fn only_so_many_wait_for_an_account_that_is_held() {
     let began = Instant::now();
     let sends = (0..3_000).map(|_| Box::pin(send(store, &account, &ben, "too late")));
     let (first, ..) = select_all(sends).await;
-    assert!(matches!(first, Err(StoreError::Unavailable(_))), "{first:?}");
+    assert!(matches!(first, Err(DbError::Unavailable(_))), "{first:?}");
     assert!(began.elapsed() < LOCK_TIMEOUT, "{:?}", began.elapsed());
 }
 

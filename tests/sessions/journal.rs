@@ -75,7 +75,7 @@ async fn changes_of_one_account_at_once_wait_for_each_other() {
 
 /// Reads on from the last number, as a client does, until everything was sent and received.
 async fn follow(process: Arc<Process>, account: Account) -> Vec<i64> {
-    let mut wakes = process.store.wakes().subscribe(windu::store::Topic::journal(account.counter));
+    let mut wakes = process.store.notifications().subscribe(windu::store::topic::journal(account.counter));
     let (mut seen, mut done) = (Vec::new(), 0);
     while done < TASKS * EACH + EACH {
         let last = seen.last().copied().unwrap_or(0);

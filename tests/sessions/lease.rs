@@ -1,6 +1,6 @@
 //! A session that has lost its lease changes nothing, neither here nor on the network.
 
-use windu::store::StoreError;
+use windu::db::DbError;
 
 use crate::scripted::{Asked, at, message};
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -78,7 +78,7 @@ async fn each_write_of_a_session_is_refused_without_its_lease() {
             ("answer", store.answer(&lease, command, &serde_json::json!({})).await),
         ];
         for (what, outcome) in outcomes {
-            let refused = matches!(outcome, Err(StoreError::Fenced));
+            let refused = matches!(outcome, Err(DbError::Fenced));
             assert_eq!(refused, stolen, "{what}: {outcome:?}");
         }
         assert_eq!(store.session_account(&lease).await.unwrap().is_none(), stolen);

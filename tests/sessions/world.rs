@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use tempfile::TempDir;
+use windu::db::Db;
 use windu::domain::{Account, ChatName, Content, Lease, PhoneNumber, ProcessId, SessionState, UserId};
 use windu::lifecycle::Lifecycle;
 use windu::secrets::{self, MasterKey};
 use windu::sessions::{Connectors, Patience, RegisterError, Sessions};
-use windu::store::localnet::LocalNet;
 use windu::store::{Accepted, JournalEntry, Message, NewPeer, Outgoing, Page, Peer, Store};
 use windu::upstream::SendFailure;
 use windu::upstream::local::Local;
+use windu::upstream::local::network::LocalNet;
 
 use crate::scripted::{Line, NETWORK, Scripted};
 use crate::support::media;
@@ -75,14 +76,14 @@ impl World {
     fn program(&self, patience: Patience, networks: &[&str]) -> Process {
         let lifecycle = Lifecycle::default();
         let store = self.store(8);
-        store.connect_wakes(&lifecycle);
+        store.db().connect_notifications(&lifecycle);
         let media = media::in_folder(&store, self.folder.path());
         let mut connectors = Connectors::default();
         if networks.contains(&NETWORK) {
             connectors.add(Arc::new(self.network.clone()));
         }
         if networks.contains(&"local") {
-            let (net, blobs) = (LocalNet::new(store.clone()), Arc::new(media.clone()));
+            let (net, blobs) = (LocalNet::new(store.db().clone()), Arc::new(media.clone()));
             connectors.add(Arc::new(Local::new(net, blobs, lifecycle.clone())));
         }
         let sessions = Sessions::new(store.clone(), connectors, self.keys.clone(), media);
@@ -92,7 +93,7 @@ impl World {
 
     /// The database through a pool of its own, of so many connections.
     pub fn store(&self, connections: u32) -> Store {
-        Store::from_url(&self.database.url(), connections).unwrap()
+        Store::new(Db::from_url(&self.database.url(), connections).unwrap())
     }
 
     pub async fn user(&self) -> UserId {

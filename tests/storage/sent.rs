@@ -7,6 +7,7 @@ use reqwest::header::HeaderMap;
 use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Method};
 use windu::config::{Env, MediaSettings};
+use windu::db::Db;
 use windu::media::Media;
 use windu::secrets::MasterKey;
 use windu::store::Store;
@@ -72,7 +73,7 @@ pub async fn ask(server: &Server, method: Method, path: &str, headers: &[(&'stat
 
 /// The database of a server, for this process.
 pub fn store(server: &Server) -> Store {
-    Store::from_url(&server.database().url(), 2).expect("a URL")
+    Store::new(Db::from_url(&server.database().url(), 2).expect("a URL"))
 }
 
 /// The same media as a server has, in this process.

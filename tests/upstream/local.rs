@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use tempfile::TempDir;
+use windu::db::Db;
 use windu::domain::{PhoneNumber, StoredMedia};
 use windu::lifecycle::Lifecycle;
 use windu::media::Media;
 use windu::store::Store;
-use windu::store::localnet::LocalNet;
 use windu::upstream::Connector;
 use windu::upstream::local::Local;
+use windu::upstream::local::network::LocalNet;
 
 use crate::network::Network;
 use crate::support::media;
@@ -36,14 +37,14 @@ impl Network for LocalNetwork {
     }
 
     async fn connector(&self) -> Arc<dyn Connector> {
-        let store = Store::from_url(&self.database.url(), 4).unwrap();
-        store.connect_wakes(&self.lifecycle);
+        let store = Store::new(Db::from_url(&self.database.url(), 4).unwrap());
+        store.db().connect_notifications(&self.lifecycle);
         let media = Arc::new(self.media(&store));
-        Arc::new(Local::new(LocalNet::new(store), media, self.lifecycle.clone()))
+        Arc::new(Local::new(LocalNet::new(store.db().clone()), media, self.lifecycle.clone()))
     }
 
     async fn store(&self, bytes: &[u8], mimetype: &str) -> StoredMedia {
-        let media = self.media(&Store::from_url(&self.database.url(), 1).unwrap());
+        let media = self.media(&Store::new(Db::from_url(&self.database.url(), 1).unwrap()));
         let mut spool = media.spool();
         spool.write(bytes).await.unwrap();
         media.keep_inbound(&spool.finish().await.unwrap(), mimetype).await.unwrap()

@@ -11,10 +11,10 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::db::DbError;
 use crate::http::extract::recipient::no_such_group;
 use crate::http::middleware::idempotency;
 use crate::sessions::{AskError, GroupRefusal, RegisterError};
-use crate::store::StoreError;
 use crate::telemetry::chain;
 use crate::upstream::Failure;
 use crate::verification::{CheckError, RequestError};
@@ -322,22 +322,22 @@ impl From<CheckError> for ApiError {
     }
 }
 
-impl From<StoreError> for ApiError {
-    fn from(error: StoreError) -> Self {
+impl From<DbError> for ApiError {
+    fn from(error: DbError) -> Self {
         match error {
-            StoreError::Unavailable(_) => {
+            DbError::Unavailable(_) => {
                 tracing::warn!(error = chain(&error), "the database is away");
                 Self::unavailable("database_unavailable", "the database is away; try again soon", 2)
             }
             // The account was removed between the look at it and this query.
-            StoreError::Refused(_)
+            DbError::Refused(_)
                 if error.constraint().is_some_and(|name| name.ends_with("_account_id_fkey")) =>
             {
                 Self::bad_request("account_unknown", ACCOUNT_UNKNOWN)
             }
             // Requests write under nothing else that can pass on.
-            StoreError::Fenced => idempotency::in_use(),
-            StoreError::Corrupt(_) | StoreError::Refused(_) => Self::internal(&error),
+            DbError::Fenced => idempotency::in_use(),
+            DbError::Corrupt(_) | DbError::Refused(_) => Self::internal(&error),
         }
     }
 }

@@ -21,12 +21,13 @@ use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder};
 
+use crate::db::DbError;
 use crate::domain::{ProcessId, UserId};
 use crate::http::AppState;
 use crate::http::error::{ApiError, Passing};
 use crate::http::extract::caller::Caller;
 use crate::http::extract::params;
-use crate::store::{Claim, KeptAnswer, KeyState, KeyedRequest, StoreError};
+use crate::store::{Claim, KeptAnswer, KeyState, KeyedRequest};
 use crate::telemetry::chain;
 
 /// The caller's name for a request.
@@ -233,7 +234,7 @@ async fn settle(state: &AppState, claim: Claim, kept: Option<KeptAnswer>) {
 async fn try_to_settle(state: &AppState, claim: &Claim, kept: Option<&KeptAnswer>) -> bool {
     match state.store.settle_key(claim, kept).await {
         Ok(()) => true,
-        Err(StoreError::Unavailable(_)) => false,
+        Err(DbError::Unavailable(_)) => false,
         Err(error) => {
             tracing::error!(error = chain(&error), "an idempotency key stays taken until this process ends");
             true

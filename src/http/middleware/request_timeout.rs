@@ -59,7 +59,7 @@ pub async fn limit(State(state): State<AppState>, request: Request, next: Next) 
 /// # Errors
 /// When it does not, or says why it cannot.
 pub async fn probe(store: &Store) -> Result<(), ApiError> {
-    match timeout(ANSWER, store.ping()).await {
+    match timeout(ANSWER, store.db().ping()).await {
         Ok(answered) => Ok(answered?),
         Err(_) => Err(does_not_answer()),
     }

@@ -1,7 +1,8 @@
 //! What an adapter keeps for an account, by key.
 
+use crate::db::DbError;
 use crate::domain::{AccountId, Lease};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 impl Store {
     /// The values of these keys, in the same order.
@@ -12,13 +13,13 @@ impl Store {
         &self,
         account: AccountId,
         keys: &[String],
-    ) -> Result<Vec<Option<Vec<u8>>>, StoreError> {
+    ) -> Result<Vec<Option<Vec<u8>>>, DbError> {
         let rows = sqlx::query!(
             "SELECT key, value FROM adapter_state WHERE account_id = $1 AND key = ANY($2)",
             account.0,
             keys
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         Ok(keys
             .iter()
@@ -29,13 +30,13 @@ impl Store {
     /// Writes all of these or none.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on.
+    /// [`DbError::Fenced`] when the lease has passed on.
     pub async fn put_adapter_state(
         &self,
         lease: &Lease,
         keys: &[String],
         values: &[Vec<u8>],
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         tx.assert_lease(lease).await?;
         sqlx::query!(

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use crate::db::DbError;
 use crate::domain::{AccountId, Lease};
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{Store, Tx};
 
 /// One aspect that the network does not show yet.
 #[derive(Clone, Debug)]
@@ -20,7 +21,7 @@ pub struct Desired {
 
 impl Tx {
     /// Asks the session to tell the network anew whom the account wants to hear of.
-    pub(in crate::store) async fn roster_changed(&mut self, account: AccountId) -> Result<(), StoreError> {
+    pub(in crate::store) async fn roster_changed(&mut self, account: AccountId) -> Result<(), DbError> {
         self.set_desired(account, "roster", &Value::Null).await
     }
 
@@ -34,7 +35,7 @@ impl Tx {
         account: AccountId,
         aspect: &str,
         value: &Value,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         sqlx::query!(
             "INSERT INTO desired_state (account_id, aspect, value) VALUES ($1, $2, $3)
              ON CONFLICT (account_id, aspect)
@@ -54,7 +55,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn desired(&self, account: AccountId, everything: bool) -> Result<Vec<Desired>, StoreError> {
+    pub async fn desired(&self, account: AccountId, everything: bool) -> Result<Vec<Desired>, DbError> {
         Ok(sqlx::query_as!(
             Desired,
             r#"SELECT aspect, value, version, applied < version AS "due!" FROM desired_state
@@ -62,15 +63,15 @@ impl Store {
             account.0,
             everything
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?)
     }
 
     /// Notes that the network shows this version of the aspect.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on.
-    pub async fn applied(&self, lease: &Lease, aspect: &str, version: i64) -> Result<(), StoreError> {
+    /// [`DbError::Fenced`] when the lease has passed on.
+    pub async fn applied(&self, lease: &Lease, aspect: &str, version: i64) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         tx.assert_lease(lease).await?;
         sqlx::query!(

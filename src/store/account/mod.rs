@@ -7,13 +7,14 @@ pub mod registration;
 
 use chrono::{DateTime, Utc};
 
-use super::gather::{Answer, at_place};
-use super::{Claim, LEASE_SECONDS, Reachable, Store, StoreError, Topic, Tx};
+use super::{Claim, LEASE_SECONDS, Reachable, Store, Tx, topic};
+use crate::db::batcher::at_place;
+use crate::db::{Db, DbError};
 use crate::domain::{
     Account, AccountId, ChatName, CounterId, Event, Lease, PeerId, PhoneNumber, SessionState, SessionStatus,
     UserId,
 };
-use crate::store::writer::{OfSession, Write};
+use crate::store::writer::SessionWrite;
 
 /// What a session needs to connect.
 #[derive(Clone, Debug)]
@@ -51,9 +52,9 @@ struct AccountRow {
 }
 
 impl TryFrom<AccountRow> for Account {
-    type Error = StoreError;
+    type Error = DbError;
 
-    fn try_from(row: AccountRow) -> Result<Self, StoreError> {
+    fn try_from(row: AccountRow) -> Result<Self, DbError> {
         let state = state_of(AccountId(row.id), &row.session_state, row.session_attempt, row.session_until)?;
         let runs = row.held || row.registered_at.is_none() || state == SessionState::Starting;
         let state = if runs { state } else { SessionState::Stopped };
@@ -76,15 +77,15 @@ fn state_of(
     name: &str,
     attempt: Option<i32>,
     until: Option<DateTime<Utc>>,
-) -> Result<SessionState, StoreError> {
+) -> Result<SessionState, DbError> {
     let attempt = attempt.and_then(|attempt| u32::try_from(attempt).ok());
     SessionState::from_parts(name, attempt, until)
-        .ok_or_else(|| StoreError::Corrupt(format!("session state of account {account}")))
+        .ok_or_else(|| DbError::Corrupt(format!("session state of account {account}")))
 }
 
 /// A stored number as a [`PhoneNumber`].
-pub(super) fn number_of(text: &str) -> Result<PhoneNumber, StoreError> {
-    text.parse().map_err(|_| StoreError::Corrupt("a stored phone number is none".to_owned()))
+pub(super) fn number_of(text: &str) -> Result<PhoneNumber, DbError> {
+    text.parse().map_err(|_| DbError::Corrupt("a stored phone number is none".to_owned()))
 }
 
 impl Store {
@@ -92,7 +93,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn accounts(&self, user: UserId) -> Result<Vec<Account>, StoreError> {
+    pub async fn accounts(&self, user: UserId) -> Result<Vec<Account>, DbError> {
         sqlx::query_as!(
             AccountRow,
             r#"SELECT a.id, a.user_id, a.counter_id, a.number, a.network, a.nickname, a.registered_at,
@@ -105,7 +106,7 @@ impl Store {
             user.0,
             LEASE_SECONDS
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?
         .into_iter()
         .map(Account::try_from)
@@ -120,7 +121,7 @@ impl Store {
         &self,
         user: UserId,
         number: Option<&PhoneNumber>,
-    ) -> Result<Option<Account>, StoreError> {
+    ) -> Result<Option<Account>, DbError> {
         Ok(self.addressed(user, number, None).await?.map(|(account, _)| account))
     }
 
@@ -134,8 +135,8 @@ impl Store {
         user: UserId,
         number: Option<&PhoneNumber>,
         chat: Option<&ChatName>,
-    ) -> Result<Option<(Account, Option<Reachable>)>, StoreError> {
-        self.gathered.accounts.ask(self, (user, number.cloned(), chat.cloned())).await
+    ) -> Result<Option<(Account, Option<Reachable>)>, DbError> {
+        self.batchers.accounts.submit((user, number.cloned(), chat.cloned())).await
     }
 
     /// [`Store::addressed`], as of a few seconds ago at most, if the account might write there then. Only for what looks
@@ -148,9 +149,9 @@ impl Store {
         user: UserId,
         number: Option<&PhoneNumber>,
         chat: &ChatName,
-    ) -> Result<Option<(Account, Option<Reachable>)>, StoreError> {
+    ) -> Result<Option<(Account, Option<Reachable>)>, DbError> {
         let wanted = (user, number.cloned(), Some(chat.clone()));
-        if let Some((account, reachable)) = self.gathered.reached.get(&wanted) {
+        if let Some((account, reachable)) = self.caches.sendable.get(&wanted) {
             return Ok(Some((account, Some(reachable))));
         }
         let found = self.addressed(user, number, Some(chat)).await?;
@@ -158,7 +159,7 @@ impl Store {
             && account.is_registered()
             && reachable.allowed
         {
-            self.gathered.reached.insert(wanted, (account.clone(), reachable.clone()));
+            self.caches.sendable.insert(wanted, (account.clone(), reachable.clone()));
         }
         Ok(found)
     }
@@ -166,14 +167,14 @@ impl Store {
     /// Takes away an account whose code was not sent, and frees the key of the request that made it.
     ///
     /// # Errors
-    /// When the query fails. [`StoreError::Fenced`] when the request's claim is over: the account stays, because it may
+    /// When the query fails. [`DbError::Fenced`] when the request's claim is over: the account stays, because it may
     /// have been told that it is there.
     pub async fn delete_unproved(
         &self,
         user: UserId,
         account: AccountId,
         claim: Option<&Claim>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         sqlx::query!(
             "DELETE FROM account WHERE user_id = $1 AND id = $2 AND registered_at IS NULL",
@@ -192,22 +193,22 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn session_account(&self, lease: &Lease) -> Result<Option<SessionAccount>, StoreError> {
-        self.gathered.session_accounts.ask(self, *lease).await
+    pub async fn session_account(&self, lease: &Lease) -> Result<Option<SessionAccount>, DbError> {
+        self.batchers.session_accounts.submit(*lease).await
     }
 
     /// Publishes what the session does.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on.
+    /// [`DbError::Fenced`] when the lease has passed on.
     pub async fn publish_session(
         &self,
         lease: &Lease,
         state: SessionState,
         reason: Option<&str>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let reason = reason.map(str::to_owned);
-        self.write(Write::Session(*lease, OfSession::State { state, reason })).await?;
+        self.writer.write(lease, SessionWrite::PublishState { state, reason }).await?;
         Ok(())
     }
 }
@@ -218,16 +219,13 @@ pub(super) type Wanted = (UserId, Option<PhoneNumber>, Option<ChatName>);
 pub(super) type Addressed = (Account, Option<Reachable>);
 
 /// Many calls of [`Store::addressed`] as one query.
-pub(super) async fn addressed_of(
-    store: &Store,
-    wanted: &[&Wanted],
-) -> Result<Vec<Option<Answer<Option<Addressed>>>>, StoreError> {
+pub(super) async fn addressed_of(db: &Db, wanted: &[&Wanted]) -> Result<Vec<Option<Addressed>>, DbError> {
     let users: Vec<i64> = wanted.iter().map(|(user, ..)| user.0).collect();
     let numbers: Vec<Option<&str>> =
         wanted.iter().map(|(_, number, _)| number.as_ref().map(PhoneNumber::as_str)).collect();
     let chats: Vec<Option<&str>> =
         wanted.iter().map(|(.., chat)| chat.as_ref().map(ChatName::as_str)).collect();
-    let (mut connection, loan) = store.kept().await?;
+    let (mut connection, checkout) = db.checkout().await?;
     let rows = sqlx::query!(
         r#"SELECT w.place AS "place!", a.id, a.user_id, a.counter_id, a.number, a.network, a.nickname, a.registered_at,
                   a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until,
@@ -255,8 +253,8 @@ pub(super) async fn addressed_of(
     )
     .fetch_all(&mut *connection)
     .await?;
-    loan.keep(connection);
-    let mut answers: Vec<_> = wanted.iter().map(|_| Some(Ok(None))).collect();
+    checkout.put_back(connection);
+    let mut answers: Vec<_> = wanted.iter().map(|_| None).collect();
     for row in rows {
         let reachable = row.peer.zip(row.address).map(|(peer, address)| Reachable {
             peer: PeerId(peer),
@@ -280,7 +278,7 @@ pub(super) async fn addressed_of(
             held: row.held,
         });
         if let Some(answer) = at_place(&mut answers, row.place) {
-            *answer = Some(account.map(|account| Some((account, reachable))));
+            *answer = Some((account?, reachable));
         }
     }
     Ok(answers)
@@ -288,11 +286,11 @@ pub(super) async fn addressed_of(
 
 /// Many calls of [`Store::session_account`] as one query.
 pub(super) async fn session_accounts_of(
-    store: &Store,
+    db: &Db,
     leases: &[&Lease],
-) -> Result<Vec<Option<Answer<Option<SessionAccount>>>>, StoreError> {
+) -> Result<Vec<Option<SessionAccount>>, DbError> {
     let column = |of: fn(&Lease) -> i64| leases.iter().map(|lease| of(lease)).collect::<Vec<_>>();
-    let (mut connection, loan) = store.kept().await?;
+    let (mut connection, checkout) = db.checkout().await?;
     let rows = sqlx::query!(
         r#"SELECT l.place AS "place!", a.user_id, a.number, a.network, a.credentials, a.resume_point,
                   a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until
@@ -309,24 +307,20 @@ pub(super) async fn session_accounts_of(
     )
     .fetch_all(&mut *connection)
     .await?;
-    loan.keep(connection);
-    let mut answers: Vec<Option<Answer<Option<SessionAccount>>>> =
-        leases.iter().map(|_| Some(Ok(None))).collect();
+    checkout.put_back(connection);
+    let mut answers: Vec<Option<SessionAccount>> = leases.iter().map(|_| None).collect();
     for row in rows {
         let place = usize::try_from(row.place - 1).unwrap_or(usize::MAX);
         let (Some(answer), Some(lease)) = (answers.get_mut(place), leases.get(place)) else { continue };
-        let account = || {
-            let state = state_of(lease.account, &row.session_state, row.session_attempt, row.session_until)?;
-            Ok(SessionAccount {
-                user: UserId(row.user_id),
-                number: number_of(&row.number)?,
-                network: row.network,
-                credentials: row.credentials,
-                resume_point: row.resume_point,
-                session: SessionStatus { state, since: row.session_since, reason: row.session_reason },
-            })
-        };
-        *answer = Some(account().map(Some));
+        let state = state_of(lease.account, &row.session_state, row.session_attempt, row.session_until)?;
+        *answer = Some(SessionAccount {
+            user: UserId(row.user_id),
+            number: number_of(&row.number)?,
+            network: row.network,
+            credentials: row.credentials,
+            resume_point: row.resume_point,
+            session: SessionStatus { state, since: row.session_since, reason: row.session_reason },
+        });
     }
     Ok(answers)
 }
@@ -342,7 +336,7 @@ impl Tx {
         number: &PhoneNumber,
         network: &str,
         nickname: &str,
-    ) -> Result<Option<AccountId>, StoreError> {
+    ) -> Result<Option<AccountId>, DbError> {
         let counter = self.counter(user, number).await?;
         let id = sqlx::query_scalar!(
             "INSERT INTO account (user_id, number, counter_id, network, nickname) VALUES ($1, $2, $3, $4, $5)
@@ -367,7 +361,7 @@ impl Tx {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn set_nickname(&mut self, account: &Account, nickname: &str) -> Result<(), StoreError> {
+    pub async fn set_nickname(&mut self, account: &Account, nickname: &str) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let changed = sqlx::query!(
             "UPDATE account SET nickname = $3 WHERE user_id = $1 AND id = $2 AND nickname <> $3",
@@ -382,8 +376,8 @@ impl Tx {
             journal.record(Event::NicknameChanged);
         }
         self.close_journal(journal).await?;
-        self.concerns(Topic::work(account.id));
-        self.concerns(Topic::journal(account.counter));
+        self.notify_on_commit(topic::work(account.id));
+        self.notify_on_commit(topic::journal(account.counter));
         Ok(())
     }
 }

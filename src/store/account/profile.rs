@@ -1,7 +1,8 @@
 //! What an account shows of itself.
 
+use crate::db::DbError;
 use crate::domain::{Account, Audience, Event, Privacy};
-use crate::store::{Store, StoreError, Topic, Tx};
+use crate::store::{Store, Tx, topic};
 
 /// An account's own profile, but for nickname and photo.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,14 +31,14 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn own_profile(&self, account: &Account) -> Result<Option<OwnProfile>, StoreError> {
+    pub async fn own_profile(&self, account: &Account) -> Result<Option<OwnProfile>, DbError> {
         let row = sqlx::query!(
             "SELECT status_message, connected, privacy_status_message, privacy_photo, privacy_last_seen
              FROM account WHERE user_id = $1 AND id = $2",
             account.user.0,
             account.id.0
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?;
         row.map(|row| {
             Ok(OwnProfile {
@@ -55,7 +56,7 @@ impl Tx {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn set_status_message(&mut self, account: &Account, text: &str) -> Result<(), StoreError> {
+    pub async fn set_status_message(&mut self, account: &Account, text: &str) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let changed = sqlx::query!(
             "UPDATE account SET status_message = $3 WHERE user_id = $1 AND id = $2 AND status_message <> $3",
@@ -76,7 +77,7 @@ impl Tx {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn set_connected(&mut self, account: &Account, connected: bool) -> Result<(), StoreError> {
+    pub async fn set_connected(&mut self, account: &Account, connected: bool) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let changed = sqlx::query!(
             "UPDATE account SET connected = $3 WHERE user_id = $1 AND id = $2 AND connected <> $3",
@@ -97,7 +98,7 @@ impl Tx {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn set_privacy(&mut self, account: &Account, change: PrivacyChange) -> Result<(), StoreError> {
+    pub async fn set_privacy(&mut self, account: &Account, change: PrivacyChange) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let row = sqlx::query!(
             "UPDATE account SET privacy_status_message = coalesce($3, privacy_status_message),
@@ -118,9 +119,8 @@ impl Tx {
         .await?;
         if let Some(row) = row {
             let privacy = privacy(&row.privacy_status_message, &row.privacy_photo, &row.privacy_last_seen)?;
-            let value = serde_json::to_value(privacy).map_err(|error| {
-                StoreError::Corrupt(format!("privacy settings cannot be written: {error}"))
-            })?;
+            let value = serde_json::to_value(privacy)
+                .map_err(|error| DbError::Corrupt(format!("privacy settings cannot be written: {error}")))?;
             self.set_desired(account.id, "privacy", &value).await?;
             journal.record(Event::PrivacyChanged);
         }
@@ -131,26 +131,16 @@ impl Tx {
         &mut self,
         account: &Account,
         journal: crate::store::Journal,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         self.close_journal(journal).await?;
-        self.concerns(Topic::work(account.id));
-        self.concerns(Topic::journal(account.counter));
+        self.notify_on_commit(topic::work(account.id));
+        self.notify_on_commit(topic::journal(account.counter));
         Ok(())
     }
 }
 
 /// Privacy settings as columns keep them.
-pub(in crate::store) fn privacy(
-    status_message: &str,
-    photo: &str,
-    last_seen: &str,
-) -> Result<Privacy, StoreError> {
-    let audience = |name: &str| {
-        Audience::from_name(name).ok_or_else(|| StoreError::Corrupt("a stored audience is none".to_owned()))
-    };
-    Ok(Privacy {
-        status_message: audience(status_message)?,
-        photo: audience(photo)?,
-        last_seen: audience(last_seen)?,
-    })
+fn privacy(status_message: &str, photo: &str, last_seen: &str) -> Result<Privacy, DbError> {
+    Privacy::from_names(status_message, photo, last_seen)
+        .ok_or_else(|| DbError::Corrupt("a stored audience is none".to_owned()))
 }

@@ -1,7 +1,8 @@
 //! How a number becomes an account's, moves to another user, and goes.
 
+use crate::db::DbError;
 use crate::domain::{Account, AccountId, CounterId, Event, NeedsUser, PhoneNumber, SessionState, UserId};
-use crate::store::{Journal, Store, StoreError, Topic, Tx};
+use crate::store::{Journal, Store, Tx, topic};
 
 /// An account that had the number before its new owner proved it.
 #[derive(Clone, Debug)]
@@ -20,14 +21,14 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn begin_registration(&self, account: AccountId) -> Result<bool, StoreError> {
+    pub async fn begin_registration(&self, account: AccountId) -> Result<bool, DbError> {
         let begun = sqlx::query!(
             "UPDATE account SET registering_until = clock_timestamp() + interval '1 minute'
              WHERE id = $1 AND (registering_until IS NULL OR registering_until < clock_timestamp())
                AND EXISTS (SELECT 1 FROM verification_code v WHERE v.account_id = $1)",
             account.0
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(begun.rows_affected() == 1)
     }
@@ -36,9 +37,9 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn end_registration(&self, account: AccountId) -> Result<(), StoreError> {
+    pub async fn end_registration(&self, account: AccountId) -> Result<(), DbError> {
         sqlx::query!("UPDATE account SET registering_until = NULL WHERE id = $1", account.0)
-            .execute(&self.pool)
+            .execute(self.db.pool())
             .await?;
         Ok(())
     }
@@ -51,14 +52,14 @@ impl Store {
         &self,
         number: &PhoneNumber,
         new_owner: UserId,
-    ) -> Result<Option<FormerAccount>, StoreError> {
+    ) -> Result<Option<FormerAccount>, DbError> {
         let row = sqlx::query!(
             "SELECT id, counter_id, network FROM account
              WHERE number = $1 AND registered_at IS NOT NULL AND user_id <> $2",
             number.as_str(),
             new_owner.0
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?;
         Ok(row.map(|row| FormerAccount {
             id: AccountId(row.id),
@@ -72,7 +73,7 @@ impl Store {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn unregister_former(&self, former: &FormerAccount) -> Result<(), StoreError> {
+    pub async fn unregister_former(&self, former: &FormerAccount) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         tx.forget_groups(former.id).await?;
         let mut journal = tx.open_journal(former.counter).await?;
@@ -94,9 +95,9 @@ impl Store {
         }
         tx.close_journal(journal).await?;
         tx.commit().await?;
-        self.wakes.wake(Topic::Accounts);
-        self.wakes.wake(Topic::attend(former.id));
-        self.wakes.wake(Topic::journal(former.counter));
+        self.db.notifications().wake(topic::accounts());
+        self.db.notifications().wake(topic::commands(former.id));
+        self.db.notifications().wake(topic::journal(former.counter));
         Ok(())
     }
 }
@@ -111,7 +112,7 @@ impl Tx {
         account: &Account,
         credentials: &[u8],
         journal: &mut Journal,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         sqlx::query!(
             "UPDATE account SET registered_at = clock_timestamp(), credentials = $3, resume_point = NULL,
                     session_state = 'starting', session_since = clock_timestamp(), session_reason = NULL,
@@ -141,7 +142,7 @@ impl Tx {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn delete_account(&mut self, account: AccountId, counter: CounterId) -> Result<(), StoreError> {
+    pub async fn delete_account(&mut self, account: AccountId, counter: CounterId) -> Result<(), DbError> {
         self.lock_chats(account).await?;
         let mut journal = self.open_journal(counter).await?;
         self.take_lease_away(counter).await?;
@@ -156,7 +157,7 @@ impl Tx {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn delete_unregistered(&mut self, account: &Account) -> Result<bool, StoreError> {
+    pub async fn delete_unregistered(&mut self, account: &Account) -> Result<bool, DbError> {
         self.lock_chats(account.id).await?;
         // Whoever registers or unregisters an account locks its counter.
         let _locked = self.open_journal(account.counter).await?;
@@ -170,7 +171,7 @@ impl Tx {
             return Ok(false);
         }
         self.delete_account(account.id, account.counter).await?;
-        self.concerns(Topic::journal(account.counter));
+        self.notify_on_commit(topic::journal(account.counter));
         Ok(true)
     }
 
@@ -179,7 +180,7 @@ impl Tx {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn lock_chats(&mut self, account: AccountId) -> Result<(), StoreError> {
+    pub async fn lock_chats(&mut self, account: AccountId) -> Result<(), DbError> {
         sqlx::query!("SELECT id FROM chat WHERE account_id = $1 ORDER BY peer_id FOR UPDATE", account.0)
             .fetch_all(&mut *self.inner)
             .await?;
@@ -191,7 +192,7 @@ impl Tx {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn forget_groups(&mut self, account: AccountId) -> Result<(), StoreError> {
+    pub async fn forget_groups(&mut self, account: AccountId) -> Result<(), DbError> {
         self.lock_chats(account).await?;
         sqlx::query!(
             "UPDATE chat SET group_revision = NULL WHERE account_id = $1 AND group_revision IS NOT NULL",
@@ -202,7 +203,7 @@ impl Tx {
         Ok(())
     }
 
-    async fn take_lease_away(&mut self, counter: CounterId) -> Result<(), StoreError> {
+    async fn take_lease_away(&mut self, counter: CounterId) -> Result<(), DbError> {
         sqlx::query!("UPDATE account_counter SET owner = NULL, fence = fence + 1 WHERE id = $1", counter.0)
             .execute(&mut *self.inner)
             .await?;

@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::db::DbError;
 use crate::domain::ClientId;
-use crate::store::{Store, StoreError, TokenHash};
+use crate::store::{Store, TokenHash};
 
 /// A client that may use the server.
 #[derive(Clone)]
@@ -40,13 +41,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn client(&self, client_id: &str) -> Result<Option<ClientRecord>, StoreError> {
+    pub async fn client(&self, client_id: &str) -> Result<Option<ClientRecord>, DbError> {
         let row = sqlx::query!(
             "SELECT id, client_id, secret_hash, scope FROM oauth_client
              WHERE client_id = $1 AND disabled_at IS NULL",
             client_id
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?;
         Ok(row.map(|row| ClientRecord {
             id: ClientId(row.id),
@@ -65,7 +66,7 @@ impl Store {
         client_id: &str,
         name: &str,
         secret_hash: Option<&TokenHash>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, DbError> {
         let done = sqlx::query!(
             "INSERT INTO oauth_client (client_id, name, secret_hash) VALUES ($1, $2, $3)
              ON CONFLICT (name) DO NOTHING",
@@ -73,7 +74,7 @@ impl Store {
             name,
             secret_hash.map(<[u8; 32]>::as_slice)
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(done.rows_affected() == 1)
     }
@@ -82,13 +83,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn clients(&self) -> Result<Vec<ClientListing>, StoreError> {
+    pub async fn clients(&self) -> Result<Vec<ClientListing>, DbError> {
         Ok(sqlx::query_as!(
             ClientListing,
             r#"SELECT client_id, name, secret_hash IS NOT NULL AS "confidential!", scope, created_at, disabled_at
                FROM oauth_client ORDER BY name"#
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?)
     }
 
@@ -96,14 +97,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn find_client(&self, name_or_id: &str) -> Result<Option<ClientListing>, StoreError> {
+    pub async fn find_client(&self, name_or_id: &str) -> Result<Option<ClientListing>, DbError> {
         Ok(sqlx::query_as!(
             ClientListing,
             r#"SELECT client_id, name, secret_hash IS NOT NULL AS "confidential!", scope, created_at, disabled_at
                FROM oauth_client WHERE name = $1 OR client_id = $1 ORDER BY name = $1 DESC LIMIT 1"#,
             name_or_id
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?)
     }
 
@@ -111,13 +112,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn rotate_client(&self, client_id: &str, secret_hash: &TokenHash) -> Result<bool, StoreError> {
+    pub async fn rotate_client(&self, client_id: &str, secret_hash: &TokenHash) -> Result<bool, DbError> {
         let done = sqlx::query!(
             "UPDATE oauth_client SET secret_hash = $2 WHERE client_id = $1 AND secret_hash IS NOT NULL",
             client_id,
             secret_hash.as_slice()
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(done.rows_affected() == 1)
     }
@@ -126,7 +127,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn disable_client(&self, client_id: &str) -> Result<bool, StoreError> {
+    pub async fn disable_client(&self, client_id: &str) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
         let client = sqlx::query_scalar!(
             "UPDATE oauth_client SET disabled_at = coalesce(disabled_at, now()) WHERE client_id = $1
@@ -145,9 +146,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn enable_client(&self, client_id: &str) -> Result<bool, StoreError> {
+    pub async fn enable_client(&self, client_id: &str) -> Result<bool, DbError> {
         let done = sqlx::query!("UPDATE oauth_client SET disabled_at = NULL WHERE client_id = $1", client_id)
-            .execute(&self.pool)
+            .execute(self.db.pool())
             .await?;
         Ok(done.rows_affected() == 1)
     }
@@ -156,9 +157,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn delete_client(&self, client_id: &str) -> Result<bool, StoreError> {
+    pub async fn delete_client(&self, client_id: &str) -> Result<bool, DbError> {
         let done = sqlx::query!("DELETE FROM oauth_client WHERE client_id = $1", client_id)
-            .execute(&self.pool)
+            .execute(self.db.pool())
             .await?;
         Ok(done.rows_affected() == 1)
     }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use crate::db::DbError;
 use crate::domain::UserId;
-use crate::store::{Store, StoreError, Tx, seconds};
+use crate::store::{Store, Tx, seconds};
 
 /// Failures of one user name and address after which each further one makes it wait.
 const QUICK_FAILURES: i32 = 5;
@@ -30,7 +31,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn login_wait(&self, attempt: &LoginAttempt) -> Result<Option<Duration>, StoreError> {
+    pub async fn login_wait(&self, attempt: &LoginAttempt) -> Result<Option<Duration>, DbError> {
         let wait = sqlx::query_scalar!(
             r#"SELECT extract(epoch FROM greatest(
                    (SELECT blocked_until FROM login_failure WHERE name_hash = $1 AND address = $2),
@@ -45,7 +46,7 @@ impl Store {
             attempt.user.map(|user| user.0),
             STRANGER_FAILURES
         )
-        .fetch_one(&self.pool)
+        .fetch_one(self.db.pool())
         .await?;
         Ok(wait.map(seconds).filter(|wait| !wait.is_zero()))
     }
@@ -54,7 +55,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn record_login_failure(&self, attempt: &LoginAttempt) -> Result<(), StoreError> {
+    pub async fn record_login_failure(&self, attempt: &LoginAttempt) -> Result<(), DbError> {
         sqlx::query!(
             "WITH counted AS (
                  INSERT INTO login_failure AS f (name_hash, address, failures, failed_at, blocked_until)
@@ -85,7 +86,7 @@ impl Store {
             LONGEST_WAIT,
             FIRST_WAIT
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(())
     }
@@ -94,14 +95,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn prune_logins(&self, limit: i64) -> Result<u64, StoreError> {
+    pub async fn prune_logins(&self, limit: i64) -> Result<u64, DbError> {
         let failures = sqlx::query!(
             "DELETE FROM login_failure WHERE (name_hash, address) IN (
                  SELECT name_hash, address FROM login_failure WHERE failed_at < now() - interval '1 hour'
                  LIMIT $1 FOR UPDATE SKIP LOCKED)",
             limit
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         let strangers = sqlx::query!(
             "DELETE FROM login_stranger WHERE name_hash IN (
@@ -109,7 +110,7 @@ impl Store {
                  LIMIT $1 FOR UPDATE SKIP LOCKED)",
             limit
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         let addresses = sqlx::query!(
             "DELETE FROM login_address WHERE (user_id, address) IN (
@@ -117,7 +118,7 @@ impl Store {
                  LIMIT $1 FOR UPDATE SKIP LOCKED)",
             limit
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(failures.rows_affected() + strangers.rows_affected() + addresses.rows_affected())
     }
@@ -128,7 +129,7 @@ impl Tx {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn record_login(&mut self, user: UserId, attempt: &LoginAttempt) -> Result<(), StoreError> {
+    pub async fn record_login(&mut self, user: UserId, attempt: &LoginAttempt) -> Result<(), DbError> {
         sqlx::query!(
             "WITH forgiven AS (DELETE FROM login_failure WHERE name_hash = $1 AND address = $2)
              INSERT INTO login_address (user_id, address, signed_in_at) VALUES ($3, $2, now())

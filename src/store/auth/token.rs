@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
+use crate::db::DbError;
 use crate::domain::{ClientId, UserId};
-use crate::store::{Store, StoreError, Tx, seconds};
+use crate::store::{Store, Tx, seconds};
 
 /// SHA-256 of a token.
 pub type TokenHash = [u8; 32];
@@ -113,7 +114,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn bearer(&self, access_hash: &TokenHash) -> Result<Option<BearerRecord>, StoreError> {
+    pub async fn bearer(&self, access_hash: &TokenHash) -> Result<Option<BearerRecord>, DbError> {
         let row = sqlx::query!(
             r#"SELECT g.user_id, g.client_id, t.access_scope,
                       extract(epoch FROM t.access_expires_at - now())::float8 AS "remaining!"
@@ -124,7 +125,7 @@ impl Store {
                WHERE t.access_hash = $1 AND t.used_at IS NULL AND t.access_expires_at > now()"#,
             access_hash.as_slice()
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?;
         Ok(row.map(|row| BearerRecord {
             user: UserId(row.user_id),
@@ -138,7 +139,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn refresh_grant(&self, refresh_hash: &TokenHash) -> Result<Option<RefreshRecord>, StoreError> {
+    pub async fn refresh_grant(&self, refresh_hash: &TokenHash) -> Result<Option<RefreshRecord>, DbError> {
         let row = sqlx::query!(
             r#"SELECT g.user_id, c.client_id, g.scope,
                       extract(epoch FROM t.refresh_expires_at - now())::float8 AS "remaining!"
@@ -149,7 +150,7 @@ impl Store {
                WHERE t.refresh_hash = $1 AND t.refresh_expires_at > now()"#,
             refresh_hash.as_slice()
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?;
         Ok(row.map(|row| RefreshRecord {
             user: UserId(row.user_id),
@@ -169,7 +170,7 @@ impl Store {
         refresh_hash: &TokenHash,
         sealed_successor: &[u8],
         pair: &NewPair,
-    ) -> Result<Option<TokenHash>, StoreError> {
+    ) -> Result<Option<TokenHash>, DbError> {
         let row = sqlx::query_scalar!(
             r#"WITH family AS (
                    SELECT g.id FROM oauth_grant g
@@ -200,7 +201,7 @@ impl Store {
             pair.refresh_hash.as_slice(),
             pair.refresh_lifetime.as_secs_f64()
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?;
         row.map(token_hash).transpose()
     }
@@ -209,7 +210,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn used_token(&self, refresh_hash: &TokenHash) -> Result<Option<UsedToken>, StoreError> {
+    pub async fn used_token(&self, refresh_hash: &TokenHash) -> Result<Option<UsedToken>, DbError> {
         let row = sqlx::query!(
             r#"SELECT t.grant_id, g.user_id, t.sealed_successor, s.access_scope AS "scope?",
                       extract(epoch FROM s.access_expires_at - now())::float8 AS remaining
@@ -221,7 +222,7 @@ impl Store {
             refresh_hash.as_slice(),
             GRACE
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?;
         Ok(row.map(|row| UsedToken {
             grant: row.grant_id,
@@ -239,18 +240,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn revoke_token(
-        &self,
-        client: ClientId,
-        hash: &TokenHash,
-    ) -> Result<Vec<TokenHash>, StoreError> {
+    pub async fn revoke_token(&self, client: ClientId, hash: &TokenHash) -> Result<Vec<TokenHash>, DbError> {
         let family = sqlx::query_scalar!(
             "SELECT g.id FROM oauth_token t JOIN oauth_grant g ON g.id = t.grant_id
              WHERE g.client_id = $1 AND (t.access_hash = $2 OR t.refresh_hash = $2)",
             client.0,
             hash.as_slice()
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?;
         match family {
             Some(family) => self.revoke_family(family).await,
@@ -262,7 +259,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn revoke_family(&self, grant: i64) -> Result<Vec<TokenHash>, StoreError> {
+    pub async fn revoke_family(&self, grant: i64) -> Result<Vec<TokenHash>, DbError> {
         let mut tx = self.begin().await?;
         // Waits for a refresh under way, so that its new pair is seen below.
         sqlx::query!("SELECT id FROM oauth_grant WHERE id = $1 FOR UPDATE", grant)
@@ -283,7 +280,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn live_token(&self, hash: &TokenHash) -> Result<Option<LiveToken>, StoreError> {
+    pub async fn live_token(&self, hash: &TokenHash) -> Result<Option<LiveToken>, DbError> {
         let row = sqlx::query!(
             r#"SELECT t.access_hash = $1 AS "access!", g.user_id, u.name, c.client_id, t.created_at,
                       CASE WHEN t.access_hash = $1 THEN t.access_scope ELSE g.scope END AS "scope!",
@@ -297,7 +294,7 @@ impl Store {
                                          OR (t.refresh_hash = $1 AND t.refresh_expires_at > now()))"#,
             hash.as_slice()
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?;
         Ok(row.map(|row| LiveToken {
             access: row.access,
@@ -315,13 +312,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn prune_tokens(&self, limit: i64) -> Result<u64, StoreError> {
+    pub async fn prune_tokens(&self, limit: i64) -> Result<u64, DbError> {
         let sealed = sqlx::query!(
             "UPDATE oauth_token SET sealed_successor = NULL
              WHERE sealed_successor IS NOT NULL AND used_at < now() - make_interval(secs => $1)",
             GRACE
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         let grants = sqlx::query!(
             "DELETE FROM oauth_grant WHERE id IN (
@@ -333,7 +330,7 @@ impl Store {
                  FOR UPDATE OF g SKIP LOCKED)",
             limit
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         let tokens = sqlx::query!(
             "DELETE FROM oauth_token WHERE id IN (
@@ -342,7 +339,7 @@ impl Store {
                  LIMIT $1 FOR UPDATE OF g SKIP LOCKED)",
             limit
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(sealed.rows_affected() + grants.rows_affected() + tokens.rows_affected())
     }
@@ -354,7 +351,7 @@ impl Tx {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn grant(&mut self, grant: &NewGrant, pair: &NewPair) -> Result<bool, StoreError> {
+    pub async fn grant(&mut self, grant: &NewGrant, pair: &NewPair) -> Result<bool, DbError> {
         let done = sqlx::query!(
             "WITH owner AS (
                  SELECT id FROM windu_user WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL FOR SHARE
@@ -385,6 +382,6 @@ impl Tx {
     }
 }
 
-fn token_hash(bytes: Vec<u8>) -> Result<TokenHash, StoreError> {
-    bytes.try_into().map_err(|_| StoreError::Corrupt("a token's hash has not 32 bytes".to_owned()))
+fn token_hash(bytes: Vec<u8>) -> Result<TokenHash, DbError> {
+    bytes.try_into().map_err(|_| DbError::Corrupt("a token's hash has not 32 bytes".to_owned()))
 }

@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::db::DbError;
 use crate::domain::{UserId, UserName};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// What a login is checked against.
 #[derive(Clone)]
@@ -32,18 +33,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn create_user(
-        &self,
-        name: &UserName,
-        password_hash: &str,
-    ) -> Result<Option<UserId>, StoreError> {
+    pub async fn create_user(&self, name: &UserName, password_hash: &str) -> Result<Option<UserId>, DbError> {
         let id = sqlx::query_scalar!(
             "INSERT INTO windu_user (name, password_hash) VALUES ($1, $2)
              ON CONFLICT (name) DO NOTHING RETURNING id",
             name.as_str(),
             password_hash
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?;
         Ok(id.map(UserId))
     }
@@ -52,9 +49,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn has_users(&self) -> Result<bool, StoreError> {
+    pub async fn has_users(&self) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM windu_user) AS "any!""#)
-            .fetch_one(&self.pool)
+            .fetch_one(self.db.pool())
             .await?)
     }
 
@@ -62,9 +59,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn user_by_name(&self, name: &str) -> Result<Option<UserRecord>, StoreError> {
+    pub async fn user_by_name(&self, name: &str) -> Result<Option<UserRecord>, DbError> {
         let row = sqlx::query!("SELECT id, password_hash, disabled_at FROM windu_user WHERE name = $1", name)
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.db.pool())
             .await?;
         Ok(row.map(|row| UserRecord {
             id: UserId(row.id),
@@ -77,9 +74,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn users(&self) -> Result<Vec<UserListing>, StoreError> {
+    pub async fn users(&self) -> Result<Vec<UserListing>, DbError> {
         Ok(sqlx::query_as!(UserListing, "SELECT name, created_at, disabled_at FROM windu_user ORDER BY name")
-            .fetch_all(&self.pool)
+            .fetch_all(self.db.pool())
             .await?)
     }
 
@@ -87,19 +84,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn replace_password_hash(
-        &self,
-        user: UserId,
-        old: &str,
-        new: &str,
-    ) -> Result<bool, StoreError> {
+    pub async fn replace_password_hash(&self, user: UserId, old: &str, new: &str) -> Result<bool, DbError> {
         let done = sqlx::query!(
             "UPDATE windu_user SET password_hash = $3 WHERE id = $1 AND password_hash = $2",
             user.0,
             old,
             new
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(done.rows_affected() == 1)
     }
@@ -108,7 +100,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn set_password(&self, name: &str, password_hash: &str) -> Result<bool, StoreError> {
+    pub async fn set_password(&self, name: &str, password_hash: &str) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
         let user = sqlx::query_scalar!(
             "UPDATE windu_user SET password_hash = $2 WHERE name = $1 RETURNING id",
@@ -127,7 +119,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn disable_user(&self, name: &str) -> Result<bool, StoreError> {
+    pub async fn disable_user(&self, name: &str) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
         let user = sqlx::query_scalar!(
             "UPDATE windu_user SET disabled_at = coalesce(disabled_at, now()) WHERE name = $1 RETURNING id",
@@ -144,9 +136,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn enable_user(&self, name: &str) -> Result<bool, StoreError> {
+    pub async fn enable_user(&self, name: &str) -> Result<bool, DbError> {
         let done = sqlx::query!("UPDATE windu_user SET disabled_at = NULL WHERE name = $1", name)
-            .execute(&self.pool)
+            .execute(self.db.pool())
             .await?;
         Ok(done.rows_affected() == 1)
     }
@@ -155,8 +147,9 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn delete_user(&self, name: &str) -> Result<bool, StoreError> {
-        let done = sqlx::query!("DELETE FROM windu_user WHERE name = $1", name).execute(&self.pool).await?;
+    pub async fn delete_user(&self, name: &str) -> Result<bool, DbError> {
+        let done =
+            sqlx::query!("DELETE FROM windu_user WHERE name = $1", name).execute(self.db.pool()).await?;
         Ok(done.rows_affected() == 1)
     }
 }

@@ -5,8 +5,9 @@
 
 use std::time::Duration;
 
+use crate::db::DbError;
 use crate::domain::{AccountId, PhoneNumber, UserId};
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{Store, Tx};
 
 /// What is counted over the 24 hours before a code is sent, and the pause between two codes.
 #[derive(Clone, Copy, Debug)]
@@ -96,13 +97,13 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away. Nothing is lost then: the newest code counts anyway.
-    pub async fn code_accepted(&self, id: CodeId) -> Result<(), StoreError> {
+    pub async fn code_accepted(&self, id: CodeId) -> Result<(), DbError> {
         sqlx::query!(
             "DELETE FROM verification_code older USING verification_code newer
              WHERE newer.id = $1 AND older.account_id = newer.account_id AND older.id < newer.id",
             id.code,
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(())
     }
@@ -111,14 +112,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away: the number has to wait for the usual pause then.
-    pub async fn code_refused(&self, id: CodeId) -> Result<(), StoreError> {
+    pub async fn code_refused(&self, id: CodeId) -> Result<(), DbError> {
         sqlx::query!(
             "WITH void AS (DELETE FROM verification_code WHERE id = $1)
              UPDATE code_sent SET refused = true WHERE id = $2",
             id.code,
             id.sent,
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(())
     }
@@ -135,7 +136,7 @@ impl Store {
         per_code: i32,
         per_user: i64,
         pause: Duration,
-    ) -> Result<Guess, StoreError> {
+    ) -> Result<Guess, DbError> {
         let mut tx = self.begin().await?.inner;
         sqlx::query!("SELECT id FROM windu_user WHERE id = $1 FOR NO KEY UPDATE", user.0)
             .fetch_optional(&mut *tx)
@@ -192,14 +193,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn give_guess_back(&self, taken: &TakenGuess) -> Result<(), StoreError> {
+    pub async fn give_guess_back(&self, taken: &TakenGuess) -> Result<(), DbError> {
         sqlx::query!(
             "WITH back AS (DELETE FROM code_guess WHERE id = $2)
              UPDATE verification_code SET guesses = guesses - 1 WHERE id = $1 AND guesses > 0",
             taken.code,
             taken.guess,
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(())
     }
@@ -209,14 +210,14 @@ impl Store {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn prune_verification(&self, batch: i64) -> Result<u64, StoreError> {
+    pub async fn prune_verification(&self, batch: i64) -> Result<u64, DbError> {
         let codes = sqlx::query!(
             "DELETE FROM verification_code WHERE id IN (
                SELECT id FROM verification_code WHERE expires_at < clock_timestamp() - interval '24 hours'
                ORDER BY expires_at LIMIT $1)",
             batch,
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         let sent = sqlx::query!(
             "DELETE FROM code_sent WHERE id IN (
@@ -224,7 +225,7 @@ impl Store {
                ORDER BY sent_at LIMIT $1)",
             batch,
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         let guesses = sqlx::query!(
             "DELETE FROM code_guess WHERE id IN (
@@ -232,7 +233,7 @@ impl Store {
                ORDER BY guessed_at LIMIT $1)",
             batch,
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(codes.rows_affected() + sent.rows_affected() + guesses.rows_affected())
     }
@@ -248,7 +249,7 @@ impl Tx {
         &mut self,
         new: NewCode<'_>,
         limits: CodeLimits,
-    ) -> Result<Reservation, StoreError> {
+    ) -> Result<Reservation, DbError> {
         let NewCode { user, account, number, method, mac, lifetime } = new;
         // Rows first, in the order in which a user is removed; then the lock, which nobody holds while waiting.
         let found = sqlx::query_scalar!(
@@ -319,7 +320,7 @@ impl Tx {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn has_room_for_account(&mut self, user: UserId, limit: i64) -> Result<bool, StoreError> {
+    pub async fn has_room_for_account(&mut self, user: UserId, limit: i64) -> Result<bool, DbError> {
         // A statement of its own: the count must see what the one before us committed.
         sqlx::query!("SELECT id FROM windu_user WHERE id = $1 FOR NO KEY UPDATE", user.0)
             .fetch_optional(&mut *self.inner)
@@ -339,7 +340,7 @@ impl Tx {
     ///
     /// # Errors
     /// When the database is away.
-    pub async fn consume_code(&mut self, account: AccountId) -> Result<bool, StoreError> {
+    pub async fn consume_code(&mut self, account: AccountId) -> Result<bool, DbError> {
         let codes = sqlx::query!("DELETE FROM verification_code WHERE account_id = $1", account.0)
             .execute(&mut *self.inner)
             .await?;

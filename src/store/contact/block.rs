@@ -1,20 +1,21 @@
 //! Whom an account has blocked.
 
+use crate::db::DbError;
 use crate::domain::{Account, AccountId, Event};
-use crate::store::{Journal, Peer, Store, StoreError, Topic, Tx};
+use crate::store::{Journal, Peer, Store, Tx, topic};
 
 impl Store {
     /// The numbers or public ids of those whom the account has blocked, oldest first.
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn blocked(&self, account: &Account) -> Result<Vec<String>, StoreError> {
+    pub async fn blocked(&self, account: &Account) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT p.public_id FROM block b JOIN peer p ON p.id = b.peer_id WHERE b.account_id = $1
              ORDER BY b.created_at, p.public_id",
             account.id.0
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?)
     }
 
@@ -22,13 +23,13 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn blocked_addresses(&self, account: AccountId) -> Result<Vec<String>, StoreError> {
+    pub async fn blocked_addresses(&self, account: AccountId) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT p.address FROM block b JOIN peer p ON p.id = b.peer_id WHERE b.account_id = $1
              ORDER BY p.address",
             account.0
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?)
     }
 }
@@ -38,7 +39,7 @@ impl Tx {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn block(&mut self, account: &Account, peer: &Peer) -> Result<bool, StoreError> {
+    pub async fn block(&mut self, account: &Account, peer: &Peer) -> Result<bool, DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let added = sqlx::query!(
             "INSERT INTO block (account_id, peer_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
@@ -59,7 +60,7 @@ impl Tx {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn unblock(&mut self, account: &Account, public_id: &str) -> Result<bool, StoreError> {
+    pub async fn unblock(&mut self, account: &Account, public_id: &str) -> Result<bool, DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let removed = sqlx::query!(
             "DELETE FROM block b USING peer p
@@ -82,7 +83,7 @@ impl Tx {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn replace_blocked(&mut self, account: &Account, wanted: &[Peer]) -> Result<(), StoreError> {
+    pub async fn replace_blocked(&mut self, account: &Account, wanted: &[Peer]) -> Result<(), DbError> {
         let peers: Vec<i64> = wanted.iter().map(|peer| peer.id.0).collect();
         let mut journal = self.open_journal(account.counter).await?;
         let removed = sqlx::query_scalar!(
@@ -116,11 +117,11 @@ impl Tx {
         self.blocks_changed(account, journal).await
     }
 
-    async fn blocks_changed(&mut self, account: &Account, journal: Journal) -> Result<(), StoreError> {
+    async fn blocks_changed(&mut self, account: &Account, journal: Journal) -> Result<(), DbError> {
         self.set_desired(account.id, "blocked", &serde_json::Value::Null).await?;
         self.close_journal(journal).await?;
-        self.concerns(Topic::work(account.id));
-        self.concerns(Topic::journal(account.counter));
+        self.notify_on_commit(topic::work(account.id));
+        self.notify_on_commit(topic::journal(account.counter));
         Ok(())
     }
 }

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
+use crate::db::DbError;
 use crate::domain::{Account, Event};
-use crate::store::{Peer, StoreError, Topic, Tx};
+use crate::store::{Peer, Tx, topic};
 
 /// An entry that the list shall have.
 #[derive(Clone, Debug)]
@@ -38,7 +39,7 @@ impl Tx {
         &mut self,
         account: &Account,
         wanted: &[ImportedContact],
-    ) -> Result<Imported, StoreError> {
+    ) -> Result<Imported, DbError> {
         let peers: Vec<i64> = wanted.iter().map(|contact| contact.peer.id.0).collect();
         let first_names: Vec<String> = wanted.iter().map(|contact| contact.first_name.clone()).collect();
         let last_names: Vec<String> = wanted.iter().map(|contact| contact.last_name.clone()).collect();
@@ -106,7 +107,7 @@ impl Tx {
             self.contacts_changed(account, journal).await?;
         } else {
             self.close_journal(journal).await?;
-            self.concerns(Topic::journal(account.counter));
+            self.notify_on_commit(topic::journal(account.counter));
         }
         Ok(imported)
     }
@@ -119,7 +120,7 @@ impl Tx {
         &mut self,
         account: &Account,
         public_ids: &[String],
-    ) -> Result<usize, StoreError> {
+    ) -> Result<usize, DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let removed = sqlx::query_scalar!(
             "DELETE FROM contact c USING peer p

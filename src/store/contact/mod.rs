@@ -8,7 +8,8 @@ pub mod photo;
 
 use serde_json::Value;
 
-use super::{Journal, Peer, Store, StoreError, Topic, Tx};
+use super::{Journal, Peer, Store, Tx, topic};
+use crate::db::DbError;
 use crate::domain::{Account, AccountId, Event, PeerId};
 
 /// One entry of the list.
@@ -40,7 +41,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn contacts(&self, account: &Account) -> Result<Vec<Contact>, StoreError> {
+    pub async fn contacts(&self, account: &Account) -> Result<Vec<Contact>, DbError> {
         Ok(sqlx::query_as!(
             Contact,
             r#"SELECT p.public_id, c.first_name, c.last_name, c.exists_there AS "exists"
@@ -48,7 +49,7 @@ impl Store {
                ORDER BY c.created_at, p.public_id"#,
             account.id.0
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?)
     }
 
@@ -56,7 +57,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn contact(&self, account: &Account, public_id: &str) -> Result<Option<Contact>, StoreError> {
+    pub async fn contact(&self, account: &Account, public_id: &str) -> Result<Option<Contact>, DbError> {
         Ok(sqlx::query_as!(
             Contact,
             r#"SELECT p.public_id, c.first_name, c.last_name, c.exists_there AS "exists"
@@ -66,7 +67,7 @@ impl Store {
             account.network,
             public_id
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?)
     }
 
@@ -80,7 +81,7 @@ impl Store {
         public_id: &str,
         first_name: Option<&str>,
         last_name: Option<&str>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
         let mut journal = tx.open_journal(account.counter).await?;
         let updated = sqlx::query!(
@@ -100,7 +101,7 @@ impl Store {
         journal.record(Event::ContactUpdated { contact: public_id.to_owned() });
         tx.close_journal(journal).await?;
         tx.commit().await?;
-        self.wakes.wake(Topic::journal(account.counter));
+        self.db.notifications().wake(topic::journal(account.counter));
         Ok(true)
     }
 
@@ -108,7 +109,7 @@ impl Store {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn remove_contact(&self, account: &Account, public_id: &str) -> Result<bool, StoreError> {
+    pub async fn remove_contact(&self, account: &Account, public_id: &str) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
         let mut journal = tx.open_journal(account.counter).await?;
         let deleted = sqlx::query!(
@@ -133,13 +134,13 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn contact_addresses(&self, account: AccountId) -> Result<Vec<String>, StoreError> {
+    pub async fn contact_addresses(&self, account: AccountId) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT p.address FROM contact c JOIN peer p ON p.id = c.peer_id WHERE c.account_id = $1
              ORDER BY p.address",
             account.0
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?)
     }
 
@@ -147,14 +148,14 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn roster(&self, account: AccountId) -> Result<Vec<String>, StoreError> {
+    pub async fn roster(&self, account: AccountId) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT address FROM peer WHERE kind = 'person' AND id IN (
                 SELECT peer_id FROM contact WHERE account_id = $1
                 UNION SELECT peer_id FROM chat WHERE account_id = $1) ORDER BY address",
             account.0
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?)
     }
 }
@@ -170,7 +171,7 @@ impl Tx {
         peer: &Peer,
         names: (&str, &str),
         exists: bool,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let added = sqlx::query!(
             "INSERT INTO contact (account_id, peer_id, first_name, last_name, exists_there)
@@ -200,7 +201,7 @@ impl Tx {
         account: &Account,
         asked: &[String],
         existing: &[String],
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let changed = sqlx::query_scalar!(
             "UPDATE contact c SET exists_there = p.public_id = ANY($4) FROM peer p
@@ -217,7 +218,7 @@ impl Tx {
             journal.record(Event::ContactUpdated { contact });
         }
         self.close_journal(journal).await?;
-        self.concerns(Topic::journal(account.counter));
+        self.notify_on_commit(topic::journal(account.counter));
         Ok(())
     }
 
@@ -226,12 +227,12 @@ impl Tx {
         &mut self,
         account: &Account,
         journal: Journal,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         self.roster_changed(account.id).await?;
         self.set_desired(account.id, "contacts", &Value::Null).await?;
         self.close_journal(journal).await?;
-        self.concerns(Topic::work(account.id));
-        self.concerns(Topic::journal(account.counter));
+        self.notify_on_commit(topic::work(account.id));
+        self.notify_on_commit(topic::journal(account.counter));
         Ok(())
     }
 }

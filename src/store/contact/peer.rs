@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::db::DbError;
 use crate::domain::{PeerId, PhoneNumber};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// Somebody on a network, as the store knows them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +31,8 @@ impl Store {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn peers(&self, network: &str, wanted: &[NewPeer]) -> Result<Vec<Peer>, StoreError> {
-        let cache = &self.gathered.known_peers;
+    pub async fn peers(&self, network: &str, wanted: &[NewPeer]) -> Result<Vec<Peer>, DbError> {
+        let cache = &self.caches.peers;
         let cached: Option<Vec<Peer>> =
             wanted.iter().map(|peer| cache.get(&(network.to_owned(), peer.address.clone()))).collect();
         if let Some(cached) = cached {
@@ -44,7 +45,7 @@ impl Store {
         Ok(peers)
     }
 
-    async fn find_or_make_peers(&self, network: &str, wanted: &[NewPeer]) -> Result<Vec<Peer>, StoreError> {
+    async fn find_or_make_peers(&self, network: &str, wanted: &[NewPeer]) -> Result<Vec<Peer>, DbError> {
         let numbers: BTreeMap<&str, Option<&PhoneNumber>> =
             wanted.iter().map(|peer| (peer.address.as_str(), peer.number.as_ref())).collect();
         let addresses: Vec<String> = numbers.keys().map(|address| (*address).to_owned()).collect();
@@ -64,7 +65,7 @@ impl Store {
                 &addresses,
                 &numbers as &[Option<String>]
             )
-            .execute(&self.pool)
+            .execute(self.db.pool())
             .await?;
             self.known_peers(network, &addresses).await?
         };
@@ -73,25 +74,21 @@ impl Store {
             .iter()
             .map(|peer| known.get(peer.address.as_str()).map(|peer| Peer::clone(peer)))
             .collect::<Option<_>>()
-            .ok_or_else(|| StoreError::Corrupt("a peer that was just made is missing".to_owned()))
+            .ok_or_else(|| DbError::Corrupt("a peer that was just made is missing".to_owned()))
     }
 
     /// The peer behind a number or public id, if anybody on the network was ever known by it.
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn peer_by_public_id(
-        &self,
-        network: &str,
-        public_id: &str,
-    ) -> Result<Option<Peer>, StoreError> {
+    pub async fn peer_by_public_id(&self, network: &str, public_id: &str) -> Result<Option<Peer>, DbError> {
         let row = sqlx::query!(
             "SELECT id, address, public_id FROM peer
              WHERE network = $1 AND public_id = $2 AND kind = 'person'",
             network,
             public_id
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?;
         Ok(row.map(|row| Peer { id: PeerId(row.id), address: row.address, public_id: row.public_id }))
     }
@@ -100,13 +97,13 @@ impl Store {
         &self,
         network: &str,
         addresses: &[String],
-    ) -> Result<Vec<Peer>, StoreError> {
+    ) -> Result<Vec<Peer>, DbError> {
         let rows = sqlx::query!(
             "SELECT id, address, public_id FROM peer WHERE network = $1 AND address = ANY($2)",
             network,
             addresses
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         Ok(rows
             .into_iter()

@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::db::DbError;
 use crate::domain::{Account, PeerId, Shown};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// Of whom the API shows something.
 #[derive(Clone, Copy, Debug)]
@@ -68,7 +69,7 @@ impl Store {
         &self,
         account: &Account,
         whose: Whose,
-    ) -> Result<Vec<StatusMessage>, StoreError> {
+    ) -> Result<Vec<StatusMessage>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT p.public_id AS "public_id!", f.status_message AS "text?", f.status_hidden AS "hidden?"
                FROM (SELECT $2::bigint AS peer_id, NULL::timestamptz AS created_at WHERE $2 IS NOT NULL
@@ -80,7 +81,7 @@ impl Store {
             account.id.0,
             whose.peer()
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         Ok(rows
             .into_iter()
@@ -99,7 +100,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn presences(&self, account: &Account, whose: Whose) -> Result<Vec<Presence>, StoreError> {
+    pub async fn presences(&self, account: &Account, whose: Whose) -> Result<Vec<Presence>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT p.public_id AS "public_id!", f.online AS "online?", f.last_seen AS "last_seen?",
                       f.presence_hidden AS "hidden?"
@@ -112,7 +113,7 @@ impl Store {
             account.id.0,
             whose.peer()
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         Ok(rows
             .into_iter()
@@ -135,7 +136,7 @@ impl Store {
         &self,
         account: &Account,
         public_id: &str,
-    ) -> Result<Vec<StatusChange>, StoreError> {
+    ) -> Result<Vec<StatusChange>, DbError> {
         Ok(sqlx::query_as!(
             StatusChange,
             "SELECT c.value AS text, c.updated FROM status_change c
@@ -146,7 +147,7 @@ impl Store {
             account.network,
             public_id
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?)
     }
 }

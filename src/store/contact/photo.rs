@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::{Account, AccountId, BlobHash, Event, Lease, PeerId, Photo, PhotoReference, Shown};
-use crate::store::message::blobs::blob_hash;
-use crate::store::{Store, StoreError, Topic, Tx, Whose};
+use crate::db::DbError;
+use crate::domain::{Account, AccountId, Event, Lease, PeerId, Photo, PhotoReference, Shown};
+use crate::store::{Store, Tx, Whose, topic};
 
 /// Somebody's photo as the account sees it; `None`: they have none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,9 +51,9 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn own_photo(&self, account: AccountId) -> Result<Option<Photo>, StoreError> {
+    pub async fn own_photo(&self, account: AccountId) -> Result<Option<Photo>, DbError> {
         let row = sqlx::query!("SELECT photo, photo_preview FROM account WHERE id = $1", account.0)
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.db.pool())
             .await?;
         row.map_or(Ok(None), |row| photo_of(row.photo, row.photo_preview))
     }
@@ -62,7 +62,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn peer_photos(&self, account: &Account, whose: Whose) -> Result<Vec<PeerPhoto>, StoreError> {
+    pub async fn peer_photos(&self, account: &Account, whose: Whose) -> Result<Vec<PeerPhoto>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT p.public_id AS "public_id!", f.photo_hidden AS "hidden?", c.id AS "change?", c.photo AS "photo?",
                       c.preview AS "preview?"
@@ -76,7 +76,7 @@ impl Store {
             account.id.0,
             whose.peer()
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         rows.into_iter()
             .map(|row| {
@@ -98,7 +98,7 @@ impl Store {
         &self,
         account: &Account,
         public_id: &str,
-    ) -> Result<Vec<PhotoChange>, StoreError> {
+    ) -> Result<Vec<PhotoChange>, DbError> {
         let rows = sqlx::query!(
             "SELECT c.id, c.photo, c.preview, c.updated FROM photo_change c JOIN peer p ON p.id = c.peer_id
              WHERE c.account_id = $1 AND p.network = $2 AND p.public_id = $3
@@ -109,7 +109,7 @@ impl Store {
             account.network,
             public_id
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         rows.into_iter()
             .map(|row| {
@@ -128,7 +128,7 @@ impl Store {
         lease: &Lease,
         under_way: &[PeerId],
         limit: i64,
-    ) -> Result<Vec<PendingPhoto>, StoreError> {
+    ) -> Result<Vec<PendingPhoto>, DbError> {
         let under_way: Vec<i64> = under_way.iter().map(|peer| peer.0).collect();
         let rows = sqlx::query!(
             "SELECT peer_id, photo, preview, attempts FROM pending_photo
@@ -138,7 +138,7 @@ impl Store {
             &under_way,
             limit
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         Ok(rows
             .into_iter()
@@ -154,13 +154,13 @@ impl Store {
     /// change.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on.
+    /// [`DbError::Fenced`] when the lease has passed on.
     pub async fn photo_fetched(
         &self,
         lease: &Lease,
         pending: &PendingPhoto,
         photo: Photo,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         let mut journal = tx.open_journal_leased(lease).await?;
         if !tx.forget_pending(lease, pending).await? {
@@ -192,15 +192,15 @@ impl Store {
         journal.record(Event::ContactPhotoChanged { contact });
         tx.close_journal(journal).await?;
         tx.commit().await?;
-        self.wakes.wake(Topic::journal(lease.counter));
+        self.db.notifications().wake(topic::journal(lease.counter));
         Ok(())
     }
 
     /// Gives up on a photo: the network does not have it, and will tell of another one if there is one.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on.
-    pub async fn photo_lost(&self, lease: &Lease, pending: &PendingPhoto) -> Result<(), StoreError> {
+    /// [`DbError::Fenced`] when the lease has passed on.
+    pub async fn photo_lost(&self, lease: &Lease, pending: &PendingPhoto) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         tx.assert_lease(lease).await?;
         tx.forget_pending(lease, pending).await?;
@@ -210,13 +210,13 @@ impl Store {
     /// Tries a photo again after so long.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on.
+    /// [`DbError::Fenced`] when the lease has passed on.
     pub async fn photo_later(
         &self,
         lease: &Lease,
         pending: &PendingPhoto,
         pause: Duration,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         tx.assert_lease(lease).await?;
         sqlx::query!(
@@ -239,9 +239,9 @@ impl Tx {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn set_photo(&mut self, account: &Account, photo: Option<Photo>) -> Result<(), StoreError> {
+    pub async fn set_photo(&mut self, account: &Account, photo: Option<Photo>) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
-        let (photo, preview) = hashes(photo);
+        let (photo, preview) = Photo::hashes(photo);
         let changed = sqlx::query!(
             "UPDATE account SET photo = $3, photo_preview = $4
              WHERE user_id = $1 AND id = $2 AND (photo, photo_preview) IS DISTINCT FROM ($3::bytea, $4::bytea)",
@@ -257,13 +257,13 @@ impl Tx {
             journal.record(Event::PhotoChanged);
         }
         self.close_journal(journal).await?;
-        self.concerns(Topic::work(account.id));
-        self.concerns(Topic::journal(account.counter));
+        self.notify_on_commit(topic::work(account.id));
+        self.notify_on_commit(topic::journal(account.counter));
         Ok(())
     }
 
     /// False: the network has told of another one, or of none.
-    async fn forget_pending(&mut self, lease: &Lease, pending: &PendingPhoto) -> Result<bool, StoreError> {
+    async fn forget_pending(&mut self, lease: &Lease, pending: &PendingPhoto) -> Result<bool, DbError> {
         let forgotten = sqlx::query!(
             "DELETE FROM pending_photo WHERE account_id = $1 AND peer_id = $2 AND photo = $3",
             lease.account.0,
@@ -276,26 +276,19 @@ impl Tx {
     }
 }
 
-/// The two columns of a photo.
-pub(in crate::store) fn hashes(photo: Option<Photo>) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
-    let bytes = |hash: BlobHash| hash.0.to_vec();
-    (photo.map(|photo| bytes(photo.photo)), photo.map(|photo| bytes(photo.preview)))
-}
-
 /// The photo in two columns.
 pub(in crate::store) fn photo_of(
     photo: Option<Vec<u8>>,
     preview: Option<Vec<u8>>,
-) -> Result<Option<Photo>, StoreError> {
-    let (Some(photo), Some(preview)) = (photo, preview) else { return Ok(None) };
-    Ok(Some(Photo { photo: blob_hash(&photo)?, preview: blob_hash(&preview)? }))
+) -> Result<Option<Photo>, DbError> {
+    Photo::from_hashes(photo, preview).map_err(|_| DbError::Corrupt("a hash of another length".to_owned()))
 }
 
 fn seen_photo(
     change: Option<i64>,
     photo: Option<Vec<u8>>,
     preview: Option<Vec<u8>>,
-) -> Result<Option<SeenPhoto>, StoreError> {
+) -> Result<Option<SeenPhoto>, DbError> {
     let photo = photo_of(photo, preview)?;
     Ok(change.zip(photo).map(|(change, photo)| SeenPhoto { change, photo }))
 }

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+use crate::db::DbError;
 use crate::domain::{PeerId, Photo};
 use crate::secrets;
-use crate::store::contact::photo::hashes;
-use crate::store::gather::Answer;
-use crate::store::{NewPeer, Peer, Store, StoreError};
+use crate::store::{NewPeer, Peer, Store};
 
 /// How often another number is tried for a group's id that is taken.
 const TRIES: usize = 100;
@@ -52,7 +51,7 @@ impl Store {
     /// Whether a group was stored lately at this revision or a later one. False says nothing.
     #[must_use]
     pub fn knows_group(&self, network: &str, address: &str, revision: i64) -> bool {
-        let known = self.gathered.known_groups.get(&(network.to_owned(), address.to_owned()));
+        let known = self.caches.groups.get(&(network.to_owned(), address.to_owned()));
         known.is_some_and(|known| known >= revision)
     }
 
@@ -60,15 +59,15 @@ impl Store {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn learn_group(&self, group: Arc<NewGroup>) -> Result<(), StoreError> {
-        self.gathered.learned.ask(self, group).await
+    pub async fn learn_group(&self, group: Arc<NewGroup>) -> Result<(), DbError> {
+        self.batchers.learned.submit((self.clone(), group)).await
     }
 
     /// The peers of these groups, in the same order, made where they are new.
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn group_peers(&self, network: &str, addresses: &[String]) -> Result<Vec<Peer>, StoreError> {
+    pub async fn group_peers(&self, network: &str, addresses: &[String]) -> Result<Vec<Peer>, DbError> {
         let mut peers = Vec::with_capacity(addresses.len());
         for address in addresses {
             peers.push(self.group_peer(network, address, None, crate::clock::now()).await?);
@@ -83,8 +82,8 @@ impl Store {
         address: &str,
         creator: Option<&Peer>,
         created_at: DateTime<Utc>,
-    ) -> Result<Peer, StoreError> {
-        let cache = &self.gathered.known_peers;
+    ) -> Result<Peer, DbError> {
+        let cache = &self.caches.peers;
         let key = (network.to_owned(), address.to_owned());
         if let Some(peer) = cache.get(&key) {
             return Ok(peer);
@@ -105,27 +104,27 @@ impl Store {
                 address,
                 format!("{creator}-{:010}", number.rem_euclid(10_000_000_000))
             )
-            .execute(&self.pool)
+            .execute(self.db.pool())
             .await?;
             // Another group of the creator's was made in the same second.
             number += 1 + i64::try_from(secrets::random_below(60)).unwrap_or(0);
         }
-        Err(StoreError::Corrupt("no id was left for a group".to_owned()))
+        Err(DbError::Corrupt("no id was left for a group".to_owned()))
     }
 
     /// The revision at which a group is stored.
-    async fn group_revision(&self, network: &str, address: &str) -> Result<Option<i64>, StoreError> {
+    async fn group_revision(&self, network: &str, address: &str) -> Result<Option<i64>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT g.revision FROM peer p JOIN chat_group g ON g.peer_id = p.id
              WHERE p.network = $1 AND p.address = $2",
             network,
             address
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?)
     }
 
-    async fn learn_one(&self, group: &NewGroup) -> Result<(), StoreError> {
+    async fn learn_one(&self, group: &NewGroup) -> Result<(), DbError> {
         if self.knows_group(&group.network, &group.address, group.revision) {
             return Ok(());
         }
@@ -136,12 +135,12 @@ impl Store {
             _ => self.store_group(group).await?,
         };
         let key = (group.network.clone(), group.address.clone());
-        self.gathered.known_groups.insert(key, stored);
+        self.caches.groups.insert(key, stored);
         Ok(())
     }
 
     /// Writes a group unless it is there at this revision or a later one; gives the revision that is there then.
-    async fn store_group(&self, group: &NewGroup) -> Result<i64, StoreError> {
+    async fn store_group(&self, group: &NewGroup) -> Result<i64, DbError> {
         let people: Vec<NewPeer> =
             group.members.iter().map(|member| member.peer.clone()).chain(group.creator.clone()).collect();
         let mut people = self.peers(&group.network, &people).await?;
@@ -172,7 +171,7 @@ impl Store {
         if known >= group.revision {
             return Ok(known);
         }
-        let (photo, preview) = hashes(group.photo);
+        let (photo, preview) = Photo::hashes(group.photo);
         sqlx::query!(
             "UPDATE chat_group SET subject = $2, revision = $3, photo = $4, photo_preview = $5 WHERE peer_id = $1",
             peer.id.0,
@@ -211,20 +210,17 @@ impl Store {
     }
 }
 
-/// Many calls of [`Store::learn_group`]: of each group the newest, one after the other.
-pub(in crate::store) async fn learn_all(
-    store: &Store,
-    groups: &[&Arc<NewGroup>],
-) -> Result<Vec<Option<Answer<()>>>, StoreError> {
-    let mut newest: BTreeMap<(&str, &str), &NewGroup> = BTreeMap::new();
-    for group in groups {
-        let known = newest.entry((&group.network, &group.address)).or_insert(group);
-        if known.revision < group.revision {
-            *known = group;
+/// Many calls of [`Store::learn_group`]: of each group the newest revision, one group after the other.
+pub(in crate::store) async fn learn_all(groups: &[&(Store, Arc<NewGroup>)]) -> Result<Vec<()>, DbError> {
+    let mut newest: BTreeMap<(&str, &str), (&Store, &NewGroup)> = BTreeMap::new();
+    for (store, group) in groups {
+        let known = newest.entry((&group.network, &group.address)).or_insert((store, group));
+        if known.1.revision < group.revision {
+            *known = (store, group);
         }
     }
-    for group in newest.into_values() {
+    for (store, group) in newest.into_values() {
         store.learn_one(group).await?;
     }
-    Ok(groups.iter().map(|_| Some(Ok(()))).collect())
+    Ok(vec![(); groups.len()])
 }

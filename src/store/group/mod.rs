@@ -10,7 +10,8 @@ mod learn;
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::{Peer, Store, StoreError, Topic};
+use super::{Peer, Store, topic};
+use crate::db::DbError;
 use crate::domain::{Account, ChatId, CommandId, GroupId, Lease, PeerId, Photo};
 use crate::store::contact::photo::photo_of;
 
@@ -67,7 +68,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn group(&self, account: &Account, id: &GroupId) -> Result<Option<GroupView>, StoreError> {
+    pub async fn group(&self, account: &Account, id: &GroupId) -> Result<Option<GroupView>, DbError> {
         let row = sqlx::query!(
             r#"SELECT p.id, p.address, p.public_id, g.subject, g.photo, g.photo_preview, h.id AS "chat?",
                       coalesce(me.admin, false) AS "admin!",
@@ -82,7 +83,7 @@ impl Store {
             id.as_str(),
             account.number.as_str()
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?;
         row.map(|row| {
             Ok(GroupView {
@@ -101,11 +102,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn groups(
-        &self,
-        account: &Account,
-        only: Option<&GroupId>,
-    ) -> Result<Vec<GroupInfo>, StoreError> {
+    pub async fn groups(&self, account: &Account, only: Option<&GroupId>) -> Result<Vec<GroupInfo>, DbError> {
         Ok(sqlx::query_as!(
             GroupInfo,
             r#"SELECT p.public_id AS id, g.subject, c.public_id AS "creator?", g.created_at,
@@ -125,7 +122,7 @@ impl Store {
             account.number.as_str(),
             only.map(GroupId::as_str)
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?)
     }
 
@@ -138,7 +135,7 @@ impl Store {
         account: &Account,
         group: Option<PeerId>,
         ids: &[String],
-    ) -> Result<Vec<Candidate>, StoreError> {
+    ) -> Result<Vec<Candidate>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT p.id, p.address, p.public_id, m.member_peer_id IS NOT NULL AS "is_member!",
                       coalesce(t.exists_there, false) OR coalesce(h.peer_wrote, false) AS "reachable!"
@@ -152,7 +149,7 @@ impl Store {
             ids,
             group.map(|group| group.0)
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         Ok(rows
             .into_iter()
@@ -168,7 +165,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn has_group_chat(&self, account: &Account, id: &GroupId) -> Result<bool, StoreError> {
+    pub async fn has_group_chat(&self, account: &Account, id: &GroupId) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM chat h JOIN peer p ON p.id = h.peer_id
                               WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3) AS "has!""#,
@@ -176,7 +173,7 @@ impl Store {
             account.network,
             id.as_str()
         )
-        .fetch_one(&self.pool)
+        .fetch_one(self.db.pool())
         .await?)
     }
 
@@ -184,7 +181,7 @@ impl Store {
     /// the group that it made.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on.
+    /// [`DbError::Fenced`] when the lease has passed on.
     pub async fn answer_about_group(
         &self,
         lease: &Lease,
@@ -192,7 +189,7 @@ impl Store {
         answer: &Value,
         group: PeerId,
         subject: &str,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         // What the network tells of the change comes after this, and is news then.
         sqlx::query!(
@@ -209,7 +206,7 @@ impl Store {
         tx.assert_lease(lease).await?;
         tx.store_answer(command, answer).await?;
         tx.commit().await?;
-        self.wakes.wake(Topic::answer(command));
+        self.db.notifications().wake(topic::answer(command));
         Ok(())
     }
 }

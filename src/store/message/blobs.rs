@@ -3,8 +3,9 @@
 //! Every table that refers to a file is part of the view `media_reference`; the row that a URL is bound to is looked at
 //! in [`Store::referred_blob`].
 
+use crate::db::DbError;
 use crate::domain::{BlobHash, Reference};
-use crate::store::{Store, StoreError, Tx};
+use crate::store::{Store, Tx};
 
 /// A stored file that a row refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn put_blob(&self, hash: &BlobHash, size: u64, mimetype: &str) -> Result<(), StoreError> {
+    pub async fn put_blob(&self, hash: &BlobHash, size: u64, mimetype: &str) -> Result<(), DbError> {
         sqlx::query!(
             "INSERT INTO media_blob (hash, size, mimetype) VALUES ($1, $2, $3)
              ON CONFLICT (hash) DO UPDATE SET put_at = now()",
@@ -38,7 +39,7 @@ impl Store {
             i64::try_from(size).unwrap_or(i64::MAX),
             mimetype
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(())
     }
@@ -51,14 +52,14 @@ impl Store {
         &self,
         reference: Reference,
         hash: &BlobHash,
-    ) -> Result<Option<ServedBlob>, StoreError> {
+    ) -> Result<Option<ServedBlob>, DbError> {
         let refers = match reference {
             Reference::Message(account) => sqlx::query_scalar!(
                 r#"SELECT EXISTS (SELECT 1 FROM message_media WHERE account_id = $1 AND hash = $2) AS "refers!""#,
                 account.0,
                 &hash.0[..]
             )
-            .fetch_one(&self.pool)
+            .fetch_one(self.db.pool())
             .await?,
             Reference::OwnPhoto(account) => sqlx::query_scalar!(
                 r#"SELECT EXISTS (SELECT 1 FROM account
@@ -66,7 +67,7 @@ impl Store {
                 account.0,
                 &hash.0[..]
             )
-            .fetch_one(&self.pool)
+            .fetch_one(self.db.pool())
             .await?,
             Reference::PeerPhoto(change) => sqlx::query_scalar!(
                 r#"SELECT EXISTS (
@@ -77,7 +78,7 @@ impl Store {
                 change,
                 &hash.0[..]
             )
-            .fetch_one(&self.pool)
+            .fetch_one(self.db.pool())
             .await?,
             // Only as long as the account is in the group.
             Reference::GroupPhoto(chat) => sqlx::query_scalar!(
@@ -91,14 +92,14 @@ impl Store {
                 chat.0,
                 &hash.0[..]
             )
-            .fetch_one(&self.pool)
+            .fetch_one(self.db.pool())
             .await?,
         };
         if !refers {
             return Ok(None);
         }
         let blob = sqlx::query!("SELECT size, mimetype FROM media_blob WHERE hash = $1", &hash.0[..])
-            .fetch_optional(&self.pool)
+            .fetch_optional(self.db.pool())
             .await?;
         Ok(blob.map(|blob| ServedBlob {
             size: u64::try_from(blob.size).unwrap_or_default(),
@@ -110,11 +111,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn unreferred_blobs(
-        &self,
-        after: Option<BlobHash>,
-        limit: i64,
-    ) -> Result<LookedAt, StoreError> {
+    pub async fn unreferred_blobs(&self, after: Option<BlobHash>, limit: i64) -> Result<LookedAt, DbError> {
         let after = after.map(|hash| hash.0.to_vec()).unwrap_or_default();
         let rows = sqlx::query!(
             // One after the other: PostgreSQL would else collect all references first.
@@ -125,7 +122,7 @@ impl Store {
             after,
             limit
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         let full = i64::try_from(rows.len()).unwrap_or(i64::MAX) == limit;
         let mut looked = LookedAt { unreferred: Vec::new(), last: None };
@@ -146,7 +143,7 @@ impl Tx {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn lock_unreferred_blob(&mut self, hash: &BlobHash) -> Result<bool, StoreError> {
+    pub async fn lock_unreferred_blob(&mut self, hash: &BlobHash) -> Result<bool, DbError> {
         let locked =
             sqlx::query!("SELECT FROM media_blob WHERE hash = $1 FOR UPDATE SKIP LOCKED", &hash.0[..])
                 .fetch_optional(&mut *self.inner)
@@ -170,13 +167,13 @@ impl Tx {
     ///
     /// # Errors
     /// When the query fails, also because something refers to the file.
-    pub async fn delete_blob(&mut self, hash: &BlobHash) -> Result<(), StoreError> {
+    pub async fn delete_blob(&mut self, hash: &BlobHash) -> Result<(), DbError> {
         sqlx::query!("DELETE FROM media_blob WHERE hash = $1", &hash.0[..]).execute(&mut *self.inner).await?;
         Ok(())
     }
 }
 
 /// The hash of a column.
-pub(in crate::store) fn blob_hash(bytes: &[u8]) -> Result<BlobHash, StoreError> {
-    bytes.try_into().map_err(|_| StoreError::Corrupt("a hash of another length".to_owned()))
+pub(in crate::store) fn blob_hash(bytes: &[u8]) -> Result<BlobHash, DbError> {
+    bytes.try_into().map_err(|_| DbError::Corrupt("a hash of another length".to_owned()))
 }

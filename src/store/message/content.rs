@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::db::DbError;
 use crate::domain::{
     BlobHash, Card, Content, Location, MediaContent, MediaFile, MediaKind, RemoteMedia, StoredMedia,
 };
 use crate::secrets;
-use crate::store::StoreError;
 
 /// All that is not in the columns `type` and `text`.
 #[derive(Default, Serialize, Deserialize)]
@@ -81,9 +81,9 @@ pub(in crate::store) fn content(
     kind: &str,
     text: Option<String>,
     details: Option<Value>,
-) -> Result<Content, StoreError> {
+) -> Result<Content, DbError> {
     read(kind, text, details)
-        .ok_or_else(|| StoreError::Corrupt(format!("a message of kind {kind} without its content")))
+        .ok_or_else(|| DbError::Corrupt(format!("a message of kind {kind} without its content")))
 }
 
 fn read(kind: &str, text: Option<String>, details: Option<Value>) -> Option<Content> {

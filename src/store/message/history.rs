@@ -3,8 +3,9 @@
 use chrono::{DateTime, Utc};
 
 use super::content::content;
+use crate::db::DbError;
 use crate::domain::{Account, Content};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
 /// A page of a list: the newest `limit` rows later than `after`, behind `offset` newer ones.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +84,7 @@ impl Store {
         public_id: &str,
         received_only: bool,
         page: Page,
-    ) -> Result<Vec<Message>, StoreError> {
+    ) -> Result<Vec<Message>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT m.network_id AS id, m.type AS kind, m.sender_peer_id IS NOT NULL AS "received!", m.text,
                       m.details, f.message_id IS NOT NULL AND f.hash IS NULL AND f.retry_at IS NULL AS "lost!",
@@ -105,7 +106,7 @@ impl Store {
             page.limit,
             page.offset
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         rows.into_iter()
             .rev()
@@ -131,7 +132,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn chats(&self, account: &Account, page: Page) -> Result<Vec<ChatSummary>, StoreError> {
+    pub async fn chats(&self, account: &Account, page: Page) -> Result<Vec<ChatSummary>, DbError> {
         Ok(sqlx::query_as!(
             ChatSummary,
             r#"SELECT p.public_id AS id, p.kind = 'group' AS "is_group!", m.type AS kind, left(m.text, 100) AS snippet,
@@ -148,7 +149,7 @@ impl Store {
             page.limit,
             page.offset
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?)
     }
 
@@ -161,7 +162,7 @@ impl Store {
         account: &Account,
         public_id: &str,
         page: Page,
-    ) -> Result<Vec<Receipted>, StoreError> {
+    ) -> Result<Vec<Receipted>, DbError> {
         let mut receipts = sqlx::query_as!(
             Receipted,
             r#"SELECT m.network_id AS id, m.delivered_at AS "at!"
@@ -177,7 +178,7 @@ impl Store {
             page.limit,
             page.offset
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         receipts.reverse();
         Ok(receipts)
@@ -192,7 +193,7 @@ impl Store {
         account: &Account,
         public_id: &str,
         page: Page,
-    ) -> Result<Vec<Receipted>, StoreError> {
+    ) -> Result<Vec<Receipted>, DbError> {
         let mut receipts = sqlx::query_as!(
             Receipted,
             r#"SELECT m.network_id AS id, m.read_at AS "at!"
@@ -208,7 +209,7 @@ impl Store {
             page.limit,
             page.offset
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         receipts.reverse();
         Ok(receipts)

@@ -2,9 +2,10 @@
 
 use chrono::{DateTime, Utc};
 
+use crate::db::DbError;
 use crate::domain::{Content, GroupChangeKind, Lease, PeerId, ProfileNews, ReceiptKind};
-use crate::store::writer::{OfSession, Write, Written};
-use crate::store::{Peer, Store, StoreError};
+use crate::store::writer::SessionWrite;
+use crate::store::{Peer, Store};
 
 /// One thing that happened, about one peer.
 #[derive(Clone, Debug)]
@@ -97,17 +98,14 @@ impl Store {
     /// sender.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on; then nothing is stored.
+    /// [`DbError::Fenced`] when the lease has passed on; then nothing is stored.
     pub async fn ingest(
         &self,
         lease: &Lease,
         batch: Vec<Inbound>,
         resume_point: Option<&[u8]>,
-    ) -> Result<Vec<(PeerId, String)>, StoreError> {
+    ) -> Result<Vec<(PeerId, String)>, DbError> {
         let resume_point = resume_point.map(<[u8]>::to_vec);
-        match self.write(Write::Session(*lease, OfSession::Told { batch, resume_point })).await? {
-            Written::Without(dropped) => Ok(dropped),
-            Written::Stored | Written::Accepted(_) => Ok(Vec::new()),
-        }
+        self.writer.write(lease, SessionWrite::Ingest { batch, resume_point }).await
     }
 }

@@ -10,9 +10,10 @@ pub mod pending_media;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
-use super::{Journal, KeyedAnswer, Store, StoreError, Topic, Tx};
+use super::{Journal, KeyedAnswer, Store, Tx, topic};
+use crate::db::DbError;
 use crate::domain::{Account, AccountId, ChatId, ChatName, Content, Event, FailureReason, PeerId};
-use crate::store::writer::{Send, Write, Written};
+use crate::store::writer::Send;
 
 /// Messages of one account that may wait for the network; a send beyond it is refused until some are taken.
 pub const OUTBOX_LIMIT: i64 = 10_000;
@@ -51,13 +52,13 @@ impl Store {
     /// what [`Store::addressed_lately`] remembers will do.
     ///
     /// # Errors
-    /// When a query fails. [`StoreError::Fenced`] when the request's claim is over; then nothing is queued.
+    /// When a query fails. [`DbError::Fenced`] when the request's claim is over; then nothing is queued.
     pub async fn accept_send(
         &self,
         account: &Account,
         outgoing: &Outgoing<'_>,
         keyed: Option<&KeyedAnswer>,
-    ) -> Result<Accepted, StoreError> {
+    ) -> Result<Accepted, DbError> {
         let send = Send {
             account: account.id,
             counter: account.counter,
@@ -70,12 +71,7 @@ impl Store {
             time_to_live: outgoing.time_to_live,
             keyed: keyed.cloned(),
         };
-        match self.write(Write::Send(Box::new(send))).await? {
-            Written::Accepted(accepted) => Ok(accepted),
-            Written::Without(_) | Written::Stored => {
-                Err(StoreError::Corrupt("a send was stored as something else".to_owned()))
-            }
-        }
+        self.writer.send(send).await
     }
 }
 
@@ -90,7 +86,7 @@ impl Tx {
         account: &Account,
         public_id: &str,
         before: Option<DateTime<Utc>>,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<u64, DbError> {
         let chat = sqlx::query_scalar!(
             "SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
              WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3 FOR NO KEY UPDATE OF h",
@@ -108,8 +104,8 @@ impl Tx {
         }
         journal.record(Event::ChatRead { chat: public_id.to_owned(), messages: count });
         self.close_journal(journal).await?;
-        self.concerns(Topic::work(account.id));
-        self.concerns(Topic::journal(account.counter));
+        self.notify_on_commit(topic::work(account.id));
+        self.notify_on_commit(topic::journal(account.counter));
         Ok(count)
     }
 
@@ -121,7 +117,7 @@ impl Tx {
         before: Option<DateTime<Utc>>,
         announce: bool,
         journal: &mut Journal,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<u64, DbError> {
         let at = journal.next_time();
         let read = sqlx::query_scalar!(
             "UPDATE message SET read_at = $4
@@ -159,7 +155,7 @@ impl Tx {
         &mut self,
         account: AccountId,
         journal: &mut Journal,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let failed = sqlx::query!(
             "WITH gone AS (DELETE FROM outbox WHERE account_id = $1 RETURNING message_id)
              UPDATE message m SET state = 'failed', failure = $2 FROM gone, chat h, peer p

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::content::content;
+use crate::db::batcher::at_place;
+use crate::db::{Db, DbError};
 use crate::domain::{AccountId, ChatId, Content, FailureReason, Lease, MessageId};
-use crate::store::gather::{Answer, at_place};
-use crate::store::writer::{OfSession, Write};
-use crate::store::{Store, StoreError};
+use crate::store::Store;
+use crate::store::writer::SessionWrite;
 
 /// Messages in one [`Due`].
 pub const DUE_MESSAGES: usize = 100;
@@ -102,31 +103,31 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn due(&self, lease: &Lease) -> Result<Option<Due>, StoreError> {
-        self.gathered.due.ask(self, *lease).await
+    pub async fn due(&self, lease: &Lease) -> Result<Option<Due>, DbError> {
+        self.batchers.due.submit(*lease).await
     }
 
     /// Stores what became of messages that were due.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on.
-    pub async fn settle(&self, lease: &Lease, settled: Vec<Settled>) -> Result<(), StoreError> {
-        self.write(Write::Session(*lease, OfSession::Settled(settled))).await?;
+    /// [`DbError::Fenced`] when the lease has passed on.
+    pub async fn settle(&self, lease: &Lease, settled: Vec<Settled>) -> Result<(), DbError> {
+        self.writer.write(lease, SessionWrite::Settle(settled)).await?;
         Ok(())
     }
 
     /// Fails the messages that the network did not take in time. Returns how many.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on.
-    pub async fn expire_outbox(&self, lease: &Lease) -> Result<usize, StoreError> {
+    /// [`DbError::Fenced`] when the lease has passed on.
+    pub async fn expire_outbox(&self, lease: &Lease) -> Result<usize, DbError> {
         let expired = sqlx::query!(
             "SELECT o.message_id, m.network_id, p.public_id FROM outbox o JOIN message m ON m.id = o.message_id
              JOIN chat h ON h.id = o.chat_id JOIN peer p ON p.id = h.peer_id
              WHERE o.account_id = $1 AND o.expires_at <= clock_timestamp() ORDER BY o.message_id LIMIT 500",
             lease.account.0
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         let count = expired.len();
         if count > 0 {
@@ -145,7 +146,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn due_receipts(&self, account: AccountId, limit: i64) -> Result<Vec<DueReceipt>, StoreError> {
+    pub async fn due_receipts(&self, account: AccountId, limit: i64) -> Result<Vec<DueReceipt>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT r.message_id, m.network_id, p.address,
                       CASE WHEN o.kind = 'group' THEN o.address END AS "group" FROM receipt_outbox r
@@ -155,7 +156,7 @@ impl Store {
             account.0,
             limit
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         Ok(rows
             .into_iter()
@@ -171,8 +172,8 @@ impl Store {
     /// Forgets read receipts that the network took.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on.
-    pub async fn receipts_sent(&self, lease: &Lease, messages: &[MessageId]) -> Result<(), StoreError> {
+    /// [`DbError::Fenced`] when the lease has passed on.
+    pub async fn receipts_sent(&self, lease: &Lease, messages: &[MessageId]) -> Result<(), DbError> {
         let ids: Vec<i64> = messages.iter().map(|message| message.0).collect();
         let mut tx = self.begin().await?;
         tx.assert_lease(lease).await?;
@@ -188,12 +189,9 @@ impl Store {
 }
 
 /// Many calls of [`Store::due`] as one query.
-pub(in crate::store) async fn due_of(
-    store: &Store,
-    leases: &[&Lease],
-) -> Result<Vec<Option<Answer<Option<Due>>>>, StoreError> {
+pub(in crate::store) async fn due_of(db: &Db, leases: &[&Lease]) -> Result<Vec<Option<Due>>, DbError> {
     let column = |of: fn(&Lease) -> i64| leases.iter().map(|lease| of(lease)).collect::<Vec<_>>();
-    let (mut connection, loan) = store.kept().await?;
+    let (mut connection, checkout) = db.checkout().await?;
     let rows = sqlx::query!(
         r#"SELECT l.place AS "place!", f.desired AS "desired!", f.expired AS "expired!", f.receipts AS "receipts!",
                   m.message_id AS "message?", m.chat_id AS "chat?", m.attempts AS "attempts?",
@@ -229,12 +227,11 @@ pub(in crate::store) async fn due_of(
     )
     .fetch_all(&mut *connection)
     .await?;
-    loan.keep(connection);
-    let mut answers: Vec<Answer<Option<Due>>> = leases.iter().map(|_| Ok(None)).collect();
+    checkout.put_back(connection);
+    let mut answers: Vec<Option<Due>> = leases.iter().map(|_| None).collect();
     for row in rows {
         let Some(answer) = at_place(&mut answers, row.place) else { continue };
-        let Ok(due) = answer else { continue };
-        let due = due.get_or_insert_default();
+        let due = answer.get_or_insert_default();
         (due.desired, due.expired, due.receipts) = (row.desired, row.expired, row.receipts);
         let (Some(message), Some(chat), Some(attempts)) = (row.message, row.chat, row.attempts) else {
             continue;
@@ -244,18 +241,15 @@ pub(in crate::store) async fn due_of(
         else {
             continue;
         };
-        match content(&kind, row.text, row.details) {
-            Ok(content) => due.messages.push(DueMessage {
-                message: MessageId(message),
-                chat: ChatId(chat),
-                network_id,
-                address,
-                public_id,
-                content,
-                attempts: u32::try_from(attempts).unwrap_or(0),
-            }),
-            Err(error) => *answer = Err(error),
-        }
+        due.messages.push(DueMessage {
+            message: MessageId(message),
+            chat: ChatId(chat),
+            network_id,
+            address,
+            public_id,
+            content: content(&kind, row.text, row.details)?,
+            attempts: u32::try_from(attempts).unwrap_or(0),
+        });
     }
-    Ok(answers.into_iter().map(Some).collect())
+    Ok(answers)
 }

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::content::stored_details;
+use crate::db::DbError;
 use crate::domain::{AccountId, BlobHash, Event, Lease, MediaFile, MessageId, StoredMedia};
 use crate::store::message::blobs::blob_hash;
-use crate::store::{Store, StoreError, Topic, Tx};
+use crate::store::{Store, Tx, topic};
 
 /// A file that the network still has.
 #[derive(Clone, Debug)]
@@ -34,7 +35,7 @@ impl Store {
         lease: &Lease,
         under_way: &HashSet<MessageId>,
         limit: usize,
-    ) -> Result<Vec<PendingMedia>, StoreError> {
+    ) -> Result<Vec<PendingMedia>, DbError> {
         let under_way: Vec<i64> = under_way.iter().map(|message| message.0).collect();
         let rows = sqlx::query!(
             r#"SELECT f.message_id, f.attempts, m.details->>'reference' AS "reference!",
@@ -51,7 +52,7 @@ impl Store {
             i64::try_from(limit).unwrap_or(i64::MAX),
             &under_way
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         rows.into_iter()
             .map(|row| {
@@ -69,34 +70,34 @@ impl Store {
     /// The file is here: the message refers to it, and the journal says so.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on.
+    /// [`DbError::Fenced`] when the lease has passed on.
     pub async fn media_stored(
         &self,
         lease: &Lease,
         message: MessageId,
         stored: &StoredMedia,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         self.end_pending(lease, message, Some(stored)).await
     }
 
     /// The file will never be here, and the journal says so.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on.
-    pub async fn media_lost(&self, lease: &Lease, message: MessageId) -> Result<(), StoreError> {
+    /// [`DbError::Fenced`] when the lease has passed on.
+    pub async fn media_lost(&self, lease: &Lease, message: MessageId) -> Result<(), DbError> {
         self.end_pending(lease, message, None).await
     }
 
     /// The file is tried again after a pause.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on.
+    /// [`DbError::Fenced`] when the lease has passed on.
     pub async fn media_later(
         &self,
         lease: &Lease,
         message: MessageId,
         pause: Duration,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         tx.assert_lease(lease).await?;
         sqlx::query!(
@@ -117,7 +118,7 @@ impl Store {
         lease: &Lease,
         message: MessageId,
         stored: Option<&StoredMedia>,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         let mut journal = tx.open_journal_leased(lease).await?;
         let row = sqlx::query!(
@@ -141,7 +142,7 @@ impl Store {
             stored: stored.is_some(),
         });
         tx.close_journal(journal).await?;
-        tx.concerns(Topic::journal(lease.counter));
+        tx.notify_on_commit(topic::journal(lease.counter));
         tx.commit().await
     }
 }
@@ -151,7 +152,7 @@ impl Tx {
     pub(in crate::store) async fn refer_to_files(
         &mut self,
         files: &[(MessageId, AccountId, &MediaFile)],
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         if files.is_empty() {
             return Ok(());
         }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::db::DbError;
 use crate::domain::{AccountId, CommandId, Lease};
-use crate::store::{Claim, Store, StoreError, Topic, Tx};
+use crate::store::{Claim, Store, Tx, topic};
 
 /// A command as its session takes it.
 #[derive(Clone, Debug)]
@@ -35,14 +36,14 @@ impl Store {
     /// waited for any more waits anew.
     ///
     /// # Errors
-    /// When a query fails. [`StoreError::Fenced`] when the request's claim is over; then nothing is asked.
+    /// When a query fails. [`DbError::Fenced`] when the request's claim is over; then nothing is asked.
     pub async fn ask(
         &self,
         account: AccountId,
         request: &Value,
         patience: Duration,
         claim: Option<&Claim>,
-    ) -> Result<CommandId, StoreError> {
+    ) -> Result<CommandId, DbError> {
         let mut tx = self.begin().await?;
         let earlier = claim.and_then(|claim| claim.command);
         let resumed = match earlier {
@@ -56,7 +57,7 @@ impl Store {
         if let Some(claim) = claim {
             tx.note_command(claim, id).await?;
         }
-        tx.concerns(Topic::attend(account));
+        tx.notify_on_commit(topic::commands(account));
         tx.commit().await?;
         Ok(id)
     }
@@ -65,15 +66,15 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn command_progress(&self, command: CommandId) -> Result<CommandProgress, StoreError> {
+    pub async fn command_progress(&self, command: CommandId) -> Result<CommandProgress, DbError> {
         let row = sqlx::query!("SELECT state, answer FROM command WHERE id = $1", command.0)
-            .fetch_one(&self.pool)
+            .fetch_one(self.db.pool())
             .await?;
         match (row.state.as_str(), row.answer) {
             ("done", Some(answer)) => Ok(CommandProgress::Done(answer)),
             ("taken", _) => Ok(CommandProgress::Taken),
             ("waiting" | "abandoned", _) => Ok(CommandProgress::Waiting),
-            (state, _) => Err(StoreError::Corrupt(format!("command {command} is {state}"))),
+            (state, _) => Err(DbError::Corrupt(format!("command {command} is {state}"))),
         }
     }
 
@@ -81,12 +82,12 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn abandon(&self, command: CommandId) -> Result<bool, StoreError> {
+    pub async fn abandon(&self, command: CommandId) -> Result<bool, DbError> {
         let updated = sqlx::query!(
             "UPDATE command SET state = 'abandoned' WHERE id = $1 AND state = 'waiting'",
             command.0
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(updated.rows_affected() == 1)
     }
@@ -95,8 +96,8 @@ impl Store {
     /// Commands past their deadline are left alone.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on.
-    pub async fn take_command(&self, lease: &Lease) -> Result<Option<TakenCommand>, StoreError> {
+    /// [`DbError::Fenced`] when the lease has passed on.
+    pub async fn take_command(&self, lease: &Lease) -> Result<Option<TakenCommand>, DbError> {
         let row = sqlx::query!(
             r#"WITH lease AS (
                 SELECT id FROM account_counter WHERE id = $3 AND owner IS NOT DISTINCT FROM $4 AND fence = $2
@@ -115,9 +116,9 @@ impl Store {
             lease.counter.0,
             lease.process.0
         )
-        .fetch_optional(&self.pool)
+        .fetch_optional(self.db.pool())
         .await?
-        .ok_or(StoreError::Fenced)?;
+        .ok_or(DbError::Fenced)?;
         let (Some(id), Some(request)) = (row.id, row.request) else { return Ok(None) };
         let remaining = Duration::from_secs_f64(row.remaining.unwrap_or(0.0).max(0.0));
         Ok(Some(TakenCommand { id: CommandId(id), request, remaining }))
@@ -126,13 +127,13 @@ impl Store {
     /// Stores the answer and wakes the asker.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when the lease has passed on.
-    pub async fn answer(&self, lease: &Lease, command: CommandId, answer: &Value) -> Result<(), StoreError> {
+    /// [`DbError::Fenced`] when the lease has passed on.
+    pub async fn answer(&self, lease: &Lease, command: CommandId, answer: &Value) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         tx.assert_lease(lease).await?;
         tx.store_answer(command, answer).await?;
         tx.commit().await?;
-        self.wakes.wake(Topic::answer(command));
+        self.db.notifications().wake(topic::answer(command));
         Ok(())
     }
 
@@ -141,14 +142,14 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn prune_commands(&self, batch: i64) -> Result<u64, StoreError> {
+    pub async fn prune_commands(&self, batch: i64) -> Result<u64, DbError> {
         let deleted = sqlx::query!(
             "DELETE FROM command WHERE id IN (
                 SELECT id FROM command c WHERE created_at < clock_timestamp() - interval '1 hour'
                   AND NOT EXISTS (SELECT 1 FROM idempotency_key k WHERE k.command_id = c.id) LIMIT $1)",
             batch
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(deleted.rows_affected())
     }
@@ -159,7 +160,7 @@ impl Tx {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn store_answer(&mut self, command: CommandId, answer: &Value) -> Result<(), StoreError> {
+    pub async fn store_answer(&mut self, command: CommandId, answer: &Value) -> Result<(), DbError> {
         sqlx::query!("UPDATE command SET state = 'done', answer = $2 WHERE id = $1", command.0, answer)
             .execute(&mut *self.inner)
             .await?;
@@ -169,8 +170,8 @@ impl Tx {
     /// Holds the lease until the transaction ends.
     ///
     /// # Errors
-    /// [`StoreError::Fenced`] when it has passed on.
-    pub async fn assert_lease(&mut self, lease: &Lease) -> Result<(), StoreError> {
+    /// [`DbError::Fenced`] when it has passed on.
+    pub async fn assert_lease(&mut self, lease: &Lease) -> Result<(), DbError> {
         sqlx::query_scalar!(
             "SELECT id FROM account_counter WHERE id = $1 AND owner IS NOT DISTINCT FROM $2 AND fence = $3
              FOR NO KEY UPDATE",
@@ -181,7 +182,7 @@ impl Tx {
         .fetch_optional(&mut *self.inner)
         .await?
         .map(|_| ())
-        .ok_or(StoreError::Fenced)
+        .ok_or(DbError::Fenced)
     }
 
     async fn write_command(
@@ -189,7 +190,7 @@ impl Tx {
         account: AccountId,
         request: &Value,
         patience: Duration,
-    ) -> Result<CommandId, StoreError> {
+    ) -> Result<CommandId, DbError> {
         let id = sqlx::query_scalar!(
             "INSERT INTO command (account_id, request, deadline)
              VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3)) RETURNING id",
@@ -209,7 +210,7 @@ impl Tx {
         account: AccountId,
         request: &Value,
         patience: Duration,
-    ) -> Result<Option<CommandId>, StoreError> {
+    ) -> Result<Option<CommandId>, DbError> {
         let id = sqlx::query_scalar!(
             "UPDATE command
              SET state = CASE WHEN state = 'done' OR (state = 'taken' AND deadline > clock_timestamp())

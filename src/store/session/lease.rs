@@ -3,8 +3,10 @@
 //! A process lives while its heartbeat is younger than [`LEASE_SECONDS`] by PostgreSQL's clock. A claim raises the
 //! fence in the same row that every write of a session locks, so an earlier holder writes nothing any more.
 
+use crate::db::DbError;
+use crate::db::Topic;
 use crate::domain::{AccountId, CounterId, Lease, ProcessId};
-use crate::store::{Store, StoreError, Topic};
+use crate::store::{Store, topic};
 
 /// A process without a heartbeat for so long has lost its leases.
 pub const LEASE_SECONDS: f64 = 15.0;
@@ -32,17 +34,18 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn process_names(&self) -> Result<Vec<String>, StoreError> {
-        Ok(sqlx::query_scalar!("SELECT name FROM process ORDER BY id").fetch_all(&self.pool).await?)
+    pub async fn process_names(&self) -> Result<Vec<String>, DbError> {
+        Ok(sqlx::query_scalar!("SELECT name FROM process ORDER BY id").fetch_all(self.db.pool()).await?)
     }
 
     /// Takes a process that has ended off the list; its leases are free at once.
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn forget_process(&self, name: &str) -> Result<(), StoreError> {
-        let found =
-            sqlx::query_scalar!("SELECT id FROM process WHERE name = $1", name).fetch_all(&self.pool).await?;
+    pub async fn forget_process(&self, name: &str) -> Result<(), DbError> {
+        let found = sqlx::query_scalar!("SELECT id FROM process WHERE name = $1", name)
+            .fetch_all(self.db.pool())
+            .await?;
         self.forget(&found).await
     }
 
@@ -50,13 +53,13 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn join_process(&self, name: &str, networks: &[String]) -> Result<ProcessId, StoreError> {
+    pub async fn join_process(&self, name: &str, networks: &[String]) -> Result<ProcessId, DbError> {
         let id = sqlx::query_scalar!(
             "INSERT INTO process (name, networks) VALUES ($1, $2) RETURNING id",
             name,
             networks
         )
-        .fetch_one(&self.pool)
+        .fetch_one(self.db.pool())
         .await?;
         Ok(ProcessId(id))
     }
@@ -65,14 +68,14 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn heartbeat(&self, process: ProcessId) -> Result<bool, StoreError> {
+    pub async fn heartbeat(&self, process: ProcessId) -> Result<bool, DbError> {
         let updated = sqlx::query!(
             "UPDATE process SET heartbeat_at = clock_timestamp()
              WHERE id = $1 AND heartbeat_at > clock_timestamp() - make_interval(secs => $2)",
             process.0,
             LEASE_SECONDS
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(updated.rows_affected() == 1)
     }
@@ -81,7 +84,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn leave_process(&self, process: ProcessId) -> Result<(), StoreError> {
+    pub async fn leave_process(&self, process: ProcessId) -> Result<(), DbError> {
         self.forget(&[process.0]).await
     }
 
@@ -89,18 +92,18 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn prune_processes(&self) -> Result<(), StoreError> {
+    pub async fn prune_processes(&self) -> Result<(), DbError> {
         let silent = sqlx::query_scalar!(
             "SELECT id FROM process WHERE heartbeat_at < clock_timestamp() - interval '10 minutes'"
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         self.forget(&silent).await
     }
 
     /// Frees the leases first: whoever writes about an account may have to look at the process that it is leased to, and
     /// holds the account's counter then.
-    async fn forget(&self, processes: &[i64]) -> Result<(), StoreError> {
+    async fn forget(&self, processes: &[i64]) -> Result<(), DbError> {
         if processes.is_empty() {
             return Ok(());
         }
@@ -122,7 +125,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn share(&self) -> Result<Share, StoreError> {
+    pub async fn share(&self) -> Result<Share, DbError> {
         Ok(sqlx::query_as!(
             Share,
             r#"SELECT (SELECT count(*) FROM account WHERE registered_at IS NOT NULL) AS "accounts!",
@@ -130,7 +133,7 @@ impl Store {
                        WHERE heartbeat_at > clock_timestamp() - make_interval(secs => $1)) AS "processes!""#,
             LEASE_SECONDS
         )
-        .fetch_one(&self.pool)
+        .fetch_one(self.db.pool())
         .await?)
     }
 
@@ -138,7 +141,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn shares(&self, networks: &[String]) -> Result<Vec<(String, Share)>, StoreError> {
+    pub async fn shares(&self, networks: &[String]) -> Result<Vec<(String, Share)>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT n.name AS "name!",
                       (SELECT count(*) FROM account a
@@ -150,7 +153,7 @@ impl Store {
             networks,
             LEASE_SECONDS
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         let share = |accounts, processes| Share { accounts, processes };
         Ok(rows.into_iter().map(|row| (row.name, share(row.accounts, row.processes))).collect())
@@ -165,7 +168,7 @@ impl Store {
         process: ProcessId,
         networks: &[String],
         limit: i64,
-    ) -> Result<Vec<Lease>, StoreError> {
+    ) -> Result<Vec<Lease>, DbError> {
         let rows = sqlx::query!(
             r#"WITH living AS (
                 SELECT id FROM process WHERE heartbeat_at > clock_timestamp() - make_interval(secs => $4)
@@ -190,7 +193,7 @@ impl Store {
             limit,
             LEASE_SECONDS
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         Ok(rows
             .into_iter()
@@ -207,9 +210,9 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn held_leases(&self, process: ProcessId) -> Result<Vec<(CounterId, i64)>, StoreError> {
+    pub async fn held_leases(&self, process: ProcessId) -> Result<Vec<(CounterId, i64)>, DbError> {
         let rows = sqlx::query!("SELECT id, fence FROM account_counter WHERE owner = $1", process.0)
-            .fetch_all(&self.pool)
+            .fetch_all(self.db.pool())
             .await?;
         Ok(rows.into_iter().map(|row| (CounterId(row.id), row.fence)).collect())
     }
@@ -222,7 +225,7 @@ impl Store {
         &self,
         process: ProcessId,
         leases: &[(CounterId, i64)],
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let (counters, fences): (Vec<i64>, Vec<i64>) =
             leases.iter().map(|(counter, fence)| (counter.0, *fence)).unzip();
         // Locked in the order of all who lock several.
@@ -237,7 +240,7 @@ impl Store {
             &fences,
             process.0
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(())
     }
@@ -247,7 +250,7 @@ impl Store {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn accounts_with_work(&self, process: ProcessId) -> Result<Vec<Topic>, StoreError> {
+    pub async fn accounts_with_work(&self, process: ProcessId) -> Result<Vec<Topic>, DbError> {
         // From the work to its owner: most accounts have none.
         let rows = sqlx::query!(
             r#"SELECT a.id, w.kind AS "kind!" FROM (
@@ -264,14 +267,14 @@ impl Store {
                WHERE c.owner IS NOT DISTINCT FROM $1"#,
             process.0
         )
-        .fetch_all(&self.pool)
+        .fetch_all(self.db.pool())
         .await?;
         Ok(rows
             .into_iter()
             .map(|row| match row.kind.as_str() {
-                "attend" => Topic::Attend(row.id),
-                "files" => Topic::Files(row.id),
-                _ => Topic::Work(row.id),
+                "attend" => topic::commands(AccountId(row.id)),
+                "files" => topic::files(AccountId(row.id)),
+                _ => topic::work(AccountId(row.id)),
             })
             .collect())
     }

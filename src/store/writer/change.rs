@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use chrono::Duration;
 
-use super::OfSession;
+use super::SessionWrite;
 use super::group_receipts::NewGroupReceipt;
 use super::locks::Locked;
 use super::postponed::Postponed;
 use super::profiles::Profiles;
 use super::published::Published;
+use crate::db::DbError;
 use crate::domain::{AccountId, ChatId, Event, Lease};
-use crate::store::{Inbound, InboundKind, StoreError, Tx};
+use crate::store::{Inbound, InboundKind, Tx};
 
 /// What is to be written.
 #[derive(Default)]
@@ -26,10 +27,10 @@ pub(super) struct Change<'a> {
 
 impl<'a> Change<'a> {
     /// Adds a write whose locks are there.
-    pub fn add(&mut self, lease: &'a Lease, what: &'a OfSession) {
+    pub fn add(&mut self, lease: &'a Lease, what: &'a SessionWrite) {
         match what {
-            OfSession::Settled(_) => self.postponed.extend(Postponed::of(lease, what)),
-            OfSession::Told { batch, resume_point } => {
+            SessionWrite::Settle(_) => self.postponed.extend(Postponed::of(lease, what)),
+            SessionWrite::Ingest { batch, resume_point } => {
                 for item in batch {
                     self.add_inbound(lease, item);
                 }
@@ -37,7 +38,7 @@ impl<'a> Change<'a> {
                     self.resume_points.push((lease.account, point));
                 }
             }
-            OfSession::State { state, reason } => {
+            SessionWrite::PublishState { state, reason } => {
                 self.published.push(Published { lease, state: *state, reason: reason.as_deref() });
             }
         }
@@ -66,7 +67,7 @@ impl<'a> Change<'a> {
 
 impl Tx {
     /// Writes it all, after the messages that it may refer to.
-    pub(super) async fn apply(&mut self, change: Change<'_>, locked: &mut Locked) -> Result<(), StoreError> {
+    pub(super) async fn apply(&mut self, change: Change<'_>, locked: &mut Locked) -> Result<(), DbError> {
         self.store_group_receipts(&change.group_receipts, locked).await?;
         self.postpone(&change.postponed).await?;
         for (lease, item) in change.others {
@@ -83,7 +84,7 @@ impl Tx {
         lease: &Lease,
         item: &Inbound,
         locked: &mut Locked,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let chat = item.peer.public_id.clone();
         if let InboundKind::Group { revision, subject, changes } = &item.what {
             return self.ingest_group(lease, &item.peer, (*revision, subject), changes, locked).await;
@@ -122,7 +123,7 @@ impl Tx {
         Ok(())
     }
 
-    async fn store_resume_points(&mut self, points: &[(AccountId, &[u8])]) -> Result<(), StoreError> {
+    async fn store_resume_points(&mut self, points: &[(AccountId, &[u8])]) -> Result<(), DbError> {
         // The last one of an account counts.
         let points: BTreeMap<i64, &[u8]> =
             points.iter().map(|(account, point)| (account.0, *point)).collect();

@@ -7,8 +7,9 @@ use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 
 use super::locks::Locked;
+use crate::db::DbError;
 use crate::domain::{AccountId, CounterId, Event, Lease, PeerId, ReceiptKind};
-use crate::store::{Peer, StoreError, ToldChange, Tx};
+use crate::store::{Peer, ToldChange, Tx};
 
 /// A member's receipt for a message that the account sent into a group.
 pub(super) struct NewGroupReceipt<'a> {
@@ -36,7 +37,7 @@ impl Tx {
         &mut self,
         receipts: &[NewGroupReceipt<'_>],
         locked: &mut Locked,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         if receipts.is_empty() {
             return Ok(());
         }
@@ -104,7 +105,7 @@ impl Tx {
         (revision, subject): (i64, &str),
         changes: &[ToldChange],
         locked: &mut Locked,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let news = sqlx::query_scalar!(
             "UPDATE chat SET group_revision = $3, group_subject = $4
              WHERE account_id = $1 AND peer_id = $2 AND (group_revision IS NULL OR group_revision < $3)
@@ -141,7 +142,7 @@ impl Tx {
         group: &Peer,
         counter: CounterId,
         locked: &mut Locked,
-    ) -> Result<Vec<Touched>, StoreError> {
+    ) -> Result<Vec<Touched>, DbError> {
         let rows = sqlx::query!(
             "SELECT m.id, m.network_id FROM chat h JOIN message m ON m.chat_id = h.id
              WHERE h.account_id = $1 AND h.peer_id = $2 AND m.sender_peer_id IS NULL AND m.read_at IS NULL
@@ -166,7 +167,7 @@ impl Tx {
 
     /// Marks those delivered, and read, that all have of whom it is expected; of one that all have read nothing more is
     /// kept.
-    async fn complete(&mut self, touched: Vec<Touched>, locked: &mut Locked) -> Result<(), StoreError> {
+    async fn complete(&mut self, touched: Vec<Touched>, locked: &mut Locked) -> Result<(), DbError> {
         if touched.is_empty() {
             return Ok(());
         }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use crate::db::DbError;
 use crate::domain::{AccountId, CounterId, PeerId};
-use crate::store::{Journal, StoreError, Tx};
+use crate::store::{Journal, Tx};
 
 /// How locks are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ impl Tx {
         &mut self,
         chats: &BTreeSet<(PeerId, AccountId)>,
         counters: &[i64],
-    ) -> Result<BTreeSet<AccountId>, StoreError> {
+    ) -> Result<BTreeSet<AccountId>, DbError> {
         sqlx::query!("SET LOCAL lock_timeout = '2s'").execute(&mut *self.inner).await?;
         let new = self.make_chats(chats).await?;
         sqlx::query!(
@@ -55,7 +56,7 @@ impl Tx {
     async fn make_chats(
         &mut self,
         wanted: &BTreeSet<(PeerId, AccountId)>,
-    ) -> Result<BTreeSet<AccountId>, StoreError> {
+    ) -> Result<BTreeSet<AccountId>, DbError> {
         let (peers, accounts) = columns(wanted);
         let rows = sqlx::query!(
             r#"INSERT INTO chat (account_id, peer_id)

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::OfSession;
+use super::SessionWrite;
+use crate::db::DbError;
 use crate::domain::{Lease, MessageId};
-use crate::store::{Settlement, StoreError, Tx};
+use crate::store::{Settlement, Tx};
 
 /// One that waits.
 pub(super) struct Postponed {
@@ -15,10 +16,10 @@ pub(super) struct Postponed {
 
 impl Postponed {
     /// Those of a write.
-    pub fn of<'a>(lease: &'a Lease, what: &'a OfSession) -> impl Iterator<Item = Self> + 'a {
+    pub fn of<'a>(lease: &'a Lease, what: &'a SessionWrite) -> impl Iterator<Item = Self> + 'a {
         let settled = match what {
-            OfSession::Settled(settled) => settled.as_slice(),
-            OfSession::Told { .. } | OfSession::State { .. } => &[],
+            SessionWrite::Settle(settled) => settled.as_slice(),
+            SessionWrite::Ingest { .. } | SessionWrite::PublishState { .. } => &[],
         };
         settled.iter().filter_map(|one| match one.how {
             Settlement::Later(pause) => Some(Self { lease: *lease, message: one.message, pause }),
@@ -29,7 +30,7 @@ impl Postponed {
 
 impl Tx {
     /// Has them wait in the outbox.
-    pub(super) async fn postpone(&mut self, postponed: &[Postponed]) -> Result<(), StoreError> {
+    pub(super) async fn postpone(&mut self, postponed: &[Postponed]) -> Result<(), DbError> {
         if postponed.is_empty() {
             return Ok(());
         }

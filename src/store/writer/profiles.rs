@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::locks::Locked;
+use crate::db::DbError;
 use crate::domain::{
     AccountId, CounterId, Event, Lease, PeerId, PeerPresence, PhotoReference, ProfileNews, Shown,
 };
-use crate::store::{Inbound, InboundKind, StoreError, Tx};
+use crate::store::{Inbound, InboundKind, Tx};
 
 /// All of it: by account and person, what counts in the end.
 #[derive(Default)]
@@ -81,7 +82,7 @@ impl Tx {
         &mut self,
         profiles: Profiles<'_>,
         locked: &mut Locked,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         if profiles.0.is_empty() {
             return Ok(());
         }
@@ -117,7 +118,7 @@ impl Tx {
         Ok(())
     }
 
-    async fn forget_profiles(&mut self, profiles: &Profiles<'_>) -> Result<(), StoreError> {
+    async fn forget_profiles(&mut self, profiles: &Profiles<'_>) -> Result<(), DbError> {
         let gone = profiles.0.iter().filter(|(_, profile)| profile.gone);
         let (accounts, peers): (Vec<i64>, Vec<i64>) =
             gone.map(|((account, peer), _)| (account.0, peer.0)).unzip();
@@ -141,7 +142,7 @@ impl Tx {
         Ok(())
     }
 
-    async fn store_names_and_presences(&mut self, profiles: &Profiles<'_>) -> Result<(), StoreError> {
+    async fn store_names_and_presences(&mut self, profiles: &Profiles<'_>) -> Result<(), DbError> {
         let told = profiles
             .0
             .iter()
@@ -188,7 +189,7 @@ impl Tx {
     }
 
     /// True: it was not hidden before.
-    async fn hide_status_message(&mut self, account: AccountId, peer: PeerId) -> Result<bool, StoreError> {
+    async fn hide_status_message(&mut self, account: AccountId, peer: PeerId) -> Result<bool, DbError> {
         let hidden = sqlx::query!(
             "INSERT INTO peer_profile (account_id, peer_id, status_hidden) VALUES ($1, $2, true)
              ON CONFLICT (account_id, peer_id) DO UPDATE SET status_hidden = true
@@ -208,7 +209,7 @@ impl Tx {
         peer: PeerId,
         text: &str,
         learnt: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, DbError> {
         let stored = sqlx::query!(
             "WITH change AS (
                 INSERT INTO status_change (account_id, peer_id, value, updated)
@@ -230,7 +231,7 @@ impl Tx {
     }
 
     /// True: it was not hidden before. What was to be fetched is told of again when it is shown.
-    async fn hide_photo(&mut self, account: AccountId, peer: PeerId) -> Result<bool, StoreError> {
+    async fn hide_photo(&mut self, account: AccountId, peer: PeerId) -> Result<bool, DbError> {
         let hidden = sqlx::query!(
             "WITH forgotten AS (DELETE FROM pending_photo WHERE account_id = $1 AND peer_id = $2)
              INSERT INTO peer_profile (account_id, peer_id, photo_hidden) VALUES ($1, $2, true)
@@ -249,7 +250,7 @@ impl Tx {
         account: AccountId,
         peer: PeerId,
         learnt: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, DbError> {
         let stored = sqlx::query!(
             "WITH forgotten AS (DELETE FROM pending_photo WHERE account_id = $1 AND peer_id = $2
              ), change AS (
@@ -276,7 +277,7 @@ impl Tx {
         account: AccountId,
         peer: PeerId,
         photo: &PhotoReference,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, DbError> {
         let row = sqlx::query!(
             r#"WITH before AS (
                 SELECT photo_reference, photo_hidden FROM peer_profile WHERE account_id = $1 AND peer_id = $2

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::locks::Locked;
+use crate::db::DbError;
 use crate::domain::{Event, Lease, SessionState};
-use crate::store::{StoreError, Tx};
+use crate::store::Tx;
 
 /// What one does now.
 pub(super) struct Published<'a> {
@@ -21,7 +22,7 @@ impl Tx {
         &mut self,
         published: &[Published<'_>],
         locked: &mut Locked,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         // The last one of an account counts.
         let mut last: BTreeMap<i64, &Published> = BTreeMap::new();
         for one in published {

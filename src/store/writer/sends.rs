@@ -5,16 +5,32 @@
 //! out, so that nothing is queued behind the back of whoever unregisters it or takes the contact away.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::locks::Locking;
-use super::{Answer, Send, Write, Written, column};
-use crate::domain::{AccountId, CounterId, Event, MediaFile, MessageId, PeerId};
-use crate::store::gather::at_place;
+use crate::db::batcher::{Outcome, at_place, column};
+use crate::db::{Db, DbError};
+use crate::domain::{AccountId, Content, CounterId, Event, MediaFile, MessageId, PeerId};
 use crate::store::message::content::{details, fingerprint};
-use crate::store::{Accepted, OUTBOX_LIMIT, Store, StoreError, Topic, Tx};
+use crate::store::{Accepted, KeyedAnswer, OUTBOX_LIMIT, Tx, topic};
+
+/// A message from the API, see [`crate::store::Outgoing`].
+pub(in crate::store) struct Send {
+    pub account: AccountId,
+    pub counter: CounterId,
+    /// Whether the caller named the account; without that it has to be the oldest.
+    pub named: bool,
+    pub id: String,
+    pub peer: PeerId,
+    pub public_id: String,
+    pub in_group: bool,
+    pub content: Content,
+    pub time_to_live: Duration,
+    pub keyed: Option<KeyedAnswer>,
+}
 
 /// What became of one.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -31,53 +47,52 @@ enum Verdict {
 
 /// One transaction, of one statement if that will do. No answer for those that it leaves out.
 pub(super) async fn attempt(
-    store: &Store,
-    writes: &[&Write],
+    db: &Db,
+    sends: &[&Send],
     locking: Locking,
-) -> Result<Vec<Option<Answer>>, StoreError> {
-    let sends: Vec<&Send> = writes.iter().filter_map(|write| write.as_send()).collect();
+) -> Result<Vec<Outcome<Accepted>>, DbError> {
     let verdicts = match locking {
         Locking::Free if sends.iter().all(|send| send.keyed.is_none() && file(send).is_none()) => {
-            let (mut connection, loan) = store.kept().await?;
-            let verdicts = write(&mut connection, &sends).await?;
-            loan.keep(connection);
+            let (mut connection, checkout) = db.checkout().await?;
+            let verdicts = write(&mut connection, sends).await?;
+            checkout.put_back(connection);
             verdicts
         }
         Locking::Free => {
-            let mut tx = store.begin().await?;
-            let verdicts = tx.write_sends(&sends).await?;
+            let mut tx = Tx::begin(db).await?;
+            let verdicts = tx.write_sends(sends).await?;
             tx.commit().await?;
             verdicts
         }
-        Locking::Waiting => wait_and_write(store, &sends).await?,
+        Locking::Waiting => wait_and_write(db, sends).await?,
     };
     Ok(sends
-        .into_iter()
+        .iter()
         .zip(verdicts)
         .map(|(send, verdict)| {
             let accepted = match verdict {
                 Verdict::Queued(_) => {
-                    store.wakes.wake(Topic::work(send.account));
-                    store.wakes.wake(Topic::journal(send.counter));
+                    db.notifications().wake(topic::work(send.account));
+                    db.notifications().wake(topic::journal(send.counter));
                     Accepted::Queued(send.id.clone())
                 }
                 Verdict::Full => Accepted::OutboxFull,
                 Verdict::Refused => Accepted::NotAllowed,
-                Verdict::Held => return None,
+                Verdict::Held => return Outcome::Deferred,
             };
-            Some(Ok(Written::Accepted(accepted)))
+            Outcome::Done(accepted)
         })
         .collect())
 }
 
 /// Waits for the locks, and makes the chats that are missing, but none for a message that is refused.
-async fn wait_and_write(store: &Store, sends: &[&Send]) -> Result<Vec<Verdict>, StoreError> {
+async fn wait_and_write(db: &Db, sends: &[&Send]) -> Result<Vec<Verdict>, DbError> {
     let mut verdicts = vec![Verdict::Refused; sends.len()];
     let mut left: Vec<usize> = (0..sends.len()).collect();
     while !left.is_empty() {
         let wanted: Vec<&Send> = left.iter().map(|place| sends[*place]).collect();
         let (chats, counters) = locks(&wanted);
-        let mut tx = store.begin().await?;
+        let mut tx = Tx::begin(db).await?;
         let new = tx.wait_for(&chats, &counters).await?;
         let found = tx.write_sends(&wanted).await?;
         // What is missing in spite of that belongs to an account that is gone.
@@ -104,7 +119,7 @@ async fn wait_and_write(store: &Store, sends: &[&Send]) -> Result<Vec<Verdict>, 
 
 impl Tx {
     /// Writes the messages, and what goes with some: the answers of requests with a key, and references to files.
-    async fn write_sends(&mut self, sends: &[&Send]) -> Result<Vec<Verdict>, StoreError> {
+    async fn write_sends(&mut self, sends: &[&Send]) -> Result<Vec<Verdict>, DbError> {
         let verdicts = write(&mut self.inner, sends).await?;
         let mut files = Vec::new();
         let mut keyed = Vec::new();
@@ -119,7 +134,7 @@ impl Tx {
             let kept = self.keep_answers(keyed.iter().copied()).await?;
             // With one whose claim is over nothing is written: the batch is split until that one is alone.
             if keyed.iter().any(|answer| !kept.contains(&answer.claim)) {
-                return Err(StoreError::Fenced);
+                return Err(DbError::Fenced);
             }
         }
         Ok(verdicts)
@@ -138,7 +153,7 @@ fn locks(sends: &[&Send]) -> (BTreeSet<(PeerId, AccountId)>, Vec<i64>) {
 }
 
 /// Writes those that may be sent and whose locks are free. Rows that the transaction has locked already count as free.
-async fn write(connection: &mut PgConnection, sends: &[&Send]) -> Result<Vec<Verdict>, StoreError> {
+async fn write(connection: &mut PgConnection, sends: &[&Send]) -> Result<Vec<Verdict>, DbError> {
     let (targets, places) = targets(sends);
     let events: Vec<Event> =
         column(sends, |send| Event::MessageQueued { chat: send.public_id.clone(), id: send.id.clone() });

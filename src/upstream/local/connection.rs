@@ -11,10 +11,10 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::reader::Reader;
 use super::stanza::{Stanza, TypingHint};
 use super::{failure, group};
+use crate::db::DbError;
 use crate::domain::{BlobHash, FailureReason, MediaFile, PhoneNumber, ReceiptKind, Typing};
 use crate::lifecycle::Lifecycle;
-use crate::store::StoreError;
-use crate::store::localnet::{LocalNet, NewStanza, Subscriber, is_group};
+use crate::upstream::local::network::{LocalNet, NewStanza, Subscriber, is_group};
 use crate::upstream::{
     Acknowledgement, Address, BlobSource, Connection, Failure, FileStream, Opened, Outgoing, ReadReceipt,
     SendFailure, Signal,
@@ -77,7 +77,7 @@ impl LocalConnection {
     }
 
     /// Has the network keep the files of these messages.
-    pub(super) async fn upload(&self, messages: &[&Outgoing]) -> Result<(), StoreError> {
+    pub(super) async fn upload(&self, messages: &[&Outgoing]) -> Result<(), DbError> {
         let files: Vec<(String, BlobHash)> = messages
             .iter()
             .filter_map(|message| match message.content.file()? {

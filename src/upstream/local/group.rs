@@ -9,9 +9,9 @@ use serde_json::Value;
 use super::connection::LocalConnection;
 use super::failure;
 use super::stanza::Stanza;
+use crate::db::DbError;
 use crate::domain::{FailureReason, PhoneNumber};
-use crate::store::StoreError;
-use crate::store::localnet::{
+use crate::upstream::local::network::{
     Group as LocalGroup, GroupDelivery, GroupNews, GroupRefusal, GroupWish as LocalWish, LocalChange,
     LocalNet,
 };
@@ -97,7 +97,7 @@ pub(super) fn write_news(news: &GroupNews) -> Value {
 ///
 /// # Errors
 /// When the group cannot be read.
-pub(super) async fn event(net: &LocalNet, news: GroupNews) -> Result<Option<Event>, StoreError> {
+pub(super) async fn event(net: &LocalNet, news: GroupNews) -> Result<Option<Event>, DbError> {
     let Some(group) = net.group(&news.group, news.revision).await? else { return Ok(None) };
     Ok(Some(Event::GroupChanged {
         group: Arc::new(snapshot(&group)),
@@ -147,7 +147,7 @@ fn numbers(addresses: &[Address]) -> Result<Vec<PhoneNumber>, GroupFailure> {
     if others.is_empty() { Ok(numbers) } else { Err(GroupFailure::CannotAdd(others)) }
 }
 
-fn answer(answered: Result<Result<LocalGroup, GroupRefusal>, StoreError>) -> Result<Group, GroupFailure> {
+fn answer(answered: Result<Result<LocalGroup, GroupRefusal>, DbError>) -> Result<Group, GroupFailure> {
     match answered.map_err(|error| failure(&error))? {
         Ok(group) => Ok(snapshot(&group)),
         Err(GroupRefusal::LoggedOut) => Err(Failure::Retry("logged_out").into()),

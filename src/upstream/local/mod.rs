@@ -6,6 +6,7 @@
 
 mod connection;
 mod group;
+pub mod network;
 mod profile;
 mod reader;
 mod stanza;
@@ -20,14 +21,20 @@ use super::{
     AdapterState, Address, BlobSource, Capabilities, Connector, Credentials, End, Failure, Login, Opened,
     RegistrationKind,
 };
+use crate::db::DbError;
 use crate::domain::{NeedsUser, PhoneNumber};
 use crate::lifecycle::Lifecycle;
-use crate::store::StoreError;
-use crate::store::localnet::{LARGEST_GROUP, Leaving, LocalNet, Subscriber, is_group};
+use crate::secrets;
+use crate::telemetry::chain;
+use crate::upstream::local::network::{LARGEST_GROUP, Leaving, LocalNet, Subscriber, is_group};
 use stanza::Stanza;
 
 /// How often each process looks for mail that no wake-up announced.
 const SWEEP: Duration = Duration::from_secs(2);
+/// How often each process prunes the network's tables, at the most.
+const PRUNE_PERIOD: Duration = Duration::from_mins(1);
+/// Rows that one statement prunes.
+const PRUNE_BATCH: i64 = 1_000;
 
 /// The connector of the network `local`.
 pub struct Local {
@@ -44,6 +51,7 @@ impl Local {
     pub fn new(net: LocalNet, blobs: Arc<dyn BlobSource>, lifecycle: Lifecycle) -> Self {
         let open: Arc<Mutex<HashMap<PhoneNumber, usize>>> = Arc::default();
         lifecycle.spawn(sweep(net.clone(), open.clone(), lifecycle.clone()));
+        lifecycle.spawn(prune(net.clone(), lifecycle.clone()));
         Self { net, blobs, lifecycle, open }
     }
 }
@@ -109,22 +117,45 @@ fn leaving() -> Leaving {
 }
 
 /// What a failed query means to whoever asked something of the network.
-fn failure(error: &StoreError) -> Failure {
+fn failure(error: &DbError) -> Failure {
     Failure::Retry(reason(error))
 }
 
 /// What a failed query means to a connection.
-fn end(error: &StoreError) -> End {
+fn end(error: &DbError) -> End {
     End::Retry(reason(error))
 }
 
 /// The word for programs on a failed query. Our own mistakes are logged.
-fn reason(error: &StoreError) -> &'static str {
+fn reason(error: &DbError) -> &'static str {
     match error {
-        StoreError::Unavailable(_) => "network_unreachable",
-        StoreError::Fenced | StoreError::Corrupt(_) | StoreError::Refused(_) => {
+        DbError::Unavailable(_) => "network_unreachable",
+        DbError::Fenced | DbError::Corrupt(_) | DbError::Refused(_) => {
             tracing::error!(error = %error, cause = ?error, "the local network failed");
             "network_failed"
+        }
+    }
+}
+
+/// Forgets files and operations that nobody asks for any more.
+async fn prune(net: LocalNet, lifecycle: Lifecycle) {
+    loop {
+        // Of several processes the first one that comes finds the most.
+        let pause = PRUNE_PERIOD + Duration::from_secs(secrets::random_below(PRUNE_PERIOD.as_secs() / 2));
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = lifecycle.soft().cancelled() => return,
+        }
+        let pruned = async {
+            while net.prune_media(PRUNE_BATCH).await? > 0 {}
+            while net.prune_operations(PRUNE_BATCH).await? > 0 {}
+            Ok::<(), DbError>(())
+        };
+        tokio::select! {
+            pruned = pruned => if let Err(error) = pruned {
+                tracing::warn!(error = chain(&error), "pruning the local network failed; it is repeated");
+            },
+            () = lifecycle.soft().cancelled() => return,
         }
     }
 }

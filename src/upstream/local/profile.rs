@@ -6,7 +6,7 @@ use super::connection::LocalConnection;
 use super::failure;
 use super::stanza::Stanza;
 use crate::domain::{BlobHash, PhoneNumber, Photo, PhotoReference, Privacy, Shown};
-use crate::store::localnet::Change;
+use crate::upstream::local::network::Change;
 use crate::upstream::{Address, Failure, Profile};
 
 #[async_trait]

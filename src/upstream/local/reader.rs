@@ -11,7 +11,7 @@ use super::profile::photo_reference;
 use super::stanza::{Stanza, TypingHint};
 use super::{end, group};
 use crate::domain::{NeedsUser, ProfileNews, ReceiptKind};
-use crate::store::localnet::{GroupNews, LocalNet, MAILBOX_BATCH, Stanza as Stored, Subscriber};
+use crate::upstream::local::network::{GroupNews, LocalNet, MAILBOX_BATCH, Stanza as Stored, Subscriber};
 use crate::upstream::{Acknowledgement, Address, End, Event, Incoming, Signal};
 
 /// How long a quiet connection waits before it shows that it still works.

@@ -7,7 +7,7 @@ use crate::domain::{
     BlobHash, Card, Content, Location, MediaContent, MediaFile, MediaKind, PeerPresence, Photo, ReceiptKind,
     RemoteMedia, Shown, StoredMedia, Typing,
 };
-use crate::store::localnet::{GroupNews, News};
+use crate::upstream::local::network::{GroupNews, News};
 
 /// One thing that a subscriber's connection is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]

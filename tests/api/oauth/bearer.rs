@@ -11,7 +11,8 @@ use axum::routing::get;
 use http::{Request, StatusCode};
 use tower::ServiceExt as _;
 use windu::config::{Env, OAuthSettings};
-use windu::http::auth::Caller;
+use windu::db::Db;
+use windu::http::extract::caller::Caller;
 use windu::lifecycle::Lifecycle;
 use windu::oauth::OAuth;
 use windu::store::Store;
@@ -33,7 +34,7 @@ impl FromRef<State> for Arc<OAuth> {
 }
 
 fn token_server(server: &Server) -> (Store, Arc<OAuth>) {
-    let store = Store::from_url(&server.database().url(), 4).expect("a URL");
+    let store = Store::new(Db::from_url(&server.database().url(), 4).expect("a URL"));
     let settings = OAuthSettings::read(&Env::default()).expect("defaults");
     (store.clone(), Arc::new(OAuth::new(store, &settings)))
 }
@@ -120,7 +121,7 @@ async fn what_ends_a_token_ends_it_everywhere_at_once() {
     let client = server.client();
     let (store, oauth) = token_server(&server);
     let lifecycle = Lifecycle::default();
-    store.connect_wakes(&lifecycle);
+    store.db().connect_notifications(&lifecycle);
     oauth.follow_revocations(&lifecycle);
     let listening =
         "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()";

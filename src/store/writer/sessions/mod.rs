@@ -7,16 +7,20 @@
 
 mod rows;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::PgConnection;
 
-use super::column;
-use crate::domain::{CounterId, Event, Lease, MediaFile, MessageId, PeerId};
+use super::change::Change;
+use super::locks::{Locked, Locking};
+use super::{Dropped, Leased, SessionWrite};
+use crate::db::batcher::{Outcome as DbOutcome, column};
+use crate::db::{Db, DbError};
+use crate::domain::{CounterId, Event, Lease, MediaFile, MessageId, PeerId, ProfileNews, Shown};
 use crate::store::message::content::details;
-use crate::store::{Journal, StoreError};
+use crate::store::{Inbound, InboundKind, Journal, Tx, topic};
 use rows::{ReceiptRow, SessionRow};
 
 pub(super) use rows::{Part, Rows};
@@ -72,7 +76,7 @@ impl<'a> Rows<'a> {
     /// chat that the message is in; a read one is a delivered one too. A message that has a receipt was taken by the
     /// network, even if its session has not stored that yet.
     #[expect(clippy::too_many_lines, reason = "one statement")]
-    pub async fn write(&self, connection: &mut PgConnection) -> Result<Outcome<'a>, StoreError> {
+    pub async fn write(&self, connection: &mut PgConnection) -> Result<Outcome<'a>, DbError> {
         let Self { sessions, chats, messages, receipts, settled } = self;
         let fingerprints: Vec<Vec<u8>> = column(messages, |message| message.fingerprint.to_vec());
         let rows = sqlx::query!(
@@ -251,5 +255,157 @@ impl<'a> Rows<'a> {
             outcome.verdicts.insert(*lease, verdict);
         }
         Ok(outcome)
+    }
+}
+
+/// One transaction of sessions' writes, of one statement if that will do. No answer for those that it leaves out.
+pub(super) async fn attempt(
+    db: &Db,
+    writes: &[&Leased],
+    locking: Locking,
+) -> Result<Vec<DbOutcome<Dropped>>, DbError> {
+    let writes: Vec<(&Lease, &SessionWrite)> = writes.iter().map(|one| (&one.lease, &one.write)).collect();
+    let outcome = if locking == Locking::Free && writes.iter().all(|(_, what)| what.is_plain()) {
+        let (mut connection, checkout) = db.checkout().await?;
+        let outcome = Rows::of(&writes, Part::All).write(&mut connection).await?;
+        checkout.put_back(connection);
+        outcome
+    } else {
+        let mut tx = Tx::begin(db).await?;
+        let outcome = tx.write_of_sessions(&writes, locking).await?;
+        // Of what may not be done nothing is left, no new chat either.
+        if writes.iter().any(|(lease, _)| outcome.admits(lease)) {
+            tx.commit().await?;
+        }
+        outcome
+    };
+    for (lease, what) in admitted(&writes, &outcome) {
+        match what {
+            SessionWrite::PublishState { .. } => db.notifications().wake(topic::session(lease.account)),
+            // What it told of has to be fetched.
+            SessionWrite::Ingest { batch, .. } if batch.iter().any(has_remote_file) => {
+                db.notifications().wake_here(&topic::files(lease.account));
+            }
+            SessionWrite::Settle(_) | SessionWrite::Ingest { .. } => {}
+        }
+        db.notifications().wake(topic::journal(lease.counter));
+    }
+    Ok(writes.into_iter().map(|(lease, what)| answer(lease, what, &outcome)).collect())
+}
+
+/// Those of the writes that are done.
+fn admitted<'w>(
+    writes: &[(&'w Lease, &'w SessionWrite)],
+    outcome: &Outcome<'_>,
+) -> Vec<(&'w Lease, &'w SessionWrite)> {
+    writes.iter().copied().filter(|(lease, _)| outcome.admits(lease)).collect()
+}
+
+fn answer(lease: &Lease, what: &SessionWrite, outcome: &Outcome<'_>) -> DbOutcome<Dropped> {
+    match (outcome.of(lease), what) {
+        (Verdict::Held, _) => DbOutcome::Deferred,
+        (Verdict::Fenced, _) => DbOutcome::Failed(DbError::Fenced),
+        (Verdict::Written { .. }, SessionWrite::Ingest { .. }) if !outcome.dropped.is_empty() => {
+            let of_lease = outcome.dropped.iter().filter(|(of, ..)| of == lease);
+            let dropped = of_lease.map(|(_, peer, id)| (*peer, (*id).to_owned()));
+            DbOutcome::Done(dropped.collect())
+        }
+        (Verdict::Written { .. }, _) => DbOutcome::Done(Vec::new()),
+    }
+}
+
+impl Tx {
+    /// Writes those whose locks are there: the messages first, then what may be about them.
+    async fn write_of_sessions<'w>(
+        &mut self,
+        writes: &[(&'w Lease, &'w SessionWrite)],
+        locking: Locking,
+    ) -> Result<Outcome<'w>, DbError> {
+        let new = match locking {
+            Locking::Free => BTreeSet::new(),
+            Locking::Waiting => {
+                let chats = writes
+                    .iter()
+                    .flat_map(|(lease, what)| what.chats().into_iter().map(|peer| (peer, lease.account)))
+                    .collect();
+                let counters: BTreeSet<i64> = writes.iter().map(|(lease, _)| lease.counter.0).collect();
+                self.wait_for(&chats, &Vec::from_iter(counters)).await?
+            }
+        };
+        let outcome = Rows::of(writes, Part::Messages).write(&mut self.inner).await?;
+        let admitted = admitted(writes, &outcome);
+        if admitted.is_empty() {
+            return Ok(outcome);
+        }
+        let files: Vec<_> =
+            outcome.files.iter().map(|(message, lease, file)| (*message, lease.account, *file)).collect();
+        self.refer_to_files(&files).await?;
+        let marks = Rows::of(&admitted, Part::Marks);
+        let mut locked = if marks.is_empty() {
+            Locked::new(outcome.journals())
+        } else {
+            Locked::new(marks.write(&mut self.inner).await?.journals())
+        };
+        for account in new {
+            self.roster_changed(account).await?;
+        }
+        let mut change = Change::default();
+        for (lease, what) in admitted {
+            change.add(lease, what);
+        }
+        self.apply(change, &mut locked).await?;
+        let moved = locked.into_moved();
+        if !moved.is_empty() {
+            self.close_journals(moved).await?;
+        }
+        Ok(outcome)
+    }
+}
+
+impl SessionWrite {
+    /// Whether [`sessions`] has a place for all of it, and none of it is about a message that comes with it.
+    fn is_plain(&self) -> bool {
+        match self {
+            Self::Settle(settled) => settled.iter().all(|one| one.how.is_final()),
+            Self::Ingest { batch, resume_point } => resume_point.is_none() && batch.iter().all(is_plain),
+            Self::PublishState { .. } => false,
+        }
+    }
+}
+
+fn is_plain(item: &Inbound) -> bool {
+    match &item.what {
+        InboundKind::Message { from_us, .. } => !from_us && !has_remote_file(item),
+        InboundKind::Receipt { .. } => item.participant.is_none(),
+        _ => false,
+    }
+}
+
+fn has_remote_file(item: &Inbound) -> bool {
+    match &item.what {
+        InboundKind::Message { content, .. } => matches!(content.file(), Some(MediaFile::Remote(_))),
+        InboundKind::Profile(ProfileNews::Photo(Shown::Value(photo))) => photo.is_some(),
+        _ => false,
+    }
+}
+
+impl SessionWrite {
+    /// With whom the account has to have a chat for this.
+    fn chats(&self) -> Vec<PeerId> {
+        match self {
+            Self::Settle(_) | Self::PublishState { .. } => Vec::new(),
+            Self::Ingest { batch, .. } => {
+                batch.iter().filter(|item| item.what.needs_chat()).map(|item| item.peer.id).collect()
+            }
+        }
+    }
+}
+
+impl InboundKind {
+    fn needs_chat(&self) -> bool {
+        match self {
+            Self::Message { .. } | Self::ReadElsewhere { .. } | Self::Group { .. } => true,
+            Self::Receipt { .. } | Self::Nickname(_) | Self::Profile(_) | Self::Undecryptable { .. } => false,
+        }
     }
 }

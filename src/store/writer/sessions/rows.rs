@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use super::super::OfSession;
+use super::super::SessionWrite;
 use crate::domain::{Content, Event, Lease, MessageId, PeerId, ReceiptKind};
 use crate::store::message::content::fingerprint;
 use crate::store::{Inbound, InboundKind, Settled, Settlement};
@@ -65,7 +65,7 @@ pub(super) struct ReceiptRow<'a> {
 
 impl<'a> Rows<'a> {
     /// Takes from the writes what belongs here.
-    pub fn of(writes: &[(&'a Lease, &'a OfSession)], part: Part) -> Self {
+    pub fn of(writes: &[(&'a Lease, &'a SessionWrite)], part: Part) -> Self {
         let mut rows = Self::default();
         let mut gathering = Gathering::default();
         for (lease, what) in writes {
@@ -74,17 +74,17 @@ impl<'a> Rows<'a> {
                 rows.chat(session, peer, &mut gathering);
             }
             match what {
-                OfSession::Settled(settled) if part != Part::Messages => {
+                SessionWrite::Settle(settled) if part != Part::Messages => {
                     for one in settled.iter().filter(|one| one.how.is_final()) {
                         rows.settle(session, one, &mut gathering);
                     }
                 }
-                OfSession::Told { batch, .. } => {
+                SessionWrite::Ingest { batch, .. } => {
                     for item in batch {
                         rows.add(session, item, part, &mut gathering);
                     }
                 }
-                OfSession::Settled(_) | OfSession::State { .. } => {}
+                SessionWrite::Settle(_) | SessionWrite::PublishState { .. } => {}
             }
         }
         rows

@@ -11,10 +11,10 @@ use super::group::WriteNews;
 use super::view::{News, View};
 use super::watches::Concerned;
 use super::{LocalNet, Subscriber};
+use crate::db::DbError;
 use crate::domain::{Audience, BlobHash, PhoneNumber, Photo, Privacy};
-use crate::store::account::number_of;
-use crate::store::contact::photo::{hashes, photo_of};
-use crate::store::{StoreError, Topic, Tx};
+use crate::upstream::local::network::columns::{number_of, photo_of};
+use crate::upstream::local::network::{Tx, mailbox_topic};
 
 /// How often two changes may undo each other before one gives up.
 const ATTEMPTS: usize = 4;
@@ -77,7 +77,7 @@ impl LocalNet {
         subscriber: &Subscriber,
         change: Change<'_>,
         words: Words,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let mut attempt = 1;
         loop {
             match self.try_to_change(subscriber, change, words).await {
@@ -92,8 +92,8 @@ impl LocalNet {
         subscriber: &Subscriber,
         change: Change<'_>,
         words: Words,
-    ) -> Result<(), StoreError> {
-        let mut tx = self.store.begin().await?;
+    ) -> Result<(), DbError> {
+        let mut tx = Tx::begin(&self.db).await?;
         let concerned = change.concerns(&subscriber.number);
         let tells = match change {
             Change::Watches(watched) => {
@@ -112,7 +112,7 @@ impl LocalNet {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn register(&self, number: &PhoneNumber, leaving: &Leaving) -> Result<Subscriber, StoreError> {
+    pub async fn register(&self, number: &PhoneNumber, leaving: &Leaving) -> Result<Subscriber, DbError> {
         let incarnation = crate::secrets::random_id();
         self.replace(number, Some(&incarnation), leaving).await?;
         Ok(Subscriber { number: number.clone(), incarnation })
@@ -123,7 +123,7 @@ impl LocalNet {
     ///
     /// # Errors
     /// When a query fails.
-    pub async fn unregister(&self, number: &PhoneNumber, leaving: &Leaving) -> Result<(), StoreError> {
+    pub async fn unregister(&self, number: &PhoneNumber, leaving: &Leaving) -> Result<(), DbError> {
         self.replace(number, None, leaving).await
     }
 
@@ -132,7 +132,7 @@ impl LocalNet {
         number: &PhoneNumber,
         incarnation: Option<&str>,
         leaving: &Leaving,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let mut attempt = 1;
         loop {
             match self.try_to_replace(number, incarnation, leaving).await {
@@ -147,13 +147,13 @@ impl LocalNet {
         number: &PhoneNumber,
         incarnation: Option<&str>,
         leaving: &Leaving,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let mut tx = self.leave_all_groups(number, leaving.write).await?;
         tx.take_off(number, &leaving.gone).await?;
         if let Some(incarnation) = incarnation {
             tx.put_on(number, incarnation).await?;
         }
-        tx.concerns(Topic::Mailbox(number.clone()));
+        tx.notify_on_commit(mailbox_topic(number.clone()));
         tx.commit().await
     }
 
@@ -166,7 +166,7 @@ impl LocalNet {
         number: &PhoneNumber,
         subscriber: &Subscriber,
         hash: &BlobHash,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, DbError> {
         let row = sqlx::query!(
             "SELECT w.told, o.photo, o.photo_preview FROM localnet_watch w
              JOIN localnet_subscriber o ON o.number = w.watched
@@ -176,7 +176,7 @@ impl LocalNet {
             subscriber.number.as_str(),
             subscriber.incarnation
         )
-        .fetch_optional(&self.store.pool)
+        .fetch_optional(self.db.pool())
         .await?;
         let Some(row) = row else { return Ok(false) };
         let told: View = serde_json::from_value(row.told).unwrap_or_default();
@@ -188,24 +188,20 @@ impl LocalNet {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn has_blocked(&self, who: &PhoneNumber, whom: &PhoneNumber) -> Result<bool, StoreError> {
+    pub async fn has_blocked(&self, who: &PhoneNumber, whom: &PhoneNumber) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM localnet_block WHERE owner = $1 AND blocked = $2) AS "blocked!""#,
             who.as_str(),
             whom.as_str()
         )
-        .fetch_one(&self.store.pool)
+        .fetch_one(self.db.pool())
         .await?)
     }
 }
 
 impl Tx {
     /// False: it is so already, or the login is no longer good.
-    async fn write_change(
-        &mut self,
-        subscriber: &Subscriber,
-        change: Change<'_>,
-    ) -> Result<bool, StoreError> {
+    async fn write_change(&mut self, subscriber: &Subscriber, change: Change<'_>) -> Result<bool, DbError> {
         let (number, incarnation) = (subscriber.number.as_str(), subscriber.incarnation.as_str());
         let statement = match change {
             Change::Nickname(nickname) => sqlx::query!(
@@ -223,7 +219,7 @@ impl Tx {
                 text
             ),
             Change::Photo(photo) => {
-                let (photo, preview) = hashes(photo);
+                let (photo, preview) = Photo::hashes(photo);
                 sqlx::query!(
                     "UPDATE localnet_subscriber SET photo = $3, photo_preview = $4
                      WHERE number = $1 AND incarnation = $2
@@ -267,7 +263,7 @@ impl Tx {
         &mut self,
         subscriber: &Subscriber,
         contacts: &[PhoneNumber],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, DbError> {
         if !self.lock_subscriber(subscriber).await? {
             return Ok(false);
         }
@@ -291,7 +287,7 @@ impl Tx {
         &mut self,
         subscriber: &Subscriber,
         blocked: &[PhoneNumber],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, DbError> {
         if !self.lock_subscriber(subscriber).await? {
             return Ok(false);
         }
@@ -316,7 +312,7 @@ impl Tx {
         &mut self,
         subscriber: &Subscriber,
         watched: &[PhoneNumber],
-    ) -> Result<bool, StoreError> {
+    ) -> Result<bool, DbError> {
         if !self.lock_subscriber(subscriber).await? {
             return Ok(false);
         }
@@ -336,7 +332,7 @@ impl Tx {
     }
 
     /// False: the login is no longer good.
-    async fn lock_subscriber(&mut self, subscriber: &Subscriber) -> Result<bool, StoreError> {
+    async fn lock_subscriber(&mut self, subscriber: &Subscriber) -> Result<bool, DbError> {
         let found = sqlx::query_scalar!(
             "SELECT number FROM localnet_subscriber WHERE number = $1 AND incarnation = $2 FOR NO KEY UPDATE",
             subscriber.number.as_str(),
@@ -348,7 +344,7 @@ impl Tx {
     }
 
     /// Deletes a subscriber with all that it had, and tells those who were told anything of it.
-    async fn take_off(&mut self, number: &PhoneNumber, gone: &Value) -> Result<(), StoreError> {
+    async fn take_off(&mut self, number: &PhoneNumber, gone: &Value) -> Result<(), DbError> {
         let found = sqlx::query_scalar!(
             "SELECT number FROM localnet_subscriber WHERE number = $1 FOR UPDATE",
             number.as_str()
@@ -374,12 +370,12 @@ impl Tx {
             .execute(&mut *self.inner)
             .await?;
         for watcher in told {
-            self.concerns(Topic::Mailbox(number_of(&watcher)?));
+            self.notify_on_commit(mailbox_topic(number_of(&watcher)?));
         }
         Ok(())
     }
 
-    async fn put_on(&mut self, number: &PhoneNumber, incarnation: &str) -> Result<(), StoreError> {
+    async fn put_on(&mut self, number: &PhoneNumber, incarnation: &str) -> Result<(), DbError> {
         sqlx::query!(
             "INSERT INTO localnet_subscriber (number, incarnation) VALUES ($1, $2)
              ON CONFLICT (number) DO UPDATE SET incarnation = excluded.incarnation",

@@ -1,20 +1,19 @@
-//! Wake-ups between tasks and between processes.
+//! Notifications between tasks and between processes: wake-ups and hints, carried by PostgreSQL's NOTIFY.
 //!
-//! A wake-up says "look again" and may come late, twice or not at all: whoever waits registers first, then reads
-//! the database, and is also woken by the sweep of [`crate::sessions`]. It is sent after the commit, never within the
-//! transaction: NOTIFY serialises commits.
+//! A wake-up says "look again" and may come late, twice or not at all: who waits registers first, reads the database
+//! then, and polls besides. It is sent after the commit, never within the transaction: NOTIFY serialises commits.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use crate::domain::{AccountId, CommandId, CounterId, PhoneNumber};
 use crate::lifecycle::Lifecycle;
 use crate::secrets;
 
@@ -31,68 +30,68 @@ const BEAT: Duration = Duration::from_millis(20);
 /// Notes that wait to be sent to other processes; beyond it they are dropped and polling takes over.
 const QUEUE: usize = 8_192;
 
-/// What somebody may wait for.
+/// What a notification is about. The layers above give each kind a letter of its own; to this one they are words.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
 pub enum Topic {
-    /// An account's session has something to bring to its network.
-    #[serde(rename = "w")]
-    Work(i64),
-    /// An account's session is asked something, or lost its account.
-    #[serde(rename = "c")]
-    Attend(i64),
-    /// An account's session has files to fetch. Told in its own process only.
-    #[serde(rename = "f")]
-    Files(i64),
-    /// A command was answered.
-    #[serde(rename = "a")]
-    Answer(i64),
-    /// An account's session changed its state.
-    #[serde(rename = "s")]
-    Session(i64),
-    /// Accounts were registered, removed or handed over.
-    #[serde(rename = "r")]
-    Accounts,
-    /// Something lies in a mailbox of the local network.
-    #[serde(rename = "m")]
-    Mailbox(PhoneNumber),
-    /// The journal of a number grew.
-    #[serde(rename = "j")]
-    Journal(i64),
-    /// Tokens were revoked.
-    #[serde(rename = "t")]
-    Tokens,
+    /// The only one of its kind.
+    Single(Kind),
+    /// The one with this number or name.
+    Of(Keyed),
+}
+
+/// The kind of a topic.
+pub type Kind = char;
+
+/// A topic among many of its kind: `{"kind": key}`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Keyed {
+    kind: Kind,
+    key: Key,
+}
+
+/// Which topic of its kind.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Key {
+    Number(i64),
+    Name(String),
 }
 
 impl Topic {
-    /// What this account's session brings to its network.
+    /// The only topic of a kind.
     #[must_use]
-    pub fn work(account: AccountId) -> Self {
-        Self::Work(account.0)
+    pub fn single(kind: Kind) -> Self {
+        Self::Single(kind)
     }
-    /// What this account's session has to fetch.
+
+    /// The topic of a row, by its id.
     #[must_use]
-    pub fn files(account: AccountId) -> Self {
-        Self::Files(account.0)
+    pub fn of_row(kind: Kind, id: i64) -> Self {
+        Self::Of(Keyed { kind, key: Key::Number(id) })
     }
-    /// What this account's session is asked.
+
+    /// The topic of a name.
     #[must_use]
-    pub fn attend(account: AccountId) -> Self {
-        Self::Attend(account.0)
+    pub fn of_name(kind: Kind, name: impl Into<String>) -> Self {
+        Self::Of(Keyed { kind, key: Key::Name(name.into()) })
     }
-    /// The state of this account's session.
-    #[must_use]
-    pub fn session(account: AccountId) -> Self {
-        Self::Session(account.0)
+}
+
+impl Serialize for Keyed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map([(self.kind, &self.key)])
     }
-    /// The answer to this command.
-    #[must_use]
-    pub fn answer(command: CommandId) -> Self {
-        Self::Answer(command.0)
-    }
-    /// The journal of this number.
-    #[must_use]
-    pub fn journal(counter: CounterId) -> Self {
-        Self::Journal(counter.0)
+}
+
+impl<'de> Deserialize<'de> for Keyed {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let members = BTreeMap::<Kind, Key>::deserialize(deserializer)?;
+        let mut members = members.into_iter();
+        match (members.next(), members.next()) {
+            (Some((kind, key)), None) => Ok(Self { kind, key }),
+            _ => Err(D::Error::custom("one member is expected")),
+        }
     }
 }
 
@@ -113,7 +112,7 @@ struct Payload {
 
 /// The hub of one process; clones share it.
 #[derive(Clone)]
-pub struct Wakes {
+pub struct Notifications {
     hub: Arc<Hub>,
 }
 
@@ -140,7 +139,7 @@ pub struct Hints {
     hub: Arc<Hub>,
 }
 
-impl Default for Wakes {
+impl Default for Notifications {
     fn default() -> Self {
         let (outbound, queue) = mpsc::channel(QUEUE);
         Self {
@@ -156,7 +155,7 @@ impl Default for Wakes {
     }
 }
 
-impl Wakes {
+impl Notifications {
     /// Begins to listen to a topic. Subscribe first, read the database after.
     #[must_use]
     pub fn subscribe(&self, topic: Topic) -> Subscription {
@@ -165,13 +164,13 @@ impl Wakes {
         Subscription { topic, receiver: Some(receiver), hub: self.hub.clone() }
     }
 
-    /// Wakes those who wait for the topic, here and in the other processes.
+    /// Notifications those who wait for the topic, here and in the other processes.
     pub fn wake(&self, topic: Topic) {
         self.hub.wake_here(&topic);
         self.send(Note::Wake(topic));
     }
 
-    /// Wakes those who wait for the topic in this process only: the sweep of each process finds its own.
+    /// Notifications those who wait for the topic in this process only: the sweep of each process finds its own.
     pub fn wake_here(&self, topic: &Topic) {
         self.hub.wake_here(topic);
     }
@@ -192,7 +191,7 @@ impl Wakes {
     }
 
     /// Starts the two tasks that carry wake-ups between processes.
-    pub(super) fn connect(&self, pool: &PgPool, lifecycle: &Lifecycle) {
+    pub(crate) fn connect(&self, pool: &PgPool, lifecycle: &Lifecycle) {
         let queue = self.hub.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(queue) = queue else { return };
         lifecycle.spawn(notify(self.hub.clone(), queue, pool.clone(), lifecycle.clone()));
@@ -370,6 +369,24 @@ fn take(hub: &Hub, text: &str) {
             Note::Hint(topic, body) => {
                 hub.hint_here(&topic, &body);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Processes of the previous version run beside this one and read the same notifications.
+    #[test]
+    fn topics_are_written_as_they_always_were() {
+        for (topic, written) in [
+            (Topic::single('r'), r#""r""#),
+            (Topic::of_row('w', 5), r#"{"w":5}"#),
+            (Topic::of_name('m', "15550100001"), r#"{"m":"15550100001"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&topic).expect("JSON"), written);
+            assert_eq!(serde_json::from_str::<Topic>(written).expect("a topic"), topic);
         }
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::binaries::Binaries;
 use super::error::ClusterError;
 use super::layout::Layout;
-use super::patience::Patience;
+use crate::db::cluster::blocking::Cancel;
 use crate::secrets;
 
 /// The superuser, and the database.
@@ -19,8 +19,8 @@ pub(super) const NAME: &str = "windu";
 const ORPHAN: Duration = Duration::from_secs(20);
 
 /// Makes the cluster and its database. To be called in turn.
-pub(super) fn make(layout: &Layout, binaries: &Binaries, patience: &Patience) -> Result<(), ClusterError> {
-    let removed = patience.wait("the initdb of a killed program ends", ORPHAN, || remove_drafts(layout))?;
+pub(super) fn make(layout: &Layout, binaries: &Binaries, cancel: &Cancel) -> Result<(), ClusterError> {
+    let removed = cancel.wait("the initdb of a killed program ends", ORPHAN, || remove_drafts(layout))?;
     if removed.is_none() {
         tracing::warn!(folder = %layout.folder.display(), "what a killed first start left could not be removed");
     }

@@ -1,17 +1,18 @@
-//! What every layer above the store sees of a failed query.
+//! The error of a failed query, which every layer above sees.
 
 use std::sync::Arc;
 
 /// A query that failed. A clone is for each of the callers that shared the query.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
+pub enum DbError {
     /// The database is away, starting, stopping or out of connections: worth trying again.
     #[error("the database cannot be reached")]
     Unavailable(#[source] Arc<sqlx::Error>),
-    /// What was written under, a session's lease or a request's claim on its key, has passed on: nothing was written.
+    /// What the write was made under, such as a session's lease or a request's claim on its key, belongs to somebody else
+    /// by now: nothing was written.
     #[error("the lease or the claim has passed on")]
     Fenced,
-    /// A row that cannot be: what it says contradicts the program.
+    /// A row whose values no version of this program can have written.
     #[error("impossible row: {0}")]
     Corrupt(String),
     /// A query that the database refused: our mistake.
@@ -19,7 +20,7 @@ pub enum StoreError {
     Refused(#[source] Arc<sqlx::Error>),
 }
 
-impl StoreError {
+impl DbError {
     /// The name of the constraint that the query broke, if that is why it failed.
     #[must_use]
     pub fn constraint(&self) -> Option<&str> {
@@ -29,8 +30,8 @@ impl StoreError {
         }
     }
 
-    /// True: what was to be stored cannot be, whenever it is tried: a data exception (SQLSTATE 22) such as a NUL in a
-    /// text, or more than an index takes (54).
+    /// Whether the values can never be stored: a data exception (SQLSTATE class 22) such as a NUL in a text, or more than
+    /// an index takes (54).
     #[must_use]
     pub fn is_unstorable(&self) -> bool {
         match self {
@@ -39,16 +40,24 @@ impl StoreError {
         }
     }
 
-    /// True: the transaction was given up for another one's sake (SQLSTATE 40).
-    pub(super) fn is_conflict(&self) -> bool {
+    /// Whether the transaction was rolled back in favour of another one (SQLSTATE class 40): worth trying again.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
         match self {
             Self::Unavailable(error) => sqlstate(error).is_some_and(|code| code.starts_with("40")),
             Self::Refused(_) | Self::Fenced | Self::Corrupt(_) => false,
         }
     }
 
-    /// What a caller hears whose work was given up because the program ends.
-    pub(super) fn ended() -> Self {
+    /// A queue that takes no more: answered like a pool without a free connection.
+    #[must_use]
+    pub fn overloaded() -> Self {
+        Self::Unavailable(Arc::new(sqlx::Error::PoolTimedOut))
+    }
+
+    /// For callers whose work was given up because the program ends.
+    #[must_use]
+    pub fn shutting_down() -> Self {
         Self::Unavailable(Arc::new(sqlx::Error::WorkerCrashed))
     }
 }
@@ -58,7 +67,7 @@ fn sqlstate(error: &sqlx::Error) -> Option<String> {
     (code.len() == 5 && code.is_ascii()).then(|| code.into_owned())
 }
 
-impl From<sqlx::Error> for StoreError {
+impl From<sqlx::Error> for DbError {
     fn from(error: sqlx::Error) -> Self {
         use sqlx::Error;
         match error {
@@ -67,7 +76,7 @@ impl From<sqlx::Error> for StoreError {
             }
             // A connection that broke in the middle of an answer.
             Error::Protocol(_) => Self::Unavailable(Arc::new(error)),
-            Error::Database(ref refusal) if is_passing(refusal.code().as_deref()) => {
+            Error::Database(ref refusal) if is_transient(refusal.code().as_deref()) => {
                 Self::Unavailable(Arc::new(error))
             }
             other => Self::Refused(Arc::new(other)),
@@ -79,7 +88,7 @@ impl From<sqlx::Error> for StoreError {
 /// disk (53), a database that takes no connections now (55000), a lock that was not had in time (55P03), a transaction
 /// that was left alone for too long (25P03), operator intervention such as a shutdown or a start (57P), serialisation
 /// and deadlock (40).
-fn is_passing(code: Option<&str>) -> bool {
+fn is_transient(code: Option<&str>) -> bool {
     code.is_some_and(|code| {
         ["08", "25P03", "53", "55000", "55P03", "57P", "40"].iter().any(|class| code.starts_with(class))
     })

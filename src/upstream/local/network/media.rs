@@ -1,9 +1,8 @@
 //! The files that the local network keeps for receivers that have not fetched them yet.
 
 use super::LocalNet;
+use crate::db::DbError;
 use crate::domain::BlobHash;
-use crate::store::message::blobs::blob_hash;
-use crate::store::{Store, StoreError};
 
 /// How long a file is kept, in days; who was away for longer does not get it.
 pub const KEPT_DAYS: i32 = 30;
@@ -14,7 +13,7 @@ impl LocalNet {
     ///
     /// # Errors
     /// When the query fails; then none is kept.
-    pub async fn upload(&self, files: &[(String, BlobHash)]) -> Result<(), StoreError> {
+    pub async fn upload(&self, files: &[(String, BlobHash)]) -> Result<(), DbError> {
         let (references, hashes): (Vec<String>, Vec<Vec<u8>>) =
             files.iter().map(|(reference, hash)| (reference.clone(), hash.0.to_vec())).unzip();
         sqlx::query!(
@@ -24,7 +23,7 @@ impl LocalNet {
             &references,
             &hashes
         )
-        .execute(&self.store.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(())
     }
@@ -33,20 +32,22 @@ impl LocalNet {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn uploaded(&self, reference: &str) -> Result<Option<BlobHash>, StoreError> {
+    pub async fn uploaded(&self, reference: &str) -> Result<Option<BlobHash>, DbError> {
         let hash = sqlx::query_scalar!("SELECT hash FROM localnet_media WHERE reference = $1", reference)
-            .fetch_optional(&self.store.pool)
+            .fetch_optional(self.db.pool())
             .await?;
-        hash.map(|hash| blob_hash(&hash)).transpose()
+        hash.map(|hash| hash.as_slice().try_into())
+            .transpose()
+            .map_err(|_| DbError::Corrupt("a file's hash of another length".to_owned()))
     }
 }
 
-impl Store {
+impl LocalNet {
     /// Forgets files that the local network has kept long enough, at most `limit`. Returns how many.
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn prune_localnet_media(&self, limit: i64) -> Result<u64, StoreError> {
+    pub async fn prune_media(&self, limit: i64) -> Result<u64, DbError> {
         let pruned = sqlx::query!(
             "DELETE FROM localnet_media WHERE reference = ANY(ARRAY(
                  SELECT reference FROM localnet_media WHERE uploaded_at < now() - make_interval(days => $1)
@@ -54,7 +55,7 @@ impl Store {
             KEPT_DAYS,
             limit
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(pruned.rows_affected())
     }

@@ -3,8 +3,9 @@
 //! Only `upstream::local` uses this. Every query of a session names the subscriber's incarnation, so a session of
 //! an earlier owner of the number reads and changes nothing.
 
+mod columns;
 mod group;
-mod lines;
+mod mailbox;
 mod media;
 mod profile;
 mod view;
@@ -17,11 +18,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::account::number_of;
-use super::{Hints, Store, StoreError, Subscription, Topic};
+use crate::db::{self, Db, DbError, Hints, Subscription, Topic};
 use crate::domain::PhoneNumber;
+use columns::number_of;
 use group::GroupLines;
-use lines::Lines;
+use mailbox::Lines;
 
 pub use group::{
     Group, GroupDelivery, GroupMember, GroupNews, GroupRefusal, GroupWish, LARGEST_GROUP, LocalChange,
@@ -37,10 +38,10 @@ pub const MAILBOX_LIMIT: i64 = 100_000;
 /// For how long a mailbox counts as full or not full: so much more may come in.
 const LOOKED_AT: Duration = Duration::from_secs(5);
 
-/// The local network's view of the store.
+/// The local network, in its tables.
 #[derive(Clone)]
 pub struct LocalNet {
-    store: Store,
+    db: Db,
     lines: Arc<Lines>,
     groups: Arc<GroupLines>,
     /// Mailboxes that were looked at lately, and whether they were full.
@@ -83,19 +84,20 @@ pub struct NewStanza {
 impl LocalNet {
     /// The network kept in this database.
     #[must_use]
-    pub fn new(store: Store) -> Self {
+    pub fn new(db: Db) -> Self {
         let full = Cache::builder().max_capacity(100_000).time_to_live(LOOKED_AT).build();
-        Self { store, lines: Arc::default(), groups: Arc::default(), full }
+        let (lines, groups) = (Arc::new(Lines::new(&db)), Arc::new(GroupLines::new(&db)));
+        Self { db, lines, groups, full }
     }
 
     /// Those of the numbers that are subscribers.
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, StoreError> {
+    pub async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, DbError> {
         let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
         sqlx::query_scalar!("SELECT number FROM localnet_subscriber WHERE number = ANY($1)", &numbers)
-            .fetch_all(&self.store.pool)
+            .fetch_all(self.db.pool())
             .await?
             .iter()
             .map(|number| number_of(number))
@@ -106,14 +108,14 @@ impl LocalNet {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn is_current(&self, subscriber: &Subscriber) -> Result<bool, StoreError> {
+    pub async fn is_current(&self, subscriber: &Subscriber) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM localnet_subscriber
                               WHERE number = $1 AND incarnation = $2) AS "current!""#,
             subscriber.number.as_str(),
             subscriber.incarnation
         )
-        .fetch_one(&self.store.pool)
+        .fetch_one(self.db.pool())
         .await?)
     }
 
@@ -124,14 +126,14 @@ impl LocalNet {
     pub async fn full<'a>(
         &self,
         numbers: impl Iterator<Item = &'a PhoneNumber>,
-    ) -> Result<HashSet<PhoneNumber>, StoreError> {
+    ) -> Result<HashSet<PhoneNumber>, DbError> {
         let numbers: HashSet<&PhoneNumber> = numbers.collect();
         let unknown: Vec<PhoneNumber> =
             numbers.iter().filter(|number| !self.full.contains_key(**number)).copied().cloned().collect();
         let mut full: HashSet<PhoneNumber> =
             numbers.into_iter().filter(|number| self.full.get(*number) == Some(true)).cloned().collect();
         if !unknown.is_empty() {
-            let answers = self.lines.full.ask(&self.store, unknown.clone()).await?;
+            let answers = self.lines.full.submit(unknown.clone()).await?;
             for (number, is_full) in unknown.into_iter().zip(answers) {
                 self.full.insert(number.clone(), is_full);
                 if is_full {
@@ -151,8 +153,8 @@ impl LocalNet {
         &self,
         from: &Subscriber,
         stanzas: &[NewStanza],
-    ) -> Result<Option<Vec<PhoneNumber>>, StoreError> {
-        self.lines.deliver.ask(&self.store, (from.clone(), stanzas.to_vec())).await
+    ) -> Result<Option<Vec<PhoneNumber>>, DbError> {
+        self.lines.deliver.submit((from.clone(), stanzas.to_vec())).await
     }
 
     /// The oldest stanzas of a mailbox, without those that were handed out already. `None`: the login is no longer
@@ -164,8 +166,8 @@ impl LocalNet {
         &self,
         subscriber: &Subscriber,
         handed_out: &[i64],
-    ) -> Result<Option<Vec<Stanza>>, StoreError> {
-        self.lines.mailbox.ask(&self.store, (subscriber.clone(), handed_out.to_vec())).await
+    ) -> Result<Option<Vec<Stanza>>, DbError> {
+        self.lines.mailbox.submit((subscriber.clone(), handed_out.to_vec())).await
     }
 
     /// Takes stanzas out of a mailbox and puts `receipts` into the mailboxes of their senders, in one step.
@@ -177,37 +179,37 @@ impl LocalNet {
         subscriber: &Subscriber,
         ids: &[i64],
         receipts: &[(i64, Value)],
-    ) -> Result<(), StoreError> {
-        self.lines.acknowledge.ask(&self.store, (subscriber.clone(), ids.to_vec(), receipts.to_vec())).await
+    ) -> Result<(), DbError> {
+        self.lines.acknowledge.submit((subscriber.clone(), ids.to_vec(), receipts.to_vec())).await
     }
 
     /// Woken when something may lie in the mailbox.
     #[must_use]
     pub fn mailbox_wakes(&self, number: &PhoneNumber) -> Subscription {
-        self.store.wakes.subscribe(Topic::Mailbox(number.clone()))
+        self.db.notifications().subscribe(mailbox_topic(number.clone()))
     }
 
     /// Lets this process's readers of the mailbox look again.
     pub fn wake_mailbox(&self, number: &PhoneNumber) {
-        self.store.wakes.wake_here(&Topic::Mailbox(number.clone()));
+        self.db.notifications().wake_here(&mailbox_topic(number.clone()));
     }
 
     /// What is shown to this number but not kept: typing.
     #[must_use]
     pub fn hints(&self, number: &PhoneNumber) -> Hints {
-        self.store.wakes.hints(Topic::Mailbox(number.clone()))
+        self.db.notifications().hints(mailbox_topic(number.clone()))
     }
 
     /// Shows a number something that is not kept.
     pub fn hint(&self, to: &PhoneNumber, body: String) {
-        self.store.wakes.hint(Topic::Mailbox(to.clone()), body);
+        self.db.notifications().hint(mailbox_topic(to.clone()), body);
     }
 
     /// Wakes the mailboxes among `numbers` in which something lies: the sweep behind the wake-ups.
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn sweep(&self, numbers: &[PhoneNumber]) -> Result<(), StoreError> {
+    pub async fn sweep(&self, numbers: &[PhoneNumber]) -> Result<(), DbError> {
         let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
         let waiting = sqlx::query_scalar!(
             r#"SELECT n.number AS "number!" FROM unnest($1::text[]) AS n (number)
@@ -215,11 +217,35 @@ impl LocalNet {
                   OR NOT EXISTS (SELECT 1 FROM localnet_subscriber s WHERE s.number = n.number)"#,
             &numbers
         )
-        .fetch_all(&self.store.pool)
+        .fetch_all(self.db.pool())
         .await?;
         for number in waiting {
-            self.store.wakes.wake_here(&Topic::Mailbox(number_of(&number)?));
+            self.db.notifications().wake_here(&mailbox_topic(number_of(&number)?));
         }
         Ok(())
     }
+}
+
+/// A transaction of the network; dropped without [`Tx::commit`] it changes nothing.
+struct Tx {
+    inner: db::Tx,
+}
+
+impl Tx {
+    async fn begin(db: &Db) -> Result<Self, DbError> {
+        Ok(Self { inner: db.begin().await? })
+    }
+
+    async fn commit(self) -> Result<(), DbError> {
+        self.inner.commit().await
+    }
+
+    fn notify_on_commit(&mut self, topic: Topic) {
+        self.inner.notify_on_commit(topic);
+    }
+}
+
+/// Something lies in a mailbox.
+fn mailbox_topic(number: PhoneNumber) -> Topic {
+    Topic::of_name('m', number.to_string())
 }

@@ -9,12 +9,11 @@ use moka::sync::Cache;
 use serde_json::Value;
 use sqlx::PgExecutor;
 
-use super::super::Subscriber;
+use super::super::{Subscriber, Tx, mailbox_topic};
 use super::{Group, GroupMember};
-use crate::store::account::number_of;
-use crate::store::contact::photo::photo_of;
-use crate::store::gather::{Answer, Gather};
-use crate::store::{Store, StoreError, Topic};
+use crate::db::batcher::Batcher;
+use crate::db::{Db, DbError};
+use crate::upstream::local::network::columns::{number_of, photo_of};
 
 /// Lines for messages; a group keeps to one, so that lines do not wait for each other.
 const LINES: usize = 2;
@@ -22,10 +21,10 @@ const LINES: usize = 2;
 const READ_LATELY: Duration = Duration::from_secs(5);
 
 /// The lines, and groups as they were read lately.
-pub(in crate::store::localnet) struct GroupLines {
-    pub(super) read: Gather<String, Option<Arc<Group>>>,
+pub(in crate::upstream::local::network) struct GroupLines {
+    pub(super) read: Batcher<String, Option<Arc<Group>>>,
     pub(super) snapshots: Cache<String, Arc<Group>>,
-    send: [Gather<GroupSend, GroupDelivery>; LINES],
+    send: [Batcher<GroupSend, GroupDelivery>; LINES],
 }
 
 /// Messages of one sender for one group.
@@ -50,11 +49,11 @@ pub enum GroupDelivery {
     LoggedOut,
 }
 
-impl Default for GroupLines {
-    fn default() -> Self {
-        let line = || Gather::of(|store, sends| Box::pin(send(store, sends)));
+impl GroupLines {
+    pub fn new(db: &Db) -> Self {
+        let line = || Batcher::new(db, |db, sends| Box::pin(send(db, sends)));
         Self {
-            read: Gather::of(|store, addresses| Box::pin(read(store, addresses))),
+            read: Batcher::new(db, |db, addresses| Box::pin(read(db, addresses))),
             snapshots: Cache::builder().max_capacity(1_000).time_to_live(READ_LATELY).build(),
             send: std::array::from_fn(|_| line()),
         }
@@ -63,32 +62,29 @@ impl Default for GroupLines {
 
 impl GroupLines {
     /// The line for a group's messages.
-    pub(super) fn line_of(&self, group: &str) -> &Gather<GroupSend, GroupDelivery> {
+    pub(super) fn line_of(&self, group: &str) -> &Batcher<GroupSend, GroupDelivery> {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(group);
         &self.send[usize::try_from(hash % LINES as u64).unwrap_or(0)]
     }
 }
 
 /// Many groups as one query.
-async fn read(
-    store: &Store,
-    addresses: &[&String],
-) -> Result<Vec<Option<Answer<Option<Arc<Group>>>>>, StoreError> {
+async fn read(db: &Db, addresses: &[&String]) -> Result<Vec<Option<Arc<Group>>>, DbError> {
     let wanted: BTreeSet<&String> = addresses.iter().copied().collect();
     let wanted: Vec<String> = wanted.into_iter().cloned().collect();
-    let groups: HashMap<String, Arc<Group>> = read_groups(&store.pool, &wanted)
+    let groups: HashMap<String, Arc<Group>> = read_groups(db.pool(), &wanted)
         .await?
         .into_iter()
         .map(|group| (group.address.clone(), Arc::new(group)))
         .collect();
-    Ok(addresses.iter().map(|address| Some(Ok(groups.get(*address).cloned()))).collect())
+    Ok(addresses.iter().map(|address| groups.get(*address).cloned()).collect())
 }
 
 /// Those of the groups that are there.
 pub(super) async fn read_groups(
     executor: impl PgExecutor<'_>,
     addresses: &[String],
-) -> Result<Vec<Group>, StoreError> {
+) -> Result<Vec<Group>, DbError> {
     let rows = sqlx::query!(
         r#"SELECT g.address, g.subject, g.creator, g.created_at, g.revision, g.photo, g.photo_preview,
                   m.number AS "number?", m.admin AS "admin?", m.since AS "since?"
@@ -122,7 +118,7 @@ pub(super) async fn read_groups(
 
 /// Many calls of [`super::LocalNet::send_to_group`] as one transaction. The groups are locked by a statement of their
 /// own: the next one sees who is in them now.
-async fn send(store: &Store, sends: &[&GroupSend]) -> Result<Vec<Option<Answer<GroupDelivery>>>, StoreError> {
+async fn send(db: &Db, sends: &[&GroupSend]) -> Result<Vec<GroupDelivery>, DbError> {
     let numbers: Vec<&str> = sends.iter().map(|send| send.from.number.as_str()).collect();
     let incarnations: Vec<&str> = sends.iter().map(|send| send.from.incarnation.as_str()).collect();
     let groups: Vec<&str> = sends.iter().map(|send| send.group.as_str()).collect();
@@ -133,7 +129,7 @@ async fn send(store: &Store, sends: &[&GroupSend]) -> Result<Vec<Option<Answer<G
             bodies.push(body.clone());
         }
     }
-    let mut tx = store.begin().await?;
+    let mut tx = Tx::begin(db).await?;
     sqlx::query!(
         "SELECT address FROM localnet_group WHERE address = ANY($1) ORDER BY address FOR NO KEY UPDATE",
         &groups as &[&str]
@@ -171,19 +167,17 @@ async fn send(store: &Store, sends: &[&GroupSend]) -> Result<Vec<Option<Answer<G
     .fetch_one(&mut *tx.inner)
     .await?;
     for recipient in row.recipients {
-        tx.concerns(Topic::Mailbox(number_of(&recipient)?));
+        tx.notify_on_commit(mailbox_topic(number_of(&recipient)?));
     }
     tx.commit().await?;
     let (current, inside): (HashSet<i64>, HashSet<i64>) =
         (row.current.into_iter().collect(), row.inside.into_iter().collect());
     Ok((1i64..)
         .zip(sends)
-        .map(|(place, _)| {
-            Some(Ok(match (current.contains(&place), inside.contains(&place)) {
-                (_, true) => GroupDelivery::Delivered,
-                (true, false) => GroupDelivery::NotInGroup,
-                (false, false) => GroupDelivery::LoggedOut,
-            }))
+        .map(|(place, _)| match (current.contains(&place), inside.contains(&place)) {
+            (_, true) => GroupDelivery::Delivered,
+            (true, false) => GroupDelivery::NotInGroup,
+            (false, false) => GroupDelivery::LoggedOut,
         })
         .collect())
 }

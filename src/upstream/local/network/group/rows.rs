@@ -3,26 +3,26 @@
 use std::collections::BTreeSet;
 
 use super::rules::{Decision, NewPhoto};
-use super::{Group, GroupNews, WriteNews, lines};
-use crate::domain::PhoneNumber;
-use crate::store::account::number_of;
-use crate::store::contact::photo::hashes;
-use crate::store::localnet::Subscriber;
-use crate::store::{Store, StoreError, Topic, Tx};
+use super::{Group, GroupNews, WriteNews, batches};
+use crate::db::DbError;
+use crate::domain::{PhoneNumber, Photo};
+use crate::upstream::local::network::LocalNet;
+use crate::upstream::local::network::columns::number_of;
+use crate::upstream::local::network::{Subscriber, Tx, mailbox_topic};
 
-impl Store {
+impl LocalNet {
     /// Forgets up to `batch` operations of the local network that nobody asks for again: commands are, under a key, for
     /// a day. Returns how many.
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn prune_local_operations(&self, batch: i64) -> Result<u64, StoreError> {
+    pub async fn prune_operations(&self, batch: i64) -> Result<u64, DbError> {
         let deleted = sqlx::query!(
             "DELETE FROM localnet_operation WHERE id IN (
                 SELECT id FROM localnet_operation WHERE at < clock_timestamp() - interval '2 days' LIMIT $1)",
             batch
         )
-        .execute(&self.pool)
+        .execute(self.db.pool())
         .await?;
         Ok(deleted.rows_affected())
     }
@@ -30,7 +30,7 @@ impl Store {
 
 impl Tx {
     /// False: there is no such group.
-    pub(super) async fn lock_local_group(&mut self, address: &str) -> Result<bool, StoreError> {
+    pub(super) async fn lock_local_group(&mut self, address: &str) -> Result<bool, DbError> {
         let locked = sqlx::query_scalar!(
             "SELECT address FROM localnet_group WHERE address = $1 FOR NO KEY UPDATE",
             address
@@ -40,8 +40,8 @@ impl Tx {
         Ok(locked.is_some())
     }
 
-    pub(super) async fn local_group(&mut self, address: &str) -> Result<Option<Group>, StoreError> {
-        Ok(lines::read_groups(&mut *self.inner, &[address.to_owned()]).await?.pop())
+    pub(super) async fn local_group(&mut self, address: &str) -> Result<Option<Group>, DbError> {
+        Ok(batches::read_groups(&mut *self.inner, &[address.to_owned()]).await?.pop())
     }
 
     /// Notes that an operation is done to a group; if it was before, says to which.
@@ -49,7 +49,7 @@ impl Tx {
         &mut self,
         operation: &str,
         address: &str,
-    ) -> Result<Option<String>, StoreError> {
+    ) -> Result<Option<String>, DbError> {
         let noted = sqlx::query!(
             "INSERT INTO localnet_operation (id, address) VALUES ($1, $2) ON CONFLICT DO NOTHING",
             operation,
@@ -65,7 +65,7 @@ impl Tx {
             .await?)
     }
 
-    pub(super) async fn is_logged_in(&mut self, subscriber: &Subscriber) -> Result<bool, StoreError> {
+    pub(super) async fn is_logged_in(&mut self, subscriber: &Subscriber) -> Result<bool, DbError> {
         let current = sqlx::query_scalar!(
             "SELECT number FROM localnet_subscriber WHERE number = $1 AND incarnation = $2 FOR KEY SHARE",
             subscriber.number.as_str(),
@@ -80,7 +80,7 @@ impl Tx {
     pub(super) async fn missing_subscribers(
         &mut self,
         numbers: impl Iterator<Item = &PhoneNumber>,
-    ) -> Result<Vec<PhoneNumber>, StoreError> {
+    ) -> Result<Vec<PhoneNumber>, DbError> {
         let numbers: Vec<PhoneNumber> = numbers.cloned().collect();
         if numbers.is_empty() {
             return Ok(Vec::new());
@@ -104,9 +104,9 @@ impl Tx {
         by: &Subscriber,
         decision: &Decision,
         write: WriteNews,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), DbError> {
         let texts = |numbers: &[PhoneNumber]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let (photo, preview) = hashes(decision.photo.and_then(|NewPhoto(photo)| photo));
+        let (photo, preview) = Photo::hashes(decision.photo.and_then(|NewPhoto(photo)| photo));
         let row = sqlx::query!(
             "UPDATE localnet_group SET revision = revision + 1, subject = coalesce($2, subject),
                     photo = CASE WHEN $3 THEN $4 ELSE photo END,
@@ -169,7 +169,7 @@ impl Tx {
         .fetch_all(&mut *self.inner)
         .await?;
         for recipient in told {
-            self.concerns(Topic::Mailbox(number_of(&recipient)?));
+            self.notify_on_commit(mailbox_topic(number_of(&recipient)?));
         }
         Ok(())
     }

@@ -17,8 +17,8 @@ use super::binaries::Binaries;
 use super::error::ClusterError;
 use super::layout::{self, Layout, PORT};
 use super::lock::{Presence, Turn};
-use super::patience::Patience;
 use super::postmaster::{self, Postmaster};
+use crate::db::cluster::blocking::Cancel;
 
 /// A crash recovery can take minutes.
 const START: Duration = Duration::from_mins(10);
@@ -39,40 +39,40 @@ pub(super) fn ensure(
     binaries: &Binaries,
     sockets: &Path,
     (turn, presence): (&Turn, &Presence),
-    patience: &Patience,
+    cancel: &Cancel,
 ) -> Result<PathBuf, ClusterError> {
     let late = |what| ClusterError::Late(what, layout.log.clone());
     loop {
         match Postmaster::of(&layout.cluster)? {
             Postmaster::Ready(_, folder) if layout::socket_in(&folder).exists() => return Ok(folder),
-            Postmaster::Ready(..) if presence.alone(&layout.data_dir, turn)? => stop(layout, patience)?,
+            Postmaster::Ready(..) if presence.alone(&layout.data_dir, turn)? => stop(layout, cancel)?,
             Postmaster::Ready(..) => return Err(ClusterError::SocketGone),
             found @ (Postmaster::Starting(_) | Postmaster::Stopping(_)) => {
                 let changed = || Ok((Postmaster::of(&layout.cluster)? != found).then_some(()));
-                patience
+                cancel
                     .wait("PostgreSQL starts or stops", START, changed)?
                     .ok_or_else(|| late("start or stop"))?;
             }
             Postmaster::Unreadable => {
                 let readable =
                     || Ok((Postmaster::of(&layout.cluster)? != Postmaster::Unreadable).then_some(()));
-                if patience.wait("PostgreSQL writes its file", WRITING, readable)?.is_none() {
+                if cancel.wait("PostgreSQL writes its file", WRITING, readable)?.is_none() {
                     remove_files(layout, sockets)?;
                 }
             }
-            Postmaster::Stale | Postmaster::Absent => start(layout, binaries, sockets, patience)?,
+            Postmaster::Stale | Postmaster::Absent => start(layout, binaries, sockets, cancel)?,
         }
     }
 }
 
 /// Stops the server, if there is one: in good order, or, when that takes too long, at once, which costs a recovery
 /// at the next start and no data.
-pub(super) fn stop(layout: &Layout, patience: &Patience) -> Result<(), ClusterError> {
+pub(super) fn stop(layout: &Layout, cancel: &Cancel) -> Result<(), ClusterError> {
     let Some(pid) = Postmaster::of(&layout.cluster)?.pid() else { return Ok(()) };
     let gone = || Ok((Postmaster::of(&layout.cluster)?.pid() != Some(pid)).then_some(()));
     for (how, limit) in [(Signal::SIGINT, FAST_STOP), (Signal::SIGQUIT, IMMEDIATE_STOP)] {
         postmaster::signal(pid, how)?;
-        if patience.wait("PostgreSQL stops", limit, gone)?.is_some() {
+        if cancel.wait("PostgreSQL stops", limit, gone)?.is_some() {
             return Ok(());
         }
     }
@@ -81,18 +81,13 @@ pub(super) fn stop(layout: &Layout, patience: &Patience) -> Result<(), ClusterEr
 
 /// Starts the server and waits until it is ready. While the backends of a killed postmaster still hold its memory a
 /// new one refuses to start, so that is tried again.
-fn start(
-    layout: &Layout,
-    binaries: &Binaries,
-    sockets: &Path,
-    patience: &Patience,
-) -> Result<(), ClusterError> {
+fn start(layout: &Layout, binaries: &Binaries, sockets: &Path, cancel: &Cancel) -> Result<(), ClusterError> {
     remove_files(layout, sockets)?;
-    let attempt = || match start_once(layout, binaries, sockets, patience) {
+    let attempt = || match start_once(layout, binaries, sockets, cancel) {
         Err(ClusterError::Program { output, .. }) if output.contains("shared memory block") => Ok(None),
         result => result.map(Some),
     };
-    patience
+    cancel
         .wait("the rest of a killed PostgreSQL ends", ORPHANS, attempt)?
         .ok_or_else(|| ClusterError::Late("start", layout.log.clone()))
 }
@@ -101,7 +96,7 @@ fn start_once(
     layout: &Layout,
     binaries: &Binaries,
     sockets: &Path,
-    patience: &Patience,
+    cancel: &Cancel,
 ) -> Result<(), ClusterError> {
     let (log, said_before) = open_log(&layout.log).map_err(ClusterError::at(&layout.log))?;
     let mut command = layout.command(&binaries.program("postgres"));
@@ -131,7 +126,7 @@ fn start_once(
         }
         _ => Ok(None),
     };
-    match patience.wait("PostgreSQL starts", START, ready) {
+    match cancel.wait("PostgreSQL starts", START, ready) {
         Ok(Some(())) => Ok(()),
         Ok(None) => Err(ClusterError::Late("start", layout.log.clone())),
         Err(error) => {

@@ -12,7 +12,7 @@ use std::time::Duration;
 use nix::fcntl::OFlag;
 
 use super::error::ClusterError;
-use super::patience::Patience;
+use crate::db::cluster::blocking::Cancel;
 
 /// Longer than a start or a stop may take.
 const TURN: Duration = Duration::from_mins(11);
@@ -25,10 +25,10 @@ pub(super) struct Presence(File);
 
 impl Turn {
     /// Waits until no other program starts or stops the cluster.
-    pub(super) fn take(data_dir: &Path, patience: &Patience) -> Result<Self, ClusterError> {
+    pub(super) fn take(data_dir: &Path, cancel: &Cancel) -> Result<Self, ClusterError> {
         let path = data_dir.join("cluster.lock");
         let file = open(&path)?;
-        let turn = patience.wait("another program starts or stops the database", TURN, || {
+        let turn = cancel.wait("another program starts or stops the database", TURN, || {
             Ok(exclusive(&file, &path)?.then_some(()))
         })?;
         if turn.is_some() { Ok(Self(file)) } else { Err(ClusterError::Busy(path)) }

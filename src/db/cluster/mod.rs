@@ -6,11 +6,11 @@
 //! cluster running; the next one adopts it. fsync stays on: what was committed survives.
 
 mod binaries;
+mod blocking;
 mod error;
 mod initdb;
 mod layout;
 mod lock;
-mod patience;
 mod postmaster;
 mod server;
 
@@ -24,10 +24,10 @@ use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use crate::config::Missing;
 use crate::lifecycle::Lifecycle;
 use binaries::Binaries;
+use blocking::{Cancel, blocking};
 pub use error::ClusterError;
 use layout::Layout;
 use lock::{Presence, Turn};
-use patience::{Patience, blocking};
 use postmaster::Postmaster;
 
 /// How often [`Cluster::supervise`] looks.
@@ -67,8 +67,8 @@ impl Cluster {
         missing: Missing,
     ) -> Result<Self, ClusterError> {
         let (data_dir, pg_bin) = (data_dir.to_owned(), pg_bin.map(Path::to_owned));
-        blocking(move |patience| {
-            let inner = Inner::start(&data_dir, pg_bin.as_deref(), missing, patience)?;
+        blocking(move |cancel| {
+            let inner = Inner::start(&data_dir, pg_bin.as_deref(), missing, cancel)?;
             Ok(Self { inner: Arc::new(inner) })
         })
         .await
@@ -98,7 +98,7 @@ impl Cluster {
                 let inner = Arc::clone(&inner);
                 let revived = tokio::select! {
                     () = soft.cancelled() => return,
-                    revived = blocking(move |patience| inner.revive(patience)) => revived,
+                    revived = blocking(move |cancel| inner.revive(cancel)) => revived,
                 };
                 pause = match revived {
                     Ok(()) => LOOK,
@@ -118,7 +118,7 @@ impl Cluster {
     /// When the cluster does not stop in time.
     pub async fn stop(&self) -> Result<(), ClusterError> {
         let inner = Arc::clone(&self.inner);
-        blocking(move |patience| inner.stop(patience)).await
+        blocking(move |cancel| inner.stop(cancel)).await
     }
 }
 
@@ -127,10 +127,10 @@ impl Inner {
         data_dir: &Path,
         pg_bin: Option<&Path>,
         missing: Missing,
-        patience: &Patience,
+        cancel: &Cancel,
     ) -> Result<Self, ClusterError> {
         let layout = Layout::prepare(data_dir, missing)?;
-        let turn = Turn::take(&layout.data_dir, patience)?;
+        let turn = Turn::take(&layout.data_dir, cancel)?;
         let presence = Presence::enter(&layout.data_dir, &turn)?;
         layout.make_folder()?;
         let version = layout.version()?;
@@ -138,19 +138,19 @@ impl Inner {
         if version.is_none() {
             let (folder, version) = (layout.cluster.display(), binaries.version);
             tracing::info!(%folder, version, "making a private PostgreSQL cluster");
-            initdb::make(&layout, &binaries, patience)?;
+            initdb::make(&layout, &binaries, cancel)?;
         }
         let sockets = layout.socket_folder()?;
-        let sockets = server::ensure(&layout, &binaries, &sockets, (&turn, &presence), patience)?;
+        let sockets = server::ensure(&layout, &binaries, &sockets, (&turn, &presence), cancel)?;
         Ok(Self { layout, binaries, sockets, presence: Mutex::new(Some(presence)) })
     }
 
     /// Starts the server again if it is not there.
-    fn revive(&self, patience: &Patience) -> Result<(), ClusterError> {
+    fn revive(&self, cancel: &Cancel) -> Result<(), ClusterError> {
         if matches!(Postmaster::of(&self.layout.cluster)?, Postmaster::Ready(..)) {
             return Ok(());
         }
-        let turn = Turn::take(&self.layout.data_dir, patience)?;
+        let turn = Turn::take(&self.layout.data_dir, cancel)?;
         let presence = self.presence.lock().unwrap_or_else(PoisonError::into_inner);
         // Stopped on purpose in the meantime.
         let Some(presence) = presence.as_ref() else { return Ok(()) };
@@ -159,17 +159,17 @@ impl Inner {
         }
         tracing::error!(log = %self.layout.log.display(), "the private PostgreSQL has ended: starting it again");
         self.layout.socket_folder()?;
-        server::ensure(&self.layout, &self.binaries, &self.sockets, (&turn, presence), patience)?;
+        server::ensure(&self.layout, &self.binaries, &self.sockets, (&turn, presence), cancel)?;
         tracing::info!("the private PostgreSQL runs again");
         Ok(())
     }
 
-    fn stop(&self, patience: &Patience) -> Result<(), ClusterError> {
-        let turn = Turn::take(&self.layout.data_dir, patience)?;
+    fn stop(&self, cancel: &Cancel) -> Result<(), ClusterError> {
+        let turn = Turn::take(&self.layout.data_dir, cancel)?;
         let presence = self.presence.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(presence) = presence else { return Ok(()) };
         if presence.alone(&self.layout.data_dir, &turn)? {
-            server::stop(&self.layout, patience)?;
+            server::stop(&self.layout, cancel)?;
             self.layout.remove_socket_folder(&self.sockets);
         }
         Ok(())

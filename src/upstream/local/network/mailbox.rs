@@ -8,17 +8,18 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::{MAILBOX_BATCH, MAILBOX_LIMIT, NewStanza, Stanza, Subscriber};
+use crate::db::batcher::{Batcher, at_place};
+use crate::db::{Db, DbError};
 use crate::domain::PhoneNumber;
-use crate::store::account::number_of;
-use crate::store::gather::{Answer, Gather, at_place};
-use crate::store::{Store, StoreError, Topic};
+use crate::upstream::local::network::columns::number_of;
+use crate::upstream::local::network::mailbox_topic;
 
 /// The lines.
 pub(super) struct Lines {
-    pub full: Gather<Vec<PhoneNumber>, Vec<bool>>,
-    pub deliver: Gather<Delivery, Option<Vec<PhoneNumber>>>,
-    pub mailbox: Gather<(Subscriber, Vec<i64>), Option<Vec<Stanza>>>,
-    pub acknowledge: Gather<Acknowledged, ()>,
+    pub full: Batcher<Vec<PhoneNumber>, Vec<bool>>,
+    pub deliver: Batcher<Delivery, Option<Vec<PhoneNumber>>>,
+    pub mailbox: Batcher<(Subscriber, Vec<i64>), Option<Vec<Stanza>>>,
+    pub acknowledge: Batcher<Acknowledged, ()>,
 }
 
 /// The sender and what it puts into mailboxes.
@@ -26,25 +27,22 @@ type Delivery = (Subscriber, Vec<NewStanza>);
 /// Whose mailbox, what to take out of it, and the receipts for some of it.
 type Acknowledged = (Subscriber, Vec<i64>, Vec<(i64, Value)>);
 
-impl Default for Lines {
-    fn default() -> Self {
+impl Lines {
+    pub fn new(db: &Db) -> Self {
         Self {
-            full: Gather::of(|store, mailboxes| Box::pin(are_full(store, mailboxes))),
-            deliver: Gather::of(|store, deliveries| Box::pin(deliver(store, deliveries))),
-            mailbox: Gather::of(|store, mailboxes| Box::pin(mailboxes_of(store, mailboxes))),
-            acknowledge: Gather::of(|store, acknowledged| Box::pin(acknowledge(store, acknowledged))),
+            full: Batcher::new(db, |db, mailboxes| Box::pin(are_full(db, mailboxes))),
+            deliver: Batcher::new(db, |db, deliveries| Box::pin(deliver(db, deliveries))),
+            mailbox: Batcher::new(db, |db, mailboxes| Box::pin(mailboxes_of(db, mailboxes))),
+            acknowledge: Batcher::new(db, |db, acknowledged| Box::pin(acknowledge(db, acknowledged))),
         }
     }
 }
 
 /// Many calls for [`LocalNet::full`] as one query. It reads the mailboxes: 15 ms for one that is full.
-async fn are_full(
-    store: &Store,
-    mailboxes: &[&Vec<PhoneNumber>],
-) -> Result<Vec<Option<Answer<Vec<bool>>>>, StoreError> {
+async fn are_full(db: &Db, mailboxes: &[&Vec<PhoneNumber>]) -> Result<Vec<Vec<bool>>, DbError> {
     let numbers: Vec<&str> =
         mailboxes.iter().flat_map(|numbers| numbers.iter()).map(PhoneNumber::as_str).collect();
-    let (mut connection, loan) = store.kept().await?;
+    let (mut connection, checkout) = db.checkout().await?;
     let full = sqlx::query_scalar!(
         r#"SELECT n.number AS "number!" FROM unnest($1::text[]) AS n (number)
            WHERE EXISTS (SELECT 1 FROM localnet_stanza s WHERE s.recipient = n.number OFFSET $2 LIMIT 1)"#,
@@ -53,18 +51,15 @@ async fn are_full(
     )
     .fetch_all(&mut *connection)
     .await?;
-    loan.keep(connection);
+    checkout.put_back(connection);
     let full: HashSet<String> = full.into_iter().collect();
     let answer =
         |numbers: &&Vec<PhoneNumber>| numbers.iter().map(|number| full.contains(number.as_str())).collect();
-    Ok(mailboxes.iter().map(|numbers| Some(Ok(answer(numbers)))).collect())
+    Ok(mailboxes.iter().map(answer).collect())
 }
 
 /// Many calls of [`LocalNet::deliver`] as one statement.
-async fn deliver(
-    store: &Store,
-    deliveries: &[&Delivery],
-) -> Result<Vec<Option<Answer<Option<Vec<PhoneNumber>>>>>, StoreError> {
+async fn deliver(db: &Db, deliveries: &[&Delivery]) -> Result<Vec<Option<Vec<PhoneNumber>>>, DbError> {
     let (numbers, incarnations) = logins(deliveries.iter().map(|(from, _)| from));
     let (mut places, mut recipients) = (Vec::new(), Vec::new());
     let (mut bodies, mut personal) = (Vec::new(), Vec::new());
@@ -76,7 +71,7 @@ async fn deliver(
             personal.push(stanza.personal);
         }
     }
-    let (mut connection, loan) = store.kept().await?;
+    let (mut connection, checkout) = db.checkout().await?;
     let row = sqlx::query!(
         r#"WITH sender AS (
             SELECT w.place, s.number FROM unnest($1::text[], $2::text[])
@@ -104,7 +99,7 @@ async fn deliver(
     )
     .fetch_one(&mut *connection)
     .await?;
-    loan.keep(connection);
+    checkout.put_back(connection);
     let current: HashSet<i64> = row.places.into_iter().collect();
     let known: HashSet<String> = row.known.into_iter().collect();
     let mut woken = HashSet::new();
@@ -112,7 +107,7 @@ async fn deliver(
         .zip(deliveries)
         .map(|(place, (_, stanzas))| {
             if !current.contains(&place) {
-                return Some(Ok(None));
+                return None;
             }
             let taken: HashSet<&PhoneNumber> = stanzas
                 .iter()
@@ -121,23 +116,23 @@ async fn deliver(
                 .collect();
             for recipient in &taken {
                 if woken.insert(PhoneNumber::clone(recipient)) {
-                    store.wakes.wake(Topic::Mailbox(PhoneNumber::clone(recipient)));
+                    db.notifications().wake(mailbox_topic(PhoneNumber::clone(recipient)));
                 }
             }
-            Some(Ok(Some(taken.into_iter().cloned().collect())))
+            Some(taken.into_iter().cloned().collect())
         })
         .collect())
 }
 
 /// Many calls of [`LocalNet::mailbox`] as one query.
 async fn mailboxes_of(
-    store: &Store,
+    db: &Db,
     mailboxes: &[&(Subscriber, Vec<i64>)],
-) -> Result<Vec<Option<Answer<Option<Vec<Stanza>>>>>, StoreError> {
+) -> Result<Vec<Option<Vec<Stanza>>>, DbError> {
     let (numbers, incarnations) = logins(mailboxes.iter().map(|(subscriber, _)| subscriber));
     // Ids are no one mailbox's own, so one list will do for all.
     let handed_out: Vec<i64> = mailboxes.iter().flat_map(|(_, ids)| ids).copied().collect();
-    let (mut connection, loan) = store.kept().await?;
+    let (mut connection, checkout) = db.checkout().await?;
     let rows = sqlx::query!(
         r#"SELECT w.place AS "place!", n.id AS "id?", n.sender AS "sender?", n.stanza AS "stanza?",
                   n.sent_at AS "sent_at?"
@@ -154,30 +149,23 @@ async fn mailboxes_of(
     )
     .fetch_all(&mut *connection)
     .await?;
-    loan.keep(connection);
-    let mut answers: Vec<Answer<Option<Vec<Stanza>>>> = mailboxes.iter().map(|_| Ok(None)).collect();
+    checkout.put_back(connection);
+    let mut answers: Vec<Option<Vec<Stanza>>> = mailboxes.iter().map(|_| None).collect();
     for row in rows {
         let Some(answer) = at_place(&mut answers, row.place) else { continue };
-        let Ok(stanzas) = answer else { continue };
-        let stanzas = stanzas.get_or_insert_default();
+        let stanzas = answer.get_or_insert_default();
         let (Some(id), Some(sender), Some(body), Some(sent_at)) =
             (row.id, row.sender, row.stanza, row.sent_at)
         else {
             continue;
         };
-        match number_of(&sender) {
-            Ok(sender) => stanzas.push(Stanza { id, sender, body, sent_at }),
-            Err(error) => *answer = Err(error),
-        }
+        stanzas.push(Stanza { id, sender: number_of(&sender)?, body, sent_at });
     }
-    Ok(answers.into_iter().map(Some).collect())
+    Ok(answers)
 }
 
 /// Many calls of [`LocalNet::acknowledge`] as one statement.
-async fn acknowledge(
-    store: &Store,
-    acknowledged: &[&Acknowledged],
-) -> Result<Vec<Option<Answer<()>>>, StoreError> {
+async fn acknowledge(db: &Db, acknowledged: &[&Acknowledged]) -> Result<Vec<()>, DbError> {
     let (numbers, incarnations) = logins(acknowledged.iter().map(|(subscriber, ..)| subscriber));
     let (mut places, mut ids) = (Vec::new(), Vec::new());
     for (place, (_, of_one, _)) in (1i64..).zip(acknowledged) {
@@ -186,7 +174,7 @@ async fn acknowledge(
     }
     let (answered, bodies): (Vec<i64>, Vec<Value>) =
         acknowledged.iter().flat_map(|(.., receipts)| receipts).cloned().unzip();
-    let (mut connection, loan) = store.kept().await?;
+    let (mut connection, checkout) = db.checkout().await?;
     let senders = sqlx::query_scalar!(
         "WITH taken AS (
             DELETE FROM localnet_stanza WHERE ctid = ANY(ARRAY(
@@ -212,11 +200,11 @@ async fn acknowledge(
     )
     .fetch_all(&mut *connection)
     .await?;
-    loan.keep(connection);
+    checkout.put_back(connection);
     for sender in senders.into_iter().collect::<HashSet<_>>() {
-        store.wakes.wake(Topic::Mailbox(number_of(&sender)?));
+        db.notifications().wake(mailbox_topic(number_of(&sender)?));
     }
-    Ok(acknowledged.iter().map(|_| Some(Ok(()))).collect())
+    Ok(vec![(); acknowledged.len()])
 }
 
 fn logins<'a>(subscribers: impl Iterator<Item = &'a Subscriber>) -> (Vec<String>, Vec<String>) {

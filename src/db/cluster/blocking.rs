@@ -10,12 +10,12 @@ use super::error::ClusterError;
 const LOOK: Duration = Duration::from_millis(20);
 const REPORT: Duration = Duration::from_secs(10);
 
-/// How long the caller still waits: until the future that it belongs to is dropped.
+/// Tells blocking work that its caller is gone: set when the future that it belongs to is dropped.
 #[derive(Clone, Default)]
-pub(super) struct Patience(Arc<AtomicBool>);
+pub(super) struct Cancel(Arc<AtomicBool>);
 
-/// Ends the patience when dropped.
-struct EndOnDrop(Patience);
+/// Cancels when dropped.
+struct EndOnDrop(Cancel);
 
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
@@ -23,7 +23,7 @@ impl Drop for EndOnDrop {
     }
 }
 
-impl Patience {
+impl Cancel {
     /// Looks again and again until there is something; `None` when the limit has passed. Says every 10 s what it
     /// waits for.
     ///
@@ -57,13 +57,13 @@ impl Patience {
     }
 }
 
-/// Runs blocking work off the async threads; dropping the future ends the work's patience.
+/// Runs blocking work off the async threads; dropping the future cancels it.
 pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce(&Patience) -> Result<T, ClusterError> + Send + 'static,
+    work: impl FnOnce(&Cancel) -> Result<T, ClusterError> + Send + 'static,
 ) -> Result<T, ClusterError> {
-    let patience = Patience::default();
-    let _end = EndOnDrop(patience.clone());
-    match tokio::task::spawn_blocking(move || work(&patience)).await {
+    let cancel = Cancel::default();
+    let _end = EndOnDrop(cancel.clone());
+    match tokio::task::spawn_blocking(move || work(&cancel)).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),

@@ -3,7 +3,7 @@
 //! A change locks the group's row first and its subscribers after, so that changes of one group follow each other and
 //! a subscriber who goes is in no group any more.
 
-mod lines;
+mod batches;
 mod rows;
 mod rules;
 
@@ -14,14 +14,15 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{LocalNet, Subscriber};
+use crate::db::DbError;
 use crate::domain::{GroupChangeKind, PhoneNumber, Photo};
 use crate::secrets;
-use crate::store::account::number_of;
-use crate::store::{StoreError, Tx};
+use crate::upstream::local::network::Tx;
+use crate::upstream::local::network::columns::number_of;
 use rules::{Decision, NewPhoto, decide};
 
-pub(super) use lines::GroupLines;
-pub use lines::{GroupDelivery, GroupSend};
+pub(super) use crate::upstream::local::network::group::batches::GroupLines;
+pub use crate::upstream::local::network::group::batches::{GroupDelivery, GroupSend};
 pub use rules::{GroupMember, GroupRefusal, GroupWish, LARGEST_GROUP, LocalChange};
 
 /// What a group's address begins with: no number does.
@@ -82,7 +83,7 @@ impl LocalNet {
         subject: &str,
         members: &[PhoneNumber],
         write: WriteNews,
-    ) -> Result<Result<Group, GroupRefusal>, StoreError> {
+    ) -> Result<Result<Group, GroupRefusal>, DbError> {
         let mut seen = BTreeSet::new();
         let members: Vec<&PhoneNumber> = std::iter::once(&by.number)
             .chain(members)
@@ -91,7 +92,7 @@ impl LocalNet {
         if members.len() > LARGEST_GROUP {
             return Ok(Err(GroupRefusal::TooLarge));
         }
-        let mut tx = self.store.begin().await?;
+        let mut tx = Tx::begin(&self.db).await?;
         let new = format!("{PREFIX}{}", secrets::random_id());
         if let Some(address) = tx.done_before(operation, &new).await? {
             return Ok(tx.local_group(&address).await?.ok_or(GroupRefusal::NotInGroup));
@@ -134,8 +135,8 @@ impl LocalNet {
         address: &str,
         wish: &GroupWish,
         write: WriteNews,
-    ) -> Result<Result<Group, GroupRefusal>, StoreError> {
-        let mut tx = self.store.begin().await?;
+    ) -> Result<Result<Group, GroupRefusal>, DbError> {
+        let mut tx = Tx::begin(&self.db).await?;
         if !tx.lock_local_group(address).await? {
             return Ok(Err(GroupRefusal::NotInGroup));
         }
@@ -170,12 +171,12 @@ impl LocalNet {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn group(&self, address: &str, revision: i64) -> Result<Option<Arc<Group>>, StoreError> {
+    pub async fn group(&self, address: &str, revision: i64) -> Result<Option<Arc<Group>>, DbError> {
         let cache = &self.groups.snapshots;
         if let Some(group) = cache.get(address).filter(|group| group.revision >= revision) {
             return Ok(Some(group));
         }
-        let group = self.groups.read.ask(&self.store, address.to_owned()).await?;
+        let group = self.groups.read.submit(address.to_owned()).await?;
         if let Some(group) = &group {
             cache.insert(address.to_owned(), group.clone());
         }
@@ -192,9 +193,9 @@ impl LocalNet {
         from: &Subscriber,
         group: &str,
         bodies: Vec<Value>,
-    ) -> Result<GroupDelivery, StoreError> {
+    ) -> Result<GroupDelivery, DbError> {
         let send = GroupSend { from: from.clone(), group: group.to_owned(), bodies };
-        self.groups.line_of(group).ask(&self.store, send).await
+        self.groups.line_of(group).submit(send).await
     }
 
     /// The other members of a group, if the subscriber is in it.
@@ -205,7 +206,7 @@ impl LocalNet {
         &self,
         subscriber: &Subscriber,
         group: &str,
-    ) -> Result<Vec<PhoneNumber>, StoreError> {
+    ) -> Result<Vec<PhoneNumber>, DbError> {
         sqlx::query_scalar!(
             "SELECT m.number FROM localnet_member me
              JOIN localnet_subscriber s ON s.number = me.number AND s.incarnation = $3
@@ -215,7 +216,7 @@ impl LocalNet {
             subscriber.number.as_str(),
             subscriber.incarnation
         )
-        .fetch_all(&self.store.pool)
+        .fetch_all(self.db.pool())
         .await?
         .iter()
         .map(|number| number_of(number))
@@ -228,9 +229,9 @@ impl LocalNet {
         &self,
         number: &PhoneNumber,
         write: WriteNews,
-    ) -> Result<Tx, StoreError> {
+    ) -> Result<Tx, DbError> {
         for _ in 0..ROUNDS {
-            let mut tx = self.store.begin().await?;
+            let mut tx = Tx::begin(&self.db).await?;
             let locked: Vec<String> = sqlx::query_scalar!(
                 "SELECT address FROM localnet_group
                  WHERE address IN (SELECT m.address FROM localnet_member m WHERE m.number = $1)
@@ -265,6 +266,6 @@ impl LocalNet {
             return Ok(tx);
         }
         // Whoever asked tries again.
-        Err(StoreError::from(sqlx::Error::PoolTimedOut))
+        Err(DbError::from(sqlx::Error::PoolTimedOut))
     }
 }

@@ -2,11 +2,10 @@
 
 use super::profile::Words;
 use super::view::{Relation, Seen, View, Watched};
+use crate::db::DbError;
 use crate::domain::PhoneNumber;
-use crate::store::account::number_of;
-use crate::store::account::profile::privacy;
-use crate::store::contact::photo::photo_of;
-use crate::store::{StoreError, Topic, Tx};
+use crate::upstream::local::network::columns::{number_of, photo_of, privacy};
+use crate::upstream::local::network::{Tx, mailbox_topic};
 
 /// The watches that a change concerns.
 #[derive(Clone, Copy)]
@@ -29,7 +28,7 @@ struct Watch {
 
 impl Tx {
     /// Tells each watcher what is news to it.
-    pub(super) async fn tell(&mut self, concerned: Concerned<'_>, words: Words) -> Result<(), StoreError> {
+    pub(super) async fn tell(&mut self, concerned: Concerned<'_>, words: Words) -> Result<(), DbError> {
         self.lock_watches(concerned).await?;
         let (mut watched, mut watchers, mut views) = (Vec::new(), Vec::new(), Vec::new());
         let (mut recipients, mut senders, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
@@ -47,9 +46,7 @@ impl Tx {
             watched.push(watch.number);
             watchers.push(watch.watcher);
             let view = serde_json::to_value(&now);
-            views.push(
-                view.map_err(|error| StoreError::Corrupt(format!("a view cannot be written: {error}")))?,
-            );
+            views.push(view.map_err(|error| DbError::Corrupt(format!("a view cannot be written: {error}")))?);
         }
         sqlx::query!(
             "WITH told AS (
@@ -72,17 +69,17 @@ impl Tx {
         recipients.sort_unstable();
         recipients.dedup();
         for recipient in recipients {
-            self.concerns(Topic::Mailbox(number_of(&recipient)?));
+            self.notify_on_commit(mailbox_topic(number_of(&recipient)?));
         }
         Ok(())
     }
 
-    pub(super) async fn has_news(&mut self, concerned: Concerned<'_>) -> Result<bool, StoreError> {
+    pub(super) async fn has_news(&mut self, concerned: Concerned<'_>) -> Result<bool, DbError> {
         let watches = self.watches(concerned).await?;
         Ok(watches.iter().any(|watch| watch.told.now(&watch.watched, watch.relation) != watch.told))
     }
 
-    pub(super) async fn lock_watches(&mut self, concerned: Concerned<'_>) -> Result<(), StoreError> {
+    pub(super) async fn lock_watches(&mut self, concerned: Concerned<'_>) -> Result<(), DbError> {
         let Concerned { number, watched, watching } = concerned;
         if watched {
             sqlx::query!(
@@ -107,7 +104,7 @@ impl Tx {
     }
 
     /// The watches of those who exist. A watcher whose mailbox takes no more is left out, until it asks itself.
-    async fn watches(&mut self, concerned: Concerned<'_>) -> Result<Vec<Watch>, StoreError> {
+    async fn watches(&mut self, concerned: Concerned<'_>) -> Result<Vec<Watch>, DbError> {
         let Concerned { number, watched, watching } = concerned;
         let rows = sqlx::query!(
             r#"SELECT w.watched, w.watcher, w.told, o.nickname, o.status_message, o.photo, o.photo_preview, o.online,

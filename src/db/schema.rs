@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::Connection as _;
 use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
 
-use super::{Store, StoreError};
+use super::{Db, DbError};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 
@@ -23,23 +23,23 @@ const POLL: Duration = Duration::from_millis(200);
 pub enum SchemaError {
     /// The database is away: worth trying again.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Database(#[from] DbError),
     /// A migration failed, or was changed after it was applied.
     #[error("the database's tables cannot be brought to this version")]
     Migration(#[source] MigrateError),
     /// The database refused a statement of a migration.
     #[error("the database's tables cannot be brought to this version")]
-    Refused(#[source] StoreError),
+    Refused(#[source] DbError),
 }
 
 impl From<MigrateError> for SchemaError {
     fn from(error: MigrateError) -> Self {
         match error {
             MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => {
-                match StoreError::from(cause) {
-                    refused @ StoreError::Refused(_) => Self::Refused(refused),
-                    other @ (StoreError::Unavailable(_) | StoreError::Fenced | StoreError::Corrupt(_)) => {
-                        Self::Store(other)
+                match DbError::from(cause) {
+                    refused @ DbError::Refused(_) => Self::Refused(refused),
+                    other @ (DbError::Unavailable(_) | DbError::Fenced | DbError::Corrupt(_)) => {
+                        Self::Database(other)
                     }
                 }
             }
@@ -48,20 +48,20 @@ impl From<MigrateError> for SchemaError {
     }
 }
 
-impl Store {
+impl Db {
     /// Applies the migrations that this program brings and the database lacks; one program at a time does. Those
     /// that only the database knows are a newer program's: its schema must serve this one too.
     ///
     /// # Errors
     /// When the database is away, or a migration fails or was changed after it was applied.
     pub async fn migrate(&self) -> Result<(), SchemaError> {
-        let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
+        let mut connection = self.pool.acquire().await.map_err(DbError::from)?;
         // Waiting inside pg_advisory_lock would be an open snapshot, and an index that is built concurrently
         // waits for those: a deadlock. So the lock is asked for again and again.
         while !sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "taken!""#, LOCK)
             .fetch_one(&mut *connection)
             .await
-            .map_err(StoreError::from)?
+            .map_err(DbError::from)?
         {
             tokio::time::sleep(POLL).await;
         }
@@ -78,11 +78,11 @@ impl Store {
     /// # Errors
     /// When the database is away.
     pub async fn is_migrated(&self) -> Result<bool, SchemaError> {
-        let mut connection = self.pool.acquire().await.map_err(StoreError::from)?;
+        let mut connection = self.pool.acquire().await.map_err(DbError::from)?;
         let present = sqlx::query_scalar!(r#"SELECT to_regclass($1) IS NOT NULL AS "present!""#, TABLE)
             .fetch_one(&mut *connection)
             .await
-            .map_err(StoreError::from)?;
+            .map_err(DbError::from)?;
         if !present {
             return Ok(false);
         }
@@ -94,7 +94,7 @@ impl Store {
     ///
     /// # Errors
     /// When it does not.
-    pub async fn ping(&self) -> Result<(), StoreError> {
+    pub async fn ping(&self) -> Result<(), DbError> {
         Ok(self.pool.acquire().await?.ping().await?)
     }
 }

@@ -1,0 +1,53 @@
+//! The topics of the product's notifications, see [`crate::db::Notifications`]. Each kind has a letter of its own; `m` is
+//! the mailboxes of the network `local`.
+
+use crate::db::Topic;
+use crate::domain::{AccountId, CommandId, CounterId};
+
+/// An account's session has something to bring to its network.
+#[must_use]
+pub fn work(account: AccountId) -> Topic {
+    Topic::of_row('w', account.0)
+}
+
+/// An account's session has commands to answer, or has lost its account.
+#[must_use]
+pub fn commands(account: AccountId) -> Topic {
+    Topic::of_row('c', account.0)
+}
+
+/// An account's session has files to fetch. Notified in the session's own process only.
+#[must_use]
+pub fn files(account: AccountId) -> Topic {
+    Topic::of_row('f', account.0)
+}
+
+/// A command was answered.
+#[must_use]
+pub fn answer(command: CommandId) -> Topic {
+    Topic::of_row('a', command.0)
+}
+
+/// An account's session changed its state.
+#[must_use]
+pub fn session(account: AccountId) -> Topic {
+    Topic::of_row('s', account.0)
+}
+
+/// Accounts were registered, removed or handed over.
+#[must_use]
+pub fn accounts() -> Topic {
+    Topic::single('r')
+}
+
+/// The journal of a number grew.
+#[must_use]
+pub fn journal(counter: CounterId) -> Topic {
+    Topic::of_row('j', counter.0)
+}
+
+/// Tokens were revoked.
+#[must_use]
+pub fn tokens() -> Topic {
+    Topic::single('t')
+}
