@@ -74,9 +74,6 @@ impl Db {
     }
 
     /// Whether every migration of this program is applied.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn is_migrated(&self) -> Result<bool, SchemaError> {
         let mut connection = self.pool.acquire().await.map_err(DbError::from)?;
         let present = sqlx::query_scalar!(r#"SELECT to_regclass($1) IS NOT NULL AS "present!""#, TABLE)
@@ -91,9 +88,6 @@ impl Db {
     }
 
     /// Whether the database answers.
-    ///
-    /// # Errors
-    /// When it does not.
     pub async fn ping(&self) -> Result<(), DbError> {
         Ok(self.pool.acquire().await?.ping().await?)
     }

@@ -24,6 +24,6 @@ pub use message::{
     Card, Content, FailureReason, Location, MediaContent, MediaFile, ReceiptKind, RemoteMedia, Typing,
 };
 pub use number::{NumberError, PhoneNumber};
-pub use profile::{Audience, PeerPresence, Photo, PhotoReference, Privacy, ProfileNews, Shown};
+pub use profile::{Audience, PeerPresence, Photo, PhotoReference, Privacy, ProfileNews, Visible};
 pub use time::{TimeError, TimeParameter, Timestamp};
 pub use user::{NewPassword, UserError, UserName};

@@ -62,14 +62,14 @@ impl Privacy {
 /// What one person is shown of another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Shown<T> {
+pub enum Visible<T> {
     /// Nothing: it is not for them.
     Hidden,
     /// This.
     Value(T),
 }
 
-impl<T: Default> Default for Shown<T> {
+impl<T: Default> Default for Visible<T> {
     fn default() -> Self {
         Self::Value(T::default())
     }
@@ -129,11 +129,11 @@ pub struct PhotoReference {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProfileNews {
     /// The status message; empty: none.
-    StatusMessage(Shown<String>),
+    StatusMessage(Visible<String>),
     /// Online, offline, or not to be seen.
     Presence(PeerPresence),
     /// The photo, if there is one.
-    Photo(Shown<Option<PhotoReference>>),
+    Photo(Visible<Option<PhotoReference>>),
     /// The number has left the network: nothing of its profile counts any more, nor what it was before.
     Gone,
 }

@@ -15,13 +15,13 @@ pub(super) fn operator() -> Result<reqwest::Client, reqwest::Error> {
 }
 
 /// For URLs that callers give.
-pub(super) fn given(lookup: CheckedLookup) -> Result<reqwest::Client, reqwest::Error> {
+pub(super) fn untrusted(lookup: CheckedLookup) -> Result<reqwest::Client, reqwest::Error> {
     // No connection is kept: each request dials, and what is dialled is checked.
     builder().dns_resolver(lookup).pool_max_idle_per_host(0).build()
 }
 
 /// The client in this place, which is made when it is first asked for.
-pub(super) fn kept(
+pub(super) fn cached(
     slot: &OnceLock<reqwest::Client>,
     make: impl FnOnce() -> Result<reqwest::Client, reqwest::Error>,
 ) -> Result<&reqwest::Client, reqwest::Error> {

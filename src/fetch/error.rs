@@ -31,7 +31,7 @@ pub enum FetchError {
 
 /// Why a caller's URL gave nothing. `E` is the error of whoever takes what it gives.
 #[derive(Debug, thiserror::Error)]
-pub enum GivenError<E> {
+pub enum UntrustedError<E> {
     /// The text is no URL that begins with `http://` or `https://`.
     #[error("not a URL of http or https")]
     NotHttp,

@@ -4,10 +4,10 @@ mod address;
 mod answer;
 mod client;
 mod error;
-mod given;
 mod guard;
 mod lookup;
 mod post;
+mod untrusted;
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -16,11 +16,11 @@ use url::Url;
 
 pub use answer::Answer;
 pub use client::CONNECT_TIMEOUT;
-pub use error::{Cause, FetchError, GivenError};
-pub use given::{Given, Sink};
+pub use error::{Cause, FetchError, UntrustedError};
 pub use guard::{GivenRules, Limits};
 pub use lookup::Lookup;
 pub use post::Post;
+pub use untrusted::{Fetched, Sink};
 
 use error::classify;
 use guard::Guard;
@@ -32,13 +32,13 @@ pub enum Policy {
     Operator,
     /// A URL that a caller gave: to the internet, on the usual ports of http and https, and to what the operator
     /// allows besides. See [`GivenRules`].
-    Given,
+    Untrusted,
 }
 
 /// The clients, one or more per policy.
 pub struct Fetch {
     operator: OnceLock<reqwest::Client>,
-    given: Guard,
+    untrusted: Guard,
 }
 
 impl Fetch {
@@ -48,7 +48,7 @@ impl Fetch {
     pub fn new(rules: GivenRules) -> Self {
         // Fails only when one is installed already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { operator: OnceLock::new(), given: Guard::new(rules) }
+        Self { operator: OnceLock::new(), untrusted: Guard::new(rules) }
     }
 
     /// Makes the clients of a policy now, so that a machine that cannot is found at the start.
@@ -58,7 +58,7 @@ impl Fetch {
     pub fn prepare(&self, policy: Policy) -> Result<(), FetchError> {
         match policy {
             Policy::Operator => self.operator().map(|_| ()),
-            Policy::Given => self.given.prepare(),
+            Policy::Untrusted => self.untrusted.prepare(),
         }
     }
 
@@ -76,16 +76,16 @@ impl Fetch {
     fn client(&self, policy: Policy, url: &Url) -> Result<&reqwest::Client, FetchError> {
         match policy {
             Policy::Operator => self.operator(),
-            Policy::Given => self.given.client_for(url),
+            Policy::Untrusted => self.untrusted.client_for(url),
         }
     }
 
     fn operator(&self) -> Result<&reqwest::Client, FetchError> {
-        client::kept(&self.operator, client::operator).map_err(classify)
+        client::cached(&self.operator, client::operator).map_err(classify)
     }
 
     fn limits(&self) -> Limits {
-        self.given.rules.limits
+        self.untrusted.rules.limits
     }
 }
 

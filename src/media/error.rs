@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use super::picture::PictureError;
-use super::{Misfit, SendRow};
+use super::{SendRow, WrongFileType};
 use crate::db::DbError;
 use crate::domain::BlobHash;
 
@@ -21,7 +21,7 @@ pub enum MediaError {
     UnknownType(SendRow),
     /// The file is not for the row.
     #[error(transparent)]
-    Misfit(#[from] Misfit),
+    WrongFileType(#[from] WrongFileType),
     /// The picture cannot be used; never [`PictureError::File`].
     #[error(transparent)]
     Picture(PictureError),

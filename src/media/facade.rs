@@ -126,9 +126,6 @@ impl Media {
 
     /// The file that a URL opens; `None` when its signature is wrong, its time has ended, or its row does not refer to
     /// the file any more.
-    ///
-    /// # Errors
-    /// When the database fails.
     pub async fn open(&self, parts: Parts<'_>) -> Result<Option<Served>, MediaError> {
         let Some(opened) = self.0.urls.open(parts) else { return Ok(None) };
         let blob = self.0.store.referred_blob(opened.reference, &opened.hash).await?;

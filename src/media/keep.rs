@@ -67,7 +67,7 @@ impl Media {
     /// what it is; the name's ending, where there is one, must fit it.
     ///
     /// # Errors
-    /// [`MediaError::Misfit`], [`MediaError::Picture`]: the file is not for this row. [`MediaError::Busy`],
+    /// [`MediaError::WrongFileType`], [`MediaError::Picture`]: the file is not for this row. [`MediaError::Busy`],
     /// [`MediaError::Away`], [`MediaError::Store`]: not now.
     pub async fn keep(
         &self,

@@ -30,7 +30,7 @@ pub use facade::{Media, Served};
 pub use file_type::{Family, FileType};
 pub use keep::PhotoBlobs;
 pub use probe::{Probe, probe};
-pub use row::{Misfit, SendRow, fits};
+pub use row::{SendRow, WrongFileType, fits};
 pub use sniff::sniff;
 pub use spool::{Spool, Spooled, Spools};
 pub use urls::{Opened, Parts};

@@ -17,7 +17,7 @@ pub enum SendRow {
 
 /// Why a row does not take a file. The text is for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Misfit {
+pub enum WrongFileType {
     /// A picture was given to a row for sound or video.
     #[error("this is a picture; send it with send-image")]
     Picture,
@@ -60,13 +60,13 @@ impl SendRow {
 ///
 /// # Errors
 /// What is wrong, the type first.
-pub fn fits(row: SendRow, file_name: Option<&str>, file_type: FileType) -> Result<(), Misfit> {
+pub fn fits(row: SendRow, file_name: Option<&str>, file_type: FileType) -> Result<(), WrongFileType> {
     let family = file_type.family();
     if family != row.family() {
         return Err(match family {
-            Family::Picture => Misfit::Picture,
-            Family::Audio => Misfit::Audio,
-            Family::Video => Misfit::Video,
+            Family::Picture => WrongFileType::Picture,
+            Family::Audio => WrongFileType::Audio,
+            Family::Video => WrongFileType::Video,
         });
     }
     let Some(extension) = file_name.and_then(extension) else { return Ok(()) };
@@ -76,7 +76,7 @@ pub fn fits(row: SendRow, file_name: Option<&str>, file_type: FileType) -> Resul
     let known = FileType::ALL
         .iter()
         .any(|other| other.family() == family && other.extensions().contains(&extension.as_str()));
-    Err(if known { Misfit::Name(file_type) } else { Misfit::Extension(row) })
+    Err(if known { WrongFileType::Name(file_type) } else { WrongFileType::Extension(row) })
 }
 
 /// What follows the last dot, in lower case. A name that begins with its only dot has none.
@@ -118,8 +118,8 @@ mod tests {
                 assert_eq!(fits(row, Some("no ending"), file_type), Ok(()));
                 let upper = format!("A.{}", file_type.extension().to_uppercase());
                 assert_eq!(fits(row, Some(&upper), file_type), Ok(()));
-                assert_eq!(fits(row, Some("a.exe"), file_type), Err(Misfit::Extension(row)));
-                assert_eq!(fits(row, Some("a.mp3.exe"), file_type), Err(Misfit::Extension(row)));
+                assert_eq!(fits(row, Some("a.exe"), file_type), Err(WrongFileType::Extension(row)));
+                assert_eq!(fits(row, Some("a.mp3.exe"), file_type), Err(WrongFileType::Extension(row)));
             }
         }
     }
@@ -129,9 +129,9 @@ mod tests {
         for row in ROWS {
             for file_type in FileType::ALL.into_iter().filter(|each| each.family() != row.family()) {
                 let misfit = match file_type.family() {
-                    Family::Picture => Misfit::Picture,
-                    Family::Audio => Misfit::Audio,
-                    Family::Video => Misfit::Video,
+                    Family::Picture => WrongFileType::Picture,
+                    Family::Audio => WrongFileType::Audio,
+                    Family::Video => WrongFileType::Video,
                 };
                 for ending in listed(row) {
                     assert_eq!(fits(row, Some(&format!("a.{ending}")), file_type), Err(misfit));
@@ -139,7 +139,7 @@ mod tests {
                 assert_eq!(fits(row, None, file_type), Err(misfit));
             }
         }
-        assert!(Misfit::Video.to_string().contains("send-video"));
+        assert!(WrongFileType::Video.to_string().contains("send-video"));
     }
 
     #[test]
@@ -148,7 +148,7 @@ mod tests {
             for file_type in FileType::ALL.into_iter().filter(|each| each.family() == row.family()) {
                 for ending in listed(row).iter().filter(|ending| !file_type.extensions().contains(ending)) {
                     let name = format!("a.{ending}");
-                    assert_eq!(fits(row, Some(&name), file_type), Err(Misfit::Name(file_type)));
+                    assert_eq!(fits(row, Some(&name), file_type), Err(WrongFileType::Name(file_type)));
                 }
             }
         }

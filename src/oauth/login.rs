@@ -11,7 +11,7 @@ use oxide_auth::primitives::registrar::{ClientUrl, PreGrant, RegistrarError};
 use oxide_auth_async::primitives::{Issuer as _, Registrar as _};
 
 use super::issuer::{TokenIssuer, VerifiedLogin};
-use super::password::Verdict;
+use super::password::LoginOutcome;
 use super::{Client, OAuth, OAuthError, TokenPair, TokenRequest};
 use crate::store::{LoginAttempt, UserRecord};
 use crate::{clock, secrets};
@@ -62,7 +62,8 @@ impl OAuth {
             self.throttle(&attempt).await?;
             let hash = user.as_ref().map(|user| user.password_hash.clone());
             let verdict = place.verify(password.to_owned(), hash).await?;
-            let (Some(user), Verdict::Right { outdated }) = (user.filter(|user| !user.disabled), verdict)
+            let (Some(user), LoginOutcome::Right { outdated }) =
+                (user.filter(|user| !user.disabled), verdict)
             else {
                 self.store.record_login_failure(&attempt).await?;
                 return Err(OAuthError::WrongLogin);

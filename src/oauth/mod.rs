@@ -122,9 +122,6 @@ impl OAuth {
 
     /// Whom a bearer token speaks for: from a cache of at most 5 s, else by one query. `None`: the token is
     /// unknown, expired or revoked.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn authenticate(&self, token: &str) -> Result<Option<Bearer>, DbError> {
         let hash = secrets::sha256(token.as_bytes());
         if let Some(bearer) = self.bearers.get(&hash) {

@@ -36,7 +36,7 @@ pub struct Place(Arc<OwnedSemaphorePermit>);
 
 /// What came of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum LoginOutcome {
     /// The password is right.
     Right {
         /// The hash was made with other parameters than today's.
@@ -69,7 +69,7 @@ impl Place {
     ///
     /// # Errors
     /// [`OAuthError::Hashing`] when the stored hash cannot be read.
-    pub async fn verify(&self, password: String, hash: Option<String>) -> Result<Verdict, OAuthError> {
+    pub async fn verify(&self, password: String, hash: Option<String>) -> Result<LoginOutcome, OAuthError> {
         self.work(move || verify(&password, hash.as_deref())).await
     }
 
@@ -106,11 +106,11 @@ pub async fn hash_password(password: &NewPassword) -> Result<String, OAuthError>
     Hasher::new().enter().await?.hash(password.reveal().to_owned()).await
 }
 
-fn verify(password: &str, hash: Option<&str>) -> Result<Verdict, Error> {
+fn verify(password: &str, hash: Option<&str>) -> Result<LoginOutcome, Error> {
     let known = PasswordHash::new(hash.unwrap_or(NOBODY))?;
     match Argon2::default().verify_password(password.as_bytes(), &known) {
-        Ok(()) if hash.is_some() => Ok(Verdict::Right { outdated: is_outdated(&known) }),
-        Ok(()) | Err(Error::PasswordInvalid) => Ok(Verdict::Wrong),
+        Ok(()) if hash.is_some() => Ok(LoginOutcome::Right { outdated: is_outdated(&known) }),
+        Ok(()) | Err(Error::PasswordInvalid) => Ok(LoginOutcome::Wrong),
         Err(error) => Err(error),
     }
 }
@@ -138,16 +138,16 @@ mod tests {
         let made = hash("correct horse").expect("a hash");
         assert!(made.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{made}");
         assert_ne!(made, hash("correct horse").expect("a hash"), "each has its own salt");
-        let right = Verdict::Right { outdated: false };
+        let right = LoginOutcome::Right { outdated: false };
         assert_eq!(verify("correct horse", Some(&made)), Ok(right));
-        assert_eq!(verify("correct horse ", Some(&made)), Ok(Verdict::Wrong));
+        assert_eq!(verify("correct horse ", Some(&made)), Ok(LoginOutcome::Wrong));
     }
 
     #[test]
     fn nobody_costs_as_much_as_somebody() {
         let nobody = PasswordHash::new(NOBODY).expect("a hash");
         assert!(!is_outdated(&nobody));
-        assert_eq!(verify("", None), Ok(Verdict::Wrong));
+        assert_eq!(verify("", None), Ok(LoginOutcome::Wrong));
     }
 
     #[test]
@@ -155,6 +155,6 @@ mod tests {
         let weak =
             Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(64, 1, 1, None).expect("params"));
         let made = weak.hash_password_with_salt(b"correct horse", &[7; 16]).expect("a hash").to_string();
-        assert_eq!(verify("correct horse", Some(&made)), Ok(Verdict::Right { outdated: true }));
+        assert_eq!(verify("correct horse", Some(&made)), Ok(LoginOutcome::Right { outdated: true }));
     }
 }

@@ -24,9 +24,6 @@ pub struct ClientRegistrar(Option<ClientRecord>);
 
 impl ClientRegistrar {
     /// Looks the client up.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn load(store: &Store, client_id: &str) -> Result<Self, DbError> {
         Ok(Self(store.client(client_id).await?))
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::command::{Answer, Request};
+use super::command::{CommandAnswer, CommandRequest};
 use super::session::{Outcome, Session};
 use crate::db::DbError;
 use crate::domain::{CommandId, PhoneNumber};
@@ -49,17 +49,18 @@ impl Session {
     }
 
     async fn answer_command(&self, command: &TakenCommand) -> Result<Option<Outcome>, DbError> {
-        let Ok(request) = serde_json::from_value::<Request>(command.request.clone()) else {
-            let answer =
-                Answer::Unsupported { what: "do what another version of this program asked".to_owned() };
+        let Ok(request) = serde_json::from_value::<CommandRequest>(command.request.clone()) else {
+            let answer = CommandAnswer::Unsupported {
+                what: "do what another version of this program asked".to_owned(),
+            };
             self.store.answer(&self.lease, command.id, &to_json(&answer)).await?;
             return Ok(None);
         };
-        self.leaving.send_replace(request == Request::Unregister);
+        self.leaving.send_replace(request == CommandRequest::Unregister);
         let answer = match &request {
-            Request::Existing { numbers } => in_time(command.remaining, self.existing(numbers)).await,
-            Request::Unregister => in_time(command.remaining, self.unregister()).await,
-            Request::Group(request) => {
+            CommandRequest::Existing { numbers } => in_time(command.remaining, self.existing(numbers)).await,
+            CommandRequest::Unregister => in_time(command.remaining, self.unregister()).await,
+            CommandRequest::Group(request) => {
                 return self.answer_about_group(command, request).await.map(|()| None);
             }
         };
@@ -84,8 +85,12 @@ impl Session {
     }
 
     /// Stores the answer; of a number that left its network, together with the end of its account.
-    async fn store_answer(&self, command: CommandId, answer: &Answer) -> Result<Option<Outcome>, DbError> {
-        if *answer != Answer::Unregistered {
+    async fn store_answer(
+        &self,
+        command: CommandId,
+        answer: &CommandAnswer,
+    ) -> Result<Option<Outcome>, DbError> {
+        if *answer != CommandAnswer::Unregistered {
             self.leaving.send_replace(false);
             self.store.answer(&self.lease, command, &to_json(answer)).await?;
             return Ok(None);
@@ -101,16 +106,16 @@ impl Session {
         Ok(Some(Outcome::Gone))
     }
 
-    async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Answer, Failure> {
+    async fn existing(&self, numbers: &[PhoneNumber]) -> Result<CommandAnswer, Failure> {
         let numbers = self.connector.existing(numbers).await?;
-        Ok(Answer::Existing { numbers })
+        Ok(CommandAnswer::Existing { numbers })
     }
 
-    async fn unregister(&self) -> Result<Answer, Failure> {
+    async fn unregister(&self) -> Result<CommandAnswer, Failure> {
         match self.store.session_account(&self.lease).await {
             Ok(Some(account)) => {
                 self.connector.unregister(&account.number).await?;
-                Ok(Answer::Unregistered)
+                Ok(CommandAnswer::Unregistered)
             }
             Ok(None) => Err(Failure::Retry("lease_lost")),
             Err(_) => Err(Failure::Retry("database_unavailable")),
@@ -119,14 +124,17 @@ impl Session {
 }
 
 /// What the network answers as long as somebody waits for it.
-async fn in_time(remaining: Duration, work: impl Future<Output = Result<Answer, Failure>>) -> Answer {
+async fn in_time(
+    remaining: Duration,
+    work: impl Future<Output = Result<CommandAnswer, Failure>>,
+) -> CommandAnswer {
     match timeout(remaining, work).await {
         Ok(Ok(answer)) => answer,
-        Ok(Err(failure)) => Answer::failed(failure),
-        Err(_) => Answer::OutcomeUnknown,
+        Ok(Err(failure)) => CommandAnswer::failed(failure),
+        Err(_) => CommandAnswer::OutcomeUnknown,
     }
 }
 
-pub(super) fn to_json(answer: &Answer) -> serde_json::Value {
+pub(super) fn to_json(answer: &CommandAnswer) -> serde_json::Value {
     serde_json::to_value(answer).unwrap_or_default()
 }

@@ -20,7 +20,7 @@ const UNTIL_ANSWERED: Duration = Duration::from_secs(20);
 /// What can be asked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
-pub enum Request {
+pub enum CommandRequest {
     /// Which of these numbers the network knows.
     Existing {
         /// The numbers.
@@ -35,7 +35,7 @@ pub enum Request {
 /// What can be answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
-pub enum Answer {
+pub enum CommandAnswer {
     /// Those that the network knows.
     Existing {
         /// The numbers.
@@ -95,7 +95,7 @@ pub enum AskError {
     Store(#[from] DbError),
 }
 
-impl Answer {
+impl CommandAnswer {
     /// A failure of the network as an answer.
     pub(super) fn failed(failure: Failure) -> Self {
         match failure {
@@ -119,8 +119,8 @@ impl Sessions {
         numbers: Vec<PhoneNumber>,
         claim: Option<&Claim>,
     ) -> Result<Vec<PhoneNumber>, AskError> {
-        match self.ask(account, &Request::Existing { numbers }, claim).await? {
-            Answer::Existing { numbers } => Ok(numbers),
+        match self.ask(account, &CommandRequest::Existing { numbers }, claim).await? {
+            CommandAnswer::Existing { numbers } => Ok(numbers),
             other => Err(unexpected(&other)),
         }
     }
@@ -131,22 +131,22 @@ impl Sessions {
     /// # Errors
     /// When there is no good answer; then nothing was removed, or with `OutcomeUnknown` nobody knows.
     pub async fn unregister(&self, account: AccountId, claim: Option<&Claim>) -> Result<(), AskError> {
-        match self.ask(account, &Request::Unregister, claim).await? {
-            Answer::Unregistered => Ok(()),
+        match self.ask(account, &CommandRequest::Unregister, claim).await? {
+            CommandAnswer::Unregistered => Ok(()),
             other => Err(unexpected(&other)),
         }
     }
 
     /// Whether the request under this claim has unregistered its number already, so that the account is gone.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn has_unregistered(&self, claim: Option<&Claim>) -> Result<bool, DbError> {
-        Ok(matches!(self.answered(claim).await?, Some(Ok(Answer::Unregistered))))
+        Ok(matches!(self.answered(claim).await?, Some(Ok(CommandAnswer::Unregistered))))
     }
 
     /// The answer to what was asked under this claim before.
-    async fn answered(&self, claim: Option<&Claim>) -> Result<Option<Result<Answer, AskError>>, DbError> {
+    async fn answered(
+        &self,
+        claim: Option<&Claim>,
+    ) -> Result<Option<Result<CommandAnswer, AskError>>, DbError> {
         let Some(command) = claim.and_then(|claim| claim.command) else { return Ok(None) };
         match self.store.command_progress(command).await? {
             CommandProgress::Done(answer) => Ok(Some(read(answer))),
@@ -164,9 +164,9 @@ impl Sessions {
     pub(super) async fn ask(
         &self,
         account: AccountId,
-        request: &Request,
+        request: &CommandRequest,
         claim: Option<&Claim>,
-    ) -> Result<Answer, AskError> {
+    ) -> Result<CommandAnswer, AskError> {
         let request = serde_json::to_value(request)
             .map_err(|error| DbError::Corrupt(format!("a command cannot be written: {error}")))?;
         let failed = matches!(self.answered(claim).await?, Some(Err(_)));
@@ -207,19 +207,21 @@ impl Sessions {
     }
 }
 
-fn read(answer: serde_json::Value) -> Result<Answer, AskError> {
+fn read(answer: serde_json::Value) -> Result<CommandAnswer, AskError> {
     let answer = serde_json::from_value(answer)
         .map_err(|error| DbError::Corrupt(format!("an answer cannot be read: {error}")))?;
     match answer {
-        Answer::Existing { .. } | Answer::Unregistered | Answer::Group { .. } => Ok(answer),
-        Answer::GroupRefused(why) => Err(AskError::Group(why)),
-        Answer::Refused { reason } => Err(AskError::Refused(reason)),
-        Answer::Later { retry_after } => Err(AskError::NotNow { retry_after }),
-        Answer::OutcomeUnknown => Err(AskError::OutcomeUnknown),
-        Answer::Unsupported { what } => Err(AskError::Unsupported(what)),
+        CommandAnswer::Existing { .. } | CommandAnswer::Unregistered | CommandAnswer::Group { .. } => {
+            Ok(answer)
+        }
+        CommandAnswer::GroupRefused(why) => Err(AskError::Group(why)),
+        CommandAnswer::Refused { reason } => Err(AskError::Refused(reason)),
+        CommandAnswer::Later { retry_after } => Err(AskError::NotNow { retry_after }),
+        CommandAnswer::OutcomeUnknown => Err(AskError::OutcomeUnknown),
+        CommandAnswer::Unsupported { what } => Err(AskError::Unsupported(what)),
     }
 }
 
-pub(super) fn unexpected(answer: &Answer) -> AskError {
+pub(super) fn unexpected(answer: &CommandAnswer) -> AskError {
     DbError::Corrupt(format!("an answer to another question: {answer:?}")).into()
 }

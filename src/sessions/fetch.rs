@@ -44,7 +44,7 @@ impl Session {
         match error {
             MediaError::TooLarge { .. }
             | MediaError::UnknownType(_)
-            | MediaError::Misfit(_)
+            | MediaError::WrongFileType(_)
             | MediaError::Picture(_) => Missing::Lost(chain(error)),
             MediaError::Busy => Missing::Later("busy"),
             MediaError::Away { .. } | MediaError::Missing(_) | MediaError::Store(_) => {

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use super::Sessions;
-use super::command::{Answer, AskError, Request};
+use super::command::{AskError, CommandAnswer, CommandRequest};
 use super::ingest::new_peer;
 use super::session::Session;
 use crate::db::DbError;
 use crate::domain::{AccountId, CommandId, GroupId};
 use crate::store::{Claim, NewGroup, NewMember, Store, TakenCommand};
-use crate::upstream::{Address, Connection, Connector, Failure, Group, GroupFailure, GroupWish};
+use crate::upstream::{Address, Connection, Connector, Failure, Group, GroupEdit, GroupFailure};
 
 /// How long what needs a connection waits for one.
 const UNTIL_CONNECTED: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ pub enum GroupRequest {
         /// Which.
         group: Address,
         /// How.
-        wish: GroupWish,
+        wish: GroupEdit,
     },
 }
 
@@ -80,7 +80,7 @@ impl Sessions {
         &self,
         account: AccountId,
         group: Address,
-        wish: GroupWish,
+        wish: GroupEdit,
         claim: Option<&Claim>,
     ) -> Result<GroupId, AskError> {
         self.ask_about_group(account, GroupRequest::Change { group, wish }, claim).await
@@ -92,8 +92,8 @@ impl Sessions {
         request: GroupRequest,
         claim: Option<&Claim>,
     ) -> Result<GroupId, AskError> {
-        match self.ask(account, &Request::Group(request), claim).await? {
-            Answer::Group { id } => id
+        match self.ask(account, &CommandRequest::Group(request), claim).await? {
+            CommandAnswer::Group { id } => id
                 .parse()
                 .map_err(|_| DbError::Corrupt(format!("{id} was answered as the id of a group")).into()),
             other => Err(super::command::unexpected(&other)),
@@ -125,7 +125,7 @@ impl Session {
                 let who = peers.into_iter().map(|peer| peer.public_id).collect();
                 refused(GroupRefusal::CannotAdd { who })
             }
-            GroupFailure::Failed(failure) => Answer::failed(failure),
+            GroupFailure::Failed(failure) => CommandAnswer::failed(failure),
         };
         let answer = super::attend::to_json(&answer);
         self.until_stored(|| self.store.answer(&self.lease, command.id, &answer)).await
@@ -155,7 +155,7 @@ impl Session {
             learn(&self.store, &self.connector, group).await?;
             let address = [group.address.0.clone()];
             let peer = self.store.group_peers(self.connector.network(), &address).await?.remove(0);
-            let answer = super::attend::to_json(&Answer::Group { id: peer.public_id });
+            let answer = super::attend::to_json(&CommandAnswer::Group { id: peer.public_id });
             self.store.answer_about_group(&self.lease, command, &answer, peer.id, &group.subject).await
         })
         .await
@@ -189,6 +189,6 @@ pub(super) async fn learn(
     store.learn_group(Arc::new(learned)).await
 }
 
-fn refused(why: GroupRefusal) -> Answer {
-    Answer::GroupRefused(why)
+fn refused(why: GroupRefusal) -> CommandAnswer {
+    CommandAnswer::GroupRefused(why)
 }

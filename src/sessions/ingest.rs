@@ -7,7 +7,7 @@ use super::groups::learn;
 use crate::db::DbError;
 use crate::domain::{GroupChangeKind, Lease, PeerId};
 use crate::store::{Inbound, InboundKind, NewPeer, Peer, Store, ToldChange};
-use crate::upstream::{Acknowledgement, Address, Connector, Event, Incoming};
+use crate::upstream::{Acknowledgement, Address, Connector, Incoming, UpstreamEvent};
 
 /// Characters that are kept of the id of a message that cannot be stored.
 const LONGEST_ID: usize = 255;
@@ -40,8 +40,8 @@ pub(super) async fn store_events(
     let mut groups = BTreeMap::new();
     for incoming in events {
         let message = match &incoming.event {
-            Event::Message { from, id, group: None, .. } => Some((from.clone(), id.clone())),
-            Event::GroupChanged { group, .. } => {
+            UpstreamEvent::Message { from, id, group: None, .. } => Some((from.clone(), id.clone())),
+            UpstreamEvent::GroupChanged { group, .. } => {
                 groups.insert(group.address.clone(), group.clone());
                 None
             }
@@ -205,38 +205,40 @@ fn storable(id: &str) -> String {
 }
 
 /// Whom an event is about and what to store of it; `None` for what is not kept.
-fn translate(event: Event) -> Option<Told> {
+fn translate(event: UpstreamEvent) -> Option<Told> {
     let (who, participant, what) = match event {
-        Event::Message { from, id, content, sent_at, group } => {
+        UpstreamEvent::Message { from, id, content, sent_at, group } => {
             let (who, participant) = within(from, group);
             let what = InboundKind::Message { network_id: id, content, sent_at, from_us: false, live: true };
             (who, participant, what)
         }
-        Event::SentElsewhere { to, id, content, sent_at } => {
+        UpstreamEvent::SentElsewhere { to, id, content, sent_at } => {
             (to, None, InboundKind::Message { network_id: id, content, sent_at, from_us: true, live: true })
         }
-        Event::History { chat, from_us, participant, id, content, sent_at } => {
+        UpstreamEvent::History { chat, from_us, participant, id, content, sent_at } => {
             let what = InboundKind::Message { network_id: id, content, sent_at, from_us, live: false };
             (chat, participant, what)
         }
-        Event::ReadElsewhere { chat, id } => (chat, None, InboundKind::ReadElsewhere { network_id: id }),
-        Event::Receipt { from, id, kind, group } => {
+        UpstreamEvent::ReadElsewhere { chat, id } => {
+            (chat, None, InboundKind::ReadElsewhere { network_id: id })
+        }
+        UpstreamEvent::Receipt { from, id, kind, group } => {
             let (who, participant) = within(from, group);
             (who, participant, InboundKind::Receipt { network_id: id, kind })
         }
-        Event::Nickname { of, nickname } => (of, None, InboundKind::Nickname(nickname)),
-        Event::Undecryptable { from, id, group } => {
+        UpstreamEvent::Nickname { of, nickname } => (of, None, InboundKind::Nickname(nickname)),
+        UpstreamEvent::Undecryptable { from, id, group } => {
             let (who, participant) = within(from, group);
             (who, participant, InboundKind::Undecryptable { network_id: id })
         }
-        Event::GroupChanged { group, revision, subject, changes } => {
+        UpstreamEvent::GroupChanged { group, revision, subject, changes } => {
             let changes = changes.into_iter().map(|change| (change.kind, change.who)).collect();
             let what = ToldKind::Group { revision, subject, changes };
             return Some(Told { who: group.address.clone(), participant: None, what });
         }
-        Event::Profile { of, news } => (of, None, InboundKind::Profile(news)),
+        UpstreamEvent::Profile { of, news } => (of, None, InboundKind::Profile(news)),
         // Typing is worth nothing a second later.
-        Event::Typing { .. } => return None,
+        UpstreamEvent::Typing { .. } => return None,
     };
     Some(Told { who, participant, what: ToldKind::Stored(what) })
 }

@@ -35,7 +35,7 @@ use crate::secrets::MasterKey;
 use crate::store::{Store, topic};
 use crate::upstream::{Address, Connector};
 
-pub use command::{Answer, AskError, Request};
+pub use command::{AskError, CommandAnswer, CommandRequest};
 pub use groups::{GroupRefusal, GroupRequest};
 pub use liveness::own_name;
 pub use registration::RegisterError;
@@ -65,7 +65,7 @@ impl Connectors {
 
 /// How long a session waits for its network before the connection counts as dead.
 #[derive(Clone, Copy, Debug)]
-pub struct Patience {
+pub struct Timeouts {
     /// For a connection to open.
     pub connect: Duration,
     /// For one thing asked of a connection.
@@ -76,7 +76,7 @@ pub struct Patience {
     pub stable: Duration,
 }
 
-impl Default for Patience {
+impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(30),
@@ -94,7 +94,7 @@ pub struct Sessions {
     connectors: Connectors,
     keys: MasterKey,
     media: Media,
-    patience: Patience,
+    patience: Timeouts,
     process: watch::Sender<Option<ProcessId>>,
 }
 
@@ -102,13 +102,13 @@ impl Sessions {
     /// The handle alone. [`Sessions::run`] makes this process run sessions too.
     #[must_use]
     pub fn new(store: Store, connectors: Connectors, keys: MasterKey, media: Media) -> Self {
-        let patience = Patience::default();
+        let patience = Timeouts::default();
         Self { store, connectors, keys, media, patience, process: watch::Sender::new(None) }
     }
 
     /// The same with other limits of time.
     #[must_use]
-    pub fn with_patience(self, patience: Patience) -> Self {
+    pub fn with_timeouts(self, patience: Timeouts) -> Self {
         Self { patience, ..self }
     }
 
@@ -132,9 +132,6 @@ impl Sessions {
     }
 
     /// Waits until the account's session is online, at most `patience`. Returns whether it is.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn wait_online(&self, account: &Account, patience: Duration) -> Result<bool, DbError> {
         let deadline = Instant::now() + patience;
         let mut changes = self.store.notifications().subscribe(topic::session(account.id));

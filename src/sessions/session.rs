@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::Patience;
+use super::Timeouts;
 use super::backoff::Backoff;
 use super::dispatch::{Dispatcher, bounded};
 use super::ingest::{Stored, store_events};
@@ -70,7 +70,7 @@ pub(super) struct Session {
     pub store: Store,
     pub connector: Arc<dyn Connector>,
     pub keys: MasterKey,
-    pub patience: Patience,
+    pub patience: Timeouts,
     pub lease: Lease,
     pub clock: LeaseClock,
     pub starting: Arc<Semaphore>,

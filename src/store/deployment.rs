@@ -31,9 +31,6 @@ pub struct ServerVersion {
 
 impl Store {
     /// Which PostgreSQL answers.
-    ///
-    /// # Errors
-    /// When none does.
     pub async fn server_version(&self) -> Result<ServerVersion, DbError> {
         Ok(sqlx::query_as!(
             ServerVersion,

@@ -24,8 +24,8 @@ const NOBODY: i64 = 0;
 
 /// A request that wants to run under a key.
 #[derive(Clone, Copy, Debug)]
-pub struct KeyedRequest<'a> {
-    /// Whose key it is.
+pub struct IdempotentRequest<'a> {
+    /// ProfileScope key it is.
     pub user: UserId,
     /// Method and pattern of the path.
     pub route: &'a str,
@@ -52,7 +52,7 @@ pub struct Claim {
 
 /// An answer as it is given again.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeptAnswer {
+pub struct SavedResponse {
     /// The HTTP status.
     pub status: u16,
     /// The media type of the body.
@@ -63,11 +63,11 @@ pub struct KeptAnswer {
 
 /// A claim and the answer that ends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyedAnswer {
+pub struct ClaimedResponse {
     /// Under which the request runs.
     pub claim: Claim,
     /// What will be answered if the request's transaction commits.
-    pub answer: KeptAnswer,
+    pub answer: SavedResponse,
 }
 
 /// What a key is to a request.
@@ -80,7 +80,7 @@ pub enum KeyState {
     /// A request with other parameters has it.
     Reused,
     /// The first answer.
-    Answered(KeptAnswer),
+    Answered(SavedResponse),
     /// The connection broke before the answer: the key may be claimed by now, or soon. The claim has to be settled.
     InDoubt(Claim, DbError),
 }
@@ -91,7 +91,7 @@ impl Store {
     ///
     /// # Errors
     /// When a query fails; then nothing is claimed.
-    pub async fn claim_key(&self, request: KeyedRequest<'_>) -> Result<KeyState, DbError> {
+    pub async fn claim_key(&self, request: IdempotentRequest<'_>) -> Result<KeyState, DbError> {
         let claim = Claim {
             user: request.user,
             route: request.route.to_owned(),
@@ -114,10 +114,7 @@ impl Store {
     /// Keeps the answer of a request that has ended, or without one frees its key. Nothing happens when the claim is
     /// over: another process took it, or the answer was kept together with what the request changed. A claim that was
     /// not made yet never will be.
-    ///
-    /// # Errors
-    /// When a query fails.
-    pub async fn settle_key(&self, claim: &Claim, answer: Option<&KeptAnswer>) -> Result<(), DbError> {
+    pub async fn settle_key(&self, claim: &Claim, answer: Option<&SavedResponse>) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         let settled = match answer {
             Some(answer) => tx.write_answer(claim, answer, false).await,
@@ -131,9 +128,6 @@ impl Store {
     }
 
     /// Forgets up to `batch` keys of more than a day. Returns how many there were.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn prune_keys(&self, batch: i64) -> Result<u64, DbError> {
         let deleted = sqlx::query!(
             "DELETE FROM idempotency_key WHERE (user_id, route, key) IN (
@@ -192,7 +186,7 @@ impl Store {
     }
 
     /// What the key is that could not be claimed; `None` when it is free by now.
-    async fn look_at_key(&self, request: KeyedRequest<'_>) -> Result<Option<KeyState>, DbError> {
+    async fn look_at_key(&self, request: IdempotentRequest<'_>) -> Result<Option<KeyState>, DbError> {
         let row = sqlx::query!(
             r#"WITH expired AS (
                 DELETE FROM idempotency_key WHERE user_id = $1 AND route = $2 AND key = $3
@@ -223,9 +217,9 @@ impl Tx {
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the claim is over: the caller must not commit.
-    pub async fn keep_answer(&mut self, keyed: Option<&KeyedAnswer>) -> Result<(), DbError> {
+    pub async fn keep_answer(&mut self, keyed: Option<&ClaimedResponse>) -> Result<(), DbError> {
         match keyed {
-            Some(KeyedAnswer { claim, answer }) => self.write_answer(claim, answer, false).await,
+            Some(ClaimedResponse { claim, answer }) => self.write_answer(claim, answer, false).await,
             None => Ok(()),
         }
     }
@@ -235,9 +229,9 @@ impl Tx {
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the claim is over: the caller must not commit.
-    pub async fn expect_answer(&mut self, keyed: Option<&KeyedAnswer>) -> Result<(), DbError> {
+    pub async fn expect_answer(&mut self, keyed: Option<&ClaimedResponse>) -> Result<(), DbError> {
         match keyed {
-            Some(KeyedAnswer { claim, answer }) => self.write_answer(claim, answer, true).await,
+            Some(ClaimedResponse { claim, answer }) => self.write_answer(claim, answer, true).await,
             None => Ok(()),
         }
     }
@@ -288,7 +282,7 @@ impl Tx {
     /// [`Tx::keep_answer`] for several requests at once; returns the claims that are not over.
     pub(super) async fn keep_answers<'a>(
         &mut self,
-        answers: impl Iterator<Item = &'a KeyedAnswer> + Clone,
+        answers: impl Iterator<Item = &'a ClaimedResponse> + Clone,
     ) -> Result<HashSet<Claim>, DbError> {
         let users: Vec<i64> = answers.clone().map(|keyed| keyed.claim.user.0).collect();
         let routes: Vec<&str> = answers.clone().map(|keyed| keyed.claim.route.as_str()).collect();
@@ -321,7 +315,7 @@ impl Tx {
     async fn write_answer(
         &mut self,
         claim: &Claim,
-        answer: &KeptAnswer,
+        answer: &SavedResponse,
         provisional: bool,
     ) -> Result<(), DbError> {
         let status = i16::try_from(answer.status)
@@ -349,9 +343,9 @@ fn kept(
     status: Option<i16>,
     content_type: Option<String>,
     body: Option<Vec<u8>>,
-) -> Result<Option<KeptAnswer>, DbError> {
+) -> Result<Option<SavedResponse>, DbError> {
     let (Some(status), Some(body)) = (status, body) else { return Ok(None) };
     let status = u16::try_from(status)
         .map_err(|_| DbError::Corrupt(format!("a kept answer has the status {status}")))?;
-    Ok(Some(KeptAnswer { status, content_type, body }))
+    Ok(Some(SavedResponse { status, content_type, body }))
 }

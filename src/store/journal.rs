@@ -65,9 +65,6 @@ impl Journal {
 
 impl Store {
     /// The entries after `after`, in order, at most `limit`.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn journal_entries(
         &self,
         counter: CounterId,
@@ -88,9 +85,6 @@ impl Store {
 
 impl Tx {
     /// The counter of a user's number, made if it is the first time.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn counter(&mut self, user: UserId, number: &PhoneNumber) -> Result<CounterId, DbError> {
         let id = sqlx::query_scalar!(
             "INSERT INTO account_counter (user_id, number, epoch) VALUES ($1, $2, $3)
@@ -106,9 +100,6 @@ impl Tx {
     }
 
     /// Locks the counter for a change that the API makes.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn open_journal(&mut self, counter: CounterId) -> Result<Journal, DbError> {
         let row = sqlx::query!(
             r#"SELECT seq, greatest(clock_timestamp(), stored_at) AS "now!" FROM account_counter
@@ -139,17 +130,11 @@ impl Tx {
     }
 
     /// Writes the entries and moves the counter on.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn close_journal(&mut self, journal: Journal) -> Result<(), DbError> {
         self.close_journals(vec![journal]).await
     }
 
     /// Writes the entries of several numbers and moves their counters on.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub(super) async fn close_journals(&mut self, journals: Vec<Journal>) -> Result<(), DbError> {
         let mut counters = (Vec::new(), Vec::new(), Vec::new());
         let (mut whose, mut numbers, mut times) = (Vec::new(), Vec::new(), Vec::new());

@@ -24,7 +24,7 @@ pub enum Signal {
 #[derive(Clone, Debug)]
 pub struct Incoming {
     /// What.
-    pub event: Event,
+    pub event: UpstreamEvent,
     /// To hand to [`super::Connection::acknowledge`] after the commit.
     pub acknowledgement: Option<Acknowledgement>,
     /// Where the network's history stands after this.
@@ -37,7 +37,7 @@ pub struct Acknowledgement(pub u64);
 
 /// What can happen.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Event {
+pub enum UpstreamEvent {
     /// Somebody sent a message.
     Message {
         /// Who.

@@ -49,7 +49,7 @@ pub struct GroupChange {
 /// What an account wants of a group that is there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "wish", rename_all = "snake_case")]
-pub enum GroupWish {
+pub enum GroupEdit {
     /// Another subject. Every member may.
     Subject {
         /// The new one.
@@ -88,7 +88,7 @@ pub enum GroupWish {
 /// The part of a [`super::Connection`] that is about groups.
 ///
 /// `operation` names what is asked: asked again under the same name, it is answered but not done again. What the account
-/// does is told to it as to the others, by [`super::Event::GroupChanged`].
+/// does is told to it as to the others, by [`super::UpstreamEvent::GroupChanged`].
 #[async_trait]
 pub trait Groups: Send + Sync {
     /// Makes a group of these and the account, which is its admin; or of nobody, when one of them cannot be added.
@@ -104,7 +104,7 @@ pub trait Groups: Send + Sync {
         &self,
         operation: &str,
         group: &Address,
-        wish: &GroupWish,
+        wish: &GroupEdit,
     ) -> Result<Group, GroupFailure>;
 }
 

@@ -20,8 +20,8 @@ use tokio::sync::mpsc;
 
 use crate::domain::{Content, FailureReason, NeedsUser, PhoneNumber, Typing};
 
-pub use event::{Acknowledgement, Event, Incoming, Signal};
-pub use group::{Group, GroupChange, GroupFailure, GroupWish, Groups, Member};
+pub use event::{Acknowledgement, Incoming, Signal, UpstreamEvent};
+pub use group::{Group, GroupChange, GroupEdit, GroupFailure, Groups, Member};
 pub use media::{BlobSource, FileStream};
 pub use profile::Profile;
 

@@ -19,7 +19,7 @@ use crate::domain::{AccountId, PhoneNumber, UserId};
 use crate::fetch::{Fetch, FetchError};
 use crate::lifecycle::Lifecycle;
 use crate::secrets::MasterKey;
-use crate::store::{CodeId, Guess, KeyedAnswer, NewCode, Reservation, Store, Tx};
+use crate::store::{ClaimedResponse, CodeId, Guess, NewCode, Reservation, Store, Tx};
 
 use code::Code;
 use sender::{Delivery, SendError, Sender};
@@ -179,7 +179,7 @@ impl Verification {
         account: AccountId,
         number: &PhoneNumber,
         method: Method,
-        expected: Option<KeyedAnswer>,
+        expected: Option<ClaimedResponse>,
     ) -> Result<(), RequestError> {
         let inner = Arc::clone(&self.inner);
         let number = number.clone();
@@ -218,9 +218,6 @@ impl Verification {
 
     /// Whether the user may make one more account before proving one of those that wait for their codes. To be
     /// asked in the transaction that makes it: parallel ones wait for each other here.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn may_create_account(&self, tx: &mut Tx, user: UserId) -> Result<bool, DbError> {
         tx.has_room_for_account(user, throttle::UNPROVED_ACCOUNTS_PER_USER).await
     }
@@ -234,7 +231,7 @@ impl Inner {
         account: AccountId,
         number: &PhoneNumber,
         method: Method,
-        expected: Option<KeyedAnswer>,
+        expected: Option<ClaimedResponse>,
     ) -> Result<(), RequestError> {
         if !throttle::is_allowed(number, &self.prefixes) {
             return Err(RequestError::NotAllowed);

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use windu::fetch::{Fetch, FetchError, GivenError, Limits, Lookup};
+use windu::fetch::{Fetch, FetchError, Limits, Lookup, UntrustedError};
 
 use crate::site::{Names, PATIENCE, Reply, Site, Taken, answer, fetch, fetch_within, get, redirect};
 
@@ -32,12 +32,12 @@ async fn no_more_than_the_limit_reaches_the_sink() {
     let fetch = fetch(&["127.0.0.1/32"], Names::default());
     for path in ["/told", "/chunked", "/untold"] {
         let mut taken = Taken::default();
-        assert_eq!(fetch.get_given(&site.url(path), 10, &mut taken).await.unwrap().size, 10, "{path}");
+        assert_eq!(fetch.get_untrusted(&site.url(path), 10, &mut taken).await.unwrap().size, 10, "{path}");
         assert_eq!(taken.0, b"0123456789", "{path}");
 
         let mut taken = Taken::default();
-        let outcome = fetch.get_given(&site.url(path), 9, &mut taken).await;
-        let too_long = matches!(outcome, Err(GivenError::Fetch(FetchError::TooLong { limit: 9 })));
+        let outcome = fetch.get_untrusted(&site.url(path), 9, &mut taken).await;
+        let too_long = matches!(outcome, Err(UntrustedError::Fetch(FetchError::TooLong { limit: 9 })));
         assert!(too_long, "{path}: {outcome:?}");
         assert!(taken.0.len() <= 9, "{path}: {} bytes were taken", taken.0.len());
         assert!(
@@ -53,8 +53,8 @@ async fn content_without_an_end_is_cut() {
     let site = Site::start("127.0.0.1:0", move |_| Reply::Drip(flood.clone().into_bytes(), b'a')).await;
     let mut taken = Taken::default();
     let outcome =
-        fetch(&["127.0.0.1/32"], Names::default()).get_given(&site.url("/"), 1 << 20, &mut taken).await;
-    assert!(matches!(outcome, Err(GivenError::Fetch(FetchError::TooLong { .. }))), "{outcome:?}");
+        fetch(&["127.0.0.1/32"], Names::default()).get_untrusted(&site.url("/"), 1 << 20, &mut taken).await;
+    assert!(matches!(outcome, Err(UntrustedError::Fetch(FetchError::TooLong { .. }))), "{outcome:?}");
     assert!(taken.0.len() <= 1 << 20);
 }
 
@@ -73,14 +73,14 @@ async fn content_that_breaks_off_is_not_whole() {
     let fetch = fetch(&["127.0.0.1/32"], Names::default());
     for path in ["/told", "/chunked", "/head", "/silent", "/other"] {
         let outcome = get(&fetch, &site.url(path)).await;
-        assert!(matches!(outcome, Err(GivenError::Fetch(FetchError::Broken(_)))), "{path}: {outcome:?}");
+        assert!(matches!(outcome, Err(UntrustedError::Fetch(FetchError::Broken(_)))), "{path}: {outcome:?}");
     }
 }
 
 /// That it ends long before the other limit.
 async fn assert_timed_out(fetch: &Fetch, url: &str) {
     let outcome = tokio::time::timeout(PATIENCE.head, get(fetch, url)).await.expect("an end in time");
-    assert!(matches!(outcome, Err(GivenError::Fetch(FetchError::TimedOut(_)))), "{url}: {outcome:?}");
+    assert!(matches!(outcome, Err(UntrustedError::Fetch(FetchError::TimedOut(_)))), "{url}: {outcome:?}");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
-use windu::fetch::{FetchError, Given, GivenError, Sink};
+use windu::fetch::{FetchError, Fetched, Sink, UntrustedError};
 
 use crate::site::{LIMIT, Names, Reply, Site, answer, fetch, get};
 
@@ -20,7 +20,7 @@ async fn an_allowed_address_is_read_on_its_odd_port() {
         let (given, content) =
             get(&fetch, &format!("http://{host}:{port}/a/photo.png?size=2")).await.unwrap();
         let (content_type, file_name) = (Some("image/png".to_owned()), Some("photo.png".to_owned()));
-        assert_eq!(given, Given { content_type, file_name, size: 7 }, "{host}");
+        assert_eq!(given, Fetched { content_type, file_name, size: 7 }, "{host}");
         assert_eq!(content, expected, "{host}");
     }
     for head in site.heads() {
@@ -37,7 +37,7 @@ async fn what_is_missing_in_an_answer_is_not_made_up() {
     let site =
         Site::start("127.0.0.1:0", |_| Reply::Bytes(b"HTTP/1.0 200 OK\r\n\r\nuntil the end".to_vec())).await;
     let (given, content) = get(&fetch(&["127.0.0.1/32"], Names::default()), &site.url("/")).await.unwrap();
-    assert_eq!(given, Given { content_type: None, file_name: None, size: 13 });
+    assert_eq!(given, Fetched { content_type: None, file_name: None, size: 13 });
     assert_eq!(content, b"until the end");
 }
 
@@ -55,7 +55,7 @@ async fn only_a_success_gives_something() {
     // A redirect without a target, too.
     for status in [300, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 429, 500, 503] {
         match get(&fetch, &site.url(&format!("/{status}"))).await {
-            Err(GivenError::Answered(answered)) => assert_eq!(answered, status),
+            Err(UntrustedError::Answered(answered)) => assert_eq!(answered, status),
             other => panic!("{status}: {other:?}"),
         }
     }
@@ -83,7 +83,7 @@ async fn what_is_no_url_of_http_is_said_to_be_none() {
         "http://\0/",
         &long,
     ] {
-        assert!(matches!(get(&fetch, url).await, Err(GivenError::NotHttp)), "{url}");
+        assert!(matches!(get(&fetch, url).await, Err(UntrustedError::NotHttp)), "{url}");
     }
 }
 
@@ -95,7 +95,10 @@ async fn what_cannot_be_reached_is_not_connected() {
         [format!("http://{closed}/"), "http://unknown.test/".to_owned(), "http://empty.test/".to_owned()]
     {
         let outcome = get(&fetch, &url).await;
-        assert!(matches!(outcome, Err(GivenError::Fetch(FetchError::NotConnected(_)))), "{url}: {outcome:?}");
+        assert!(
+            matches!(outcome, Err(UntrustedError::Fetch(FetchError::NotConnected(_)))),
+            "{url}: {outcome:?}"
+        );
     }
 }
 
@@ -123,7 +126,7 @@ async fn content_is_passed_on_while_it_comes() {
     .await;
     let mut sink = Telling(told, Vec::new());
     let fetch = fetch(&["127.0.0.1/32"], Names::default());
-    assert_eq!(fetch.get_given(&site.url("/"), LIMIT, &mut sink).await.unwrap().size, 10);
+    assert_eq!(fetch.get_untrusted(&site.url("/"), LIMIT, &mut sink).await.unwrap().size, 10);
     assert_eq!(sink.1, b"first rest");
 }
 
@@ -141,6 +144,6 @@ impl Sink for Full {
 async fn a_sink_that_takes_no_more_ends_it() {
     let site = Site::start("127.0.0.1:0", |_| Reply::Drip(b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), b'a')).await;
     let fetch = fetch(&["127.0.0.1/32"], Names::default());
-    let outcome = fetch.get_given(&site.url("/"), LIMIT, &mut Full).await;
-    assert!(matches!(outcome, Err(GivenError::Sink("no room"))), "{outcome:?}");
+    let outcome = fetch.get_untrusted(&site.url("/"), LIMIT, &mut Full).await;
+    assert!(matches!(outcome, Err(UntrustedError::Sink("no room"))), "{outcome:?}");
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use windu::fetch::{FetchError, GivenError};
+use windu::fetch::{FetchError, UntrustedError};
 
 use crate::site::{Canary, Names, Reply, Site, answer, fetch, get, redirect};
 
@@ -28,7 +28,7 @@ async fn three_redirects_are_followed_and_no_more() {
         assert_eq!(site.paths(), ["/3", "/2", "/1", "/0"], "{status}");
 
         let site = countdown(status).await;
-        assert!(matches!(get(&fetch, &site.url("/4")).await, Err(GivenError::LeadsOn)), "{status}");
+        assert!(matches!(get(&fetch, &site.url("/4")).await, Err(UntrustedError::LeadsOn)), "{status}");
         assert_eq!(site.paths(), ["/4", "/3", "/2", "/1"], "{status}");
     }
 }
@@ -37,7 +37,7 @@ async fn three_redirects_are_followed_and_no_more() {
 async fn a_loop_ends() {
     let site = Site::start("127.0.0.2:0", |path| redirect(302, path)).await;
     let outcome = get(&fetch(&["127.0.0.2/32"], Names::default()), &site.url("/round")).await;
-    assert!(matches!(outcome, Err(GivenError::LeadsOn)), "{outcome:?}");
+    assert!(matches!(outcome, Err(UntrustedError::LeadsOn)), "{outcome:?}");
     assert_eq!(site.paths().len(), 4);
 }
 
@@ -96,7 +96,7 @@ async fn no_redirect_leads_to_this_machine() {
             let site = Site::start("127.0.0.2:0", move |_| redirect(status, &to_canary)).await;
             let url = format!("http://turning.test:{}/", site.address.port());
             let outcome = get(&fetch(&["127.0.0.2/32"], names), &url).await;
-            let refused = matches!(outcome, Err(GivenError::Fetch(FetchError::NotAllowed)));
+            let refused = matches!(outcome, Err(UntrustedError::Fetch(FetchError::NotAllowed)));
             assert!(refused, "{status} {to}: {outcome:?}");
             canary.assert_untouched(&to);
             assert_eq!(site.dialled(), ["127.0.0.2".parse::<IpAddr>().unwrap()], "{to}");
@@ -115,7 +115,7 @@ async fn the_last_hop_is_checked_like_the_first() {
     })
     .await;
     let outcome = get(&fetch(&["127.0.0.2/32"], Names::default()), &site.url("/1")).await;
-    assert!(matches!(outcome, Err(GivenError::Fetch(FetchError::NotAllowed))), "{outcome:?}");
+    assert!(matches!(outcome, Err(UntrustedError::Fetch(FetchError::NotAllowed))), "{outcome:?}");
     canary.assert_untouched("the third redirect");
     assert_eq!(site.paths(), ["/1", "/2", "/3"]);
 }
@@ -133,7 +133,7 @@ async fn other_answers_lead_nowhere() {
         let outcome = get(&fetch(&["127.0.0.0/8"], Names::default()), &site.url("/")).await;
         match outcome {
             Ok(_) => assert!(status < 300),
-            Err(GivenError::Answered(answered)) => assert_eq!(answered, status),
+            Err(UntrustedError::Answered(answered)) => assert_eq!(answered, status),
             Err(error) => panic!("{status}: {error:?}"),
         }
         canary.assert_untouched("another status");
@@ -150,6 +150,6 @@ async fn a_target_that_is_no_url_leads_nowhere() {
         })
         .await;
         let outcome = get(&fetch, &site.url("/")).await;
-        assert!(matches!(outcome, Err(GivenError::Answered(302 | 404))), "{target}: {outcome:?}");
+        assert!(matches!(outcome, Err(UntrustedError::Answered(302 | 404))), "{target}: {outcome:?}");
     }
 }

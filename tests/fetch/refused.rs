@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use windu::fetch::{Fetch, FetchError, GivenError, GivenRules, Policy, Post};
+use windu::fetch::{Fetch, FetchError, GivenRules, Policy, Post, UntrustedError};
 
 use crate::site::{self, Canary, Names, Reply, Site, answer, fetch, get};
 
 async fn assert_refused(fetch: &Fetch, url: &str, canary: &Canary) {
     let outcome = get(fetch, url).await;
-    assert!(matches!(outcome, Err(GivenError::Fetch(FetchError::NotAllowed))), "{url}: {outcome:?}");
+    assert!(matches!(outcome, Err(UntrustedError::Fetch(FetchError::NotAllowed))), "{url}: {outcome:?}");
     canary.assert_untouched(url);
 }
 
@@ -162,12 +162,12 @@ async fn a_post_under_this_policy_is_checked_too() {
         fetch.post(policy, Post::json(url, "{}", Duration::from_secs(20))).await
     };
     for host in ["127.0.0.1", "[::1]", "bad.test"] {
-        let outcome = ask(Policy::Given, host).await;
+        let outcome = ask(Policy::Untrusted, host).await;
         assert!(matches!(outcome, Err(FetchError::NotAllowed)), "{host}: {outcome:?}");
         canary.assert_untouched(host);
     }
     for host in ["127.0.0.2", "good.test"] {
-        assert!(ask(Policy::Given, host).await.unwrap().is_success(), "{host}");
+        assert!(ask(Policy::Untrusted, host).await.unwrap().is_success(), "{host}");
     }
     // The operator's own URLs go where they say.
     assert!(ask(Policy::Operator, "127.0.0.2").await.unwrap().is_success());

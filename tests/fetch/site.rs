@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use windu::fetch::{Fetch, Given, GivenError, GivenRules, Limits, Lookup, Sink};
+use windu::fetch::{Fetch, Fetched, GivenRules, Limits, Lookup, Sink, UntrustedError};
 
 /// Long enough for a busy machine.
 pub const PATIENCE: Limits = Limits { head: Duration::from_secs(20), whole: Duration::from_mins(1) };
@@ -155,9 +155,9 @@ pub fn fetch_within(limits: Limits, allow: &[&str], lookup: impl Lookup + 'stati
 }
 
 /// What a URL gives, and the content.
-pub async fn get(fetch: &Fetch, url: &str) -> Result<(Given, Vec<u8>), GivenError<Infallible>> {
+pub async fn get(fetch: &Fetch, url: &str) -> Result<(Fetched, Vec<u8>), UntrustedError<Infallible>> {
     let mut taken = Taken::default();
-    let given = fetch.get_given(url, LIMIT, &mut taken).await?;
+    let given = fetch.get_untrusted(url, LIMIT, &mut taken).await?;
     Ok((given, taken.0))
 }
 

@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use windu::fetch::{FetchError, GivenError};
+use windu::fetch::{FetchError, UntrustedError};
 
 use crate::site::{Canary, Names, Reply, answer, fetch, get, serve};
 
@@ -99,10 +99,10 @@ async fn with_an_authority_of_our_own() {
         (of_an_unknown_authority, "of an unknown authority"),
     ] {
         let outcome = get(&fetch, &format!("https://site.test:{port}/")).await;
-        let refused = matches!(outcome, Err(GivenError::Fetch(FetchError::NotConnected(_))));
+        let refused = matches!(outcome, Err(UntrustedError::Fetch(FetchError::NotConnected(_))));
         assert!(refused, "{which}: {outcome:?}");
     }
     // The name is what the URL says, not what the address is.
     let outcome = get(&fetch, &format!("https://127.0.0.1:{good}/")).await;
-    assert!(matches!(outcome, Err(GivenError::Fetch(FetchError::NotConnected(_)))), "{outcome:?}");
+    assert!(matches!(outcome, Err(UntrustedError::Fetch(FetchError::NotConnected(_)))), "{outcome:?}");
 }

@@ -1,6 +1,6 @@
 //! What a file is, and which row takes it.
 
-use windu::media::{Family, FileType, Misfit, SendRow, fits, sniff};
+use windu::media::{Family, FileType, SendRow, WrongFileType, fits, sniff};
 
 use crate::files::{FILES, bytes, path, written};
 
@@ -28,9 +28,9 @@ fn each_row_takes_its_own_files_and_no_others() {
                 (SendRow::Image, Family::Picture)
                 | (SendRow::Voice | SendRow::Audio, Family::Audio)
                 | (SendRow::Video, Family::Video) => Ok(()),
-                (_, Family::Picture) => Err(Misfit::Picture),
-                (_, Family::Audio) => Err(Misfit::Audio),
-                (_, Family::Video) => Err(Misfit::Video),
+                (_, Family::Picture) => Err(WrongFileType::Picture),
+                (_, Family::Audio) => Err(WrongFileType::Audio),
+                (_, Family::Video) => Err(WrongFileType::Video),
             };
             assert_eq!(fits(row, Some(name), file_type), expected, "{row:?} {name}");
             assert_eq!(fits(row, None, file_type), expected, "{row:?} {name} by a url");

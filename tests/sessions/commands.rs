@@ -6,8 +6,8 @@ use serde_json::json;
 use tokio::time::Instant;
 use windu::db::DbError;
 use windu::domain::{PhoneNumber, ProcessId, UserId};
-use windu::sessions::{AskError, Patience};
-use windu::store::{Claim, CommandProgress, KeyState, KeyedRequest, Store};
+use windu::sessions::{AskError, Timeouts};
+use windu::store::{Claim, CommandProgress, IdempotentRequest, KeyState, Store};
 use windu::upstream::{End, Failure};
 
 use crate::scripted::{Asked, Deed, NETWORK, Opening, message};
@@ -21,7 +21,7 @@ async fn the_process_with_the_lease_answers_another_one() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
-    let asking = world.idle_process(Patience::default());
+    let asking = world.idle_process(Timeouts::default());
     let existing =
         asking.sessions.existing(account.id, numbers(&["15550100002", "95550100003"]), None).await.unwrap();
     assert_eq!(existing, numbers(&["15550100002"]));
@@ -42,7 +42,7 @@ async fn a_session_that_waits_answers_too() {
 #[tokio::test]
 async fn without_a_session_the_answer_is_not_now() {
     let world = World::new().await;
-    let process = world.idle_process(Patience::default());
+    let process = world.idle_process(Timeouts::default());
     let account = process.registered(&world, ANNA).await;
     let began = Instant::now();
     let error = process.sessions.existing(account.id, numbers(&["15550100002"]), None).await.unwrap_err();
@@ -60,7 +60,7 @@ async fn without_a_session_the_answer_is_not_now() {
 #[tokio::test]
 async fn a_session_that_starts_in_time_answers() {
     let world = World::new().await;
-    let process = world.idle_process(Patience::default());
+    let process = world.idle_process(Timeouts::default());
     let account = process.registered(&world, ANNA).await;
     let asked = numbers(&["15550100002"]);
     let (answer, _running) =
@@ -101,7 +101,7 @@ async fn the_networks_answers_are_told_apart() {
 #[tokio::test]
 async fn a_request_with_a_key_asks_once() {
     let world = World::new().await;
-    let process = world.idle_process(Patience::default());
+    let process = world.idle_process(Timeouts::default());
     let account = process.registered(&world, ANNA).await;
     let store = &process.store;
     let (question, another) =
@@ -247,7 +247,7 @@ async fn an_unregistering_that_the_network_refuses_removes_nothing() {
 /// Claims a key for a process that has ended, so that it can be claimed again at once.
 async fn claim(store: &Store, user: UserId) -> Claim {
     let process = ProcessId(0);
-    let request = KeyedRequest { user, route: "POST /", key: "k", fingerprint: &[0; 32], process };
+    let request = IdempotentRequest { user, route: "POST /", key: "k", fingerprint: &[0; 32], process };
     match store.claim_key(request).await.unwrap() {
         KeyState::Claimed(claim) => claim,
         other => panic!("{other:?}"),

@@ -57,7 +57,7 @@ async fn failed_attempts_are_counted_and_the_pauses_grow() {
 #[tokio::test]
 async fn a_connection_that_was_good_for_long_begins_the_count_anew() {
     let world = World::new().await;
-    let patience = windu::sessions::Patience { stable: std::time::Duration::ZERO, ..Default::default() };
+    let patience = windu::sessions::Timeouts { stable: std::time::Duration::ZERO, ..Default::default() };
     let process = world.process_with(patience);
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);

@@ -6,8 +6,8 @@ use windu::domain::{
     Account, BlobHash, Content, MediaContent, MediaFile, MediaKind, ReceiptKind, RemoteMedia, StoredMedia,
 };
 use windu::secrets::sha256;
-use windu::sessions::Patience;
-use windu::upstream::{Event, Failure, Incoming};
+use windu::sessions::Timeouts;
+use windu::upstream::{Failure, Incoming, UpstreamEvent};
 
 use crate::scripted::{Asked, Deed, Line, address, long_ago, message, receipt, told};
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -26,7 +26,13 @@ fn film(id: &str, hash: Option<BlobHash>, number: u64) -> Incoming {
     let media = MediaContent { kind: MediaKind::Video, caption: Some("look".to_owned()), file };
     let content = Content::Media(Box::new(media));
     told(
-        Event::Message { from: address(BEN), id: id.to_owned(), content, sent_at: long_ago(), group: None },
+        UpstreamEvent::Message {
+            from: address(BEN),
+            id: id.to_owned(),
+            content,
+            sent_at: long_ago(),
+            group: None,
+        },
         number,
     )
 }
@@ -63,7 +69,7 @@ async fn lost(process: &Process, account: &Account, id: &str) {
 async fn the_message_comes_first_and_the_file_when_it_is_fetched() {
     let world = World::new().await;
     // What hangs is not given up while the test runs.
-    let process = world.process_with(Patience { step: A_DAY, ..Patience::default() });
+    let process = world.process_with(Timeouts { step: A_DAY, ..Timeouts::default() });
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
     line.plan_deed("fetch", Deed::Hangs);

@@ -7,9 +7,9 @@ use futures_util::future::join_all;
 use windu::db::DbError;
 use windu::domain::{Account, ChatName, Content, Lease, ProcessId, ReceiptKind};
 use windu::secrets;
-use windu::sessions::Patience;
+use windu::sessions::Timeouts;
 use windu::store::{
-    Accepted, ImportedContact, Inbound, InboundKind, OUTBOX_LIMIT, Outgoing, Peer, Settlement, Store,
+    Accepted, ImportedContact, Inbound, InboundKind, NewMessage, OUTBOX_LIMIT, Peer, Settlement, Store,
 };
 
 use crate::scripted::{NETWORK, long_ago};
@@ -28,7 +28,7 @@ pub struct Ground {
 impl Ground {
     pub async fn new() -> Self {
         let world = World::new().await;
-        let process = world.idle_process(Patience::default());
+        let process = world.idle_process(Timeouts::default());
         let owner = world.count("INSERT INTO process (name) VALUES ('the test') RETURNING id").await;
         Self { world, process, owner: ProcessId(owner), numbers: AtomicU64::new(15_550_200_000) }
     }
@@ -61,7 +61,7 @@ pub async fn send(store: &Store, from: &Account, to: &Peer, text: &str) -> Resul
     let content = Content::Text(text.to_owned());
     let (id, peer) = (&secrets::random_id(), to.id);
     let chat = &ChatName::Contact(to.public_id.parse().unwrap());
-    let outgoing = Outgoing { named: true, id, peer, chat, content: &content, time_to_live: A_DAY };
+    let outgoing = NewMessage { named: true, id, peer, chat, content: &content, time_to_live: A_DAY };
     store.accept_send(from, &outgoing, None).await
 }
 

@@ -8,7 +8,7 @@ use windu::domain::{Account, ChatName, GroupChangeKind, GroupId, ReceiptKind};
 use windu::sessions::{AskError, GroupRefusal};
 use windu::store::{GroupInfo, Message};
 use windu::upstream::{
-    Address, End, Event, Failure, Group, GroupChange, GroupFailure, GroupWish, Incoming, Member,
+    Address, End, Failure, Group, GroupChange, GroupEdit, GroupFailure, Incoming, Member, UpstreamEvent,
 };
 
 use crate::scripted::{Asked, Opening, address, long_ago, message, receipt, told};
@@ -46,7 +46,7 @@ fn group(revision: i64, subject: &str, members: &[&str]) -> Group {
 /// What an account is told when the group came to be like this.
 fn news(group: &Group, kind: GroupChangeKind, who: &[&str], number: u64) -> Incoming {
     let change = GroupChange { kind, who: who.iter().map(|who| address(who)).collect() };
-    let event = Event::GroupChanged {
+    let event = UpstreamEvent::GroupChanged {
         group: Arc::new(group.clone()),
         revision: group.revision,
         subject: group.subject.clone(),
@@ -58,7 +58,7 @@ fn news(group: &Group, kind: GroupChangeKind, who: &[&str], number: u64) -> Inco
 /// The same, said in the group.
 fn within(incoming: Incoming) -> Incoming {
     let mut incoming = incoming;
-    if let Event::Message { group, .. } | Event::Receipt { group, .. } = &mut incoming.event {
+    if let UpstreamEvent::Message { group, .. } | UpstreamEvent::Receipt { group, .. } = &mut incoming.event {
         *group = Some(group_address());
     }
     incoming
@@ -69,7 +69,7 @@ impl Process {
         self.store.groups(account, None).await.unwrap()
     }
 
-    async fn change(&self, account: &Account, wish: GroupWish) -> Result<GroupId, AskError> {
+    async fn change(&self, account: &Account, wish: GroupEdit) -> Result<GroupId, AskError> {
         self.sessions.change_group(account.id, group_address(), wish, None).await
     }
 
@@ -82,7 +82,7 @@ impl Process {
         let id: GroupId = GROUP.parse().unwrap();
         let group = self.store.group(account, &id).await.unwrap().expect("the group");
         let content = windu::domain::Content::Text(text.to_owned());
-        let outgoing = windu::store::Outgoing {
+        let outgoing = windu::store::NewMessage {
             id: &windu::secrets::random_id(),
             peer: group.peer.id,
             named: true,
@@ -162,13 +162,13 @@ async fn a_groups_messages_are_stored_with_who_wrote_them() {
     events.push(message(BEN, "m1", "to Anna alone", 4));
     line.stores(events.clone()).await;
     line.stores(events).await;
-    let elsewhere = Event::SentElsewhere {
+    let elsewhere = UpstreamEvent::SentElsewhere {
         to: group_address(),
         id: "g2".to_owned(),
         content: windu::domain::Content::Text("from another device".to_owned()),
         sent_at: long_ago(),
     };
-    let history = Event::History {
+    let history = UpstreamEvent::History {
         chat: group_address(),
         from_us: false,
         participant: Some(address(CLEO)),
@@ -290,7 +290,7 @@ async fn a_group_is_made_and_changed_over_the_open_connection() {
     assert_eq!(process.entries(&anna, "group.created").await.len(), 1);
 
     line.plan_group(Ok(group(2, "Two", &[ANNA, BEN])));
-    let wish = GroupWish::Subject { subject: "Two".to_owned() };
+    let wish = GroupEdit::Subject { subject: "Two".to_owned() };
     process.change(&anna, wish.clone()).await.unwrap();
     assert_eq!(process.groups(&anna).await[0].subject, "Two");
     let operations: Vec<String> = line
@@ -350,7 +350,7 @@ async fn what_is_asked_of_a_group_waits_a_while_for_a_connection() {
     line.ends(End::Retry("gone")).await;
     process.until_state(&anna, "connecting").await;
     let began = Instant::now();
-    let refused = process.change(&anna, GroupWish::Leave).await;
+    let refused = process.change(&anna, GroupEdit::Leave).await;
     assert!(matches!(refused, Err(AskError::NotNow { .. })), "{refused:?}");
     let waited = began.elapsed();
     assert!(waited >= Duration::from_secs(4) && waited < Duration::from_secs(15), "{waited:?}");
@@ -440,7 +440,7 @@ async fn the_largest_group_is_made_and_a_message_reaches_all() {
     let began = Instant::now();
     let view = process.store.group(&anna, &id).await.unwrap().unwrap();
     let content = windu::domain::Content::Text("Hello, all".to_owned());
-    let outgoing = windu::store::Outgoing {
+    let outgoing = windu::store::NewMessage {
         id: "to-all",
         peer: view.peer.id,
         named: true,

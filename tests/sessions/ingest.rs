@@ -1,7 +1,7 @@
 //! From the network into the store: what is kept, what is a twin, and where the next connection resumes.
 
 use windu::domain::{Content, NeedsUser};
-use windu::upstream::{End, Event};
+use windu::upstream::{End, UpstreamEvent};
 
 use crate::scripted::{address, at, long_ago, message, told};
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -54,7 +54,7 @@ async fn what_can_never_be_stored_is_dropped_and_noted_and_the_rest_is_kept() {
     let line = world.line(&account);
     let long: String = (0..400).map(|_| windu::secrets::random_id()).collect();
     let nul = || "a NUL: \0".to_owned();
-    let unknown = Event::Undecryptable { from: address(BEN), id: "u\u{0}1".to_owned(), group: None };
+    let unknown = UpstreamEvent::Undecryptable { from: address(BEN), id: "u\u{0}1".to_owned(), group: None };
     let mut batch: Vec<_> =
         (1..=20).map(|place| message(BEN, &format!("m{place}"), &format!("text {place}"), place)).collect();
     batch[2] = message(BEN, "m3", &nul(), 3);
@@ -62,9 +62,9 @@ async fn what_can_never_be_stored_is_dropped_and_noted_and_the_rest_is_kept() {
     batch[9] = message(BEN, &long, "text 10", 10);
     // Whoever that is cannot be named.
     batch[10] = message(&nul(), "m11", "text 11", 11);
-    batch[13] = told(Event::Nickname { of: address(BEN), nickname: nul() }, 14);
+    batch[13] = told(UpstreamEvent::Nickname { of: address(BEN), nickname: nul() }, 14);
     batch[14] = crate::scripted::receipt(BEN, &nul(), windu::domain::ReceiptKind::Read, 15);
-    batch[15] = told(Event::ReadElsewhere { chat: address(BEN), id: nul() }, 16);
+    batch[15] = told(UpstreamEvent::ReadElsewhere { chat: address(BEN), id: nul() }, 16);
     batch[17] = told(unknown, 18);
     batch[18] = at("here", batch[18].clone());
     batch[19] = sent_elsewhere(BEN, "m20", &nul(), 20);
@@ -197,8 +197,9 @@ async fn what_another_device_read_is_read_up_to_there_without_receipts() {
     let line = world.line(&account);
     let batch = (1..=3).map(|place| message(BEN, &format!("m{place}"), "text", place)).collect();
     line.stores(batch).await;
-    let read =
-        |id: &str, number| told(Event::ReadElsewhere { chat: address(BEN), id: id.to_owned() }, number);
+    let read = |id: &str, number| {
+        told(UpstreamEvent::ReadElsewhere { chat: address(BEN), id: id.to_owned() }, number)
+    };
     line.stores(vec![read("m2", 4), read("unknown", 5), read("m2", 6)]).await;
     let read: Vec<bool> =
         process.messages(&account, BEN).await.iter().map(|one| one.read.is_some()).collect();
@@ -220,7 +221,7 @@ async fn history_is_stored_and_is_no_news() {
     let history = |from_us, id: &str, text: &str, number| {
         let (chat, content) = (address(BEN), Content::Text(text.to_owned()));
         let (id, sent_at) = (id.to_owned(), long_ago());
-        told(Event::History { chat, from_us, participant: None, id, content, sent_at }, number)
+        told(UpstreamEvent::History { chat, from_us, participant: None, id, content, sent_at }, number)
     };
     let before = process.journal(&account).await.len();
     line.stores(vec![history(false, "h1", "theirs", 1), history(true, "h2", "ours", 2)]).await;
@@ -236,8 +237,11 @@ async fn what_cannot_be_read_is_told_and_not_stored() {
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
-    line.stores(vec![told(Event::Undecryptable { from: address(BEN), id: "u1".to_owned(), group: None }, 1)])
-        .await;
+    line.stores(vec![told(
+        UpstreamEvent::Undecryptable { from: address(BEN), id: "u1".to_owned(), group: None },
+        1,
+    )])
+    .await;
     let told = process.entries(&account, "message.undecryptable").await;
     assert_eq!(told, [serde_json::json!({"chat": BEN, "id": "u1"})]);
     assert_eq!(process.texts(&account, BEN).await, [""; 0]);
@@ -270,7 +274,7 @@ async fn somebody_without_a_number_has_a_public_id() {
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let mut incoming = message(BEN, "m1", "from elsewhere", 1);
-    if let Event::Message { from, .. } = &mut incoming.event {
+    if let UpstreamEvent::Message { from, .. } = &mut incoming.event {
         from.0 = "15550100002@elsewhere".to_owned();
     }
     world.line(&account).stores(vec![incoming, message(BEN, "m2", "from here", 2)]).await;
@@ -287,9 +291,11 @@ async fn nicknames_are_kept_and_typing_is_not() {
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
     let before = process.journal(&account).await.len();
-    let nickname =
-        |name: &str, number| told(Event::Nickname { of: address(BEN), nickname: name.to_owned() }, number);
-    let typing = Event::Typing { from: address(BEN), typing: windu::domain::Typing::Composing, group: None };
+    let nickname = |name: &str, number| {
+        told(UpstreamEvent::Nickname { of: address(BEN), nickname: name.to_owned() }, number)
+    };
+    let typing =
+        UpstreamEvent::Typing { from: address(BEN), typing: windu::domain::Typing::Composing, group: None };
     line.stores(vec![nickname("Ben", 1), nickname("Benny", 2), told(typing, 3)]).await;
     assert_eq!(process.journal(&account).await.len(), before);
     line.stores(vec![message(BEN, "m1", "hello", 4)]).await;
@@ -303,7 +309,10 @@ async fn nicknames_are_kept_and_typing_is_not() {
 
 fn sent_elsewhere(to: &str, id: &str, text: &str, number: u64) -> windu::upstream::Incoming {
     let content = Content::Text(text.to_owned());
-    told(Event::SentElsewhere { to: address(to), id: id.to_owned(), content, sent_at: long_ago() }, number)
+    told(
+        UpstreamEvent::SentElsewhere { to: address(to), id: id.to_owned(), content, sent_at: long_ago() },
+        number,
+    )
 }
 
 fn resumed(line: &crate::scripted::Line) -> Vec<Option<String>> {

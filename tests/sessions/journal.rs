@@ -14,7 +14,7 @@ async fn numbers_have_no_gaps_and_times_grow_under_concurrent_sends_and_ingests(
     let world = Arc::new(World::new().await);
     let process = Arc::new(world.process());
     let account = process.online(&world, "15550100001").await;
-    let other = world.idle_process(windu::sessions::Patience::default());
+    let other = world.idle_process(windu::sessions::Timeouts::default());
     let line = world.line(&account);
     let watching = process.lifecycle.spawn(follow(process.clone(), account.clone()));
     let mut tasks = Vec::new();

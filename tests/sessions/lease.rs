@@ -46,7 +46,7 @@ async fn it_sends_nothing_and_answers_nothing() {
 #[tokio::test]
 async fn each_write_of_a_session_is_refused_without_its_lease() {
     let world = World::new().await;
-    let process = world.idle_process(windu::sessions::Patience::default());
+    let process = world.idle_process(windu::sessions::Timeouts::default());
     let account = process.registered(&world, "15550100001").await;
     let me = process.store.join_process("me", std::slice::from_ref(&account.network)).await.unwrap();
     let lease =

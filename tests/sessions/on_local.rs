@@ -37,7 +37,7 @@ async fn messages_wait_while_no_process_runs() {
     let process = world.process();
     let (anna, ben) = (process.local(&world, ANNA).await, process.local(&world, BEN).await);
     process.stop().await;
-    let idle = world.idle_process(windu::sessions::Patience::default());
+    let idle = world.idle_process(windu::sessions::Timeouts::default());
     for place in 0..250 {
         idle.send(&anna, BEN, &place.to_string()).await;
     }

@@ -17,7 +17,7 @@ const CLEO: &str = "15550100003";
 #[tokio::test]
 async fn what_was_accepted_before_the_session_goes_out_in_order() {
     let world = World::new().await;
-    let process = world.idle_process(windu::sessions::Patience::default());
+    let process = world.idle_process(windu::sessions::Timeouts::default());
     let account = process.registered(&world, "15550100001").await;
     // More than a batch.
     let mut ids = Vec::new();

@@ -1,10 +1,10 @@
 //! Photos that a network tells of: fetched beside all else, and shown when they are there.
 
 use bytes::Bytes;
-use windu::domain::{Account, BlobHash, Photo, PhotoReference, ProfileNews, Shown};
+use windu::domain::{Account, BlobHash, Photo, PhotoReference, ProfileNews, Visible};
 use windu::secrets::sha256;
-use windu::store::Whose;
-use windu::upstream::{Event, Failure, Incoming};
+use windu::store::ProfileScope;
+use windu::upstream::{Failure, Incoming, UpstreamEvent};
 
 use crate::scripted::{Asked, Deed, Line, address, told};
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -28,11 +28,11 @@ fn poses(line: &Line, name: &str, number: u64) -> Incoming {
 }
 
 fn refers(photo: PhotoReference, number: u64) -> Incoming {
-    news(Shown::Value(Some(photo)), number)
+    news(Visible::Value(Some(photo)), number)
 }
 
-fn news(photo: Shown<Option<PhotoReference>>, number: u64) -> Incoming {
-    told(Event::Profile { of: address(BEN), news: ProfileNews::Photo(photo) }, number)
+fn news(photo: Visible<Option<PhotoReference>>, number: u64) -> Incoming {
+    told(UpstreamEvent::Profile { of: address(BEN), news: ProfileNews::Photo(photo) }, number)
 }
 
 fn photo(name: &str) -> Photo {
@@ -40,17 +40,17 @@ fn photo(name: &str) -> Photo {
     Photo { photo: hash(name), preview: hash(&format!("{name} small")) }
 }
 
-async fn shown(process: &Process, account: &Account) -> Shown<Option<Photo>> {
+async fn shown(process: &Process, account: &Account) -> Visible<Option<Photo>> {
     let peer = process.peer(account, BEN).await;
-    let photo = process.store.peer_photos(account, Whose::One(peer.id)).await.unwrap().remove(0).photo;
+    let photo = process.store.peer_photos(account, ProfileScope::One(peer.id)).await.unwrap().remove(0).photo;
     match photo {
-        Shown::Hidden => Shown::Hidden,
-        Shown::Value(seen) => Shown::Value(seen.map(|seen| seen.photo)),
+        Visible::Hidden => Visible::Hidden,
+        Visible::Value(seen) => Visible::Value(seen.map(|seen| seen.photo)),
     }
 }
 
 async fn until_shown(process: &Process, account: &Account, name: &str) {
-    let wanted = Shown::Value(Some(photo(name)));
+    let wanted = Visible::Value(Some(photo(name)));
     wait_until_async(name, DEADLINE, async || (shown(process, account).await == wanted).then_some(())).await;
 }
 
@@ -75,17 +75,17 @@ async fn a_photo_is_shown_when_it_is_there_and_is_fetched_once() {
     line.stores(vec![poses(&line, "two", 2)]).await;
     until_shown(&process, &account, "two").await;
     // Told again, hidden and shown again: nothing is fetched, and nothing has changed.
-    line.stores(vec![poses(&line, "two", 3), news(Shown::Hidden, 4)]).await;
-    assert_eq!(shown(&process, &account).await, Shown::Hidden);
+    line.stores(vec![poses(&line, "two", 3), news(Visible::Hidden, 4)]).await;
+    assert_eq!(shown(&process, &account).await, Visible::Hidden);
     assert_eq!(history(&process, &account).await, []);
     line.stores(vec![poses(&line, "two", 5)]).await;
-    assert_eq!(shown(&process, &account).await, Shown::Value(Some(photo("two"))));
-    line.stores(vec![news(Shown::Value(None), 6), news(Shown::Value(None), 7)]).await;
-    assert_eq!(shown(&process, &account).await, Shown::Value(None));
+    assert_eq!(shown(&process, &account).await, Visible::Value(Some(photo("two"))));
+    line.stores(vec![news(Visible::Value(None), 6), news(Visible::Value(None), 7)]).await;
+    assert_eq!(shown(&process, &account).await, Visible::Value(None));
     let before = vec![None, Some(photo("two")), Some(photo("one"))];
     assert_eq!(history(&process, &account).await, before);
     assert_eq!((fetches(&line, "one"), fetches(&line, "two")), (1, 1));
-    line.stores(vec![told(Event::Profile { of: address(BEN), news: ProfileNews::Gone }, 8)]).await;
+    line.stores(vec![told(UpstreamEvent::Profile { of: address(BEN), news: ProfileNews::Gone }, 8)]).await;
     assert_eq!(history(&process, &account).await, []);
     world.until_count("SELECT count(*) FROM pending_photo", 0).await;
 }
@@ -102,7 +102,7 @@ async fn a_fetch_that_fails_is_tried_again() {
     line.keep_file("one small", vec![Ok(Bytes::from_static(b"half")), Err(Failure::Retry("cut"))]);
     line.stores(vec![one]).await;
     wait_until_async("three attempts", DEADLINE, async || (fetches(&line, "one") >= 3).then_some(())).await;
-    assert_eq!(shown(&process, &account).await, Shown::Value(None));
+    assert_eq!(shown(&process, &account).await, Visible::Value(None));
     line.stores(vec![poses(&line, "one", 2)]).await;
     until_shown(&process, &account, "one").await;
     assert_eq!(history(&process, &account).await.len(), 1);
@@ -117,7 +117,7 @@ async fn a_photo_that_is_gone_waits_for_the_next_one() {
     line.plan_deed("fetch", Deed::Fails(Failure::Refused("gone".to_owned())));
     line.stores(vec![poses(&line, "one", 1)]).await;
     world.until_count("SELECT count(*) FROM pending_photo", 0).await;
-    assert_eq!(shown(&process, &account).await, Shown::Value(None));
+    assert_eq!(shown(&process, &account).await, Visible::Value(None));
     // What is no JPEG is not kept as one.
     line.keep_file("bad", vec![Ok(Bytes::from_static(b"<html>"))]);
     let bad = PhotoReference { photo: "bad".to_owned(), preview: Some("bad".to_owned()) };
@@ -151,11 +151,11 @@ async fn a_photo_that_is_replaced_or_hidden_while_it_comes_is_not_shown() {
     until_shown(&process, &account, "two").await;
     let lease = world.lease(&account).await;
     process.store.photo_fetched(&lease, &late, photo("zero")).await.unwrap();
-    line.stores(vec![news(Shown::Hidden, 3)]).await;
+    line.stores(vec![news(Visible::Hidden, 3)]).await;
     process.store.photo_fetched(&lease, &late, photo("zero")).await.unwrap();
-    assert_eq!(shown(&process, &account).await, Shown::Hidden);
+    assert_eq!(shown(&process, &account).await, Visible::Hidden);
     line.stores(vec![poses(&line, "two", 4)]).await;
-    assert_eq!(shown(&process, &account).await, Shown::Value(Some(photo("two"))));
+    assert_eq!(shown(&process, &account).await, Visible::Value(Some(photo("two"))));
     assert_eq!(history(&process, &account).await, [Some(photo("two")), Some(photo("zero"))]);
 }
 
@@ -171,8 +171,8 @@ async fn a_network_without_previews_has_them_made() {
     line.keep_file("avatar", vec![Ok(Bytes::from(bytes.into_inner()))]);
     line.stores(vec![refers(PhotoReference { photo: "avatar".to_owned(), preview: None }, 1)]).await;
     let kept = wait_until_async("the photo", DEADLINE, async || match shown(&process, &account).await {
-        Shown::Value(photo) => photo,
-        Shown::Hidden => None,
+        Visible::Value(photo) => photo,
+        Visible::Hidden => None,
     })
     .await;
     let count: i64 = world.count("SELECT count(*) FROM media_blob WHERE mimetype = 'image/jpeg'").await;

@@ -66,7 +66,7 @@ async fn the_accounts_of_a_process_that_falls_silent_move() {
 #[tokio::test]
 async fn the_accounts_of_a_process_that_was_killed_move() {
     let world = World::new().await;
-    let idle = world.idle_process(windu::sessions::Patience::default());
+    let idle = world.idle_process(windu::sessions::Timeouts::default());
     let account = idle.registered(&world, "15550100001").await;
     let networks = [account.network.clone()];
     let killed = idle.store.join_process("killed", &networks).await.unwrap();
@@ -87,7 +87,7 @@ async fn the_accounts_of_a_process_that_was_killed_move() {
 #[tokio::test]
 async fn a_process_without_a_heartbeat_claims_nothing() {
     let world = World::new().await;
-    let process = world.idle_process(windu::sessions::Patience::default());
+    let process = world.idle_process(windu::sessions::Timeouts::default());
     let account = process.registered(&world, "15550100001").await;
     let networks = [account.network.clone()];
     let late = process.store.join_process("late", &networks).await.unwrap();
@@ -109,7 +109,7 @@ async fn an_account_that_nobody_runs_is_shown_stopped() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
-    let looking = world.idle_process(windu::sessions::Patience::default());
+    let looking = world.idle_process(windu::sessions::Timeouts::default());
     process.stop().await;
     looking.until_state(&account, "stopped").await;
 }

@@ -1,9 +1,9 @@
 //! What networks tell of others' profiles, and what is kept of people who are blocked.
 
 use chrono::DateTime;
-use windu::domain::{Account, PeerPresence, ProfileNews, Shown};
-use windu::store::{Seen, Whose};
-use windu::upstream::{Event, Incoming};
+use windu::domain::{Account, PeerPresence, ProfileNews, Visible};
+use windu::store::{LastSeen, ProfileScope};
+use windu::upstream::{Incoming, UpstreamEvent};
 
 use crate::scripted::{Asked, address, long_ago, message, told};
 use crate::world::{Process, World};
@@ -12,15 +12,15 @@ const ANNA: &str = "15550100001";
 const BEN: &str = "15550100002";
 
 fn news(news: ProfileNews, number: u64) -> Incoming {
-    told(Event::Profile { of: address(BEN), news }, number)
+    told(UpstreamEvent::Profile { of: address(BEN), news }, number)
 }
 
 fn says(text: &str, number: u64) -> Incoming {
-    news(ProfileNews::StatusMessage(Shown::Value(text.to_owned())), number)
+    news(ProfileNews::StatusMessage(Visible::Value(text.to_owned())), number)
 }
 
 fn hides(number: u64) -> Incoming {
-    news(ProfileNews::StatusMessage(Shown::Hidden), number)
+    news(ProfileNews::StatusMessage(Visible::Hidden), number)
 }
 
 fn is(presence: PeerPresence, number: u64) -> Incoming {
@@ -30,15 +30,15 @@ fn is(presence: PeerPresence, number: u64) -> Incoming {
 /// Ben's status message, `None` when it is hidden, and those before, newest first.
 async fn status(process: &Process, account: &Account) -> (Option<String>, Vec<String>) {
     let peer = process.peer(account, BEN).await;
-    let now = process.store.status_messages(account, Whose::One(peer.id)).await.unwrap().remove(0);
+    let now = process.store.status_messages(account, ProfileScope::One(peer.id)).await.unwrap().remove(0);
     let history = process.store.status_changes(account, BEN).await.unwrap();
-    let now = if let Shown::Value(text) = now.text { Some(text) } else { None };
+    let now = if let Visible::Value(text) = now.text { Some(text) } else { None };
     (now, history.into_iter().map(|change| change.text).collect())
 }
 
-async fn presence(process: &Process, account: &Account) -> Shown<Seen> {
+async fn presence(process: &Process, account: &Account) -> Visible<LastSeen> {
     let peer = process.peer(account, BEN).await;
-    process.store.presences(account, Whose::One(peer.id)).await.unwrap().remove(0).seen
+    process.store.presences(account, ProfileScope::One(peer.id)).await.unwrap().remove(0).seen
 }
 
 fn texts(texts: &[&str]) -> Vec<String> {
@@ -79,22 +79,25 @@ async fn of_a_presence_the_last_word_counts_and_hiding_forgets_nothing() {
     let process = world.process();
     let account = process.online(&world, ANNA).await;
     let line = world.line(&account);
-    assert_eq!(presence(&process, &account).await, Shown::Value(Seen::default()));
+    assert_eq!(presence(&process, &account).await, Visible::Value(LastSeen::default()));
     let at = DateTime::from_timestamp(1_466_000_000, 0);
     let away = PeerPresence::Offline { last_seen: at };
     line.stores(vec![is(PeerPresence::Online, 1)]).await;
-    assert_eq!(presence(&process, &account).await, Shown::Value(Seen { online: true, last_seen: None }));
+    assert_eq!(
+        presence(&process, &account).await,
+        Visible::Value(LastSeen { online: true, last_seen: None })
+    );
     line.stores(vec![is(PeerPresence::Hidden, 2), is(PeerPresence::Online, 3), is(away, 4)]).await;
-    let seen = Shown::Value(Seen { online: false, last_seen: at });
+    let seen = Visible::Value(LastSeen { online: false, last_seen: at });
     assert_eq!(presence(&process, &account).await, seen);
     line.stores(vec![is(PeerPresence::Hidden, 5)]).await;
-    assert_eq!(presence(&process, &account).await, Shown::Hidden);
+    assert_eq!(presence(&process, &account).await, Visible::Hidden);
     line.stores(vec![is(PeerPresence::Shown, 6)]).await;
     assert_eq!(presence(&process, &account).await, seen);
     line.stores(vec![is(PeerPresence::Online, 7), is(PeerPresence::Hidden, 8)]).await;
-    assert_eq!(presence(&process, &account).await, Shown::Hidden);
+    assert_eq!(presence(&process, &account).await, Visible::Hidden);
     line.stores(vec![news(ProfileNews::Gone, 9)]).await;
-    assert_eq!(presence(&process, &account).await, Shown::Value(Seen::default()));
+    assert_eq!(presence(&process, &account).await, Visible::Value(LastSeen::default()));
 }
 
 #[tokio::test]
@@ -114,7 +117,7 @@ async fn what_somebody_blocked_writes_is_dropped_and_makes_no_receipt() {
     assert_eq!(process.texts(&account, "15550100003").await, ["hello"]);
     assert_eq!(process.entries(&account, "message.received").await.len(), 2);
     // What the account itself sent from elsewhere is kept.
-    let elsewhere = Event::SentElsewhere {
+    let elsewhere = UpstreamEvent::SentElsewhere {
         to: address(BEN),
         id: "m4".to_owned(),
         content: windu::domain::Content::Text("from my phone".to_owned()),

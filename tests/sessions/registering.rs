@@ -74,7 +74,7 @@ async fn a_number_that_another_user_proves_moves() {
     process.until_texts(&old, BEN, 1).await;
     // The old owner is away when the next message comes: nothing of it may reach the new one.
     process.stop().await;
-    let idle = world.idle_process(windu::sessions::Patience::default());
+    let idle = world.idle_process(windu::sessions::Timeouts::default());
     let queued = idle.send(&old, BEN, "never sent").await;
     world.sql(
         "INSERT INTO localnet_stanza (recipient, sender, stanza)

@@ -9,9 +9,9 @@ use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use windu::domain::{Content, PhoneNumber, Photo, Privacy, ReceiptKind, Typing};
 use windu::upstream::{
-    Acknowledgement, AdapterState, Address, Capabilities, Connection, Connector, Credentials, End, Event,
-    Failure, FileStream, Group, GroupFailure, GroupWish, Groups, Incoming, Login, Opened, Outgoing, Profile,
-    ReadReceipt, RegistrationKind, ResumePoint, SendFailure, Signal,
+    Acknowledgement, AdapterState, Address, Capabilities, Connection, Connector, Credentials, End, Failure,
+    FileStream, Group, GroupEdit, GroupFailure, Groups, Incoming, Login, Opened, Outgoing, Profile,
+    ReadReceipt, RegistrationKind, ResumePoint, SendFailure, Signal, UpstreamEvent,
 };
 
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -72,7 +72,7 @@ pub enum Asked {
     ChangeGroup {
         operation: String,
         group: String,
-        wish: GroupWish,
+        wish: GroupEdit,
     },
     Existing,
     Register,
@@ -244,16 +244,22 @@ impl Line {
 pub fn message(from: &str, id: &str, text: &str, number: u64) -> Incoming {
     let content = Content::Text(text.to_owned());
     told(
-        Event::Message { from: address(from), id: id.to_owned(), content, sent_at: long_ago(), group: None },
+        UpstreamEvent::Message {
+            from: address(from),
+            id: id.to_owned(),
+            content,
+            sent_at: long_ago(),
+            group: None,
+        },
         number,
     )
 }
 
 pub fn receipt(from: &str, id: &str, kind: ReceiptKind, number: u64) -> Incoming {
-    told(Event::Receipt { from: address(from), id: id.to_owned(), kind, group: None }, number)
+    told(UpstreamEvent::Receipt { from: address(from), id: id.to_owned(), kind, group: None }, number)
 }
 
-pub fn told(event: Event, number: u64) -> Incoming {
+pub fn told(event: UpstreamEvent, number: u64) -> Incoming {
     Incoming { event, acknowledgement: Some(Acknowledgement(number)), resume_point: None }
 }
 
@@ -456,7 +462,7 @@ impl Groups for ScriptedConnection {
         &self,
         operation: &str,
         group: &Address,
-        wish: &GroupWish,
+        wish: &GroupEdit,
     ) -> Result<Group, GroupFailure> {
         let (operation, group, wish) = (operation.to_owned(), group.0.clone(), wish.clone());
         self.0.group(Asked::ChangeGroup { operation, group, wish }).await

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use windu::domain::Typing;
-use windu::sessions::Patience;
+use windu::sessions::Timeouts;
 
 use crate::scripted::{Asked, Deed, Opening, address, message};
 use crate::world::{Process, World};
@@ -34,7 +34,7 @@ async fn a_connection_that_says_nothing_is_given_up() {
 #[tokio::test]
 async fn a_step_that_hangs_ends_the_connection_and_nothing_is_lost() {
     let world = World::new().await;
-    let patience = Patience { step: Duration::from_millis(200), ..Default::default() };
+    let patience = Timeouts { step: Duration::from_millis(200), ..Default::default() };
     let process = world.process_with(patience);
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
@@ -63,7 +63,7 @@ async fn a_step_that_hangs_ends_the_connection_and_nothing_is_lost() {
 
 fn impatient(world: &World) -> Process {
     let short = Duration::from_millis(300);
-    world.process_with(Patience { connect: short, silence: short, ..Default::default() })
+    world.process_with(Timeouts { connect: short, silence: short, ..Default::default() })
 }
 
 async fn reasons(process: &Process, account: &windu::domain::Account) -> Vec<serde_json::Value> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use windu::domain::Account;
-use windu::sessions::Patience;
+use windu::sessions::Timeouts;
 use windu::upstream::local::network::{Leaving, LocalNet};
 
 use crate::scripted::{Deed, message};
@@ -17,7 +17,7 @@ const EACH: usize = 30;
 async fn accounts_whose_network_hangs_slow_no_others() {
     let world = World::new().await;
     // Nobody notices the hanging ones while this test runs.
-    let process = world.process_with(Patience { step: A_DAY, silence: A_DAY, ..Default::default() });
+    let process = world.process_with(Timeouts { step: A_DAY, silence: A_DAY, ..Default::default() });
     let (mut hanging, mut others) = (Vec::new(), Vec::new());
     for place in 0..20 {
         hanging.push(process.online(&world, &format!("155501001{place:02}")).await);

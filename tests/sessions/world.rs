@@ -10,8 +10,8 @@ use windu::db::Db;
 use windu::domain::{Account, ChatName, Content, Lease, PhoneNumber, ProcessId, SessionState, UserId};
 use windu::lifecycle::Lifecycle;
 use windu::secrets::{self, MasterKey};
-use windu::sessions::{Connectors, Patience, RegisterError, Sessions};
-use windu::store::{Accepted, JournalEntry, Message, NewPeer, Outgoing, Page, Peer, Store};
+use windu::sessions::{Connectors, RegisterError, Sessions, Timeouts};
+use windu::store::{Accepted, JournalEntry, Message, NewMessage, NewPeer, Page, Peer, Store};
 use windu::upstream::SendFailure;
 use windu::upstream::local::Local;
 use windu::upstream::local::network::LocalNet;
@@ -52,10 +52,10 @@ impl World {
 
     /// A program that runs sessions.
     pub fn process(&self) -> Process {
-        self.process_with(Patience::default())
+        self.process_with(Timeouts::default())
     }
 
-    pub fn process_with(&self, patience: Patience) -> Process {
+    pub fn process_with(&self, patience: Timeouts) -> Process {
         let process = self.idle_process(patience);
         process.sessions.run(process.name.clone(), &process.lifecycle);
         process
@@ -63,17 +63,17 @@ impl World {
 
     /// A program that runs sessions of these networks only.
     pub fn process_on(&self, networks: &[&str]) -> Process {
-        let process = self.program(Patience::default(), networks);
+        let process = self.program(Timeouts::default(), networks);
         process.sessions.run(process.name.clone(), &process.lifecycle);
         process
     }
 
     /// A program that serves the API and runs no sessions yet.
-    pub fn idle_process(&self, patience: Patience) -> Process {
+    pub fn idle_process(&self, patience: Timeouts) -> Process {
         self.program(patience, &[NETWORK, "local"])
     }
 
-    fn program(&self, patience: Patience, networks: &[&str]) -> Process {
+    fn program(&self, patience: Timeouts, networks: &[&str]) -> Process {
         let lifecycle = Lifecycle::default();
         let store = self.store(8);
         store.db().connect_notifications(&lifecycle);
@@ -87,7 +87,7 @@ impl World {
             connectors.add(Arc::new(Local::new(net, blobs, lifecycle.clone())));
         }
         let sessions = Sessions::new(store.clone(), connectors, self.keys.clone(), media);
-        let sessions = sessions.with_patience(patience);
+        let sessions = sessions.with_timeouts(patience);
         Process { store, sessions, lifecycle, name: secrets::random_id(), pool: self.pool.clone() }
     }
 
@@ -381,7 +381,7 @@ impl Process {
         let peer = self.peer(account, to).await;
         self.may_be_written_to(account, &peer).await;
         let content = Content::Text(text.to_owned());
-        let outgoing = Outgoing {
+        let outgoing = NewMessage {
             named: true,
             id: &secrets::random_id(),
             peer: peer.id,

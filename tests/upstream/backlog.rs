@@ -1,6 +1,6 @@
 //! What waits for somebody who is away.
 
-use windu::upstream::{Event, Outgoing};
+use windu::upstream::{Outgoing, UpstreamEvent};
 
 use crate::network::Network;
 use crate::phone::{Line, Phone, Told, message, outgoing};
@@ -42,7 +42,7 @@ pub async fn caught_up_stands_between_the_backlog_and_what_is_new(network: &impl
     let sent = send_many(&sending, &ben, 5, 5).await;
     let mut receiving = ben.open().await;
     for id in &sent {
-        let Told::Event(incoming) = receiving.next().await else { panic!("{id} was to come first") };
+        let Told::UpstreamEvent(incoming) = receiving.next().await else { panic!("{id} was to come first") };
         receiving.stored(std::slice::from_ref(&incoming)).await;
         assert_eq!(message(incoming.event).1, *id);
     }
@@ -60,7 +60,7 @@ pub async fn a_backlog_above_every_bound_is_told_before_caught_up<N: Network>(ne
     let mut waiting = Vec::new();
     loop {
         match receiving.next().await {
-            Told::Event(incoming) => waiting.push(incoming),
+            Told::UpstreamEvent(incoming) => waiting.push(incoming),
             Told::CaughtUp => break,
             Told::End(end) => panic!("ended by {end:?}"),
         }
@@ -92,7 +92,7 @@ pub async fn send_many(line: &Line, to: &Phone, count: usize, at_once: usize) ->
 /// Takes events until a message comes, and gives its id.
 pub async fn next_message(line: &mut Line) -> String {
     loop {
-        if let Event::Message { id, .. } = line.take().await {
+        if let UpstreamEvent::Message { id, .. } = line.take().await {
             return id;
         }
     }

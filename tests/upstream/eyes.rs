@@ -1,16 +1,16 @@
 //! What one person knows of another from what the network tells.
 
 use chrono::{DateTime, Utc};
-use windu::domain::{PeerPresence, PhotoReference, ProfileNews, Shown};
-use windu::upstream::Event;
+use windu::domain::{PeerPresence, PhotoReference, ProfileNews, Visible};
+use windu::upstream::UpstreamEvent;
 
 use crate::phone::{Line, Phone};
 
 /// As a session would keep it.
 #[derive(Debug, Default)]
 pub struct Eyes {
-    pub status: Shown<String>,
-    pub photo: Shown<Option<PhotoReference>>,
+    pub status: Visible<String>,
+    pub photo: Visible<Option<PhotoReference>>,
     pub presence_hidden: bool,
     /// Online, or offline since then; `None`: never told.
     pub seen: Option<(bool, Option<DateTime<Utc>>)>,
@@ -28,9 +28,9 @@ impl Eyes {
         fence.send(&owner.address(), &id, "text").await.unwrap();
         loop {
             match line.take().await {
-                Event::Message { id: told, .. } if told == id => return,
-                Event::Profile { of, news } if of == whom.address() => self.hear(news),
-                Event::Nickname { of, .. } if of == whom.address() => self.names += 1,
+                UpstreamEvent::Message { id: told, .. } if told == id => return,
+                UpstreamEvent::Profile { of, news } if of == whom.address() => self.hear(news),
+                UpstreamEvent::Nickname { of, .. } if of == whom.address() => self.names += 1,
                 _ => {}
             }
         }
@@ -56,16 +56,16 @@ impl Eyes {
     /// The status message; `None` when it is hidden.
     pub fn text(&self) -> Option<&str> {
         match &self.status {
-            Shown::Hidden => None,
-            Shown::Value(text) => Some(text),
+            Visible::Hidden => None,
+            Visible::Value(text) => Some(text),
         }
     }
 
     /// The photo, that there is none, or that it is hidden.
-    pub fn picture(&self) -> Shown<bool> {
+    pub fn picture(&self) -> Visible<bool> {
         match &self.photo {
-            Shown::Hidden => Shown::Hidden,
-            Shown::Value(photo) => Shown::Value(photo.is_some()),
+            Visible::Hidden => Visible::Hidden,
+            Visible::Value(photo) => Visible::Value(photo.is_some()),
         }
     }
 

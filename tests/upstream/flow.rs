@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::error::TryRecvError;
 use windu::domain::NeedsUser;
-use windu::upstream::{End, Event, Signal};
+use windu::upstream::{End, Signal, UpstreamEvent};
 
 use crate::backlog::{next_message, send_many};
 use crate::network::Network;
@@ -56,7 +56,7 @@ pub async fn what_is_told_and_not_acknowledged_is_bounded_and_the_rest_follows<N
     // At once, and not only when a quiet connection shows that it lives.
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     let ids = told.into_iter().map(|incoming| match incoming.event {
-        Event::Message { id, .. } => id,
+        UpstreamEvent::Message { id, .. } => id,
         other => panic!("a message was expected, not {other:?}"),
     });
     assert!(ids.eq(sent));

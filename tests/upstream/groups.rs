@@ -5,7 +5,7 @@ use std::sync::Arc;
 use windu::domain::GroupChangeKind::{self, Added, Created, Left, Removed};
 use windu::domain::{FailureReason, ReceiptKind, Typing};
 use windu::upstream::{
-    Address, Event, Failure, Group, GroupChange, GroupFailure, GroupWish, ReadReceipt, SendFailure,
+    Address, Failure, Group, GroupChange, GroupEdit, GroupFailure, ReadReceipt, SendFailure, UpstreamEvent,
 };
 
 use crate::network::Network;
@@ -40,7 +40,7 @@ impl Line {
     /// The next event as news of a group, stored.
     async fn news(&mut self) -> News {
         match self.take().await {
-            Event::GroupChanged { group, revision, subject, changes } => {
+            UpstreamEvent::GroupChanged { group, revision, subject, changes } => {
                 assert!(group.revision >= revision && revision > 0);
                 News { group, revision, subject, changes }
             }
@@ -51,12 +51,12 @@ impl Line {
     /// The next event as a message, stored: the group, the sender and its id.
     async fn said(&mut self) -> (Option<Address>, Address, String) {
         match self.take().await {
-            Event::Message { from, id, group, .. } => (group, from, id),
+            UpstreamEvent::Message { from, id, group, .. } => (group, from, id),
             other => panic!("a message was expected, not {other:?}"),
         }
     }
 
-    async fn wants(&self, operation: &str, group: &Address, wish: GroupWish) -> Result<Group, GroupFailure> {
+    async fn wants(&self, operation: &str, group: &Address, wish: GroupEdit) -> Result<Group, GroupFailure> {
         self.connection.change_group(operation, group, &wish).await
     }
 }
@@ -106,10 +106,10 @@ pub async fn nobody_is_added_who_is_not_there(network: &impl Network) {
     let refused = lines[0].connection.create_group("make", "None", &asked).await;
     assert_eq!(refused, Err(GroupFailure::CannotAdd(nobody.to_vec())));
     let group = group_of_three(&phones, &mut lines).await;
-    let refused = lines[0].wants("add", &group, GroupWish::Add { who: nobody.to_vec() }).await;
+    let refused = lines[0].wants("add", &group, GroupEdit::Add { who: nobody.to_vec() }).await;
     assert_eq!(refused, Err(GroupFailure::CannotAdd(nobody.to_vec())));
     // Nothing of the first one was heard of.
-    lines[0].wants("subject", &group, GroupWish::Subject { subject: "New".to_owned() }).await.unwrap();
+    lines[0].wants("subject", &group, GroupEdit::Subject { subject: "New".to_owned() }).await.unwrap();
     assert_eq!(lines[1].news().await.subject, "New");
 }
 
@@ -129,8 +129,8 @@ pub async fn what_is_said_in_a_group_reaches_all_others(network: &impl Network) 
     let mut receipts = 0;
     loop {
         match line.take().await {
-            Event::Receipt { .. } => receipts += 1,
-            Event::Message { from, id, group: Some(_), .. } => {
+            UpstreamEvent::Receipt { .. } => receipts += 1,
+            UpstreamEvent::Message { from, id, group: Some(_), .. } => {
                 break assert_eq!((from, id.as_str()), (phones[2].address(), "g2"));
             }
             other => panic!("{other:?}"),
@@ -146,7 +146,7 @@ pub async fn all_find_what_is_said_in_the_same_order(network: &impl Network) {
     let other = Phone::new(network).await;
     let (mut of_watching, mut of_other) = (watching.online().await, other.online().await);
     let who = vec![watching.address(), other.address()];
-    lines[0].wants("add", &group, GroupWish::Add { who }).await.unwrap();
+    lines[0].wants("add", &group, GroupEdit::Add { who }).await.unwrap();
     of_watching.news().await;
     of_other.news().await;
     let say = async |line: &Line, name: &str| {
@@ -175,7 +175,7 @@ pub async fn members_come_and_go(network: &impl Network) {
     for line in &mut lines[..2] {
         line.news().await;
     }
-    let add = GroupWish::Add { who: vec![cleo.address(), ben.address()] };
+    let add = GroupEdit::Add { who: vec![cleo.address(), ben.address()] };
     assert_eq!(lines[1].wants("by-ben", group, add.clone()).await, Err(GroupFailure::NotAnAdmin));
     assert_eq!(lines[2].wants("by-cleo", group, add.clone()).await, Err(GroupFailure::NotInGroup));
     let added = lines[0].wants("add", group, add).await.unwrap();
@@ -187,14 +187,14 @@ pub async fn members_come_and_go(network: &impl Network) {
         assert_eq!(*news.group, added);
     }
     // Nothing is news when nothing changes.
-    let same = lines[0].wants("again", group, GroupWish::Add { who: vec![cleo.address()] }).await.unwrap();
+    let same = lines[0].wants("again", group, GroupEdit::Add { who: vec![cleo.address()] }).await.unwrap();
     assert_eq!(same, added);
 
-    let promoted = lines[0].wants("promote", group, GroupWish::Promote { who: ben.address() }).await.unwrap();
+    let promoted = lines[0].wants("promote", group, GroupEdit::Promote { who: ben.address() }).await.unwrap();
     assert_eq!(members(&promoted).1, [anna.address(), ben.address()]);
-    let demoted = lines[1].wants("demote", group, GroupWish::Demote { who: anna.address() }).await.unwrap();
+    let demoted = lines[1].wants("demote", group, GroupEdit::Demote { who: anna.address() }).await.unwrap();
     assert_eq!(members(&demoted).1, [ben.address()]);
-    let removed = lines[1].wants("remove", group, GroupWish::Remove { who: anna.address() }).await.unwrap();
+    let removed = lines[1].wants("remove", group, GroupEdit::Remove { who: anna.address() }).await.unwrap();
     assert_eq!(members(&removed).0, [ben.address(), cleo.address()]);
     let mut revisions = Vec::new();
     for kind in [GroupChangeKind::Promoted, GroupChangeKind::Demoted, GroupChangeKind::Removed] {
@@ -207,9 +207,9 @@ pub async fn members_come_and_go(network: &impl Network) {
     }
     assert!(revisions.is_sorted(), "{revisions:?}");
     for (operation, wish) in [
-        ("no-remove", GroupWish::Remove { who: anna.address() }),
-        ("no-promote", GroupWish::Promote { who: anna.address() }),
-        ("no-demote", GroupWish::Demote { who: anna.address() }),
+        ("no-remove", GroupEdit::Remove { who: anna.address() }),
+        ("no-promote", GroupEdit::Promote { who: anna.address() }),
+        ("no-demote", GroupEdit::Demote { who: anna.address() }),
     ] {
         assert_eq!(lines[1].wants(operation, group, wish).await, Err(GroupFailure::NotAMember));
     }
@@ -225,7 +225,7 @@ pub async fn members_come_and_go(network: &impl Network) {
 pub async fn every_member_may_change_the_subject(network: &impl Network) {
     let (phones, mut lines) = three(network).await;
     let group = group_of_three(&phones, &mut lines).await;
-    let wish = GroupWish::Subject { subject: "日本 🦆".to_owned() };
+    let wish = GroupEdit::Subject { subject: "日本 🦆".to_owned() };
     let changed = lines[2].wants("subject", &group, wish.clone()).await.unwrap();
     assert_eq!(changed.subject, "日本 🦆");
     assert_eq!(lines[2].wants("the-same", &group, wish).await.unwrap(), changed);
@@ -240,21 +240,21 @@ pub async fn the_last_admin_who_leaves_hands_over(network: &impl Network) {
     let (phones, mut lines) = three(network).await;
     let [anna, ben, cleo] = &phones;
     let group = group_of_three(&phones, &mut lines).await;
-    let left = lines[0].wants("leave", &group, GroupWish::Leave).await.unwrap();
+    let left = lines[0].wants("leave", &group, GroupEdit::Leave).await.unwrap();
     assert_eq!(members(&left), (vec![ben.address(), cleo.address()], vec![ben.address()]));
     for line in &mut lines {
         let changes = line.news().await.changes;
         let expected = [change(GroupChangeKind::Left, &[anna]), change(GroupChangeKind::Promoted, &[ben])];
         assert_eq!(changes, expected);
     }
-    assert_eq!(lines[0].wants("leave-again", &group, GroupWish::Leave).await, Err(GroupFailure::NotInGroup));
+    assert_eq!(lines[0].wants("leave-again", &group, GroupEdit::Leave).await, Err(GroupFailure::NotInGroup));
     // Without being the last admin, and the last of all.
-    lines[2].wants("cleo", &group, GroupWish::Leave).await.unwrap();
+    lines[2].wants("cleo", &group, GroupEdit::Leave).await.unwrap();
     assert_eq!(lines[1].news().await.changes, [change(GroupChangeKind::Left, &[cleo])]);
-    let ended = lines[1].wants("ben", &group, GroupWish::Leave).await.unwrap();
+    let ended = lines[1].wants("ben", &group, GroupEdit::Leave).await.unwrap();
     assert_eq!(ended.members, []);
     assert_eq!(lines[1].news().await.group.members, []);
-    let wish = GroupWish::Subject { subject: "anybody".to_owned() };
+    let wish = GroupEdit::Subject { subject: "anybody".to_owned() };
     assert_eq!(lines[1].wants("late", &group, wish).await, Err(GroupFailure::NotInGroup));
 }
 
@@ -265,17 +265,17 @@ pub async fn an_operation_is_done_once(network: &impl Network) {
         async |line: &Line| line.connection.create_group("make", "Once", &[ben.address()]).await.unwrap();
     let made = create(&lines[0]).await;
     assert_eq!(create(&lines[0]).await, made);
-    let remove = GroupWish::Remove { who: ben.address() };
+    let remove = GroupEdit::Remove { who: ben.address() };
     for _ in 0..2 {
         let removed = lines[0].wants("remove", &made.address, remove.clone()).await.unwrap();
         assert_eq!(removed.members.len(), 1);
     }
     // A refusal is none: what is asked later may be done.
-    let wish = GroupWish::Add { who: vec![cleo.address()] };
+    let wish = GroupEdit::Add { who: vec![cleo.address()] };
     assert_eq!(lines[1].wants("add", &made.address, wish.clone()).await, Err(GroupFailure::NotInGroup));
     assert_eq!(lines[0].wants("add", &made.address, wish).await.unwrap().members.len(), 2);
-    let left = lines[2].wants("leave", &made.address, GroupWish::Leave).await.unwrap();
-    assert_eq!(lines[2].wants("leave", &made.address, GroupWish::Leave).await.unwrap(), left);
+    let left = lines[2].wants("leave", &made.address, GroupEdit::Leave).await.unwrap();
+    assert_eq!(lines[2].wants("leave", &made.address, GroupEdit::Leave).await.unwrap(), left);
     let kinds = async |line: &mut Line, count: usize| {
         let mut kinds = Vec::new();
         for _ in 0..count {
@@ -298,7 +298,9 @@ pub async fn receipts_of_a_group_go_to_who_wrote(network: &impl Network) {
         let receipt = ReadReceipt { to, id: "g1".to_owned(), group: Some(group.clone()) };
         lines[place].connection.read(&[receipt]).await.unwrap();
         for expected in [ReceiptKind::Delivered, ReceiptKind::Read] {
-            let Event::Receipt { from, id, kind, group: within } = lines[1].take().await else { panic!() };
+            let UpstreamEvent::Receipt { from, id, kind, group: within } = lines[1].take().await else {
+                panic!()
+            };
             assert_eq!((from, id.as_str()), (phones[place].address(), "g1"));
             assert_eq!((kind, within.as_ref()), (expected, Some(&group)));
         }
@@ -311,10 +313,10 @@ pub async fn typing_in_a_group_is_shown_to_all_others(network: &impl Network) {
     lines[0].connection.typing(&group, Typing::Composing).await.unwrap();
     for line in &mut lines[1..] {
         let group = Some(group.clone());
-        let expected = Event::Typing { from: phones[0].address(), typing: Typing::Composing, group };
+        let expected = UpstreamEvent::Typing { from: phones[0].address(), typing: Typing::Composing, group };
         assert_eq!(line.take().await, expected);
     }
-    lines[0].wants("leave", &group, GroupWish::Leave).await.unwrap();
+    lines[0].wants("leave", &group, GroupEdit::Leave).await.unwrap();
     lines[0].connection.typing(&group, Typing::Paused).await.unwrap();
     lines[0].send(&phones[1].address(), "m1", "fence").await.unwrap();
     lines[1].news().await;
@@ -327,9 +329,9 @@ pub async fn who_was_away_hears_of_a_group_what_the_others_heard(network: &impl 
     let [first, second, third] = lines;
     drop(third);
     first.send(&group, "g1", "one").await.unwrap();
-    first.wants("subject", &group, GroupWish::Subject { subject: "Away".to_owned() }).await.unwrap();
+    first.wants("subject", &group, GroupEdit::Subject { subject: "Away".to_owned() }).await.unwrap();
     second.send(&group, "g2", "two").await.unwrap();
-    first.wants("remove", &group, GroupWish::Remove { who: phones[2].address() }).await.unwrap();
+    first.wants("remove", &group, GroupEdit::Remove { who: phones[2].address() }).await.unwrap();
     first.send(&group, "g3", "without Cleo").await.unwrap();
     let mut back = phones[2].open().await;
     assert_eq!(back.said().await.2, "g1");
@@ -355,7 +357,7 @@ pub async fn a_number_that_goes_leaves_its_groups(network: &impl Network) {
     let news = lines[2].news().await;
     assert_eq!(members(&news.group), (vec![cleo.address()], vec![cleo.address()]));
     let mut new = again.online().await;
-    let wish = GroupWish::Subject { subject: "mine?".to_owned() };
+    let wish = GroupEdit::Subject { subject: "mine?".to_owned() };
     assert_eq!(new.wants("subject", &group, wish.clone()).await, Err(GroupFailure::NotInGroup));
     assert_eq!(
         lines[1].wants("old", &group, wish).await,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
 use windu::domain::{Card, Content, Location, MediaContent, MediaFile, MediaKind, RemoteMedia};
-use windu::upstream::{Event, Failure, Outgoing};
+use windu::upstream::{Failure, Outgoing, UpstreamEvent};
 
 use crate::network::Network;
 use crate::phone::{Line, Phone};
@@ -15,7 +15,7 @@ fn long() -> Vec<u8> {
 
 async fn content(line: &mut Line) -> Content {
     match line.take().await {
-        Event::Message { content, .. } => content,
+        UpstreamEvent::Message { content, .. } => content,
         other => panic!("a message was expected, not {other:?}"),
     }
 }

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
 use windu::domain::{Content, PhoneNumber, ReceiptKind};
 use windu::upstream::{
-    AdapterState, Address, Connection, Connector, Credentials, End, Event, Failure, Incoming, Login, Opened,
-    Outgoing, ResumePoint, SendFailure, Signal,
+    AdapterState, Address, Connection, Connector, Credentials, End, Failure, Incoming, Login, Opened,
+    Outgoing, ResumePoint, SendFailure, Signal, UpstreamEvent,
 };
 
 use crate::network::Network;
@@ -36,7 +36,7 @@ pub struct Line {
 /// What a line told next.
 #[derive(Debug)]
 pub enum Told {
-    Event(Incoming),
+    UpstreamEvent(Incoming),
     CaughtUp,
     End(End),
 }
@@ -89,7 +89,7 @@ impl Phone {
         loop {
             match line.next().await {
                 Told::CaughtUp => return line,
-                Told::Event(incoming) => line.stored(&[incoming]).await,
+                Told::UpstreamEvent(incoming) => line.stored(&[incoming]).await,
                 Told::End(end) => panic!("ended by {end:?} before it had caught up"),
             }
         }
@@ -102,7 +102,7 @@ impl Line {
         let deadline = Instant::now() + DEADLINE;
         loop {
             if !self.told.is_empty() {
-                return Told::Event(self.told.remove(0));
+                return Told::UpstreamEvent(self.told.remove(0));
             }
             let signal = timeout_at(deadline, self.signals.recv()).await.expect("news in time");
             match signal.expect("a signal before the channel closes") {
@@ -118,7 +118,7 @@ impl Line {
     pub async fn event(&mut self) -> Incoming {
         loop {
             match self.next().await {
-                Told::Event(incoming) => return incoming,
+                Told::UpstreamEvent(incoming) => return incoming,
                 Told::CaughtUp => {}
                 Told::End(end) => panic!("an event was expected, not the end {end:?}"),
             }
@@ -126,7 +126,7 @@ impl Line {
     }
 
     /// The next event, stored.
-    pub async fn take(&mut self) -> Event {
+    pub async fn take(&mut self) -> UpstreamEvent {
         let incoming = self.event().await;
         self.stored(std::slice::from_ref(&incoming)).await;
         incoming.event
@@ -140,7 +140,7 @@ impl Line {
     /// The next event as a receipt, stored.
     pub async fn receipt(&mut self) -> (Address, String, ReceiptKind) {
         match self.take().await {
-            Event::Receipt { from, id, kind, group: None } => (from, id, kind),
+            UpstreamEvent::Receipt { from, id, kind, group: None } => (from, id, kind),
             other => panic!("a receipt was expected, not {other:?}"),
         }
     }
@@ -183,9 +183,11 @@ pub fn outgoing(to: &Address, id: &str, text: &str) -> Outgoing {
 }
 
 /// The sender, id and text of an event that must be a message.
-pub fn message(event: Event) -> (Address, String, String) {
+pub fn message(event: UpstreamEvent) -> (Address, String, String) {
     match event {
-        Event::Message { from, id, content: Content::Text(text), group: None, .. } => (from, id, text),
+        UpstreamEvent::Message { from, id, content: Content::Text(text), group: None, .. } => {
+            (from, id, text)
+        }
         other => panic!("a message was expected, not {other:?}"),
     }
 }

@@ -1,7 +1,7 @@
 //! The same network from several processes.
 
 use windu::domain::{NeedsUser, ReceiptKind, Typing};
-use windu::upstream::{End, Event, ReadReceipt};
+use windu::upstream::{End, ReadReceipt, UpstreamEvent};
 
 use crate::network::Network;
 use crate::phone::Phone;
@@ -25,14 +25,17 @@ pub async fn everything_reaches_another_process(network: &impl Network) {
     of_ben.connection.typing(&anna.address(), Typing::Composing).await.unwrap();
     assert_eq!(
         of_anna.take().await,
-        Event::Typing { from: ben.address(), typing: Typing::Composing, group: None }
+        UpstreamEvent::Typing { from: ben.address(), typing: Typing::Composing, group: None }
     );
     of_anna.connection.watch(&[ben.address()]).await.unwrap();
     of_ben.connection.set_nickname("Ben").await.unwrap();
-    assert_eq!(of_anna.take().await, Event::Nickname { of: ben.address(), nickname: "Ben".to_owned() });
+    assert_eq!(
+        of_anna.take().await,
+        UpstreamEvent::Nickname { of: ben.address(), nickname: "Ben".to_owned() }
+    );
     // The account itself moves: what was not acknowledged goes with it.
     of_ben.send(&anna.address(), "last", "text").await.unwrap();
-    assert!(matches!(of_anna.event().await.event, Event::Message { id, .. } if id == "last"));
+    assert!(matches!(of_anna.event().await.event, UpstreamEvent::Message { id, .. } if id == "last"));
     drop(of_anna);
     let mut moved = anna.moved_to(network.connector().await).open().await;
     assert_eq!(moved.message().await.1, "last");

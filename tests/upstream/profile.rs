@@ -1,6 +1,6 @@
 //! Nicknames, and who hears of them.
 
-use windu::upstream::Event;
+use windu::upstream::UpstreamEvent;
 
 use crate::backlog::next_message;
 use crate::network::Network;
@@ -66,6 +66,6 @@ pub async fn a_number_that_registers_later_is_heard_of(network: &impl Network) {
     assert_eq!(next_message(&mut watching).await, "fence");
 }
 
-fn nickname(of: &Phone, nickname: &str) -> Event {
-    Event::Nickname { of: of.address(), nickname: nickname.to_owned() }
+fn nickname(of: &Phone, nickname: &str) -> UpstreamEvent {
+    UpstreamEvent::Nickname { of: of.address(), nickname: nickname.to_owned() }
 }

@@ -1,7 +1,7 @@
 //! Delivered and read.
 
 use windu::domain::ReceiptKind;
-use windu::upstream::{Event, ReadReceipt};
+use windu::upstream::{ReadReceipt, UpstreamEvent};
 
 use crate::backlog::next_message;
 use crate::network::Network;
@@ -13,7 +13,7 @@ pub async fn delivered_follows_the_acknowledgement_and_nothing_else(network: &im
     sending.send(&ben.address(), "kept", "one").await.unwrap();
     sending.send(&ben.address(), "dropped", "two").await.unwrap();
     let (kept, dropped) = (receiving.event().await, receiving.event().await);
-    assert!(matches!(&dropped.event, Event::Message { id, .. } if id == "dropped"));
+    assert!(matches!(&dropped.event, UpstreamEvent::Message { id, .. } if id == "dropped"));
     receiving.stored(&[kept]).await;
     assert_eq!(sending.receipt().await, (ben.address(), "kept".to_owned(), ReceiptKind::Delivered));
     // Nothing of the other one came before what Ben says next.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use windu::domain::{Audience, Photo, Privacy, Shown};
+use windu::domain::{Audience, Photo, Privacy, Visible};
 use windu::upstream::Failure;
 
 use crate::eyes::Eyes;
@@ -139,7 +139,7 @@ pub async fn each_setting_hides_what_it_says_from_whom_it_says(network: &impl Ne
             );
             assert_eq!(eyes.text(), sees(status_message).then_some("Here"), "{case}");
             assert_eq!(eyes.online(), sees(last_seen).then_some(true), "{case}");
-            let picture = if sees(photo) { Shown::Value(true) } else { Shown::Hidden };
+            let picture = if sees(photo) { Visible::Value(true) } else { Visible::Hidden };
             assert_eq!(eyes.picture(), picture, "{case}");
         }
     }
@@ -154,7 +154,7 @@ pub async fn a_photo_is_told_of_and_fetched_by_those_who_may_see_it(network: &im
     for number in [1, 2] {
         own.set_photo(Some(photo(network, number).await)).await.unwrap();
         eyes.follow(&mut watching, &ben, &anna, &shown).await;
-        let Shown::Value(Some(told)) = eyes.photo.clone() else { panic!("{eyes:?}") };
+        let Visible::Value(Some(told)) = eyes.photo.clone() else { panic!("{eyes:?}") };
         assert_eq!(fetched(&watching, &told.photo).await.unwrap(), jpeg(number));
         if let Some(preview) = &told.preview {
             assert_eq!(fetched(&watching, preview).await.unwrap(), jpeg(number + 100));
@@ -171,14 +171,14 @@ pub async fn a_photo_is_told_of_and_fetched_by_those_who_may_see_it(network: &im
     assert!(fetched(&stranger, &references[1]).await.is_err());
     own.set_privacy(Privacy { photo: Audience::None, ..Privacy::default() }).await.unwrap();
     eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert_eq!(eyes.picture(), Shown::Hidden);
+    assert_eq!(eyes.picture(), Visible::Hidden);
     assert!(matches!(fetched(&watching, &references[1]).await, Err(Failure::Refused(_))));
     own.set_privacy(Privacy::default()).await.unwrap();
     eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert_eq!(eyes.picture(), Shown::Value(true));
+    assert_eq!(eyes.picture(), Visible::Value(true));
     own.set_photo(None).await.unwrap();
     eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert_eq!(eyes.picture(), Shown::Value(false));
+    assert_eq!(eyes.picture(), Visible::Value(false));
     assert!(matches!(fetched(&watching, &references[1]).await, Err(Failure::Refused(_))));
 }
 
@@ -214,7 +214,7 @@ pub async fn who_leaves_the_network_shows_nothing_any_more(network: &impl Networ
     let mut eyes = Eyes::default();
     eyes.follow(&mut watching, &ben, &anna, &fence).await;
     assert_eq!((eyes.text(), eyes.online()), (Some("Here"), Some(true)));
-    assert_eq!(eyes.picture(), Shown::Value(true));
+    assert_eq!(eyes.picture(), Visible::Value(true));
     // Who no longer watches forgets it too.
     watching.connection.watch(&[]).await.unwrap();
     anna.connector.unregister(&anna.number).await.unwrap();

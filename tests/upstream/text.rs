@@ -1,7 +1,7 @@
 //! Texts from one to another.
 
 use windu::domain::{Content, FailureReason};
-use windu::upstream::{Event, SendFailure};
+use windu::upstream::{SendFailure, UpstreamEvent};
 
 use crate::network::Network;
 use crate::phone::{Phone, outgoing};
@@ -11,7 +11,7 @@ pub async fn a_message_reaches_somebody_who_is_connected(network: &impl Network)
     let (sending, mut receiving) = (anna.online().await, ben.online().await);
     let before = windu::clock::now() - chrono::TimeDelta::minutes(1);
     sending.send(&ben.address(), "m1", "Hello, Ben").await.unwrap();
-    let Event::Message { from, id, content, sent_at, group: None } = receiving.take().await else {
+    let UpstreamEvent::Message { from, id, content, sent_at, group: None } = receiving.take().await else {
         panic!("a message")
     };
     assert_eq!((from, id.as_str()), (anna.address(), "m1"));
@@ -55,7 +55,7 @@ pub async fn three_people_hear_only_what_is_meant_for_them(network: &impl Networ
     of_ben.send(&cleo.address(), "c2", "from Ben").await.unwrap();
     let mut heard = Vec::new();
     while heard.len() < 2 {
-        if let Event::Message { id, .. } = of_cleo.take().await {
+        if let UpstreamEvent::Message { id, .. } = of_cleo.take().await {
             heard.push(id);
         }
     }

@@ -1,7 +1,7 @@
 //! Who writes at this moment.
 
 use windu::domain::Typing;
-use windu::upstream::Event;
+use windu::upstream::UpstreamEvent;
 
 use crate::network::Network;
 use crate::phone::Phone;
@@ -11,7 +11,10 @@ pub async fn typing_is_shown_to_somebody_who_is_connected(network: &impl Network
     let (writing, mut watching) = (anna.online().await, ben.online().await);
     for typing in [Typing::Composing, Typing::Paused] {
         writing.connection.typing(&ben.address(), typing).await.unwrap();
-        assert_eq!(watching.take().await, Event::Typing { from: anna.address(), typing, group: None });
+        assert_eq!(
+            watching.take().await,
+            UpstreamEvent::Typing { from: anna.address(), typing, group: None }
+        );
     }
 }
 

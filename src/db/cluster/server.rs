@@ -130,7 +130,7 @@ fn start_once(
         Ok(Some(())) => Ok(()),
         Ok(None) => Err(ClusterError::Late("start", layout.log.clone())),
         Err(error) => {
-            // Given up: what nobody waits for must not stay behind.
+            // Fetched up: what nobody waits for must not stay behind.
             if !ended.load(Ordering::Relaxed)
                 && let Ok(id) = i32::try_from(id)
             {

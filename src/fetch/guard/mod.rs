@@ -1,4 +1,4 @@
-//! The policy `Given`: where a caller's URL may lead.
+//! The policy `Fetched`: where a caller's URL may lead.
 //!
 //! The check of a name is in the client's resolver, on the addresses that are dialled, because a second look-up may
 //! find others. The resolver is asked for names only, so a literal address is checked with the rest of the URL. It is
@@ -18,7 +18,7 @@ use super::client;
 use super::error::{FetchError, NotAllowed, classify};
 use super::lookup::{Lookup, SystemLookup};
 
-/// What the policy `Given` goes by.
+/// What the policy `Fetched` goes by.
 #[derive(Clone)]
 pub struct GivenRules {
     /// What may be reached besides the internet, on any port: `WINDU_FETCH_ALLOW`.
@@ -112,7 +112,7 @@ impl Guard {
             Reach::Internet => &self.internet,
             Reach::Allowed => &self.allowed,
         };
-        client::kept(slot, || client::given(self.checked(reach))).map_err(classify)
+        client::cached(slot, || client::untrusted(self.checked(reach))).map_err(classify)
     }
 
     fn checked(&self, reach: Reach) -> CheckedLookup {

@@ -1,22 +1,22 @@
 //! What is wrong with a file, or with the URL that a caller gave for one.
 
 use super::ApiError;
-use crate::fetch::{FetchError, GivenError};
+use crate::fetch::{FetchError, UntrustedError};
 use crate::media::MediaError;
 use crate::telemetry::chain;
 
 /// What became of a URL that the caller sent: it is the caller's, and so is what is wrong with it.
-impl<E: Into<ApiError>> From<GivenError<E>> for ApiError {
-    fn from(error: GivenError<E>) -> Self {
+impl<E: Into<ApiError>> From<UntrustedError<E>> for ApiError {
+    fn from(error: UntrustedError<E>) -> Self {
         match error {
-            GivenError::NotHttp => Self::bad_request(
+            UntrustedError::NotHttp => Self::bad_request(
                 "invalid_parameter",
                 "url: a whole URL is needed, such as https://example.com/photo.jpg",
             ),
-            GivenError::Answered(status) => url_failed(&format!("was answered with status {status}")),
-            GivenError::LeadsOn => url_failed("leads on to other URLs more than three times"),
-            GivenError::Fetch(error) => fetch_failed(&error),
-            GivenError::Sink(error) => error.into(),
+            UntrustedError::Answered(status) => url_failed(&format!("was answered with status {status}")),
+            UntrustedError::LeadsOn => url_failed("leads on to other URLs more than three times"),
+            UntrustedError::Fetch(error) => fetch_failed(&error),
+            UntrustedError::Sink(error) => error.into(),
         }
     }
 }
@@ -49,7 +49,7 @@ impl From<MediaError> for ApiError {
     fn from(error: MediaError) -> Self {
         match error {
             MediaError::TooLarge { limit } => Self::too_large("file", limit),
-            MediaError::UnknownType(_) | MediaError::Misfit(_) => {
+            MediaError::UnknownType(_) | MediaError::WrongFileType(_) => {
                 Self::bad_request("unsupported_file", error.to_string())
             }
             MediaError::Picture(_) => Self::bad_request("invalid_picture", error.to_string()),
@@ -83,16 +83,16 @@ mod tests {
     fn what_is_wrong_with_a_callers_url_is_the_callers_to_mend() {
         let cause = || "a cause that nobody hears of".into();
         for (error, status, code) in [
-            (GivenError::NotHttp, 400, "invalid_parameter"),
-            (GivenError::Answered(404), 400, "url_failed"),
-            (GivenError::LeadsOn, 400, "url_failed"),
-            (GivenError::Fetch(FetchError::NotAllowed), 400, "url_not_allowed"),
-            (GivenError::Fetch(FetchError::NotConnected(cause())), 400, "url_failed"),
-            (GivenError::Fetch(FetchError::TimedOut(cause())), 400, "url_failed"),
-            (GivenError::Fetch(FetchError::Broken(cause())), 400, "url_failed"),
-            (GivenError::Fetch(FetchError::TooLong { limit: 7 }), 413, "too_large"),
-            (GivenError::Fetch(FetchError::Unusable(cause())), 500, "internal"),
-            (GivenError::Sink(ApiError::starting()), 503, "starting"),
+            (UntrustedError::NotHttp, 400, "invalid_parameter"),
+            (UntrustedError::Answered(404), 400, "url_failed"),
+            (UntrustedError::LeadsOn, 400, "url_failed"),
+            (UntrustedError::Fetch(FetchError::NotAllowed), 400, "url_not_allowed"),
+            (UntrustedError::Fetch(FetchError::NotConnected(cause())), 400, "url_failed"),
+            (UntrustedError::Fetch(FetchError::TimedOut(cause())), 400, "url_failed"),
+            (UntrustedError::Fetch(FetchError::Broken(cause())), 400, "url_failed"),
+            (UntrustedError::Fetch(FetchError::TooLong { limit: 7 }), 413, "too_large"),
+            (UntrustedError::Fetch(FetchError::Unusable(cause())), 500, "internal"),
+            (UntrustedError::Sink(ApiError::starting()), 503, "starting"),
         ] {
             let error = ApiError::from(error);
             assert_eq!((error.status().as_u16(), error.code()), (status, code));

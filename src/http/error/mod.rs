@@ -44,7 +44,7 @@ pub struct ApiError {
 
 /// In the extensions of a refusal that may pass although the request stays the same: no answer for a key.
 #[derive(Clone, Copy, Debug)]
-pub struct Passing;
+pub struct Transient;
 
 impl ApiError {
     /// An error with a status, a stable code for programs and a sentence for people: what was wrong and what to
@@ -157,7 +157,7 @@ impl ApiError {
 
 /// The sentence of an [`ApiError`]: an extension of its answer, for rows whose errors have another form.
 #[derive(Clone)]
-pub struct Sentence(pub String);
+pub struct ErrorMessage(pub String);
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
@@ -170,9 +170,9 @@ impl IntoResponse for ApiError {
         body.extend(self.fields);
         let mut response = (self.status, Json(Value::Object(body))).into_response();
         response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
-        response.extensions_mut().insert(Sentence(self.message));
+        response.extensions_mut().insert(ErrorMessage(self.message));
         if self.passing {
-            response.extensions_mut().insert(Passing);
+            response.extensions_mut().insert(Transient);
         }
         response
     }

@@ -36,7 +36,7 @@ impl FromRequestParts<AppState> for RegisteredAccount {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        Whose::account(parts, state, Account::is_registered).await.map(Self)
+        AccountSelector::account(parts, state, Account::is_registered).await.map(Self)
     }
 }
 
@@ -44,7 +44,7 @@ impl FromRequestParts<AppState> for StoredAccount {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        Whose::account(parts, state, |account| account.was_proved).await.map(Self)
+        AccountSelector::account(parts, state, |account| account.was_proved).await.map(Self)
     }
 }
 
@@ -52,7 +52,7 @@ impl FromRequestParts<AppState> for WaitingAccount {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let Whose { user, number } = Whose::read(parts, state).await?;
+        let AccountSelector { user, number } = AccountSelector::read(parts, state).await?;
         let store = &state.store;
         if number.is_some() {
             return store.account(user, number.as_ref()).await?.map(Self).ok_or_else(unknown);
@@ -74,7 +74,7 @@ impl FromRequestParts<AppState> for OnlyAccount {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let Whose { user, number } = Whose::read(parts, state).await?;
+        let AccountSelector { user, number } = AccountSelector::read(parts, state).await?;
         let store = &state.store;
         if number.is_some() {
             return store.account(user, number.as_ref()).await?.map(Self).ok_or_else(unknown);
@@ -91,13 +91,13 @@ impl FromRequestParts<AppState> for OnlyAccount {
     }
 }
 
-/// Whose account a request is about: the caller's of this number, or without one the caller's oldest registered one.
-pub struct Whose {
+/// AccountSelector account a request is about: the caller's of this number, or without one the caller's oldest registered one.
+pub struct AccountSelector {
     user: UserId,
     number: Option<PhoneNumber>,
 }
 
-impl Whose {
+impl AccountSelector {
     /// The token's user, and the parameter `account`.
     ///
     /// # Errors

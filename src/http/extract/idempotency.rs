@@ -1,8 +1,8 @@
 //! The claim in the hands of a handler, which commits with its effect what a repeat has to know:
 //!
-//! * the answer, when one transaction does it all: [`Keyed::commit`];
-//! * what it asked of a session ([`Keyed::claim`], given to `Sessions`): a repeat waits for that command;
-//! * the answer that is expected, when something goes out that no transaction covers ([`Keyed::answered`], given to
+//! * the answer, when one transaction does it all: [`IdempotencyClaim::commit`];
+//! * what it asked of a session ([`IdempotencyClaim::claim`], given to `Sessions`): a repeat waits for that command;
+//! * the answer that is expected, when something goes out that no transaction covers ([`IdempotencyClaim::answered`], given to
 //!   `Verification`): should the program die meanwhile, a repeat gets that answer and does nothing.
 //!
 //! Without any of these a repeat runs the handler anew: typing, and what was refused before it changed anything.
@@ -16,12 +16,12 @@ use http::request::Parts;
 use serde::Serialize;
 
 use super::super::error::ApiError;
-use crate::store::{Claim, KeptAnswer, KeyedAnswer, Tx};
+use crate::store::{Claim, ClaimedResponse, SavedResponse, Tx};
 
 /// The claim under which a handler runs, if its caller gave a key.
-pub struct Keyed(Option<Claim>);
+pub struct IdempotencyClaim(Option<Claim>);
 
-impl<S: Sync> FromRequestParts<S> for Keyed {
+impl<S: Sync> FromRequestParts<S> for IdempotencyClaim {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
@@ -29,7 +29,7 @@ impl<S: Sync> FromRequestParts<S> for Keyed {
     }
 }
 
-impl Keyed {
+impl IdempotencyClaim {
     /// The claim; `None` without a key.
     #[must_use]
     pub fn claim(&self) -> Option<&Claim> {
@@ -44,14 +44,14 @@ impl Keyed {
         &self,
         status: StatusCode,
         body: &impl Serialize,
-    ) -> Result<Option<KeyedAnswer>, ApiError> {
+    ) -> Result<Option<ClaimedResponse>, ApiError> {
         let Some(claim) = self.0.clone() else { return Ok(None) };
-        let answer = KeptAnswer {
+        let answer = SavedResponse {
             status: status.as_u16(),
             content_type: Some("application/json".to_owned()),
             body: serde_json::to_vec(body).map_err(|error| ApiError::internal(&error))?,
         };
-        Ok(Some(KeyedAnswer { claim, answer }))
+        Ok(Some(ClaimedResponse { claim, answer }))
     }
 
     /// Commits a transaction that does all that the request asks for, and with it the answer, which it gives back.

@@ -9,4 +9,4 @@ pub mod params;
 pub mod recipient;
 pub mod upload;
 
-pub use idempotency::Keyed;
+pub use idempotency::IdempotencyClaim;

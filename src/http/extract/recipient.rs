@@ -9,7 +9,7 @@ use super::params::{self, Text};
 use crate::domain::{Account, ChatName, ContactId, GroupId, GroupIdError, PeerId};
 use crate::http::AppState;
 use crate::http::error::ApiError;
-use crate::http::extract::account::{StoredAccount, Whose};
+use crate::http::extract::account::{AccountSelector, StoredAccount};
 use crate::store::Reachable;
 
 /// The number or public id in the path; a word that is neither is a path that does not exist.
@@ -18,7 +18,7 @@ pub struct PathContact(pub ContactId);
 /// The account whose stored messages are read, and the chat in the path: a contact's, or that of a group which the account
 /// is in or was in.
 pub struct StoredChat {
-    /// Whose.
+    /// AccountSelector.
     pub account: Account,
     /// With whom.
     pub chat: ChatName,
@@ -59,7 +59,7 @@ pub struct Addressed {
 
 /// [`Addressed`] as of a few seconds ago at most, for what is looked at again when it is written.
 pub struct Receiver {
-    whose: Whose,
+    whose: AccountSelector,
     /// Who writes, and to whom.
     pub addressed: Addressed,
 }
@@ -116,7 +116,7 @@ impl FromRequestParts<AppState> for Addressed {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let whose = Whose::read(parts, state).await?;
+        let whose = AccountSelector::read(parts, state).await?;
         let chat = params::raw(parts)?.parse::<Target>().and_then(Target::chat);
         // The account's faults are told first, as on every row.
         let found = whose.addressed(&state.store, chat.as_ref().ok()).await?;
@@ -138,7 +138,7 @@ impl FromRequestParts<AppState> for Receiver {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let whose = Whose::read(parts, state).await?;
+        let whose = AccountSelector::read(parts, state).await?;
         let addressed = match params::raw(parts)?.parse::<Target>().and_then(Target::chat) {
             Ok(chat) => Addressed::allowed(whose.addressed_lately(&state.store, &chat).await?, chat)?,
             Err(error) => {
@@ -173,7 +173,7 @@ impl FromRequestParts<AppState> for ShownContact {
         let PathContact(contact) = PathContact::from_request_parts(parts, state).await?;
         let chat = ChatName::Contact(contact);
         let (account, reachable) =
-            Whose::read(parts, state).await?.addressed(&state.store, Some(&chat)).await?;
+            AccountSelector::read(parts, state).await?.addressed(&state.store, Some(&chat)).await?;
         match reachable {
             Some(reachable) if reachable.allowed => Ok(Self { account, peer: reachable.peer }),
             Some(_) | None => Err(not_a_contact()),

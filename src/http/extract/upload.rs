@@ -89,7 +89,7 @@ pub async fn picture_or_file(
         ApiError::bad_request("missing_parameter", text)
     })?;
     let mut spool = state.media.spool();
-    let given = state.fetch.get_given(url.trim(), state.media.max_upload(), &mut spool).await?;
+    let given = state.fetch.get_untrusted(url.trim(), state.media.max_upload(), &mut spool).await?;
     Ok(Upload { spooled: Arc::new(spool.finish().await?), file_name: given.file_name })
 }
 

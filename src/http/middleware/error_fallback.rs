@@ -6,13 +6,13 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use crate::http::error::{ApiError, Sentence};
+use crate::http::error::{ApiError, ErrorMessage};
 
 /// An error whose body is not JSON gets the error object of its status, and below `/o` every error object gets the form of
 /// RFC 6749. Its headers stay.
 pub fn as_object(response: Response, oauth: bool) -> Response {
     let status = response.status();
-    let said = response.extensions().get::<Sentence>().filter(|_| oauth);
+    let said = response.extensions().get::<ErrorMessage>().filter(|_| oauth);
     if !(status.is_client_error() || status.is_server_error()) || (is_json(&response) && said.is_none()) {
         return response;
     }

@@ -2,7 +2,7 @@
 //!
 //! [`keep`] surrounds the rows. It claims the key, runs the handler to its end, and keeps the answer (also when the
 //! caller hangs up or PostgreSQL's answer is lost: a key must not stay taken). That is too late for a program that is killed when the effect is
-//! committed, so a handler with an effect takes [`Keyed`] and commits with it what a repeat has to know.
+//! committed, so a handler with an effect takes [`IdempotencyClaim`] and commits with it what a repeat has to know.
 //!
 //! Not kept, so that the same request may run again: 5xx, 429, 401, and what failed at a caller's URL. Another request never gets the key.
 
@@ -24,10 +24,10 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required, ResponseBui
 use crate::db::DbError;
 use crate::domain::{ProcessId, UserId};
 use crate::http::AppState;
-use crate::http::error::{ApiError, Passing};
+use crate::http::error::{ApiError, Transient};
 use crate::http::extract::caller::Caller;
 use crate::http::extract::params;
-use crate::store::{Claim, KeptAnswer, KeyState, KeyedRequest};
+use crate::store::{Claim, IdempotentRequest, KeyState, SavedResponse};
 use crate::telemetry::chain;
 
 /// The caller's name for a request.
@@ -156,7 +156,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 /// Runs the handler if the key is free, or answers from what the key says.
 async fn claim_and_run(state: AppState, wanted: Wanted, request: Request, next: Next) -> Response {
     let Wanted { user, ref route, ref key, ref fingerprint, process } = wanted;
-    match state.store.claim_key(KeyedRequest { user, route, key, fingerprint, process }).await {
+    match state.store.claim_key(IdempotentRequest { user, route, key, fingerprint, process }).await {
         Ok(KeyState::Claimed(claim)) => run(state, claim, request, next).await,
         Ok(KeyState::Answered(answer)) => again(answer),
         Ok(KeyState::Running) => in_use().into_response(),
@@ -192,8 +192,8 @@ async fn run(state: AppState, claim: Claim, mut request: Request, next: Next) ->
             return ApiError::internal(&error).into_response();
         }
     };
-    let passing = parts.extensions.get::<Passing>().is_some();
-    let kept = (is_kept(parts.status) && !passing).then(|| KeptAnswer {
+    let passing = parts.extensions.get::<Transient>().is_some();
+    let kept = (is_kept(parts.status) && !passing).then(|| SavedResponse {
         status: parts.status.as_u16(),
         content_type: parts
             .headers
@@ -212,7 +212,7 @@ fn is_kept(status: StatusCode) -> bool {
 
 /// Keeps the answer, or frees the key. While the database is away that is tried again beside the answer: this process
 /// lives, so nobody else would ever free the key.
-async fn settle(state: &AppState, claim: Claim, kept: Option<KeptAnswer>) {
+async fn settle(state: &AppState, claim: Claim, kept: Option<SavedResponse>) {
     if try_to_settle(state, &claim, kept.as_ref()).await {
         return;
     }
@@ -231,7 +231,7 @@ async fn settle(state: &AppState, claim: Claim, kept: Option<KeptAnswer>) {
 }
 
 /// False: worth trying again.
-async fn try_to_settle(state: &AppState, claim: &Claim, kept: Option<&KeptAnswer>) -> bool {
+async fn try_to_settle(state: &AppState, claim: &Claim, kept: Option<&SavedResponse>) -> bool {
     match state.store.settle_key(claim, kept).await {
         Ok(()) => true,
         Err(DbError::Unavailable(_)) => false,
@@ -243,7 +243,7 @@ async fn try_to_settle(state: &AppState, claim: &Claim, kept: Option<&KeptAnswer
 }
 
 /// The first answer again.
-fn again(answer: KeptAnswer) -> Response {
+fn again(answer: SavedResponse) -> Response {
     let mut response = Response::new(Body::from(answer.body));
     match StatusCode::from_u16(answer.status) {
         Ok(status) => *response.status_mut() = status,

@@ -14,7 +14,7 @@ use crate::oauth::OAuthError;
 
 /// An answer that is not a success.
 #[derive(Debug)]
-pub struct Failure {
+pub struct OAuthFailure {
     status: StatusCode,
     error: &'static str,
     description: String,
@@ -33,7 +33,7 @@ pub struct FailureBody {
 /// How soon to come again after a 503.
 const SOON: Duration = Duration::from_secs(2);
 
-impl Failure {
+impl OAuthFailure {
     fn new(status: StatusCode, error: &'static str, description: impl Into<String>) -> Self {
         Self { status, error, description: description.into(), retry_after: None }
     }
@@ -45,7 +45,7 @@ impl Failure {
     }
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for OAuthFailure {
     fn into_response(self) -> Response {
         if !self.status.is_server_error() {
             tracing::debug!(status = self.status.as_u16(), error = self.error, "request refused");
@@ -65,7 +65,7 @@ impl IntoResponse for Failure {
     }
 }
 
-impl From<OAuthError> for Failure {
+impl From<OAuthError> for OAuthFailure {
     fn from(error: OAuthError) -> Self {
         let bad = |code, error: &OAuthError| Self::new(StatusCode::BAD_REQUEST, code, error.to_string());
         match error {
@@ -88,7 +88,7 @@ impl From<OAuthError> for Failure {
 }
 
 /// What the layers that all rows share refuse: the body, the database.
-impl From<ApiError> for Failure {
+impl From<ApiError> for OAuthFailure {
     fn from(error: ApiError) -> Self {
         let (status, description) = (error.status(), error.message());
         if status == StatusCode::SERVICE_UNAVAILABLE {

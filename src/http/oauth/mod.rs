@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::failure::{Failure, FailureBody};
+use self::failure::{FailureBody, OAuthFailure};
 use self::request::OAuthRequest;
 use super::AppState;
 use crate::oauth::{OAuth, TokenPair};
@@ -121,7 +121,7 @@ struct Introspection {
 async fn token(
     State(oauth): State<Arc<OAuth>>,
     OAuthRequest(request): OAuthRequest,
-) -> Result<Response, Failure> {
+) -> Result<Response, OAuthFailure> {
     let answer = TokenAnswer::from(oauth.token(&request).await?);
     Ok((NO_STORE, Json(answer)).into_response())
 }
@@ -141,7 +141,7 @@ async fn token(
 async fn revoke(
     State(oauth): State<Arc<OAuth>>,
     OAuthRequest(request): OAuthRequest,
-) -> Result<Response, Failure> {
+) -> Result<Response, OAuthFailure> {
     oauth.revoke(&request).await?;
     Ok(NO_STORE.into_response())
 }
@@ -157,7 +157,7 @@ async fn revoke(
         (status = 503, description = "not now; see Retry-After", body = FailureBody),
     )
 )]
-async fn revoke_as_of_old(oauth: State<Arc<OAuth>>, request: OAuthRequest) -> Result<Response, Failure> {
+async fn revoke_as_of_old(oauth: State<Arc<OAuth>>, request: OAuthRequest) -> Result<Response, OAuthFailure> {
     revoke(oauth, request).await
 }
 
@@ -175,7 +175,7 @@ async fn revoke_as_of_old(oauth: State<Arc<OAuth>>, request: OAuthRequest) -> Re
 async fn introspect(
     State(oauth): State<Arc<OAuth>>,
     OAuthRequest(request): OAuthRequest,
-) -> Result<Response, Failure> {
+) -> Result<Response, OAuthFailure> {
     let answer = oauth.introspect(&request).await?.map(Introspection::from).unwrap_or_default();
     Ok((NO_STORE, Json(answer)).into_response())
 }

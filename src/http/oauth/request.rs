@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use percent_encoding::percent_decode;
 
-use super::failure::Failure;
+use super::failure::OAuthFailure;
 use crate::http::error::ApiError;
 use crate::http::extract::params;
 use crate::http::server::Remote;
@@ -22,9 +22,9 @@ where
     S: Send + Sync,
     Arc<OAuth>: FromRef<S>,
 {
-    type Rejection = Failure;
+    type Rejection = OAuthFailure;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, OAuthFailure> {
         let (parts, body) = request.into_parts();
         if parts.uri.query().is_some_and(|query| !query.is_empty()) {
             let text = "parameters belong in the body, never in the URL";
@@ -37,7 +37,7 @@ where
     }
 }
 
-fn address(parts: &Parts, oauth: &OAuth) -> Result<std::net::IpAddr, Failure> {
+fn address(parts: &Parts, oauth: &OAuth) -> Result<std::net::IpAddr, OAuthFailure> {
     #[derive(Debug, thiserror::Error)]
     #[error("the server did not say where a connection comes from")]
     struct NoRemote;

@@ -6,9 +6,6 @@ use crate::store::Store;
 
 impl Store {
     /// The values of these keys, in the same order.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn adapter_state(
         &self,
         account: AccountId,

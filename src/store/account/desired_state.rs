@@ -27,9 +27,6 @@ impl Tx {
 
     /// Writes how an aspect should be; the account's session applies it. The counter must be locked, or nobody
     /// else know the account yet: these rows come after it.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn set_desired(
         &mut self,
         account: AccountId,
@@ -52,9 +49,6 @@ impl Tx {
 
 impl Store {
     /// What the session has to apply: what changed, or everything after a fresh connection.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn desired(&self, account: AccountId, everything: bool) -> Result<Vec<Desired>, DbError> {
         Ok(sqlx::query_as!(
             Desired,

@@ -90,9 +90,6 @@ pub(super) fn number_of(text: &str) -> Result<PhoneNumber, DbError> {
 
 impl Store {
     /// All accounts of a user, oldest first.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn accounts(&self, user: UserId) -> Result<Vec<Account>, DbError> {
         sqlx::query_as!(
             AccountRow,
@@ -114,9 +111,6 @@ impl Store {
     }
 
     /// The user's account of this number, or without a number the user's oldest registered account.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn account(
         &self,
         user: UserId,
@@ -127,9 +121,6 @@ impl Store {
 
     /// The same account, together with whether it may write to this number, public id or group; `None` for the latter
     /// when nobody on its network is known by it.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn addressed(
         &self,
         user: UserId,
@@ -141,9 +132,6 @@ impl Store {
 
     /// [`Store::addressed`], as of a few seconds ago at most, if the account might write there then. Only for what looks
     /// again when it writes.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn addressed_lately(
         &self,
         user: UserId,
@@ -167,8 +155,8 @@ impl Store {
     /// Takes away an account whose code was not sent, and frees the key of the request that made it.
     ///
     /// # Errors
-    /// When the query fails. [`DbError::Fenced`] when the request's claim is over: the account stays, because it may
-    /// have been told that it is there.
+    /// [`DbError::Fenced`] when the request's claim is over: the account stays, because it may have been told that it
+    /// is there.
     pub async fn delete_unproved(
         &self,
         user: UserId,
@@ -190,9 +178,6 @@ impl Store {
     }
 
     /// What a session needs to connect; `None` when the lease is lost or the account no longer registered.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn session_account(&self, lease: &Lease) -> Result<Option<SessionAccount>, DbError> {
         self.batchers.session_accounts.submit(*lease).await
     }
@@ -327,9 +312,6 @@ pub(super) async fn session_accounts_of(
 
 impl Tx {
     /// Makes an account that waits for its code. `None`: the user has this number already.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn create_account(
         &mut self,
         user: UserId,
@@ -358,9 +340,6 @@ impl Tx {
     }
 
     /// Changes the account's nickname and asks its session to tell the network.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn set_nickname(&mut self, account: &Account, nickname: &str) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let changed = sqlx::query!(

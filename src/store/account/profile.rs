@@ -28,9 +28,6 @@ pub struct PrivacyChange {
 
 impl Store {
     /// The account's own profile.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn own_profile(&self, account: &Account) -> Result<Option<OwnProfile>, DbError> {
         let row = sqlx::query!(
             "SELECT status_message, connected, privacy_status_message, privacy_photo, privacy_last_seen
@@ -53,9 +50,6 @@ impl Store {
 
 impl Tx {
     /// Changes the status message and asks the session to tell the network.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn set_status_message(&mut self, account: &Account, text: &str) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let changed = sqlx::query!(
@@ -74,9 +68,6 @@ impl Tx {
     }
 
     /// Shows the account as online or offline from now on, and asks the session to tell the network.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn set_connected(&mut self, account: &Account, connected: bool) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let changed = sqlx::query!(
@@ -95,9 +86,6 @@ impl Tx {
     }
 
     /// Changes who may see what, and asks the session to tell the network.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn set_privacy(&mut self, account: &Account, change: PrivacyChange) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let row = sqlx::query!(

@@ -18,9 +18,6 @@ pub struct FormerAccount {
 impl Store {
     /// Begins a registration that the account's code has allowed. False: another one is under way, or the code was
     /// used up meanwhile. A registration that was cut off is over after a minute.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn begin_registration(&self, account: AccountId) -> Result<bool, DbError> {
         let begun = sqlx::query!(
             "UPDATE account SET registering_until = clock_timestamp() + interval '1 minute'
@@ -34,9 +31,6 @@ impl Store {
     }
 
     /// Ends a registration, whether or not it succeeded.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn end_registration(&self, account: AccountId) -> Result<(), DbError> {
         sqlx::query!("UPDATE account SET registering_until = NULL WHERE id = $1", account.0)
             .execute(self.db.pool())
@@ -45,9 +39,6 @@ impl Store {
     }
 
     /// The account of another user that this number is registered for.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn former_account(
         &self,
         number: &PhoneNumber,
@@ -70,9 +61,6 @@ impl Store {
 
     /// Ends another user's hold on a number: unregistered, its queue failed, its lease taken away. The stored
     /// history stays with that user.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn unregister_former(&self, former: &FormerAccount) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         tx.forget_groups(former.id).await?;
@@ -139,9 +127,6 @@ impl Tx {
     }
 
     /// Deletes the account and all its data; the journal keeps a last entry that says so.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn delete_account(&mut self, account: AccountId, counter: CounterId) -> Result<(), DbError> {
         self.lock_chats(account).await?;
         let mut journal = self.open_journal(counter).await?;
@@ -154,9 +139,6 @@ impl Tx {
 
     /// Deletes an account that is not registered, with its data. False: it has been registered meanwhile, and nothing
     /// changed.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn delete_unregistered(&mut self, account: &Account) -> Result<bool, DbError> {
         self.lock_chats(account.id).await?;
         // Whoever registers or unregisters an account locks its counter.
@@ -177,9 +159,6 @@ impl Tx {
 
     /// Locks the account's chats, which come before the counter: to be called before the lease is asserted in a
     /// transaction that deletes the account.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn lock_chats(&mut self, account: AccountId) -> Result<(), DbError> {
         sqlx::query!("SELECT id FROM chat WHERE account_id = $1 ORDER BY peer_id FOR UPDATE", account.0)
             .fetch_all(&mut *self.inner)
@@ -189,9 +168,6 @@ impl Tx {
 
     /// Forgets in which groups an account is: a number that is registered anew is in none. Its chats are locked, so this
     /// comes before its counter.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn forget_groups(&mut self, account: AccountId) -> Result<(), DbError> {
         self.lock_chats(account).await?;
         sqlx::query!(

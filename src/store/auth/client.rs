@@ -38,9 +38,6 @@ pub struct ClientListing {
 
 impl Store {
     /// The client of an id, unless it is disabled.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn client(&self, client_id: &str) -> Result<Option<ClientRecord>, DbError> {
         let row = sqlx::query!(
             "SELECT id, client_id, secret_hash, scope FROM oauth_client
@@ -58,9 +55,6 @@ impl Store {
     }
 
     /// Makes a client, public without a secret. False when the name is taken.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn create_client(
         &self,
         client_id: &str,
@@ -80,9 +74,6 @@ impl Store {
     }
 
     /// All clients, by name.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn clients(&self) -> Result<Vec<ClientListing>, DbError> {
         Ok(sqlx::query_as!(
             ClientListing,
@@ -94,9 +85,6 @@ impl Store {
     }
 
     /// The client of a name, or of a client id when no client has that name; disabled ones too.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn find_client(&self, name_or_id: &str) -> Result<Option<ClientListing>, DbError> {
         Ok(sqlx::query_as!(
             ClientListing,
@@ -109,9 +97,6 @@ impl Store {
     }
 
     /// Gives a confidential client another secret; its tokens stay. False when there is no such client.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn rotate_client(&self, client_id: &str, secret_hash: &TokenHash) -> Result<bool, DbError> {
         let done = sqlx::query!(
             "UPDATE oauth_client SET secret_hash = $2 WHERE client_id = $1 AND secret_hash IS NOT NULL",
@@ -124,9 +109,6 @@ impl Store {
     }
 
     /// Ends a client's use and revokes its tokens. False when there is no such client.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn disable_client(&self, client_id: &str) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
         let client = sqlx::query_scalar!(
@@ -143,9 +125,6 @@ impl Store {
     }
 
     /// Lets a client be used again. False when there is no such client.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn enable_client(&self, client_id: &str) -> Result<bool, DbError> {
         let done = sqlx::query!("UPDATE oauth_client SET disabled_at = NULL WHERE client_id = $1", client_id)
             .execute(self.db.pool())
@@ -154,9 +133,6 @@ impl Store {
     }
 
     /// Deletes a client and its tokens. False when there is no such client.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn delete_client(&self, client_id: &str) -> Result<bool, DbError> {
         let done = sqlx::query!("DELETE FROM oauth_client WHERE client_id = $1", client_id)
             .execute(self.db.pool())

@@ -28,9 +28,6 @@ pub struct LoginAttempt {
 
 impl Store {
     /// How long the attempt must wait; `None`: it may be made now.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn login_wait(&self, attempt: &LoginAttempt) -> Result<Option<Duration>, DbError> {
         let wait = sqlx::query_scalar!(
             r#"SELECT extract(epoch FROM greatest(
@@ -52,9 +49,6 @@ impl Store {
     }
 
     /// Counts a failure. The fifth one makes the next attempt wait 5 s, and each further one twice as long.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn record_login_failure(&self, attempt: &LoginAttempt) -> Result<(), DbError> {
         sqlx::query!(
             "WITH counted AS (
@@ -92,9 +86,6 @@ impl Store {
     }
 
     /// Deletes at most `limit` counts of each kind that no longer matter; gives how many.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn prune_logins(&self, limit: i64) -> Result<u64, DbError> {
         let failures = sqlx::query!(
             "DELETE FROM login_failure WHERE (name_hash, address) IN (
@@ -126,9 +117,6 @@ impl Store {
 
 impl Tx {
     /// Forgets the failures of this user name and address, and remembers the address.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn record_login(&mut self, user: UserId, attempt: &LoginAttempt) -> Result<(), DbError> {
         sqlx::query!(
             "WITH forgiven AS (DELETE FROM login_failure WHERE name_hash = $1 AND address = $2)

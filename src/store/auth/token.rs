@@ -111,9 +111,6 @@ pub struct LiveToken {
 
 impl Store {
     /// Whom a live access token speaks for: one query.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn bearer(&self, access_hash: &TokenHash) -> Result<Option<BearerRecord>, DbError> {
         let row = sqlx::query!(
             r#"SELECT g.user_id, g.client_id, t.access_scope,
@@ -136,9 +133,6 @@ impl Store {
     }
 
     /// The grant of a refresh token that has not expired.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn refresh_grant(&self, refresh_hash: &TokenHash) -> Result<Option<RefreshRecord>, DbError> {
         let row = sqlx::query!(
             r#"SELECT g.user_id, c.client_id, g.scope,
@@ -162,9 +156,6 @@ impl Store {
 
     /// Uses a refresh token up and writes its successor, in one statement. Gives the hash of the access token that
     /// died with it; `None` when the token is unknown, expired, or was used before: nothing is written then.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn rotate(
         &self,
         refresh_hash: &TokenHash,
@@ -207,9 +198,6 @@ impl Store {
     }
 
     /// A refresh token that was used before, and what may still be given for it again.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn used_token(&self, refresh_hash: &TokenHash) -> Result<Option<UsedToken>, DbError> {
         let row = sqlx::query!(
             r#"SELECT t.grant_id, g.user_id, t.sealed_successor, s.access_scope AS "scope?",
@@ -237,9 +225,6 @@ impl Store {
     }
 
     /// Revokes the family of a token of either kind, if it is this client's. Gives the access tokens that died.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn revoke_token(&self, client: ClientId, hash: &TokenHash) -> Result<Vec<TokenHash>, DbError> {
         let family = sqlx::query_scalar!(
             "SELECT g.id FROM oauth_token t JOIN oauth_grant g ON g.id = t.grant_id
@@ -256,9 +241,6 @@ impl Store {
     }
 
     /// Revokes all tokens of a grant. Gives the access tokens that died.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn revoke_family(&self, grant: i64) -> Result<Vec<TokenHash>, DbError> {
         let mut tx = self.begin().await?;
         // Waits for a refresh under way, so that its new pair is seen below.
@@ -277,9 +259,6 @@ impl Store {
     }
 
     /// A live token of either kind.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn live_token(&self, hash: &TokenHash) -> Result<Option<LiveToken>, DbError> {
         let row = sqlx::query!(
             r#"SELECT t.access_hash = $1 AS "access!", g.user_id, u.name, c.client_id, t.created_at,
@@ -309,9 +288,6 @@ impl Store {
 
     /// Forgets sealed pairs whose time is over, and deletes at most `limit` expired pairs and as many grants that
     /// have no other; gives how many rows changed.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn prune_tokens(&self, limit: i64) -> Result<u64, DbError> {
         let sealed = sqlx::query!(
             "UPDATE oauth_token SET sealed_successor = NULL
@@ -348,9 +324,6 @@ impl Store {
 impl Tx {
     /// Writes a grant and its first pair, if the user's password is still the verified one and neither user nor
     /// client was disabled meanwhile; else gives false and writes nothing.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn grant(&mut self, grant: &NewGrant, pair: &NewPair) -> Result<bool, DbError> {
         let done = sqlx::query!(
             "WITH owner AS (

@@ -30,9 +30,6 @@ pub struct UserListing {
 
 impl Store {
     /// Makes a user; `None` when the name is taken.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn create_user(&self, name: &UserName, password_hash: &str) -> Result<Option<UserId>, DbError> {
         let id = sqlx::query_scalar!(
             "INSERT INTO windu_user (name, password_hash) VALUES ($1, $2)
@@ -46,9 +43,6 @@ impl Store {
     }
 
     /// Whether there is any user.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn has_users(&self) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM windu_user) AS "any!""#)
             .fetch_one(self.db.pool())
@@ -56,9 +50,6 @@ impl Store {
     }
 
     /// The user of a name, as a login gives it.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn user_by_name(&self, name: &str) -> Result<Option<UserRecord>, DbError> {
         let row = sqlx::query!("SELECT id, password_hash, disabled_at FROM windu_user WHERE name = $1", name)
             .fetch_optional(self.db.pool())
@@ -71,9 +62,6 @@ impl Store {
     }
 
     /// All users, by name.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn users(&self) -> Result<Vec<UserListing>, DbError> {
         Ok(sqlx::query_as!(UserListing, "SELECT name, created_at, disabled_at FROM windu_user ORDER BY name")
             .fetch_all(self.db.pool())
@@ -81,9 +69,6 @@ impl Store {
     }
 
     /// Keeps the same password under another hash. False when the hash is no longer `old`.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn replace_password_hash(&self, user: UserId, old: &str, new: &str) -> Result<bool, DbError> {
         let done = sqlx::query!(
             "UPDATE windu_user SET password_hash = $3 WHERE id = $1 AND password_hash = $2",
@@ -97,9 +82,6 @@ impl Store {
     }
 
     /// Sets another password and revokes the user's tokens. False when there is no such user.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn set_password(&self, name: &str, password_hash: &str) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
         let user = sqlx::query_scalar!(
@@ -116,9 +98,6 @@ impl Store {
     }
 
     /// Ends a user's right to sign in and revokes the tokens. False when there is no such user.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn disable_user(&self, name: &str) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
         let user = sqlx::query_scalar!(
@@ -133,9 +112,6 @@ impl Store {
     }
 
     /// Lets a user sign in again. False when there is no such user.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn enable_user(&self, name: &str) -> Result<bool, DbError> {
         let done = sqlx::query!("UPDATE windu_user SET disabled_at = NULL WHERE name = $1", name)
             .execute(self.db.pool())
@@ -144,9 +120,6 @@ impl Store {
     }
 
     /// Deletes a user, the tokens, and everything else that the user owns. False when there is no such user.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn delete_user(&self, name: &str) -> Result<bool, DbError> {
         let done =
             sqlx::query!("DELETE FROM windu_user WHERE name = $1", name).execute(self.db.pool()).await?;

@@ -96,7 +96,7 @@ impl Store {
     /// The code went out, or may have: older ones of its account are void.
     ///
     /// # Errors
-    /// When the database is away. Nothing is lost then: the newest code counts anyway.
+    /// Nothing is lost then: the newest code counts anyway.
     pub async fn code_accepted(&self, id: CodeId) -> Result<(), DbError> {
         sqlx::query!(
             "DELETE FROM verification_code older USING verification_code newer
@@ -125,9 +125,6 @@ impl Store {
     }
 
     /// Counts a guess at the account's newest code, before it is compared. `pause` as in [`CodeLimits`].
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn take_guess(
         &self,
         user: UserId,
@@ -190,9 +187,6 @@ impl Store {
     }
 
     /// The guess was right: it is not counted after all, so that the same code can be entered again.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn give_guess_back(&self, taken: &TakenGuess) -> Result<(), DbError> {
         sqlx::query!(
             "WITH back AS (DELETE FROM code_guess WHERE id = $2)
@@ -207,9 +201,6 @@ impl Store {
 
     /// Removes what no limit counts any more: codes that expired and entries that were made over a day ago, at
     /// most `batch` of each kind. Returns how many rows went; fewer than `batch` means that nothing is left.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn prune_verification(&self, batch: i64) -> Result<u64, DbError> {
         let codes = sqlx::query!(
             "DELETE FROM verification_code WHERE id IN (
@@ -242,9 +233,6 @@ impl Store {
 impl Tx {
     /// Counts a code and makes it the account's newest, if no limit forbids it. Others who want a code wait until the
     /// commit: nothing may follow but a request's answer.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn reserve_code(
         &mut self,
         new: NewCode<'_>,
@@ -317,9 +305,6 @@ impl Tx {
 
     /// Whether a user with at most `limit` accounts that were never proved has room for one more. Holds the
     /// user's row until the end of the transaction, which should also make the account: then the answer stays true.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn has_room_for_account(&mut self, user: UserId, limit: i64) -> Result<bool, DbError> {
         // A statement of its own: the count must see what the one before us committed.
         sqlx::query!("SELECT id FROM windu_user WHERE id = $1 FOR NO KEY UPDATE", user.0)
@@ -337,9 +322,6 @@ impl Tx {
 
     /// Uses up the account's code and notes that its number was proved. False: there was no code any more (two
     /// requests entered it at once, and the other was first), so nothing may follow from it.
-    ///
-    /// # Errors
-    /// When the database is away.
     pub async fn consume_code(&mut self, account: AccountId) -> Result<bool, DbError> {
         let codes = sqlx::query!("DELETE FROM verification_code WHERE account_id = $1", account.0)
             .execute(&mut *self.inner)

@@ -6,9 +6,6 @@ use crate::store::{Journal, Peer, Store, Tx, topic};
 
 impl Store {
     /// The numbers or public ids of those whom the account has blocked, oldest first.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn blocked(&self, account: &Account) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT p.public_id FROM block b JOIN peer p ON p.id = b.peer_id WHERE b.account_id = $1
@@ -20,9 +17,6 @@ impl Store {
     }
 
     /// Where the network reaches those whom the account has blocked.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn blocked_addresses(&self, account: AccountId) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT p.address FROM block b JOIN peer p ON p.id = b.peer_id WHERE b.account_id = $1
@@ -36,9 +30,6 @@ impl Store {
 
 impl Tx {
     /// Blocks somebody. False: they are blocked already, and nothing changed.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn block(&mut self, account: &Account, peer: &Peer) -> Result<bool, DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let added = sqlx::query!(
@@ -57,9 +48,6 @@ impl Tx {
     }
 
     /// Blocks somebody no longer. False: they were not blocked, and nothing changed.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn unblock(&mut self, account: &Account, public_id: &str) -> Result<bool, DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let removed = sqlx::query!(
@@ -80,9 +68,6 @@ impl Tx {
     }
 
     /// Makes the list hold these and nobody else.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn replace_blocked(&mut self, account: &Account, wanted: &[Peer]) -> Result<(), DbError> {
         let peers: Vec<i64> = wanted.iter().map(|peer| peer.id.0).collect();
         let mut journal = self.open_journal(account.counter).await?;

@@ -32,9 +32,6 @@ pub struct Imported {
 
 impl Tx {
     /// Makes the list hold these entries and no others, in one step.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn replace_contacts(
         &mut self,
         account: &Account,
@@ -113,9 +110,6 @@ impl Tx {
     }
 
     /// Takes entries off the list. Returns how many were in it.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn remove_contacts(
         &mut self,
         account: &Account,

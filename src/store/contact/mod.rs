@@ -38,9 +38,6 @@ pub struct Reachable {
 
 impl Store {
     /// The whole list, oldest first.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn contacts(&self, account: &Account) -> Result<Vec<Contact>, DbError> {
         Ok(sqlx::query_as!(
             Contact,
@@ -54,9 +51,6 @@ impl Store {
     }
 
     /// One entry, by number or public id.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn contact(&self, account: &Account, public_id: &str) -> Result<Option<Contact>, DbError> {
         Ok(sqlx::query_as!(
             Contact,
@@ -72,9 +66,6 @@ impl Store {
     }
 
     /// Changes the names that are given. False: not in the list.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn rename_contact(
         &self,
         account: &Account,
@@ -106,9 +97,6 @@ impl Store {
     }
 
     /// Takes an entry off the list. False: not in it.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn remove_contact(&self, account: &Account, public_id: &str) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
         let mut journal = tx.open_journal(account.counter).await?;
@@ -131,9 +119,6 @@ impl Store {
     }
 
     /// The addresses of those whom the account has in its list, whether or not they exist.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn contact_addresses(&self, account: AccountId) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT p.address FROM contact c JOIN peer p ON p.id = c.peer_id WHERE c.account_id = $1
@@ -145,9 +130,6 @@ impl Store {
     }
 
     /// The addresses whose profile an account wants to hear of: its contacts and those it talked with.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn roster(&self, account: AccountId) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT address FROM peer WHERE kind = 'person' AND id IN (
@@ -162,9 +144,6 @@ impl Store {
 
 impl Tx {
     /// Adds an entry. False: it is in the list already, and nothing changed.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn add_contact(
         &mut self,
         account: &Account,
@@ -193,9 +172,6 @@ impl Tx {
     }
 
     /// Stores which entries the network knows: `existing` are public ids, all other numbers of `asked` are unknown.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn store_sync(
         &mut self,
         account: &Account,

@@ -28,9 +28,6 @@ pub struct NewPeer {
 
 impl Store {
     /// The peers of these addresses, in the same order, made where they are new.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn peers(&self, network: &str, wanted: &[NewPeer]) -> Result<Vec<Peer>, DbError> {
         let cache = &self.caches.peers;
         let cached: Option<Vec<Peer>> =
@@ -78,9 +75,6 @@ impl Store {
     }
 
     /// The peer behind a number or public id, if anybody on the network was ever known by it.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn peer_by_public_id(&self, network: &str, public_id: &str) -> Result<Option<Peer>, DbError> {
         let row = sqlx::query!(
             "SELECT id, address, public_id FROM peer

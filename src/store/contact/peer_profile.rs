@@ -3,12 +3,12 @@
 use chrono::{DateTime, Utc};
 
 use crate::db::DbError;
-use crate::domain::{Account, PeerId, Shown};
+use crate::domain::{Account, PeerId, Visible};
 use crate::store::Store;
 
 /// Of whom the API shows something.
 #[derive(Clone, Copy, Debug)]
-pub enum Whose {
+pub enum ProfileScope {
     /// This one person.
     One(PeerId),
     /// All contacts that exist, in the order of the list.
@@ -21,7 +21,7 @@ pub struct StatusMessage {
     /// The number or public id.
     pub public_id: String,
     /// Empty when none was ever set.
-    pub text: Shown<String>,
+    pub text: Visible<String>,
 }
 
 /// Somebody's presence as the account sees it.
@@ -30,12 +30,12 @@ pub struct Presence {
     /// The number or public id.
     pub public_id: String,
     /// What is known of it.
-    pub seen: Shown<Seen>,
+    pub seen: Visible<LastSeen>,
 }
 
 /// Somebody's presence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct LastSeen {
     /// Online when it was last told.
     pub online: bool,
     /// Of one who is offline: since when, where that is known.
@@ -51,7 +51,7 @@ pub struct StatusChange {
     pub updated: DateTime<Utc>,
 }
 
-impl Whose {
+impl ProfileScope {
     pub(in crate::store) fn peer(self) -> Option<i64> {
         match self {
             Self::One(peer) => Some(peer.0),
@@ -62,13 +62,10 @@ impl Whose {
 
 impl Store {
     /// Status messages, in one query.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn status_messages(
         &self,
         account: &Account,
-        whose: Whose,
+        whose: ProfileScope,
     ) -> Result<Vec<StatusMessage>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT p.public_id AS "public_id!", f.status_message AS "text?", f.status_hidden AS "hidden?"
@@ -88,19 +85,16 @@ impl Store {
             .map(|row| StatusMessage {
                 public_id: row.public_id,
                 text: if row.hidden == Some(true) {
-                    Shown::Hidden
+                    Visible::Hidden
                 } else {
-                    Shown::Value(row.text.unwrap_or_default())
+                    Visible::Value(row.text.unwrap_or_default())
                 },
             })
             .collect())
     }
 
     /// Presences, in one query.
-    ///
-    /// # Errors
-    /// When the query fails.
-    pub async fn presences(&self, account: &Account, whose: Whose) -> Result<Vec<Presence>, DbError> {
+    pub async fn presences(&self, account: &Account, whose: ProfileScope) -> Result<Vec<Presence>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT p.public_id AS "public_id!", f.online AS "online?", f.last_seen AS "last_seen?",
                       f.presence_hidden AS "hidden?"
@@ -120,18 +114,15 @@ impl Store {
             .map(|row| Presence {
                 public_id: row.public_id,
                 seen: if row.hidden == Some(true) {
-                    Shown::Hidden
+                    Visible::Hidden
                 } else {
-                    Shown::Value(Seen { online: row.online == Some(true), last_seen: row.last_seen })
+                    Visible::Value(LastSeen { online: row.online == Some(true), last_seen: row.last_seen })
                 },
             })
             .collect())
     }
 
     /// The status messages that the account saw of somebody, newest first; none while they are hidden.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn status_changes(
         &self,
         account: &Account,

@@ -5,8 +5,8 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::db::DbError;
-use crate::domain::{Account, AccountId, Event, Lease, PeerId, Photo, PhotoReference, Shown};
-use crate::store::{Store, Tx, Whose, topic};
+use crate::domain::{Account, AccountId, Event, Lease, PeerId, Photo, PhotoReference, Visible};
+use crate::store::{ProfileScope, Store, Tx, topic};
 
 /// Somebody's photo as the account sees it; `None`: they have none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct PeerPhoto {
     /// The number or public id.
     pub public_id: String,
     /// The photo.
-    pub photo: Shown<Option<SeenPhoto>>,
+    pub photo: Visible<Option<SeenPhoto>>,
 }
 
 /// A photo that somebody has or had.
@@ -38,7 +38,7 @@ pub struct PhotoChange {
 /// A photo that the network told of and that is to be fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingPhoto {
-    /// Whose.
+    /// ProfileScope.
     pub peer: PeerId,
     /// What the network calls it.
     pub reference: PhotoReference,
@@ -48,9 +48,6 @@ pub struct PendingPhoto {
 
 impl Store {
     /// The account's own photo.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn own_photo(&self, account: AccountId) -> Result<Option<Photo>, DbError> {
         let row = sqlx::query!("SELECT photo, photo_preview FROM account WHERE id = $1", account.0)
             .fetch_optional(self.db.pool())
@@ -59,10 +56,11 @@ impl Store {
     }
 
     /// Photos of others, in one query.
-    ///
-    /// # Errors
-    /// When the query fails.
-    pub async fn peer_photos(&self, account: &Account, whose: Whose) -> Result<Vec<PeerPhoto>, DbError> {
+    pub async fn peer_photos(
+        &self,
+        account: &Account,
+        whose: ProfileScope,
+    ) -> Result<Vec<PeerPhoto>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT p.public_id AS "public_id!", f.photo_hidden AS "hidden?", c.id AS "change?", c.photo AS "photo?",
                       c.preview AS "preview?"
@@ -81,9 +79,9 @@ impl Store {
         rows.into_iter()
             .map(|row| {
                 let photo = if row.hidden == Some(true) {
-                    Shown::Hidden
+                    Visible::Hidden
                 } else {
-                    Shown::Value(seen_photo(row.change, row.photo, row.preview)?)
+                    Visible::Value(seen_photo(row.change, row.photo, row.preview)?)
                 };
                 Ok(PeerPhoto { public_id: row.public_id, photo })
             })
@@ -91,9 +89,6 @@ impl Store {
     }
 
     /// The photos that the account saw of somebody, newest first; none while they are hidden.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn photo_changes(
         &self,
         account: &Account,
@@ -120,9 +115,6 @@ impl Store {
     }
 
     /// Photos of others that are to be fetched now, without those of `under_way`.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn pending_photos(
         &self,
         lease: &Lease,
@@ -236,9 +228,6 @@ impl Store {
 
 impl Tx {
     /// Changes or removes the account's own photo, and asks the session to tell the network.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn set_photo(&mut self, account: &Account, photo: Option<Photo>) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let (photo, preview) = Photo::hashes(photo);

@@ -56,17 +56,11 @@ impl Store {
     }
 
     /// Stores a group, unless it is known at this revision or a later one.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn learn_group(&self, group: Arc<NewGroup>) -> Result<(), DbError> {
         self.batchers.learned.submit((self.clone(), group)).await
     }
 
     /// The peers of these groups, in the same order, made where they are new.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn group_peers(&self, network: &str, addresses: &[String]) -> Result<Vec<Peer>, DbError> {
         let mut peers = Vec::with_capacity(addresses.len());
         for address in addresses {

@@ -65,9 +65,6 @@ pub struct Candidate {
 
 impl Store {
     /// A group that some account of this deployment was told of.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn group(&self, account: &Account, id: &GroupId) -> Result<Option<GroupView>, DbError> {
         let row = sqlx::query!(
             r#"SELECT p.id, p.address, p.public_id, g.subject, g.photo, g.photo_preview, h.id AS "chat?",
@@ -99,9 +96,6 @@ impl Store {
     }
 
     /// All that is shown of the groups that an account is in, oldest first; or of one of them.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn groups(&self, account: &Account, only: Option<&GroupId>) -> Result<Vec<GroupInfo>, DbError> {
         Ok(sqlx::query_as!(
             GroupInfo,
@@ -127,9 +121,6 @@ impl Store {
     }
 
     /// Those of these numbers and public ids whom anybody was ever known by, and what they are to a group.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn candidates(
         &self,
         account: &Account,
@@ -162,9 +153,6 @@ impl Store {
     }
 
     /// Whether the account has, or had, a chat with a group: then it may read what it holds.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn has_group_chat(&self, account: &Account, id: &GroupId) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM chat h JOIN peer p ON p.id = h.peer_id

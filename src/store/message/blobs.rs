@@ -18,7 +18,7 @@ pub struct ServedBlob {
 
 /// A part of all stored files.
 #[derive(Debug)]
-pub struct LookedAt {
+pub struct InspectedBlob {
     /// Those that nothing refers to, and that were last put more than an hour ago.
     pub unreferred: Vec<BlobHash>,
     /// The last one of all; `None` when there are no more.
@@ -28,9 +28,6 @@ pub struct LookedAt {
 impl Store {
     /// Notes that a file is about to be put: for an hour it stays although nothing refers to it. Waits while the
     /// clean-up deletes the same file.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn put_blob(&self, hash: &BlobHash, size: u64, mimetype: &str) -> Result<(), DbError> {
         sqlx::query!(
             "INSERT INTO media_blob (hash, size, mimetype) VALUES ($1, $2, $3)
@@ -45,9 +42,6 @@ impl Store {
     }
 
     /// The file, if the row still refers to it and its owner may see it.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn referred_blob(
         &self,
         reference: Reference,
@@ -108,10 +102,11 @@ impl Store {
     }
 
     /// Looks at the `limit` files after `after`, in the order of their hashes.
-    ///
-    /// # Errors
-    /// When the query fails.
-    pub async fn unreferred_blobs(&self, after: Option<BlobHash>, limit: i64) -> Result<LookedAt, DbError> {
+    pub async fn unreferred_blobs(
+        &self,
+        after: Option<BlobHash>,
+        limit: i64,
+    ) -> Result<InspectedBlob, DbError> {
         let after = after.map(|hash| hash.0.to_vec()).unwrap_or_default();
         let rows = sqlx::query!(
             // One after the other: PostgreSQL would else collect all references first.
@@ -125,7 +120,7 @@ impl Store {
         .fetch_all(self.db.pool())
         .await?;
         let full = i64::try_from(rows.len()).unwrap_or(i64::MAX) == limit;
-        let mut looked = LookedAt { unreferred: Vec::new(), last: None };
+        let mut looked = InspectedBlob { unreferred: Vec::new(), last: None };
         for row in rows {
             let hash = blob_hash(&row.hash)?;
             if row.unreferred {
@@ -140,9 +135,6 @@ impl Store {
 impl Tx {
     /// Locks a file's row if nobody else has; true when nothing refers to the file and it was last put more than an
     /// hour ago. Until the end of the transaction nothing can refer to it or put it anew.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn lock_unreferred_blob(&mut self, hash: &BlobHash) -> Result<bool, DbError> {
         let locked =
             sqlx::query!("SELECT FROM media_blob WHERE hash = $1 FOR UPDATE SKIP LOCKED", &hash.0[..])

@@ -75,9 +75,6 @@ pub struct ChatSummary {
 
 impl Store {
     /// The messages of a chat stored later than `page.after`, oldest first; none when there is no such chat.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn messages(
         &self,
         account: &Account,
@@ -129,9 +126,6 @@ impl Store {
     }
 
     /// The chats whose last message was stored later than `page.after`, newest first.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn chats(&self, account: &Account, page: Page) -> Result<Vec<ChatSummary>, DbError> {
         Ok(sqlx::query_as!(
             ChatSummary,
@@ -154,9 +148,6 @@ impl Store {
     }
 
     /// What the account sent into a chat and was delivered at `page.after` or later, oldest first.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn delivered(
         &self,
         account: &Account,
@@ -185,9 +176,6 @@ impl Store {
     }
 
     /// What the account sent into a chat and was read at `page.after` or later, oldest first.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn read(
         &self,
         account: &Account,

@@ -10,7 +10,7 @@ pub mod pending_media;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
-use super::{Journal, KeyedAnswer, Store, Tx, topic};
+use super::{ClaimedResponse, Journal, Store, Tx, topic};
 use crate::db::DbError;
 use crate::domain::{Account, AccountId, ChatId, ChatName, Content, Event, FailureReason, PeerId};
 use crate::store::writer::Send;
@@ -20,7 +20,7 @@ pub const OUTBOX_LIMIT: i64 = 10_000;
 
 /// A message that the API wants to send.
 #[derive(Clone, Copy, Debug)]
-pub struct Outgoing<'a> {
+pub struct NewMessage<'a> {
     /// The id that the network will see, of [`secrets::growing_id`].
     pub id: &'a str,
     /// Whether the caller named the account; without that it is the user's oldest one.
@@ -52,12 +52,12 @@ impl Store {
     /// what [`Store::addressed_lately`] remembers will do.
     ///
     /// # Errors
-    /// When a query fails. [`DbError::Fenced`] when the request's claim is over; then nothing is queued.
+    /// [`DbError::Fenced`] when the request's claim is over; then nothing is queued.
     pub async fn accept_send(
         &self,
         account: &Account,
-        outgoing: &Outgoing<'_>,
-        keyed: Option<&KeyedAnswer>,
+        outgoing: &NewMessage<'_>,
+        keyed: Option<&ClaimedResponse>,
     ) -> Result<Accepted, DbError> {
         let send = Send {
             account: account.id,
@@ -78,9 +78,6 @@ impl Store {
 impl Tx {
     /// Marks the received messages of a chat read that were stored before `before` (all when `None`), and queues
     /// their read receipts. Returns how many there were.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn mark_read(
         &mut self,
         account: &Account,

@@ -100,9 +100,6 @@ impl Settlement {
 
 impl Store {
     /// What the account's session has to bring to its network. `None` when the lease has passed on.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn due(&self, lease: &Lease) -> Result<Option<Due>, DbError> {
         self.batchers.due.submit(*lease).await
     }
@@ -143,9 +140,6 @@ impl Store {
     }
 
     /// The read receipts that are due.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn due_receipts(&self, account: AccountId, limit: i64) -> Result<Vec<DueReceipt>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT r.message_id, m.network_id, p.address,

@@ -27,9 +27,6 @@ pub struct PendingMedia {
 impl Store {
     /// The oldest files that are due, at most `limit` and none of those that are `under_way`; none when the lease has
     /// passed on.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn pending_media(
         &self,
         lease: &Lease,

@@ -36,7 +36,7 @@ impl Store {
     /// waited for any more waits anew.
     ///
     /// # Errors
-    /// When a query fails. [`DbError::Fenced`] when the request's claim is over; then nothing is asked.
+    /// [`DbError::Fenced`] when the request's claim is over; then nothing is asked.
     pub async fn ask(
         &self,
         account: AccountId,
@@ -63,9 +63,6 @@ impl Store {
     }
 
     /// How far the command has come.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn command_progress(&self, command: CommandId) -> Result<CommandProgress, DbError> {
         let row = sqlx::query!("SELECT state, answer FROM command WHERE id = $1", command.0)
             .fetch_one(self.db.pool())
@@ -79,9 +76,6 @@ impl Store {
     }
 
     /// Gives up on a command that no session has taken. False: one has.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn abandon(&self, command: CommandId) -> Result<bool, DbError> {
         let updated = sqlx::query!(
             "UPDATE command SET state = 'abandoned' WHERE id = $1 AND state = 'waiting'",
@@ -139,9 +133,6 @@ impl Store {
 
     /// Forgets up to `batch` commands that are an hour old and noted with no key: nobody waits for them any more. Returns
     /// how many.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn prune_commands(&self, batch: i64) -> Result<u64, DbError> {
         let deleted = sqlx::query!(
             "DELETE FROM command WHERE id IN (
@@ -157,9 +148,6 @@ impl Store {
 
 impl Tx {
     /// Stores the answer as part of a larger change.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn store_answer(&mut self, command: CommandId, answer: &Value) -> Result<(), DbError> {
         sqlx::query!("UPDATE command SET state = 'done', answer = $2 WHERE id = $1", command.0, answer)
             .execute(&mut *self.inner)

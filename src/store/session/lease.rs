@@ -31,17 +31,11 @@ impl Share {
 
 impl Store {
     /// The names of the processes that are not known to have ended.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn process_names(&self) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!("SELECT name FROM process ORDER BY id").fetch_all(self.db.pool()).await?)
     }
 
     /// Takes a process that has ended off the list; its leases are free at once.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn forget_process(&self, name: &str) -> Result<(), DbError> {
         let found = sqlx::query_scalar!("SELECT id FROM process WHERE name = $1", name)
             .fetch_all(self.db.pool())
@@ -50,9 +44,6 @@ impl Store {
     }
 
     /// Announces this process under a name that tells it from all others, and the networks that it runs.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn join_process(&self, name: &str, networks: &[String]) -> Result<ProcessId, DbError> {
         let id = sqlx::query_scalar!(
             "INSERT INTO process (name, networks) VALUES ($1, $2) RETURNING id",
@@ -65,9 +56,6 @@ impl Store {
     }
 
     /// Says that the process lives. False: it was given up and must join anew.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn heartbeat(&self, process: ProcessId) -> Result<bool, DbError> {
         let updated = sqlx::query!(
             "UPDATE process SET heartbeat_at = clock_timestamp()
@@ -81,17 +69,11 @@ impl Store {
     }
 
     /// Takes the process off the list; its leases are free at once.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn leave_process(&self, process: ProcessId) -> Result<(), DbError> {
         self.forget(&[process.0]).await
     }
 
     /// Forgets processes that have been silent for ten minutes.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn prune_processes(&self) -> Result<(), DbError> {
         let silent = sqlx::query_scalar!(
             "SELECT id FROM process WHERE heartbeat_at < clock_timestamp() - interval '10 minutes'"
@@ -122,9 +104,6 @@ impl Store {
     }
 
     /// How many accounts there are on all networks, and how many processes.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn share(&self) -> Result<Share, DbError> {
         Ok(sqlx::query_as!(
             Share,
@@ -138,9 +117,6 @@ impl Store {
     }
 
     /// How the accounts of each of these networks are shared among the processes that run it.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn shares(&self, networks: &[String]) -> Result<Vec<(String, Share)>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT n.name AS "name!",
@@ -160,9 +136,6 @@ impl Store {
     }
 
     /// Claims up to `limit` registered accounts of `networks` that no living process holds.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn claim_leases(
         &self,
         process: ProcessId,
@@ -207,9 +180,6 @@ impl Store {
     }
 
     /// The leases that a process still holds, by counter and fence.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn held_leases(&self, process: ProcessId) -> Result<Vec<(CounterId, i64)>, DbError> {
         let rows = sqlx::query!("SELECT id, fence FROM account_counter WHERE owner = $1", process.0)
             .fetch_all(self.db.pool())
@@ -220,7 +190,7 @@ impl Store {
     /// Gives leases back, by counter and fence, so that another process may claim them.
     ///
     /// # Errors
-    /// When the query fails. A lease that had passed on already is no error.
+    /// A lease that had passed on already is no error.
     pub async fn release_leases(
         &self,
         process: ProcessId,
@@ -247,9 +217,6 @@ impl Store {
 
     /// Which accounts that are leased to this process have something to do, and of which kind: the sweep behind all
     /// wake-ups.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn accounts_with_work(&self, process: ProcessId) -> Result<Vec<Topic>, DbError> {
         // From the work to its owner: most accounts have none.
         let rows = sqlx::query!(

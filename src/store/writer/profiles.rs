@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use super::locks::Locked;
 use crate::db::DbError;
 use crate::domain::{
-    AccountId, CounterId, Event, Lease, PeerId, PeerPresence, PhotoReference, ProfileNews, Shown,
+    AccountId, CounterId, Event, Lease, PeerId, PeerPresence, PhotoReference, ProfileNews, Visible,
 };
 use crate::store::{Inbound, InboundKind, Tx};
 
@@ -23,10 +23,10 @@ struct Profile<'a> {
     gone: bool,
     nickname: Option<&'a str>,
     /// In order: each different one is a change.
-    status_messages: Vec<&'a Shown<String>>,
+    status_messages: Vec<&'a Visible<String>>,
     presence: Presence,
     /// In order: that there was none in between is a change.
-    photos: Vec<&'a Shown<Option<PhotoReference>>>,
+    photos: Vec<&'a Visible<Option<PhotoReference>>>,
 }
 
 /// What is to be noted of a presence; `None` stays as it is.
@@ -94,8 +94,8 @@ impl Tx {
                 let Some(journal) = locked.journal(profile.counter) else { continue };
                 let at = journal.next_time();
                 changed |= match text {
-                    Shown::Hidden => self.hide_status_message(*account, *peer).await?,
-                    Shown::Value(text) => self.store_status_message(*account, *peer, text, at).await?,
+                    Visible::Hidden => self.hide_status_message(*account, *peer).await?,
+                    Visible::Value(text) => self.store_status_message(*account, *peer, text, at).await?,
                 };
             }
             if changed && let Some(journal) = locked.journal(profile.counter) {
@@ -106,9 +106,9 @@ impl Tx {
                 let Some(journal) = locked.journal(profile.counter) else { continue };
                 let at = journal.next_time();
                 changed |= match photo {
-                    Shown::Hidden => self.hide_photo(*account, *peer).await?,
-                    Shown::Value(None) => self.store_no_photo(*account, *peer, at).await?,
-                    Shown::Value(Some(photo)) => self.store_photo_reference(*account, *peer, photo).await?,
+                    Visible::Hidden => self.hide_photo(*account, *peer).await?,
+                    Visible::Value(None) => self.store_no_photo(*account, *peer, at).await?,
+                    Visible::Value(Some(photo)) => self.store_photo_reference(*account, *peer, photo).await?,
                 };
             }
             if changed && let Some(journal) = locked.journal(profile.counter) {

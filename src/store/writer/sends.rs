@@ -15,9 +15,9 @@ use crate::db::batcher::{Outcome, at_place, column};
 use crate::db::{Db, DbError};
 use crate::domain::{AccountId, Content, CounterId, Event, MediaFile, MessageId, PeerId};
 use crate::store::message::content::{details, fingerprint};
-use crate::store::{Accepted, KeyedAnswer, OUTBOX_LIMIT, Tx, topic};
+use crate::store::{Accepted, ClaimedResponse, OUTBOX_LIMIT, Tx, topic};
 
-/// A message from the API, see [`crate::store::Outgoing`].
+/// A message from the API, see [`crate::store::NewMessage`].
 pub(in crate::store) struct Send {
     pub account: AccountId,
     pub counter: CounterId,
@@ -29,7 +29,7 @@ pub(in crate::store) struct Send {
     pub in_group: bool,
     pub content: Content,
     pub time_to_live: Duration,
-    pub keyed: Option<KeyedAnswer>,
+    pub keyed: Option<ClaimedResponse>,
 }
 
 /// What became of one.

@@ -12,12 +12,12 @@ use super::stanza::Stanza;
 use crate::db::DbError;
 use crate::domain::{FailureReason, PhoneNumber};
 use crate::upstream::local::network::{
-    Group as LocalGroup, GroupDelivery, GroupNews, GroupRefusal, GroupWish as LocalWish, LocalChange,
+    Group as LocalGroup, GroupDelivery, GroupEdit as LocalWish, GroupNews, GroupRefusal, LocalChange,
     LocalNet,
 };
 use crate::upstream::{
-    Address, Event, Failure, Group, GroupChange, GroupFailure, GroupWish, Groups, Member, Outgoing,
-    SendFailure,
+    Address, Failure, Group, GroupChange, GroupEdit, GroupFailure, Groups, Member, Outgoing, SendFailure,
+    UpstreamEvent,
 };
 
 #[async_trait]
@@ -36,17 +36,17 @@ impl Groups for LocalConnection {
         &self,
         operation: &str,
         group: &Address,
-        wish: &GroupWish,
+        wish: &GroupEdit,
     ) -> Result<Group, GroupFailure> {
         let member = |address: &Address| address.0.parse().map_err(|_| GroupFailure::NotAMember);
         let wish = match wish {
-            GroupWish::Subject { subject } => LocalWish::Subject(subject.clone()),
-            GroupWish::Photo { photo } => LocalWish::Photo(*photo),
-            GroupWish::Add { who } => LocalWish::Add(numbers(who)?),
-            GroupWish::Remove { who } => LocalWish::Remove(member(who)?),
-            GroupWish::Promote { who } => LocalWish::Promote(member(who)?),
-            GroupWish::Demote { who } => LocalWish::Demote(member(who)?),
-            GroupWish::Leave => LocalWish::Leave,
+            GroupEdit::Subject { subject } => LocalWish::Subject(subject.clone()),
+            GroupEdit::Photo { photo } => LocalWish::Photo(*photo),
+            GroupEdit::Add { who } => LocalWish::Add(numbers(who)?),
+            GroupEdit::Remove { who } => LocalWish::Remove(member(who)?),
+            GroupEdit::Promote { who } => LocalWish::Promote(member(who)?),
+            GroupEdit::Demote { who } => LocalWish::Demote(member(who)?),
+            GroupEdit::Leave => LocalWish::Leave,
         };
         answer(self.net.change_group(&self.subscriber, operation, &group.0, &wish, write_news).await)
     }
@@ -97,9 +97,9 @@ pub(super) fn write_news(news: &GroupNews) -> Value {
 ///
 /// # Errors
 /// When the group cannot be read.
-pub(super) async fn event(net: &LocalNet, news: GroupNews) -> Result<Option<Event>, DbError> {
+pub(super) async fn event(net: &LocalNet, news: GroupNews) -> Result<Option<UpstreamEvent>, DbError> {
     let Some(group) = net.group(&news.group, news.revision).await? else { return Ok(None) };
-    Ok(Some(Event::GroupChanged {
+    Ok(Some(UpstreamEvent::GroupChanged {
         group: Arc::new(snapshot(&group)),
         revision: news.revision,
         subject: news.subject,

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use super::connection::LocalConnection;
 use super::failure;
 use super::stanza::Stanza;
-use crate::domain::{BlobHash, PhoneNumber, Photo, PhotoReference, Privacy, Shown};
+use crate::domain::{BlobHash, PhoneNumber, Photo, PhotoReference, Privacy, Visible};
 use crate::upstream::local::network::Change;
 use crate::upstream::{Address, Failure, Profile};
 
@@ -54,11 +54,14 @@ impl LocalConnection {
 const PHOTO: &str = "photo/";
 
 /// The photo as its watchers fetch it.
-pub(super) fn photo_reference(of: &Address, shown: Shown<Option<Photo>>) -> Shown<Option<PhotoReference>> {
+pub(super) fn photo_reference(
+    of: &Address,
+    shown: Visible<Option<Photo>>,
+) -> Visible<Option<PhotoReference>> {
     let reference = |hash: BlobHash| format!("{PHOTO}{}/{hash}", of.0);
     match shown {
-        Shown::Hidden => Shown::Hidden,
-        Shown::Value(photo) => Shown::Value(photo.map(|photo| PhotoReference {
+        Visible::Hidden => Visible::Hidden,
+        Visible::Value(photo) => Visible::Value(photo.map(|photo| PhotoReference {
             photo: reference(photo.photo),
             preview: Some(reference(photo.preview)),
         })),

@@ -12,7 +12,7 @@ use super::stanza::{Stanza, TypingHint};
 use super::{end, group};
 use crate::domain::{NeedsUser, ProfileNews, ReceiptKind};
 use crate::upstream::local::network::{GroupNews, LocalNet, MAILBOX_BATCH, Stanza as Stored, Subscriber};
-use crate::upstream::{Acknowledgement, Address, End, Event, Incoming, Signal};
+use crate::upstream::{Acknowledgement, Address, End, Incoming, Signal, UpstreamEvent};
 
 /// How long a quiet connection waits before it shows that it still works.
 const ROUND_TRIP: Duration = Duration::from_secs(20);
@@ -122,7 +122,7 @@ impl Reader {
 /// What is in a stanza.
 enum Read {
     /// Something to tell, and the delivered receipt for it.
-    Told(Box<Event>, Option<Value>),
+    Told(Box<UpstreamEvent>, Option<Value>),
     /// News of a group, which has to be looked at.
     Group(GroupNews),
 }
@@ -134,9 +134,11 @@ fn read_stanza(stored: Stored) -> Option<Read> {
         stanza => (None, stanza),
     };
     let (event, receipt) = match stanza {
-        Stanza::Delivered { id } => (Event::Receipt { from, id, kind: ReceiptKind::Delivered, group }, None),
-        Stanza::Read { id } => (Event::Receipt { from, id, kind: ReceiptKind::Read, group }, None),
-        Stanza::Profile { nickname } => (Event::Nickname { of: from, nickname }, None),
+        Stanza::Delivered { id } => {
+            (UpstreamEvent::Receipt { from, id, kind: ReceiptKind::Delivered, group }, None)
+        }
+        Stanza::Read { id } => (UpstreamEvent::Receipt { from, id, kind: ReceiptKind::Read, group }, None),
+        Stanza::Profile { nickname } => (UpstreamEvent::Nickname { of: from, nickname }, None),
         Stanza::StatusMessage { shown } => profile(from, ProfileNews::StatusMessage(shown)),
         Stanza::Photo { shown } => {
             let shown = photo_reference(&from, shown);
@@ -148,7 +150,10 @@ fn read_stanza(stored: Stored) -> Option<Read> {
             let (id, content) = message.into_message()?;
             let receipt = Stanza::receipt(ReceiptKind::Delivered, &id);
             let receipt = receipt.within(group.as_ref().map(|group| group.0.as_str()));
-            (Event::Message { from, id, content, sent_at: stored.sent_at, group }, Some(receipt.to_json()))
+            (
+                UpstreamEvent::Message { from, id, content, sent_at: stored.sent_at, group },
+                Some(receipt.to_json()),
+            )
         }
         Stanza::Group(news) => return Some(Read::Group(news)),
         // No stanza is wrapped twice.
@@ -157,16 +162,16 @@ fn read_stanza(stored: Stored) -> Option<Read> {
     Some(Read::Told(Box::new(event), receipt))
 }
 
-fn profile(of: Address, news: ProfileNews) -> (Event, Option<Value>) {
-    (Event::Profile { of, news }, None)
+fn profile(of: Address, news: ProfileNews) -> (UpstreamEvent, Option<Value>) {
+    (UpstreamEvent::Profile { of, news }, None)
 }
 
-fn typing_event(hint: &str) -> Option<Event> {
+fn typing_event(hint: &str) -> Option<UpstreamEvent> {
     let hint: TypingHint = serde_json::from_str(hint).ok()?;
     let typing = hint.typing();
-    Some(Event::Typing { from: Address(hint.from), typing, group: hint.group.map(Address) })
+    Some(UpstreamEvent::Typing { from: Address(hint.from), typing, group: hint.group.map(Address) })
 }
 
-fn incoming(event: Event, acknowledgement: Option<Acknowledgement>) -> Incoming {
+fn incoming(event: UpstreamEvent, acknowledgement: Option<Acknowledgement>) -> Incoming {
     Incoming { event, acknowledgement, resume_point: None }
 }

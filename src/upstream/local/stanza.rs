@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::domain::{
     BlobHash, Card, Content, Location, MediaContent, MediaFile, MediaKind, PeerPresence, Photo, ReceiptKind,
-    RemoteMedia, Shown, StoredMedia, Typing,
+    RemoteMedia, StoredMedia, Typing, Visible,
 };
 use crate::upstream::local::network::{GroupNews, News};
 
@@ -28,9 +28,9 @@ pub(super) enum Stanza {
     /// The nickname of a watched profile changed.
     Profile { nickname: String },
     /// What the recipient sees of a watched status message changed.
-    StatusMessage { shown: Shown<String> },
+    StatusMessage { shown: Visible<String> },
     /// What the recipient sees of a watched photo changed.
-    Photo { shown: Shown<Option<Photo>> },
+    Photo { shown: Visible<Option<Photo>> },
     /// What the recipient sees of a watched presence changed.
     Presence { presence: PeerPresence },
     /// A watched number has left.

@@ -16,7 +16,7 @@ use super::done::{DONE, Done};
 use crate::domain::{Account, PhoneNumber, Timestamp, UserId};
 use crate::http::AppState;
 use crate::http::error::{ApiError, Problem};
-use crate::http::extract::Keyed;
+use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{OnlyAccount, RegisteredAccount, StoredAccount, WaitingAccount};
 use crate::http::extract::caller::Caller;
 use crate::http::extract::params::{Parameters, Text};
@@ -134,7 +134,7 @@ impl CodeSent {
 async fn create(
     State(state): State<AppState>,
     caller: Caller,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     Parameters(body): Parameters<CreateAccount>,
 ) -> Result<(StatusCode, Json<CodeSent>), ApiError> {
     let network = body.network.as_deref().unwrap_or(&state.default_network);
@@ -158,7 +158,7 @@ async fn create(
 async fn request_sms_code(
     State(state): State<AppState>,
     WaitingAccount(account): WaitingAccount,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
 ) -> Result<Json<CodeSent>, ApiError> {
     request_code(&state, &account, keyed, Method::Sms).await
 }
@@ -170,7 +170,7 @@ async fn request_sms_code(
 async fn request_voice_code(
     State(state): State<AppState>,
     WaitingAccount(account): WaitingAccount,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
 ) -> Result<Json<CodeSent>, ApiError> {
     request_code(&state, &account, keyed, Method::Voice).await
 }
@@ -220,7 +220,7 @@ struct RemoveAccount {
 async fn remove(
     State(state): State<AppState>,
     account: Result<OnlyAccount, ApiError>,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     Parameters(body): Parameters<RemoveAccount>,
 ) -> Result<Json<Done>, ApiError> {
     // An earlier run of this very request may have removed it; a number of that name would be another account.
@@ -266,7 +266,7 @@ async fn nickname(StoredAccount(account): StoredAccount) -> Json<Nickname> {
 async fn set_nickname(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     Parameters(body): Parameters<NewNickname>,
 ) -> Result<Json<Done>, ApiError> {
     let mut tx = state.store.begin().await?;
@@ -278,7 +278,7 @@ async fn set_nickname(
 async fn link(
     state: AppState,
     user: UserId,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     number: PhoneNumber,
     network: String,
     nickname: String,
@@ -310,7 +310,7 @@ async fn link(
 async fn request_code(
     state: &AppState,
     account: &Account,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     method: Method,
 ) -> Result<Json<CodeSent>, ApiError> {
     let sent = CodeSent::by(method);

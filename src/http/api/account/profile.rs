@@ -12,7 +12,7 @@ use crate::domain::{Account, Audience};
 use crate::http::AppState;
 use crate::http::api::done::Done;
 use crate::http::error::{ApiError, Problem};
-use crate::http::extract::Keyed;
+use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount, unknown};
 use crate::http::extract::params::{Parameters, Text};
 use crate::store::{OwnProfile, PrivacyChange};
@@ -59,7 +59,7 @@ async fn status_message(
 async fn set_status_message(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     Parameters(body): Parameters<NewStatusMessage>,
 ) -> Result<Json<Done>, ApiError> {
     if body.status_message.is_empty() {
@@ -102,7 +102,7 @@ async fn connected_status(
 async fn set_connected_status(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     Parameters(body): Parameters<ConnectedStatus>,
 ) -> Result<Json<Done>, ApiError> {
     let mut tx = state.store.begin().await?;
@@ -171,7 +171,7 @@ async fn privacy_settings(
 async fn set_privacy_settings(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     Parameters(body): Parameters<NewPrivacySettings>,
 ) -> Result<Json<ChangedSettings>, ApiError> {
     let NewPrivacySettings { status_message, photo, last_seen } = body;

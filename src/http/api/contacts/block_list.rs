@@ -13,7 +13,7 @@ use crate::domain::{Account, ContactId};
 use crate::http::AppState;
 use crate::http::api::done::Done;
 use crate::http::error::{ApiError, Problem};
-use crate::http::extract::Keyed;
+use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::params::JsonOnly;
 use crate::http::extract::recipient::PathContact;
@@ -42,7 +42,7 @@ struct Changed {
 async fn block(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     PathContact(contact): PathContact,
 ) -> Result<Json<Changed>, ApiError> {
     let peers = peers(&state, &account, vec![contact]).await?;
@@ -62,7 +62,7 @@ async fn block(
 async fn unblock(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     PathContact(contact): PathContact,
 ) -> Result<Json<Changed>, ApiError> {
     let mut tx = state.store.begin().await?;
@@ -103,7 +103,7 @@ async fn blocked_list(
 async fn replace_blocked_list(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     JsonOnly(list): JsonOnly<NewBlockedList>,
 ) -> Result<Json<Done>, ApiError> {
     let Some(numbers) = list.numbers.or(list.contacts) else {

@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use crate::domain::{Account, ContactId, PhoneNumber};
 use crate::http::AppState;
 use crate::http::error::{ApiError, Problem};
-use crate::http::extract::Keyed;
+use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::params::{JsonOnly, Text};
 use crate::store::{ImportedContact, NewPeer, Peer};
@@ -46,7 +46,7 @@ struct Names {
 async fn import(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     JsonOnly(list): JsonOnly<ContactList>,
 ) -> Result<Json<Value>, ApiError> {
     let entries = entries(&list.contacts)?;
@@ -103,7 +103,7 @@ async fn import(
 async fn remove(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     JsonOnly(list): JsonOnly<ContactList>,
 ) -> Result<Json<Value>, ApiError> {
     let ids: Vec<String> = list.contacts.iter().filter_map(contact_id).map(|id| id.to_string()).collect();

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use crate::domain::{ContactId, PhoneNumber};
 use crate::http::AppState;
 use crate::http::error::{ApiError, Problem};
-use crate::http::extract::Keyed;
+use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::params::{Parameters, Text};
 use crate::http::extract::recipient::PathContact;
@@ -88,7 +88,7 @@ struct AddedContact {
 async fn add(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     Parameters(body): Parameters<NewContact>,
 ) -> Result<(StatusCode, Json<AddedContact>), ApiError> {
     let exists_already = || {
@@ -131,7 +131,7 @@ struct Synced {
 async fn force_sync(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
 ) -> Result<Json<Synced>, ApiError> {
     let contacts = state.store.contacts(&account).await?;
     let asked: Vec<String> = contacts.into_iter().map(|contact| contact.public_id).collect();

@@ -10,15 +10,15 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{Account, BlobHash, PeerId, Photo, Reference, Shown, Timestamp};
+use crate::domain::{Account, BlobHash, PeerId, Photo, Reference, Timestamp, Visible};
 use crate::http::AppState;
 use crate::http::api::done::Done;
 use crate::http::error::{ApiError, Problem};
-use crate::http::extract::Keyed;
+use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::recipient::{PathContact, ShownContact};
 use crate::http::extract::upload::PhotoUpload;
-use crate::store::{PhotoChange, SeenPhoto, Whose};
+use crate::store::{PhotoChange, ProfileScope, SeenPhoto};
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -80,7 +80,7 @@ pub(in crate::http) struct NewPhoto {
 async fn set_own_photo(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     PhotoUpload(upload): PhotoUpload,
 ) -> Result<Json<Done>, ApiError> {
     let kept = state.media.keep_photo(&upload.spooled).await?;
@@ -126,9 +126,9 @@ async fn contact_picture(
     size: Size,
 ) -> Result<Response, ApiError> {
     match shown_photo(state, account, *peer).await? {
-        Shown::Value(Some(seen)) => picture(state, &size.of(seen.photo)).await,
-        Shown::Value(None) => Err(no_photo()),
-        Shown::Hidden => {
+        Visible::Value(Some(seen)) => picture(state, &size.of(seen.photo)).await,
+        Visible::Value(None) => Err(no_photo()),
+        Visible::Hidden => {
             Err(ApiError::forbidden("hidden", "this contact does not show its photo to the account"))
         }
     }
@@ -138,9 +138,9 @@ async fn shown_photo(
     state: &AppState,
     account: &Account,
     peer: PeerId,
-) -> Result<Shown<Option<SeenPhoto>>, ApiError> {
-    let photos = state.store.peer_photos(account, Whose::One(peer)).await?;
-    Ok(photos.into_iter().next().map_or(Shown::Value(None), |photo| photo.photo))
+) -> Result<Visible<Option<SeenPhoto>>, ApiError> {
+    let photos = state.store.peer_photos(account, ProfileScope::One(peer)).await?;
+    Ok(photos.into_iter().next().map_or(Visible::Value(None), |photo| photo.photo))
 }
 
 pub(in crate::http) async fn picture(state: &AppState, hash: &BlobHash) -> Result<Response, ApiError> {
@@ -162,11 +162,11 @@ pub(in crate::http) struct PhotoUrl {
 }
 
 impl PhotoUrl {
-    fn of(state: &AppState, photo: &Shown<Option<SeenPhoto>>, size: Size) -> Self {
+    fn of(state: &AppState, photo: &Visible<Option<SeenPhoto>>, size: Size) -> Self {
         let (photo_url, photo_status) = match photo {
-            Shown::Hidden => (None, "401"),
-            Shown::Value(None) => (None, "404"),
-            Shown::Value(Some(seen)) => {
+            Visible::Hidden => (None, "401"),
+            Visible::Value(None) => (None, "404"),
+            Visible::Value(Some(seen)) => {
                 let url = state.media.url(Reference::PeerPhoto(seen.change), &size.of(seen.photo));
                 (Some(url), "200")
             }
@@ -250,7 +250,7 @@ async fn history(
     let photo_urls = changes
         .into_iter()
         .map(|PhotoChange { photo, updated }| FormerPhoto {
-            url: PhotoUrl::of(state, &Shown::Value(photo), size),
+            url: PhotoUrl::of(state, &Visible::Value(photo), size),
             updated: Timestamp(updated),
         })
         .collect();
@@ -290,7 +290,7 @@ async fn preview_photos_urls(
 }
 
 async fn all(state: &AppState, account: &Account, size: Size) -> Result<Json<PhotoUrls>, ApiError> {
-    let photos = state.store.peer_photos(account, Whose::EveryContact).await?;
+    let photos = state.store.peer_photos(account, ProfileScope::EveryContact).await?;
     let photo_urls = photos
         .into_iter()
         .map(|photo| ContactPhoto {

@@ -8,12 +8,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::clock;
-use crate::domain::{Account, Shown, Timestamp};
+use crate::domain::{Account, Timestamp, Visible};
 use crate::http::AppState;
 use crate::http::error::{ApiError, Problem};
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::recipient::{PathContact, ShownContact};
-use crate::store::{Presence, StatusMessage, Whose};
+use crate::store::{Presence, ProfileScope, StatusMessage};
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -40,8 +40,8 @@ struct StatusMessageInfo {
 impl From<StatusMessage> for StatusMessageInfo {
     fn from(message: StatusMessage) -> Self {
         let status_message = match message.text {
-            Shown::Hidden => None,
-            Shown::Value(text) => Some(text),
+            Visible::Hidden => None,
+            Visible::Value(text) => Some(text),
         };
         Self { contact_id: message.public_id, status_message }
     }
@@ -55,7 +55,7 @@ async fn status_message(
     State(state): State<AppState>,
     ShownContact { account, peer }: ShownContact,
 ) -> Result<Json<StatusMessages>, ApiError> {
-    show_status_messages(&state, &account, Whose::One(peer)).await
+    show_status_messages(&state, &account, ProfileScope::One(peer)).await
 }
 
 /// What each contact that exists says of themselves.
@@ -65,13 +65,13 @@ async fn statuses_messages(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
 ) -> Result<Json<StatusMessages>, ApiError> {
-    show_status_messages(&state, &account, Whose::EveryContact).await
+    show_status_messages(&state, &account, ProfileScope::EveryContact).await
 }
 
 async fn show_status_messages(
     state: &AppState,
     account: &Account,
-    whose: Whose,
+    whose: ProfileScope,
 ) -> Result<Json<StatusMessages>, ApiError> {
     let messages = state.store.status_messages(account, whose).await?;
     let statuses_messages = messages.into_iter().map(StatusMessageInfo::from).collect();
@@ -132,9 +132,9 @@ struct PresenceInfo {
 impl From<Presence> for PresenceInfo {
     fn from(presence: Presence) -> Self {
         let (connected_status, last_seen) = match presence.seen {
-            Shown::Hidden => ("deny", None),
-            Shown::Value(seen) if seen.online => ("online", Some(clock::now())),
-            Shown::Value(seen) => ("offline", seen.last_seen),
+            Visible::Hidden => ("deny", None),
+            Visible::Value(seen) if seen.online => ("online", Some(clock::now())),
+            Visible::Value(seen) => ("offline", seen.last_seen),
         };
         Self { contact_id: presence.public_id, connected_status, last_seen: last_seen.map(Timestamp) }
     }
@@ -148,7 +148,7 @@ async fn connected_status(
     State(state): State<AppState>,
     ShownContact { account, peer }: ShownContact,
 ) -> Result<Json<ConnectedStatuses>, ApiError> {
-    show_presences(&state, &account, Whose::One(peer)).await
+    show_presences(&state, &account, ProfileScope::One(peer)).await
 }
 
 /// Whether each contact that exists is online.
@@ -158,13 +158,13 @@ async fn connected_statuses(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
 ) -> Result<Json<ConnectedStatuses>, ApiError> {
-    show_presences(&state, &account, Whose::EveryContact).await
+    show_presences(&state, &account, ProfileScope::EveryContact).await
 }
 
 async fn show_presences(
     state: &AppState,
     account: &Account,
-    whose: Whose,
+    whose: ProfileScope,
 ) -> Result<Json<ConnectedStatuses>, ApiError> {
     let presences = state.store.presences(account, whose).await?;
     let connected_statuses = presences.into_iter().map(PresenceInfo::from).collect();

@@ -20,13 +20,13 @@ use super::done::{DONE, Done};
 use crate::domain::{Account, ContactId, GroupId, Timestamp};
 use crate::http::AppState;
 use crate::http::error::{ApiError, Problem};
-use crate::http::extract::Keyed;
+use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::params::{JsonOnly, Parameters, Text};
 use crate::http::extract::recipient::{NamedGroup, no_such_group, not_a_contact};
 use crate::sessions::{GroupRefusal, Sessions};
 use crate::store::{Candidate, GroupInfo, GroupView};
-use crate::upstream::{Address, GroupWish};
+use crate::upstream::{Address, GroupEdit};
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -68,7 +68,7 @@ struct CreatedGroup {
 async fn create(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     JsonOnly(new): JsonOnly<NewGroup>,
 ) -> Result<(StatusCode, Json<CreatedGroup>), ApiError> {
     let subject = not_empty(new.subject)?;
@@ -206,11 +206,11 @@ async fn set_subject(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     NamedGroup(id): NamedGroup,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     Parameters(new): Parameters<NewSubject>,
 ) -> Result<Json<Done>, ApiError> {
     let group = look(&state, &account, &id, Sessions::has_asked(keyed.claim())).await?;
-    let wish = GroupWish::Subject { subject: not_empty(new.subject)? };
+    let wish = GroupEdit::Subject { subject: not_empty(new.subject)? };
     change(&state, &account, group, wish, &keyed).await
 }
 
@@ -222,7 +222,7 @@ async fn set_subject_of(
     state: State<AppState>,
     account: RegisteredAccount,
     group: NamedGroup,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     new: Parameters<NewSubject>,
 ) -> Result<Json<Done>, ApiError> {
     set_subject(state, account, group, keyed, new).await
@@ -243,7 +243,7 @@ async fn add_participant(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     NamedGroup(id): NamedGroup,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     Parameters(Participant { contact }): Parameters<Participant>,
 ) -> Result<Json<Done>, ApiError> {
     let asked = Sessions::has_asked(keyed.claim());
@@ -254,7 +254,7 @@ async fn add_participant(
     match candidate(&state, &account, &group, &contact).await? {
         Some(candidate) if candidate.is_member && !asked => Ok(DONE),
         Some(candidate) if candidate.reachable || asked => {
-            let wish = GroupWish::Add { who: vec![Address(candidate.peer.address)] };
+            let wish = GroupEdit::Add { who: vec![Address(candidate.peer.address)] };
             change(&state, &account, group, wish, &keyed).await
         }
         Some(_) | None => Err(not_a_contact()),
@@ -270,14 +270,14 @@ async fn remove_participant(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     NamedGroup(id): NamedGroup,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     Parameters(Participant { contact }): Parameters<Participant>,
 ) -> Result<Json<Done>, ApiError> {
     if contact.as_str() == account.number.as_str() {
         let group = look(&state, &account, &id, Sessions::has_asked(keyed.claim())).await?;
-        return change(&state, &account, group, GroupWish::Leave, &keyed).await;
+        return change(&state, &account, group, GroupEdit::Leave, &keyed).await;
     }
-    change_participant(&state, &account, (&id, &contact), &keyed, |who| GroupWish::Remove { who }).await
+    change_participant(&state, &account, (&id, &contact), &keyed, |who| GroupEdit::Remove { who }).await
 }
 
 /// Makes a participant an admin; admins may.
@@ -289,10 +289,10 @@ async fn promote_participant(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     NamedGroup(id): NamedGroup,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     Parameters(Participant { contact }): Parameters<Participant>,
 ) -> Result<Json<Done>, ApiError> {
-    change_participant(&state, &account, (&id, &contact), &keyed, |who| GroupWish::Promote { who }).await
+    change_participant(&state, &account, (&id, &contact), &keyed, |who| GroupEdit::Promote { who }).await
 }
 
 /// Makes an admin an ordinary participant; admins may. A group always has an admin: instead of the last one it is then the
@@ -305,10 +305,10 @@ async fn demote_participant(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     NamedGroup(id): NamedGroup,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     Parameters(Participant { contact }): Parameters<Participant>,
 ) -> Result<Json<Done>, ApiError> {
-    change_participant(&state, &account, (&id, &contact), &keyed, |who| GroupWish::Demote { who }).await
+    change_participant(&state, &account, (&id, &contact), &keyed, |who| GroupEdit::Demote { who }).await
 }
 
 /// Leaves a group. The last admin hands over to the participant who came first; an empty group ends.
@@ -320,10 +320,10 @@ async fn leave(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     NamedGroup(id): NamedGroup,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
 ) -> Result<Json<Done>, ApiError> {
     let group = look(&state, &account, &id, Sessions::has_asked(keyed.claim())).await?;
-    change(&state, &account, group, GroupWish::Leave, &keyed).await
+    change(&state, &account, group, GroupEdit::Leave, &keyed).await
 }
 
 #[derive(ToSchema)]
@@ -340,7 +340,7 @@ async fn leave_one(
     state: State<AppState>,
     account: RegisteredAccount,
     group: NamedGroup,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
 ) -> Result<Json<Done>, ApiError> {
     leave(state, account, group, keyed).await
 }
@@ -370,8 +370,8 @@ async fn change_participant(
     state: &AppState,
     account: &Account,
     (id, contact): (&GroupId, &ContactId),
-    keyed: &Keyed,
-    wish: impl FnOnce(Address) -> GroupWish + Send,
+    keyed: &IdempotencyClaim,
+    wish: impl FnOnce(Address) -> GroupEdit + Send,
 ) -> Result<Json<Done>, ApiError> {
     let asked = Sessions::has_asked(keyed.claim());
     let group = look(state, account, id, asked).await?;
@@ -390,8 +390,8 @@ pub(in crate::http) async fn change(
     state: &AppState,
     account: &Account,
     group: GroupView,
-    wish: GroupWish,
-    keyed: &Keyed,
+    wish: GroupEdit,
+    keyed: &IdempotencyClaim,
 ) -> Result<Json<Done>, ApiError> {
     state.sessions.change_group(account.id, Address(group.peer.address), wish, keyed.claim()).await?;
     Ok(DONE)

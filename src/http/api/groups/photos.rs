@@ -12,12 +12,12 @@ use crate::http::api::contacts::photos::{NewPhoto, PhotoUrl, Size, no_photo, pic
 use crate::http::api::done::Done;
 use crate::http::api::groups::{change, look};
 use crate::http::error::{ApiError, Problem};
-use crate::http::extract::Keyed;
+use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::recipient::NamedGroup;
 use crate::http::extract::upload::PhotoUpload;
 use crate::sessions::Sessions;
-use crate::upstream::GroupWish;
+use crate::upstream::GroupEdit;
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -62,14 +62,14 @@ async fn set_photo(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     NamedGroup(id): NamedGroup,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     upload: Result<PhotoUpload, ApiError>,
 ) -> Result<Json<Done>, ApiError> {
     let group = look(&state, &account, &id, Sessions::has_asked(keyed.claim())).await?;
     let PhotoUpload(upload) = upload?;
     let kept = state.media.keep_photo(&upload.spooled).await?;
     let photo = Photo { photo: kept.photo, preview: kept.preview };
-    change(&state, &account, group, GroupWish::Photo { photo: Some(photo) }, &keyed).await
+    change(&state, &account, group, GroupEdit::Photo { photo: Some(photo) }, &keyed).await
 }
 
 /// Takes the group's photo away; every participant may.
@@ -81,10 +81,10 @@ async fn remove_photo(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     NamedGroup(id): NamedGroup,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
 ) -> Result<Json<Done>, ApiError> {
     let group = look(&state, &account, &id, false).await?;
-    change(&state, &account, group, GroupWish::Photo { photo: None }, &keyed).await
+    change(&state, &account, group, GroupEdit::Photo { photo: None }, &keyed).await
 }
 
 /// The URL of the group's photo.

@@ -44,11 +44,11 @@ fn part(range: &str, size: u64) -> Wanted {
     let Some((unit, range)) = range.split_once('=') else { return Wanted::Whole };
     let Some((first, last)) = range.split_once('-') else { return Wanted::Whole };
     let range = match (unit.trim().eq_ignore_ascii_case("bytes"), number(first), number(last)) {
-        (true, Number::Given(first), Number::None) => first..size,
-        (true, Number::Given(first), Number::Given(last)) if first <= last => {
+        (true, Number::Fetched(first), Number::None) => first..size,
+        (true, Number::Fetched(first), Number::Fetched(last)) if first <= last => {
             first..last.saturating_add(1).min(size)
         }
-        (true, Number::None, Number::Given(count)) => size.saturating_sub(count)..size,
+        (true, Number::None, Number::Fetched(count)) => size.saturating_sub(count)..size,
         _ => return Wanted::Whole,
     };
     if range.is_empty() { Wanted::Unsatisfiable } else { Wanted::Part(range) }
@@ -57,7 +57,7 @@ fn part(range: &str, size: u64) -> Wanted {
 /// One side of a range.
 enum Number {
     None,
-    Given(u64),
+    Fetched(u64),
     Nonsense,
 }
 
@@ -66,7 +66,7 @@ fn number(text: &str) -> Number {
     match text.trim() {
         "" => Number::None,
         digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Number::Given(digits.parse().unwrap_or(u64::MAX))
+            Number::Fetched(digits.parse().unwrap_or(u64::MAX))
         }
         _ => Number::Nonsense,
     }

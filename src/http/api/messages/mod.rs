@@ -18,12 +18,12 @@ use crate::domain::{Account, Content, TimeParameter, Timestamp, Typing};
 use crate::http::AppState;
 use crate::http::api::messages::view::MessageInfo;
 use crate::http::error::{ApiError, Problem};
-use crate::http::extract::Keyed;
+use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::page::ListParameters;
 use crate::http::extract::params::{Flag, Parameters, Text};
 use crate::http::extract::recipient::{Addressed, Receiver, StoredChat, Target, readable};
-use crate::store::{Accepted, Outgoing, Page, Receipted};
+use crate::store::{Accepted, NewMessage, Page, Receipted};
 use crate::upstream::Address;
 use crate::{clock, secrets};
 
@@ -74,7 +74,7 @@ impl Sent {
 async fn send_message(
     State(state): State<AppState>,
     to: Receiver,
-    claim: Keyed,
+    claim: IdempotencyClaim,
     Parameters(body): Parameters<SendMessage>,
 ) -> Result<Json<Sent>, ApiError> {
     if body.message.is_empty() {
@@ -90,7 +90,7 @@ async fn send_message(
 pub(in crate::http) async fn send<T: Serialize>(
     state: &AppState,
     to: &Receiver,
-    claim: &Keyed,
+    claim: &IdempotencyClaim,
     content: Content,
     answer: impl Fn(&Account, String) -> T,
 ) -> Result<Json<T>, ApiError> {
@@ -100,7 +100,7 @@ pub(in crate::http) async fn send<T: Serialize>(
         let Addressed { account, chat, reachable } = now.as_ref().unwrap_or(&to.addressed);
         let sent = answer(account, id.clone());
         let keyed = claim.answered(StatusCode::OK, &sent)?;
-        let outgoing = Outgoing {
+        let outgoing = NewMessage {
             named: to.is_of_named_account(),
             id: &id,
             peer: reachable.peer,
@@ -249,7 +249,7 @@ struct LastRead {
 async fn update_last_read(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: Keyed,
+    keyed: IdempotencyClaim,
     Parameters(target): Parameters<Target>,
     Parameters(body): Parameters<LastRead>,
 ) -> Result<Json<Value>, ApiError> {

@@ -11,7 +11,7 @@ use crate::domain::{Account, Card, Content, Location, MediaContent, MediaFile, M
 use crate::http::AppState;
 use crate::http::api::messages::{SendTo, Sent, send};
 use crate::http::error::{ApiError, Problem};
-use crate::http::extract::Keyed;
+use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::params::{Degrees, Parameters, Text};
 use crate::http::extract::recipient::Receiver;
 use crate::http::extract::upload::{TextUpload, Upload};
@@ -79,7 +79,7 @@ struct SentFile {
 async fn send_image(
     State(state): State<AppState>,
     to: Receiver,
-    claim: Keyed,
+    claim: IdempotencyClaim,
     upload: Upload,
     Parameters(body): Parameters<WithCaption>,
 ) -> Result<Json<SentFile>, ApiError> {
@@ -94,7 +94,7 @@ async fn send_image(
 async fn send_video(
     State(state): State<AppState>,
     to: Receiver,
-    claim: Keyed,
+    claim: IdempotencyClaim,
     upload: Upload,
     Parameters(body): Parameters<WithCaption>,
 ) -> Result<Json<SentFile>, ApiError> {
@@ -109,7 +109,7 @@ async fn send_video(
 async fn send_audio(
     State(state): State<AppState>,
     to: Receiver,
-    claim: Keyed,
+    claim: IdempotencyClaim,
     upload: Upload,
 ) -> Result<Json<SentFile>, ApiError> {
     send_file(&state, to, claim, upload, (SendRow::Audio, MediaKind::Audio), None).await
@@ -123,7 +123,7 @@ async fn send_audio(
 async fn send_voice(
     State(state): State<AppState>,
     to: Receiver,
-    claim: Keyed,
+    claim: IdempotencyClaim,
     upload: Upload,
 ) -> Result<Json<SentFile>, ApiError> {
     send_file(&state, to, claim, upload, (SendRow::Voice, MediaKind::Voice), None).await
@@ -132,7 +132,7 @@ async fn send_voice(
 async fn send_file(
     state: &AppState,
     to: Receiver,
-    claim: Keyed,
+    claim: IdempotencyClaim,
     upload: Upload,
     (row, kind): (SendRow, MediaKind),
     caption: Option<Text<1_024>>,
@@ -169,7 +169,7 @@ struct SendLocation {
 async fn send_location(
     State(state): State<AppState>,
     to: Receiver,
-    claim: Keyed,
+    claim: IdempotencyClaim,
     Parameters(body): Parameters<SendLocation>,
 ) -> Result<Json<Sent>, ApiError> {
     let content = Content::Location(Location {
@@ -185,7 +185,7 @@ struct SendCard {
     /// The card; or a file `filename` in a multipart form.
     #[schema(value_type = Option<String>, max_length = 65536)]
     vcard: Option<Text<LONGEST_CARD>>,
-    /// Whose it is; without it, the card's own name.
+    /// ProfileScope it is; without it, the card's own name.
     #[schema(value_type = Option<String>, max_length = 256)]
     name: Option<Text<256>>,
 }
@@ -198,7 +198,7 @@ struct SendCard {
 async fn send_vcard(
     State(state): State<AppState>,
     to: Receiver,
-    claim: Keyed,
+    claim: IdempotencyClaim,
     TextUpload(file): TextUpload,
     Parameters(body): Parameters<SendCard>,
 ) -> Result<Json<Sent>, ApiError> {

@@ -53,7 +53,7 @@ pub struct MessageInfo {
     longitude: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vcard: Option<String>,
-    /// Whose card it is.
+    /// ProfileScope card it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     /// When this server stored it.

@@ -18,7 +18,7 @@ use super::locks::{Locked, Locking};
 use super::{Dropped, Leased, SessionWrite};
 use crate::db::batcher::{Outcome as DbOutcome, column};
 use crate::db::{Db, DbError};
-use crate::domain::{CounterId, Event, Lease, MediaFile, MessageId, PeerId, ProfileNews, Shown};
+use crate::domain::{CounterId, Event, Lease, MediaFile, MessageId, PeerId, ProfileNews, Visible};
 use crate::store::message::content::details;
 use crate::store::{Inbound, InboundKind, Journal, Tx, topic};
 use rows::{ReceiptRow, SessionRow};
@@ -384,7 +384,7 @@ fn is_plain(item: &Inbound) -> bool {
 fn has_remote_file(item: &Inbound) -> bool {
     match &item.what {
         InboundKind::Message { content, .. } => matches!(content.file(), Some(MediaFile::Remote(_))),
-        InboundKind::Profile(ProfileNews::Photo(Shown::Value(photo))) => photo.is_some(),
+        InboundKind::Profile(ProfileNews::Photo(Visible::Value(photo))) => photo.is_some(),
         _ => false,
     }
 }

@@ -10,9 +10,6 @@ pub const KEPT_DAYS: i32 = 30;
 impl LocalNet {
     /// Keeps files for their receivers, each under its reference. One that is there already is left as it is: a
     /// message is sent again under its id.
-    ///
-    /// # Errors
-    /// When the query fails; then none is kept.
     pub async fn upload(&self, files: &[(String, BlobHash)]) -> Result<(), DbError> {
         let (references, hashes): (Vec<String>, Vec<Vec<u8>>) =
             files.iter().map(|(reference, hash)| (reference.clone(), hash.0.to_vec())).unzip();
@@ -29,9 +26,6 @@ impl LocalNet {
     }
 
     /// The file under a reference; `None` when it is not kept any more.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn uploaded(&self, reference: &str) -> Result<Option<BlobHash>, DbError> {
         let hash = sqlx::query_scalar!("SELECT hash FROM localnet_media WHERE reference = $1", reference)
             .fetch_optional(self.db.pool())
@@ -44,9 +38,6 @@ impl LocalNet {
 
 impl LocalNet {
     /// Forgets files that the local network has kept long enough, at most `limit`. Returns how many.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn prune_media(&self, limit: i64) -> Result<u64, DbError> {
         let pruned = sqlx::query!(
             "DELETE FROM localnet_media WHERE reference = ANY(ARRAY(

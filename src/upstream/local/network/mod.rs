@@ -25,7 +25,7 @@ use group::GroupLines;
 use mailbox::Lines;
 
 pub use group::{
-    Group, GroupDelivery, GroupMember, GroupNews, GroupRefusal, GroupWish, LARGEST_GROUP, LocalChange,
+    Group, GroupDelivery, GroupEdit, GroupMember, GroupNews, GroupRefusal, LARGEST_GROUP, LocalChange,
     WriteNews, is_group,
 };
 pub use profile::{Change, Leaving, Words};
@@ -91,9 +91,6 @@ impl LocalNet {
     }
 
     /// Those of the numbers that are subscribers.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, DbError> {
         let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
         sqlx::query_scalar!("SELECT number FROM localnet_subscriber WHERE number = ANY($1)", &numbers)
@@ -105,9 +102,6 @@ impl LocalNet {
     }
 
     /// Whether the login is still good.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn is_current(&self, subscriber: &Subscriber) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM localnet_subscriber
@@ -120,9 +114,6 @@ impl LocalNet {
     }
 
     /// Those of the numbers whose mailboxes take no more.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn full<'a>(
         &self,
         numbers: impl Iterator<Item = &'a PhoneNumber>,
@@ -146,9 +137,6 @@ impl LocalNet {
 
     /// Puts stanzas into mailboxes, in order. Returns the recipients that exist; what was for others is dropped, and
     /// so is, without a word, what is personal and for somebody who has blocked the sender. `None`: the login is no longer good, nothing was put anywhere.
-    ///
-    /// # Errors
-    /// When the query fails; then nothing was put anywhere.
     pub async fn deliver(
         &self,
         from: &Subscriber,
@@ -159,9 +147,6 @@ impl LocalNet {
 
     /// The oldest stanzas of a mailbox, without those that were handed out already. `None`: the login is no longer
     /// good.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn mailbox(
         &self,
         subscriber: &Subscriber,
@@ -171,9 +156,6 @@ impl LocalNet {
     }
 
     /// Takes stanzas out of a mailbox and puts `receipts` into the mailboxes of their senders, in one step.
-    ///
-    /// # Errors
-    /// When the query fails; then nothing changed.
     pub async fn acknowledge(
         &self,
         subscriber: &Subscriber,
@@ -206,9 +188,6 @@ impl LocalNet {
     }
 
     /// Wakes the mailboxes among `numbers` in which something lies: the sweep behind the wake-ups.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn sweep(&self, numbers: &[PhoneNumber]) -> Result<(), DbError> {
         let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
         let waiting = sqlx::query_scalar!(

@@ -69,9 +69,6 @@ impl Change<'_> {
 
 impl LocalNet {
     /// Makes a change and tells all whom it concerns. Of a login that is no longer good nothing is changed.
-    ///
-    /// # Errors
-    /// When a query fails; then nothing changed.
     pub async fn change(
         &self,
         subscriber: &Subscriber,
@@ -109,9 +106,6 @@ impl LocalNet {
 
     /// Makes a subscriber anew: an earlier one of this number has left its groups and is gone with its mailbox, and those
     /// who watch it or were in a group with it are told.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn register(&self, number: &PhoneNumber, leaving: &Leaving) -> Result<Subscriber, DbError> {
         let incarnation = crate::secrets::random_id();
         self.replace(number, Some(&incarnation), leaving).await?;
@@ -120,9 +114,6 @@ impl LocalNet {
 
     /// Takes the number out of its groups and off the network, with its mailbox, and tells those who watch it or were in a
     /// group with it. No error when it is not there.
-    ///
-    /// # Errors
-    /// When a query fails.
     pub async fn unregister(&self, number: &PhoneNumber, leaving: &Leaving) -> Result<(), DbError> {
         self.replace(number, None, leaving).await
     }
@@ -158,9 +149,6 @@ impl LocalNet {
     }
 
     /// Whether this is the photo, or its preview, that a number shows to the subscriber now.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn shows_photo(
         &self,
         number: &PhoneNumber,
@@ -185,9 +173,6 @@ impl LocalNet {
     }
 
     /// Whether one number has blocked another.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn has_blocked(&self, who: &PhoneNumber, whom: &PhoneNumber) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM localnet_block WHERE owner = $1 AND blocked = $2) AS "blocked!""#,

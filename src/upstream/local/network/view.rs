@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::{Audience, PeerPresence, Photo, Privacy, Shown};
+use crate::domain::{Audience, PeerPresence, Photo, Privacy, Visible};
 
 /// Something that a watcher is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,9 +11,9 @@ pub enum News {
     /// The name.
     Nickname(String),
     /// The status message.
-    StatusMessage(Shown<String>),
+    StatusMessage(Visible<String>),
     /// The photo.
-    Photo(Shown<Option<Photo>>),
+    Photo(Visible<Option<Photo>>),
     /// Online, offline, or not to be seen.
     Presence(PeerPresence),
 }
@@ -24,7 +24,7 @@ pub(super) struct Watched {
     pub nickname: String,
     pub status_message: String,
     pub photo: Option<Photo>,
-    pub seen: Seen,
+    pub seen: PresenceRow,
     pub privacy: Privacy,
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Relation {
 
 /// A presence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Seen {
+pub(super) struct PresenceRow {
     pub online: bool,
     pub last_seen: Option<DateTime<Utc>>,
 }
@@ -56,11 +56,11 @@ pub(super) struct Seen {
 #[serde(default)]
 pub(super) struct View {
     nickname: String,
-    status_message: Shown<String>,
-    photo: Shown<Option<Photo>>,
+    status_message: Visible<String>,
+    photo: Visible<Option<Photo>>,
     presence_hidden: bool,
     /// Told last, before it was hidden, and while the watcher was online.
-    seen: Seen,
+    seen: PresenceRow,
 }
 
 impl View {
@@ -96,7 +96,7 @@ impl View {
 
     /// Whether the watcher was told of this photo.
     pub fn shows(&self, photo: Photo) -> bool {
-        self.photo == Shown::Value(Some(photo))
+        self.photo == Visible::Value(Some(photo))
     }
 
     /// What to tell a watcher that was told this, so that it sees `now`.
@@ -114,8 +114,8 @@ impl View {
         let presence = match (self.presence_hidden, now.presence_hidden) {
             (false, true) => Some(PeerPresence::Hidden),
             (_, false) if self.seen != now.seen => Some(match now.seen {
-                Seen { online: true, .. } => PeerPresence::Online,
-                Seen { online: false, last_seen } => PeerPresence::Offline { last_seen },
+                PresenceRow { online: true, .. } => PeerPresence::Online,
+                PresenceRow { online: false, last_seen } => PeerPresence::Offline { last_seen },
             }),
             (true, false) => Some(PeerPresence::Shown),
             (true, true) | (false, false) => None,
@@ -125,8 +125,8 @@ impl View {
     }
 }
 
-fn value<T: Clone>(is_shown: bool, value: &T) -> Shown<T> {
-    if is_shown { Shown::Value(value.clone()) } else { Shown::Hidden }
+fn value<T: Clone>(is_shown: bool, value: &T) -> Visible<T> {
+    if is_shown { Visible::Value(value.clone()) } else { Visible::Hidden }
 }
 
 #[cfg(test)]
@@ -139,7 +139,7 @@ mod tests {
             nickname: "Anna".to_owned(),
             status_message: "Hello".to_owned(),
             photo: Some(Photo { photo: BlobHash([1; 32]), preview: BlobHash([2; 32]) }),
-            seen: Seen { online: true, last_seen: None },
+            seen: PresenceRow { online: true, last_seen: None },
             privacy: Privacy::default(),
         }
     }
@@ -166,7 +166,7 @@ mod tests {
         // What it saw stays when it goes offline, and comes back when it is no longer hidden.
         let mut hiding = watched();
         hiding.privacy.last_seen = Audience::None;
-        hiding.seen = Seen::default();
+        hiding.seen = PresenceRow::default();
         let hidden = seen.now(&hiding, away);
         assert_eq!(seen.news(&hidden), [News::Presence(PeerPresence::Hidden)]);
         hiding.privacy.last_seen = Audience::All;
@@ -195,8 +195,8 @@ mod tests {
         let told = View::default().now(&watched(), online);
         let now = told.now(&watched(), Relation { is_blocked: true, is_contact: true, ..online });
         let hidden = [
-            News::StatusMessage(Shown::Hidden),
-            News::Photo(Shown::Hidden),
+            News::StatusMessage(Visible::Hidden),
+            News::Photo(Visible::Hidden),
             News::Presence(PeerPresence::Hidden),
         ];
         assert_eq!(told.news(&now), hidden);

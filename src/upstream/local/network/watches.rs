@@ -1,7 +1,7 @@
 //! Telling those who watch a subscriber what is news to them.
 
 use super::profile::Words;
-use super::view::{Relation, Seen, View, Watched};
+use super::view::{PresenceRow, Relation, View, Watched};
 use crate::db::DbError;
 use crate::domain::PhoneNumber;
 use crate::upstream::local::network::columns::{number_of, photo_of, privacy};
@@ -143,7 +143,10 @@ impl Tx {
                         nickname: row.nickname,
                         status_message: row.status_message,
                         photo: photo_of(row.photo, row.photo_preview)?,
-                        seen: Seen { online: row.online, last_seen: row.last_seen.filter(|_| !row.online) },
+                        seen: PresenceRow {
+                            online: row.online,
+                            last_seen: row.last_seen.filter(|_| !row.online),
+                        },
                         privacy: privacy(
                             &row.privacy_status_message,
                             &row.privacy_photo,

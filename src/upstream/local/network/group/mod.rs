@@ -23,7 +23,7 @@ use rules::{Decision, NewPhoto, decide};
 
 pub(super) use crate::upstream::local::network::group::batches::GroupLines;
 pub use crate::upstream::local::network::group::batches::{GroupDelivery, GroupSend};
-pub use rules::{GroupMember, GroupRefusal, GroupWish, LARGEST_GROUP, LocalChange};
+pub use rules::{GroupEdit, GroupMember, GroupRefusal, LARGEST_GROUP, LocalChange};
 
 /// What a group's address begins with: no number does.
 const PREFIX: &str = "group:";
@@ -73,9 +73,6 @@ pub fn is_group(address: &str) -> bool {
 
 impl LocalNet {
     /// Makes a group of these and its creator, who is its admin. The same operation makes one group.
-    ///
-    /// # Errors
-    /// When a query fails; then nothing changed, or with a lost connection nobody knows.
     pub async fn create_group(
         &self,
         by: &Subscriber,
@@ -125,15 +122,12 @@ impl LocalNet {
     }
 
     /// Does what a member wants of a group; the same operation once.
-    ///
-    /// # Errors
-    /// When a query fails; then nothing changed, or with a lost connection nobody knows.
     pub async fn change_group(
         &self,
         by: &Subscriber,
         operation: &str,
         address: &str,
-        wish: &GroupWish,
+        wish: &GroupEdit,
         write: WriteNews,
     ) -> Result<Result<Group, GroupRefusal>, DbError> {
         let mut tx = Tx::begin(&self.db).await?;
@@ -168,9 +162,6 @@ impl LocalNet {
     }
 
     /// A group at this revision or a later one.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn group(&self, address: &str, revision: i64) -> Result<Option<Arc<Group>>, DbError> {
         let cache = &self.groups.snapshots;
         if let Some(group) = cache.get(address).filter(|group| group.revision >= revision) {
@@ -185,9 +176,6 @@ impl LocalNet {
 
     /// Puts messages into the mailboxes of a group's other members, in order; all members find a group's messages in
     /// the same order. A mailbox that is full takes them too: one member who is away stops nobody.
-    ///
-    /// # Errors
-    /// When a query fails; then nothing was put anywhere.
     pub async fn send_to_group(
         &self,
         from: &Subscriber,
@@ -199,9 +187,6 @@ impl LocalNet {
     }
 
     /// The other members of a group, if the subscriber is in it.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn other_members(
         &self,
         subscriber: &Subscriber,
@@ -259,7 +244,7 @@ impl LocalNet {
             }
             for address in member_of {
                 let members = tx.local_group(&address).await?.map(|group| group.members).unwrap_or_default();
-                if let Ok(decision) = decide(&members, number, &GroupWish::Leave) {
+                if let Ok(decision) = decide(&members, number, &GroupEdit::Leave) {
                     tx.change_local_group(&address, &subscriber, &decision, write).await?;
                 }
             }

@@ -13,9 +13,6 @@ use crate::upstream::local::network::{Subscriber, Tx, mailbox_topic};
 impl LocalNet {
     /// Forgets up to `batch` operations of the local network that nobody asks for again: commands are, under a key, for
     /// a day. Returns how many.
-    ///
-    /// # Errors
-    /// When the query fails.
     pub async fn prune_operations(&self, batch: i64) -> Result<u64, DbError> {
         let deleted = sqlx::query!(
             "DELETE FROM localnet_operation WHERE id IN (

@@ -21,7 +21,7 @@ pub struct GroupMember {
 
 /// What a member wants of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum GroupWish {
+pub enum GroupEdit {
     /// Another subject.
     Subject(String),
     /// Another photo, or none.
@@ -84,30 +84,30 @@ pub(super) struct Decision {
 pub(super) fn decide(
     members: &[GroupMember],
     by: &PhoneNumber,
-    wish: &GroupWish,
+    wish: &GroupEdit,
 ) -> Result<Decision, GroupRefusal> {
     let find = |number: &PhoneNumber| members.iter().find(|member| member.number == *number);
     let me = find(by).ok_or(GroupRefusal::NotInGroup)?;
     let admin = || if me.admin { Ok(()) } else { Err(GroupRefusal::NotAnAdmin) };
     match wish {
-        GroupWish::Subject(subject) => Ok(Decision {
+        GroupEdit::Subject(subject) => Ok(Decision {
             subject: Some(subject.clone()),
             changes: vec![LocalChange { kind: GroupChangeKind::Subject, who: Vec::new() }],
             ..Decision::default()
         }),
-        GroupWish::Photo(photo) => Ok(Decision {
+        GroupEdit::Photo(photo) => Ok(Decision {
             photo: Some(NewPhoto(*photo)),
             changes: vec![LocalChange { kind: GroupChangeKind::Photo, who: Vec::new() }],
             ..Decision::default()
         }),
-        GroupWish::Leave => Ok(without(members, by, GroupChangeKind::Left)),
-        GroupWish::Remove(who) if who == by => Ok(without(members, by, GroupChangeKind::Left)),
-        GroupWish::Remove(who) => {
+        GroupEdit::Leave => Ok(without(members, by, GroupChangeKind::Left)),
+        GroupEdit::Remove(who) if who == by => Ok(without(members, by, GroupChangeKind::Left)),
+        GroupEdit::Remove(who) => {
             admin()?;
             find(who).ok_or(GroupRefusal::NotAMember)?;
             Ok(without(members, who, GroupChangeKind::Removed))
         }
-        GroupWish::Add(who) => {
+        GroupEdit::Add(who) => {
             admin()?;
             let mut added: Vec<PhoneNumber> = Vec::new();
             for number in who {
@@ -121,14 +121,14 @@ pub(super) fn decide(
             let changes = of(GroupChangeKind::Added, &added);
             Ok(Decision { added, changes, ..Decision::default() })
         }
-        GroupWish::Promote(who) => {
+        GroupEdit::Promote(who) => {
             admin()?;
             let is_admin = find(who).ok_or(GroupRefusal::NotAMember)?.admin;
             let promoted = if is_admin { Vec::new() } else { vec![who.clone()] };
             let changes = of(GroupChangeKind::Promoted, &promoted);
             Ok(Decision { promoted, changes, ..Decision::default() })
         }
-        GroupWish::Demote(who) => {
+        GroupEdit::Demote(who) => {
             admin()?;
             let is_admin = find(who).ok_or(GroupRefusal::NotAMember)?.admin;
             Ok(if is_admin { demoted(members, who) } else { Decision::default() })
@@ -194,56 +194,56 @@ mod tests {
     #[test]
     fn every_member_may_set_the_subject_and_leave() {
         let members = group(&["a1", "2"]);
-        let subject = decide(&members, &number("2"), &GroupWish::Subject("new".to_owned())).expect("allowed");
+        let subject = decide(&members, &number("2"), &GroupEdit::Subject("new".to_owned())).expect("allowed");
         assert_eq!((subject.subject.as_deref(), told(&subject)), (Some("new"), vec![("subject", vec![])]));
-        let left = decide(&members, &number("2"), &GroupWish::Leave).expect("allowed");
+        let left = decide(&members, &number("2"), &GroupEdit::Leave).expect("allowed");
         assert_eq!((left.gone.clone(), left.promoted.clone()), (vec![number("2")], vec![]));
         assert_eq!(told(&left), [("left", vec![number("2")])]);
-        assert_eq!(decide(&members, &number("2"), &GroupWish::Remove(number("2"))), Ok(left));
-        assert_eq!(decide(&members, &number("3"), &GroupWish::Leave), Err(GroupRefusal::NotInGroup));
+        assert_eq!(decide(&members, &number("2"), &GroupEdit::Remove(number("2"))), Ok(left));
+        assert_eq!(decide(&members, &number("3"), &GroupEdit::Leave), Err(GroupRefusal::NotInGroup));
     }
 
     #[test]
     fn only_admins_change_who_is_in_it() {
         let members = group(&["a1", "2", "3"]);
         for wish in [
-            GroupWish::Add(vec![number("4")]),
-            GroupWish::Remove(number("3")),
-            GroupWish::Promote(number("3")),
-            GroupWish::Demote(number("1")),
-            GroupWish::Remove(number("4")),
+            GroupEdit::Add(vec![number("4")]),
+            GroupEdit::Remove(number("3")),
+            GroupEdit::Promote(number("3")),
+            GroupEdit::Demote(number("1")),
+            GroupEdit::Remove(number("4")),
         ] {
             assert_eq!(decide(&members, &number("2"), &wish), Err(GroupRefusal::NotAnAdmin), "{wish:?}");
             assert_eq!(decide(&members, &number("4"), &wish), Err(GroupRefusal::NotInGroup), "{wish:?}");
         }
         for wish in
-            [GroupWish::Remove(number("4")), GroupWish::Promote(number("4")), GroupWish::Demote(number("4"))]
+            [GroupEdit::Remove(number("4")), GroupEdit::Promote(number("4")), GroupEdit::Demote(number("4"))]
         {
             assert_eq!(decide(&members, &number("1"), &wish), Err(GroupRefusal::NotAMember), "{wish:?}");
         }
         let added = decide(
             &members,
             &number("1"),
-            &GroupWish::Add([4, 2, 4].map(|n| number(&n.to_string())).to_vec()),
+            &GroupEdit::Add([4, 2, 4].map(|n| number(&n.to_string())).to_vec()),
         );
         assert_eq!(added.expect("allowed").added, [number("4")]);
-        let nothing = decide(&members, &number("1"), &GroupWish::Promote(number("1"))).expect("allowed");
+        let nothing = decide(&members, &number("1"), &GroupEdit::Promote(number("1"))).expect("allowed");
         assert_eq!(nothing, Decision::default());
     }
 
     #[test]
     fn a_group_always_has_an_admin() {
         let members = group(&["2", "a1", "3"]);
-        let left = decide(&members, &number("1"), &GroupWish::Leave).expect("allowed");
+        let left = decide(&members, &number("1"), &GroupEdit::Leave).expect("allowed");
         assert_eq!(told(&left), [("left", vec![number("1")]), ("promoted", vec![number("2")])]);
-        let demoted = decide(&members, &number("1"), &GroupWish::Demote(number("1"))).expect("allowed");
+        let demoted = decide(&members, &number("1"), &GroupEdit::Demote(number("1"))).expect("allowed");
         assert_eq!(told(&demoted), [("demoted", vec![number("1")]), ("promoted", vec![number("2")])]);
         let alone = group(&["a1"]);
-        assert_eq!(decide(&alone, &number("1"), &GroupWish::Demote(number("1"))), Ok(Decision::default()));
-        let last = decide(&alone, &number("1"), &GroupWish::Leave).expect("allowed");
+        assert_eq!(decide(&alone, &number("1"), &GroupEdit::Demote(number("1"))), Ok(Decision::default()));
+        let last = decide(&alone, &number("1"), &GroupEdit::Leave).expect("allowed");
         assert_eq!(told(&last), [("left", vec![number("1")])]);
         let two = group(&["a1", "2", "a3"]);
-        let left = decide(&two, &number("1"), &GroupWish::Leave).expect("allowed");
+        let left = decide(&two, &number("1"), &GroupEdit::Leave).expect("allowed");
         assert_eq!(told(&left), [("left", vec![number("1")])]);
     }
 
@@ -254,7 +254,7 @@ mod tests {
             let number = format!("1666{place:07}").parse().expect("a number");
             members.push(GroupMember { number, admin: false, since: DateTime::UNIX_EPOCH });
         }
-        let add = GroupWish::Add(vec![number("9")]);
+        let add = GroupEdit::Add(vec![number("9")]);
         assert_eq!(decide(&members, &number("1"), &add), Err(GroupRefusal::TooLarge));
         members.pop();
         assert!(decide(&members, &number("1"), &add).is_ok());

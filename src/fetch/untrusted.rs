@@ -7,7 +7,7 @@ use reqwest::header::{CONTENT_TYPE, LOCATION};
 use tokio::time::timeout;
 use url::Url;
 
-use super::error::{FetchError, GivenError, classify};
+use super::error::{FetchError, UntrustedError, classify};
 use super::guard::is_http;
 use super::{Fetch, Policy};
 
@@ -31,7 +31,7 @@ pub trait Sink {
 
 /// What a caller's URL gave, besides its content, which the sink has.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Given {
+pub struct Fetched {
     /// The `Content-Type` of the answer, as it was sent: somebody's claim.
     pub content_type: Option<String>,
     /// The last segment of the path of the URL that the caller gave (not of where it led to), decoded.
@@ -41,25 +41,30 @@ pub struct Given {
 }
 
 impl Fetch {
-    /// Reads what a URL gives that a caller sent, by GET, under the policy [`Policy::Given`], and follows up to three
+    /// Reads what a URL gives that a caller sent, by GET, under the policy [`Policy::Untrusted`], and follows up to three
     /// redirects, each checked like the first. At most `limit` bytes reach the sink.
     ///
     /// # Errors
-    /// See [`GivenError`]. The sink may have taken the beginning by then.
-    pub async fn get_given<S: Sink>(
+    /// See [`UntrustedError`]. The sink may have taken the beginning by then.
+    pub async fn get_untrusted<S: Sink>(
         &self,
         url: &str,
         limit: u64,
         sink: &mut S,
-    ) -> Result<Given, GivenError<S::Error>> {
-        let url = Url::parse(url).ok().filter(is_http).ok_or(GivenError::NotHttp)?;
+    ) -> Result<Fetched, UntrustedError<S::Error>> {
+        let url = Url::parse(url).ok().filter(is_http).ok_or(UntrustedError::NotHttp)?;
         timeout(self.limits().whole, self.read(url, limit, sink)).await.unwrap_or_else(|elapsed| {
             let late = FetchError::TimedOut(elapsed.into());
             Err(late.into())
         })
     }
 
-    async fn read<S: Sink>(&self, url: Url, limit: u64, sink: &mut S) -> Result<Given, GivenError<S::Error>> {
+    async fn read<S: Sink>(
+        &self,
+        url: Url,
+        limit: u64,
+        sink: &mut S,
+    ) -> Result<Fetched, UntrustedError<S::Error>> {
         let file_name = file_name(&url);
         let mut response = self.follow(url).await?;
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
@@ -74,15 +79,15 @@ impl Fetch {
             if size > limit {
                 return Err(too_long.into());
             }
-            sink.write(&chunk).await.map_err(GivenError::Sink)?;
+            sink.write(&chunk).await.map_err(UntrustedError::Sink)?;
         }
-        Ok(Given { content_type, file_name, size })
+        Ok(Fetched { content_type, file_name, size })
     }
 
     /// The head of the first answer that does not lead on, if it is a success.
-    async fn follow<E>(&self, mut url: Url) -> Result<reqwest::Response, GivenError<E>> {
+    async fn follow<E>(&self, mut url: Url) -> Result<reqwest::Response, UntrustedError<E>> {
         for _ in 0..=MOST_REDIRECTS {
-            let request = self.client(Policy::Given, &url)?.get(url.clone());
+            let request = self.client(Policy::Untrusted, &url)?.get(url.clone());
             let response = timeout(self.limits().head, request.send())
                 .await
                 .map_err(|elapsed| FetchError::TimedOut(elapsed.into()))?
@@ -90,10 +95,10 @@ impl Fetch {
             match next(&url, &response) {
                 Some(target) => url = target,
                 None if response.status().is_success() => return Ok(response),
-                None => return Err(GivenError::Answered(response.status().as_u16())),
+                None => return Err(UntrustedError::Answered(response.status().as_u16())),
             }
         }
-        Err(GivenError::LeadsOn)
+        Err(UntrustedError::LeadsOn)
     }
 }
 
