@@ -72,13 +72,14 @@ impl<A> Answer<A> {
 /// Requests that wait for the next batch.
 pub trait Pending: Default + Send + 'static {
     /// How many wait.
-    fn len(&self) -> usize;
+    fn count(&self) -> usize;
     /// Takes the oldest ones out, at most [`BATCH_LIMIT`] of a kind.
+    #[must_use]
     fn take_batch(&mut self) -> Self;
 }
 
 impl<Q: Send + 'static, A: Send + 'static> Pending for Vec<Request<Q, A>> {
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         self.len()
     }
 
@@ -111,7 +112,7 @@ impl<P: Pending> Worker<P> {
     pub fn enqueue<Q, A>(&self, request: Request<Q, A>, push: impl FnOnce(&mut P, Request<Q, A>)) {
         let starts = {
             let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            if queue.pending.len() >= self.queue_limit {
+            if queue.pending.count() >= self.queue_limit {
                 return request.answer(Err(DbError::overloaded()));
             }
             push(&mut queue.pending, request);
@@ -142,7 +143,7 @@ async fn run_batches<P: Pending>(
         tokio::task::yield_now().await;
         let batch = {
             let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
-            if queue.pending.len() == 0 {
+            if queue.pending.count() == 0 {
                 // Under the lock that the next request takes, so that it starts a new task.
                 queue.running = false;
                 std::mem::forget(reset);

@@ -156,6 +156,14 @@ pub enum Event {
 }
 
 impl Event {
+    // The kinds that statements of the store write.
+    pub const CONTACT_UPDATED: &str = "contact.updated";
+    pub const MESSAGE_DELIVERED: &str = "message.delivered";
+    pub const MESSAGE_FAILED: &str = "message.failed";
+    pub const MESSAGE_QUEUED: &str = "message.queued";
+    pub const MESSAGE_READ: &str = "message.read";
+    pub const MESSAGE_SENT: &str = "message.sent";
+
     /// The kind as clients see it.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -164,18 +172,18 @@ impl Event {
             Self::AccountUnregistered => "account.unregistered",
             Self::AccountRemoved => "account.removed",
             Self::SessionChanged { .. } => "session.changed",
-            Self::MessageQueued { .. } => "message.queued",
-            Self::MessageSent { .. } => "message.sent",
-            Self::MessageDelivered { .. } => "message.delivered",
-            Self::MessageRead { .. } => "message.read",
-            Self::MessageFailed { .. } => "message.failed",
+            Self::MessageQueued { .. } => Self::MESSAGE_QUEUED,
+            Self::MessageSent { .. } => Self::MESSAGE_SENT,
+            Self::MessageDelivered { .. } => Self::MESSAGE_DELIVERED,
+            Self::MessageRead { .. } => Self::MESSAGE_READ,
+            Self::MessageFailed { .. } => Self::MESSAGE_FAILED,
             Self::MessageReceived { .. } => "message.received",
             Self::MessageMedia { .. } => "message.media",
             Self::MessageSentElsewhere { .. } => "message.sent_elsewhere",
             Self::MessageUndecryptable { .. } => "message.undecryptable",
             Self::ChatRead { .. } => "chat.read",
             Self::ContactAdded { .. } => "contact.added",
-            Self::ContactUpdated { .. } => "contact.updated",
+            Self::ContactUpdated { .. } => Self::CONTACT_UPDATED,
             Self::ContactRemoved { .. } => "contact.removed",
             Self::ContactBlocked { .. } => "contact.blocked",
             Self::ContactUnblocked { .. } => "contact.unblocked",

@@ -125,9 +125,10 @@ pub struct PhotoReference {
     pub preview: Option<String>,
 }
 
-/// What a network tells of somebody's profile, beside the nickname.
+/// A change of somebody's profile, as a network reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ProfileNews {
+    Nickname(String),
     /// The status message; empty: none.
     StatusMessage(Visible<String>),
     /// Online, offline, or not to be seen.

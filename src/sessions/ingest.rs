@@ -1,33 +1,34 @@
-//! From the network into the store.
+//! Ingestion: upstream events become inbound items of the store.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::groups::learn;
 use crate::db::DbError;
-use crate::domain::{GroupChangeKind, Lease, PeerId};
-use crate::store::{Inbound, InboundKind, NewPeer, Peer, Store, ToldChange};
+use crate::domain::{Lease, ProfileNews};
+use crate::store::{
+    ChatNews, Inbound, InboundGroupChange, InboundKind, InboundMessage, NewPeer, Peer, Store,
+};
 use crate::upstream::{Acknowledgement, Address, Connector, Incoming, UpstreamEvent};
 
-/// Characters that are kept of the id of a message that cannot be stored.
+/// Characters that are stored of the id of a message that cannot be stored itself.
 const LONGEST_ID: usize = 255;
 
-/// What to tell the network of events that were stored.
+/// The acknowledgements of events that were stored.
 #[derive(Debug, Default)]
 pub(super) struct Stored {
-    /// Kept.
     pub kept: Vec<Acknowledgement>,
-    /// Messages of people whom the account has blocked.
+    /// Of messages that were dropped, because the account has blocked their sender.
     pub dropped: Vec<Acknowledgement>,
 }
 
 /// Stores a batch of events in order, in one transaction if PostgreSQL takes them all.
 ///
-/// An event that PostgreSQL refuses whenever it is tried would come again with each connection, and hold up what comes
-/// after it. It is dropped: of a message the journal says that it could not be read.
+/// An event that PostgreSQL can never store would come again with each connection, and hold up the events after it. It is
+/// dropped; of a message the journal says that it could not be read.
 ///
 /// # Errors
-/// When not all of it is stored: nothing may be acknowledged, the network has to tell it all again.
+/// Not all of it is stored: nothing may be acknowledged, so that the network sends it all again.
 pub(super) async fn store_events(
     store: &Store,
     connector: &Arc<dyn Connector>,
@@ -35,52 +36,32 @@ pub(super) async fn store_events(
     events: Vec<Incoming>,
 ) -> Result<Stored, DbError> {
     let resume_point = events.iter().rev().find_map(|incoming| incoming.resume_point.clone());
+    // Each with the index of its item, if there is one.
     let mut acknowledgements = Vec::with_capacity(events.len());
-    let mut kept = Vec::with_capacity(events.len());
+    let mut items = Vec::with_capacity(events.len());
     let mut groups = BTreeMap::new();
     for incoming in events {
-        let message = match &incoming.event {
-            UpstreamEvent::Message { from, id, group: None, .. } => Some((from.clone(), id.clone())),
-            UpstreamEvent::GroupChanged { group, .. } => {
-                groups.insert(group.address.clone(), group.clone());
-                None
-            }
-            _ => None,
-        };
-        acknowledgements.extend(incoming.acknowledgement.map(|acknowledgement| (acknowledgement, message)));
-        kept.extend(translate(incoming.event));
+        if let UpstreamEvent::GroupChanged { group, .. } = &incoming.event {
+            groups.insert(group.address.clone(), group.clone());
+        }
+        let item = translate(incoming.event);
+        let index = item.is_some().then_some(items.len());
+        acknowledgements.extend(incoming.acknowledgement.map(|acknowledgement| (acknowledgement, index)));
+        items.extend(item);
     }
-    // Before what is said in them.
+    // Before the messages in them.
     for group in groups.values() {
         learn(store, connector, group).await?;
     }
     let resume_point = resume_point.as_ref().map(|point| point.0.as_slice());
-    let dropped = Ingest { store, connector, lease }.store(&kept, resume_point).await?;
+    let dropped = Ingest { store, connector, lease }.store(&items, resume_point).await?;
     let mut stored = Stored::default();
-    for (acknowledgement, message) in acknowledgements {
-        let was_dropped = message.is_some_and(|message| dropped.contains(&message));
+    for (acknowledgement, index) in acknowledgements {
+        let was_dropped = index.is_some_and(|index| dropped.contains(&index));
         if was_dropped { &mut stored.dropped } else { &mut stored.kept }.push(acknowledgement);
     }
     Ok(stored)
 }
-
-/// Something of somebody, or of a group and somebody in it.
-struct Told {
-    who: Address,
-    participant: Option<Address>,
-    what: ToldKind,
-}
-
-/// What it is.
-enum ToldKind {
-    /// As the store takes it.
-    Stored(InboundKind),
-    /// Of a group; those whom it concerns have to be looked up.
-    Group { revision: i64, subject: String, changes: Vec<(GroupChangeKind, Vec<Address>)> },
-}
-
-/// Messages that were not stored: whose, and their ids.
-type Dropped = HashSet<(Address, String)>;
 
 struct Ingest<'a> {
     store: &'a Store,
@@ -89,14 +70,23 @@ struct Ingest<'a> {
 }
 
 impl Ingest<'_> {
-    /// Stores all that can be. The resume point goes with the last part.
-    async fn store(&self, told: &[Told], resume_point: Option<&[u8]>) -> Result<Dropped, DbError> {
-        match (self.together(told, resume_point).await, told) {
-            (Err(error), [one]) if error.is_unstorable() => self.instead_of(one, resume_point).await,
+    /// Stores all items that can be stored, and returns the indexes of those that were dropped. The resume point goes with
+    /// the last part.
+    async fn store(
+        &self,
+        items: &[Inbound<Address>],
+        resume_point: Option<&[u8]>,
+    ) -> Result<BTreeSet<usize>, DbError> {
+        match (self.store_all(items, resume_point).await, items) {
+            (Err(error), [item]) if error.is_unstorable() => {
+                self.store_substitute(item, resume_point).await?;
+                Ok(BTreeSet::new())
+            }
             (Err(error), [_, _, ..]) if error.is_unstorable() => {
-                let (first, rest) = told.split_at(told.len() / 2);
+                let (first, rest) = items.split_at(items.len() / 2);
                 let mut dropped = Box::pin(self.store(first, None)).await?;
-                dropped.extend(Box::pin(self.store(rest, resume_point)).await?);
+                let dropped_of_rest = Box::pin(self.store(rest, resume_point)).await?;
+                dropped.extend(dropped_of_rest.into_iter().map(|index| first.len() + index));
                 Ok(dropped)
             }
             (stored, _) => stored,
@@ -104,51 +94,26 @@ impl Ingest<'_> {
     }
 
     /// Stores all or nothing.
-    async fn together(&self, told: &[Told], resume_point: Option<&[u8]>) -> Result<Dropped, DbError> {
-        if told.is_empty() && resume_point.is_none() {
-            return Ok(Dropped::new());
+    async fn store_all(
+        &self,
+        items: &[Inbound<Address>],
+        resume_point: Option<&[u8]>,
+    ) -> Result<BTreeSet<usize>, DbError> {
+        if items.is_empty() && resume_point.is_none() {
+            return Ok(BTreeSet::new());
         }
-        let peers = self.peers(told).await?;
-        let of = |address: &Address| {
+        let peers = self.peers(items).await?;
+        let peer_of = |address: &Address| {
             let missing = || DbError::Corrupt("a peer that was just looked up is missing".to_owned());
             peers.get(address).cloned().ok_or_else(missing)
         };
-        let mut batch = Vec::with_capacity(told.len());
-        for one in told {
-            let what = match &one.what {
-                ToldKind::Stored(what) => what.clone(),
-                ToldKind::Group { revision, subject, changes } => {
-                    let mut told = Vec::with_capacity(changes.len());
-                    for (kind, who) in changes {
-                        let participants = who.iter().map(|who| Ok(of(who)?.public_id));
-                        let participants = participants.collect::<Result<_, DbError>>()?;
-                        told.push(ToldChange { kind: *kind, participants });
-                    }
-                    InboundKind::Group { revision: *revision, subject: subject.clone(), changes: told }
-                }
-            };
-            let participant = one.participant.as_ref().map(&of).transpose()?;
-            batch.push(Inbound { peer: of(&one.who)?, participant, what });
-        }
-        let dropped = self.store.ingest(self.lease, batch, resume_point).await?;
-        let addresses: HashMap<PeerId, &Address> =
-            peers.iter().map(|(address, peer)| (peer.id, address)).collect();
-        Ok(dropped
-            .into_iter()
-            .filter_map(|(peer, id)| Some(((*addresses.get(&peer)?).clone(), id)))
-            .collect())
+        let batch = items.iter().map(|item| item.resolve(peer_of)).collect::<Result<_, _>>()?;
+        Ok(self.store.ingest(self.lease, batch, resume_point).await?.into_iter().collect())
     }
 
-    /// All who are named, and the groups.
-    async fn peers(&self, told: &[Told]) -> Result<HashMap<Address, Peer>, DbError> {
-        let mut named: BTreeSet<&Address> = BTreeSet::new();
-        for one in told {
-            named.insert(&one.who);
-            named.extend(&one.participant);
-            if let ToldKind::Group { changes, .. } = &one.what {
-                named.extend(changes.iter().flat_map(|(_, who)| who));
-            }
-        }
+    /// The peers of all people and groups that are named.
+    async fn peers(&self, items: &[Inbound<Address>]) -> Result<HashMap<Address, Peer>, DbError> {
+        let named: BTreeSet<&Address> = items.iter().flat_map(Inbound::names).collect();
         let (groups, people): (Vec<&Address>, Vec<&Address>) =
             named.into_iter().partition(|address| self.connector.is_group(address));
         let wanted: Vec<NewPeer> = people.iter().map(|address| new_peer(self.connector, address)).collect();
@@ -162,88 +127,89 @@ impl Ingest<'_> {
         Ok(peers)
     }
 
-    /// Drops what is refused for good, and notes a message that is lost, unless its sender cannot be stored either.
-    async fn instead_of(&self, one: &Told, resume_point: Option<&[u8]>) -> Result<Dropped, DbError> {
-        let name = match &one.what {
-            ToldKind::Stored(what) => what.name(),
-            ToldKind::Group { .. } => "group",
+    /// Drops an item that can never be stored. A message is noted as unreadable, unless its sender cannot be stored either.
+    async fn store_substitute(
+        &self,
+        item: &Inbound<Address>,
+        resume_point: Option<&[u8]>,
+    ) -> Result<(), DbError> {
+        tracing::error!(account = %self.lease.account, what = item.what.name(),
+            "the database can never store what the network sent: it is dropped");
+        let lost_message = match &item.what {
+            InboundKind::Message(InboundMessage { network_id, .. })
+            | InboundKind::Chat(ChatNews::Undecryptable { network_id }) => Some(network_id),
+            InboundKind::Receipt { .. }
+            | InboundKind::Profile(_)
+            | InboundKind::Chat(ChatNews::ReadElsewhere { .. } | ChatNews::Group { .. }) => None,
         };
-        tracing::error!(account = %self.lease.account, what = name,
-            "the database can never take what the network told: it is dropped");
-        let noted = match &one.what {
-            ToldKind::Stored(
-                InboundKind::Message { network_id, .. } | InboundKind::Undecryptable { network_id },
-            ) => {
-                let what = InboundKind::Undecryptable { network_id: storable(network_id) };
-                let noted = Told { who: one.who.clone(), participant: None, what: ToldKind::Stored(what) };
-                self.together(&[noted], resume_point).await
-            }
-            ToldKind::Stored(
-                InboundKind::Receipt { .. }
-                | InboundKind::ReadElsewhere { .. }
-                | InboundKind::Nickname(_)
-                | InboundKind::Profile(_)
-                | InboundKind::Group { .. },
-            )
-            | ToldKind::Group { .. } => self.together(&[], resume_point).await,
-        };
-        match noted {
-            Err(error) if error.is_unstorable() => self.together(&[], resume_point).await,
-            noted => noted,
+        let substitute = lost_message.map(|network_id| Inbound {
+            peer: item.peer.clone(),
+            participant: None,
+            what: InboundKind::Chat(ChatNews::Undecryptable { network_id: storable(network_id) }),
+        });
+        match self.store_all(substitute.as_slice(), resume_point).await {
+            Err(error) if error.is_unstorable() => self.store_all(&[], resume_point).await.map(drop),
+            stored => stored.map(drop),
         }
     }
 }
 
-/// Somebody at an address, as the store makes them.
+/// A person at an address, for the store.
 pub(super) fn new_peer(connector: &Arc<dyn Connector>, address: &Address) -> NewPeer {
     NewPeer { address: address.0.clone(), number: connector.number_of(address) }
 }
 
-/// So much of an id as any column takes.
+/// The part of an id that any column takes.
 fn storable(id: &str) -> String {
     id.chars().filter(|character| *character != '\0').take(LONGEST_ID).collect()
 }
 
-/// Whom an event is about and what to store of it; `None` for what is not kept.
-fn translate(event: UpstreamEvent) -> Option<Told> {
-    let (who, participant, what) = match event {
+/// The item to store for an event; `None` for typing, which is worth nothing a second later.
+fn translate(event: UpstreamEvent) -> Option<Inbound<Address>> {
+    let message = |network_id, content, sent_at, from_us, live| {
+        InboundKind::Message(InboundMessage { network_id, content, sent_at, from_us, live })
+    };
+    let (peer, participant, what) = match event {
         UpstreamEvent::Message { from, id, content, sent_at, group } => {
-            let (who, participant) = within(from, group);
-            let what = InboundKind::Message { network_id: id, content, sent_at, from_us: false, live: true };
-            (who, participant, what)
+            let (peer, participant) = within(from, group);
+            (peer, participant, message(id, content, sent_at, false, true))
         }
         UpstreamEvent::SentElsewhere { to, id, content, sent_at } => {
-            (to, None, InboundKind::Message { network_id: id, content, sent_at, from_us: true, live: true })
+            (to, None, message(id, content, sent_at, true, true))
         }
         UpstreamEvent::History { chat, from_us, participant, id, content, sent_at } => {
-            let what = InboundKind::Message { network_id: id, content, sent_at, from_us, live: false };
-            (chat, participant, what)
+            (chat, participant, message(id, content, sent_at, from_us, false))
         }
         UpstreamEvent::ReadElsewhere { chat, id } => {
-            (chat, None, InboundKind::ReadElsewhere { network_id: id })
+            (chat, None, InboundKind::Chat(ChatNews::ReadElsewhere { network_id: id }))
         }
         UpstreamEvent::Receipt { from, id, kind, group } => {
-            let (who, participant) = within(from, group);
-            (who, participant, InboundKind::Receipt { network_id: id, kind })
+            let (peer, participant) = within(from, group);
+            (peer, participant, InboundKind::Receipt { network_id: id, kind })
         }
-        UpstreamEvent::Nickname { of, nickname } => (of, None, InboundKind::Nickname(nickname)),
-        UpstreamEvent::Undecryptable { from, id, group } => {
-            let (who, participant) = within(from, group);
-            (who, participant, InboundKind::Undecryptable { network_id: id })
-        }
-        UpstreamEvent::GroupChanged { group, revision, subject, changes } => {
-            let changes = changes.into_iter().map(|change| (change.kind, change.who)).collect();
-            let what = ToldKind::Group { revision, subject, changes };
-            return Some(Told { who: group.address.clone(), participant: None, what });
+        UpstreamEvent::Nickname { of, nickname } => {
+            (of, None, InboundKind::Profile(ProfileNews::Nickname(nickname)))
         }
         UpstreamEvent::Profile { of, news } => (of, None, InboundKind::Profile(news)),
-        // Typing is worth nothing a second later.
+        UpstreamEvent::Undecryptable { from, id, group } => {
+            let (peer, participant) = within(from, group);
+            (peer, participant, InboundKind::Chat(ChatNews::Undecryptable { network_id: id }))
+        }
+        UpstreamEvent::GroupChanged { group, revision, subject, changes } => {
+            let change = |change: crate::upstream::GroupChange| InboundGroupChange {
+                kind: change.kind,
+                participants: change.who,
+            };
+            let changes = changes.into_iter().map(change).collect();
+            let what = InboundKind::Chat(ChatNews::Group { revision, subject, changes });
+            (group.address.clone(), None, what)
+        }
         UpstreamEvent::Typing { .. } => return None,
     };
-    Some(Told { who, participant, what: ToldKind::Stored(what) })
+    Some(Inbound { peer, participant, what })
 }
 
-/// The other side of the chat, and in a group who of it.
+/// The other side of the chat, and in a group the member that did something.
 fn within(from: Address, group: Option<Address>) -> (Address, Option<Address>) {
     match group {
         Some(group) => (group, Some(from)),

@@ -48,7 +48,7 @@ pub use idempotency::{Claim, ClaimedResponse, IdempotentRequest, KeyState, Saved
 pub use journal::{Journal, JournalEntry};
 pub use message::blobs::{InspectedBlob, ServedBlob};
 pub use message::history::{ChatSummary, Message, Page, Receipted};
-pub use message::inbound::{Inbound, InboundKind, ToldChange};
+pub use message::inbound::{ChatNews, Inbound, InboundGroupChange, InboundKind, InboundMessage};
 pub use message::outbox::{DUE_MESSAGES, Due, DueMessage, DueReceipt, Settled, Settlement};
 pub use message::pending_media::PendingMedia;
 pub use message::{Accepted, NewMessage, OUTBOX_LIMIT};

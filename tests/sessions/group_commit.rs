@@ -9,7 +9,8 @@ use windu::domain::{Account, ChatName, Content, Lease, ProcessId, ReceiptKind};
 use windu::secrets;
 use windu::sessions::Timeouts;
 use windu::store::{
-    Accepted, ImportedContact, Inbound, InboundKind, NewMessage, OUTBOX_LIMIT, Peer, Settlement, Store,
+    Accepted, ImportedContact, Inbound, InboundKind, InboundMessage, NewMessage, OUTBOX_LIMIT, Peer,
+    Settlement, Store,
 };
 
 use crate::scripted::{NETWORK, long_ago};
@@ -67,7 +68,8 @@ pub async fn send(store: &Store, from: &Account, to: &Peer, text: &str) -> Resul
 
 fn received(from: &Peer, id: &str, text: &str) -> Inbound {
     let (network_id, content) = (id.to_owned(), Content::Text(text.to_owned()));
-    let what = InboundKind::Message { network_id, content, sent_at: long_ago(), from_us: false, live: true };
+    let message = InboundMessage { network_id, content, sent_at: long_ago(), from_us: false, live: true };
+    let what = InboundKind::Message(message);
     Inbound { peer: from.clone(), participant: None, what }
 }
 

@@ -59,7 +59,7 @@ async fn each_write_of_a_session_is_refused_without_its_lease() {
     let inbound = [windu::store::Inbound {
         peer,
         participant: None,
-        what: windu::store::InboundKind::Nickname("Ben".to_owned()),
+        what: windu::store::InboundKind::Profile(windu::domain::ProfileNews::Nickname("Ben".to_owned())),
     }];
     let command = store.ask(account.id, &serde_json::json!({}), DEADLINE, None).await.unwrap();
     for stolen in [false, true] {

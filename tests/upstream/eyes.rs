@@ -39,6 +39,7 @@ impl Eyes {
     fn hear(&mut self, news: ProfileNews) {
         self.told += 1;
         match news {
+            ProfileNews::Nickname(_) => self.names += 1,
             ProfileNews::StatusMessage(text) => self.status = text,
             ProfileNews::Presence(presence) => {
                 self.presence_hidden = presence == PeerPresence::Hidden;

@@ -216,10 +216,7 @@ pub(super) async fn addressed_of(db: &Db, wanted: &[&Wanted]) -> Result<Vec<Opti
                   a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until,
                   a.proved_at IS NOT NULL AS "was_proved!", o.id IS NOT NULL AS "held!",
                   p.id AS "peer?", p.address AS "address?",
-                  CASE WHEN p.kind = 'group' THEN h.group_revision IS NOT NULL AND EXISTS (
-                           SELECT 1 FROM peer own JOIN group_member m ON m.member_peer_id = own.id
-                           WHERE own.network = a.network AND own.public_id = a.number AND m.group_peer_id = p.id)
-                       ELSE coalesce(t.exists_there, false) OR coalesce(h.peer_wrote, false) END AS "allowed!"
+                  coalesce(writable.allowed, false) AS "allowed!"
            FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY AS w (user_id, number, chat, place)
            CROSS JOIN LATERAL (
                SELECT * FROM account a WHERE a.user_id = w.user_id
@@ -229,8 +226,8 @@ pub(super) async fn addressed_of(db: &Db, wanted: &[&Wanted]) -> Result<Vec<Opti
            LEFT JOIN process o ON o.id = c.owner
                 AND o.heartbeat_at > clock_timestamp() - make_interval(secs => $4)
            LEFT JOIN peer p ON p.network = a.network AND p.public_id = w.chat
-           LEFT JOIN contact t ON t.account_id = a.id AND t.peer_id = p.id
-           LEFT JOIN chat h ON h.account_id = a.id AND h.peer_id = p.id"#,
+           LEFT JOIN LATERAL (
+               SELECT allowed FROM writable_chat WHERE account_id = a.id AND peer_id = p.id LIMIT 1) writable ON true"#,
         &users,
         &numbers as &[Option<&str>],
         &chats as &[Option<&str>],

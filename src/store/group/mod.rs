@@ -68,17 +68,14 @@ impl Store {
     pub async fn group(&self, account: &Account, id: &GroupId) -> Result<Option<GroupView>, DbError> {
         let row = sqlx::query!(
             r#"SELECT p.id, p.address, p.public_id, g.subject, g.photo, g.photo_preview, h.id AS "chat?",
-                      coalesce(me.admin, false) AS "admin!",
-                      me.member_peer_id IS NOT NULL AND h.group_revision IS NOT NULL AS "inside!"
+                      coalesce(me.admin, false) AS "admin!", me.chat_id IS NOT NULL AS "inside!"
                FROM peer p JOIN chat_group g ON g.peer_id = p.id
-               LEFT JOIN peer own ON own.network = p.network AND own.public_id = $4
-               LEFT JOIN group_member me ON me.group_peer_id = p.id AND me.member_peer_id = own.id
                LEFT JOIN chat h ON h.account_id = $1 AND h.peer_id = p.id
+               LEFT JOIN account_group me ON me.account_id = $1 AND me.group_peer_id = p.id
                WHERE p.network = $2 AND p.public_id = $3"#,
             account.id.0,
             account.network,
-            id.as_str(),
-            account.number.as_str()
+            id.as_str()
         )
         .fetch_optional(self.db.pool())
         .await?;
@@ -104,16 +101,13 @@ impl Store {
                             WHERE o.group_peer_id = g.peer_id ORDER BY o.position) AS "participants!",
                       ARRAY(SELECT m.public_id FROM group_member o JOIN peer m ON m.id = o.member_peer_id
                             WHERE o.group_peer_id = g.peer_id AND o.admin ORDER BY o.position) AS "admins!"
-               FROM peer own JOIN group_member me ON me.member_peer_id = own.id
+               FROM account_group me
                JOIN chat_group g ON g.peer_id = me.group_peer_id
                JOIN peer p ON p.id = g.peer_id
-               JOIN chat h ON h.account_id = $1 AND h.peer_id = p.id AND h.group_revision IS NOT NULL
                LEFT JOIN peer c ON c.id = g.creator_peer_id
-               WHERE own.network = $2 AND own.public_id = $3 AND ($4::text IS NULL OR p.public_id = $4)
+               WHERE me.account_id = $1 AND ($2::text IS NULL OR p.public_id = $2)
                ORDER BY g.created_at, p.public_id"#,
             account.id.0,
-            account.network,
-            account.number.as_str(),
             only.map(GroupId::as_str)
         )
         .fetch_all(self.db.pool())
@@ -129,10 +123,10 @@ impl Store {
     ) -> Result<Vec<Candidate>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT p.id, p.address, p.public_id, m.member_peer_id IS NOT NULL AS "is_member!",
-                      coalesce(t.exists_there, false) OR coalesce(h.peer_wrote, false) AS "reachable!"
+                      coalesce(writable.allowed, false) AS "reachable!"
                FROM peer p
-               LEFT JOIN contact t ON t.account_id = $1 AND t.peer_id = p.id
-               LEFT JOIN chat h ON h.account_id = $1 AND h.peer_id = p.id
+               LEFT JOIN LATERAL (
+                   SELECT allowed FROM writable_chat WHERE account_id = $1 AND peer_id = p.id LIMIT 1) writable ON true
                LEFT JOIN group_member m ON m.group_peer_id = $4 AND m.member_peer_id = p.id
                WHERE p.network = $2 AND p.public_id = ANY($3) AND p.kind = 'person'"#,
             account.id.0,

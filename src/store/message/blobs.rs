@@ -77,12 +77,10 @@ impl Store {
             // Only as long as the account is in the group.
             Reference::GroupPhoto(chat) => sqlx::query_scalar!(
                 r#"SELECT EXISTS (
-                       SELECT 1 FROM chat h JOIN chat_group g ON g.peer_id = h.peer_id
-                       JOIN account a ON a.id = h.account_id AND a.registered_at IS NOT NULL
-                       JOIN peer own ON own.network = a.network AND own.public_id = a.number
-                       JOIN group_member me ON me.group_peer_id = g.peer_id AND me.member_peer_id = own.id
-                       WHERE h.id = $1 AND h.group_revision IS NOT NULL
-                         AND (g.photo = $2 OR g.photo_preview = $2)) AS "refers!""#,
+                       SELECT 1 FROM chat h JOIN account a ON a.id = h.account_id AND a.registered_at IS NOT NULL
+                       JOIN account_group me ON me.account_id = h.account_id AND me.group_peer_id = h.peer_id
+                       JOIN chat_group g ON g.peer_id = h.peer_id
+                       WHERE h.id = $1 AND (g.photo = $2 OR g.photo_preview = $2)) AS "refers!""#,
                 chat.0,
                 &hash.0[..]
             )

@@ -1,101 +1,137 @@
-//! What a network told a session, stored in one transaction with the journal and the resume point.
+//! What a session stores of what its network reported: the types, and their ingestion.
 
 use chrono::{DateTime, Utc};
 
 use crate::db::DbError;
-use crate::domain::{Content, GroupChangeKind, Lease, PeerId, ProfileNews, ReceiptKind};
+use crate::domain::{Content, GroupChangeKind, Lease, MediaFile, ProfileNews, ReceiptKind, Visible};
 use crate::store::writer::SessionWrite;
 use crate::store::{Peer, Store};
 
-/// One thing that happened, about one peer.
+/// One thing that happened in one chat. `Who` names people and groups: by their address on the network first, then as
+/// peers of the store, see [`Inbound::resolve`].
 #[derive(Clone, Debug)]
-pub struct Inbound {
-    /// The other side of the chat: somebody, or a group.
-    pub peer: Peer,
-    /// Who of a group did it.
-    pub participant: Option<Peer>,
+pub struct Inbound<Who = Peer> {
+    /// The other side of the chat: a person or a group.
+    pub peer: Who,
+    /// In a group: the member that did it.
+    pub participant: Option<Who>,
     /// What happened.
-    pub what: InboundKind,
+    pub what: InboundKind<Who>,
 }
 
-/// What can happen.
+/// The kinds of what can happen, each stored by a part of the writer of its own.
 #[derive(Clone, Debug)]
-pub enum InboundKind {
-    /// A message from the peer, or with `from_us` one that another device of the account sent to the peer. `live`
-    /// is false for what is read from a history: it raises no event.
-    Message {
-        /// The id on the network.
-        network_id: String,
-        /// What it says.
-        content: Content,
-        /// What the network says of when.
-        sent_at: DateTime<Utc>,
-        /// Sent by the account itself, from elsewhere.
-        from_us: bool,
-        /// Raises an event.
-        live: bool,
-    },
-    /// The peer's receipt for a message of ours.
-    Receipt {
-        /// The message's id.
-        network_id: String,
-        /// Delivered or read.
-        kind: ReceiptKind,
-    },
-    /// Another device of the account read the chat up to this message.
-    ReadElsewhere {
-        /// The newest message read.
-        network_id: String,
-    },
-    /// The peer's nickname.
-    Nickname(String),
-    /// What else the peer shows.
+pub enum InboundKind<Who = Peer> {
+    /// A message.
+    Message(InboundMessage),
+    /// The peer's, or the participant's, receipt for a message of the account.
+    Receipt { network_id: String, kind: ReceiptKind },
+    /// The peer shows something else in its profile.
     Profile(ProfileNews),
-    /// Something that could not be read.
-    Undecryptable {
-        /// Its id.
-        network_id: String,
-    },
-    /// The group was made or changed; it has been stored by [`Store::learn_group`].
-    Group {
-        /// The revision that this made.
-        revision: i64,
-        /// The subject after it.
-        subject: String,
-        /// What changed.
-        changes: Vec<ToldChange>,
-    },
+    /// The chat itself changed.
+    Chat(ChatNews<Who>),
+}
+
+/// A message from the peer, or with `from_us` one that another device of the account sent to the peer.
+#[derive(Clone, Debug)]
+pub struct InboundMessage {
+    pub network_id: String,
+    pub content: Content,
+    /// The network's time.
+    pub sent_at: DateTime<Utc>,
+    pub from_us: bool,
+    /// Raises an event; false for what is read from a history.
+    pub live: bool,
+}
+
+/// What can happen to a chat.
+#[derive(Clone, Debug)]
+pub enum ChatNews<Who = Peer> {
+    /// Another device of the account read the chat up to this message.
+    ReadElsewhere { network_id: String },
+    /// A message came that could not be read.
+    Undecryptable { network_id: String },
+    /// The group was made or changed; it has been stored by [`Store::learn_group`]. Revision and subject are those after
+    /// the changes.
+    Group { revision: i64, subject: String, changes: Vec<InboundGroupChange<Who>> },
 }
 
 /// One thing that happened to a group.
 #[derive(Clone, Debug)]
-pub struct ToldChange {
-    /// What.
+pub struct InboundGroupChange<Who = Peer> {
     pub kind: GroupChangeKind,
-    /// To whom of it, by number or public id.
-    pub participants: Vec<String>,
+    /// The members that it happened to.
+    pub participants: Vec<Who>,
 }
 
-impl InboundKind {
+impl<Who> Inbound<Who> {
+    /// All people and groups that are named.
+    pub fn names(&self) -> impl Iterator<Item = &Who> {
+        let changes = match &self.what {
+            InboundKind::Chat(ChatNews::Group { changes, .. }) => changes.as_slice(),
+            _ => &[],
+        };
+        let participants = changes.iter().flat_map(|change| &change.participants);
+        std::iter::once(&self.peer).chain(&self.participant).chain(participants)
+    }
+
+    /// The same with other names.
+    pub fn resolve<Other, E>(&self, by: impl Fn(&Who) -> Result<Other, E>) -> Result<Inbound<Other>, E> {
+        let what = match &self.what {
+            InboundKind::Message(message) => InboundKind::Message(message.clone()),
+            InboundKind::Receipt { network_id, kind } => {
+                InboundKind::Receipt { network_id: network_id.clone(), kind: *kind }
+            }
+            InboundKind::Profile(news) => InboundKind::Profile(news.clone()),
+            InboundKind::Chat(news) => InboundKind::Chat(news.resolve(&by)?),
+        };
+        let participant = self.participant.as_ref().map(&by).transpose()?;
+        Ok(Inbound { peer: by(&self.peer)?, participant, what })
+    }
+}
+
+impl<Who> InboundKind<Who> {
     /// A word for logs.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Message { .. } => "message",
+            Self::Message(_) => "message",
             Self::Receipt { .. } => "receipt",
-            Self::ReadElsewhere { .. } => "read elsewhere",
-            Self::Nickname(_) => "nickname",
             Self::Profile(_) => "profile",
-            Self::Undecryptable { .. } => "undecryptable",
-            Self::Group { .. } => "group",
+            Self::Chat(_) => "chat",
         }
     }
 }
 
+impl<Who> ChatNews<Who> {
+    fn resolve<Other, E>(&self, by: impl Fn(&Who) -> Result<Other, E>) -> Result<ChatNews<Other>, E> {
+        Ok(match self {
+            Self::ReadElsewhere { network_id } => ChatNews::ReadElsewhere { network_id: network_id.clone() },
+            Self::Undecryptable { network_id } => ChatNews::Undecryptable { network_id: network_id.clone() },
+            Self::Group { revision, subject, changes } => {
+                let change = |change: &InboundGroupChange<Who>| {
+                    let participants = change.participants.iter().map(&by).collect::<Result<_, E>>()?;
+                    Ok(InboundGroupChange { kind: change.kind, participants })
+                };
+                let changes = changes.iter().map(change).collect::<Result<_, E>>()?;
+                ChatNews::Group { revision: *revision, subject: subject.clone(), changes }
+            }
+        })
+    }
+}
+
+impl InboundMessage {
+    /// Whether its file is still to be fetched from the network.
+    #[must_use]
+    pub fn has_remote_file(&self) -> bool {
+        matches!(self.content.file(), Some(MediaFile::Remote(_)))
+    }
+}
+
 impl Store {
-    /// Stores a batch: messages in order, then the rest. What is there already is left as it is: a network may repeat
-    /// itself. Gives the messages (of whom, and their ids) that are not stored because the account has blocked their
-    /// sender.
+    /// Stores a batch in one transaction: messages in order, then the rest. What is there already is left as it is,
+    /// because a network may repeat itself. Returns the positions in the batch of messages that were dropped, because the
+    /// account has blocked their sender.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the lease has passed on; then nothing is stored.
@@ -104,8 +140,13 @@ impl Store {
         lease: &Lease,
         batch: Vec<Inbound>,
         resume_point: Option<&[u8]>,
-    ) -> Result<Vec<(PeerId, String)>, DbError> {
+    ) -> Result<Vec<usize>, DbError> {
         let resume_point = resume_point.map(<[u8]>::to_vec);
         self.writer.write(lease, SessionWrite::Ingest { batch, resume_point }).await
     }
+}
+
+/// Whether a photo is still to be fetched from the network.
+pub(in crate::store) fn has_photo(news: &ProfileNews) -> bool {
+    matches!(news, ProfileNews::Photo(Visible::Value(Some(_))))
 }

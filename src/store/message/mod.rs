@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::{ClaimedResponse, Journal, Store, Tx, topic};
 use crate::db::DbError;
 use crate::domain::{Account, AccountId, ChatId, ChatName, Content, Event, FailureReason, PeerId};
-use crate::store::writer::Send;
+use crate::store::writer::SendRequest;
 
 /// Messages of one account that may wait for the network; a send beyond it is refused until some are taken.
 pub const OUTBOX_LIMIT: i64 = 10_000;
@@ -59,14 +59,13 @@ impl Store {
         outgoing: &NewMessage<'_>,
         keyed: Option<&ClaimedResponse>,
     ) -> Result<Accepted, DbError> {
-        let send = Send {
+        let send = SendRequest {
             account: account.id,
             counter: account.counter,
             named: outgoing.named,
             id: outgoing.id.to_owned(),
             peer: outgoing.peer,
             public_id: outgoing.chat.as_str().to_owned(),
-            in_group: outgoing.chat.is_group(),
             content: outgoing.content.clone(),
             time_to_live: outgoing.time_to_live,
             keyed: keyed.cloned(),

@@ -1,15 +1,15 @@
-//! Groups in one transaction: what changed, and the receipts of their members.
+//! Changes of groups, and the receipts of their members.
 //!
-//! A message into a group is delivered, or read, when all others have it who are members and were when it was stored. A
-//! message that waits for nobody else was not delivered to anybody.
+//! A message into a group is delivered (read) once every other member that was in the group when it was stored, and still
+//! is, has received (read) it. A message into a group without other members is never delivered.
 
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
 
-use super::locks::Locked;
+use super::locks::LockedJournals;
 use crate::db::DbError;
 use crate::domain::{AccountId, CounterId, Event, Lease, PeerId, ReceiptKind};
-use crate::store::{Peer, ToldChange, Tx};
+use crate::store::{InboundGroupChange, Peer, Tx};
 
 /// A member's receipt for a message that the account sent into a group.
 pub(super) struct NewGroupReceipt<'a> {
@@ -21,8 +21,8 @@ pub(super) struct NewGroupReceipt<'a> {
     pub kind: ReceiptKind,
 }
 
-/// A message that somebody in a group has, and what the journal needs to tell of it.
-struct Touched {
+/// A message that has a new receipt, and what its events say.
+struct Receipted {
     message: i64,
     at: DateTime<Utc>,
     was_queued: bool,
@@ -32,11 +32,11 @@ struct Touched {
 }
 
 impl Tx {
-    /// Notes receipts, as far as they are of members, and completes the messages that all have now.
+    /// Stores the receipts of members, and completes the messages that all others have.
     pub(super) async fn store_group_receipts(
         &mut self,
         receipts: &[NewGroupReceipt<'_>],
-        locked: &mut Locked,
+        journals: &mut LockedJournals,
     ) -> Result<(), DbError> {
         if receipts.is_empty() {
             return Ok(());
@@ -45,7 +45,7 @@ impl Tx {
         let ids: Vec<&str> = receipts.iter().map(|one| one.network_id).collect();
         let read: Vec<bool> = receipts.iter().map(|one| one.kind == ReceiptKind::Read).collect();
         let at: Vec<DateTime<Utc>> =
-            receipts.iter().filter_map(|one| Some(locked.journal(one.lease.counter)?.next_time())).collect();
+            receipts.iter().filter_map(|one| Some(journals.of(one.lease.counter)?.next_time())).collect();
         let rows = sqlx::query!(
             r#"WITH wanted AS (
                 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[],
@@ -81,10 +81,10 @@ impl Tx {
         )
         .fetch_all(&mut *self.inner)
         .await?;
-        let touched = rows.into_iter().filter_map(|row| {
+        let receipted = rows.into_iter().filter_map(|row| {
             let place = usize::try_from(row.place - 1).ok()?;
             let receipt = receipts.get(place)?;
-            Some(Touched {
+            Some(Receipted {
                 message: row.id,
                 at: *at.get(place)?,
                 was_queued: row.was_queued,
@@ -93,18 +93,19 @@ impl Tx {
                 id: receipt.network_id.to_owned(),
             })
         });
-        let touched = touched.collect();
-        self.complete(touched, locked).await
+        let receipted = receipted.collect();
+        self.complete(receipted, journals).await
     }
 
-    /// Notes what a network told an account of a group, once. Who left is not waited for any more.
+    /// Stores what a network reported of a group to an account, once. Receipts of members that left are no longer waited
+    /// for.
     pub(super) async fn ingest_group(
         &mut self,
         lease: &Lease,
         group: &Peer,
         (revision, subject): (i64, &str),
-        changes: &[ToldChange],
-        locked: &mut Locked,
+        changes: &[InboundGroupChange],
+        journals: &mut LockedJournals,
     ) -> Result<(), DbError> {
         let news = sqlx::query_scalar!(
             "UPDATE chat SET group_revision = $3, group_subject = $4
@@ -121,28 +122,28 @@ impl Tx {
             return Ok(());
         }
         if changes.iter().any(|change| change.kind.takes_away()) {
-            let waiting = self.waiting_in(lease.account, group, lease.counter, locked).await?;
-            self.complete(waiting, locked).await?;
+            let waiting = self.waiting_in(lease.account, group, lease.counter, journals).await?;
+            self.complete(waiting, journals).await?;
         }
-        let Some(journal) = locked.journal(lease.counter) else { return Ok(()) };
+        let Some(journal) = journals.of(lease.counter) else { return Ok(()) };
         for change in changes {
             journal.record(Event::GroupChanged {
                 group: group.public_id.clone(),
                 change: change.kind,
-                participants: change.participants.clone(),
+                participants: change.participants.iter().map(|who| who.public_id.clone()).collect(),
             });
         }
         Ok(())
     }
 
-    /// The account's messages that some of a group have.
+    /// The messages of the account into a group that have receipts, but not of all.
     async fn waiting_in(
         &mut self,
         account: AccountId,
         group: &Peer,
         counter: CounterId,
-        locked: &mut Locked,
-    ) -> Result<Vec<Touched>, DbError> {
+        journals: &mut LockedJournals,
+    ) -> Result<Vec<Receipted>, DbError> {
         let rows = sqlx::query!(
             "SELECT m.id, m.network_id FROM chat h JOIN message m ON m.chat_id = h.id
              WHERE h.account_id = $1 AND h.peer_id = $2 AND m.sender_peer_id IS NULL AND m.read_at IS NULL
@@ -153,8 +154,8 @@ impl Tx {
         )
         .fetch_all(&mut *self.inner)
         .await?;
-        let Some(journal) = locked.journal(counter) else { return Ok(Vec::new()) };
-        let touched = rows.into_iter().map(|row| Touched {
+        let Some(journal) = journals.of(counter) else { return Ok(Vec::new()) };
+        let receipted = rows.into_iter().map(|row| Receipted {
             message: row.id,
             at: journal.next_time(),
             was_queued: false,
@@ -162,24 +163,27 @@ impl Tx {
             chat: group.public_id.clone(),
             id: row.network_id,
         });
-        Ok(touched.collect())
+        Ok(receipted.collect())
     }
 
-    /// Marks those delivered, and read, that all have of whom it is expected; of one that all have read nothing more is
-    /// kept.
-    async fn complete(&mut self, touched: Vec<Touched>, locked: &mut Locked) -> Result<(), DbError> {
-        if touched.is_empty() {
+    /// Marks messages delivered, and read, that all other members have; the receipts of one that all have read are
+    /// deleted.
+    async fn complete(
+        &mut self,
+        receipted: Vec<Receipted>,
+        journals: &mut LockedJournals,
+    ) -> Result<(), DbError> {
+        if receipted.is_empty() {
             return Ok(());
         }
-        let messages: Vec<i64> = touched.iter().map(|one| one.message).collect();
-        let at: Vec<DateTime<Utc>> = touched.iter().map(|one| one.at).collect();
+        let messages: Vec<i64> = receipted.iter().map(|one| one.message).collect();
+        let at: Vec<DateTime<Utc>> = receipted.iter().map(|one| one.at).collect();
         let rows = sqlx::query!(
             r#"WITH waiting AS (
-                SELECT m.id, m.stored_at, w.at, h.peer_id AS group_id, own.id AS own
+                SELECT m.id, m.stored_at, w.at, h.peer_id AS group_id, own.peer_id AS own
                 FROM unnest($1::bigint[], $2::timestamptz[]) AS w (id, at)
                 JOIN message m ON m.id = w.id JOIN chat h ON h.id = m.chat_id
-                JOIN account a ON a.id = m.account_id
-                JOIN peer own ON own.network = a.network AND own.public_id = a.number
+                JOIN account_peer own ON own.account_id = m.account_id
              ), counted AS (
                 SELECT w.id, w.at, count(*) AS others, count(r.peer_id) AS delivered, count(r.read_at) AS read
                 FROM waiting w
@@ -204,8 +208,8 @@ impl Tx {
         .await?;
         let completed: HashMap<i64, (bool, bool)> =
             rows.into_iter().map(|row| (row.id, (row.newly_delivered, row.read))).collect();
-        for one in touched {
-            let Some(journal) = locked.journal(one.counter) else { continue };
+        for one in receipted {
+            let Some(journal) = journals.of(one.counter) else { continue };
             let (chat, id) = (one.chat, one.id);
             if one.was_queued {
                 journal.record(Event::MessageSent { chat: chat.clone(), id: id.clone() });

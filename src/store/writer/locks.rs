@@ -1,4 +1,4 @@
-//! What a transaction locks.
+//! Locks of the writer's transactions: chats first, then counters.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -15,27 +15,27 @@ pub(super) enum Locking {
     Waiting,
 }
 
-/// The journals of what is locked.
-pub(super) struct Locked(HashMap<CounterId, Journal>);
+/// The journals of the counters that a transaction has locked.
+pub(super) struct LockedJournals(HashMap<CounterId, Journal>);
 
-impl Locked {
+impl LockedJournals {
     pub fn new(journals: HashMap<CounterId, Journal>) -> Self {
         Self(journals)
     }
 
-    pub fn journal(&mut self, counter: CounterId) -> Option<&mut Journal> {
+    pub fn of(&mut self, counter: CounterId) -> Option<&mut Journal> {
         self.0.get_mut(&counter)
     }
 
-    /// Those in which more happened since.
+    /// The journals that got entries or gave out times since.
     pub fn into_moved(self) -> Vec<Journal> {
         self.0.into_values().filter(Journal::has_moved).collect()
     }
 }
 
 impl Tx {
-    /// Locks the chats, the missing ones too, and then the counters, as soon as they are free. Gives the accounts that
-    /// have new chats with people: their rosters have to be told.
+    /// Waits for the locks of the chats, which are made where they are missing, and then of the counters. Returns the
+    /// accounts that have new chats with people: their sessions have to watch them.
     pub(super) async fn wait_for(
         &mut self,
         chats: &BTreeSet<(PeerId, AccountId)>,

@@ -6,14 +6,13 @@
 //! which waits for its locks, so that a held account holds up nobody else. A batch that fails is split, so that one bad
 //! write harms only its own caller.
 
-mod change;
+mod accept;
 mod group_receipts;
+mod ingest;
 mod locks;
-mod postponed;
 mod profiles;
-mod published;
-mod sends;
-mod sessions;
+mod rare;
+mod session_batch;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,11 +21,11 @@ use tokio::sync::Semaphore;
 
 use crate::db::batcher::{BATCH_LIMIT, Pending, Request, Worker, run_batch};
 use crate::db::{Db, DbError};
-use crate::domain::{CounterId, Lease, PeerId, SessionState};
+use crate::domain::{CounterId, Lease, SessionState};
 use crate::store::{Accepted, Inbound, Settled};
 use locks::Locking;
 
-pub(super) use sends::Send;
+pub(super) use accept::SendRequest;
 
 /// Serial workers that write at one time.
 const SERIAL_WRITERS: usize = 4;
@@ -51,18 +50,19 @@ pub(super) struct Leased {
     pub write: SessionWrite,
 }
 
-/// Messages of an ingested batch that were dropped, because the account has blocked their sender.
-pub(super) type Dropped = Vec<(PeerId, String)>;
+/// The positions, in the batch of an [`SessionWrite::Ingest`], of messages that were dropped, because the account has blocked
+/// their sender.
+pub(super) type Dropped = Vec<usize>;
 
 /// Writes that wait for the next batch.
 #[derive(Default)]
 struct Writes {
-    sends: Vec<Request<Send, Accepted>>,
+    sends: Vec<Request<SendRequest, Accepted>>,
     sessions: Vec<Request<Leased, Dropped>>,
 }
 
 impl Pending for Writes {
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         self.sends.len() + self.sessions.len()
     }
 
@@ -93,7 +93,7 @@ impl Writer {
     }
 
     /// Accepts a message of the API.
-    pub async fn send(&self, send: Send) -> Result<Accepted, DbError> {
+    pub async fn send(&self, send: SendRequest) -> Result<Accepted, DbError> {
         let shard = self.shard(send.counter);
         let (request, answer) = Request::new(send);
         shard.enqueue(request, |writes, request| writes.sends.push(request));
@@ -119,13 +119,13 @@ async fn write_batch(db: &Db, writes: Writes, locking: Locking) -> Writes {
     let mut deferred = Writes::default();
     if !writes.sends.is_empty() {
         deferred.sends = run_batch(&context, writes.sends, |(db, locking), sends| {
-            Box::pin(sends::attempt(db, sends, *locking))
+            Box::pin(accept::attempt(db, sends, *locking))
         })
         .await;
     }
     if !writes.sessions.is_empty() {
         deferred.sessions = run_batch(&context, writes.sessions, |(db, locking), writes| {
-            Box::pin(sessions::attempt(db, writes, *locking))
+            Box::pin(ingest::attempt(db, writes, *locking))
         })
         .await;
     }

@@ -1,46 +1,46 @@
-//! What sessions were told of others' profiles, in one transaction.
+//! Changes of the profiles that accounts see.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 
-use super::locks::Locked;
+use super::locks::LockedJournals;
 use crate::db::DbError;
 use crate::domain::{
     AccountId, CounterId, Event, Lease, PeerId, PeerPresence, PhotoReference, ProfileNews, Visible,
 };
-use crate::store::{Inbound, InboundKind, Tx};
+use crate::store::{Peer, Tx};
 
-/// All of it: by account and person, what counts in the end.
+/// The changes by account and person.
 #[derive(Default)]
-pub(super) struct Profiles<'a>(BTreeMap<(AccountId, PeerId), Profile<'a>>);
+pub(super) struct ProfileUpdates<'a>(BTreeMap<(AccountId, PeerId), ProfileUpdate<'a>>);
 
-/// What was told of one person.
-struct Profile<'a> {
+/// The changes of one person's profile, in one batch.
+struct ProfileUpdate<'a> {
     counter: CounterId,
     public_id: &'a str,
-    /// Whatever was there before is gone.
+    /// The number has left the network: the profile is deleted first.
     gone: bool,
     nickname: Option<&'a str>,
     /// In order: each different one is a change.
     status_messages: Vec<&'a Visible<String>>,
-    presence: Presence,
+    presence: PresenceUpdate,
     /// In order: that there was none in between is a change.
     photos: Vec<&'a Visible<Option<PhotoReference>>>,
 }
 
-/// What is to be noted of a presence; `None` stays as it is.
+/// The change of a presence; `None` stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Presence {
+struct PresenceUpdate {
     hidden: Option<bool>,
     /// Online, or offline since then.
     seen: Option<(bool, Option<DateTime<Utc>>)>,
 }
 
-impl Presence {
-    fn add(&mut self, told: PeerPresence) {
-        self.hidden = Some(told == PeerPresence::Hidden);
-        match told {
+impl PresenceUpdate {
+    fn add(&mut self, presence: PeerPresence) {
+        self.hidden = Some(presence == PeerPresence::Hidden);
+        match presence {
             PeerPresence::Hidden | PeerPresence::Shown => {}
             PeerPresence::Online => self.seen = Some((true, None)),
             PeerPresence::Offline { last_seen } => self.seen = Some((false, last_seen)),
@@ -48,30 +48,28 @@ impl Presence {
     }
 }
 
-impl<'a> Profiles<'a> {
-    /// Adds something that was told; what is about no profile is left out.
-    pub fn add(&mut self, lease: &Lease, item: &'a Inbound) {
-        let fresh = |gone| Profile {
+impl<'a> ProfileUpdates<'a> {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn add(&mut self, lease: &Lease, peer: &'a Peer, news: &'a ProfileNews) {
+        let fresh = |gone| ProfileUpdate {
             counter: lease.counter,
-            public_id: &item.peer.public_id,
+            public_id: &peer.public_id,
             gone,
             nickname: None,
             status_messages: Vec::new(),
-            presence: Presence::default(),
+            presence: PresenceUpdate::default(),
             photos: Vec::new(),
         };
-        let profile = self.0.entry((lease.account, item.peer.id)).or_insert_with(|| fresh(false));
-        match &item.what {
-            InboundKind::Nickname(nickname) => profile.nickname = Some(nickname),
-            InboundKind::Profile(ProfileNews::StatusMessage(text)) => profile.status_messages.push(text),
-            InboundKind::Profile(ProfileNews::Presence(presence)) => profile.presence.add(*presence),
-            InboundKind::Profile(ProfileNews::Photo(photo)) => profile.photos.push(photo),
-            InboundKind::Profile(ProfileNews::Gone) => *profile = fresh(true),
-            InboundKind::Message { .. }
-            | InboundKind::Receipt { .. }
-            | InboundKind::ReadElsewhere { .. }
-            | InboundKind::Undecryptable { .. }
-            | InboundKind::Group { .. } => {}
+        let profile = self.0.entry((lease.account, peer.id)).or_insert_with(|| fresh(false));
+        match news {
+            ProfileNews::Nickname(nickname) => profile.nickname = Some(nickname),
+            ProfileNews::StatusMessage(text) => profile.status_messages.push(text),
+            ProfileNews::Presence(presence) => profile.presence.add(*presence),
+            ProfileNews::Photo(photo) => profile.photos.push(photo),
+            ProfileNews::Gone => *profile = fresh(true),
         }
     }
 }
@@ -80,8 +78,8 @@ impl Tx {
     /// The counters are locked, so nobody else writes about these accounts.
     pub(super) async fn store_profiles(
         &mut self,
-        profiles: Profiles<'_>,
-        locked: &mut Locked,
+        profiles: ProfileUpdates<'_>,
+        journals: &mut LockedJournals,
     ) -> Result<(), DbError> {
         if profiles.0.is_empty() {
             return Ok(());
@@ -91,19 +89,19 @@ impl Tx {
         for ((account, peer), profile) in &profiles.0 {
             let mut changed = profile.gone;
             for text in &profile.status_messages {
-                let Some(journal) = locked.journal(profile.counter) else { continue };
+                let Some(journal) = journals.of(profile.counter) else { continue };
                 let at = journal.next_time();
                 changed |= match text {
                     Visible::Hidden => self.hide_status_message(*account, *peer).await?,
                     Visible::Value(text) => self.store_status_message(*account, *peer, text, at).await?,
                 };
             }
-            if changed && let Some(journal) = locked.journal(profile.counter) {
+            if changed && let Some(journal) = journals.of(profile.counter) {
                 journal.record(Event::ContactStatusChanged { contact: profile.public_id.to_owned() });
             }
             let mut changed = profile.gone;
             for photo in &profile.photos {
-                let Some(journal) = locked.journal(profile.counter) else { continue };
+                let Some(journal) = journals.of(profile.counter) else { continue };
                 let at = journal.next_time();
                 changed |= match photo {
                     Visible::Hidden => self.hide_photo(*account, *peer).await?,
@@ -111,14 +109,14 @@ impl Tx {
                     Visible::Value(Some(photo)) => self.store_photo_reference(*account, *peer, photo).await?,
                 };
             }
-            if changed && let Some(journal) = locked.journal(profile.counter) {
+            if changed && let Some(journal) = journals.of(profile.counter) {
                 journal.record(Event::ContactPhotoChanged { contact: profile.public_id.to_owned() });
             }
         }
         Ok(())
     }
 
-    async fn forget_profiles(&mut self, profiles: &Profiles<'_>) -> Result<(), DbError> {
+    async fn forget_profiles(&mut self, profiles: &ProfileUpdates<'_>) -> Result<(), DbError> {
         let gone = profiles.0.iter().filter(|(_, profile)| profile.gone);
         let (accounts, peers): (Vec<i64>, Vec<i64>) =
             gone.map(|((account, peer), _)| (account.0, peer.0)).unzip();
@@ -142,14 +140,13 @@ impl Tx {
         Ok(())
     }
 
-    async fn store_names_and_presences(&mut self, profiles: &Profiles<'_>) -> Result<(), DbError> {
-        let told = profiles
-            .0
-            .iter()
-            .filter(|(_, profile)| profile.nickname.is_some() || profile.presence != Presence::default());
+    async fn store_names_and_presences(&mut self, profiles: &ProfileUpdates<'_>) -> Result<(), DbError> {
+        let changed = profiles.0.iter().filter(|(_, profile)| {
+            profile.nickname.is_some() || profile.presence != PresenceUpdate::default()
+        });
         let (mut accounts, mut peers, mut nicknames) = (Vec::new(), Vec::new(), Vec::new());
         let (mut hidden, mut online, mut last_seen) = (Vec::new(), Vec::new(), Vec::new());
-        for ((account, peer), profile) in told {
+        for ((account, peer), profile) in changed {
             accounts.push(account.0);
             peers.push(peer.0);
             nicknames.push(profile.nickname);

@@ -116,7 +116,7 @@ async fn deliver(db: &Db, deliveries: &[&Delivery]) -> Result<Vec<Option<Vec<Pho
                 .collect();
             for recipient in &taken {
                 if woken.insert(PhoneNumber::clone(recipient)) {
-                    db.notifications().wake(mailbox_topic(PhoneNumber::clone(recipient)));
+                    db.notifications().wake(mailbox_topic(recipient));
                 }
             }
             Some(taken.into_iter().cloned().collect())
@@ -202,7 +202,7 @@ async fn acknowledge(db: &Db, acknowledged: &[&Acknowledged]) -> Result<Vec<()>,
     .await?;
     checkout.put_back(connection);
     for sender in senders.into_iter().collect::<HashSet<_>>() {
-        db.notifications().wake(mailbox_topic(number_of(&sender)?));
+        db.notifications().wake(mailbox_topic(&number_of(&sender)?));
     }
     Ok(vec![(); acknowledged.len()])
 }

@@ -168,23 +168,23 @@ impl LocalNet {
     /// Woken when something may lie in the mailbox.
     #[must_use]
     pub fn mailbox_wakes(&self, number: &PhoneNumber) -> Subscription {
-        self.db.notifications().subscribe(mailbox_topic(number.clone()))
+        self.db.notifications().subscribe(mailbox_topic(number))
     }
 
     /// Lets this process's readers of the mailbox look again.
     pub fn wake_mailbox(&self, number: &PhoneNumber) {
-        self.db.notifications().wake_here(&mailbox_topic(number.clone()));
+        self.db.notifications().wake_here(&mailbox_topic(number));
     }
 
     /// What is shown to this number but not kept: typing.
     #[must_use]
     pub fn hints(&self, number: &PhoneNumber) -> Hints {
-        self.db.notifications().hints(mailbox_topic(number.clone()))
+        self.db.notifications().hints(mailbox_topic(number))
     }
 
     /// Shows a number something that is not kept.
     pub fn hint(&self, to: &PhoneNumber, body: String) {
-        self.db.notifications().hint(mailbox_topic(to.clone()), body);
+        self.db.notifications().hint(mailbox_topic(to), body);
     }
 
     /// Wakes the mailboxes among `numbers` in which something lies: the sweep behind the wake-ups.
@@ -199,7 +199,7 @@ impl LocalNet {
         .fetch_all(self.db.pool())
         .await?;
         for number in waiting {
-            self.db.notifications().wake_here(&mailbox_topic(number_of(&number)?));
+            self.db.notifications().wake_here(&mailbox_topic(&number_of(&number)?));
         }
         Ok(())
     }
@@ -225,6 +225,6 @@ impl Tx {
 }
 
 /// Something lies in a mailbox.
-fn mailbox_topic(number: PhoneNumber) -> Topic {
+fn mailbox_topic(number: &PhoneNumber) -> Topic {
     Topic::of_name('m', number.to_string())
 }

@@ -144,7 +144,7 @@ impl LocalNet {
         if let Some(incarnation) = incarnation {
             tx.put_on(number, incarnation).await?;
         }
-        tx.notify_on_commit(mailbox_topic(number.clone()));
+        tx.notify_on_commit(mailbox_topic(number));
         tx.commit().await
     }
 
@@ -355,7 +355,7 @@ impl Tx {
             .execute(&mut *self.inner)
             .await?;
         for watcher in told {
-            self.notify_on_commit(mailbox_topic(number_of(&watcher)?));
+            self.notify_on_commit(mailbox_topic(&number_of(&watcher)?));
         }
         Ok(())
     }

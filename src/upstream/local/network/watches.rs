@@ -69,7 +69,7 @@ impl Tx {
         recipients.sort_unstable();
         recipients.dedup();
         for recipient in recipients {
-            self.notify_on_commit(mailbox_topic(number_of(&recipient)?));
+            self.notify_on_commit(mailbox_topic(&number_of(&recipient)?));
         }
         Ok(())
     }

@@ -167,7 +167,7 @@ async fn send(db: &Db, sends: &[&GroupSend]) -> Result<Vec<GroupDelivery>, DbErr
     .fetch_one(&mut *tx.inner)
     .await?;
     for recipient in row.recipients {
-        tx.notify_on_commit(mailbox_topic(number_of(&recipient)?));
+        tx.notify_on_commit(mailbox_topic(&number_of(&recipient)?));
     }
     tx.commit().await?;
     let (current, inside): (HashSet<i64>, HashSet<i64>) =

@@ -166,7 +166,7 @@ impl Tx {
         .fetch_all(&mut *self.inner)
         .await?;
         for recipient in told {
-            self.notify_on_commit(mailbox_topic(number_of(&recipient)?));
+            self.notify_on_commit(mailbox_topic(&number_of(&recipient)?));
         }
         Ok(())
     }
