@@ -63,6 +63,71 @@ fn no_part_uses_what_it_must_not() {
     assert!(found.is_empty(), "\n{}\n", found.join("\n"));
 }
 
+/// Words of a dialect that the code once had, beside the field's words, which lib.rs lists.
+const BANNED: &[&str] = &[
+    "attend",
+    "attended",
+    "attends",
+    "gather",
+    "gathered",
+    "gathering",
+    "gathers",
+    "looker",
+    "lookers",
+    "patience",
+    "shelf",
+    "told",
+    "twin",
+    "twins",
+    "whoever",
+    "whomever",
+    "wish",
+    "wishes",
+];
+/// An operation of the API is an endpoint: a row is in a table of PostgreSQL.
+const BANNED_PHRASES: &[&str] = &["each row of the contract", "every row of the api", "this row takes"];
+
+#[test]
+fn the_code_speaks_the_words_of_the_field() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut files = Vec::new();
+    for folder in ["src", "tests"] {
+        collect(&root.join(folder), &mut files);
+    }
+    let mut found = Vec::new();
+    for path in files.iter().filter(|path| !path.ends_with("tests/architecture.rs")) {
+        let text = fs::read_to_string(path).expect("a source file");
+        for (number, line) in (1..).zip(text.lines()) {
+            found.extend(banned(line).map(|word| format!("{}:{number}: {word}", path.display())));
+        }
+    }
+    assert!(found.is_empty(), "\n{}\n", found.join("\n"));
+}
+
+#[test]
+fn banned_words_are_found() {
+    for (line, count) in [
+        ("fn attend(patience: Duration) {}", 2),
+        ("/// What was told, a Twin.", 2),
+        ("let is_told_twice = 1;", 1),
+        ("let gatherer = folder.attendance();", 0),
+        ("//! This row takes JSON only.", 1),
+    ] {
+        assert_eq!(banned(line).count(), count, "{line}");
+    }
+}
+
+/// The banned words in a line; the parts of an identifier count as words.
+fn banned(line: &str) -> impl Iterator<Item = String> {
+    let line = line.to_lowercase();
+    let words = line.split(|sign: char| !sign.is_ascii_alphabetic());
+    let mut found: Vec<String> = words.filter(|word| BANNED.contains(word)).map(str::to_owned).collect();
+    found.extend(
+        BANNED_PHRASES.iter().filter(|phrase| line.contains(*phrase)).map(|phrase| (*phrase).to_owned()),
+    );
+    found.into_iter()
+}
+
 #[test]
 fn planted_violations_are_found() {
     for (file, text) in [
