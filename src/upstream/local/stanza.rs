@@ -149,3 +149,116 @@ impl TypingHint {
         if self.composing { Typing::Composing } else { Typing::Paused }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::GroupChangeKind;
+    use crate::upstream::local::network::LocalChange;
+    use serde_json::json;
+
+    /// Programs of different versions read each other's mailboxes, so this JSON does not change.
+    #[test]
+    fn the_json_of_every_stanza_kind_is_fixed() {
+        let (hash, preview) = ("01".repeat(32), "02".repeat(32));
+        let photo = Photo { photo: BlobHash([1; 32]), preview: BlobHash([2; 32]) };
+        let last_seen = "2026-11-25T12:00:00Z".parse().expect("a time");
+        let file = FileStanza {
+            id: "m2".to_owned(),
+            kind: "i".to_owned(),
+            caption: None,
+            reference: "15550100001/m2".to_owned(),
+            mimetype: "image/jpeg".to_owned(),
+            size: 7,
+            hash: BlobHash([1; 32]),
+        };
+        let news = GroupNews {
+            group: "group:a".to_owned(),
+            revision: 3,
+            subject: "Ducks".to_owned(),
+            changes: vec![
+                LocalChange { kind: GroupChangeKind::Subject, who: Vec::new() },
+                LocalChange {
+                    kind: GroupChangeKind::Added,
+                    who: vec!["15550100002".parse().expect("a number")],
+                },
+            ],
+        };
+        let id = || "m1".to_owned();
+        for (stanza, json) in [
+            (
+                Stanza::Text { id: id(), text: "Hello".to_owned() },
+                json!({"stanza": "text", "id": "m1", "text": "Hello"}),
+            ),
+            (
+                Stanza::File(file),
+                json!({"stanza": "file", "id": "m2", "kind": "i", "caption": null, "reference": "15550100001/m2",
+                       "mimetype": "image/jpeg", "size": 7, "hash": hash}),
+            ),
+            (
+                Stanza::Place { id: id(), latitude: 1.5, longitude: -2.25, caption: Some("here".to_owned()) },
+                json!({"stanza": "place", "id": "m1", "latitude": 1.5, "longitude": -2.25, "caption": "here"}),
+            ),
+            (
+                Stanza::Card { id: id(), vcard: "BEGIN:VCARD".to_owned(), name: None },
+                json!({"stanza": "card", "id": "m1", "vcard": "BEGIN:VCARD", "name": null}),
+            ),
+            (Stanza::Delivered { id: id() }, json!({"stanza": "delivered", "id": "m1"})),
+            (Stanza::Read { id: id() }, json!({"stanza": "read", "id": "m1"})),
+            (
+                Stanza::Profile { nickname: "Anna".to_owned() },
+                json!({"stanza": "profile", "nickname": "Anna"}),
+            ),
+            (
+                Stanza::StatusMessage { shown: Visible::Value("Hello".to_owned()) },
+                json!({"stanza": "status_message", "shown": {"value": "Hello"}}),
+            ),
+            (
+                Stanza::StatusMessage { shown: Visible::Hidden },
+                json!({"stanza": "status_message", "shown": "hidden"}),
+            ),
+            (
+                Stanza::Photo { shown: Visible::Value(Some(photo)) },
+                json!({"stanza": "photo", "shown": {"value": {"photo": hash, "preview": preview}}}),
+            ),
+            (
+                Stanza::Photo { shown: Visible::Value(None) },
+                json!({"stanza": "photo", "shown": {"value": null}}),
+            ),
+            (
+                Stanza::Presence { presence: PeerPresence::Online },
+                json!({"stanza": "presence", "presence": "online"}),
+            ),
+            (
+                Stanza::Presence { presence: PeerPresence::Offline { last_seen: Some(last_seen) } },
+                json!({"stanza": "presence", "presence": {"offline": {"last_seen": "2026-11-25T12:00:00Z"}}}),
+            ),
+            (Stanza::Gone, json!({"stanza": "gone"})),
+            (
+                Stanza::Read { id: id() }.within(Some("group:a")),
+                json!({"stanza": "in_group", "group": "group:a", "said": {"stanza": "read", "id": "m1"}}),
+            ),
+            (
+                Stanza::Group(news),
+                json!({"stanza": "group", "group": "group:a", "revision": 3, "subject": "Ducks",
+                       "changes": [{"kind": "subject", "who": []}, {"kind": "added", "who": ["15550100002"]}]}),
+            ),
+        ] {
+            assert_eq!(stanza.to_json(), json);
+            let read: Stanza = serde_json::from_value(json.clone()).expect("a stanza");
+            assert_eq!(read.to_json(), json);
+        }
+    }
+
+    /// Typing hints go between processes too.
+    #[test]
+    fn the_json_of_a_typing_hint_is_fixed() {
+        for json in [
+            json!({"from": "15550100001", "composing": true}),
+            json!({"from": "15550100001", "composing": false, "group": "group:a"}),
+        ] {
+            let hint: TypingHint = serde_json::from_value(json.clone()).expect("a hint");
+            assert_eq!(serde_json::to_value(&hint).expect("JSON"), json);
+        }
+    }
+}

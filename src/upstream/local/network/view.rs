@@ -144,6 +144,26 @@ mod tests {
         }
     }
 
+    /// Programs of different versions read each other's watches, so this JSON does not change.
+    #[test]
+    fn the_json_of_a_view_is_fixed() {
+        let mut subscriber = watched();
+        subscriber.seen.last_seen = Some("2026-11-25T12:00:00Z".parse().expect("a time"));
+        let view = View::default().now(&subscriber, Relation { is_online: true, ..Relation::default() });
+        let hashes = ["01".repeat(32), "02".repeat(32)];
+        let json = serde_json::json!({
+            "nickname": "Anna",
+            "status_message": {"value": "Hello"},
+            "photo": {"value": {"photo": hashes[0], "preview": hashes[1]}},
+            "presence_hidden": false,
+            "seen": {"online": true, "last_seen": "2026-11-25T12:00:00Z"},
+        });
+        assert_eq!(serde_json::to_value(&view).expect("JSON"), json);
+        assert_eq!(serde_json::from_value::<View>(json).expect("a view"), view);
+        // A watch begins with an empty object.
+        assert_eq!(serde_json::from_value::<View>(serde_json::json!({})).expect("a view"), View::default());
+    }
+
     #[test]
     fn what_was_told_is_no_news() {
         let online = Relation { is_online: true, ..Relation::default() };
