@@ -38,7 +38,7 @@ pub struct Member {
 }
 
 /// One thing that happened to a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupChange {
     /// What.
     pub kind: GroupChangeKind,
@@ -104,7 +104,7 @@ pub trait Groups: Send + Sync {
         &self,
         operation: &str,
         group: &Address,
-        wish: &GroupEdit,
+        edit: &GroupEdit,
     ) -> Result<Group, GroupFailure>;
 }
 
