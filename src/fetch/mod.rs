@@ -25,7 +25,7 @@ pub use untrusted::{Fetched, Sink};
 use error::classify;
 use guard::Guard;
 
-/// Where a request may go.
+/// The URLs that a request may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// A URL from the settings: any address and port, because the operator chose it.

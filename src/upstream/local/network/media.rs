@@ -4,7 +4,7 @@ use super::LocalNet;
 use crate::db::DbError;
 use crate::domain::BlobHash;
 
-/// How long a file is stored; a receiver that was offline for longer does not get it.
+/// A file is stored this long; a receiver that was offline for longer does not get it.
 const RETENTION_DAYS: i32 = 30;
 
 impl LocalNet {

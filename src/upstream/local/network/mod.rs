@@ -36,7 +36,7 @@ pub use profile::SubscriberChange;
 pub const MAILBOX_BATCH: i64 = 100;
 /// Stanzas in a mailbox; at the limit it takes no more messages.
 const MAILBOX_LIMIT: i64 = 100_000;
-/// How long it is cached whether a mailbox is full; what arrives meanwhile may exceed the limit.
+/// The fill state of a mailbox is cached this long; stanzas that arrive meanwhile may exceed the limit.
 const FULL_CACHE_TTL: Duration = Duration::from_secs(5);
 /// Attempts at a transaction that conflicts with others.
 const ATTEMPTS: usize = 4;

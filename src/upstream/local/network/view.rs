@@ -38,7 +38,7 @@ pub(super) struct PresenceState {
     pub last_seen: Option<DateTime<Utc>>,
 }
 
-/// What the watcher knows from the stanzas so far. The default, nothing, equals the view of an empty profile.
+/// The profile as the watcher knows it from the stanzas so far. The default is the view of an empty profile.
 ///
 /// Its JSON lies in `localnet_watch.told`, where programs of the previous version read and write it too.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(View::default().updates(&before).len(), 3, "nickname, status message and photo");
         let seen = before.now(&watched(), online);
         assert_eq!(before.updates(&seen), [Stanza::Presence { presence: PeerPresence::Online }]);
-        // What it saw stays when it goes offline, and comes back when it is no longer hidden.
+        // The view does not change when the watcher goes offline, and is restored when it is no longer hidden.
         let mut hiding = watched();
         hiding.privacy.last_seen = Audience::None;
         hiding.presence = PresenceState::default();

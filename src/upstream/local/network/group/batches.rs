@@ -18,7 +18,7 @@ use crate::upstream::{Address, Group, Member};
 
 /// Batchers for messages. All messages of a group go to the same one, so that no two batches lock the same group.
 const SEND_BATCHERS: usize = 2;
-/// How long a group stays in the cache.
+/// A group is cached this long.
 const GROUP_CACHE_TTL: Duration = Duration::from_secs(5);
 
 pub(in crate::upstream::local::network) struct GroupBatchers {

@@ -96,7 +96,7 @@ impl Tx {
         Ok(addresses.into_iter().filter(|address| !found.contains(&address.0)).cloned().collect())
     }
 
-    /// Writes a change of a group that is locked or new, and notifies its members and those whom the change removes.
+    /// Writes a change of a group that is locked or new, and notifies its members and those that it removes.
     pub(super) async fn change_local_group(
         &mut self,
         address: &Address,
