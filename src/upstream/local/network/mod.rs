@@ -202,12 +202,12 @@ impl LocalNet {
     }
 }
 
-/// A transaction of the network; it is rolled back when it is dropped without [`Tx::commit`].
-struct Tx {
+/// A transaction of the network; it is rolled back when it is dropped without [`NetTx::commit`].
+struct NetTx {
     inner: db::Tx,
 }
 
-impl Tx {
+impl NetTx {
     async fn begin(db: &Db) -> Result<Self, DbError> {
         Ok(Self { inner: db.begin().await? })
     }

@@ -7,7 +7,7 @@
 use super::columns::photo_of;
 use super::view::View;
 use super::watches::AffectedWatches;
-use super::{ATTEMPTS, LocalNet, Subscriber, Tx};
+use super::{ATTEMPTS, LocalNet, NetTx, Subscriber};
 use crate::db::DbError;
 use crate::domain::{Audience, BlobHash, PhoneNumber, Photo, Privacy};
 
@@ -60,7 +60,7 @@ impl LocalNet {
         subscriber: &Subscriber,
         change: SubscriberChange<'_>,
     ) -> Result<(), DbError> {
-        let mut tx = Tx::begin(&self.db).await?;
+        let mut tx = NetTx::begin(&self.db).await?;
         let affected = change.affected(&subscriber.number);
         let notifies = match change {
             SubscriberChange::Watches(watched) => {
@@ -109,7 +109,7 @@ impl LocalNet {
     }
 }
 
-impl Tx {
+impl NetTx {
     /// False: nothing changes, or the login is no longer valid.
     async fn write_change(
         &mut self,

@@ -2,7 +2,7 @@
 
 use super::columns::number_of;
 use super::watches::AffectedWatches;
-use super::{ATTEMPTS, LocalNet, Subscriber, Tx, mailbox_topic};
+use super::{ATTEMPTS, LocalNet, NetTx, Subscriber, mailbox_topic};
 use crate::db::DbError;
 use crate::domain::PhoneNumber;
 use crate::secrets;
@@ -43,7 +43,7 @@ impl LocalNet {
     }
 }
 
-impl Tx {
+impl NetTx {
     /// Deletes a subscriber with its mailbox and lists, and notifies the watchers that know anything of it.
     async fn remove_subscriber(&mut self, number: &PhoneNumber) -> Result<(), DbError> {
         let found = sqlx::query_scalar!(

@@ -2,7 +2,7 @@
 
 use super::columns::{number_of, photo_of, privacy};
 use super::view::{PresenceState, Relation, View, WatchedProfile};
-use super::{MAILBOX_LIMIT, Tx, mailbox_topic};
+use super::{MAILBOX_LIMIT, NetTx, mailbox_topic};
 use crate::db::DbError;
 use crate::domain::PhoneNumber;
 
@@ -30,7 +30,7 @@ impl Watch {
     }
 }
 
-impl Tx {
+impl NetTx {
     /// Brings the watchers' views up to date.
     pub(super) async fn notify_watchers(&mut self, affected: AffectedWatches<'_>) -> Result<(), DbError> {
         self.lock_watches(affected).await?;

@@ -12,7 +12,7 @@ use sqlx::PgExecutor;
 use crate::db::batcher::Batcher;
 use crate::db::{Db, DbError};
 use crate::upstream::local::network::columns::{number_of, photo_of};
-use crate::upstream::local::network::{Subscriber, Tx, mailbox_topic};
+use crate::upstream::local::network::{NetTx, Subscriber, mailbox_topic};
 use crate::upstream::local::stanza::Stanza;
 use crate::upstream::{Address, Group, Member};
 
@@ -122,7 +122,7 @@ async fn send(db: &Db, sends: &[&GroupSend]) -> Result<Vec<GroupDelivery>, DbErr
             bodies.push(stanza.to_json());
         }
     }
-    let mut tx = Tx::begin(db).await?;
+    let mut tx = NetTx::begin(db).await?;
     sqlx::query!(
         "SELECT address FROM localnet_group WHERE address = ANY($1) ORDER BY address FOR NO KEY UPDATE",
         &groups as &[&str]

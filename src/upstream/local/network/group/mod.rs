@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::columns::number_of;
-use super::{LocalNet, Subscriber, Tx};
+use super::{LocalNet, NetTx, Subscriber};
 use crate::db::DbError;
 use crate::domain::{GroupChangeKind, PhoneNumber};
 use crate::secrets;
@@ -53,7 +53,7 @@ impl LocalNet {
         if members.len() > LARGEST_GROUP {
             return Ok(Err(GroupFailure::TooLarge));
         }
-        let mut tx = Tx::begin(&self.db).await?;
+        let mut tx = NetTx::begin(&self.db).await?;
         let new = Address(format!("{PREFIX}{}", secrets::random_id()));
         if let Some(address) = tx.operation_target(operation, &new).await? {
             return Ok(tx.local_group(&address).await?.ok_or(GroupFailure::NotInGroup));
@@ -93,7 +93,7 @@ impl LocalNet {
         address: &Address,
         edit: &GroupEdit,
     ) -> Result<Result<Group, GroupFailure>, DbError> {
-        let mut tx = Tx::begin(&self.db).await?;
+        let mut tx = NetTx::begin(&self.db).await?;
         if !tx.lock_local_group(address).await? {
             return Ok(Err(GroupFailure::NotInGroup));
         }
@@ -174,9 +174,9 @@ impl LocalNet {
 
     /// Begins a transaction in which a number has left all its groups. Its subscriber's row, if there is one, is locked,
     /// so that nobody can add it to a group.
-    pub(super) async fn leave_all_groups(&self, number: &PhoneNumber) -> Result<Tx, DbError> {
+    pub(super) async fn leave_all_groups(&self, number: &PhoneNumber) -> Result<NetTx, DbError> {
         for _ in 0..LEAVE_ATTEMPTS {
-            let mut tx = Tx::begin(&self.db).await?;
+            let mut tx = NetTx::begin(&self.db).await?;
             let locked: Vec<String> = sqlx::query_scalar!(
                 "SELECT address FROM localnet_group
                  WHERE address IN (SELECT m.address FROM localnet_member m WHERE m.number = $1)

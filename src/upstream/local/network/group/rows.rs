@@ -7,7 +7,7 @@ use super::rules::{Decision, GroupPhotoEdit};
 use crate::db::DbError;
 use crate::domain::Photo;
 use crate::upstream::local::network::columns::number_of;
-use crate::upstream::local::network::{LocalNet, Subscriber, Tx, mailbox_topic};
+use crate::upstream::local::network::{LocalNet, NetTx, Subscriber, mailbox_topic};
 use crate::upstream::local::stanza::{GroupNews, Stanza};
 use crate::upstream::{Address, Group};
 
@@ -26,7 +26,7 @@ impl LocalNet {
     }
 }
 
-impl Tx {
+impl NetTx {
     /// False: the group does not exist.
     pub(super) async fn lock_local_group(&mut self, address: &Address) -> Result<bool, DbError> {
         let locked = sqlx::query_scalar!(
