@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use super::{Database, Settings};
 use crate::config::{Env, Missing};
-use crate::fetch::{Fetch, GivenRules};
+use crate::fetch::{Fetch, UntrustedRules};
 use crate::lifecycle::Lifecycle;
 use crate::media::Media;
 use crate::telemetry::chain;
@@ -48,7 +48,7 @@ pub async fn check(env: &Env) -> anyhow::Result<()> {
         database.store.clone(),
         database.keys.clone(),
         settings.codes.clone(),
-        Fetch::new(GivenRules::new(settings.fetch.allow.clone())).into(),
+        Fetch::new(UntrustedRules::new(settings.fetch.allow.clone())).into(),
         lifecycle.clone(),
     );
     match codes {

@@ -16,7 +16,7 @@ use crate::config::{
     ListenSettings, LogSettings, MediaSettings, Missing, NetworkSettings, OAuthSettings,
 };
 use crate::db::DbError;
-use crate::fetch::{Fetch, GivenRules};
+use crate::fetch::{Fetch, UntrustedRules};
 use crate::http::{AppState, Shared, Started, router, server};
 use crate::lifecycle::Lifecycle;
 use crate::maintenance;
@@ -156,7 +156,7 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
     if let Some(cluster) = &database.cluster {
         cluster.supervise(&lifecycle);
     }
-    let fetch = Arc::new(Fetch::new(GivenRules::new(settings.fetch.allow.clone())));
+    let fetch = Arc::new(Fetch::new(UntrustedRules::new(settings.fetch.allow.clone())));
     let codes = settings.codes.clone();
     let public_url: Arc<str> = settings.listen.public_url.as_deref().unwrap_or(&url).into();
     let media = database.media(&public_url);

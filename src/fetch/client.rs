@@ -1,26 +1,25 @@
-//! How the clients are made. None follows redirects by itself, repeats a request, or takes a proxy from the
-//! environment.
+//! HTTP clients. None follows redirects by itself, retries a request, or takes a proxy from the environment.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use super::guard::CheckedLookup;
+use reqwest::dns::Resolve;
 
-/// How long a connection may take to come about, TLS included. Failing that, nothing was sent.
+/// The time to connect, TLS included. After this timeout nothing was sent.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For URLs from the settings.
+/// A client for URLs from the settings.
 pub(super) fn operator() -> Result<reqwest::Client, reqwest::Error> {
     builder().build()
 }
 
-/// For URLs that callers give.
-pub(super) fn untrusted(lookup: CheckedLookup) -> Result<reqwest::Client, reqwest::Error> {
-    // No connection is kept: each request dials, and what is dialled is checked.
-    builder().dns_resolver(lookup).pool_max_idle_per_host(0).build()
+/// A client for caller-supplied URLs.
+pub(super) fn untrusted(resolver: impl Resolve + 'static) -> Result<reqwest::Client, reqwest::Error> {
+    // No connection is reused: each request connects to an address that was checked for it.
+    builder().dns_resolver(resolver).pool_max_idle_per_host(0).build()
 }
 
-/// The client in this place, which is made when it is first asked for.
+/// The client in this slot, made at its first use.
 pub(super) fn cached(
     slot: &OnceLock<reqwest::Client>,
     make: impl FnOnce() -> Result<reqwest::Client, reqwest::Error>,

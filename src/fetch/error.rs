@@ -1,58 +1,54 @@
-//! What can go wrong. The layer above decides what its caller hears of it; no variant's text shows the URL, nor an
-//! address that was found.
+//! Errors of requests. The layer above decides what its caller learns; no variant's text shows the URL or an address
+//! that was resolved.
 
 use std::error::Error;
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
-    /// The client cannot be made (no CA certificates on this machine, say) or the request is malformed.
+    /// The client cannot be made (for example without CA certificates), or the request is malformed.
     #[error("the request cannot be made")]
     Unusable(#[source] Cause),
-    /// The policy does not let the request go there: nothing was sent.
+    /// The policy does not allow this URL. Nothing was sent.
     #[error("the URL is not allowed")]
     NotAllowed,
-    /// No connection came about: surely nothing was sent.
+    /// The connection failed. Nothing was sent.
     #[error("no connection to the server")]
     NotConnected(#[source] Cause),
-    /// The request may have been sent; no answer came in time.
-    #[error("no answer in time")]
+    /// No response in time. The request may have been sent.
+    #[error("no response in time")]
     TimedOut(#[source] Cause),
-    /// The request may have been sent; the connection broke before the answer was whole.
+    /// The connection broke before the response was complete. The request may have been sent.
     #[error("the connection broke")]
     Broken(#[source] Cause),
-    /// The answer is longer than the caller takes.
-    #[error("the answer is longer than {limit} bytes")]
-    TooLong {
-        /// What the caller takes, in bytes.
-        limit: u64,
-    },
+    /// The response is longer than the caller's limit, in bytes.
+    #[error("the response is longer than {limit} bytes")]
+    TooLong { limit: u64 },
 }
 
-/// Why a caller's URL gave nothing. `E` is the error of whoever takes what it gives.
+/// Why a caller-supplied URL could not be read. `E` is the sink's error.
 #[derive(Debug, thiserror::Error)]
 pub enum UntrustedError<E> {
-    /// The text is no URL that begins with `http://` or `https://`.
+    /// Not a URL that begins with `http://` or `https://`.
     #[error("not a URL of http or https")]
     NotHttp,
-    /// An answer that is neither a success nor leads on.
-    #[error("the URL was answered with status {0}")]
-    Answered(u16),
-    /// More redirects than are followed.
-    #[error("the URL leads on too often")]
-    LeadsOn,
-    /// The request failed, or was not let out: [`FetchError::NotAllowed`].
+    /// The status of a response that is neither a success nor a redirect.
+    #[error("the URL responded with status {0}")]
+    Status(u16),
+    #[error("the URL redirects too often")]
+    TooManyRedirects,
+    /// The request failed, or it is not allowed: [`FetchError::NotAllowed`].
     #[error(transparent)]
     Fetch(#[from] FetchError),
-    /// The sink did not take a chunk.
-    #[error("what the URL gave was not taken")]
+    /// The sink refused a chunk.
+    #[error("the content of the URL was refused")]
     Sink(E),
 }
 
-/// What lies below a [`FetchError`], for the log.
+/// The source of a [`FetchError`], for the log.
 pub type Cause = Box<dyn Error + Send + Sync>;
 
-/// The resolver's refusal of a name.
+/// The resolver's refusal of a name that resolves to an address that is not allowed.
 #[derive(Debug, thiserror::Error)]
 #[error("not allowed")]
 pub(super) struct NotAllowed;
@@ -60,7 +56,7 @@ pub(super) struct NotAllowed;
 pub(super) fn classify(error: reqwest::Error) -> FetchError {
     // The URL may hold a secret, and errors are logged.
     let error = error.without_url();
-    // A connection that timed out is both; what counts is that nothing was sent.
+    // A connect timeout is both; it counts as not connected, because nothing was sent.
     if is_refusal(&error) {
         FetchError::NotAllowed
     } else if error.is_connect() {

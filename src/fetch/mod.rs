@@ -1,12 +1,12 @@
-//! The one place that makes HTTP clients. A [`Policy`] says where a request may go.
+//! Outgoing HTTP requests. A [`Policy`] says which URLs are allowed; no other module makes an HTTP client.
 
 mod address;
-mod answer;
 mod client;
 mod error;
 mod guard;
-mod lookup;
 mod post;
+mod resolver;
+mod response;
 mod untrusted;
 
 use std::fmt;
@@ -14,47 +14,43 @@ use std::sync::OnceLock;
 
 use url::Url;
 
-pub use answer::Answer;
 pub use client::CONNECT_TIMEOUT;
 pub use error::{Cause, FetchError, UntrustedError};
-pub use guard::{GivenRules, Limits};
-pub use lookup::Lookup;
+pub use guard::{FetchTimeouts, UntrustedRules};
 pub use post::Post;
+pub use resolver::Resolver;
+pub use response::FetchResponse;
 pub use untrusted::{Fetched, Sink};
 
 use error::classify;
 use guard::Guard;
 
-/// Where a request may go.
+/// The URLs that a request may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Policy {
     /// A URL from the settings: any address and port, because the operator chose it.
     Operator,
-    /// A URL that a caller gave: to the internet, on the usual ports of http and https, and to what the operator
-    /// allows besides. See [`GivenRules`].
+    /// A caller-supplied URL: addresses of the internet on ports 80 and 443, and the networks of [`UntrustedRules`].
     Untrusted,
 }
 
-/// The clients, one or more per policy.
+/// Sends requests. It has one or more HTTP clients per policy.
 pub struct Fetch {
     operator: OnceLock<reqwest::Client>,
     untrusted: Guard,
 }
 
 impl Fetch {
-    /// Installs the TLS provider of this program. The clients are made when they are first used: a machine
-    /// without CA certificates can run everything that fetches nothing.
+    /// Installs the TLS provider of this program. The clients are made at their first use: a machine without CA
+    /// certificates can run everything that sends no requests.
     #[must_use]
-    pub fn new(rules: GivenRules) -> Self {
-        // Fails only when one is installed already, which is as good.
+    pub fn new(rules: UntrustedRules) -> Self {
+        // Fails only when one is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self { operator: OnceLock::new(), untrusted: Guard::new(rules) }
     }
 
-    /// Makes the clients of a policy now, so that a machine that cannot is found at the start.
-    ///
-    /// # Errors
-    /// [`FetchError::Unusable`].
+    /// Makes the clients of a policy now. [`FetchError::Unusable`] when this machine cannot.
     pub fn prepare(&self, policy: Policy) -> Result<(), FetchError> {
         match policy {
             Policy::Operator => self.operator().map(|_| ()),
@@ -62,14 +58,11 @@ impl Fetch {
         }
     }
 
-    /// Sends a request and waits for the head of its answer, whatever its status. A redirect is not followed.
-    ///
-    /// # Errors
-    /// See [`FetchError`]; [`FetchError::TooLong`] comes from reading the body only.
-    pub async fn post(&self, policy: Policy, post: Post) -> Result<Answer, FetchError> {
+    /// Sends a request and returns the response, whatever its status. A redirect is not followed.
+    pub async fn post(&self, policy: Policy, post: Post) -> Result<FetchResponse, FetchError> {
         let client = self.client(policy, &post.url)?;
         let response = post.request(client).send().await.map_err(classify)?;
-        Ok(Answer { response })
+        Ok(FetchResponse { response })
     }
 
     /// The client for a request to this URL.
@@ -84,8 +77,8 @@ impl Fetch {
         client::cached(&self.operator, client::operator).map_err(classify)
     }
 
-    fn limits(&self) -> Limits {
-        self.untrusted.rules.limits
+    fn timeouts(&self) -> FetchTimeouts {
+        self.untrusted.rules.timeouts
     }
 }
 

@@ -1,11 +1,11 @@
-//! What is sent.
+//! POST requests.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use url::Url;
 
-/// A POST. Its `Debug` shows neither URL nor content, which may hold secrets.
+/// A POST request. Its `Debug` shows neither URL nor content, which may hold secrets.
 pub struct Post {
     pub(super) url: Url,
     headers: Vec<(&'static str, String)>,
@@ -20,34 +20,32 @@ enum Body {
 }
 
 impl Post {
-    /// A POST of JSON. `timeout` runs from the first attempt to connect to the last byte of the answer.
+    /// `timeout` runs from the first attempt to connect to the last byte of the response.
     #[must_use]
     pub fn json(url: Url, body: impl Into<Bytes>, timeout: Duration) -> Self {
         let headers = vec![("content-type", "application/json".to_owned())];
         Self { url, headers, basic: None, body: Body::Bytes(body.into()), timeout }
     }
 
-    /// A POST of a form. `timeout` as above.
+    /// `timeout` as above.
     #[must_use]
     pub fn form(url: Url, fields: Vec<(&'static str, String)>, timeout: Duration) -> Self {
         Self { url, headers: Vec::new(), basic: None, body: Body::Form(fields), timeout }
     }
 
-    /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
     }
 
-    /// Signs in by HTTP Basic (RFC 7617).
+    /// HTTP Basic authentication (RFC 7617).
     #[must_use]
     pub fn basic(mut self, user: impl Into<String>, password: impl Into<String>) -> Self {
         self.basic = Some((user.into(), password.into()));
         self
     }
 
-    /// The request as this client sends it.
     pub(super) fn request(self, client: &reqwest::Client) -> reqwest::RequestBuilder {
         let mut request = client.post(self.url).timeout(self.timeout);
         for (name, value) in self.headers {

@@ -1,4 +1,4 @@
-//! Reading what a caller's URL gives.
+//! GET requests to caller-supplied URLs.
 
 use std::future::Future;
 
@@ -11,41 +11,34 @@ use super::error::{FetchError, UntrustedError, classify};
 use super::guard::is_http;
 use super::{Fetch, Policy};
 
-/// How many redirects are followed.
-const MOST_REDIRECTS: usize = 3;
+/// Redirects that are followed.
+const MAX_REDIRECTS: usize = 3;
 
-/// A longer name of a file is none: no file system would have it.
-const LONGEST_NAME: usize = 255;
+/// In bytes. A longer file name is ignored: no file system would take it.
+const MAX_FILE_NAME: usize = 255;
 
-/// Takes what a URL gives, chunk by chunk. It is dropped half full when the rest does not come.
+/// The destination of a response body. It is dropped incomplete when the response fails.
 pub trait Sink {
-    /// Why a chunk was not taken.
     type Error;
 
-    /// Takes the next chunk, which is never empty.
-    ///
-    /// # Errors
-    /// When it cannot be taken; nothing more is read then.
+    /// Writes the next chunk, which is never empty. An error ends the reading.
     fn write(&mut self, chunk: &[u8]) -> impl Future<Output = Result<(), Self::Error>> + Send;
 }
 
-/// What a caller's URL gave, besides its content, which the sink has.
+/// The metadata of a body that the sink has received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fetched {
-    /// The `Content-Type` of the answer, as it was sent: somebody's claim.
+    /// The `Content-Type` of the response, as it was sent. Unverified.
     pub content_type: Option<String>,
-    /// The last segment of the path of the URL that the caller gave (not of where it led to), decoded.
+    /// The last segment of the path of the caller's URL (not of a redirect's target), decoded.
     pub file_name: Option<String>,
-    /// Bytes of content.
+    /// In bytes.
     pub size: u64,
 }
 
 impl Fetch {
-    /// Reads what a URL gives that a caller sent, by GET, under the policy [`Policy::Untrusted`], and follows up to three
-    /// redirects, each checked like the first. At most `limit` bytes reach the sink.
-    ///
-    /// # Errors
-    /// See [`UntrustedError`]. The sink may have taken the beginning by then.
+    /// Reads a URL under [`Policy::Untrusted`]. Up to three redirects are followed, each checked like the first URL. At
+    /// most `limit` bytes reach the sink, and part of them may when an error is returned.
     pub async fn get_untrusted<S: Sink>(
         &self,
         url: &str,
@@ -53,7 +46,7 @@ impl Fetch {
         sink: &mut S,
     ) -> Result<Fetched, UntrustedError<S::Error>> {
         let url = Url::parse(url).ok().filter(is_http).ok_or(UntrustedError::NotHttp)?;
-        timeout(self.limits().whole, self.read(url, limit, sink)).await.unwrap_or_else(|elapsed| {
+        timeout(self.timeouts().total, self.read(url, limit, sink)).await.unwrap_or_else(|elapsed| {
             let late = FetchError::TimedOut(elapsed.into());
             Err(late.into())
         })
@@ -84,26 +77,26 @@ impl Fetch {
         Ok(Fetched { content_type, file_name, size })
     }
 
-    /// The head of the first answer that does not lead on, if it is a success.
+    /// The first response that is no redirect, if it is a success.
     async fn follow<E>(&self, mut url: Url) -> Result<reqwest::Response, UntrustedError<E>> {
-        for _ in 0..=MOST_REDIRECTS {
+        for _ in 0..=MAX_REDIRECTS {
             let request = self.client(Policy::Untrusted, &url)?.get(url.clone());
-            let response = timeout(self.limits().head, request.send())
+            let response = timeout(self.timeouts().head, request.send())
                 .await
                 .map_err(|elapsed| FetchError::TimedOut(elapsed.into()))?
                 .map_err(classify)?;
-            match next(&url, &response) {
+            match redirect_target(&url, &response) {
                 Some(target) => url = target,
                 None if response.status().is_success() => return Ok(response),
-                None => return Err(UntrustedError::Answered(response.status().as_u16())),
+                None => return Err(UntrustedError::Status(response.status().as_u16())),
             }
         }
-        Err(UntrustedError::LeadsOn)
+        Err(UntrustedError::TooManyRedirects)
     }
 }
 
-/// Where an answer leads (RFC 9110, section 15.4), whatever that is.
-fn next(url: &Url, response: &reqwest::Response) -> Option<Url> {
+/// The target of a redirect (RFC 9110, section 15.4), not checked yet.
+fn redirect_target(url: &Url, response: &reqwest::Response) -> Option<Url> {
     if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
         return None;
     }
@@ -114,10 +107,10 @@ fn next(url: &Url, response: &reqwest::Response) -> Option<Url> {
 fn file_name(url: &Url) -> Option<String> {
     let segment = url.path_segments()?.next_back()?;
     let name = percent_decode_str(segment).decode_utf8().ok()?;
-    // An encoded slash is still a slash to whoever makes a file of this name.
+    // An encoded slash is still a slash when a file of this name is created.
     let name = name.rsplit(['/', '\\']).next()?;
     let is_usable = !matches!(name, "" | "." | "..")
-        && name.len() <= LONGEST_NAME
+        && name.len() <= MAX_FILE_NAME
         && !name.contains(|sign: char| sign.is_control());
     is_usable.then(|| name.to_owned())
 }

@@ -1,4 +1,4 @@
-//! What a connection tells.
+//! The signals of a connection, and the events in them.
 
 use std::sync::Arc;
 
@@ -7,12 +7,11 @@ use chrono::{DateTime, Utc};
 use super::{Address, End, Group, GroupChange, ResumePoint};
 use crate::domain::{Content, ProfileNews, ReceiptKind, Typing};
 
-/// One step of a connection's life.
 #[derive(Debug)]
 pub enum Signal {
-    /// Things that happened, in order; stored in one transaction.
+    /// Events in their order, to be stored in one transaction.
     Events(Vec<Incoming>),
-    /// All that came while the account was away has been told.
+    /// All events from before the connection have been sent.
     CaughtUp,
     /// A round trip to the network succeeded.
     Alive,
@@ -20,122 +19,84 @@ pub enum Signal {
     End(End),
 }
 
-/// Something that happened, and what to tell the network once it is stored.
+/// An event, and how to confirm it once it is stored.
 #[derive(Clone, Debug)]
 pub struct Incoming {
-    /// What.
     pub event: UpstreamEvent,
-    /// To hand to [`super::Connection::acknowledge`] after the commit.
+    /// For [`super::Connection::acknowledge`], after the commit.
     pub acknowledgement: Option<Acknowledgement>,
-    /// Where the network's history stands after this.
+    /// The position after this event.
     pub resume_point: Option<ResumePoint>,
 }
 
-/// Names something told, in the adapter's own numbering.
+/// Identifies an event, in the adapter's own numbering.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acknowledgement(pub u64);
 
-/// What can happen.
+/// An event of a network. An address that stands for a chat is a person's or a group's.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UpstreamEvent {
-    /// Somebody sent a message.
     Message {
-        /// Who.
         from: Address,
-        /// The id that the sender gave it.
+        /// Chosen by the sender.
         id: String,
-        /// What it says.
         content: Content,
-        /// When the network took it.
+        /// By the network's clock.
         sent_at: DateTime<Utc>,
-        /// The group that it was sent into, if it was.
+        /// The group of a group message.
         group: Option<Address>,
     },
     /// Another device of this account sent a message.
     SentElsewhere {
-        /// To whom; or the group.
         to: Address,
-        /// Its id.
         id: String,
-        /// What it says.
         content: Content,
-        /// When the network took it.
+        /// By the network's clock.
         sent_at: DateTime<Utc>,
     },
-    /// Another device of this account read a chat up to this message.
+    /// Another device of this account read a chat.
     ReadElsewhere {
-        /// Whose messages; or the group.
         chat: Address,
-        /// The newest one read.
+        /// The newest message that was read.
         id: String,
     },
-    /// A message of a history that the network hands over: stored, but no news.
+    /// A message of a history transfer: stored, but published as no event.
     History {
-        /// The other side of the chat; or the group.
         chat: Address,
         /// Sent by this account.
         from_us: bool,
-        /// In a group: who sent it, if it was not this account.
+        /// In a group: the sender, unless it is this account.
         participant: Option<Address>,
-        /// Its id.
         id: String,
-        /// What it says.
         content: Content,
-        /// When the network took it.
+        /// By the network's clock.
         sent_at: DateTime<Utc>,
     },
-    /// What somebody's side did with a message of ours.
+    /// A receipt for a message of this account.
     Receipt {
-        /// Who.
         from: Address,
         /// The message's id.
         id: String,
-        /// What.
         kind: ReceiptKind,
-        /// The group that the message was sent into, if it was.
+        /// The group of a group message.
         group: Option<Address>,
     },
-    /// Somebody writes, or stopped to. Not kept.
-    Typing {
-        /// Who.
-        from: Address,
-        /// Which of the two.
-        typing: Typing,
-        /// In which group, if in one.
-        group: Option<Address>,
-    },
-    /// The name that somebody shows.
-    Nickname {
-        /// Who.
-        of: Address,
-        /// The name.
-        nickname: String,
-    },
-    /// What else somebody shows to the account.
-    Profile {
-        /// Who.
-        of: Address,
-        /// What is new.
-        news: ProfileNews,
-    },
-    /// Something came that could not be read.
-    Undecryptable {
-        /// From whom.
-        from: Address,
-        /// Its id.
-        id: String,
-        /// The group that it was sent into, if it was.
-        group: Option<Address>,
-    },
-    /// A group that the account is in, or was in until now, was made or changed, by whomever.
+    /// Somebody is typing, or has stopped. Not stored.
+    Typing { from: Address, typing: Typing, group: Option<Address> },
+    /// The name that a person shows.
+    Nickname { of: Address, nickname: String },
+    /// Another part of a person's profile changed, or its visibility to this account.
+    Profile { of: Address, news: ProfileNews },
+    /// A message that could not be decrypted.
+    Undecryptable { from: Address, id: String, group: Option<Address> },
+    /// A group that the account is in, or was in until now, was created or changed by any member, this account too.
     GroupChanged {
-        /// The group after this or a later change.
+        /// The group at this revision or a later one.
         group: Arc<Group>,
         /// The revision that this change made.
         revision: i64,
         /// The subject after this change.
         subject: String,
-        /// What changed.
         changes: Vec<GroupChange>,
     },
 }

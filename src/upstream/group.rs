@@ -1,4 +1,4 @@
-//! Groups, as a network tells of them and as it is asked to change them.
+//! Groups of a network, and the requests to change them.
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -7,91 +7,77 @@ use serde::{Deserialize, Serialize};
 use super::{Address, Failure};
 use crate::domain::{GroupChangeKind, Photo};
 
-/// A group as it was at one moment.
+/// A group at one revision.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Group {
-    /// Where the network reaches it.
     pub address: Address,
-    /// Its subject.
     pub subject: String,
-    /// Who made it, where the network tells.
+    /// `None` if the network does not report it.
     pub creator: Option<Address>,
-    /// When.
     pub created_at: DateTime<Utc>,
-    /// From 1 on; grows with each change, so that of two the newer one is known.
+    /// From 1 on; grows with each change.
     pub revision: i64,
-    /// Its photo, as files that are stored here.
+    /// By the hashes of files that are stored here.
     pub photo: Option<Photo>,
-    /// Who is in it, those who came first first. Nobody: the group has ended.
+    /// In the order in which they joined. Empty: the group has ended.
     pub members: Vec<Member>,
 }
 
-/// Somebody in a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
-    /// Who.
     pub address: Address,
     /// May add, remove, promote and demote.
     pub admin: bool,
-    /// Since when, by the network's clock.
+    /// The time of joining, by the network's clock.
     pub since: DateTime<Utc>,
 }
 
-/// One thing that happened to a group.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One part of a group's change. Its JSON lies in the mailboxes of the network `local`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupChange {
-    /// What.
     pub kind: GroupChangeKind,
-    /// To whom of it; nobody when it is about the group itself.
+    /// The members that it concerns; empty when it concerns the group itself.
     pub who: Vec<Address>,
 }
 
-/// What an account wants of a group that is there.
+/// A change of a group that an account requests. Its JSON travels in commands between processes, which may run different
+/// versions; the names in it are old.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "wish", rename_all = "snake_case")]
 pub enum GroupEdit {
-    /// Another subject. Every member may.
+    /// Every member may.
     Subject {
-        /// The new one.
         subject: String,
     },
-    /// Another photo, of files that are stored here, or none. Every member may.
+    /// The hashes are those of files that are stored here; `None`: no photo. Every member may.
     Photo {
-        /// The new one.
         photo: Option<Photo>,
     },
-    /// That these are in it. Who is, stays as they are.
+    /// Persons who are members already are not changed.
     Add {
-        /// Whom.
         who: Vec<Address>,
     },
-    /// That somebody is not in it any more.
     Remove {
-        /// Whom.
         who: Address,
     },
-    /// That somebody is an admin.
     Promote {
-        /// Whom.
         who: Address,
     },
-    /// That somebody is no admin. A group always has one: instead of the last one the member who came first becomes it,
-    /// if there is another.
+    /// A group always has an admin: when the last one is demoted, the other member who joined first is promoted.
     Demote {
-        /// Whom.
         who: Address,
     },
-    /// To leave it. The last admin who leaves hands over to the member who came first.
+    /// When the last admin leaves, the member who joined first is promoted.
     Leave,
 }
 
 /// The part of a [`super::Connection`] that is about groups.
 ///
-/// `operation` names what is asked: asked again under the same name, it is answered but not done again. What the account
-/// does is told to it as to the others, by [`super::UpstreamEvent::GroupChanged`].
+/// `operation` identifies a request: repeated under the same name, it is answered but not executed again. The account
+/// receives its own changes as [`super::UpstreamEvent::GroupChanged`], like all members.
 #[async_trait]
 pub trait Groups: Send + Sync {
-    /// Makes a group of these and the account, which is its admin; or of nobody, when one of them cannot be added.
+    /// Creates a group of these members and the account, which is its admin. Creates none if one of them cannot be added.
     async fn create_group(
         &self,
         operation: &str,
@@ -99,34 +85,34 @@ pub trait Groups: Send + Sync {
         members: &[Address],
     ) -> Result<Group, GroupFailure>;
 
-    /// Does what the account wants of a group, and gives the group as it is then.
+    /// Changes a group, and returns it as it is afterwards.
     async fn change_group(
         &self,
         operation: &str,
         group: &Address,
-        wish: &GroupEdit,
+        edit: &GroupEdit,
     ) -> Result<Group, GroupFailure>;
 }
 
-/// Why a group was not made or changed.
+/// Why a group was not created or changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum GroupFailure {
-    /// There is no such group, or the account is not in it.
-    #[error("the account is in no such group")]
+    /// The group does not exist, or the account is not a member.
+    #[error("the account is not a member of this group")]
     NotInGroup,
-    /// Only admins may.
-    #[error("the account is no admin of the group")]
+    /// The request needs an admin.
+    #[error("the account is not an admin of the group")]
     NotAnAdmin,
-    /// Whom it was about is not in the group.
+    /// The request concerns a person who is not a member.
     #[error("the group has no such member")]
     NotAMember,
-    /// It would have more members than the network takes.
+    /// The group would exceed [`super::Capabilities::largest_group`].
     #[error("the group would be too large")]
     TooLarge,
-    /// These cannot be added, so nothing was done.
-    #[error("{} of those that were to be added cannot be", .0.len())]
+    /// These persons cannot be added, so nothing was changed.
+    #[error("{} of the new members cannot be added", .0.len())]
     CannotAdd(Vec<Address>),
-    /// As with all else.
+    /// A failure as of any request.
     #[error(transparent)]
     Failed(#[from] Failure),
 }

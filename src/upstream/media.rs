@@ -1,4 +1,4 @@
-//! Files that messages carry: those that an adapter reads from us, and those that it fetches for us.
+//! The files of messages: those that an adapter reads from our storage, and those that it fetches for us.
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -7,15 +7,12 @@ use futures_util::stream::BoxStream;
 use super::Failure;
 use crate::domain::BlobHash;
 
-/// A file's bytes as they come. An error ends it.
+/// The content of a file. An error ends the stream.
 pub type FileStream = BoxStream<'static, Result<Bytes, Failure>>;
 
-/// Where an adapter finds the files of the messages that it sends.
+/// The storage from which an adapter reads the files that it sends.
 #[async_trait]
 pub trait BlobSource: Send + Sync {
-    /// The file with this content.
-    ///
-    /// # Errors
-    /// [`Failure::Refused`] when there is no such file, [`Failure::Retry`] when the storage is away.
+    /// [`Failure::Refused`] when the file does not exist, [`Failure::Retry`] when the storage is unavailable.
     async fn read(&self, hash: &BlobHash) -> Result<FileStream, Failure>;
 }

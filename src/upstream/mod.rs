@@ -1,8 +1,8 @@
-//! What a messaging network must be able to do for us.
+//! The interface to messaging networks.
 //!
 //! A [`Connector`] is a network, one per process; a [`Connection`] is one life of one account's socket. No type of
-//! PostgreSQL or HTTP crosses this line. Errors are classified by the adapter: above this line nobody guesses
-//! whether to try again.
+//! PostgreSQL or HTTP is part of it. The adapter classifies all errors, so that nothing above it has to guess whether to
+//! retry.
 
 mod event;
 mod group;
@@ -25,12 +25,12 @@ pub use group::{Group, GroupChange, GroupEdit, GroupFailure, Groups, Member};
 pub use media::{BlobSource, FileStream};
 pub use profile::Profile;
 
-/// Where a network reaches somebody or a group, in the network's own words. Opaque above the adapter.
+/// The address of a person or group, in the network's own format. Opaque above the adapter.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Address(pub String);
 
-/// What a network gave an account to log in with. Sealed wherever it is kept; its `Debug` shows nothing.
+/// The credentials of an account on its network. Encrypted wherever they are stored; `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials(pub Vec<u8>);
 
@@ -40,182 +40,170 @@ impl std::fmt::Debug for Credentials {
     }
 }
 
-/// A position in what the network tells an account; opaque above the adapter. It is stored in one transaction with
-/// what was told up to it.
+/// A position in the events of an account; opaque above the adapter. It is stored in one transaction with the events up
+/// to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResumePoint(pub Vec<u8>);
 
-/// How a number gets onto a network.
+/// The way in which a number is registered on a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RegistrationKind {
-    /// We prove the number by a code of ours, then make the account.
+    /// We verify the number by a code of our own, then create the account.
     OurCode,
     /// The network shows a code that the user enters on the phone. It needs a live connection.
     Pairing,
 }
 
-/// What a network can do beyond what all must.
+/// The optional features of a network.
 #[derive(Clone, Copy, Debug)]
 pub struct Capabilities {
-    /// The most members of a group; 0: no groups.
+    /// Members of a group at the most; 0: no groups.
     pub largest_group: usize,
-    /// What was not acknowledged is told again on the next connection, and acknowledging includes the delivered
-    /// receipt. Without it, delivered receipts need a queue of their own.
+    /// Events that were not acknowledged are repeated on the next connection, and acknowledging a message sends its
+    /// delivered receipt. Without this, delivered receipts need a queue of their own.
     pub tells_again: bool,
 }
 
-/// What a connection needs to log in.
 #[derive(Clone, Debug)]
 pub struct Login {
-    /// Who.
     pub number: PhoneNumber,
-    /// What the registration gave.
+    /// The result of [`Connector::register`].
     pub credentials: Credentials,
-    /// Where the last connection left off.
+    /// The last one stored; `None` before the first.
     pub resume_point: Option<ResumePoint>,
 }
 
-/// Why something asked of the network did not happen.
+/// Why a request to the network failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// Not now; the word is for programs, such as `network_unreachable`.
-    #[error("not now: {0}")]
+    /// Temporary. The text is a code, such as `network_unreachable`.
+    #[error("temporary failure: {0}")]
     Retry(&'static str),
-    /// Not before so long has passed.
-    #[error("too much was asked; try again in {0:?}")]
+    /// No request is accepted before this duration has passed.
+    #[error("rate limited by the network; retry in {0:?}")]
     RateLimited(Duration),
-    /// The network said no, for good.
+    /// Permanent. The text is for the log and the caller.
     #[error("the network refused: {0}")]
     Refused(String),
-    /// The network did not answer in time: nobody knows whether it happened.
+    /// Timed out: the request may have taken effect.
     #[error("no answer in time")]
     OutcomeUnknown,
-    /// This network has no such thing.
+    /// The network lacks this feature.
     #[error("this network cannot {0}")]
     Unsupported(&'static str),
 }
 
-/// Why one message was not taken.
+/// Why one message was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SendFailure {
-    /// Try again, under the same id.
+    /// Retry under the same id.
     Retry,
-    /// Try again after so long, under the same id.
+    /// Retry under the same id, after this duration.
     RateLimited(Duration),
-    /// Never.
+    /// Permanent.
     Refused(FailureReason),
-    /// An earlier one of the same chat failed, so this one was not tried: order is kept.
+    /// An earlier message of the same chat failed, so this one was not tried: the order is preserved.
     NotTried,
 }
 
 /// Why a connection ended, or could not be opened. Exactly one per connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// Connect again, with backoff. The word is for programs, such as `network_unreachable`.
+    /// Reconnect with backoff. The text is a code, such as `network_unreachable`.
     Retry(&'static str),
-    /// Connect again, but not before.
+    /// Reconnect, but not before this moment.
     RateLimited(DateTime<Utc>),
-    /// Only the user can mend this.
+    /// Reconnect only after the user has acted.
     NeedsUser(NeedsUser),
-    /// Never connect again, as this program is: for example the network speaks a version we do not.
+    /// Never reconnect with this version of the program, for example because the protocol has changed.
     Never(&'static str),
 }
 
 /// A message to send.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// The id, the same on each attempt.
+    /// The same on each attempt.
     pub id: String,
-    /// To whom; or the group.
+    /// A person or a group.
     pub to: Address,
-    /// What it says.
     pub content: Content,
 }
 
-/// That a received message was read.
+/// The receipt for a received message that was read.
 #[derive(Clone, Debug)]
 pub struct ReadReceipt {
-    /// Who sent the message.
+    /// The sender of the message.
     pub to: Address,
-    /// Its id.
+    /// The message's id.
     pub id: String,
-    /// The group that it was sent into, if it was.
+    /// The group of a group message.
     pub group: Option<Address>,
 }
 
-/// What an adapter must keep for an account, by key, under the session's lease.
+/// Storage for an adapter: values of an account by key. Writes fail when the session has lost its lease.
 #[async_trait]
 pub trait AdapterState: Send + Sync {
-    /// The values of these keys, `None` where there is none.
+    /// The values in the order of the keys.
     async fn get(&self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Failure>;
-    /// Writes all of these or none.
+    /// Writes all values or none.
     async fn put(&self, values: &[(&str, Vec<u8>)]) -> Result<(), Failure>;
 }
 
-/// An open connection and what it tells, in order, on a bounded channel. The last signal is the end.
+/// An open connection, for requests, and its signals in order, on a bounded channel. The last signal is the end.
 pub struct Opened {
-    /// Takes what is asked.
     pub connection: Arc<dyn Connection>,
-    /// Yields what happens.
     pub signals: mpsc::Receiver<Signal>,
 }
 
 /// A network.
 #[async_trait]
 pub trait Connector: Send + Sync {
-    /// Its name in settings, rows and answers: `local`, `xmpp`.
+    /// The name of the network in settings, tables and responses: `local`, `xmpp`.
     fn network(&self) -> &'static str;
 
-    /// What it can do.
     fn capabilities(&self) -> Capabilities;
 
-    /// How a number gets onto it.
     fn registration(&self) -> RegistrationKind;
 
-    /// Where it reaches a number.
     fn address_of(&self, number: &PhoneNumber) -> Address;
 
-    /// The number behind an address, if it is one of the network's own.
+    /// The number of an address; `None` for a group, or an address without a number.
     fn number_of(&self, address: &Address) -> Option<PhoneNumber>;
 
-    /// Whether an address is a group's.
     fn is_group(&self, address: &Address) -> bool;
 
-    /// Makes the number's account anew: whatever an earlier owner left is gone, and it is in no group.
+    /// Creates the number's account. Everything of an earlier owner is deleted, and the number is in no group.
     async fn register(&self, number: &PhoneNumber) -> Result<Credentials, Failure>;
 
-    /// Removes the number's account, which leaves all its groups. A number that is not there is no failure.
+    /// Deletes the number's account, which leaves all its groups. Succeeds for a number without an account.
     async fn unregister(&self, number: &PhoneNumber) -> Result<(), Failure>;
 
-    /// Which of these numbers the network knows.
+    /// The numbers that have an account, of these.
     async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, Failure>;
 
-    /// Opens a connection. It ends when it is dropped.
+    /// Opens a connection, which ends when it is dropped.
     async fn open(&self, login: Login, state: Arc<dyn AdapterState>) -> Result<Opened, End>;
 }
 
-/// One life of an account's socket. All methods may be called at once; each is bounded in time by the caller.
+/// One life of an account's socket. Methods may be called concurrently; the caller sets the timeouts.
 #[async_trait]
 pub trait Connection: Profile + Groups + Send + Sync {
-    /// Sends messages in order and says of each what became of it.
+    /// Sends messages in order and returns the outcome of each, in the same order.
     async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>>;
 
-    /// Everything up to these was stored: the network may forget it, and tells the senders where it has delivered
-    /// receipts.
+    /// These events are stored: the network may delete them, and sends delivered receipts if it has them.
     async fn acknowledge(&self, stored: &[Acknowledgement]) -> Result<(), Failure>;
 
-    /// These were told and are not kept: the network may forget them, and tells their senders nothing.
+    /// These events are not to be stored: the network may delete them, and sends no receipts.
     async fn discard(&self, dropped: &[Acknowledgement]) -> Result<(), Failure>;
 
-    /// Tells senders that their messages were read.
+    /// Sends read receipts.
     async fn read(&self, receipts: &[ReadReceipt]) -> Result<(), Failure>;
 
-    /// Shows somebody, or a group's other members, that the account writes, or stopped to.
+    /// Shows a person, or a group's other members, that the account is typing or has stopped.
     async fn typing(&self, to: &Address, typing: Typing) -> Result<(), Failure>;
 
-    /// The file that a received message carries, by the reference that came with it.
-    ///
-    /// # Errors
-    /// [`Failure::Refused`] when the network does not have it any more.
+    /// The file of a received message or a photo, by the reference in the event. [`Failure::Refused`] when the network
+    /// does not have it any more.
     async fn fetch(&self, reference: &str) -> Result<FileStream, Failure>;
 }

@@ -1,38 +1,36 @@
-//! What an account shows on its network, and what it wants to see.
+//! The profile of an account on its network, and the profiles that it watches.
 
 use async_trait::async_trait;
 
 use super::{Address, Failure};
 use crate::domain::{Photo, Privacy};
 
-/// The part of a [`super::Connection`] that is about profiles. Each method says how things should be, not what changed:
-/// the session repeats it with each fresh connection, what keeps people from seeing something before what there is to
-/// see.
+/// The part of a [`super::Connection`] that is about profiles. Each method sets a desired state; it does not describe a
+/// change. The session repeats all of them on each new connection, restrictions before the content that they hide.
 #[async_trait]
 pub trait Profile: Send + Sync {
-    /// Sets the name that others see.
+    /// The name that others see.
     async fn set_nickname(&self, nickname: &str) -> Result<(), Failure>;
 
-    /// Sets the status message; empty: none.
+    /// Empty: no status message.
     async fn set_status_message(&self, text: &str) -> Result<(), Failure>;
 
-    /// Sets the photo: the hashes under which the adapter's [`super::BlobSource`] has it. `None`: none.
+    /// The hashes are those of files in the adapter's [`super::BlobSource`]. `None`: no photo.
     async fn set_photo(&self, photo: Option<Photo>) -> Result<(), Failure>;
 
-    /// Shows the account as online or offline. Messages come in either way; who is offline is not told who else is
-    /// online.
+    /// Shows the account as online or offline. It receives messages in both states; offline, it receives no presence of
+    /// others.
     async fn set_online(&self, online: bool) -> Result<(), Failure>;
 
-    /// Says who may see what.
     async fn set_privacy(&self, privacy: Privacy) -> Result<(), Failure>;
 
-    /// Whom the account has in its contact list, whether or not they exist: for `Audience::Contacts`. Replaces the list.
+    /// Replaces the contact list, on which `Audience::Contacts` depends. It may contain addresses that do not exist.
     async fn set_contacts(&self, contacts: &[Address]) -> Result<(), Failure>;
 
-    /// Whom the account has blocked: what they send is taken and never arrives, and nothing of the account is shown to
-    /// them, nor of them to it. Replaces the list.
+    /// Replaces the block list. Messages of blocked persons are accepted and dropped; they see nothing of the account,
+    /// and it sees no changes of theirs.
     async fn set_blocked(&self, blocked: &[Address]) -> Result<(), Failure>;
 
-    /// Whose profile the account wants to hear of; replaces the list.
+    /// Replaces the list of persons whose profile changes the account receives.
     async fn watch(&self, peers: &[Address]) -> Result<(), Failure>;
 }

@@ -1,36 +1,34 @@
-//! A code: drawn, put into words, and read back.
+//! Codes: their generation, the text that is sent, and the parsing of input.
 
 use std::fmt;
 
 use super::Method;
 use crate::secrets::random_below;
 
-/// Digits in a code.
+/// Digits of a code.
 pub const LENGTH: usize = 6;
 
-/// Six digits, each set as likely as any other. Its `Debug` hides them.
+/// Six random digits, uniformly distributed. Its `Debug` hides them.
 pub struct Code(String);
 
 impl Code {
-    /// Draws a code.
     pub fn random() -> Self {
         Self(format!("{:0LENGTH$}", random_below(1_000_000)))
     }
 
-    /// The digits.
     pub fn digits(&self) -> &str {
         &self.0
     }
 
-    /// What the phone shows, or what a voice says: there the digits stand apart and come twice.
+    /// The text of the SMS or of the call. A call says the digits one by one, and twice.
     pub fn text(&self, method: Method) -> String {
         match method {
             Method::Sms => {
                 format!("Your Windu code is {}. It is good for 10 minutes. Give it to nobody.", self.0)
             }
             Method::Voice => {
-                let apart = self.spoken();
-                format!("Your Windu code is: {apart}. Once more: {apart}. Good bye.")
+                let digits = self.spoken();
+                format!("Your Windu code is: {digits}. Once more: {digits}. Good bye.")
             }
         }
     }
@@ -48,9 +46,9 @@ impl fmt::Debug for Code {
     }
 }
 
-/// A code as somebody typed it, without the dashes and blanks.
+/// Removes the dashes and blanks that a user has typed.
 pub fn normalise(typed: &str) -> String {
-    // The dashes that phones and word processors put in place of a hyphen, too.
+    // Including the dashes that phones and word processors put in place of a hyphen.
     typed
         .chars()
         .filter(|sign| !sign.is_whitespace() && !"-\u{2010}\u{2011}\u{2012}–—−".contains(*sign))

@@ -1,5 +1,4 @@
-//! The sender `log`: no phone gets the code; whoever runs the server reads it. Never through tracing, whose
-//! lines travel further than codes should.
+//! The sender `log`: codes go to the operator, not to phones. Never through tracing, whose lines may be forwarded.
 
 use std::fs::Permissions;
 use std::io::{self, Write as _};
@@ -9,7 +8,7 @@ use std::path::Path;
 use tokio::fs::OpenOptions;
 use tokio::io::AsyncWriteExt as _;
 
-use super::sender::{Delivery, SendError};
+use super::delivery::{Delivery, SendError};
 use crate::clock;
 use crate::config::LogTarget;
 
@@ -19,7 +18,6 @@ pub struct LogSender {
 }
 
 impl LogSender {
-    /// A sender that writes there.
     pub fn new(target: LogTarget) -> Self {
         Self { target }
     }

@@ -1,10 +1,11 @@
-//! Codes that prove a phone number: made, kept as a MAC only, sent by SMS or voice, checked, throttled.
+//! Phone number verification by codes: generation, storage as a MAC, delivery by SMS or call, checks, limits.
 //!
-//! A code is counted and kept first (one short transaction), then sent, then settled. It can be entered from the
-//! moment it is kept: a phone may be faster than the sender's answer. Settling voids it when the sender said
-//! clearly that it sent nothing; when nobody knows, it stays.
+//! A code is counted and stored first, in one short transaction, then it is sent, then the outcome is stored. It can be
+//! entered as soon as it is stored, because the phone may be faster than the sender's response. A definite failure
+//! voids the code; after an unknown outcome it stays valid.
 
 mod code;
+mod delivery;
 mod log;
 mod sender;
 mod throttle;
@@ -22,107 +23,95 @@ use crate::secrets::MasterKey;
 use crate::store::{ClaimedResponse, CodeId, Guess, NewCode, Reservation, Store, Tx};
 
 use code::Code;
-use sender::{Delivery, SendError, Sender};
+use delivery::{Delivery, SendError};
+use sender::Sender;
 
-/// Digits in a code.
+/// Digits of a code.
 pub const CODE_LENGTH: usize = code::LENGTH;
 
 const PURPOSE: &str = "verification-code";
 
-/// How a code reaches the phone.
+/// The way in which a code reaches the phone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// A text message.
     Sms,
-    /// A call that reads it out.
+    /// A call that reads the code out.
     Voice,
 }
 
-/// A handle; clones share everything.
+/// A handle; clones share one service.
 #[derive(Clone)]
 pub struct Verification {
-    inner: Arc<Inner>,
+    service: Arc<CodeService>,
 }
 
-/// Somebody entered the right code. The caller uses it up (`Tx::consume_code`) in the transaction that does
-/// what the code allows; until then the same code can be entered again.
+/// Proof that the right code was entered. The caller consumes the code (`Tx::consume_code`) in the transaction that the
+/// code authorises; until then it can be entered again.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Proved(());
 
-/// Why the sender that the settings choose cannot work.
+/// Why the sender of the settings cannot work.
 #[derive(Debug, thiserror::Error)]
 pub enum SetupError {
-    /// No HTTP client can be made on this machine.
-    #[error("the sender of codes cannot use HTTP: are CA certificates installed (package ca-certificates)?")]
+    #[error("the code sender cannot use HTTP: are CA certificates installed (package ca-certificates)?")]
     Fetch(#[from] FetchError),
-    /// The webhook's secret is no key.
     #[error("WINDU_CODE_WEBHOOK_SECRET is no key")]
     Secret(#[from] standardwebhooks::WebhookError),
-    /// The base URL and the account SID make no URL.
     #[error("WINDU_TWILIO_BASE_URL and WINDU_TWILIO_ACCOUNT_SID make no URL")]
     Url(#[from] url::ParseError),
 }
 
-/// Why no code is on its way. Waits are in seconds, at least 1.
+/// Why no code was sent. `retry_after` is in seconds, at least 1.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    /// This number had a code less than a minute ago.
-    #[error("the number had a code a moment ago")]
-    TooSoon {
-        /// Until it may have the next.
-        retry_after: u64,
-    },
-    /// As many codes as a user, a number or this server may have in a day.
+    #[error("a code was sent to this number less than a minute ago")]
+    TooSoon { retry_after: u64 },
+    /// The daily limit of the user, the number or this server is reached.
     #[error("too many codes within a day")]
-    DailyLimit {
-        /// Until there is room for one more.
-        retry_after: u64,
-    },
-    /// WINDU_CODE_PREFIXES does not have this number.
-    #[error("this server sends no codes to such numbers")]
+    DailyLimit { retry_after: u64 },
+    /// `WINDU_CODE_PREFIXES` excludes this number.
+    #[error("this server sends no codes to this number")]
     NotAllowed,
-    /// The user has no such account, or it was removed at the same moment.
-    #[error("there is no such account")]
+    /// The user has no such account, or it is being removed.
+    #[error("the account does not exist")]
     NoAccount,
-    /// The sender refused or failed; surely no code went out.
-    #[error("the sender of codes failed")]
+    /// The sender refused or failed; no code was sent.
+    #[error("the code sender failed")]
     SenderFailed {
-        /// What the sender said about trying again.
+        /// As the sender's response said.
         retry_after: Option<u64>,
     },
-    /// The sender did not answer; a code may have gone out, and can be entered.
-    #[error("the sender of codes did not answer")]
+    /// The sender did not respond; a code may have been sent, and is valid.
+    #[error("the code sender did not respond")]
     SenderTimedOut,
-    /// The database.
     #[error(transparent)]
     Store(#[from] DbError),
 }
 
-/// Why a code proves nothing.
+/// Why a code was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// Another code was sent.
     #[error("the code is wrong")]
     Wrong,
-    /// Ten minutes are over.
+    /// The code was sent more than ten minutes ago.
     #[error("the code has expired")]
     Expired,
-    /// No code was asked for, or it was used already.
-    #[error("no code was asked for")]
+    /// No code was requested, or it was consumed.
+    #[error("no code was requested")]
     NoneAsked,
     /// Five guesses at this code, or twenty wrong ones by this user in a day.
     #[error("too many guesses")]
     TooMany {
-        /// Seconds until a new code may be asked for, or until the day leaves room for a guess; at least 1.
+        /// Seconds until a new code can be requested, or until another guess is allowed; at least 1.
         retry_after: u64,
     },
-    /// The database.
     #[error(transparent)]
     Store(#[from] DbError),
 }
 
-struct Inner {
+struct CodeService {
     store: Store,
     master_key: MasterKey,
     sender: Sender,
@@ -132,7 +121,7 @@ struct Inner {
 }
 
 impl Method {
-    /// `sms` or `voice`: what the HTTP answers and the webhook call it.
+    /// `sms` or `voice`, as in HTTP responses and the webhook.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -143,10 +132,8 @@ impl Method {
 }
 
 impl Verification {
-    /// Prepares the sender that the settings choose.
-    ///
-    /// # Errors
-    /// When it cannot work on this machine (no CA certificates, say).
+    /// Prepares the sender of the settings. Fails when it cannot work on this machine, for example without CA
+    /// certificates.
     pub fn new(
         store: Store,
         master_key: MasterKey,
@@ -156,22 +143,20 @@ impl Verification {
     ) -> Result<Self, SetupError> {
         let sender = Sender::new(settings.sender, settings.timeout, fetch)?;
         let CodeSettings { prefixes, per_day, .. } = settings;
-        Ok(Self { inner: Arc::new(Inner { store, master_key, sender, prefixes, per_day, lifecycle }) })
+        let service = CodeService { store, master_key, sender, prefixes, per_day, lifecycle };
+        Ok(Self { service: Arc::new(service) })
     }
 
-    /// Where codes go, in words for the operator: `to this terminal`, `to /data/codes.log`, `through Twilio`.
+    /// The destination of codes, as a text for the operator: `to this terminal`, `to /data/codes.log`, `through Twilio`.
     #[must_use]
     pub fn destination(&self) -> String {
-        self.inner.sender.destination()
+        self.service.sender.destination()
     }
 
-    /// Sends a new code to the account's number. It is counted and kept in a transaction that the caller has begun and
-    /// that is committed here, so what else is in it happens only if a code may be sent. `expected` is what a request
-    /// with a key answers if the code goes out. A caller that is dropped while waiting stops nothing: the code goes out
-    /// and is settled.
-    ///
-    /// # Errors
-    /// See [`RequestError`].
+    /// Sends a new code to the account's number. The code is counted and stored in the caller's transaction, which is
+    /// committed here, so that its other writes happen only if a code may be sent. `expected` is the response of an
+    /// idempotent request if the code is sent. Dropping the future cancels nothing: the code is sent and its outcome
+    /// stored.
     pub async fn request(
         &self,
         tx: Tx,
@@ -181,17 +166,14 @@ impl Verification {
         method: Method,
         expected: Option<ClaimedResponse>,
     ) -> Result<(), RequestError> {
-        let inner = Arc::clone(&self.inner);
+        let service = Arc::clone(&self.service);
         let number = number.clone();
-        let task = async move { inner.request(tx, user, account, &number, method, expected).await };
-        // The task ends early only when it panics or the program ends: nobody knows then what went out.
-        self.inner.lifecycle.spawn(task).await.unwrap_or(Err(RequestError::SenderTimedOut))
+        let task = async move { service.request(tx, user, account, &number, method, expected).await };
+        // The task is lost only when it panics or the program stops. The code may have been sent.
+        self.service.lifecycle.spawn(task).await.unwrap_or(Err(RequestError::SenderTimedOut))
     }
 
-    /// Compares a code, which may hold dashes and blanks, with the one that was sent last. Does not use it up.
-    ///
-    /// # Errors
-    /// See [`CheckError`].
+    /// Compares a code, which may contain dashes and blanks, with the one that was sent last. Does not consume it.
     pub async fn check(
         &self,
         user: UserId,
@@ -199,31 +181,31 @@ impl Verification {
         number: &PhoneNumber,
         code: &str,
     ) -> Result<Proved, CheckError> {
-        let Inner { store, master_key, .. } = &*self.inner;
+        let CodeService { store, master_key, .. } = &*self.service;
         let (per_code, per_user) = (throttle::GUESSES_PER_CODE, throttle::WRONG_GUESSES_PER_USER);
         let guess = store.take_guess(user, account, number, per_code, per_user, throttle::PAUSE).await?;
-        let taken = match guess {
-            Guess::Taken(taken) => taken,
+        let guess = match guess {
+            Guess::Taken(guess) => guess,
             Guess::NoneAsked => return Err(CheckError::NoneAsked),
             Guess::Expired => return Err(CheckError::Expired),
             Guess::TooMany { retry_after } => return Err(CheckError::TooMany { retry_after }),
         };
         let code = code::normalise(code);
-        if !master_key.mac_matches(PURPOSE, &parts(user, number, &code).each(), &taken.mac) {
+        if !master_key.mac_matches(PURPOSE, &mac_input(user, number, &code).parts(), &guess.mac) {
             return Err(CheckError::Wrong);
         }
-        store.give_guess_back(&taken).await?;
+        store.give_guess_back(&guess).await?;
         Ok(Proved(()))
     }
 
-    /// Whether the user may make one more account before proving one of those that wait for their codes. To be
-    /// asked in the transaction that makes it: parallel ones wait for each other here.
+    /// Whether the user may create one more account before verifying the others. To be called in the transaction that
+    /// creates it: it serialises concurrent ones.
     pub async fn may_create_account(&self, tx: &mut Tx, user: UserId) -> Result<bool, DbError> {
         tx.has_room_for_account(user, throttle::UNPROVED_ACCOUNTS_PER_USER).await
     }
 }
 
-impl Inner {
+impl CodeService {
     async fn request(
         &self,
         mut tx: Tx,
@@ -237,7 +219,7 @@ impl Inner {
             return Err(RequestError::NotAllowed);
         }
         let code = Code::random();
-        let mac = self.master_key.mac(PURPOSE, &parts(user, number, code.digits()).each());
+        let mac = self.master_key.mac(PURPOSE, &mac_input(user, number, code.digits()).parts());
         let lifetime = throttle::LIFETIME;
         let new = NewCode { user, account, number, method: method.as_str(), mac: &mac, lifetime };
         let id = match tx.reserve_code(new, throttle::limits(self.per_day)).await? {
@@ -260,41 +242,41 @@ impl Inner {
         outcome: Result<(), SendError>,
     ) -> Result<(), RequestError> {
         let (method, sender) = (method.as_str(), self.sender.name());
-        let (settled, answer) = match outcome {
+        let (settled, result) = match outcome {
             Ok(()) => {
-                tracing::info!(%account, method, sender, "a code is on its way");
+                tracing::info!(%account, method, sender, "a code was sent");
                 (self.store.code_accepted(id).await, Ok(()))
             }
             Err(SendError::Failed { reason, retry_after }) => {
-                tracing::warn!(%account, method, sender, reason, "the sender of codes failed");
+                tracing::warn!(%account, method, sender, reason, "the code sender failed");
                 (self.store.code_refused(id).await, Err(RequestError::SenderFailed { retry_after }))
             }
             Err(SendError::Unknown { reason }) => {
-                tracing::warn!(%account, method, sender, reason, "the sender of codes did not answer");
+                tracing::warn!(%account, method, sender, reason, "the code sender did not respond");
                 (self.store.code_accepted(id).await, Err(RequestError::SenderTimedOut))
             }
         };
         if let Err(error) = settled {
-            // What the caller is told stays true; at worst the number has to wait for its next code.
-            tracing::warn!(%account, %error, "a code could not be settled");
+            // The result is still right; at worst the number waits longer for its next code.
+            tracing::warn!(%account, %error, "the outcome of a code could not be stored");
         }
-        answer
+        result
     }
 }
 
-/// What the MAC of a code is made of.
-struct Parts<'a> {
+/// The input of a code's MAC.
+struct MacInput<'a> {
     user: [u8; 8],
     number: &'a [u8],
     code: &'a [u8],
 }
 
-fn parts<'a>(user: UserId, number: &'a PhoneNumber, code: &'a str) -> Parts<'a> {
-    Parts { user: user.0.to_be_bytes(), number: number.as_str().as_bytes(), code: code.as_bytes() }
+fn mac_input<'a>(user: UserId, number: &'a PhoneNumber, code: &'a str) -> MacInput<'a> {
+    MacInput { user: user.0.to_be_bytes(), number: number.as_str().as_bytes(), code: code.as_bytes() }
 }
 
-impl Parts<'_> {
-    fn each(&self) -> [&[u8]; 3] {
+impl MacInput<'_> {
+    fn parts(&self) -> [&[u8]; 3] {
         [&self.user, self.number, self.code]
     }
 }

@@ -1,58 +1,26 @@
-//! Who brings a code to the phone, behind one enum; and how what went wrong is told apart.
+//! The senders that deliver codes to phones, behind one enum.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::code::Code;
+use super::SetupError;
+use super::delivery::{Delivery, SendError};
 use super::log::LogSender;
 use super::twilio::TwilioSender;
 use super::webhook::WebhookSender;
-use super::{Method, SetupError};
 use crate::config::SenderSettings;
-use crate::domain::PhoneNumber;
-use crate::fetch::{Fetch, FetchError, Policy};
-use crate::telemetry::chain;
+use crate::fetch::{Fetch, Policy};
 
-/// The sender that the settings chose.
+/// The sender of `WINDU_CODE_SENDER`.
 pub enum Sender {
-    /// See [`LogSender`].
     Log(LogSender),
-    /// See [`WebhookSender`].
     Webhook(WebhookSender),
-    /// See [`TwilioSender`].
     Twilio(TwilioSender),
 }
 
-/// A code on its way to a number.
-pub struct Delivery<'a> {
-    /// Where to.
-    pub number: &'a PhoneNumber,
-    /// What.
-    pub code: &'a Code,
-    /// How.
-    pub method: Method,
-}
-
-/// Why a sender did not say that the code is on its way. A reason shows no number, code, URL or secret.
-#[derive(Debug)]
-pub enum SendError {
-    /// It refused, or could not be reached: no code went out.
-    Failed {
-        /// For the log.
-        reason: String,
-        /// Seconds after which the sender wants to be asked again.
-        retry_after: Option<u64>,
-    },
-    /// It was asked and did not answer: a code may have gone out.
-    Unknown {
-        /// For the log.
-        reason: String,
-    },
-}
-
 impl Sender {
-    /// Makes the sender ready; one that speaks HTTP gets its client now, so that a machine without CA
-    /// certificates is found at the start.
+    /// Prepares the sender. One that needs an HTTP client gets it now, so that a machine without CA certificates is
+    /// noticed at the start.
     pub fn new(settings: SenderSettings, timeout: Duration, fetch: Arc<Fetch>) -> Result<Self, SetupError> {
         match settings {
             SenderSettings::Log(target) => Ok(Self::Log(LogSender::new(target))),
@@ -74,7 +42,7 @@ impl Sender {
         }
     }
 
-    /// What WINDU_CODE_SENDER calls it.
+    /// The value of `WINDU_CODE_SENDER`.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Log(_) => "log",
@@ -83,7 +51,7 @@ impl Sender {
         }
     }
 
-    /// Where codes go, in words.
+    /// See [`super::Verification::destination`].
     pub fn destination(&self) -> String {
         match self {
             Self::Log(sender) => sender.destination(),
@@ -92,44 +60,12 @@ impl Sender {
         }
     }
 
-    /// Sends a code, once.
+    /// Sends a code, without a retry.
     pub async fn send(&self, delivery: &Delivery<'_>) -> Result<(), SendError> {
         match self {
             Self::Log(sender) => sender.send(delivery).await,
             Self::Webhook(sender) => sender.send(delivery).await,
             Self::Twilio(sender) => sender.send(delivery).await,
-        }
-    }
-}
-
-impl SendError {
-    /// A clear failure without advice about trying again.
-    pub fn failed(reason: impl Into<String>) -> Self {
-        Self::Failed { reason: reason.into(), retry_after: None }
-    }
-
-    /// An answer other than a success, with the number that the sender gives to its reason.
-    pub fn answered(status: u16, code: Option<u32>, retry_after: Option<u64>) -> Self {
-        let code = code.map(|code| format!(", error {code}")).unwrap_or_default();
-        let reason = format!("it answered {status}{code}");
-        match status {
-            // A proxy gave up waiting for the sender behind it, which may have done its work.
-            408 | 504 => Self::Unknown { reason },
-            _ => Self::Failed { reason, retry_after },
-        }
-    }
-}
-
-impl From<FetchError> for SendError {
-    fn from(error: FetchError) -> Self {
-        let reason = chain(&error);
-        match error {
-            FetchError::Unusable(_) | FetchError::NotAllowed | FetchError::NotConnected(_) => {
-                Self::failed(reason)
-            }
-            FetchError::TimedOut(_) | FetchError::Broken(_) | FetchError::TooLong { .. } => {
-                Self::Unknown { reason }
-            }
         }
     }
 }

@@ -1,26 +1,26 @@
-//! How often codes are sent and guessed. All of it is counted in PostgreSQL, over the whole deployment.
+//! Limits of sending and guessing codes, counted in PostgreSQL over the whole deployment.
 
 use std::time::Duration;
 
 use crate::domain::PhoneNumber;
 use crate::store::CodeLimits;
 
-/// How long a code can be entered.
+/// A code is valid this long.
 pub const LIFETIME: Duration = Duration::from_mins(10);
-/// Between two codes for one number.
+/// The shortest time between two codes for one number.
 pub const PAUSE: Duration = Duration::from_mins(1);
-/// How often one code may be guessed.
+/// Guesses at one code.
 pub const GUESSES_PER_CODE: i32 = 5;
 /// Wrong guesses of one user within 24 hours.
 pub const WRONG_GUESSES_PER_USER: i64 = 20;
-/// Accounts of one user that were never proved.
+/// Accounts of one user whose numbers are not verified yet.
 pub const UNPROVED_ACCOUNTS_PER_USER: i64 = 10;
 
 const CODES_PER_USER: i64 = 20;
 const CODES_PER_NUMBER: i64 = 30;
 const CODES_PER_USER_AND_NUMBER: i64 = 5;
 
-/// The limits of sending, with the deployment's own.
+/// `per_deployment` comes from the settings.
 pub fn limits(per_deployment: u32) -> CodeLimits {
     CodeLimits {
         pause: PAUSE,
@@ -31,7 +31,7 @@ pub fn limits(per_deployment: u32) -> CodeLimits {
     }
 }
 
-/// Whether this server sends codes to such a number; no prefixes: to all.
+/// Whether this server sends codes to this number. Without prefixes it does to all.
 pub fn is_allowed(number: &PhoneNumber, prefixes: &[String]) -> bool {
     prefixes.is_empty() || prefixes.iter().any(|prefix| number.as_str().starts_with(prefix))
 }

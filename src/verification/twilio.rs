@@ -1,8 +1,8 @@
 //! The sender `twilio`: Messages and Calls of Twilio's REST API, version 2010-04-01.
 //!
-//! A request that was taken is answered 201. A refusal is a JSON object whose `code` Twilio's documentation
-//! explains (21211: no such number to send to; 20003: wrong SID or token; 20429: too many requests); its
-//! `message` often repeats the number and is not used.
+//! Status 201 means accepted. A refusal is a JSON object whose `code` Twilio's documentation explains
+//! (21211: invalid receiver; 20003: wrong SID or token; 20429: too many requests); its `message` often repeats the
+//! number and is not used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use url::Url;
 
 use super::Method;
 use super::code::Code;
-use super::sender::{Delivery, SendError};
+use super::delivery::{Delivery, SendError};
 use crate::domain::PhoneNumber;
-use crate::fetch::{Answer, Fetch, Policy, Post};
+use crate::fetch::{Fetch, FetchResponse, Policy, Post};
 
-/// Longer error bodies are not read: Twilio's have a few hundred bytes.
+/// In bytes. Longer error bodies are not read: Twilio's have a few hundred bytes.
 const ERROR_LIMIT: usize = 16 * 1024;
 
 /// Sends through one Twilio account.
@@ -36,7 +36,7 @@ struct Refusal {
 }
 
 impl TwilioSender {
-    /// A sender for this account and this number of its own.
+    /// `from` is a number of this Twilio account.
     pub fn new(
         base_url: &Url,
         account_sid: String,
@@ -52,7 +52,7 @@ impl TwilioSender {
         Ok(Self { messages, calls, account_sid, auth_token, from: e164(from), timeout, fetch })
     }
 
-    /// Asks Twilio for one message or call.
+    /// Requests one message or call.
     pub async fn send(&self, delivery: &Delivery<'_>) -> Result<(), SendError> {
         let Delivery { number, code, method } = delivery;
         let (url, content) = match method {
@@ -61,25 +61,25 @@ impl TwilioSender {
         };
         let fields = vec![("To", e164(number)), ("From", self.from.clone()), content];
         let post = Post::form(url.clone(), fields, self.timeout).basic(&self.account_sid, &self.auth_token);
-        let answer = self.fetch.post(Policy::Operator, post).await?;
-        if answer.is_success() { Ok(()) } else { Err(refusal(answer).await) }
+        let response = self.fetch.post(Policy::Operator, post).await?;
+        if response.is_success() { Ok(()) } else { Err(refusal(response).await) }
     }
 }
 
-/// The status decides; a body that is late, too long or no JSON only leaves the log without Twilio's code.
-async fn refusal(answer: Answer) -> SendError {
-    let (status, retry_after) = (answer.status(), answer.retry_after());
-    let body = answer.body(ERROR_LIMIT).await.unwrap_or_default();
+/// The status decides. A body that times out, is too long or is no JSON leaves the log without Twilio's code.
+async fn refusal(response: FetchResponse) -> SendError {
+    let (status, retry_after) = (response.status(), response.retry_after());
+    let body = response.body(ERROR_LIMIT).await.unwrap_or_default();
     let code = serde_json::from_slice(&body).ok().and_then(|refusal: Refusal| refusal.code);
-    SendError::answered(status, code, retry_after)
+    SendError::from_status(status, code, retry_after)
 }
 
-/// A number as Twilio takes it (E.164).
+/// E.164, with the plus.
 fn e164(number: &PhoneNumber) -> String {
     format!("+{number}")
 }
 
-/// What the call says: a pause in front, because a phone is slow to reach the ear.
+/// The script of the call. It begins with a pause, because a phone takes a moment to reach the ear.
 fn twiml(code: &Code) -> String {
     let text = escape(&code.text(Method::Voice));
     format!(

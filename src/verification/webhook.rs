@@ -1,7 +1,7 @@
-//! The sender `webhook`: a server of the operator's brings the code to the phone.
+//! The sender `webhook`: a server of the operator delivers the code.
 //!
 //! POST of `{number, code, method, text}` as JSON, signed as in Standard Webhooks 1.0 when there is a secret.
-//! Any 2xx is success, all else (a redirect, too) is failure.
+//! Any 2xx is a success, everything else, a redirect too, is a failure.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use standardwebhooks::{
 };
 use url::Url;
 
-use super::sender::{Delivery, SendError};
+use super::delivery::{Delivery, SendError};
 use crate::clock;
 use crate::fetch::{Fetch, Policy, Post};
 use crate::secrets::random_id;
@@ -26,7 +26,7 @@ pub struct WebhookSender {
 }
 
 #[derive(Serialize)]
-struct Payload<'a> {
+struct CodeWebhookPayload<'a> {
     number: &'a str,
     code: &'a str,
     method: &'static str,
@@ -34,7 +34,7 @@ struct Payload<'a> {
 }
 
 impl WebhookSender {
-    /// A sender to `url`; without a secret it does not sign.
+    /// Without a secret, requests are not signed.
     pub fn new(
         url: Url,
         secret: Option<&str>,
@@ -47,7 +47,7 @@ impl WebhookSender {
     /// Posts one code.
     pub async fn send(&self, delivery: &Delivery<'_>) -> Result<(), SendError> {
         let Delivery { number, code, method } = delivery;
-        let payload = Payload {
+        let payload = CodeWebhookPayload {
             number: number.as_str(),
             code: code.digits(),
             method: method.as_str(),
@@ -64,10 +64,10 @@ impl WebhookSender {
         if let Some(signature) = signature {
             post = post.header(HEADER_WEBHOOK_SIGNATURE, signature);
         }
-        let answer = self.fetch.post(Policy::Operator, post).await?;
-        if answer.is_success() {
+        let response = self.fetch.post(Policy::Operator, post).await?;
+        if response.is_success() {
             return Ok(());
         }
-        Err(SendError::answered(answer.status(), None, answer.retry_after()))
+        Err(SendError::from_status(response.status(), None, response.retry_after()))
     }
 }

@@ -174,7 +174,7 @@ async fn neither_codes_nor_numbers_nor_secrets_reach_the_log() {
     drop(guard);
     let text = lines.text();
     assert!(text.contains("no connection to the server"), "{text}");
-    assert!(text.contains("the sender of codes failed") && text.contains("error 21211"), "{text}");
+    assert!(text.contains("the code sender failed") && text.contains("error 21211"), "{text}");
     for hidden in ["15551230000", "817263", "hidden-in-url", TWILIO_TOKEN, &WEBHOOK_SECRET[6..]] {
         let found: Vec<&str> = text.lines().filter(|line| line.contains(hidden)).collect();
         assert!(found.is_empty(), "{hidden} is in the log: {found:#?}");

@@ -9,7 +9,7 @@ use sqlx::postgres::PgConnectOptions;
 use windu::config::{CodeSettings, CodeSurroundings, Env};
 use windu::db::Db;
 use windu::domain::{AccountId, PhoneNumber, UserId};
-use windu::fetch::{Fetch, GivenRules};
+use windu::fetch::{Fetch, UntrustedRules};
 use windu::lifecycle::Lifecycle;
 use windu::secrets::MasterKey;
 use windu::store::Store;
@@ -195,6 +195,6 @@ fn verification(
     settings: CodeSettings,
     lifecycle: &Lifecycle,
 ) -> Verification {
-    let fetch = Arc::new(Fetch::new(GivenRules::default()));
+    let fetch = Arc::new(Fetch::new(UntrustedRules::default()));
     Verification::new(store.clone(), master_key.clone(), settings, fetch, lifecycle.clone()).unwrap()
 }

@@ -10,7 +10,7 @@ use ipnet::{IpNet, Ipv4Net};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use windu::fetch::{Fetch, GivenRules};
+use windu::fetch::{Fetch, UntrustedRules};
 
 use crate::site::{Names, PATIENCE, Reply, Site, answer, get, redirect};
 
@@ -102,10 +102,10 @@ fn only_allowed_addresses_are_dialled() {
         *script.lock().unwrap() = (case.status, urls);
         let names = case.names.iter().enumerate();
         let names = names.map(|(which, answers)| (format!("name{which}.test"), answers.clone())).collect();
-        let fetch = Fetch::new(GivenRules {
+        let fetch = Fetch::new(UntrustedRules {
             allow: case.allow.iter().copied().map(IpNet::from).collect(),
-            limits: PATIENCE,
-            lookup: Arc::new(Names(Mutex::new(names))),
+            timeouts: PATIENCE,
+            resolver: Arc::new(Names(Mutex::new(names))),
         });
         let outcome = runtime.block_on(get(&fetch, &first));
         // What was dialled was accepted before its answer came.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use windu::fetch::{Fetch, FetchError, Limits, Lookup, UntrustedError};
+use windu::fetch::{Fetch, FetchError, FetchTimeouts, Resolver, UntrustedError};
 
 use crate::site::{Names, PATIENCE, Reply, Site, Taken, answer, fetch, fetch_within, get, redirect};
 
@@ -85,7 +85,7 @@ async fn assert_timed_out(fetch: &Fetch, url: &str) {
 
 #[tokio::test]
 async fn a_head_that_does_not_come_is_not_waited_for() {
-    let limits = Limits { head: SHORT, ..PATIENCE };
+    let limits = FetchTimeouts { head: SHORT, ..PATIENCE };
     let fetch = fetch_within(limits, &["127.0.0.1/32"], Names::default());
     let silent = Site::start("127.0.0.1:0", |_| Reply::Hang).await;
     assert_timed_out(&fetch, &silent.url("/")).await;
@@ -100,7 +100,7 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
 
 #[tokio::test]
 async fn content_that_drips_is_not_waited_for_without_end() {
-    let limits = Limits { whole: SHORT, ..PATIENCE };
+    let limits = FetchTimeouts { total: SHORT, ..PATIENCE };
     let fetch = fetch_within(limits, &["127.0.0.1/32"], Names::default());
     let site = Site::start("127.0.0.1:0", |_| Reply::Drip(b"HTTP/1.1 200 -\r\n\r\n".to_vec(), b'a')).await;
     assert_timed_out(&fetch, &site.url("/")).await;
@@ -110,7 +110,7 @@ async fn content_that_drips_is_not_waited_for_without_end() {
 struct Silent;
 
 #[async_trait]
-impl Lookup for Silent {
+impl Resolver for Silent {
     async fn addresses(&self, _: &str) -> io::Result<Vec<IpAddr>> {
         std::future::pending().await
     }
@@ -118,12 +118,12 @@ impl Lookup for Silent {
 
 #[tokio::test]
 async fn a_name_server_that_does_not_answer_is_not_waited_for() {
-    let fetch = fetch_within(Limits { head: SHORT, ..PATIENCE }, &["127.0.0.1/32"], Silent);
+    let fetch = fetch_within(FetchTimeouts { head: SHORT, ..PATIENCE }, &["127.0.0.1/32"], Silent);
     assert_timed_out(&fetch, "http://name.test/").await;
 }
 
 #[test]
 fn the_usual_limits_are_ten_seconds_and_a_minute() {
-    let limits = Limits { head: Duration::from_secs(10), whole: Duration::from_mins(1) };
-    assert_eq!(Limits::default(), limits);
+    let limits = FetchTimeouts { head: Duration::from_secs(10), total: Duration::from_mins(1) };
+    assert_eq!(FetchTimeouts::default(), limits);
 }

@@ -55,7 +55,7 @@ async fn only_a_success_gives_something() {
     // A redirect without a target, too.
     for status in [300, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 429, 500, 503] {
         match get(&fetch, &site.url(&format!("/{status}"))).await {
-            Err(UntrustedError::Answered(answered)) => assert_eq!(answered, status),
+            Err(UntrustedError::Status(answered)) => assert_eq!(answered, status),
             other => panic!("{status}: {other:?}"),
         }
     }

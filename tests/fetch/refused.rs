@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use windu::fetch::{Fetch, FetchError, GivenRules, Policy, Post, UntrustedError};
+use windu::fetch::{Fetch, FetchError, Policy, Post, UntrustedError, UntrustedRules};
 
 use crate::site::{self, Canary, Names, Reply, Site, answer, fetch, get};
 
@@ -43,7 +43,7 @@ fn spellings(port: u16) -> Vec<String> {
 #[tokio::test]
 async fn this_machine_is_not_reached() {
     let canary = Canary::start("127.0.0.1:0");
-    let fetch = Fetch::new(GivenRules::default());
+    let fetch = Fetch::new(UntrustedRules::default());
     for url in spellings(canary.address.port()) {
         assert_refused(&fetch, &url, &canary).await;
     }
@@ -52,7 +52,7 @@ async fn this_machine_is_not_reached() {
 #[tokio::test]
 async fn this_machine_is_not_reached_when_another_address_is_allowed() {
     let canary = Canary::start("127.0.0.1:0");
-    let fetch = Fetch::new(GivenRules::new(vec!["127.0.0.2/32".parse().unwrap()]));
+    let fetch = Fetch::new(UntrustedRules::new(vec!["127.0.0.2/32".parse().unwrap()]));
     for url in spellings(canary.address.port()) {
         assert_refused(&fetch, &url, &canary).await;
     }

@@ -12,10 +12,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use windu::fetch::{Fetch, Fetched, GivenRules, Limits, Lookup, Sink, UntrustedError};
+use windu::fetch::{Fetch, FetchTimeouts, Fetched, Resolver, Sink, UntrustedError, UntrustedRules};
 
 /// Long enough for a busy machine.
-pub const PATIENCE: Limits = Limits { head: Duration::from_secs(20), whole: Duration::from_mins(1) };
+pub const PATIENCE: FetchTimeouts =
+    FetchTimeouts { head: Duration::from_secs(20), total: Duration::from_mins(1) };
 
 /// More than any answer of a test that does not care.
 pub const LIMIT: u64 = 1 << 20;
@@ -126,7 +127,7 @@ impl Names {
 }
 
 #[async_trait]
-impl Lookup for Names {
+impl Resolver for Names {
     async fn addresses(&self, name: &str) -> io::Result<Vec<IpAddr>> {
         let mut names = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let answers = names.get_mut(name).ok_or(io::ErrorKind::NotFound)?;
@@ -149,9 +150,9 @@ pub fn fetch(allow: &[&str], names: Names) -> Fetch {
     fetch_within(PATIENCE, allow, names)
 }
 
-pub fn fetch_within(limits: Limits, allow: &[&str], lookup: impl Lookup + 'static) -> Fetch {
+pub fn fetch_within(timeouts: FetchTimeouts, allow: &[&str], resolver: impl Resolver + 'static) -> Fetch {
     let allow = allow.iter().map(|network| network.parse().unwrap()).collect();
-    Fetch::new(GivenRules { allow, limits, lookup: Arc::new(lookup) })
+    Fetch::new(UntrustedRules { allow, timeouts, resolver: Arc::new(resolver) })
 }
 
 /// What a URL gives, and the content.

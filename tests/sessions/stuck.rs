@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use windu::domain::Account;
 use windu::sessions::Timeouts;
-use windu::upstream::local::network::{Leaving, LocalNet};
+use windu::upstream::local::network::LocalNet;
 
 use crate::scripted::{Deed, message};
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -97,13 +97,7 @@ async fn a_mailbox_that_is_full_takes_no_more_until_it_has_room() {
     let anna = process.local(&world, "15550100001").await;
     let carl = process.local(&world, "15550100003").await;
     // On the network, but nobody reads its mailbox.
-    LocalNet::new(process.store.db().clone())
-        .register(
-            &BEN.parse().unwrap(),
-            &Leaving { gone: serde_json::Value::Null, write: |_| serde_json::Value::Null },
-        )
-        .await
-        .unwrap();
+    LocalNet::new(process.store.db().clone()).register(&BEN.parse().unwrap()).await.unwrap();
     world.sql(
         "INSERT INTO localnet_stanza (recipient, sender, stanza)
          SELECT '15550100002', '15550100001', '{}' FROM generate_series(1, 100000)",

@@ -1,7 +1,7 @@
-//! Which addresses a caller's URL may lead to.
+//! The addresses that a caller-supplied URL may lead to.
 //!
-//! What may be dialled is said, not what may not: of IPv6 a part of 2000::/3, of IPv4 what no registry sets apart. So
-//! Teredo, NAT64, SIIT, ORCHID, site-local and whatever is set apart later are out without being thought of.
+//! An allow-list for IPv6: parts of 2000::/3. For IPv4, everything that no registry reserves. So Teredo, NAT64, SIIT,
+//! ORCHID, site-local and whatever is assigned outside 2000::/3 later are refused without being listed.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -26,23 +26,23 @@ const SPECIAL_V4: &[Ipv4Net] = &[
     v4([240, 0, 0, 0], 4),
 ];
 
-/// All of IPv6 that is given out for the internet.
+/// The part of IPv6 that is assigned for the internet.
 const GLOBAL_V6: Ipv6Net = v6([0x2000, 0], 3);
 
-/// What is set apart within it: protocol assignments (Teredo, ORCHID), documentation, 6to4, documentation.
+/// The reserved parts of it: protocol assignments (Teredo, ORCHID), documentation, 6to4, documentation.
 const SPECIAL_V6: &[Ipv6Net] =
     &[v6([0x2001, 0], 23), v6([0x2001, 0xdb8], 32), v6([0x2002, 0], 16), v6([0x3fff, 0], 20)];
 
-/// How far a caller's URL may lead.
+/// The addresses that a URL may lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reach {
-    /// To the internet, and to what the settings allow.
+    /// The internet, and the networks of the settings.
     Internet,
-    /// To what the settings allow alone.
+    /// Only the networks of the settings.
     Allowed,
 }
 
-/// Whether a connection to this address may be made. `allow` is what the settings allow.
+/// Whether a connection to this address is allowed. `allow` are the networks of the settings.
 pub(super) fn may_be_dialled(address: IpAddr, reach: Reach, allow: &[IpNet]) -> bool {
     let plain = unwrapped(address);
     allow.iter().any(|network| network.contains(&address) || network.contains(&plain))
@@ -71,7 +71,7 @@ const fn v4(address: [u8; 4], length: u8) -> Ipv4Net {
     Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), length)
 }
 
-/// From the first two groups; the others are zero.
+/// A network by the first two groups of its address; the others are zero.
 const fn v6([first, second]: [u16; 2], length: u8) -> Ipv6Net {
     Ipv6Net::new_assert(Ipv6Addr::new(first, second, 0, 0, 0, 0, 0, 0), length)
 }

@@ -69,7 +69,7 @@ const REFUSED: &[&str] = &[
     "100::",
     "100::ffff:ffff:ffff:ffff",
     "100:0:0:1::1",
-    // Below and above all that is given out
+    // Below and above the assigned range
     "1fff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
     "4000::",
     // Protocol assignments: Teredo, benchmarks, ORCHID, ORCHIDv2, drones
@@ -214,8 +214,8 @@ fn addresses() -> impl Strategy<Value = IpAddr> {
     ]
 }
 
-/// The rule once more, from what the standard library and the octets say.
-fn is_set_apart(address: IpAddr) -> bool {
+/// The same rule, by the standard library and the octets.
+fn is_reserved(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
             let [a, b, c, _] = v4.octets();
@@ -233,7 +233,7 @@ fn is_set_apart(address: IpAddr) -> bool {
         IpAddr::V6(v6) => match v6.segments() {
             [0, 0, 0, 0, 0, 0 | 0xffff, high, low] => {
                 let v4 = Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
-                is_set_apart(v4.into())
+                is_reserved(v4.into())
             }
             [0x2001, second, ..] => second < 0x200 || second == 0xdb8,
             [0x2002, ..] => true,
@@ -248,7 +248,7 @@ proptest! {
 
     #[test]
     fn the_list_agrees_with_the_rule_written_another_way(address in addresses()) {
-        prop_assert_eq!(may_be_dialled(address, Reach::Internet, &[]), !is_set_apart(address), "{}", address);
+        prop_assert_eq!(may_be_dialled(address, Reach::Internet, &[]), !is_reserved(address), "{}", address);
         prop_assert!(!may_be_dialled(address, Reach::Allowed, &[]));
     }
 
@@ -257,6 +257,6 @@ proptest! {
         let allow = [IpNet::from(allowed)];
         let itself = allowed == address || allowed == unwrapped(address);
         prop_assert_eq!(may_be_dialled(address, Reach::Allowed, &allow), itself);
-        prop_assert_eq!(may_be_dialled(address, Reach::Internet, &allow), itself || !is_set_apart(address));
+        prop_assert_eq!(may_be_dialled(address, Reach::Internet, &allow), itself || !is_reserved(address));
     }
 }

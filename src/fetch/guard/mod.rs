@@ -1,9 +1,9 @@
-//! The policy `Fetched`: where a caller's URL may lead.
+//! The check of [`super::Policy::Untrusted`]: the addresses and ports that a caller-supplied URL may lead to.
 //!
-//! The check of a name is in the client's resolver, on the addresses that are dialled, because a second look-up may
-//! find others. The resolver is asked for names only, so a literal address is checked with the rest of the URL. It is
-//! not told the port either, so there are two clients: one for the usual ports, which reaches the internet, and one
-//! for all others, which reaches what the settings allow.
+//! A host name is checked in the client's resolver, on the addresses that the client connects to, because a second
+//! lookup may return others. The resolver is called for names only, so a literal address is checked with the rest of
+//! the URL. It does not know the port either, so there are two clients: one for ports 80 and 443, which reaches the
+//! internet, and one for all other ports, which reaches only the networks of the settings.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
@@ -16,79 +16,75 @@ use url::{Host, Url};
 use super::address::{Reach, may_be_dialled};
 use super::client;
 use super::error::{FetchError, NotAllowed, classify};
-use super::lookup::{Lookup, SystemLookup};
+use super::resolver::{Resolver, SystemResolver};
 
-/// What the policy `Fetched` goes by.
+/// The settings of [`super::Policy::Untrusted`].
 #[derive(Clone)]
-pub struct GivenRules {
-    /// What may be reached besides the internet, on any port: `WINDU_FETCH_ALLOW`.
+pub struct UntrustedRules {
+    /// Networks that may be reached besides the internet, on any port: `WINDU_FETCH_ALLOW`.
     pub allow: Vec<IpNet>,
-    /// How long a URL may take.
-    pub limits: Limits,
-    /// Who looks up names.
-    pub lookup: Arc<dyn Lookup>,
+    pub timeouts: FetchTimeouts,
+    pub resolver: Arc<dyn Resolver>,
 }
 
-/// How long a caller's URL may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// From a request to the head of its answer; each redirect is a request.
+pub struct FetchTimeouts {
+    /// From a request to the headers of its response; each redirect is a request.
     pub head: Duration,
-    /// In all, until the last byte is taken.
-    pub whole: Duration,
+    /// From the first request to the last byte.
+    pub total: Duration,
 }
 
-/// The rules, and the clients that keep to them.
+/// The rules, and the clients that enforce them.
 pub(super) struct Guard {
-    pub(super) rules: Arc<GivenRules>,
+    pub(super) rules: Arc<UntrustedRules>,
     internet: OnceLock<reqwest::Client>,
     allowed: OnceLock<reqwest::Client>,
 }
 
 /// A resolver that refuses a name if any of its addresses may not be dialled.
-pub(super) struct CheckedLookup {
-    rules: Arc<GivenRules>,
+pub(super) struct CheckedResolver {
+    rules: Arc<UntrustedRules>,
     reach: Reach,
 }
 
-impl GivenRules {
-    /// The usual limits, and the names that the operating system knows.
+impl UntrustedRules {
+    /// The default timeouts, and the resolver of the operating system.
     #[must_use]
     pub fn new(allow: Vec<IpNet>) -> Self {
-        Self { allow, limits: Limits::default(), lookup: Arc::new(SystemLookup::new()) }
+        Self { allow, timeouts: FetchTimeouts::default(), resolver: Arc::new(SystemResolver::new()) }
     }
 }
 
-impl Default for GivenRules {
+impl Default for UntrustedRules {
     fn default() -> Self {
         Self::new(Vec::new())
     }
 }
 
-impl Default for Limits {
+impl Default for FetchTimeouts {
     fn default() -> Self {
-        Self { head: Duration::from_secs(10), whole: Duration::from_mins(1) }
+        Self { head: Duration::from_secs(10), total: Duration::from_mins(1) }
     }
 }
 
 impl Guard {
-    pub(super) fn new(rules: GivenRules) -> Self {
+    pub(super) fn new(rules: UntrustedRules) -> Self {
         Self { rules: Arc::new(rules), internet: OnceLock::new(), allowed: OnceLock::new() }
     }
 
-    /// Makes the clients.
     pub(super) fn prepare(&self) -> Result<(), FetchError> {
         self.client(Reach::Internet)?;
         self.client(Reach::Allowed)?;
         Ok(())
     }
 
-    /// The client that a request to this URL goes through, if one may.
+    /// The client for a request to this URL, if the URL is allowed.
     pub(super) fn client_for(&self, url: &Url) -> Result<&reqwest::Client, FetchError> {
         self.client(self.reach(url).ok_or(FetchError::NotAllowed)?)
     }
 
-    /// How far this URL may lead; `None`: nowhere. Its name, if it has one, is still to be checked.
+    /// The addresses that this URL may lead to; `None`: it is refused. A host name is not checked yet.
     fn reach(&self, url: &Url) -> Option<Reach> {
         if !is_http(url) || !url.username().is_empty() || url.password().is_some() {
             return None;
@@ -97,7 +93,7 @@ impl Guard {
             Some(80 | 443) => Reach::Internet,
             _ => Reach::Allowed,
         };
-        // `host_str` would leave an IPv6 address in its brackets, and then it parses as none.
+        // `host_str` would return an IPv6 address in brackets, which does not parse.
         let literal: Option<IpAddr> = match url.host()? {
             Host::Ipv4(address) => Some(address.into()),
             Host::Ipv6(address) => Some(address.into()),
@@ -115,27 +111,27 @@ impl Guard {
         client::cached(slot, || client::untrusted(self.checked(reach))).map_err(classify)
     }
 
-    fn checked(&self, reach: Reach) -> CheckedLookup {
-        CheckedLookup { rules: Arc::clone(&self.rules), reach }
+    fn checked(&self, reach: Reach) -> CheckedResolver {
+        CheckedResolver { rules: Arc::clone(&self.rules), reach }
     }
 }
 
-impl Resolve for CheckedLookup {
+impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (rules, reach) = (Arc::clone(&self.rules), self.reach);
         Box::pin(async move {
-            let addresses = rules.lookup.addresses(name.as_str()).await?;
+            let addresses = rules.resolver.addresses(name.as_str()).await?;
             if !addresses.iter().all(|address| may_be_dialled(*address, reach, &rules.allow)) {
                 return Err(NotAllowed.into());
             }
-            // The client puts the URL's port in.
+            // The client sets the URL's port.
             let addresses: Addrs = Box::new(addresses.into_iter().map(|address| SocketAddr::new(address, 0)));
             Ok(addresses)
         })
     }
 }
 
-/// Whether this is a URL of http or https that an HTTP request can hold (a very long one cannot be).
+/// Whether this is an http or https URL that fits into an HTTP request: a very long one does not.
 pub(super) fn is_http(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https") && url.as_str().parse::<http::Uri>().is_ok()
 }

@@ -6,11 +6,11 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Gives these answers, one after the other; then the name is not known.
+/// Returns these answers, one after the other; then the name is unknown.
 struct Answers(Mutex<Vec<Vec<IpAddr>>>);
 
 #[async_trait]
-impl Lookup for Answers {
+impl Resolver for Answers {
     async fn addresses(&self, _: &str) -> io::Result<Vec<IpAddr>> {
         let mut answers = self.0.lock().expect("not poisoned");
         if answers.is_empty() { Err(io::ErrorKind::NotFound.into()) } else { Ok(answers.remove(0)) }
@@ -19,10 +19,10 @@ impl Lookup for Answers {
 
 fn guard(allow: &[&str], answers: &[&[&str]]) -> Guard {
     let answers = answers.iter().map(|answer| answer.iter().map(|text| text.parse().expect(text)).collect());
-    Guard::new(GivenRules {
+    Guard::new(UntrustedRules {
         allow: allow.iter().map(|text| text.parse().expect(text)).collect(),
-        limits: Limits::default(),
-        lookup: Arc::new(Answers(Mutex::new(answers.collect()))),
+        timeouts: FetchTimeouts::default(),
+        resolver: Arc::new(Answers(Mutex::new(answers.collect()))),
     })
 }
 
@@ -31,7 +31,7 @@ fn reach(allow: &[&str], url: &str) -> Option<Reach> {
     guard(allow, &[]).reach(&url)
 }
 
-/// What the resolver gives the client to dial; `None`: it refuses the name.
+/// The addresses that the resolver returns to the client; `None`: it refuses the name.
 async fn dialled(guard: &Guard, reach: Reach) -> Option<Vec<String>> {
     let resolving = guard.checked(reach).resolve("name.example".parse().expect("a name"));
     match resolving.await {
@@ -176,7 +176,7 @@ async fn a_name_is_refused_if_any_of_its_addresses_is_not_allowed() {
 }
 
 #[tokio::test]
-async fn each_look_up_is_checked() {
+async fn each_lookup_is_checked() {
     let guard = guard(&[], &[&["8.8.8.8"], &["127.0.0.1"]]);
     assert_eq!(dialled(&guard, Reach::Internet).await, Some(vec!["8.8.8.8".to_owned()]));
     assert_eq!(dialled(&guard, Reach::Internet).await, None);
@@ -184,11 +184,11 @@ async fn each_look_up_is_checked() {
 
 #[tokio::test]
 async fn the_operating_system_is_asked_for_names() {
-    let guard = Guard::new(GivenRules::default());
+    let guard = Guard::new(UntrustedRules::default());
     let resolving = guard.checked(Reach::Internet).resolve("localhost".parse().expect("a name"));
     assert!(resolving.await.err().expect("refused").is::<NotAllowed>());
     let allow = vec!["127.0.0.0/8".parse().expect("a network"), "::1/128".parse().expect("a network")];
-    let guard = Guard::new(GivenRules::new(allow));
+    let guard = Guard::new(UntrustedRules::new(allow));
     let resolving = guard.checked(Reach::Allowed).resolve("localhost".parse().expect("a name"));
     assert!(resolving.await.expect("allowed").all(|address| address.ip().is_loopback()));
 }
@@ -214,8 +214,8 @@ fn hosts() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4_096, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// The client reads the host anew from the URL's text, and asks the resolver unless it is an address: what it
-    /// takes for an address must be what was checked as one.
+    /// The client parses the host again from the URL's text, and calls the resolver unless it is an address: whatever
+    /// it takes for an address must have been checked as one.
     #[test]
     fn the_client_dials_the_literal_that_was_checked(host in hosts(), port in 0_u16.., path in "\\PC{0,8}") {
         let Ok(url) = Url::parse(&format!("http://{host}:{port}/{path}")) else { return Ok(()) };

@@ -13,8 +13,8 @@ impl<E: Into<ApiError>> From<UntrustedError<E>> for ApiError {
                 "invalid_parameter",
                 "url: a whole URL is needed, such as https://example.com/photo.jpg",
             ),
-            UntrustedError::Answered(status) => url_failed(&format!("was answered with status {status}")),
-            UntrustedError::LeadsOn => url_failed("leads on to other URLs more than three times"),
+            UntrustedError::Status(status) => url_failed(&format!("was answered with status {status}")),
+            UntrustedError::TooManyRedirects => url_failed("leads on to other URLs more than three times"),
             UntrustedError::Fetch(error) => fetch_failed(&error),
             UntrustedError::Sink(error) => error.into(),
         }
@@ -84,8 +84,8 @@ mod tests {
         let cause = || "a cause that nobody hears of".into();
         for (error, status, code) in [
             (UntrustedError::NotHttp, 400, "invalid_parameter"),
-            (UntrustedError::Answered(404), 400, "url_failed"),
-            (UntrustedError::LeadsOn, 400, "url_failed"),
+            (UntrustedError::Status(404), 400, "url_failed"),
+            (UntrustedError::TooManyRedirects, 400, "url_failed"),
             (UntrustedError::Fetch(FetchError::NotAllowed), 400, "url_not_allowed"),
             (UntrustedError::Fetch(FetchError::NotConnected(cause())), 400, "url_failed"),
             (UntrustedError::Fetch(FetchError::TimedOut(cause())), 400, "url_failed"),

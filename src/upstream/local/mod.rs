@@ -1,18 +1,21 @@
-//! The network inside this program: the accounts of one deployment reach each other, through PostgreSQL.
+//! The network inside this program: the accounts of one deployment reach each other through PostgreSQL.
 //!
-//! It behaves as a network of its own: mailboxes that store and forward while nobody is connected, receipts,
-//! profiles, groups, and logins that end when the number is registered anew. Nothing of it lives in memory only, except
-//! typing, which is worth nothing a second later.
+//! It behaves as a network of its own: mailboxes that store and forward while nobody is connected, receipts, profiles,
+//! groups, and logins that end when the number is registered again. Only typing is not stored.
 
 mod connection;
+mod failure;
 mod group;
+mod in_flight;
 pub mod network;
+mod open_numbers;
+mod photo;
 mod profile;
 mod reader;
+mod send;
 mod stanza;
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -26,12 +29,13 @@ use crate::domain::{NeedsUser, PhoneNumber};
 use crate::lifecycle::Lifecycle;
 use crate::secrets;
 use crate::telemetry::chain;
-use crate::upstream::local::network::{LARGEST_GROUP, Leaving, LocalNet, Subscriber, is_group};
-use stanza::Stanza;
+use failure::{end, failure};
+use network::{LARGEST_GROUP, LocalNet, Subscriber, is_group};
+use open_numbers::OpenNumbers;
 
-/// How often each process looks for mail that no wake-up announced.
-const SWEEP: Duration = Duration::from_secs(2);
-/// How often each process prunes the network's tables, at the most.
+/// Each process looks this often for stanzas that no wake-up announced.
+const SWEEP_PERIOD: Duration = Duration::from_secs(2);
+/// The shortest time between two prunings by one process.
 const PRUNE_PERIOD: Duration = Duration::from_mins(1);
 /// Rows that one statement prunes.
 const PRUNE_BATCH: i64 = 1_000;
@@ -41,15 +45,15 @@ pub struct Local {
     net: LocalNet,
     blobs: Arc<dyn BlobSource>,
     lifecycle: Lifecycle,
-    open: Arc<Mutex<HashMap<PhoneNumber, usize>>>,
+    open: OpenNumbers,
 }
 
 impl Local {
-    /// Starts the network's sweep. Connections run as tasks of `lifecycle`. The files that it keeps are those of this
-    /// deployment, in `blobs`.
+    /// Starts the network's sweep and pruning. Connections run as tasks of `lifecycle`. The network stores no files of
+    /// its own: it refers to those in `blobs`.
     #[must_use]
     pub fn new(net: LocalNet, blobs: Arc<dyn BlobSource>, lifecycle: Lifecycle) -> Self {
-        let open: Arc<Mutex<HashMap<PhoneNumber, usize>>> = Arc::default();
+        let open = OpenNumbers::default();
         lifecycle.spawn(sweep(net.clone(), open.clone(), lifecycle.clone()));
         lifecycle.spawn(prune(net.clone(), lifecycle.clone()));
         Self { net, blobs, lifecycle, open }
@@ -83,13 +87,13 @@ impl Connector for Local {
     }
 
     async fn register(&self, number: &PhoneNumber) -> Result<Credentials, Failure> {
-        let registered = self.net.register(number, &leaving()).await;
+        let registered = self.net.register(number).await;
         let subscriber = registered.map_err(|error| failure(&error))?;
         Ok(Credentials(subscriber.incarnation.into_bytes()))
     }
 
     async fn unregister(&self, number: &PhoneNumber) -> Result<(), Failure> {
-        self.net.unregister(number, &leaving()).await.map_err(|error| failure(&error))
+        self.net.unregister(number).await.map_err(|error| failure(&error))
     }
 
     async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, Failure> {
@@ -102,8 +106,7 @@ impl Connector for Local {
         let subscriber = Subscriber { number: login.number, incarnation };
         match self.net.is_current(&subscriber).await {
             Ok(true) => {
-                let (blobs, open) = (self.blobs.clone(), self.open.clone());
-                Ok(connection::open(&self.net, blobs, subscriber, &self.lifecycle, open))
+                Ok(connection::open(&self.net, self.blobs.clone(), subscriber, &self.lifecycle, &self.open))
             }
             Ok(false) => Err(End::NeedsUser(NeedsUser::LoggedOut)),
             Err(error) => Err(end(&error)),
@@ -111,36 +114,10 @@ impl Connector for Local {
     }
 }
 
-/// What others hear of a number that leaves.
-fn leaving() -> Leaving {
-    Leaving { gone: Stanza::Gone.to_json(), write: group::write_news }
-}
-
-/// What a failed query means to whoever asked something of the network.
-fn failure(error: &DbError) -> Failure {
-    Failure::Retry(reason(error))
-}
-
-/// What a failed query means to a connection.
-fn end(error: &DbError) -> End {
-    End::Retry(reason(error))
-}
-
-/// The word for programs on a failed query. Our own mistakes are logged.
-fn reason(error: &DbError) -> &'static str {
-    match error {
-        DbError::Unavailable(_) => "network_unreachable",
-        DbError::Fenced | DbError::Corrupt(_) | DbError::Refused(_) => {
-            tracing::error!(error = %error, cause = ?error, "the local network failed");
-            "network_failed"
-        }
-    }
-}
-
-/// Forgets files and operations that nobody asks for any more.
+/// Deletes files and operations that have expired.
 async fn prune(net: LocalNet, lifecycle: Lifecycle) {
     loop {
-        // Of several processes the first one that comes finds the most.
+        // Jitter, so that several processes do not prune at the same moment.
         let pause = PRUNE_PERIOD + Duration::from_secs(secrets::random_below(PRUNE_PERIOD.as_secs() / 2));
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -160,14 +137,13 @@ async fn prune(net: LocalNet, lifecycle: Lifecycle) {
     }
 }
 
-async fn sweep(net: LocalNet, open: Arc<Mutex<HashMap<PhoneNumber, usize>>>, lifecycle: Lifecycle) {
+async fn sweep(net: LocalNet, open: OpenNumbers, lifecycle: Lifecycle) {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(SWEEP) => {}
+            () = tokio::time::sleep(SWEEP_PERIOD) => {}
             () = lifecycle.soft().cancelled() => return,
         }
-        let numbers: Vec<PhoneNumber> =
-            open.lock().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect();
+        let numbers = open.numbers();
         if !numbers.is_empty()
             && let Err(error) = net.sweep(&numbers).await
         {

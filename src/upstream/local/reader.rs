@@ -1,57 +1,55 @@
-//! What lies in a subscriber's mailbox, as events.
+//! The task that turns a subscriber's mailbox into events.
 
-use std::sync::PoisonError;
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::connection::{InFlight, UNACKNOWLEDGED};
-use super::profile::photo_reference;
-use super::stanza::{Stanza, TypingHint};
-use super::{end, group};
+use super::failure::end;
+use super::in_flight::{IN_FLIGHT_LIMIT, InFlight};
+use super::network::{LocalNet, MAILBOX_BATCH, StoredStanza, Subscriber};
+use super::photo;
+use super::stanza::{GroupNews, Stanza, TypingHint};
+use crate::db::DbError;
 use crate::domain::{NeedsUser, ProfileNews, ReceiptKind};
-use crate::upstream::local::network::{GroupNews, LocalNet, MAILBOX_BATCH, Stanza as Stored, Subscriber};
 use crate::upstream::{Acknowledgement, Address, End, Incoming, Signal, UpstreamEvent};
 
-/// How long a quiet connection waits before it shows that it still works.
+/// A quiet connection proves this often that it still works.
 const ROUND_TRIP: Duration = Duration::from_secs(20);
 
-/// The task that reads the mailbox and tells what is in it.
-pub(super) struct Reader {
+/// Reads one mailbox.
+pub(super) struct MailboxReader {
     pub net: LocalNet,
     pub subscriber: Subscriber,
     pub in_flight: InFlight,
-    pub events: mpsc::Sender<Signal>,
+    pub signals: mpsc::Sender<Signal>,
 }
 
-/// How much of the mailbox was told.
-enum Told {
-    /// Part of it.
+/// State of the mailbox after a batch.
+enum MailboxProgress {
     More,
-    /// All that was in it.
-    All,
-    /// As much as may wait for its acknowledgement; there may be more.
-    Enough,
+    /// Everything was handed to the session.
+    Drained,
+    /// The in-flight limit is reached; there may be more.
+    Paused,
 }
 
-impl Reader {
-    /// Reads until the connection ends; says why.
+impl MailboxReader {
+    /// Reads until the connection ends, and returns the reason.
     pub async fn run(&self) -> End {
-        // Registered before the first read, so nothing falls between.
+        // Registered before the first read, so that no wake-up is lost in between.
         let mut wakes = self.net.mailbox_wakes(&self.subscriber.number);
         let mut hints = self.net.hints(&self.subscriber.number);
-        let (mut caught_up, mut told_caught_up) = (false, false);
+        let (mut drained, mut reported) = (false, false);
         loop {
-            match self.tell_batch().await {
-                Ok(Told::More) => continue,
-                Ok(Told::All) => caught_up = true,
-                Ok(Told::Enough) => {}
+            match self.read_batch().await {
+                Ok(MailboxProgress::More) => continue,
+                Ok(MailboxProgress::Drained) => drained = true,
+                Ok(MailboxProgress::Paused) => {}
                 Err(end) => return end,
             }
-            let news = if caught_up && !told_caught_up { Signal::CaughtUp } else { Signal::Alive };
-            told_caught_up = caught_up;
-            if self.events.send(news).await.is_err() {
+            let signal = if drained && !reported { Signal::CaughtUp } else { Signal::Alive };
+            reported = drained;
+            if self.signals.send(signal).await.is_err() {
                 return End::Retry("disconnected");
             }
             tokio::select! {
@@ -59,7 +57,7 @@ impl Reader {
                 () = tokio::time::sleep(ROUND_TRIP) => {}
                 hint = hints.next() => {
                     if let Some(event) = typing_event(&hint)
-                        && self.events.send(Signal::Events(vec![incoming(event, None)])).await.is_err()
+                        && self.signals.send(Signal::Events(vec![incoming(event, None)])).await.is_err()
                     {
                         return End::Retry("disconnected");
                     }
@@ -68,29 +66,28 @@ impl Reader {
         }
     }
 
-    async fn tell_batch(&self) -> Result<Told, End> {
-        let handed_out: Vec<i64> =
-            self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect();
-        if handed_out.len() >= UNACKNOWLEDGED {
-            return Ok(Told::Enough);
+    async fn read_batch(&self) -> Result<MailboxProgress, End> {
+        let in_flight = self.in_flight.ids();
+        if in_flight.len() >= IN_FLIGHT_LIMIT {
+            return Ok(MailboxProgress::Paused);
         }
-        let stanzas = match self.net.mailbox(&self.subscriber, &handed_out).await {
+        let stanzas = match self.net.mailbox(&self.subscriber, &in_flight).await {
             Ok(Some(stanzas)) => stanzas,
             Ok(None) => return Err(End::NeedsUser(NeedsUser::LoggedOut)),
             Err(error) => return Err(end(&error)),
         };
         if stanzas.is_empty() {
-            return Ok(Told::All);
+            return Ok(MailboxProgress::Drained);
         }
-        let all = i64::try_from(stanzas.len()).is_ok_and(|count| count < MAILBOX_BATCH);
+        let is_last = i64::try_from(stanzas.len()).is_ok_and(|count| count < MAILBOX_BATCH);
         let mut events = Vec::with_capacity(stanzas.len());
-        let (mut told, mut unreadable, mut pointless) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut passed_on, mut unreadable, mut obsolete) = (Vec::new(), Vec::new(), Vec::new());
         for stanza in stanzas {
             let id = stanza.id;
-            let (event, receipt) = match read_stanza(stanza) {
-                Some(Read::Told(event, receipt)) => (Some(*event), receipt),
-                Some(Read::Group(news)) => {
-                    (group::event(&self.net, news).await.map_err(|error| end(&error))?, None)
+            let (event, receipt) = match decode(stanza) {
+                Some(Decoded::Event(event, receipt)) => (Some(*event), receipt),
+                Some(Decoded::Group(news)) => {
+                    (self.group_event(news).await.map_err(|error| end(&error))?, None)
                 }
                 None => {
                     unreadable.push(id);
@@ -98,36 +95,44 @@ impl Reader {
                 }
             };
             if let Some(event) = event {
-                told.push((id, receipt));
+                passed_on.push((id, receipt));
                 events.push(incoming(event, u64::try_from(id).ok().map(Acknowledgement)));
             } else {
-                pointless.push(id);
+                obsolete.push(id);
             }
         }
-        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner).extend(told);
+        self.in_flight.add(passed_on);
         if !unreadable.is_empty() {
             tracing::error!(stanzas = ?unreadable, "stanzas of another version were dropped");
         }
-        pointless.extend(unreadable);
-        if !pointless.is_empty() {
-            self.net.acknowledge(&self.subscriber, &pointless, &[]).await.map_err(|error| end(&error))?;
+        obsolete.extend(unreadable);
+        if !obsolete.is_empty() {
+            self.net.acknowledge(&self.subscriber, &obsolete, &[]).await.map_err(|error| end(&error))?;
         }
-        if !events.is_empty() && self.events.send(Signal::Events(events)).await.is_err() {
+        if !events.is_empty() && self.signals.send(Signal::Events(events)).await.is_err() {
             return Err(End::Retry("disconnected"));
         }
-        Ok(if all { Told::All } else { Told::More })
+        Ok(if is_last { MailboxProgress::Drained } else { MailboxProgress::More })
+    }
+
+    /// `None`: the group does not exist any more.
+    async fn group_event(&self, news: GroupNews) -> Result<Option<UpstreamEvent>, DbError> {
+        let GroupNews { group, revision, subject, changes } = news;
+        let Some(group) = self.net.group(&group, revision).await? else { return Ok(None) };
+        Ok(Some(UpstreamEvent::GroupChanged { group, revision, subject, changes }))
     }
 }
 
-/// What is in a stanza.
-enum Read {
-    /// Something to tell, and the delivered receipt for it.
-    Told(Box<UpstreamEvent>, Option<Value>),
-    /// News of a group, which has to be looked at.
+/// The content of a stanza.
+enum Decoded {
+    /// An event, and the delivered receipt that acknowledges it.
+    Event(Box<UpstreamEvent>, Option<Stanza>),
+    /// A group's change; the event needs the group from the database.
     Group(GroupNews),
 }
 
-fn read_stanza(stored: Stored) -> Option<Read> {
+/// `None` for a stanza of another version.
+fn decode(stored: StoredStanza) -> Option<Decoded> {
     let from = Address(stored.sender.to_string());
     let (group, stanza) = match serde_json::from_value::<Stanza>(stored.body).ok()? {
         Stanza::InGroup { group, said } => (Some(Address(group)), *said),
@@ -141,7 +146,7 @@ fn read_stanza(stored: Stored) -> Option<Read> {
         Stanza::Profile { nickname } => (UpstreamEvent::Nickname { of: from, nickname }, None),
         Stanza::StatusMessage { shown } => profile(from, ProfileNews::StatusMessage(shown)),
         Stanza::Photo { shown } => {
-            let shown = photo_reference(&from, shown);
+            let shown = photo::reference(&from, shown);
             profile(from, ProfileNews::Photo(shown))
         }
         Stanza::Presence { presence } => profile(from, ProfileNews::Presence(presence)),
@@ -150,19 +155,16 @@ fn read_stanza(stored: Stored) -> Option<Read> {
             let (id, content) = message.into_message()?;
             let receipt = Stanza::receipt(ReceiptKind::Delivered, &id);
             let receipt = receipt.within(group.as_ref().map(|group| group.0.as_str()));
-            (
-                UpstreamEvent::Message { from, id, content, sent_at: stored.sent_at, group },
-                Some(receipt.to_json()),
-            )
+            (UpstreamEvent::Message { from, id, content, sent_at: stored.sent_at, group }, Some(receipt))
         }
-        Stanza::Group(news) => return Some(Read::Group(news)),
+        Stanza::Group(news) => return Some(Decoded::Group(news)),
         // No stanza is wrapped twice.
         Stanza::InGroup { .. } => return None,
     };
-    Some(Read::Told(Box::new(event), receipt))
+    Some(Decoded::Event(Box::new(event), receipt))
 }
 
-fn profile(of: Address, news: ProfileNews) -> (UpstreamEvent, Option<Value>) {
+fn profile(of: Address, news: ProfileNews) -> (UpstreamEvent, Option<Stanza>) {
     (UpstreamEvent::Profile { of, news }, None)
 }
 

@@ -1,4 +1,6 @@
-//! What lies in the mailboxes of the local network.
+//! Stanzas: the content of the local network's mailboxes.
+//!
+//! Their JSON lies in `localnet_stanza.stanza`, where programs of the previous version read and write it too.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -7,67 +9,102 @@ use crate::domain::{
     BlobHash, Card, Content, Location, MediaContent, MediaFile, MediaKind, PeerPresence, Photo, ReceiptKind,
     RemoteMedia, StoredMedia, Typing, Visible,
 };
-use crate::upstream::local::network::{GroupNews, News};
+use crate::upstream::GroupChange;
 
-/// One thing that a subscriber's connection is told.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// One entry of a mailbox, without its sender and time.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "stanza", rename_all = "snake_case")]
-pub(super) enum Stanza {
-    /// A text message.
-    Text { id: String, text: String },
-    /// A message with a file, which the network keeps under the reference.
+pub enum Stanza {
+    Text {
+        id: String,
+        text: String,
+    },
     File(FileStanza),
-    /// A message that is a place.
-    Place { id: String, latitude: f64, longitude: f64, caption: Option<String> },
-    /// A message that is somebody's card.
-    Card { id: String, vcard: String, name: Option<String> },
-    /// The recipient's message was stored at the other side.
-    Delivered { id: String },
-    /// The recipient's message was seen.
-    Read { id: String },
+    Place {
+        id: String,
+        latitude: f64,
+        longitude: f64,
+        caption: Option<String>,
+    },
+    Card {
+        id: String,
+        vcard: String,
+        name: Option<String>,
+    },
+    /// A message of the recipient was stored by the other side.
+    Delivered {
+        id: String,
+    },
+    /// A message of the recipient was read by the other side.
+    Read {
+        id: String,
+    },
     /// The nickname of a watched profile changed.
-    Profile { nickname: String },
-    /// What the recipient sees of a watched status message changed.
-    StatusMessage { shown: Visible<String> },
-    /// What the recipient sees of a watched photo changed.
-    Photo { shown: Visible<Option<Photo>> },
-    /// What the recipient sees of a watched presence changed.
-    Presence { presence: PeerPresence },
-    /// A watched number has left.
+    Profile {
+        nickname: String,
+    },
+    /// The status message of a watched profile changed, as far as the recipient may see it; likewise the next two.
+    StatusMessage {
+        shown: Visible<String>,
+    },
+    Photo {
+        shown: Visible<Option<Photo>>,
+    },
+    Presence {
+        presence: PeerPresence,
+    },
+    /// A watched number has left the network.
     Gone,
-    /// One of the others, said in a group. Not a field of theirs: a program that knows no groups must not take it for
-    /// what somebody said to the recipient alone.
-    InGroup { group: String, said: Box<Stanza> },
-    /// A group that the recipient is or was in was made or changed.
+    /// A message or receipt in a group. The group is not a field of the others: a program that knows no groups must
+    /// not mistake the message for a direct one.
+    InGroup {
+        group: String,
+        said: Box<Stanza>,
+    },
+    /// A group that the recipient is or was a member of was created or changed.
     Group(GroupNews),
 }
 
 /// A message with a file.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct FileStanza {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileStanza {
     pub id: String,
-    /// The letter of its kind.
+    /// See [`MediaKind::letter`].
     pub kind: String,
     pub caption: Option<String>,
+    /// The key of the file in the network's storage.
     pub reference: String,
     pub mimetype: String,
+    /// In bytes.
     pub size: u64,
     pub hash: BlobHash,
 }
 
-/// What is shown but not kept.
+/// A change of a group, without the group itself: the reader looks it up.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupNews {
+    /// The group's address.
+    pub group: String,
+    /// The revision that this change made.
+    pub revision: i64,
+    /// The subject after this change.
+    pub subject: String,
+    pub changes: Vec<GroupChange>,
+}
+
+/// A typing notification. It is sent to the open connections and not stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct TypingHint {
     pub from: String,
     pub composing: bool,
-    /// In which group, if in one.
+    /// The group's address, in a group.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
 }
 
 impl Stanza {
-    /// The stanza that carries a message. `reference` is where the network keeps its file. None for a file that is not
-    /// with us: nobody sends on what was not fetched.
+    /// The stanza of a message whose file, if it has one, the network stores under `reference`. `None` for a file that
+    /// is not stored here: it cannot be sent.
     pub fn message(id: &str, content: &Content, reference: &str) -> Option<Self> {
         let id = id.to_owned();
         Some(match content.clone() {
@@ -85,7 +122,7 @@ impl Stanza {
         })
     }
 
-    /// The message in it, if it is one that can be read: its id and what it says.
+    /// The message's id and content; `None` for other stanzas and unknown kinds of media.
     pub fn into_message(self) -> Option<(String, Content)> {
         match self {
             Self::Text { id, text } => Some((id, Content::Text(text))),
@@ -110,18 +147,7 @@ impl Stanza {
         }
     }
 
-    /// The stanza that tells a watcher news, as the store keeps it.
-    pub fn news(news: &News) -> Value {
-        let stanza = match news {
-            News::Nickname(nickname) => Self::Profile { nickname: nickname.clone() },
-            News::StatusMessage(shown) => Self::StatusMessage { shown: shown.clone() },
-            News::Photo(shown) => Self::Photo { shown: *shown },
-            News::Presence(presence) => Self::Presence { presence: *presence },
-        };
-        stanza.to_json()
-    }
-
-    /// The same, said in a group if there is one.
+    /// Wraps the stanza if it is for a group.
     pub fn within(self, group: Option<&str>) -> Self {
         match group {
             Some(group) => Self::InGroup { group: group.to_owned(), said: Box::new(self) },
@@ -129,12 +155,10 @@ impl Stanza {
         }
     }
 
-    /// As the store keeps it.
     pub fn to_json(&self) -> Value {
         serde_json::to_value(self).unwrap_or(Value::Null)
     }
 
-    /// A receipt for a message.
     pub fn receipt(kind: ReceiptKind, id: &str) -> Self {
         match kind {
             ReceiptKind::Delivered => Self::Delivered { id: id.to_owned() },
@@ -144,8 +168,116 @@ impl Stanza {
 }
 
 impl TypingHint {
-    /// Which of the two.
     pub fn typing(&self) -> Typing {
         if self.composing { Typing::Composing } else { Typing::Paused }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::GroupChangeKind;
+    use crate::upstream::Address;
+    use serde_json::json;
+
+    /// Programs of different versions read each other's mailboxes, so this JSON does not change.
+    #[test]
+    fn the_json_of_every_stanza_kind_is_fixed() {
+        let (hash, preview) = ("01".repeat(32), "02".repeat(32));
+        let photo = Photo { photo: BlobHash([1; 32]), preview: BlobHash([2; 32]) };
+        let last_seen = "2026-11-25T12:00:00Z".parse().expect("a time");
+        let file = FileStanza {
+            id: "m2".to_owned(),
+            kind: "i".to_owned(),
+            caption: None,
+            reference: "15550100001/m2".to_owned(),
+            mimetype: "image/jpeg".to_owned(),
+            size: 7,
+            hash: BlobHash([1; 32]),
+        };
+        let news = GroupNews {
+            group: "group:a".to_owned(),
+            revision: 3,
+            subject: "Ducks".to_owned(),
+            changes: vec![
+                GroupChange { kind: GroupChangeKind::Subject, who: Vec::new() },
+                GroupChange { kind: GroupChangeKind::Added, who: vec![Address("15550100002".to_owned())] },
+            ],
+        };
+        let id = || "m1".to_owned();
+        for (stanza, json) in [
+            (
+                Stanza::Text { id: id(), text: "Hello".to_owned() },
+                json!({"stanza": "text", "id": "m1", "text": "Hello"}),
+            ),
+            (
+                Stanza::File(file),
+                json!({"stanza": "file", "id": "m2", "kind": "i", "caption": null, "reference": "15550100001/m2",
+                       "mimetype": "image/jpeg", "size": 7, "hash": hash}),
+            ),
+            (
+                Stanza::Place { id: id(), latitude: 1.5, longitude: -2.25, caption: Some("here".to_owned()) },
+                json!({"stanza": "place", "id": "m1", "latitude": 1.5, "longitude": -2.25, "caption": "here"}),
+            ),
+            (
+                Stanza::Card { id: id(), vcard: "BEGIN:VCARD".to_owned(), name: None },
+                json!({"stanza": "card", "id": "m1", "vcard": "BEGIN:VCARD", "name": null}),
+            ),
+            (Stanza::Delivered { id: id() }, json!({"stanza": "delivered", "id": "m1"})),
+            (Stanza::Read { id: id() }, json!({"stanza": "read", "id": "m1"})),
+            (
+                Stanza::Profile { nickname: "Anna".to_owned() },
+                json!({"stanza": "profile", "nickname": "Anna"}),
+            ),
+            (
+                Stanza::StatusMessage { shown: Visible::Value("Hello".to_owned()) },
+                json!({"stanza": "status_message", "shown": {"value": "Hello"}}),
+            ),
+            (
+                Stanza::StatusMessage { shown: Visible::Hidden },
+                json!({"stanza": "status_message", "shown": "hidden"}),
+            ),
+            (
+                Stanza::Photo { shown: Visible::Value(Some(photo)) },
+                json!({"stanza": "photo", "shown": {"value": {"photo": hash, "preview": preview}}}),
+            ),
+            (
+                Stanza::Photo { shown: Visible::Value(None) },
+                json!({"stanza": "photo", "shown": {"value": null}}),
+            ),
+            (
+                Stanza::Presence { presence: PeerPresence::Online },
+                json!({"stanza": "presence", "presence": "online"}),
+            ),
+            (
+                Stanza::Presence { presence: PeerPresence::Offline { last_seen: Some(last_seen) } },
+                json!({"stanza": "presence", "presence": {"offline": {"last_seen": "2026-11-25T12:00:00Z"}}}),
+            ),
+            (Stanza::Gone, json!({"stanza": "gone"})),
+            (
+                Stanza::Read { id: id() }.within(Some("group:a")),
+                json!({"stanza": "in_group", "group": "group:a", "said": {"stanza": "read", "id": "m1"}}),
+            ),
+            (
+                Stanza::Group(news),
+                json!({"stanza": "group", "group": "group:a", "revision": 3, "subject": "Ducks",
+                       "changes": [{"kind": "subject", "who": []}, {"kind": "added", "who": ["15550100002"]}]}),
+            ),
+        ] {
+            assert_eq!(stanza.to_json(), json);
+            assert_eq!(serde_json::from_value::<Stanza>(json).expect("a stanza"), stanza);
+        }
+    }
+
+    /// Typing hints go between processes too.
+    #[test]
+    fn the_json_of_a_typing_hint_is_fixed() {
+        for json in [
+            json!({"from": "15550100001", "composing": true}),
+            json!({"from": "15550100001", "composing": false, "group": "group:a"}),
+        ] {
+            let hint: TypingHint = serde_json::from_value(json.clone()).expect("a hint");
+            assert_eq!(serde_json::to_value(&hint).expect("JSON"), json);
+        }
     }
 }

@@ -1,47 +1,48 @@
-//! What every connection of the local network does all the time, each a line of calls that share a query.
+//! Batchers for the mailboxes.
 //!
-//! All of it waits for the disk. Committed without that, a stanza that a crash has lost gives its id to a new one, and
-//! whoever had read the lost one would take the new one out of the mailbox for it.
+//! Each batch commits durably. Without that, a crash could give the id of a lost stanza to a new one, and a reader that
+//! acknowledges the lost one would delete the new one.
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::{MAILBOX_BATCH, MAILBOX_LIMIT, NewStanza, Stanza, Subscriber};
+use super::columns::number_of;
+use super::{MAILBOX_BATCH, MAILBOX_LIMIT, NewStanza, StoredStanza, Subscriber, mailbox_topic};
 use crate::db::batcher::{Batcher, at_place};
 use crate::db::{Db, DbError};
 use crate::domain::PhoneNumber;
-use crate::upstream::local::network::columns::number_of;
-use crate::upstream::local::network::mailbox_topic;
+use crate::upstream::local::stanza::Stanza;
 
-/// The lines.
-pub(super) struct Lines {
+pub(super) struct MailboxBatchers {
     pub full: Batcher<Vec<PhoneNumber>, Vec<bool>>,
-    pub deliver: Batcher<Delivery, Option<Vec<PhoneNumber>>>,
-    pub mailbox: Batcher<(Subscriber, Vec<i64>), Option<Vec<Stanza>>>,
-    pub acknowledge: Batcher<Acknowledged, ()>,
+    pub deliver: Batcher<DeliverRequest, Option<Vec<PhoneNumber>>>,
+    pub read: Batcher<ReadRequest, Option<Vec<StoredStanza>>>,
+    pub acknowledge: Batcher<AcknowledgeRequest, ()>,
 }
 
-/// The sender and what it puts into mailboxes.
-type Delivery = (Subscriber, Vec<NewStanza>);
-/// Whose mailbox, what to take out of it, and the receipts for some of it.
-type Acknowledged = (Subscriber, Vec<i64>, Vec<(i64, Value)>);
+/// The sender, and stanzas for any mailboxes.
+type DeliverRequest = (Subscriber, Vec<NewStanza>);
+/// The owner, and the ids of the stanzas in flight.
+type ReadRequest = (Subscriber, Vec<i64>);
+/// The owner, the ids of the stanzas to delete, and the receipts for some of them.
+type AcknowledgeRequest = (Subscriber, Vec<i64>, Vec<(i64, Stanza)>);
 
-impl Lines {
+impl MailboxBatchers {
     pub fn new(db: &Db) -> Self {
         Self {
-            full: Batcher::new(db, |db, mailboxes| Box::pin(are_full(db, mailboxes))),
-            deliver: Batcher::new(db, |db, deliveries| Box::pin(deliver(db, deliveries))),
-            mailbox: Batcher::new(db, |db, mailboxes| Box::pin(mailboxes_of(db, mailboxes))),
-            acknowledge: Batcher::new(db, |db, acknowledged| Box::pin(acknowledge(db, acknowledged))),
+            full: Batcher::new(db, |db, requests| Box::pin(are_full(db, requests))),
+            deliver: Batcher::new(db, |db, requests| Box::pin(deliver(db, requests))),
+            read: Batcher::new(db, |db, requests| Box::pin(read(db, requests))),
+            acknowledge: Batcher::new(db, |db, requests| Box::pin(acknowledge(db, requests))),
         }
     }
 }
 
-/// Many calls for [`LocalNet::full`] as one query. It reads the mailboxes: 15 ms for one that is full.
-async fn are_full(db: &Db, mailboxes: &[&Vec<PhoneNumber>]) -> Result<Vec<Vec<bool>>, DbError> {
+/// See [`super::LocalNet::full`]. A full mailbox takes 15 ms to count.
+async fn are_full(db: &Db, requests: &[&Vec<PhoneNumber>]) -> Result<Vec<Vec<bool>>, DbError> {
     let numbers: Vec<&str> =
-        mailboxes.iter().flat_map(|numbers| numbers.iter()).map(PhoneNumber::as_str).collect();
+        requests.iter().flat_map(|numbers| numbers.iter()).map(PhoneNumber::as_str).collect();
     let (mut connection, checkout) = db.checkout().await?;
     let full = sqlx::query_scalar!(
         r#"SELECT n.number AS "number!" FROM unnest($1::text[]) AS n (number)
@@ -55,19 +56,19 @@ async fn are_full(db: &Db, mailboxes: &[&Vec<PhoneNumber>]) -> Result<Vec<Vec<bo
     let full: HashSet<String> = full.into_iter().collect();
     let answer =
         |numbers: &&Vec<PhoneNumber>| numbers.iter().map(|number| full.contains(number.as_str())).collect();
-    Ok(mailboxes.iter().map(answer).collect())
+    Ok(requests.iter().map(answer).collect())
 }
 
-/// Many calls of [`LocalNet::deliver`] as one statement.
-async fn deliver(db: &Db, deliveries: &[&Delivery]) -> Result<Vec<Option<Vec<PhoneNumber>>>, DbError> {
-    let (numbers, incarnations) = logins(deliveries.iter().map(|(from, _)| from));
-    let (mut places, mut recipients) = (Vec::new(), Vec::new());
+/// See [`super::LocalNet::deliver`].
+async fn deliver(db: &Db, requests: &[&DeliverRequest]) -> Result<Vec<Option<Vec<PhoneNumber>>>, DbError> {
+    let (numbers, incarnations) = logins(requests.iter().map(|(from, _)| from));
+    let (mut indexes, mut recipients) = (Vec::new(), Vec::new());
     let (mut bodies, mut personal) = (Vec::new(), Vec::new());
-    for (place, (_, stanzas)) in (1i64..).zip(deliveries) {
+    for (index, (_, stanzas)) in (1i64..).zip(requests) {
         for stanza in stanzas {
-            places.push(place);
+            indexes.push(index);
             recipients.push(stanza.recipient.as_str());
-            bodies.push(stanza.body.clone());
+            bodies.push(stanza.stanza.to_json());
             personal.push(stanza.personal);
         }
     }
@@ -92,7 +93,7 @@ async fn deliver(db: &Db, deliveries: &[&Delivery]) -> Result<Vec<Option<Vec<Pho
                 ARRAY(SELECT number FROM receiver) AS "known!""#,
         &numbers,
         &incarnations,
-        &places,
+        &indexes,
         &recipients as &[&str],
         &bodies,
         &personal
@@ -104,34 +105,31 @@ async fn deliver(db: &Db, deliveries: &[&Delivery]) -> Result<Vec<Option<Vec<Pho
     let known: HashSet<String> = row.known.into_iter().collect();
     let mut woken = HashSet::new();
     Ok((1i64..)
-        .zip(deliveries)
-        .map(|(place, (_, stanzas))| {
-            if !current.contains(&place) {
+        .zip(requests)
+        .map(|(index, (_, stanzas))| {
+            if !current.contains(&index) {
                 return None;
             }
-            let taken: HashSet<&PhoneNumber> = stanzas
+            let reached: HashSet<&PhoneNumber> = stanzas
                 .iter()
                 .map(|stanza| &stanza.recipient)
                 .filter(|to| known.contains(to.as_str()))
                 .collect();
-            for recipient in &taken {
+            for recipient in &reached {
                 if woken.insert(PhoneNumber::clone(recipient)) {
                     db.notifications().wake(mailbox_topic(recipient));
                 }
             }
-            Some(taken.into_iter().cloned().collect())
+            Some(reached.into_iter().cloned().collect())
         })
         .collect())
 }
 
-/// Many calls of [`LocalNet::mailbox`] as one query.
-async fn mailboxes_of(
-    db: &Db,
-    mailboxes: &[&(Subscriber, Vec<i64>)],
-) -> Result<Vec<Option<Vec<Stanza>>>, DbError> {
-    let (numbers, incarnations) = logins(mailboxes.iter().map(|(subscriber, _)| subscriber));
-    // Ids are no one mailbox's own, so one list will do for all.
-    let handed_out: Vec<i64> = mailboxes.iter().flat_map(|(_, ids)| ids).copied().collect();
+/// See [`super::LocalNet::mailbox`].
+async fn read(db: &Db, requests: &[&ReadRequest]) -> Result<Vec<Option<Vec<StoredStanza>>>, DbError> {
+    let (numbers, incarnations) = logins(requests.iter().map(|(subscriber, _)| subscriber));
+    // No two stanzas share an id, so one list serves all mailboxes.
+    let in_flight: Vec<i64> = requests.iter().flat_map(|(_, ids)| ids).copied().collect();
     let (mut connection, checkout) = db.checkout().await?;
     let rows = sqlx::query!(
         r#"SELECT w.place AS "place!", n.id AS "id?", n.sender AS "sender?", n.stanza AS "stanza?",
@@ -144,13 +142,13 @@ async fn mailboxes_of(
            ORDER BY w.place, n.id"#,
         &numbers,
         &incarnations,
-        &handed_out,
+        &in_flight,
         MAILBOX_BATCH
     )
     .fetch_all(&mut *connection)
     .await?;
     checkout.put_back(connection);
-    let mut answers: Vec<Option<Vec<Stanza>>> = mailboxes.iter().map(|_| None).collect();
+    let mut answers: Vec<Option<Vec<StoredStanza>>> = requests.iter().map(|_| None).collect();
     for row in rows {
         let Some(answer) = at_place(&mut answers, row.place) else { continue };
         let stanzas = answer.get_or_insert_default();
@@ -159,24 +157,25 @@ async fn mailboxes_of(
         else {
             continue;
         };
-        stanzas.push(Stanza { id, sender: number_of(&sender)?, body, sent_at });
+        stanzas.push(StoredStanza { id, sender: number_of(&sender)?, body, sent_at });
     }
     Ok(answers)
 }
 
-/// Many calls of [`LocalNet::acknowledge`] as one statement.
-async fn acknowledge(db: &Db, acknowledged: &[&Acknowledged]) -> Result<Vec<()>, DbError> {
-    let (numbers, incarnations) = logins(acknowledged.iter().map(|(subscriber, ..)| subscriber));
-    let (mut places, mut ids) = (Vec::new(), Vec::new());
-    for (place, (_, of_one, _)) in (1i64..).zip(acknowledged) {
-        places.extend(of_one.iter().map(|_| place));
-        ids.extend(of_one);
+/// See [`super::LocalNet::acknowledge`].
+async fn acknowledge(db: &Db, requests: &[&AcknowledgeRequest]) -> Result<Vec<()>, DbError> {
+    let (numbers, incarnations) = logins(requests.iter().map(|(subscriber, ..)| subscriber));
+    let (mut indexes, mut ids) = (Vec::new(), Vec::new());
+    for (index, (_, stanzas, _)) in (1i64..).zip(requests) {
+        indexes.extend(stanzas.iter().map(|_| index));
+        ids.extend(stanzas);
     }
+    let receipts = requests.iter().flat_map(|(.., receipts)| receipts);
     let (answered, bodies): (Vec<i64>, Vec<Value>) =
-        acknowledged.iter().flat_map(|(.., receipts)| receipts).cloned().unzip();
+        receipts.map(|(id, stanza)| (*id, stanza.to_json())).unzip();
     let (mut connection, checkout) = db.checkout().await?;
     let senders = sqlx::query_scalar!(
-        "WITH taken AS (
+        "WITH removed AS (
             DELETE FROM localnet_stanza WHERE ctid = ANY(ARRAY(
                 SELECT n.ctid FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (number, incarnation, place)
                 JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation
@@ -185,15 +184,15 @@ async fn acknowledge(db: &Db, acknowledged: &[&Acknowledged]) -> Result<Vec<()>,
                     SELECT ctid FROM localnet_stanza WHERE recipient = s.number AND id = i.id LIMIT 1) n))
             RETURNING id, sender, recipient
          ), author AS MATERIALIZED (
-            SELECT number FROM localnet_subscriber WHERE number = ANY(ARRAY(SELECT sender FROM taken))
+            SELECT number FROM localnet_subscriber WHERE number = ANY(ARRAY(SELECT sender FROM removed))
             ORDER BY number FOR KEY SHARE)
          INSERT INTO localnet_stanza (recipient, sender, stanza)
-         SELECT a.number, t.recipient, r.body FROM unnest($5::bigint[], $6::jsonb[]) AS r (id, body)
-         JOIN taken t ON t.id = r.id JOIN author a ON a.number = t.sender
+         SELECT a.number, m.recipient, r.body FROM unnest($5::bigint[], $6::jsonb[]) AS r (id, body)
+         JOIN removed m ON m.id = r.id JOIN author a ON a.number = m.sender
          ORDER BY r.id RETURNING recipient",
         &numbers,
         &incarnations,
-        &places,
+        &indexes,
         &ids,
         &answered,
         &bodies
@@ -204,7 +203,7 @@ async fn acknowledge(db: &Db, acknowledged: &[&Acknowledged]) -> Result<Vec<()>,
     for sender in senders.into_iter().collect::<HashSet<_>>() {
         db.notifications().wake(mailbox_topic(&number_of(&sender)?));
     }
-    Ok(vec![(); acknowledged.len()])
+    Ok(vec![(); requests.len()])
 }
 
 fn logins<'a>(subscribers: impl Iterator<Item = &'a Subscriber>) -> (Vec<String>, Vec<String>) {

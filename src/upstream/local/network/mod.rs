@@ -1,13 +1,17 @@
-//! The tables of the network inside this program: subscribers, their profiles and lists, mailboxes, watches, groups.
+//! The server of the network `local`, in PostgreSQL: subscribers, their profiles and lists, mailboxes, watches, groups.
 //!
-//! Only `upstream::local` uses this. Every query of a session names the subscriber's incarnation, so a session of
-//! an earlier owner of the number reads and changes nothing.
+//! It is the reference network for the tests, the conformance suite and a first run without another network. Its batches
+//! are not the product's and must not be tuned to make the benchmark's numbers better.
+//!
+//! Every query of a session names the subscriber's incarnation, so the session of an earlier owner of the number reads
+//! and changes nothing.
 
 mod columns;
 mod group;
 mod mailbox;
 mod media;
 mod profile;
+mod registration;
 mod view;
 mod watches;
 
@@ -18,79 +22,72 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::stanza::Stanza;
 use crate::db::{self, Db, DbError, Hints, Subscription, Topic};
 use crate::domain::PhoneNumber;
 use columns::number_of;
-use group::GroupLines;
-use mailbox::Lines;
+use group::GroupBatchers;
+use mailbox::MailboxBatchers;
 
-pub use group::{
-    Group, GroupDelivery, GroupEdit, GroupMember, GroupNews, GroupRefusal, LARGEST_GROUP, LocalChange,
-    WriteNews, is_group,
-};
-pub use profile::{Change, Leaving, Words};
-pub use view::News;
+pub use group::{GroupDelivery, LARGEST_GROUP, is_group};
+pub use profile::SubscriberChange;
 
 /// Stanzas per read of a mailbox.
 pub const MAILBOX_BATCH: i64 = 100;
-/// A mailbox of so many stanzas takes no more messages.
-pub const MAILBOX_LIMIT: i64 = 100_000;
-/// For how long a mailbox counts as full or not full: so much more may come in.
-const LOOKED_AT: Duration = Duration::from_secs(5);
+/// Stanzas in a mailbox; at the limit it takes no more messages.
+const MAILBOX_LIMIT: i64 = 100_000;
+/// The fill state of a mailbox is cached this long; stanzas that arrive meanwhile may exceed the limit.
+const FULL_CACHE_TTL: Duration = Duration::from_secs(5);
+/// Attempts at a transaction that conflicts with others.
+const ATTEMPTS: usize = 4;
 
 /// The local network, in its tables.
 #[derive(Clone)]
 pub struct LocalNet {
     db: Db,
-    lines: Arc<Lines>,
-    groups: Arc<GroupLines>,
-    /// Mailboxes that were looked at lately, and whether they were full.
+    mailboxes: Arc<MailboxBatchers>,
+    groups: Arc<GroupBatchers>,
+    /// Whether a mailbox was full when it was last checked.
     full: Cache<PhoneNumber, bool>,
 }
 
-/// A subscriber's login: the number and the incarnation that its registration gave.
+/// A subscriber's login.
 #[derive(Clone, Debug)]
 pub struct Subscriber {
-    /// Who.
     pub number: PhoneNumber,
-    /// Which registration.
+    /// Identifies the registration: each one of a number gets another.
     pub incarnation: String,
 }
 
-/// Something in a mailbox.
+/// A stanza in a mailbox.
 #[derive(Clone, Debug)]
-pub struct Stanza {
-    /// Its place in the mailbox.
+pub struct StoredStanza {
+    /// Grows within each mailbox.
     pub id: i64,
-    /// Who sent it.
     pub sender: PhoneNumber,
-    /// What it says, in the words of `upstream::local`.
+    /// The JSON of a [`Stanza`], perhaps one of another version.
     pub body: Value,
-    /// When it was put there.
     pub sent_at: DateTime<Utc>,
 }
 
-/// Something to put into a mailbox.
+/// A stanza to put into a mailbox.
 #[derive(Clone, Debug)]
 pub struct NewStanza {
-    /// Whose mailbox.
     pub recipient: PhoneNumber,
-    /// What it says.
-    pub body: Value,
-    /// A word from one person to another: whoever has blocked the sender does not get it.
+    pub stanza: Stanza,
+    /// Dropped if the recipient has blocked the sender.
     pub personal: bool,
 }
 
 impl LocalNet {
-    /// The network kept in this database.
     #[must_use]
     pub fn new(db: Db) -> Self {
-        let full = Cache::builder().max_capacity(100_000).time_to_live(LOOKED_AT).build();
-        let (lines, groups) = (Arc::new(Lines::new(&db)), Arc::new(GroupLines::new(&db)));
-        Self { db, lines, groups, full }
+        let full = Cache::builder().max_capacity(100_000).time_to_live(FULL_CACHE_TTL).build();
+        let (mailboxes, groups) = (Arc::new(MailboxBatchers::new(&db)), Arc::new(GroupBatchers::new(&db)));
+        Self { db, mailboxes, groups, full }
     }
 
-    /// Those of the numbers that are subscribers.
+    /// The numbers that are subscribers, of these.
     pub async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, DbError> {
         let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
         sqlx::query_scalar!("SELECT number FROM localnet_subscriber WHERE number = ANY($1)", &numbers)
@@ -101,7 +98,7 @@ impl LocalNet {
             .collect()
     }
 
-    /// Whether the login is still good.
+    /// Whether the login is still valid.
     pub async fn is_current(&self, subscriber: &Subscriber) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM localnet_subscriber
@@ -113,7 +110,7 @@ impl LocalNet {
         .await?)
     }
 
-    /// Those of the numbers whose mailboxes take no more.
+    /// The numbers whose mailboxes are full, of these.
     pub async fn full<'a>(
         &self,
         numbers: impl Iterator<Item = &'a PhoneNumber>,
@@ -124,7 +121,7 @@ impl LocalNet {
         let mut full: HashSet<PhoneNumber> =
             numbers.into_iter().filter(|number| self.full.get(*number) == Some(true)).cloned().collect();
         if !unknown.is_empty() {
-            let answers = self.lines.full.submit(unknown.clone()).await?;
+            let answers = self.mailboxes.full.submit(unknown.clone()).await?;
             for (number, is_full) in unknown.into_iter().zip(answers) {
                 self.full.insert(number.clone(), is_full);
                 if is_full {
@@ -135,59 +132,59 @@ impl LocalNet {
         Ok(full)
     }
 
-    /// Puts stanzas into mailboxes, in order. Returns the recipients that exist; what was for others is dropped, and
-    /// so is, without a word, what is personal and for somebody who has blocked the sender. `None`: the login is no longer good, nothing was put anywhere.
+    /// Puts stanzas into mailboxes, in order. Returns the recipients that exist: stanzas for others are dropped, and so
+    /// are, without the sender's knowledge, personal ones for recipients who have blocked the sender. `None`: the login
+    /// is no longer valid, and nothing was delivered.
     pub async fn deliver(
         &self,
         from: &Subscriber,
         stanzas: &[NewStanza],
     ) -> Result<Option<Vec<PhoneNumber>>, DbError> {
-        self.lines.deliver.submit((from.clone(), stanzas.to_vec())).await
+        self.mailboxes.deliver.submit((from.clone(), stanzas.to_vec())).await
     }
 
-    /// The oldest stanzas of a mailbox, without those that were handed out already. `None`: the login is no longer
-    /// good.
+    /// The oldest stanzas of a mailbox, without those in flight. `None`: the login is no longer valid.
     pub async fn mailbox(
         &self,
         subscriber: &Subscriber,
-        handed_out: &[i64],
-    ) -> Result<Option<Vec<Stanza>>, DbError> {
-        self.lines.mailbox.submit((subscriber.clone(), handed_out.to_vec())).await
+        in_flight: &[i64],
+    ) -> Result<Option<Vec<StoredStanza>>, DbError> {
+        self.mailboxes.read.submit((subscriber.clone(), in_flight.to_vec())).await
     }
 
-    /// Takes stanzas out of a mailbox and puts `receipts` into the mailboxes of their senders, in one step.
+    /// Deletes stanzas of a mailbox and puts `receipts` into the mailboxes of their senders, in one step.
     pub async fn acknowledge(
         &self,
         subscriber: &Subscriber,
         ids: &[i64],
-        receipts: &[(i64, Value)],
+        receipts: &[(i64, Stanza)],
     ) -> Result<(), DbError> {
-        self.lines.acknowledge.submit((subscriber.clone(), ids.to_vec(), receipts.to_vec())).await
+        self.mailboxes.acknowledge.submit((subscriber.clone(), ids.to_vec(), receipts.to_vec())).await
     }
 
-    /// Woken when something may lie in the mailbox.
+    /// Wakes when the mailbox may have new stanzas.
     #[must_use]
     pub fn mailbox_wakes(&self, number: &PhoneNumber) -> Subscription {
         self.db.notifications().subscribe(mailbox_topic(number))
     }
 
-    /// Lets this process's readers of the mailbox look again.
+    /// Wakes this process's readers of the mailbox.
     pub fn wake_mailbox(&self, number: &PhoneNumber) {
         self.db.notifications().wake_here(&mailbox_topic(number));
     }
 
-    /// What is shown to this number but not kept: typing.
+    /// The typing hints for a number.
     #[must_use]
     pub fn hints(&self, number: &PhoneNumber) -> Hints {
         self.db.notifications().hints(mailbox_topic(number))
     }
 
-    /// Shows a number something that is not kept.
+    /// Sends a typing hint to a number's open connections.
     pub fn hint(&self, to: &PhoneNumber, body: String) {
         self.db.notifications().hint(mailbox_topic(to), body);
     }
 
-    /// Wakes the mailboxes among `numbers` in which something lies: the sweep behind the wake-ups.
+    /// Wakes the readers of those mailboxes that have stanzas or no subscriber any more, in case a wake-up was lost.
     pub async fn sweep(&self, numbers: &[PhoneNumber]) -> Result<(), DbError> {
         let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
         let waiting = sqlx::query_scalar!(
@@ -205,12 +202,12 @@ impl LocalNet {
     }
 }
 
-/// A transaction of the network; dropped without [`Tx::commit`] it changes nothing.
-struct Tx {
+/// A transaction of the network; it is rolled back when it is dropped without [`NetTx::commit`].
+struct NetTx {
     inner: db::Tx,
 }
 
-impl Tx {
+impl NetTx {
     async fn begin(db: &Db) -> Result<Self, DbError> {
         Ok(Self { inner: db.begin().await? })
     }
@@ -224,7 +221,7 @@ impl Tx {
     }
 }
 
-/// Something lies in a mailbox.
+/// The wake-ups of a mailbox.
 fn mailbox_topic(number: &PhoneNumber) -> Topic {
     Topic::of_name('m', number.to_string())
 }

@@ -1,59 +1,35 @@
-//! What subscribers show, and how those who watch them are told.
+//! Changes of a subscriber's profile and lists, and their notification to watchers.
 //!
-//! A change is written first, then the watches that it may concern are locked, then it is looked anew at what each
-//! watcher may see, and what is news in it is put into its mailbox. Of two changes that concern one watch, the later to
-//! lock it sees both. Locks come in this order: groups, the subscriber that changes, those who watch it (so that none is
-//! deleted meanwhile), watches.
+//! A change is written first. Then the watches that it may affect are locked, each watcher's view is computed again, and
+//! the differences go into its mailbox. Of two changes that affect one watch, the later one to lock it sees both. The
+//! lock order: groups, the subscriber that changes, its watchers (so that none is deleted meanwhile), watches.
 
-use serde_json::Value;
-
-use super::group::WriteNews;
-use super::view::{News, View};
-use super::watches::Concerned;
-use super::{LocalNet, Subscriber};
+use super::columns::photo_of;
+use super::view::View;
+use super::watches::AffectedWatches;
+use super::{ATTEMPTS, LocalNet, NetTx, Subscriber};
 use crate::db::DbError;
 use crate::domain::{Audience, BlobHash, PhoneNumber, Photo, Privacy};
-use crate::upstream::local::network::columns::{number_of, photo_of};
-use crate::upstream::local::network::{Tx, mailbox_topic};
 
-/// How often two changes may undo each other before one gives up.
-const ATTEMPTS: usize = 4;
-
-/// What others hear of a subscriber that leaves, in the words of `upstream::local`.
-#[derive(Clone, Debug)]
-pub struct Leaving {
-    /// Those who watch it.
-    pub gone: Value,
-    /// The other members of its groups.
-    pub write: WriteNews,
-}
-
-/// How `upstream::local` writes news.
-pub type Words = fn(&News) -> Value;
-
-/// What a subscriber changes. Nothing happens when it is so already.
+/// A change of a subscriber. One that changes nothing has no effect.
 #[derive(Clone, Copy, Debug)]
-pub enum Change<'a> {
-    /// The name.
+pub enum SubscriberChange<'a> {
     Nickname(&'a str),
-    /// The status message.
     StatusMessage(&'a str),
-    /// The photo.
     Photo(Option<Photo>),
-    /// Online or offline.
     Online(bool),
-    /// Who may see what.
     Privacy(Privacy),
-    /// Whom it has in its contact list.
+    /// Replaces the contact list.
     Contacts(&'a [PhoneNumber]),
-    /// Whom it has blocked.
+    /// Replaces the block list.
     Blocked(&'a [PhoneNumber]),
-    /// Whom it watches. Nothing changed: what it was not told for want of room is told now.
+    /// Replaces the list of watched subscribers. Unchanged, it still sends the updates that were skipped because the
+    /// mailbox was full.
     Watches(&'a [PhoneNumber]),
 }
 
-impl Change<'_> {
-    fn concerns<'a>(&self, number: &'a PhoneNumber) -> Concerned<'a> {
+impl SubscriberChange<'_> {
+    fn affected<'a>(&self, number: &'a PhoneNumber) -> AffectedWatches<'a> {
         let (watched, watching) = match self {
             Self::Nickname(_)
             | Self::StatusMessage(_)
@@ -63,23 +39,18 @@ impl Change<'_> {
             Self::Online(_) | Self::Blocked(_) => (true, true),
             Self::Watches(_) => (false, true),
         };
-        Concerned { number, watched, watching }
+        AffectedWatches { number, watched, watching }
     }
 }
 
 impl LocalNet {
-    /// Makes a change and tells all whom it concerns. Of a login that is no longer good nothing is changed.
-    pub async fn change(
-        &self,
-        subscriber: &Subscriber,
-        change: Change<'_>,
-        words: Words,
-    ) -> Result<(), DbError> {
+    /// Makes a change and notifies the affected watchers. A login that is no longer valid changes nothing.
+    pub async fn change(&self, subscriber: &Subscriber, change: SubscriberChange<'_>) -> Result<(), DbError> {
         let mut attempt = 1;
         loop {
-            match self.try_to_change(subscriber, change, words).await {
+            match self.try_to_change(subscriber, change).await {
                 Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
-                told => return told,
+                outcome => return outcome,
             }
         }
     }
@@ -87,68 +58,23 @@ impl LocalNet {
     async fn try_to_change(
         &self,
         subscriber: &Subscriber,
-        change: Change<'_>,
-        words: Words,
+        change: SubscriberChange<'_>,
     ) -> Result<(), DbError> {
-        let mut tx = Tx::begin(&self.db).await?;
-        let concerned = change.concerns(&subscriber.number);
-        let tells = match change {
-            Change::Watches(watched) => {
-                tx.change_watches(subscriber, watched).await? && tx.has_news(concerned).await?
+        let mut tx = NetTx::begin(&self.db).await?;
+        let affected = change.affected(&subscriber.number);
+        let notifies = match change {
+            SubscriberChange::Watches(watched) => {
+                tx.change_watches(subscriber, watched).await? && tx.has_updates(affected).await?
             }
             change => tx.write_change(subscriber, change).await?,
         };
-        if tells {
-            tx.tell(concerned, words).await?;
+        if notifies {
+            tx.notify_watchers(affected).await?;
         }
         tx.commit().await
     }
 
-    /// Makes a subscriber anew: an earlier one of this number has left its groups and is gone with its mailbox, and those
-    /// who watch it or were in a group with it are told.
-    pub async fn register(&self, number: &PhoneNumber, leaving: &Leaving) -> Result<Subscriber, DbError> {
-        let incarnation = crate::secrets::random_id();
-        self.replace(number, Some(&incarnation), leaving).await?;
-        Ok(Subscriber { number: number.clone(), incarnation })
-    }
-
-    /// Takes the number out of its groups and off the network, with its mailbox, and tells those who watch it or were in a
-    /// group with it. No error when it is not there.
-    pub async fn unregister(&self, number: &PhoneNumber, leaving: &Leaving) -> Result<(), DbError> {
-        self.replace(number, None, leaving).await
-    }
-
-    async fn replace(
-        &self,
-        number: &PhoneNumber,
-        incarnation: Option<&str>,
-        leaving: &Leaving,
-    ) -> Result<(), DbError> {
-        let mut attempt = 1;
-        loop {
-            match self.try_to_replace(number, incarnation, leaving).await {
-                Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
-                replaced => return replaced,
-            }
-        }
-    }
-
-    async fn try_to_replace(
-        &self,
-        number: &PhoneNumber,
-        incarnation: Option<&str>,
-        leaving: &Leaving,
-    ) -> Result<(), DbError> {
-        let mut tx = self.leave_all_groups(number, leaving.write).await?;
-        tx.take_off(number, &leaving.gone).await?;
-        if let Some(incarnation) = incarnation {
-            tx.put_on(number, incarnation).await?;
-        }
-        tx.notify_on_commit(mailbox_topic(number));
-        tx.commit().await
-    }
-
-    /// Whether this is the photo, or its preview, that a number shows to the subscriber now.
+    /// Whether the file is the photo, or its preview, that the subscriber sees of a number now.
     pub async fn shows_photo(
         &self,
         number: &PhoneNumber,
@@ -156,7 +82,7 @@ impl LocalNet {
         hash: &BlobHash,
     ) -> Result<bool, DbError> {
         let row = sqlx::query!(
-            "SELECT w.told, o.photo, o.photo_preview FROM localnet_watch w
+            "SELECT w.told AS view, o.photo, o.photo_preview FROM localnet_watch w
              JOIN localnet_subscriber o ON o.number = w.watched
              JOIN localnet_subscriber s ON s.number = w.watcher
              WHERE w.watched = $1 AND w.watcher = $2 AND s.incarnation = $3",
@@ -167,43 +93,46 @@ impl LocalNet {
         .fetch_optional(self.db.pool())
         .await?;
         let Some(row) = row else { return Ok(false) };
-        let told: View = serde_json::from_value(row.told).unwrap_or_default();
+        let view: View = serde_json::from_value(row.view).unwrap_or_default();
         let photo = photo_of(row.photo, row.photo_preview)?;
-        Ok(photo.is_some_and(|photo| told.shows(photo) && (photo.photo == *hash || photo.preview == *hash)))
+        Ok(photo.is_some_and(|photo| view.shows(photo) && (photo.photo == *hash || photo.preview == *hash)))
     }
 
-    /// Whether one number has blocked another.
-    pub async fn has_blocked(&self, who: &PhoneNumber, whom: &PhoneNumber) -> Result<bool, DbError> {
+    pub async fn has_blocked(&self, owner: &PhoneNumber, blocked: &PhoneNumber) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM localnet_block WHERE owner = $1 AND blocked = $2) AS "blocked!""#,
-            who.as_str(),
-            whom.as_str()
+            owner.as_str(),
+            blocked.as_str()
         )
         .fetch_one(self.db.pool())
         .await?)
     }
 }
 
-impl Tx {
-    /// False: it is so already, or the login is no longer good.
-    async fn write_change(&mut self, subscriber: &Subscriber, change: Change<'_>) -> Result<bool, DbError> {
+impl NetTx {
+    /// False: nothing changes, or the login is no longer valid.
+    async fn write_change(
+        &mut self,
+        subscriber: &Subscriber,
+        change: SubscriberChange<'_>,
+    ) -> Result<bool, DbError> {
         let (number, incarnation) = (subscriber.number.as_str(), subscriber.incarnation.as_str());
         let statement = match change {
-            Change::Nickname(nickname) => sqlx::query!(
+            SubscriberChange::Nickname(nickname) => sqlx::query!(
                 "UPDATE localnet_subscriber SET nickname = $3
                  WHERE number = $1 AND incarnation = $2 AND nickname <> $3",
                 number,
                 incarnation,
                 nickname
             ),
-            Change::StatusMessage(text) => sqlx::query!(
+            SubscriberChange::StatusMessage(text) => sqlx::query!(
                 "UPDATE localnet_subscriber SET status_message = $3
                  WHERE number = $1 AND incarnation = $2 AND status_message <> $3",
                 number,
                 incarnation,
                 text
             ),
-            Change::Photo(photo) => {
+            SubscriberChange::Photo(photo) => {
                 let (photo, preview) = Photo::hashes(photo);
                 sqlx::query!(
                     "UPDATE localnet_subscriber SET photo = $3, photo_preview = $4
@@ -215,7 +144,7 @@ impl Tx {
                     preview
                 )
             }
-            Change::Online(online) => sqlx::query!(
+            SubscriberChange::Online(online) => sqlx::query!(
                 "UPDATE localnet_subscriber SET online = $3,
                         last_seen = CASE WHEN $3 THEN last_seen ELSE clock_timestamp() END
                  WHERE number = $1 AND incarnation = $2 AND online <> $3",
@@ -223,7 +152,7 @@ impl Tx {
                 incarnation,
                 online
             ),
-            Change::Privacy(privacy) => {
+            SubscriberChange::Privacy(privacy) => {
                 let (status_message, photo) = (privacy.status_message.name(), privacy.photo.name());
                 sqlx::query!(
                     "UPDATE localnet_subscriber SET privacy_status_message = $3, privacy_photo = $4,
@@ -237,9 +166,9 @@ impl Tx {
                     Audience::name(privacy.last_seen)
                 )
             }
-            Change::Contacts(contacts) => return self.change_contacts(subscriber, contacts).await,
-            Change::Blocked(blocked) => return self.change_blocked(subscriber, blocked).await,
-            Change::Watches(watched) => return self.change_watches(subscriber, watched).await,
+            SubscriberChange::Contacts(contacts) => return self.change_contacts(subscriber, contacts).await,
+            SubscriberChange::Blocked(blocked) => return self.change_blocked(subscriber, blocked).await,
+            SubscriberChange::Watches(watched) => return self.change_watches(subscriber, watched).await,
         };
         Ok(statement.execute(&mut *self.inner).await?.rows_affected() == 1)
     }
@@ -292,7 +221,7 @@ impl Tx {
         Ok(changed > 0)
     }
 
-    /// False: the login is no longer good.
+    /// False: the login is no longer valid.
     async fn change_watches(
         &mut self,
         subscriber: &Subscriber,
@@ -316,7 +245,7 @@ impl Tx {
         Ok(true)
     }
 
-    /// False: the login is no longer good.
+    /// False: the login is no longer valid.
     async fn lock_subscriber(&mut self, subscriber: &Subscriber) -> Result<bool, DbError> {
         let found = sqlx::query_scalar!(
             "SELECT number FROM localnet_subscriber WHERE number = $1 AND incarnation = $2 FOR NO KEY UPDATE",
@@ -326,49 +255,5 @@ impl Tx {
         .fetch_optional(&mut *self.inner)
         .await?;
         Ok(found.is_some())
-    }
-
-    /// Deletes a subscriber with all that it had, and tells those who were told anything of it.
-    async fn take_off(&mut self, number: &PhoneNumber, gone: &Value) -> Result<(), DbError> {
-        let found = sqlx::query_scalar!(
-            "SELECT number FROM localnet_subscriber WHERE number = $1 FOR UPDATE",
-            number.as_str()
-        )
-        .fetch_optional(&mut *self.inner)
-        .await?;
-        if found.is_none() {
-            return Ok(());
-        }
-        self.lock_watches(Concerned { number, watched: true, watching: true }).await?;
-        let told = sqlx::query_scalar!(
-            "WITH told AS (
-                UPDATE localnet_watch SET told = '{}' WHERE watched = $1 AND watcher <> $1 AND told <> '{}'
-                RETURNING watcher)
-             INSERT INTO localnet_stanza (recipient, sender, stanza) SELECT watcher, $1, $2 FROM told
-             RETURNING recipient",
-            number.as_str(),
-            gone
-        )
-        .fetch_all(&mut *self.inner)
-        .await?;
-        sqlx::query!("DELETE FROM localnet_subscriber WHERE number = $1", number.as_str())
-            .execute(&mut *self.inner)
-            .await?;
-        for watcher in told {
-            self.notify_on_commit(mailbox_topic(&number_of(&watcher)?));
-        }
-        Ok(())
-    }
-
-    async fn put_on(&mut self, number: &PhoneNumber, incarnation: &str) -> Result<(), DbError> {
-        sqlx::query!(
-            "INSERT INTO localnet_subscriber (number, incarnation) VALUES ($1, $2)
-             ON CONFLICT (number) DO UPDATE SET incarnation = excluded.incarnation",
-            number.as_str(),
-            incarnation
-        )
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(())
     }
 }

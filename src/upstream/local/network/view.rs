@@ -1,38 +1,26 @@
-//! What one subscriber may see of another, and what is news in it.
+//! The view that a watcher has of a subscriber's profile, and the stanzas that update it.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::{Audience, PeerPresence, Photo, Privacy, Visible};
+use crate::upstream::local::stanza::Stanza;
 
-/// Something that a watcher is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum News {
-    /// The name.
-    Nickname(String),
-    /// The status message.
-    StatusMessage(Visible<String>),
-    /// The photo.
-    Photo(Visible<Option<Photo>>),
-    /// Online, offline, or not to be seen.
-    Presence(PeerPresence),
-}
-
-/// A subscriber as it is.
+/// The profile of a watched subscriber.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Watched {
+pub(super) struct WatchedProfile {
     pub nickname: String,
     pub status_message: String,
     pub photo: Option<Photo>,
-    pub seen: PresenceRow,
+    pub presence: PresenceState,
     pub privacy: Privacy,
 }
 
-/// What is between it and one who watches it.
+/// The relation between a watched subscriber and one of its watchers.
 #[derive(Clone, Copy, Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, in any combination")]
 pub(super) struct Relation {
-    /// They are one and the same.
+    /// They are one subscriber.
     pub is_self: bool,
     /// The watcher is in the contact list of the watched.
     pub is_contact: bool,
@@ -44,14 +32,15 @@ pub(super) struct Relation {
     pub is_online: bool,
 }
 
-/// A presence.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct PresenceRow {
+pub(super) struct PresenceState {
     pub online: bool,
     pub last_seen: Option<DateTime<Utc>>,
 }
 
-/// What a watcher was told last. Nothing was told: nobody shows anything.
+/// The profile as the watcher knows it from the stanzas so far. The default is the view of an empty profile.
+///
+/// Its JSON lies in `localnet_watch.told`, where programs of the previous version read and write it too.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct View {
@@ -59,16 +48,17 @@ pub(super) struct View {
     status_message: Visible<String>,
     photo: Visible<Option<Photo>>,
     presence_hidden: bool,
-    /// Told last, before it was hidden, and while the watcher was online.
-    seen: PresenceRow,
+    /// As last sent: it does not change while it is hidden or the watcher is offline.
+    seen: PresenceState,
 }
 
 impl View {
-    /// What the watcher may see now.
+    /// The view after this one, by what the watcher may see now.
     ///
-    /// Of somebody who has blocked it, nothing; of somebody whom it has blocked what it saw before, and no presence.
-    /// Whether somebody is online it is told only while it is online itself.
-    pub fn now(&self, watched: &Watched, relation: Relation) -> Self {
+    /// A watcher that is blocked keeps the name that it knows and sees nothing else. A watcher that has blocked the
+    /// subscriber keeps all that it knows, but the presence is hidden. Presence is visible only while the watcher is
+    /// online itself.
+    pub fn now(&self, watched: &WatchedProfile, relation: Relation) -> Self {
         let Relation { is_self, is_contact, is_blocked, has_blocked, is_online } = relation;
         let shows = |audience| {
             is_self
@@ -79,49 +69,49 @@ impl View {
                         Audience::All => true,
                     }
         };
-        let keeps = has_blocked && !is_self;
-        let presence_hidden = keeps || !shows(watched.privacy.last_seen);
+        let is_frozen = has_blocked && !is_self;
+        let presence_hidden = is_frozen || !shows(watched.privacy.last_seen);
         Self {
-            nickname: if keeps || is_blocked { &self.nickname } else { &watched.nickname }.clone(),
-            status_message: if keeps {
+            nickname: if is_frozen || is_blocked { &self.nickname } else { &watched.nickname }.clone(),
+            status_message: if is_frozen {
                 self.status_message.clone()
             } else {
                 value(shows(watched.privacy.status_message), &watched.status_message)
             },
-            photo: if keeps { self.photo } else { value(shows(watched.privacy.photo), &watched.photo) },
+            photo: if is_frozen { self.photo } else { value(shows(watched.privacy.photo), &watched.photo) },
             presence_hidden,
-            seen: if is_online && !presence_hidden { watched.seen } else { self.seen },
+            seen: if is_online && !presence_hidden { watched.presence } else { self.seen },
         }
     }
 
-    /// Whether the watcher was told of this photo.
+    /// Whether the view has this photo.
     pub fn shows(&self, photo: Photo) -> bool {
         self.photo == Visible::Value(Some(photo))
     }
 
-    /// What to tell a watcher that was told this, so that it sees `now`.
-    pub fn news(&self, now: &Self) -> Vec<News> {
-        let mut news = Vec::new();
+    /// The stanzas that turn this view into `now`.
+    pub fn updates(&self, now: &Self) -> Vec<Stanza> {
+        let mut updates = Vec::new();
         if self.nickname != now.nickname {
-            news.push(News::Nickname(now.nickname.clone()));
+            updates.push(Stanza::Profile { nickname: now.nickname.clone() });
         }
         if self.status_message != now.status_message {
-            news.push(News::StatusMessage(now.status_message.clone()));
+            updates.push(Stanza::StatusMessage { shown: now.status_message.clone() });
         }
         if self.photo != now.photo {
-            news.push(News::Photo(now.photo));
+            updates.push(Stanza::Photo { shown: now.photo });
         }
         let presence = match (self.presence_hidden, now.presence_hidden) {
             (false, true) => Some(PeerPresence::Hidden),
             (_, false) if self.seen != now.seen => Some(match now.seen {
-                PresenceRow { online: true, .. } => PeerPresence::Online,
-                PresenceRow { online: false, last_seen } => PeerPresence::Offline { last_seen },
+                PresenceState { online: true, .. } => PeerPresence::Online,
+                PresenceState { online: false, last_seen } => PeerPresence::Offline { last_seen },
             }),
             (true, false) => Some(PeerPresence::Shown),
             (true, true) | (false, false) => None,
         };
-        news.extend(presence.map(News::Presence));
-        news
+        updates.extend(presence.map(|presence| Stanza::Presence { presence }));
+        updates
     }
 }
 
@@ -134,74 +124,94 @@ mod tests {
     use super::*;
     use crate::domain::BlobHash;
 
-    fn watched() -> Watched {
-        Watched {
+    fn watched() -> WatchedProfile {
+        WatchedProfile {
             nickname: "Anna".to_owned(),
             status_message: "Hello".to_owned(),
             photo: Some(Photo { photo: BlobHash([1; 32]), preview: BlobHash([2; 32]) }),
-            seen: PresenceRow { online: true, last_seen: None },
+            presence: PresenceState { online: true, last_seen: None },
             privacy: Privacy::default(),
         }
     }
 
+    /// Programs of different versions read each other's watches, so this JSON does not change.
     #[test]
-    fn what_was_told_is_no_news() {
-        let online = Relation { is_online: true, ..Relation::default() };
-        let told = View::default().now(&watched(), online);
-        assert_eq!(View::default().news(&told).len(), 4);
-        assert_eq!(told.news(&told.now(&watched(), online)), []);
-        // Nobody who shows nothing is news.
-        assert_eq!(View::default().news(&View::default().now(&Watched::default(), online)), []);
-        let kept = serde_json::from_value(serde_json::to_value(&told).expect("JSON")).expect("a view");
-        assert_eq!(told, kept);
+    fn the_json_of_a_view_is_fixed() {
+        let mut subscriber = watched();
+        subscriber.presence.last_seen = Some("2026-11-25T12:00:00Z".parse().expect("a time"));
+        let view = View::default().now(&subscriber, Relation { is_online: true, ..Relation::default() });
+        let hashes = ["01".repeat(32), "02".repeat(32)];
+        let json = serde_json::json!({
+            "nickname": "Anna",
+            "status_message": {"value": "Hello"},
+            "photo": {"value": {"photo": hashes[0], "preview": hashes[1]}},
+            "presence_hidden": false,
+            "seen": {"online": true, "last_seen": "2026-11-25T12:00:00Z"},
+        });
+        assert_eq!(serde_json::to_value(&view).expect("JSON"), json);
+        assert_eq!(serde_json::from_value::<View>(json).expect("a view"), view);
+        // A watch begins with an empty object.
+        assert_eq!(serde_json::from_value::<View>(serde_json::json!({})).expect("a view"), View::default());
     }
 
     #[test]
-    fn presence_is_told_to_those_who_are_online() {
+    fn a_view_that_is_up_to_date_needs_no_update() {
+        let online = Relation { is_online: true, ..Relation::default() };
+        let before = View::default().now(&watched(), online);
+        assert_eq!(View::default().updates(&before).len(), 4);
+        assert_eq!(before.updates(&before.now(&watched(), online)), []);
+        // An empty profile needs no update.
+        assert_eq!(View::default().updates(&View::default().now(&WatchedProfile::default(), online)), []);
+        let stored = serde_json::from_value(serde_json::to_value(&before).expect("JSON")).expect("a view");
+        assert_eq!(before, stored);
+    }
+
+    #[test]
+    fn presence_is_sent_to_watchers_that_are_online() {
         let (away, online) = (Relation::default(), Relation { is_online: true, ..Relation::default() });
-        let told = View::default().now(&watched(), away);
-        assert_eq!(View::default().news(&told).len(), 3, "nickname, status message and photo");
-        let seen = told.now(&watched(), online);
-        assert_eq!(told.news(&seen), [News::Presence(PeerPresence::Online)]);
-        // What it saw stays when it goes offline, and comes back when it is no longer hidden.
+        let before = View::default().now(&watched(), away);
+        assert_eq!(View::default().updates(&before).len(), 3, "nickname, status message and photo");
+        let seen = before.now(&watched(), online);
+        assert_eq!(before.updates(&seen), [Stanza::Presence { presence: PeerPresence::Online }]);
+        // The view does not change when the watcher goes offline, and is restored when it is no longer hidden.
         let mut hiding = watched();
         hiding.privacy.last_seen = Audience::None;
-        hiding.seen = PresenceRow::default();
+        hiding.presence = PresenceState::default();
         let hidden = seen.now(&hiding, away);
-        assert_eq!(seen.news(&hidden), [News::Presence(PeerPresence::Hidden)]);
+        assert_eq!(seen.updates(&hidden), [Stanza::Presence { presence: PeerPresence::Hidden }]);
         hiding.privacy.last_seen = Audience::All;
         let again = hidden.now(&hiding, away);
-        assert_eq!(hidden.news(&again), [News::Presence(PeerPresence::Shown)]);
+        assert_eq!(hidden.updates(&again), [Stanza::Presence { presence: PeerPresence::Shown }]);
         assert_eq!(again, seen);
     }
 
     #[test]
-    fn who_has_blocked_somebody_keeps_what_it_saw() {
+    fn a_watcher_that_has_blocked_keeps_what_it_saw() {
         let online = Relation { is_online: true, ..Relation::default() };
-        let told = View::default().now(&watched(), online);
+        let before = View::default().now(&watched(), online);
         let blocking = Relation { has_blocked: true, ..online };
         let mut changed = watched();
         changed.nickname = "Annika".to_owned();
         changed.status_message = "Goodbye".to_owned();
         changed.photo = None;
-        let now = told.now(&changed, blocking);
-        assert_eq!(told.news(&now), [News::Presence(PeerPresence::Hidden)]);
-        assert_eq!(now.news(&now.now(&changed, online)).len(), 4);
+        let now = before.now(&changed, blocking);
+        assert_eq!(before.updates(&now), [Stanza::Presence { presence: PeerPresence::Hidden }]);
+        assert_eq!(now.updates(&now.now(&changed, online)).len(), 4);
     }
 
     #[test]
-    fn who_is_blocked_sees_nothing_more() {
+    fn a_blocked_watcher_sees_nothing_more() {
         let online = Relation { is_online: true, ..Relation::default() };
-        let told = View::default().now(&watched(), online);
-        let now = told.now(&watched(), Relation { is_blocked: true, is_contact: true, ..online });
+        let before = View::default().now(&watched(), online);
+        let now = before.now(&watched(), Relation { is_blocked: true, is_contact: true, ..online });
         let hidden = [
-            News::StatusMessage(Visible::Hidden),
-            News::Photo(Visible::Hidden),
-            News::Presence(PeerPresence::Hidden),
+            Stanza::StatusMessage { shown: Visible::Hidden },
+            Stanza::Photo { shown: Visible::Hidden },
+            Stanza::Presence { presence: PeerPresence::Hidden },
         ];
-        assert_eq!(told.news(&now), hidden);
-        // Whoever blocks themselves still sees themselves.
+        assert_eq!(before.updates(&now), hidden);
+        // A subscriber that blocks itself still sees itself.
         let own = Relation { is_self: true, is_blocked: true, has_blocked: true, ..online };
-        assert_eq!(told.news(&told.now(&watched(), own)), []);
+        assert_eq!(before.updates(&before.now(&watched(), own)), []);
     }
 }

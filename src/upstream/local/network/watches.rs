@@ -1,47 +1,50 @@
-//! Telling those who watch a subscriber what is news to them.
+//! Watches: the subscribers whose profiles a subscriber follows, and the stanzas that its changes cause.
 
-use super::profile::Words;
-use super::view::{PresenceRow, Relation, View, Watched};
+use super::columns::{number_of, photo_of, privacy};
+use super::view::{PresenceState, Relation, View, WatchedProfile};
+use super::{MAILBOX_LIMIT, NetTx, mailbox_topic};
 use crate::db::DbError;
 use crate::domain::PhoneNumber;
-use crate::upstream::local::network::columns::{number_of, photo_of, privacy};
-use crate::upstream::local::network::{Tx, mailbox_topic};
 
-/// The watches that a change concerns.
+/// The watches that a change may affect.
 #[derive(Clone, Copy)]
-pub(super) struct Concerned<'a> {
+pub(super) struct AffectedWatches<'a> {
     pub number: &'a PhoneNumber,
-    /// Those of others who watch the subscriber.
+    /// The watches of others on the subscriber.
     pub watched: bool,
-    /// Its own.
+    /// The subscriber's watches on others.
     pub watching: bool,
 }
 
-/// A watch as it is, and what the watcher was told.
 struct Watch {
     number: String,
     watcher: String,
-    watched: Watched,
+    watched: WatchedProfile,
     relation: Relation,
-    told: View,
+    view: View,
 }
 
-impl Tx {
-    /// Tells each watcher what is news to it.
-    pub(super) async fn tell(&mut self, concerned: Concerned<'_>, words: Words) -> Result<(), DbError> {
-        self.lock_watches(concerned).await?;
+impl Watch {
+    fn view_now(&self) -> View {
+        self.view.now(&self.watched, self.relation)
+    }
+}
+
+impl NetTx {
+    /// Brings the watchers' views up to date.
+    pub(super) async fn notify_watchers(&mut self, affected: AffectedWatches<'_>) -> Result<(), DbError> {
+        self.lock_watches(affected).await?;
         let (mut watched, mut watchers, mut views) = (Vec::new(), Vec::new(), Vec::new());
         let (mut recipients, mut senders, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
-        for watch in self.watches(concerned).await? {
-            let now = watch.told.now(&watch.watched, watch.relation);
-            let news = watch.told.news(&now);
-            if now == watch.told {
+        for watch in self.watches(affected).await? {
+            let now = watch.view_now();
+            if now == watch.view {
                 continue;
             }
-            for news in news {
+            for update in watch.view.updates(&now) {
                 recipients.push(watch.watcher.clone());
                 senders.push(watch.number.clone());
-                bodies.push(words(&news));
+                bodies.push(update.to_json());
             }
             watched.push(watch.number);
             watchers.push(watch.watcher);
@@ -49,10 +52,10 @@ impl Tx {
             views.push(view.map_err(|error| DbError::Corrupt(format!("a view cannot be written: {error}")))?);
         }
         sqlx::query!(
-            "WITH told AS (
-                UPDATE localnet_watch w SET told = t.told
-                FROM unnest($1::text[], $2::text[], $3::jsonb[]) AS t (watched, watcher, told)
-                WHERE w.watched = t.watched AND w.watcher = t.watcher)
+            "WITH updated AS (
+                UPDATE localnet_watch w SET told = n.view
+                FROM unnest($1::text[], $2::text[], $3::jsonb[]) AS n (watched, watcher, view)
+                WHERE w.watched = n.watched AND w.watcher = n.watcher)
              INSERT INTO localnet_stanza (recipient, sender, stanza)
              SELECT n.recipient, n.sender, n.body FROM unnest($4::text[], $5::text[], $6::jsonb[])
                     WITH ORDINALITY AS n (recipient, sender, body, place)
@@ -74,13 +77,13 @@ impl Tx {
         Ok(())
     }
 
-    pub(super) async fn has_news(&mut self, concerned: Concerned<'_>) -> Result<bool, DbError> {
-        let watches = self.watches(concerned).await?;
-        Ok(watches.iter().any(|watch| watch.told.now(&watch.watched, watch.relation) != watch.told))
+    /// Whether a watcher's view is out of date.
+    pub(super) async fn has_updates(&mut self, affected: AffectedWatches<'_>) -> Result<bool, DbError> {
+        Ok(self.watches(affected).await?.iter().any(|watch| watch.view_now() != watch.view))
     }
 
-    pub(super) async fn lock_watches(&mut self, concerned: Concerned<'_>) -> Result<(), DbError> {
-        let Concerned { number, watched, watching } = concerned;
+    pub(super) async fn lock_watches(&mut self, affected: AffectedWatches<'_>) -> Result<(), DbError> {
+        let AffectedWatches { number, watched, watching } = affected;
         if watched {
             sqlx::query!(
                 "SELECT number FROM localnet_subscriber
@@ -103,11 +106,12 @@ impl Tx {
         Ok(())
     }
 
-    /// The watches of those who exist. A watcher whose mailbox takes no more is left out, until it asks itself.
-    async fn watches(&mut self, concerned: Concerned<'_>) -> Result<Vec<Watch>, DbError> {
-        let Concerned { number, watched, watching } = concerned;
+    /// The active watches whose subscribers exist. A watcher whose mailbox is full is skipped; it gets its updates when
+    /// it sets its watches again.
+    async fn watches(&mut self, affected: AffectedWatches<'_>) -> Result<Vec<Watch>, DbError> {
+        let AffectedWatches { number, watched, watching } = affected;
         let rows = sqlx::query!(
-            r#"SELECT w.watched, w.watcher, w.told, o.nickname, o.status_message, o.photo, o.photo_preview, o.online,
+            r#"SELECT w.watched, w.watcher, w.told AS view, o.nickname, o.status_message, o.photo, o.photo_preview, o.online,
                       o.last_seen, o.privacy_status_message, o.privacy_photo, o.privacy_last_seen, v.online AS "watcher_online",
                       EXISTS (SELECT 1 FROM localnet_contact c
                               WHERE c.owner = w.watched AND c.contact = w.watcher) AS "is_contact!",
@@ -125,7 +129,7 @@ impl Tx {
             number.as_str(),
             watched,
             watching,
-            super::MAILBOX_LIMIT - 1
+            MAILBOX_LIMIT - 1
         )
         .fetch_all(&mut *self.inner)
         .await?;
@@ -139,11 +143,11 @@ impl Tx {
                         has_blocked: row.has_blocked,
                         is_online: row.watcher_online,
                     },
-                    watched: Watched {
+                    watched: WatchedProfile {
                         nickname: row.nickname,
                         status_message: row.status_message,
                         photo: photo_of(row.photo, row.photo_preview)?,
-                        seen: PresenceRow {
+                        presence: PresenceState {
                             online: row.online,
                             last_seen: row.last_seen.filter(|_| !row.online),
                         },
@@ -153,8 +157,8 @@ impl Tx {
                             &row.privacy_last_seen,
                         )?,
                     },
-                    // What another version kept is told anew.
-                    told: serde_json::from_value(row.told).unwrap_or_default(),
+                    // A view that another version wrote and this one cannot read starts again from nothing.
+                    view: serde_json::from_value(row.view).unwrap_or_default(),
                     number: row.watched,
                     watcher: row.watcher,
                 })

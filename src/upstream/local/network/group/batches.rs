@@ -1,4 +1,4 @@
-//! What many connections ask of groups at the same moment, each a line of calls that share a query.
+//! Batchers for groups: reading them, and sending messages to them.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
@@ -9,78 +9,71 @@ use moka::sync::Cache;
 use serde_json::Value;
 use sqlx::PgExecutor;
 
-use super::super::{Subscriber, Tx, mailbox_topic};
-use super::{Group, GroupMember};
 use crate::db::batcher::Batcher;
 use crate::db::{Db, DbError};
 use crate::upstream::local::network::columns::{number_of, photo_of};
+use crate::upstream::local::network::{NetTx, Subscriber, mailbox_topic};
+use crate::upstream::local::stanza::Stanza;
+use crate::upstream::{Address, Group, Member};
 
-/// Lines for messages; a group keeps to one, so that lines do not wait for each other.
-const LINES: usize = 2;
-/// For how long a group is remembered as it was read.
-const READ_LATELY: Duration = Duration::from_secs(5);
+/// Batchers for messages. All messages of a group go to the same one, so that no two batches lock the same group.
+const SEND_BATCHERS: usize = 2;
+/// A group is cached this long.
+const GROUP_CACHE_TTL: Duration = Duration::from_secs(5);
 
-/// The lines, and groups as they were read lately.
-pub(in crate::upstream::local::network) struct GroupLines {
+pub(in crate::upstream::local::network) struct GroupBatchers {
     pub(super) read: Batcher<String, Option<Arc<Group>>>,
-    pub(super) snapshots: Cache<String, Arc<Group>>,
-    send: [Batcher<GroupSend, GroupDelivery>; LINES],
+    pub(super) cache: Cache<String, Arc<Group>>,
+    send: [Batcher<GroupSend, GroupDelivery>; SEND_BATCHERS],
 }
 
-/// Messages of one sender for one group.
+/// Messages of one sender for one group, in order.
 #[derive(Clone, Debug)]
-pub struct GroupSend {
-    /// Who sends.
+pub(super) struct GroupSend {
     pub from: Subscriber,
     /// The group's address.
     pub group: String,
-    /// What, in order.
-    pub bodies: Vec<Value>,
+    pub stanzas: Vec<Stanza>,
 }
 
-/// What became of them.
+/// The outcome of a [`GroupSend`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupDelivery {
-    /// They are in the other members' mailboxes.
     Delivered,
-    /// The sender is not in such a group.
+    /// The group does not exist, or the sender is not a member.
     NotInGroup,
-    /// The login is no longer good.
+    /// The login is no longer valid.
     LoggedOut,
 }
 
-impl GroupLines {
+impl GroupBatchers {
     pub fn new(db: &Db) -> Self {
-        let line = || Batcher::new(db, |db, sends| Box::pin(send(db, sends)));
         Self {
             read: Batcher::new(db, |db, addresses| Box::pin(read(db, addresses))),
-            snapshots: Cache::builder().max_capacity(1_000).time_to_live(READ_LATELY).build(),
-            send: std::array::from_fn(|_| line()),
+            cache: Cache::builder().max_capacity(1_000).time_to_live(GROUP_CACHE_TTL).build(),
+            send: std::array::from_fn(|_| Batcher::new(db, |db, sends| Box::pin(send(db, sends)))),
         }
     }
-}
 
-impl GroupLines {
-    /// The line for a group's messages.
-    pub(super) fn line_of(&self, group: &str) -> &Batcher<GroupSend, GroupDelivery> {
+    /// The batcher for a group's messages.
+    pub(super) fn send_batcher(&self, group: &str) -> &Batcher<GroupSend, GroupDelivery> {
         let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(group);
-        &self.send[usize::try_from(hash % LINES as u64).unwrap_or(0)]
+        &self.send[usize::try_from(hash % SEND_BATCHERS as u64).unwrap_or(0)]
     }
 }
 
-/// Many groups as one query.
 async fn read(db: &Db, addresses: &[&String]) -> Result<Vec<Option<Arc<Group>>>, DbError> {
     let wanted: BTreeSet<&String> = addresses.iter().copied().collect();
     let wanted: Vec<String> = wanted.into_iter().cloned().collect();
     let groups: HashMap<String, Arc<Group>> = read_groups(db.pool(), &wanted)
         .await?
         .into_iter()
-        .map(|group| (group.address.clone(), Arc::new(group)))
+        .map(|group| (group.address.0.clone(), Arc::new(group)))
         .collect();
     Ok(addresses.iter().map(|address| groups.get(*address).cloned()).collect())
 }
 
-/// Those of the groups that are there.
+/// The groups that exist, of these.
 pub(super) async fn read_groups(
     executor: impl PgExecutor<'_>,
     addresses: &[String],
@@ -96,11 +89,11 @@ pub(super) async fn read_groups(
     .await?;
     let mut groups: Vec<Group> = Vec::new();
     for row in rows {
-        if groups.last().is_none_or(|group| group.address != row.address) {
+        if groups.last().is_none_or(|group| group.address.0 != row.address) {
             groups.push(Group {
-                address: row.address,
+                address: Address(row.address),
                 subject: row.subject,
-                creator: number_of(&row.creator)?,
+                creator: Some(Address(row.creator)),
                 created_at: row.created_at,
                 revision: row.revision,
                 photo: photo_of(row.photo, row.photo_preview)?,
@@ -110,26 +103,26 @@ pub(super) async fn read_groups(
         if let (Some(group), Some(number), Some(admin), Some(since)) =
             (groups.last_mut(), row.number, row.admin, row.since)
         {
-            group.members.push(GroupMember { number: number_of(&number)?, admin, since });
+            group.members.push(Member { address: Address(number), admin, since });
         }
     }
     Ok(groups)
 }
 
-/// Many calls of [`super::LocalNet::send_to_group`] as one transaction. The groups are locked by a statement of their
-/// own: the next one sees who is in them now.
+/// Sends messages in one transaction. The first statement locks the groups, so that the second one sees their current
+/// members.
 async fn send(db: &Db, sends: &[&GroupSend]) -> Result<Vec<GroupDelivery>, DbError> {
     let numbers: Vec<&str> = sends.iter().map(|send| send.from.number.as_str()).collect();
     let incarnations: Vec<&str> = sends.iter().map(|send| send.from.incarnation.as_str()).collect();
     let groups: Vec<&str> = sends.iter().map(|send| send.group.as_str()).collect();
-    let (mut places, mut bodies) = (Vec::new(), Vec::new());
-    for (place, send) in (1i64..).zip(sends) {
-        for body in &send.bodies {
-            places.push(place);
-            bodies.push(body.clone());
+    let (mut indexes, mut bodies): (Vec<i64>, Vec<Value>) = (Vec::new(), Vec::new());
+    for (index, send) in (1i64..).zip(sends) {
+        for stanza in &send.stanzas {
+            indexes.push(index);
+            bodies.push(stanza.to_json());
         }
     }
-    let mut tx = Tx::begin(db).await?;
+    let mut tx = NetTx::begin(db).await?;
     sqlx::query!(
         "SELECT address FROM localnet_group WHERE address = ANY($1) ORDER BY address FOR NO KEY UPDATE",
         &groups as &[&str]
@@ -161,7 +154,7 @@ async fn send(db: &Db, sends: &[&GroupSend]) -> Result<Vec<GroupDelivery>, DbErr
         &numbers as &[&str],
         &incarnations as &[&str],
         &groups as &[&str],
-        &places,
+        &indexes,
         &bodies
     )
     .fetch_one(&mut *tx.inner)
@@ -174,7 +167,7 @@ async fn send(db: &Db, sends: &[&GroupSend]) -> Result<Vec<GroupDelivery>, DbErr
         (row.current.into_iter().collect(), row.inside.into_iter().collect());
     Ok((1i64..)
         .zip(sends)
-        .map(|(place, _)| match (current.contains(&place), inside.contains(&place)) {
+        .map(|(index, _)| match (current.contains(&index), inside.contains(&index)) {
             (_, true) => GroupDelivery::Delivered,
             (true, false) => GroupDelivery::NotInGroup,
             (false, false) => GroupDelivery::LoggedOut,

@@ -1,169 +1,133 @@
-//! Groups of the local network: who is in one, who may change it, and what its members are told.
+//! Groups: their members, messages and changes.
 //!
-//! A change locks the group's row first and its subscribers after, so that changes of one group follow each other and
-//! a subscriber who goes is in no group any more.
+//! A change locks the group's row first and its subscribers' rows after it, so that changes of one group follow each
+//! other and a subscriber that is removed is in no group afterwards.
 
 mod batches;
 mod rows;
 mod rules;
 
-use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::{LocalNet, Subscriber};
+use super::columns::number_of;
+use super::{LocalNet, NetTx, Subscriber};
 use crate::db::DbError;
-use crate::domain::{GroupChangeKind, PhoneNumber, Photo};
+use crate::domain::{GroupChangeKind, PhoneNumber};
 use crate::secrets;
-use crate::upstream::local::network::Tx;
-use crate::upstream::local::network::columns::number_of;
-use rules::{Decision, NewPhoto, decide};
+use crate::upstream::local::stanza::Stanza;
+use crate::upstream::{Address, Failure, Group, GroupChange, GroupEdit, GroupFailure};
+use batches::GroupSend;
+use rules::{Decision, GroupPhotoEdit, decide};
 
-pub(super) use crate::upstream::local::network::group::batches::GroupLines;
-pub use crate::upstream::local::network::group::batches::{GroupDelivery, GroupSend};
-pub use rules::{GroupEdit, GroupMember, GroupRefusal, LARGEST_GROUP, LocalChange};
+pub(super) use batches::GroupBatchers;
+pub use batches::GroupDelivery;
+pub use rules::LARGEST_GROUP;
 
-/// What a group's address begins with: no number does.
+/// The beginning of a group's address. No number begins like this.
 const PREFIX: &str = "group:";
-/// How often a subscriber who goes may be added to another group meanwhile.
-const ROUNDS: usize = 10;
+/// Attempts at removing a subscriber from its groups while others add it to more.
+const LEAVE_ATTEMPTS: usize = 10;
 
-/// A group as it was at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
-    /// Where it is reached.
-    pub address: String,
-    /// Its subject.
-    pub subject: String,
-    /// Who made it.
-    pub creator: PhoneNumber,
-    /// When.
-    pub created_at: DateTime<Utc>,
-    /// Grows by one with each change.
-    pub revision: i64,
-    /// Its photo.
-    pub photo: Option<Photo>,
-    /// Who is in it, in the order in which they came.
-    pub members: Vec<GroupMember>,
-}
-
-/// What each member of a group is told of a change.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct GroupNews {
-    /// The group's address.
-    pub group: String,
-    /// The revision that the change made.
-    pub revision: i64,
-    /// The subject after it.
-    pub subject: String,
-    /// What changed.
-    pub changes: Vec<LocalChange>,
-}
-
-/// Writes news in the words of `upstream::local`.
-pub type WriteNews = fn(&GroupNews) -> Value;
-
-/// Whether an address is a group's.
 #[must_use]
 pub fn is_group(address: &str) -> bool {
     address.starts_with(PREFIX)
 }
 
 impl LocalNet {
-    /// Makes a group of these and its creator, who is its admin. The same operation makes one group.
+    /// Creates a group of these members and its creator, who is its admin. The same operation creates one group.
     pub async fn create_group(
         &self,
         by: &Subscriber,
         operation: &str,
         subject: &str,
-        members: &[PhoneNumber],
-        write: WriteNews,
-    ) -> Result<Result<Group, GroupRefusal>, DbError> {
+        members: &[Address],
+    ) -> Result<Result<Group, GroupFailure>, DbError> {
+        let creator = address_of(by);
         let mut seen = BTreeSet::new();
-        let members: Vec<&PhoneNumber> = std::iter::once(&by.number)
+        let members: Vec<Address> = std::iter::once(&creator)
             .chain(members)
-            .filter(|number| seen.insert(PhoneNumber::clone(number)))
+            .filter(|address| seen.insert(Address::clone(address)))
+            .cloned()
             .collect();
         if members.len() > LARGEST_GROUP {
-            return Ok(Err(GroupRefusal::TooLarge));
+            return Ok(Err(GroupFailure::TooLarge));
         }
-        let mut tx = Tx::begin(&self.db).await?;
-        let new = format!("{PREFIX}{}", secrets::random_id());
-        if let Some(address) = tx.done_before(operation, &new).await? {
-            return Ok(tx.local_group(&address).await?.ok_or(GroupRefusal::NotInGroup));
+        let mut tx = NetTx::begin(&self.db).await?;
+        let new = Address(format!("{PREFIX}{}", secrets::random_id()));
+        if let Some(address) = tx.operation_target(operation, &new).await? {
+            return Ok(tx.local_group(&address).await?.ok_or(GroupFailure::NotInGroup));
         }
         if !tx.is_logged_in(by).await? {
-            return Ok(Err(GroupRefusal::LoggedOut));
+            return Ok(Err(logged_out()));
         }
         let missing = tx.missing_subscribers(seen.iter()).await?;
         if !missing.is_empty() {
-            return Ok(Err(GroupRefusal::NoSubscribers(missing)));
+            return Ok(Err(GroupFailure::CannotAdd(missing)));
         }
         sqlx::query!(
             "INSERT INTO localnet_group (address, subject, creator, revision) VALUES ($1, $2, $3, 0)",
-            new,
+            new.0,
             subject,
             by.number.as_str()
         )
         .execute(&mut *tx.inner)
         .await?;
         let decision = Decision {
-            added: members.into_iter().cloned().collect(),
-            promoted: vec![by.number.clone()],
-            changes: vec![LocalChange { kind: GroupChangeKind::Created, who: Vec::new() }],
+            added: members,
+            promoted: vec![creator],
+            changes: vec![GroupChange { kind: GroupChangeKind::Created, who: Vec::new() }],
             ..Decision::default()
         };
-        tx.change_local_group(&new, by, &decision, write).await?;
+        tx.change_local_group(&new, by, &decision).await?;
         let group = tx.local_group(&new).await?;
         tx.commit().await?;
-        Ok(group.ok_or(GroupRefusal::NotInGroup))
+        Ok(group.ok_or(GroupFailure::NotInGroup))
     }
 
-    /// Does what a member wants of a group; the same operation once.
+    /// Changes a group at a member's request; the same operation changes it once.
     pub async fn change_group(
         &self,
         by: &Subscriber,
         operation: &str,
-        address: &str,
-        wish: &GroupEdit,
-        write: WriteNews,
-    ) -> Result<Result<Group, GroupRefusal>, DbError> {
-        let mut tx = Tx::begin(&self.db).await?;
+        address: &Address,
+        edit: &GroupEdit,
+    ) -> Result<Result<Group, GroupFailure>, DbError> {
+        let mut tx = NetTx::begin(&self.db).await?;
         if !tx.lock_local_group(address).await? {
-            return Ok(Err(GroupRefusal::NotInGroup));
+            return Ok(Err(GroupFailure::NotInGroup));
         }
         let group = tx.local_group(address).await?;
-        let Some(group) = group else { return Ok(Err(GroupRefusal::NotInGroup)) };
-        if tx.done_before(operation, address).await?.is_some() {
+        let Some(group) = group else { return Ok(Err(GroupFailure::NotInGroup)) };
+        if tx.operation_target(operation, address).await?.is_some() {
             return Ok(Ok(group));
         }
         if !tx.is_logged_in(by).await? {
-            return Ok(Err(GroupRefusal::LoggedOut));
+            return Ok(Err(logged_out()));
         }
-        let decision = match decide(&group.members, &by.number, wish) {
+        let decision = match decide(&group.members, &address_of(by), edit) {
             Ok(decision) => decision,
-            Err(refusal) => return Ok(Err(refusal)),
+            Err(failure) => return Ok(Err(failure)),
         };
         let missing = tx.missing_subscribers(decision.added.iter()).await?;
         if !missing.is_empty() {
-            return Ok(Err(GroupRefusal::NoSubscribers(missing)));
+            return Ok(Err(GroupFailure::CannotAdd(missing)));
         }
         let same_subject = decision.subject.as_deref() == Some(&group.subject);
-        if decision.changes.is_empty() || same_subject || decision.photo == Some(NewPhoto(group.photo)) {
+        if decision.changes.is_empty() || same_subject || decision.photo == Some(GroupPhotoEdit(group.photo))
+        {
             tx.commit().await?;
             return Ok(Ok(group));
         }
-        tx.change_local_group(address, by, &decision, write).await?;
+        tx.change_local_group(address, by, &decision).await?;
         let group = tx.local_group(address).await?;
         tx.commit().await?;
-        Ok(group.ok_or(GroupRefusal::NotInGroup))
+        Ok(group.ok_or(GroupFailure::NotInGroup))
     }
 
     /// A group at this revision or a later one.
     pub async fn group(&self, address: &str, revision: i64) -> Result<Option<Arc<Group>>, DbError> {
-        let cache = &self.groups.snapshots;
+        let cache = &self.groups.cache;
         if let Some(group) = cache.get(address).filter(|group| group.revision >= revision) {
             return Ok(Some(group));
         }
@@ -175,15 +139,15 @@ impl LocalNet {
     }
 
     /// Puts messages into the mailboxes of a group's other members, in order; all members find a group's messages in
-    /// the same order. A mailbox that is full takes them too: one member who is away stops nobody.
+    /// the same order. A full mailbox takes them too: one absent member must not block the group.
     pub async fn send_to_group(
         &self,
         from: &Subscriber,
         group: &str,
-        bodies: Vec<Value>,
+        stanzas: Vec<Stanza>,
     ) -> Result<GroupDelivery, DbError> {
-        let send = GroupSend { from: from.clone(), group: group.to_owned(), bodies };
-        self.groups.line_of(group).submit(send).await
+        let send = GroupSend { from: from.clone(), group: group.to_owned(), stanzas };
+        self.groups.send_batcher(group).submit(send).await
     }
 
     /// The other members of a group, if the subscriber is in it.
@@ -208,15 +172,11 @@ impl LocalNet {
         .collect()
     }
 
-    /// Begins a transaction in which a number has left all its groups, and nobody can add it to one: its subscriber's
-    /// row, if there is one, is locked.
-    pub(super) async fn leave_all_groups(
-        &self,
-        number: &PhoneNumber,
-        write: WriteNews,
-    ) -> Result<Tx, DbError> {
-        for _ in 0..ROUNDS {
-            let mut tx = Tx::begin(&self.db).await?;
+    /// Begins a transaction in which a number has left all its groups. Its subscriber's row, if there is one, is locked,
+    /// so that nobody can add it to a group.
+    pub(super) async fn leave_all_groups(&self, number: &PhoneNumber) -> Result<NetTx, DbError> {
+        for _ in 0..LEAVE_ATTEMPTS {
+            let mut tx = NetTx::begin(&self.db).await?;
             let locked: Vec<String> = sqlx::query_scalar!(
                 "SELECT address FROM localnet_group
                  WHERE address IN (SELECT m.address FROM localnet_member m WHERE m.number = $1)
@@ -242,15 +202,23 @@ impl LocalNet {
             if member_of.iter().any(|address| !locked.contains(address)) {
                 continue;
             }
-            for address in member_of {
+            for address in member_of.into_iter().map(Address) {
                 let members = tx.local_group(&address).await?.map(|group| group.members).unwrap_or_default();
-                if let Ok(decision) = decide(&members, number, &GroupEdit::Leave) {
-                    tx.change_local_group(&address, &subscriber, &decision, write).await?;
+                if let Ok(decision) = decide(&members, &address_of(&subscriber), &GroupEdit::Leave) {
+                    tx.change_local_group(&address, &subscriber, &decision).await?;
                 }
             }
             return Ok(tx);
         }
-        // Whoever asked tries again.
+        // The caller takes this for a network that is unavailable and repeats its request.
         Err(DbError::from(sqlx::Error::PoolTimedOut))
     }
+}
+
+fn address_of(subscriber: &Subscriber) -> Address {
+    Address(subscriber.number.to_string())
+}
+
+fn logged_out() -> GroupFailure {
+    Failure::Retry("logged_out").into()
 }

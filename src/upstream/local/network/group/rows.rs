@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use super::rules::{Decision, NewPhoto};
-use super::{Group, GroupNews, WriteNews, batches};
+use super::batches;
+use super::rules::{Decision, GroupPhotoEdit};
 use crate::db::DbError;
-use crate::domain::{PhoneNumber, Photo};
-use crate::upstream::local::network::LocalNet;
+use crate::domain::Photo;
 use crate::upstream::local::network::columns::number_of;
-use crate::upstream::local::network::{Subscriber, Tx, mailbox_topic};
+use crate::upstream::local::network::{LocalNet, NetTx, Subscriber, mailbox_topic};
+use crate::upstream::local::stanza::{GroupNews, Stanza};
+use crate::upstream::{Address, Group};
 
 impl LocalNet {
-    /// Forgets up to `batch` operations of the local network that nobody asks for again: commands are, under a key, for
-    /// a day. Returns how many.
+    /// Deletes at most `batch` operations that nobody repeats any more: a command can be repeated for a day, under its
+    /// idempotency key. Returns their count.
     pub async fn prune_operations(&self, batch: i64) -> Result<u64, DbError> {
         let deleted = sqlx::query!(
             "DELETE FROM localnet_operation WHERE id IN (
@@ -25,41 +26,42 @@ impl LocalNet {
     }
 }
 
-impl Tx {
-    /// False: there is no such group.
-    pub(super) async fn lock_local_group(&mut self, address: &str) -> Result<bool, DbError> {
+impl NetTx {
+    /// False: the group does not exist.
+    pub(super) async fn lock_local_group(&mut self, address: &Address) -> Result<bool, DbError> {
         let locked = sqlx::query_scalar!(
             "SELECT address FROM localnet_group WHERE address = $1 FOR NO KEY UPDATE",
-            address
+            address.0
         )
         .fetch_optional(&mut *self.inner)
         .await?;
         Ok(locked.is_some())
     }
 
-    pub(super) async fn local_group(&mut self, address: &str) -> Result<Option<Group>, DbError> {
-        Ok(batches::read_groups(&mut *self.inner, &[address.to_owned()]).await?.pop())
+    pub(super) async fn local_group(&mut self, address: &Address) -> Result<Option<Group>, DbError> {
+        Ok(batches::read_groups(&mut *self.inner, std::slice::from_ref(&address.0)).await?.pop())
     }
 
-    /// Notes that an operation is done to a group; if it was before, says to which.
-    pub(super) async fn done_before(
+    /// Records that an operation applies to this group. `Some`: it was recorded before, for the group returned.
+    pub(super) async fn operation_target(
         &mut self,
         operation: &str,
-        address: &str,
-    ) -> Result<Option<String>, DbError> {
-        let noted = sqlx::query!(
+        address: &Address,
+    ) -> Result<Option<Address>, DbError> {
+        let recorded = sqlx::query!(
             "INSERT INTO localnet_operation (id, address) VALUES ($1, $2) ON CONFLICT DO NOTHING",
             operation,
-            address
+            address.0
         )
         .execute(&mut *self.inner)
         .await?;
-        if noted.rows_affected() == 1 {
+        if recorded.rows_affected() == 1 {
             return Ok(None);
         }
-        Ok(sqlx::query_scalar!("SELECT address FROM localnet_operation WHERE id = $1", operation)
+        let target = sqlx::query_scalar!("SELECT address FROM localnet_operation WHERE id = $1", operation)
             .fetch_optional(&mut *self.inner)
-            .await?)
+            .await?;
+        Ok(target.map(Address))
     }
 
     pub(super) async fn is_logged_in(&mut self, subscriber: &Subscriber) -> Result<bool, DbError> {
@@ -73,17 +75,17 @@ impl Tx {
         Ok(current.is_some())
     }
 
-    /// Those that are no subscribers; the others stay until the transaction ends.
+    /// The addresses that are no subscribers, of these. The others cannot be removed until the transaction ends.
     pub(super) async fn missing_subscribers(
         &mut self,
-        numbers: impl Iterator<Item = &PhoneNumber>,
-    ) -> Result<Vec<PhoneNumber>, DbError> {
-        let numbers: Vec<PhoneNumber> = numbers.cloned().collect();
-        if numbers.is_empty() {
+        addresses: impl Iterator<Item = &Address>,
+    ) -> Result<Vec<Address>, DbError> {
+        let addresses: Vec<&Address> = addresses.collect();
+        if addresses.is_empty() {
             return Ok(Vec::new());
         }
-        let wanted: Vec<&str> = numbers.iter().map(PhoneNumber::as_str).collect();
-        let there: BTreeSet<String> = sqlx::query_scalar!(
+        let wanted: Vec<&str> = addresses.iter().map(|address| address.0.as_str()).collect();
+        let found: BTreeSet<String> = sqlx::query_scalar!(
             "SELECT number FROM localnet_subscriber WHERE number = ANY($1) ORDER BY number FOR KEY SHARE",
             &wanted as &[&str]
         )
@@ -91,25 +93,25 @@ impl Tx {
         .await?
         .into_iter()
         .collect();
-        Ok(numbers.into_iter().filter(|number| !there.contains(number.as_str())).collect())
+        Ok(addresses.into_iter().filter(|address| !found.contains(&address.0)).cloned().collect())
     }
 
-    /// Writes a change of a group that is locked or new, and tells everybody who is or was in it.
+    /// Writes a change of a group that is locked or new, and notifies its members and those that it removes.
     pub(super) async fn change_local_group(
         &mut self,
-        address: &str,
+        address: &Address,
         by: &Subscriber,
         decision: &Decision,
-        write: WriteNews,
     ) -> Result<(), DbError> {
-        let texts = |numbers: &[PhoneNumber]| numbers.iter().map(ToString::to_string).collect::<Vec<_>>();
-        let (photo, preview) = Photo::hashes(decision.photo.and_then(|NewPhoto(photo)| photo));
+        let texts =
+            |addresses: &[Address]| addresses.iter().map(|address| address.0.clone()).collect::<Vec<_>>();
+        let (photo, preview) = Photo::hashes(decision.photo.and_then(|GroupPhotoEdit(photo)| photo));
         let row = sqlx::query!(
             "UPDATE localnet_group SET revision = revision + 1, subject = coalesce($2, subject),
                     photo = CASE WHEN $3 THEN $4 ELSE photo END,
                     photo_preview = CASE WHEN $3 THEN $5 ELSE photo_preview END
              WHERE address = $1 RETURNING revision, subject",
-            address,
+            address.0,
             decision.subject,
             decision.photo.is_some(),
             photo,
@@ -119,8 +121,8 @@ impl Tx {
         .await?;
         sqlx::query!(
             "DELETE FROM localnet_member WHERE address = $1 AND number = ANY($2)",
-            address,
-            &texts(&decision.gone)
+            address.0,
+            &texts(&decision.removed)
         )
         .execute(&mut *self.inner)
         .await?;
@@ -130,7 +132,7 @@ impl Tx {
              FROM unnest($2::text[]) WITH ORDINALITY AS n (number, place),
                   (SELECT coalesce(max(position), 0) AS last FROM localnet_member WHERE address = $1) AS l
              ORDER BY n.place",
-            address,
+            address.0,
             &texts(&decision.added)
         )
         .execute(&mut *self.inner)
@@ -139,33 +141,33 @@ impl Tx {
         sqlx::query!(
             "UPDATE localnet_member SET admin = number = ANY($2)
              WHERE address = $1 AND (number = ANY($2) OR number = ANY($3))",
-            address,
+            address.0,
             &promoted,
             &demoted
         )
         .execute(&mut *self.inner)
         .await?;
         let news = GroupNews {
-            group: address.to_owned(),
+            group: address.0.clone(),
             revision: row.revision,
             subject: row.subject,
             changes: decision.changes.clone(),
         };
-        let told = sqlx::query_scalar!(
+        let recipients = sqlx::query_scalar!(
             "WITH receiver AS MATERIALIZED (
                 SELECT number FROM localnet_subscriber WHERE number = ANY(ARRAY(
                     SELECT m.number FROM localnet_member m WHERE m.address = $1 UNION SELECT unnest($4::text[])))
                 ORDER BY number FOR KEY SHARE)
              INSERT INTO localnet_stanza (recipient, sender, stanza) SELECT number, $2, $3 FROM receiver
              ORDER BY number RETURNING recipient",
-            address,
+            address.0,
             by.number.as_str(),
-            write(&news),
-            &texts(&decision.gone)
+            Stanza::Group(news).to_json(),
+            &texts(&decision.removed)
         )
         .fetch_all(&mut *self.inner)
         .await?;
-        for recipient in told {
+        for recipient in recipients {
             self.notify_on_commit(mailbox_topic(&number_of(&recipient)?));
         }
         Ok(())

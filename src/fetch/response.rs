@@ -1,4 +1,4 @@
-//! What came back.
+//! The response to a request.
 
 use bytes::{Bytes, BytesMut};
 use chrono::DateTime;
@@ -6,17 +6,17 @@ use chrono::DateTime;
 use super::error::{FetchError, classify};
 use crate::clock;
 
-/// The longest wait that an answer's `Retry-After` is taken to mean, in seconds: a day.
-const LONGEST_RETRY_AFTER: u64 = 86_400;
+/// In seconds: a day. A longer `Retry-After` is cut to it.
+const MAX_RETRY_AFTER: u64 = 86_400;
 
-/// An answer whose head has come; the body is still to be read.
+/// A response whose status and headers have arrived; the body is not read yet.
 #[derive(Debug)]
-pub struct Answer {
+pub struct FetchResponse {
     pub(super) response: reqwest::Response,
 }
 
-impl Answer {
-    /// The status: 100 to 599.
+impl FetchResponse {
+    /// 100 to 599.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.response.status().as_u16()
@@ -38,13 +38,10 @@ impl Answer {
             let until = DateTime::parse_from_rfc2822(value).ok()?;
             u64::try_from((until.to_utc() - clock::now()).num_seconds()).unwrap_or(0)
         };
-        Some(seconds.clamp(1, LONGEST_RETRY_AFTER))
+        Some(seconds.clamp(1, MAX_RETRY_AFTER))
     }
 
-    /// The body, if it has at most `limit` bytes; not one byte more than needed to know that is kept.
-    ///
-    /// # Errors
-    /// [`FetchError::TooLong`], [`FetchError::TimedOut`], [`FetchError::Broken`].
+    /// The body. One of more than `limit` bytes is [`FetchError::TooLong`]; no more than that is held in memory.
     pub async fn body(mut self, limit: usize) -> Result<Bytes, FetchError> {
         let mut body = BytesMut::new();
         while let Some(chunk) = self.response.chunk().await.map_err(classify)? {
