@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::people::{Person, account, assert_time, code, fresh_number, login, prove, register};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};

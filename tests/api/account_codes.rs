@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::client::Client;
 use crate::support::people::{
     Person, account, code, fresh_number, login, pass_a_minute, prove, register, wrong,

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::client::Answer;
 use crate::support::people::Person;
 use crate::support::server::Server;

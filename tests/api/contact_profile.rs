@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::people::{Person, assert_time, fresh_number, login, register};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::people::{Person, fresh_number, login, register};
 use crate::support::wait::{DEADLINE, wait_until_async};
 

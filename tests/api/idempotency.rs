@@ -8,7 +8,7 @@ use reqwest::Method;
 use reqwest::multipart::Form;
 use serde_json::{Value, json};
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::client::{Answer, Client};
 use crate::support::people::{Person, account, code, fresh_number, login, texts, wrong};
 use crate::support::postgres::{Database, Held};

@@ -10,7 +10,7 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use windu::secrets::sha256;
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::client::{Answer, Client};
 use crate::support::people::Person;
 use crate::support::server::Server;

@@ -6,21 +6,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-#[path = "../kill/aftermath.rs"]
-#[expect(dead_code, reason = "each suite uses its own part")]
-mod aftermath;
-#[path = "../kill/repeaters.rs"]
-mod repeaters;
-#[path = "../kill/storm.rs"]
-#[expect(dead_code, reason = "each suite uses its own part")]
-mod storm;
-
-mod cut;
-mod frozen;
-mod full;
-mod killed;
+mod broken_commits;
+mod frozen_database;
+mod full_disk;
+mod full_outbox;
+mod killed_database;
 mod outage;
 mod proxy;
-mod queue;
-mod slow;
-mod stopped;
+mod slow_clients;
+mod stopped_database;

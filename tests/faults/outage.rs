@@ -6,8 +6,8 @@ use reqwest::Method;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::aftermath::soak;
 use crate::support::client::Client;
+use crate::support::guarantees::soak;
 use crate::support::people::Person;
 use crate::support::server::Server;
 use crate::support::wait::wait_until_async;

@@ -3,10 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-mod dialled;
+mod allowed_urls;
+mod dialled_addresses;
 mod limits;
-mod read;
 mod redirects;
-mod refused;
+mod refused_addresses;
 mod site;
 mod tls;

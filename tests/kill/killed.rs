@@ -2,8 +2,8 @@
 
 use tokio::task::block_in_place;
 
-use crate::aftermath::{forget_the_dead, messages, rounds, summary};
-use crate::storm::{Storm, server_on_a_fixed_port};
+use crate::support::guarantees::{forget_the_dead, messages, rounds, summary};
+use crate::support::load::{Storm, server_on_a_fixed_port};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until};
 

@@ -5,15 +5,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod aftermath;
-mod groups;
-mod keyed;
-mod keyed_rows;
+mod group_messages;
+mod keyed_endpoints;
+mod keyed_sends;
 mod killed;
 mod obstacles;
-mod paused;
+mod paused_program;
 mod processes;
-mod repeaters;
-mod rolling;
-mod storm;
+mod rolling_upgrade;
 mod terminated;

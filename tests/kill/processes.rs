@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::aftermath::all_is_well;
+use crate::support::guarantees::all_is_well;
 use crate::support::people::{Person, account, fresh_number, register};
 use crate::support::postgres::Database;
 use crate::support::server::Server;

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio::task::block_in_place;
 
-use crate::aftermath::{rounds, summary};
-use crate::storm::{Storm, server_on_a_fixed_port};
+use crate::support::guarantees::{rounds, summary};
+use crate::support::load::{Storm, server_on_a_fixed_port};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_drains_in_time_and_loses_nothing() {

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use reqwest::Method;
 
-use crate::sent::{age, ask, get, media, sends, sound, tries};
+use crate::sent_file::{age, ask, get, media, sends, sound, tries};
 use crate::support::client::Client;
 use crate::support::people::Person;
 use crate::support::server::Server;

@@ -10,7 +10,7 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Method, RequestBuilder};
 use tokio::task::JoinSet;
 
-use crate::sent::{get, header, path, tries};
+use crate::sent_file::{get, header, path, tries};
 use crate::support::client::{Answer, Client};
 use crate::support::people::{Person, login};
 use crate::support::server::Server;

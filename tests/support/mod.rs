@@ -4,6 +4,9 @@
 
 pub mod client;
 pub mod cluster;
+pub mod guarantees;
+pub mod keyed_load;
+pub mod load;
 pub mod media;
 pub mod people;
 pub mod postgres;

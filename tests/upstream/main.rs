@@ -9,21 +9,21 @@
 mod support;
 
 mod backlog;
-mod block;
-mod eyes;
-mod flow;
+mod backpressure;
+mod block_list;
 mod groups;
 mod local;
 mod media;
 mod network;
+mod nickname;
+mod observer;
 mod phone;
 mod processes;
-mod profile;
 mod receipts;
 mod registration;
-mod shown;
 mod text;
 mod typing;
+mod visibility;
 
 /// Runs every case against a network, each on a network of its own. A case that is missing here is dead code, which
 /// clippy reports.
@@ -61,23 +61,23 @@ macro_rules! conformance {
             receipts::a_receipt_for_somebody_gone_is_no_failure,
             typing::typing_is_shown_to_somebody_who_is_connected,
             typing::typing_to_somebody_away_is_lost_without_harm,
-            profile::a_watcher_hears_the_nickname_at_once_and_when_it_changes,
-            profile::a_watcher_that_was_away_hears_the_change,
-            profile::who_left_the_list_is_not_heard_of,
-            profile::a_nickname_told_and_not_acknowledged_is_told_again,
-            profile::a_number_that_registers_later_is_heard_of,
-            shown::a_status_message_reaches_watchers_once,
-            shown::repeating_what_is_so_already_tells_nothing,
-            shown::presence_is_live_for_those_who_are_online,
-            shown::of_two_changes_at_the_same_moment_none_is_missed,
-            shown::that_presence_is_hidden_is_told_to_those_who_are_offline_too,
-            shown::each_setting_hides_what_it_says_from_whom_it_says,
-            shown::a_photo_is_told_of_and_fetched_by_those_who_may_see_it,
-            shown::who_leaves_or_enters_the_contact_list_sees_less_or_more,
-            shown::who_leaves_the_network_shows_nothing_any_more,
-            block::what_somebody_blocked_sends_is_taken_and_never_arrives,
-            block::what_is_discarded_is_not_told_again_and_makes_no_receipt,
-            block::neither_side_of_a_block_sees_the_other,
+            nickname::a_watcher_hears_the_nickname_at_once_and_when_it_changes,
+            nickname::a_watcher_that_was_away_hears_the_change,
+            nickname::who_left_the_list_is_not_heard_of,
+            nickname::a_nickname_told_and_not_acknowledged_is_told_again,
+            nickname::a_number_that_registers_later_is_heard_of,
+            visibility::a_status_message_reaches_watchers_once,
+            visibility::repeating_what_is_so_already_tells_nothing,
+            visibility::presence_is_live_for_those_who_are_online,
+            visibility::of_two_changes_at_the_same_moment_none_is_missed,
+            visibility::that_presence_is_hidden_is_told_to_those_who_are_offline_too,
+            visibility::each_setting_hides_what_it_says_from_whom_it_says,
+            visibility::a_photo_is_told_of_and_fetched_by_those_who_may_see_it,
+            visibility::who_leaves_or_enters_the_contact_list_sees_less_or_more,
+            visibility::who_leaves_the_network_shows_nothing_any_more,
+            block_list::what_somebody_blocked_sends_is_taken_and_never_arrives,
+            block_list::what_is_discarded_is_not_told_again_and_makes_no_receipt,
+            block_list::neither_side_of_a_block_sees_the_other,
             groups::a_group_is_made_and_all_in_it_are_told,
             groups::nobody_is_added_who_is_not_there,
             groups::what_is_said_in_a_group_reaches_all_others,
@@ -93,10 +93,10 @@ macro_rules! conformance {
             groups::a_group_is_no_larger_than_the_network_takes,
             processes::everything_reaches_another_process,
             processes::a_new_registration_ends_the_connection_of_another_process,
-            flow::a_receiver_that_does_not_read_stops_nobody,
-            flow::what_is_told_and_not_acknowledged_is_bounded_and_the_rest_follows,
-            flow::the_end_is_told_once_and_last,
-            flow::a_dropped_connection_gives_up_what_it_was_told,
+            backpressure::a_receiver_that_does_not_read_stops_nobody,
+            backpressure::what_is_told_and_not_acknowledged_is_bounded_and_the_rest_follows,
+            backpressure::the_end_is_told_once_and_last,
+            backpressure::a_dropped_connection_gives_up_what_it_was_told,
         );
     };
     (@ $name:ident, $network:ty, $($file:ident::$case:ident),+ $(,)?) => {

@@ -1,15 +1,15 @@
 //! Groups: each row, each refusal, and what is said in them.
 
-mod change;
-mod keys;
+mod administration;
+mod contract;
+mod idempotency;
 mod messages;
-mod moves;
+mod number_changes;
 mod photos;
-mod rows;
 
 use serde_json::{Value, json};
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::client::Answer;
 use crate::support::people::Person;
 use crate::support::server::Server;

@@ -6,7 +6,7 @@ use reqwest::multipart::{Form, Part};
 use serde_json::json;
 
 use super::group_of_three;
-use crate::photos::{is_jpeg, picture};
+use crate::profile_photos::{is_jpeg, picture};
 use crate::support::client::{Answer, Client};
 use crate::support::people::Person;
 use crate::support::wait::{DEADLINE, wait_until_async};

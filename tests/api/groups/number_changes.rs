@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{group_of_three, numbers};
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::people::{Person, login, pass_a_minute, prove, register, texts};
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{group_of_three, numbers, people};
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::people::{Person, fresh_number};
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use windu::domain::BlobHash;
 
-use crate::sent::{age, get, media, sends, sound, store};
+use crate::sent_file::{age, get, media, sends, sound, store};
 use crate::support::people::Person;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until, wait_until_async};

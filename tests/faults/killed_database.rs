@@ -3,10 +3,10 @@
 use nix::sys::signal::Signal;
 use tokio::task::block_in_place;
 
-use crate::aftermath::{rounds, summary};
 use crate::outage::serves_again_within;
-use crate::repeaters::Repeaters;
-use crate::storm::Storm;
+use crate::support::guarantees::{rounds, summary};
+use crate::support::keyed_load::Repeaters;
+use crate::support::load::Storm;
 use crate::support::people::Person;
 use crate::support::server::Server;
 use crate::support::wait::DEADLINE;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::people::{Person, account, login, pass_a_minute, prove, register};
 use crate::support::wait::{DEADLINE, wait_until_async};
 

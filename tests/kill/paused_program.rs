@@ -9,9 +9,9 @@ use nix::unistd::Pid;
 use reqwest::Method;
 use tokio::task::{JoinSet, block_in_place};
 
-use crate::aftermath::{all_is_well, soak};
 use crate::processes::{TAKEN_OVER, friends, online, owners};
 use crate::support::client::Client;
+use crate::support::guarantees::{all_is_well, soak};
 use crate::support::people::{Person, texts};
 use crate::support::postgres::Database;
 use crate::support::server::Server;

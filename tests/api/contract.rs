@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::client::Client;
 
 /// Methods and path of each row. `N` is a number, `G` a group.

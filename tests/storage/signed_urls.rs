@@ -4,7 +4,7 @@ use std::fs;
 
 use reqwest::Method;
 
-use crate::sent::{ask, get, path, sends, sound, tries};
+use crate::sent_file::{ask, get, path, sends, sound, tries};
 use crate::support::client::Answer;
 use crate::support::people::Person;
 use crate::support::server::Server;

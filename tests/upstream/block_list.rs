@@ -3,8 +3,8 @@
 use windu::domain::{ReceiptKind, Typing};
 use windu::upstream::ReadReceipt;
 
-use crate::eyes::Eyes;
 use crate::network::Network;
+use crate::observer::Eyes;
 use crate::phone::Phone;
 
 pub async fn what_somebody_blocked_sends_is_taken_and_never_arrives(network: &impl Network) {

@@ -4,7 +4,7 @@ use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::people::{Person, fresh_number, login, register};
 
 const SEND: &str = "/api/messages/send-message/";

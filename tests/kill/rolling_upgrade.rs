@@ -9,10 +9,10 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::task::{JoinSet, block_in_place};
 
-use crate::aftermath::{Tally, all_is_well, rounds, summary};
 use crate::processes::{friends, online, owners};
-use crate::repeaters::arrived;
-use crate::storm::server_on_a_fixed_port;
+use crate::support::guarantees::{Tally, all_is_well, rounds, summary};
+use crate::support::keyed_load::arrived;
+use crate::support::load::server_on_a_fixed_port;
 use crate::support::people::Person;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until, wait_until_async};

@@ -5,7 +5,7 @@ use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::client::{Answer, Client};
 use crate::support::people::{Person, assert_time, fresh_number, login, register};
 use crate::support::wait::{DEADLINE, wait_until_async};

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::join;
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::client::{Answer, Client};
 use crate::support::people::{Person, account, code, fresh_number, login, pass_a_minute};
 use crate::support::wait::{DEADLINE, wait_until_async};

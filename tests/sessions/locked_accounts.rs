@@ -8,10 +8,10 @@ use windu::db::DbError;
 use windu::domain::Account;
 use windu::store::Accepted;
 
-use crate::group_commit::{BEN, Ground, queued, send};
 use crate::scripted::message;
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
+use crate::writer::{BEN, Ground, queued, send};
 
 /// How long a write waits for locks.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);

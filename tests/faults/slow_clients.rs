@@ -9,8 +9,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::aftermath::summary;
-use crate::storm::Storm;
+use crate::support::guarantees::summary;
+use crate::support::load::Storm;
 use crate::support::people::Person;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until};

@@ -5,8 +5,8 @@ use futures_util::TryStreamExt as _;
 use windu::domain::{Audience, Photo, Privacy, Visible};
 use windu::upstream::Failure;
 
-use crate::eyes::Eyes;
 use crate::network::Network;
+use crate::observer::Eyes;
 use crate::phone::{Line, Phone};
 
 /// Somebody and one who watches them; each with an open connection, the watcher online.

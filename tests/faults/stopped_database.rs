@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use tokio::task::block_in_place;
 
-use crate::aftermath::{rounds, summary};
 use crate::outage::{lasting, refuses, serves_again};
-use crate::repeaters::Repeaters;
-use crate::storm::Storm;
+use crate::support::guarantees::{rounds, summary};
+use crate::support::keyed_load::Repeaters;
+use crate::support::load::Storm;
 use crate::support::people::Person;
 use crate::support::postgres::Database;
 use crate::support::server::Server;

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::aftermath::{rounds, summary};
 use crate::proxy::{Commits, Proxy};
-use crate::repeaters::Repeaters;
+use crate::support::guarantees::{rounds, summary};
+use crate::support::keyed_load::Repeaters;
 use crate::support::postgres::Database;
 use crate::support::server::Server;
 

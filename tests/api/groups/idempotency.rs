@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{CREATE, group_of_three, numbers};
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::client::Answer;
 use crate::support::people::Person;
 

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use crate::aftermath::{all_is_well, forget_the_dead};
-use crate::storm::{all, server_on_a_fixed_port};
+use crate::support::guarantees::{all_is_well, forget_the_dead};
+use crate::support::load::{all, server_on_a_fixed_port};
 use crate::support::people::Person;
 use crate::support::wait::{DEADLINE, wait_until_async};
 

@@ -8,12 +8,12 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::aftermath::{Tally, all_is_well};
-use crate::storm::{all, is_back, numbers};
-use crate::support::client::Client;
-use crate::support::people::Person;
-use crate::support::server::Server;
-use crate::support::wait::{DEADLINE, wait_until_async};
+use super::client::Client;
+use super::guarantees::{Tally, all_is_well};
+use super::load::{all, is_back, numbers};
+use super::people::Person;
+use super::server::Server;
+use super::wait::{DEADLINE, wait_until_async};
 
 const SENDERS: usize = 8;
 

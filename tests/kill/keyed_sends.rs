@@ -2,9 +2,9 @@
 
 use tokio::task::block_in_place;
 
-use crate::aftermath::{forget_the_dead, messages, rounds, summary};
-use crate::repeaters::Repeaters;
-use crate::storm::server_on_a_fixed_port;
+use crate::support::guarantees::{forget_the_dead, messages, rounds, summary};
+use crate::support::keyed_load::Repeaters;
+use crate::support::load::server_on_a_fixed_port;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_send_that_is_repeated_under_its_key_until_it_is_answered_arrives_exactly_once() {

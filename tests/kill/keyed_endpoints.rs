@@ -7,8 +7,8 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::obstacles::{Blocked, Provider};
-use crate::storm::server_on_a_fixed_port;
 use crate::support::client::{Answer, Client};
+use crate::support::load::server_on_a_fixed_port;
 use crate::support::people::{Person, account, fresh_number, login, pass_a_minute, prove};
 use crate::support::postgres::{Database, Held};
 use crate::support::server::Server;

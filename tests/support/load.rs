@@ -9,11 +9,11 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::aftermath::{Tally, all_is_well};
-use crate::support::client::Client;
-use crate::support::people::Person;
-use crate::support::server::Server;
-use crate::support::wait::{DEADLINE, wait_until_async};
+use super::client::Client;
+use super::guarantees::{Tally, all_is_well};
+use super::people::Person;
+use super::server::Server;
+use super::wait::{DEADLINE, wait_until_async};
 
 const SENDERS: usize = 8;
 const RECEIVERS: usize = 4;

@@ -2,8 +2,8 @@
 
 use std::io::Write as _;
 
-use crate::support::postgres::Database;
-use crate::support::wait::{DEADLINE, wait_until};
+use super::postgres::Database;
+use super::wait::{DEADLINE, wait_until};
 
 /// What was acknowledged to the senders, and what came of it.
 #[derive(Clone, Copy, Default)]
