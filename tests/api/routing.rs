@@ -1,13 +1,14 @@
-//! What holds for every row: paths, request ids, CORS, refusals, and the log of it.
-
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
-use std::time::{Duration, Instant};
+//! Routing: probes, both spellings of a path, unknown paths, and methods that an endpoint does not have.
 
 use reqwest::Method;
 use serde_json::json;
 
+use crate::shared_server::server;
+use crate::support::people::Person;
 use crate::support::server::Server;
+
+const SEND: &str = "/api/messages/send-message/";
+const CONTACTS: &str = "/api/contacts/";
 
 #[tokio::test]
 async fn probes_answer() {
@@ -38,124 +39,52 @@ async fn what_is_not_there_is_an_error_object() {
 }
 
 #[tokio::test]
-async fn every_answer_has_a_request_id_and_so_has_its_log_line() {
-    let server = Server::start();
-    let with_id = async |path: &str, id: &str| {
-        let request = server.client().request(Method::GET, path).header("X-Request-Id", id);
-        server.client().send(request).await.header("x-request-id").to_owned()
-    };
-    assert_eq!(with_id("/livez", "mine-1").await, "mine-1");
-    assert_eq!(with_id("/nothing", &"a".repeat(128)).await, "a".repeat(128));
-    for insane in ["", "a b", "\u{e9}", &"a".repeat(129)] {
-        let made = with_id("/livez", insane).await;
-        assert!(made.len() == 32 && made.bytes().all(|byte| byte.is_ascii_hexdigit()), "{made}");
-    }
-    let first = server.client().get("/livez").await.header("x-request-id").to_owned();
-    assert_ne!(first, server.client().get("/livez").await.header("x-request-id"));
-    let refused = server.client().delete("/livez").await.header("x-request-id").to_owned();
-    for id in ["mine-1", &first, &refused] {
-        server.wait_for_log(&format!("id=\"{id}\""));
-    }
-}
-
-#[tokio::test]
-async fn the_log_has_no_query_no_token_and_no_whole_number() {
-    let server = Server::start();
-    let client = server.client().with_token("token-of-alice");
-    client.get("/api/contacts/15551230000/?password=in-the-query").await;
-    client.post("/api/nothing/", &[("message", "in-the-body")]).await;
-    server.wait_for_log("/api/contacts/…000/");
-    server.wait_for_log("/api/nothing/");
-    for secret in ["in-the-query", "in-the-body", "token-of-alice", "15551230000"] {
-        assert!(!server.log().contains(secret), "{secret}");
-    }
-}
-
-#[tokio::test]
-async fn a_log_for_programs_is_one_object_a_line() {
-    let server = Server::setup().env("WINDU_LOG_FORMAT", "json").start();
-    let request = server.client().request(Method::GET, "/livez").header("X-Request-Id", "mine-2");
-    server.client().send(request).await;
-    server.wait_for_log("mine-2");
-    for line in server.log().lines() {
-        let line: serde_json::Value = serde_json::from_str(line).expect(line);
-        assert!(line["level"].is_string(), "{line}");
-    }
-}
-
-#[tokio::test]
-async fn browsers_may_call_from_anywhere_or_from_where_the_setting_says() {
-    let server = Server::start();
-    let preflight = async |server: &Server, path: &str, origin: &str| {
-        let request = server
-            .client()
-            .request(Method::OPTIONS, path)
-            .header("Origin", origin)
-            .header("Access-Control-Request-Method", "PATCH")
-            .header(
-                "Access-Control-Request-Headers",
-                "authorization, content-type, idempotency-key, x-request-id",
-            );
-        server.client().send(request).await
-    };
-    for path in ["/api/account", "/api/account/", "/o/token/", "/api/contacts/15551230000/", "/nothing"] {
-        let answer = preflight(&server, path, "https://page.example").await;
-        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, "*"), "{path}");
-        for method in ["GET", "HEAD", "POST", "PATCH", "DELETE"] {
-            assert!(answer.header("access-control-allow-methods").contains(method), "{method}");
+async fn both_forms_of_a_path_and_the_old_spelling_work_for_every_method() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    for row in ["/api/messages", "/api/message"] {
+        for slash in ["/", ""] {
+            let form = [("contact", bert.number.as_str()), ("message", "hello")];
+            assert_eq!(anna.api.post(&format!("{row}/send-message{slash}"), &form).await.status, 200);
+            for word in ["chats", &format!("chats/{}", bert.number)] {
+                let answer = anna.api.get(&format!("{row}/{word}{slash}?limit=5")).await;
+                assert_eq!(answer.status, 200, "{row}/{word}{slash}");
+            }
         }
-        for header in ["authorization", "content-type", "idempotency-key", "x-request-id"] {
-            assert!(answer.header("access-control-allow-headers").contains(header), "{header}");
-        }
-        assert!(!answer.header("x-request-id").is_empty());
     }
-    let answer = server.client().get("/nothing").await;
-    assert_eq!(answer.header("access-control-allow-origin"), "*");
-    assert_eq!(
-        answer.header("access-control-expose-headers"),
-        "x-request-id,idempotency-replayed,accept-ranges,content-disposition,content-range,etag,retry-after,\
-         www-authenticate"
-    );
-
-    let server = Server::setup().env("WINDU_CORS_ORIGINS", "https://a.example, https://b.example").start();
-    let answer = preflight(&server, "/livez", "https://b.example").await;
-    assert_eq!(answer.header("access-control-allow-origin"), "https://b.example");
-    let answer = preflight(&server, "/livez", "https://c.example").await;
-    assert_eq!(answer.header("access-control-allow-origin"), "");
+    assert_eq!(anna.chat(&bert.number).await.len(), 4);
+    for slash in ["", "/"] {
+        let path = format!("{CONTACTS}{}{slash}", bert.number);
+        assert_eq!(anna.api.patch(&path, &[("first_name", "B")]).await.status, 200);
+        assert_eq!(anna.api.get(&path).await.status, 200);
+        let head = anna.api.send(anna.api.request(Method::HEAD, &path)).await;
+        assert_eq!((head.status, head.bytes.len()), (200, 0));
+        assert_eq!(anna.api.delete(&path).await.status, 200);
+        anna.adds(&bert.number).await;
+    }
+    assert_eq!(anna.api.get("/api/account").await.status, 200);
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_end_is_cut_off_after_ten_seconds() {
-    let server = Server::start();
-    let began = Instant::now();
-    let mut half = TcpStream::connect(server.address()).expect("a connection");
-    half.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n").expect("sent");
-    let mut silent = TcpStream::connect(server.address()).expect("a connection");
-    for socket in [&mut half, &mut silent] {
-        socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
-        let mut rest = Vec::new();
-        socket.read_to_end(&mut rest).expect("the server ends it");
-        assert!(rest.is_empty());
-    }
-    let waited = began.elapsed();
-    assert!((Duration::from_secs(9)..Duration::from_secs(20)).contains(&waited), "{waited:?}");
-    assert_eq!(server.client().get("/livez").await.status, 200);
-}
-
-#[tokio::test]
-async fn a_huge_head_and_a_broken_one_are_refused() {
-    let server = Server::start();
-    for request in [
-        format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(200_000)),
-        format!("GET /livez HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "a".repeat(200_000)),
-        "nonsense\r\n\r\n".to_owned(),
+async fn another_method_is_refused_with_those_that_work() {
+    let anna = Person::new(server()).await;
+    for (method, path, allowed) in [
+        (Method::GET, SEND, &["POST"][..]),
+        (Method::POST, "/api/messages/chats/", &["GET", "HEAD"]),
+        (Method::PUT, "/api/account/nickname/", &["GET", "HEAD", "POST"]),
+        (Method::POST, "/api/contacts/15551230000/", &["GET", "HEAD", "PATCH", "DELETE"]),
+        (Method::GET, "/api/contacts/force-sync", &["POST"]),
+        (Method::GET, "/api/contacts/add-contact", &["POST"]),
+        (Method::DELETE, "/api/account/", &["GET", "HEAD"]),
     ] {
-        let mut socket = TcpStream::connect(server.address()).expect("a connection");
-        // The server may end the connection while we still write.
-        let _ = socket.write_all(request.as_bytes());
-        let mut status = [0; 12];
-        let answered = socket.read_exact(&mut status).is_ok();
-        assert!(!answered || status.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&status));
+        let answer = anna.api.send(anna.api.request(method, path)).await;
+        answer.refused(405, "method_not_allowed");
+        let mut methods: Vec<_> = answer.header("allow").split(',').map(str::trim).collect();
+        methods.sort_unstable();
+        let mut expected = allowed.to_vec();
+        expected.sort_unstable();
+        assert_eq!(methods, expected, "{path}");
     }
-    assert_eq!(server.client().get("/livez").await.status, 200);
+    for path in ["/api/", "/api/nothing/", "/api/contacts/1555123000a/", "/api/messages/"] {
+        assert_eq!(anna.api.get(path).await.status, 404, "{path}");
+    }
 }

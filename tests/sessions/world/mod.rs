@@ -1,5 +1,8 @@
 //! One test's database, networks and processes, with the few rows that they need.
 
+mod chats;
+mod database;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,18 +10,18 @@ use std::time::Duration;
 use sqlx::PgPool;
 use tempfile::TempDir;
 use windu::db::Db;
-use windu::domain::{Account, ChatName, Content, Lease, PhoneNumber, ProcessId, SessionState, UserId};
+use windu::domain::{Account, PhoneNumber, SessionState, UserId};
 use windu::lifecycle::Lifecycle;
 use windu::secrets::{self, MasterKey};
 use windu::sessions::{Connectors, RegisterError, Sessions, Timeouts};
-use windu::store::{Accepted, JournalEntry, Message, NewMessage, NewPeer, Page, Peer, Store};
+use windu::store::{JournalEntry, Store};
 use windu::upstream::SendFailure;
 use windu::upstream::local::Local;
 use windu::upstream::local::network::LocalNet;
 
 use crate::scripted::{Line, NETWORK, Scripted};
 use crate::support::media;
-use crate::support::postgres::{Database, Held};
+use crate::support::postgres::Database;
 use crate::support::wait::{DEADLINE, wait_until_async};
 
 /// Longer than any test waits for what must happen by itself.
@@ -134,110 +137,6 @@ impl World {
         .unwrap();
     }
 
-    pub async fn count(&self, statement: &'static str) -> i64 {
-        sqlx::query_scalar(statement).fetch_one(&self.pool).await.unwrap()
-    }
-
-    pub async fn until_count(&self, statement: &'static str, expected: i64) {
-        let reached = async || (self.count(statement).await == expected).then_some(());
-        wait_until_async(statement, DEADLINE, reached).await;
-    }
-
-    /// Runs any SQL.
-    pub fn sql(&self, text: &str) -> String {
-        self.database.sql(text)
-    }
-
-    /// Runs SQL in a transaction that stays open, with the locks that it took.
-    pub fn hold(&self, text: &str) -> Held {
-        self.database.hold(text)
-    }
-
-    /// Takes the database away from everybody.
-    pub fn cut(&self) {
-        self.database.go_away();
-    }
-
-    /// Gives it back.
-    pub fn mend(&self) {
-        self.database.come_back();
-    }
-
-    /// From now on each state that an account's session publishes is noted.
-    pub fn log_states(&self) {
-        self.sql(
-            "CREATE TABLE state_log (id bigint GENERATED ALWAYS AS IDENTITY, account_id bigint, state text);
-             CREATE FUNCTION log_state() RETURNS trigger LANGUAGE plpgsql AS $$
-             BEGIN INSERT INTO state_log (account_id, state) VALUES (NEW.id, NEW.session_state); RETURN NULL; END $$;
-             CREATE TRIGGER log_state AFTER UPDATE OF session_state ON account
-             FOR EACH ROW EXECUTE FUNCTION log_state()",
-        );
-    }
-
-    pub async fn logged_states(&self, account: &Account) -> Vec<String> {
-        sqlx::query_scalar("SELECT state FROM state_log WHERE account_id = $1 ORDER BY id")
-            .bind(account.id.0)
-            .fetch_all(&self.pool)
-            .await
-            .unwrap()
-    }
-
-    /// How long each pause was when it was published, in milliseconds.
-    pub async fn waits(&self, account: &Account) -> Vec<i64> {
-        sqlx::query_scalar(
-            "SELECT (extract(epoch FROM (payload ->> 'until')::timestamptz - at) * 1000)::bigint FROM event
-             WHERE counter_id = $1 AND payload ->> 'state' = 'waiting' ORDER BY seq",
-        )
-        .bind(account.counter.0)
-        .fetch_all(&self.pool)
-        .await
-        .unwrap()
-    }
-
-    /// Runs a statement about one account and gives the number of rows that it changed.
-    pub async fn change(&self, account: &Account, statement: &'static str) -> u64 {
-        sqlx::query(statement).bind(account.id.0).execute(&self.pool).await.unwrap().rows_affected()
-    }
-
-    /// Reads one value about one account.
-    pub async fn read<T>(&self, account: &Account, statement: &'static str) -> T
-    where
-        T: for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres> + Send + Unpin,
-    {
-        sqlx::query_scalar(statement).bind(account.id.0).fetch_one(&self.pool).await.unwrap()
-    }
-
-    /// The process that holds the account's lease.
-    pub async fn owner(&self, account: &Account) -> Option<ProcessId> {
-        let owner: Option<i64> = self
-            .read(
-                account,
-                "SELECT c.owner FROM account a JOIN account_counter c ON c.id = a.counter_id WHERE a.id = $1",
-            )
-            .await;
-        owner.map(ProcessId)
-    }
-
-    /// The account's lease as it is held now.
-    pub async fn lease(&self, account: &Account) -> Lease {
-        let process = self.owner(account).await.expect("a holder");
-        let fence = self
-            .read(
-                account,
-                "SELECT c.fence FROM account a JOIN account_counter c ON c.id = a.counter_id WHERE a.id = $1",
-            )
-            .await;
-        Lease { account: account.id, counter: account.counter, process, fence }
-    }
-
-    /// Gives the account's lease to a process that lives and does nothing.
-    pub async fn steal_lease(&self, account: &Account) {
-        let statement = "WITH thief AS (INSERT INTO process (name) VALUES ('thief') RETURNING id)
-             UPDATE account_counter c SET owner = thief.id, fence = fence + 1 FROM account a, thief
-             WHERE c.id = a.counter_id AND a.id = $1";
-        assert_eq!(self.change(account, statement).await, 1);
-    }
-
     pub fn line(&self, account: &Account) -> Line {
         self.network.line(&account.number)
     }
@@ -329,111 +228,10 @@ impl Process {
         .await
     }
 
-    pub async fn peer(&self, account: &Account, number: &str) -> Peer {
-        let number: PhoneNumber = number.parse().unwrap();
-        let connector = self.sessions.connector(&account.network).unwrap();
-        let wanted = NewPeer { address: connector.address_of(&number).0, number: Some(number) };
-        self.store.peers(&account.network, &[wanted]).await.unwrap().remove(0)
-    }
-
-    pub async fn add_contact(&self, account: &Account, number: &str, exists: bool) {
-        let peer = self.peer(account, number).await;
-        let mut tx = self.store.begin().await.unwrap();
-        assert!(tx.add_contact(account, &peer, ("", ""), exists).await.unwrap());
-        tx.commit().await.unwrap();
-    }
-
     pub async fn set_nickname(&self, account: &Account, nickname: &str) {
         let mut tx = self.store.begin().await.unwrap();
         tx.set_nickname(account, nickname).await.unwrap();
         tx.commit().await.unwrap();
-    }
-
-    pub async fn block(&self, account: &Account, number: &str) {
-        let peer = self.peer(account, number).await;
-        let mut tx = self.store.begin().await.unwrap();
-        assert!(tx.block(account, &peer).await.unwrap());
-        tx.commit().await.unwrap();
-    }
-
-    /// Marks all received messages of a chat read; gives their number.
-    /// Lets the account write to somebody, without a word to its network.
-    pub async fn may_be_written_to(&self, account: &Account, peer: &Peer) {
-        let statement = "INSERT INTO contact (account_id, peer_id, exists_there) VALUES ($1, $2, true)
-             ON CONFLICT (account_id, peer_id) DO UPDATE SET exists_there = true";
-        sqlx::query(statement).bind(account.id.0).bind(peer.id.0).execute(&self.pool).await.unwrap();
-    }
-
-    pub async fn mark_read(&self, account: &Account, contact: &str) -> u64 {
-        let mut tx = self.store.begin().await.unwrap();
-        let read = tx.mark_read(account, contact, None).await.unwrap();
-        tx.commit().await.unwrap();
-        read
-    }
-
-    pub async fn try_send(
-        &self,
-        account: &Account,
-        to: &str,
-        text: &str,
-        time_to_live: Duration,
-    ) -> Accepted {
-        let peer = self.peer(account, to).await;
-        self.may_be_written_to(account, &peer).await;
-        let content = Content::Text(text.to_owned());
-        let outgoing = NewMessage {
-            named: true,
-            id: &secrets::random_id(),
-            peer: peer.id,
-            chat: &ChatName::Contact(to.parse().unwrap()),
-            content: &content,
-            time_to_live,
-        };
-        self.store.accept_send(account, &outgoing, None).await.unwrap()
-    }
-
-    /// Sends a text and gives its id.
-    pub async fn send(&self, account: &Account, to: &str, text: &str) -> String {
-        match self.try_send(account, to, text, A_DAY).await {
-            Accepted::Queued(id) => id,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// A chat's messages, oldest first.
-    pub async fn messages(&self, account: &Account, chat: &str) -> Vec<Message> {
-        let page = Page { limit: 100_000, offset: 0, after: chrono::DateTime::UNIX_EPOCH };
-        self.store.messages(account, chat, false, page).await.unwrap()
-    }
-
-    /// A chat's texts, oldest first.
-    pub async fn texts(&self, account: &Account, chat: &str) -> Vec<String> {
-        self.messages(account, chat)
-            .await
-            .into_iter()
-            .filter_map(|message| message.content.text().map(str::to_owned))
-            .collect()
-    }
-
-    pub async fn until_texts(&self, account: &Account, chat: &str, count: usize) -> Vec<String> {
-        wait_until_async(&format!("{count} texts"), DEADLINE, async || {
-            let texts = self.texts(account, chat).await;
-            (texts.len() >= count).then_some(texts)
-        })
-        .await
-    }
-
-    /// One message of a chat.
-    pub async fn message(&self, account: &Account, chat: &str, id: &str) -> Message {
-        let messages = self.messages(account, chat).await;
-        messages.into_iter().find(|message| message.id == id).expect("the message")
-    }
-
-    pub async fn until_message(&self, account: &Account, chat: &str, id: &str, state: &str) -> Message {
-        wait_until_async(state, DEADLINE, async || {
-            Some(self.message(account, chat, id).await).filter(|message| message.state == state)
-        })
-        .await
     }
 
     /// Waits until the process has looked for work so often: what did not happen by then does not happen. Each
