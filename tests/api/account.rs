@@ -120,9 +120,9 @@ async fn without_a_code_there_is_no_account() {
         "INSERT INTO account (user_id, number, counter_id, network)
          SELECT user_id, number, id, 'local' FROM account_counter WHERE number = '{number}'"
     ));
-    for row in ["sms", "voice"] {
-        let row = format!("/api/account/request-{row}-code/");
-        api.post(&row, &[]).await.refused(502, "code_sender_failed");
+    for endpoint in ["sms", "voice"] {
+        let endpoint = format!("/api/account/request-{endpoint}-code/");
+        api.post(&endpoint, &[]).await.refused(502, "code_sender_failed");
     }
     // The account that was there before stays.
     assert!(account(&api, &number).await.is_some());
@@ -131,8 +131,8 @@ async fn without_a_code_there_is_no_account() {
 #[tokio::test]
 async fn removing_takes_a_number_off_its_network_with_its_data() {
     let (anna, bert) = Person::two_friends(server()).await;
-    anna.tells(&bert, "one").await;
-    bert.tells(&anna, "two").await;
+    anna.delivers(&bert, "one").await;
+    bert.delivers(&anna, "two").await;
     anna.api.post(NICKNAME, &[("nickname", "Anna")]).await;
     bert.api.patch(&format!("/api/contacts/{}/", anna.number), &[("first_name", "A")]).await;
 
@@ -154,8 +154,8 @@ async fn removing_takes_a_number_off_its_network_with_its_data() {
     assert_eq!(anna.api.get("/api/messages/chats/").await.json(), json!({"chats": []}));
     assert_eq!(anna.chat(&bert.number).await, Vec::<serde_json::Value>::new());
     assert_eq!(anna.api.get(NICKNAME).await.json(), json!({"nickname": ""}));
-    anna.adds(&bert.number).await;
-    anna.tells(&bert, "back").await;
+    anna.adds_contact(&bert.number).await;
+    anna.delivers(&bert, "back").await;
 }
 
 #[tokio::test]
@@ -178,7 +178,7 @@ async fn which_account_is_removed() {
 #[tokio::test]
 async fn a_nickname_is_kept_and_reaches_the_other_side() {
     let (anna, bert) = Person::two_friends(server()).await;
-    anna.tells(&bert, "hello").await;
+    anna.delivers(&bert, "hello").await;
     assert_eq!(anna.api.get(NICKNAME).await.json(), json!({"nickname": ""}));
     assert_eq!(bert.chat_entry(&anna.number).await.expect("a chat")["title"], anna.number);
 
@@ -207,8 +207,8 @@ async fn a_nickname_given_at_creation_reaches_the_other_side() {
     let anna = Person { api: login(server()).await, number: fresh_number() };
     anna.api.post(CREATE, &[("account", &anna.number), ("nickname", "Anna")]).await;
     prove(server(), &anna.api, &anna.number).await;
-    anna.adds(&bert.number).await;
-    anna.tells(&bert, "hello").await;
+    anna.adds_contact(&bert.number).await;
+    anna.delivers(&bert, "hello").await;
     wait_until_async("the nickname at the other side", DEADLINE, async || {
         let chat = bert.chat_entry(&anna.number).await.expect("a chat");
         (chat["title"] == "Anna").then_some(())

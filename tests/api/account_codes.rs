@@ -23,17 +23,17 @@ async fn waiting() -> (Client, String) {
 #[tokio::test]
 async fn a_new_code_is_sent_by_sms_or_voice_but_not_too_soon() {
     let (api, number) = waiting().await;
-    for row in [SMS, VOICE] {
-        let soon = api.post(row, &[]).await;
+    for endpoint in [SMS, VOICE] {
+        let soon = api.post(endpoint, &[]).await;
         soon.refused(429, "code_too_soon");
         let retry_after = soon.json()["retry_after"].as_u64().expect("seconds");
         assert!((1..=60).contains(&retry_after), "{retry_after}");
         assert_eq!(soon.header("retry-after"), retry_after.to_string());
     }
     let mut last = code(server(), &number);
-    for (row, method) in [(SMS, "sms"), (VOICE, "voice")] {
+    for (endpoint, method) in [(SMS, "sms"), (VOICE, "voice")] {
         pass_a_minute(server(), &number);
-        let sent = api.post(row, &[("account", &number)]).await;
+        let sent = api.post(endpoint, &[("account", &number)]).await;
         assert_eq!((sent.status, sent.json()), (200, json!({"method": method, "length": 6})));
         let log = std::fs::read_to_string(server().folder().join("codes.log")).expect("codes");
         assert!(log.contains(&format!(" {method} code for {number}: {}", code(server(), &number))), "{log}");
@@ -51,14 +51,14 @@ async fn a_new_code_is_sent_by_sms_or_voice_but_not_too_soon() {
 async fn which_account_gets_a_code() {
     let api = login(server()).await;
     let (first, second) = (fresh_number(), fresh_number());
-    for row in [SMS, VOICE, REGISTER] {
-        api.post(row, &[("code", "123456")]).await.refused(400, "no_account");
-        api.post(row, &[("account", &first), ("code", "123456")]).await.refused(400, "account_unknown");
+    for endpoint in [SMS, VOICE, REGISTER] {
+        api.post(endpoint, &[("code", "123456")]).await.refused(400, "no_account");
+        api.post(endpoint, &[("account", &first), ("code", "123456")]).await.refused(400, "account_unknown");
     }
     // The oldest that waits, not the oldest.
     register(server(), &api, &first).await;
-    for row in [SMS, VOICE, REGISTER] {
-        api.post(row, &[("code", "123456")]).await.refused(400, "no_account_waits");
+    for endpoint in [SMS, VOICE, REGISTER] {
+        api.post(endpoint, &[("code", "123456")]).await.refused(400, "no_account_waits");
     }
     api.post(CREATE, &[("account", &second)]).await;
     let registered = api.post(REGISTER, &[("code", &code(server(), &second))]).await;
@@ -147,14 +147,14 @@ async fn after_five_guesses_a_new_code_is_needed() {
 #[tokio::test]
 async fn a_registered_number_may_be_proved_again_and_keeps_its_data() {
     let (anna, bert) = Person::two_friends(server()).await;
-    anna.tells(&bert, "before").await;
-    for row in [SMS, VOICE] {
+    anna.delivers(&bert, "before").await;
+    for endpoint in [SMS, VOICE] {
         pass_a_minute(server(), &anna.number);
-        assert_eq!(anna.api.post(row, &[("account", &anna.number)]).await.status, 200);
+        assert_eq!(anna.api.post(endpoint, &[("account", &anna.number)]).await.status, 200);
     }
     prove(server(), &anna.api, &anna.number).await;
     assert_eq!(anna.chat(&bert.number).await.len(), 1);
-    anna.tells(&bert, "after").await;
-    bert.tells(&anna, "answer").await;
+    anna.delivers(&bert, "after").await;
+    bert.delivers(&anna, "answer").await;
     assert_eq!(anna.chat(&bert.number).await.len(), 3);
 }

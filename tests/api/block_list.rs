@@ -52,8 +52,8 @@ async fn any_number_is_blocked_and_unblocked_and_listed() {
     assert_eq!(anna.unblocks(&nobody).await, json!({"text": "not-blocked"}));
     assert_eq!(anna.unblocks(&fresh_number()).await, json!({"text": "not-blocked"}));
     assert_eq!(anna.blocked().await, json!([bert.number]));
-    for row in ["block", "unblock"] {
-        anna.api.post(&format!("/api/contacts/anna/{row}/"), &[]).await.refused(404, "not_found");
+    for endpoint in ["block", "unblock"] {
+        anna.api.post(&format!("/api/contacts/anna/{endpoint}/"), &[]).await.refused(404, "not_found");
     }
     anna.api.post("/api/contacts/x999999999/block/", &[]).await.refused(400, "contact_unknown");
     let events = server().database().sql(&format!(
@@ -94,16 +94,16 @@ async fn the_whole_list_is_replaced_or_nothing_is() {
 #[tokio::test]
 async fn what_somebody_blocked_sends_never_arrives() {
     let (anna, bert) = Person::two_friends(server()).await;
-    bert.tells(&anna, "before").await;
+    bert.delivers(&anna, "before").await;
     anna.blocks(&bert.number).await;
     anna.network_knows_blocks(1).await;
-    let id = bert.says(&anna, "blocked").await;
+    let id = bert.sends(&anna, "blocked").await;
     bert.waits_until(&anna.number, &id, |message| message["state"] == "sent").await;
     // The other direction is open.
-    anna.tells(&bert, "you are blocked").await;
+    anna.delivers(&bert, "you are blocked").await;
     anna.unblocks(&bert.number).await;
     anna.network_knows_blocks(0).await;
-    bert.tells(&anna, "after").await;
+    bert.delivers(&anna, "after").await;
     let chat = anna.chat(&bert.number).await;
     assert_eq!(texts(&chat), ["before", "you are blocked", "after"]);
     let lost = bert.waits_for(&anna, &id).await;

@@ -46,7 +46,7 @@ async fn get_and_delete_take_a_body_too() {
     let second = fresh_number();
     register(server(), &anna.api, &second).await;
     for number in 0..3 {
-        anna.tells(&bert, &number.to_string()).await;
+        anna.delivers(&bert, &number.to_string()).await;
     }
     let chat = format!("/api/messages/chats/{}/", bert.number);
     let get = |path: &str| anna.api.request(Method::GET, path);

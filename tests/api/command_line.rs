@@ -47,8 +47,8 @@ async fn a_user_who_is_deleted_takes_the_numbers_off_the_network() {
     server.run(&["user", "create", name, "--password-stdin"], "a password of some length\n");
     let leaver = login(&server).await.sign_in(name, "a password of some length").await;
     register(&server, &leaver, &number).await;
-    friend.adds(&number).await;
-    friend.tells(&Person { api: leaver.clone(), number: number.clone() }, "goodbye").await;
+    friend.adds_contact(&number).await;
+    friend.delivers(&Person { api: leaver.clone(), number: number.clone() }, "goodbye").await;
     let gone = "SELECT (SELECT count(*) FROM message m WHERE NOT EXISTS (SELECT 1 FROM chat WHERE id = m.chat_id)),
                        (SELECT count(*) FROM event e WHERE NOT EXISTS (SELECT 1 FROM account_counter WHERE id = e.counter_id)),
                        (SELECT count(*) FROM message WHERE text = 'goodbye')";

@@ -24,7 +24,7 @@ async fn at_once(api: &Client, times: usize, path: &str, form: &[(&str, &str)]) 
 /// Sends texts until one is refused; gives that answer.
 async fn until_refused(person: &Person, to: &str) -> Answer {
     for number in 0.. {
-        let answer = person.tries(to, &number.to_string()).await;
+        let answer = person.tries_to_send(to, &number.to_string()).await;
         if answer.status != 200 {
             return answer;
         }
@@ -57,7 +57,7 @@ async fn what_one_account_does_at_once_does_not_deadlock() {
         let number = fresh_number();
         let insert = "INSERT INTO localnet_subscriber (number, incarnation) VALUES";
         server().database().sql(&format!("{insert} ('{number}', 'x')"));
-        anna.adds(&number).await;
+        anna.adds_contact(&number).await;
         friends.push(number);
     }
     let deadlocks = || {
@@ -67,7 +67,7 @@ async fn what_one_account_does_at_once_does_not_deadlock() {
     };
     let before = deadlocks();
     // New chats, while the list of contacts changes and the session applies it.
-    let sends = friends.iter().map(|friend| anna.tries(friend, "hello"));
+    let sends = friends.iter().map(|friend| anna.tries_to_send(friend, "hello"));
     let added: Vec<String> = (0..15).map(|_| fresh_number()).collect();
     let forms: Vec<_> = added.iter().map(|number| [("contact_id", number.as_str())]).collect();
     let adds = forms.iter().map(|form| anna.api.post("/api/contacts/add-contact/", form));
@@ -114,9 +114,9 @@ async fn a_number_that_two_prove_at_once_is_registered_once() {
         // And whoever has it can use it.
         let owner = Person { api: if first { one } else { other }, number };
         let friend = Person::new(server()).await;
-        owner.adds(&friend.number).await;
-        owner.tells(&friend, "mine").await;
-        friend.tells(&owner, "yours").await;
+        owner.adds_contact(&friend.number).await;
+        owner.delivers(&friend, "mine").await;
+        friend.delivers(&owner, "yours").await;
     }
 }
 
@@ -155,7 +155,7 @@ async fn what_is_asked_while_the_account_is_removed_is_done_or_refused() {
         let (gone, statuses) = (Cell::new(false), RefCell::new(BTreeSet::new()));
         let send = async || {
             while !gone.get() {
-                let answer = anna.tries(&bert.number, "hello").await;
+                let answer = anna.tries_to_send(&bert.number, "hello").await;
                 statuses.borrow_mut().insert(answer.status);
             }
         };

@@ -101,10 +101,10 @@ async fn a_removed_contact_is_gone() {
     assert_eq!(anna.api.get(LIST).await.json(), json!([]));
     anna.api.get(&path(&bert.number)).await.refused(404, "contact_not_found");
     anna.api.delete(&path(&bert.number)).await.refused(404, "contact_not_found");
-    anna.tries(&bert.number, "hello").await.refused(400, "not_a_contact");
+    anna.tries_to_send(&bert.number, "hello").await.refused(400, "not_a_contact");
     // And can be added again.
-    anna.adds(&bert.number).await;
-    anna.tells(&bert, "hello").await;
+    anna.adds_contact(&bert.number).await;
+    anna.delivers(&bert, "hello").await;
 }
 
 #[tokio::test]
@@ -128,7 +128,7 @@ async fn a_sync_tells_who_exists_now() {
 
     let bert = Person::new(server()).await;
     let later = fresh_number();
-    anna.adds(&bert.number).await;
+    anna.adds_contact(&bert.number).await;
     anna.api.post(ADD, &[("contact_id", &later)]).await;
     let synced = anna.api.post(SYNC, &[]).await;
     assert_eq!(synced.status, 200);
@@ -137,13 +137,13 @@ async fn a_sync_tells_who_exists_now() {
     // One registers, the other leaves.
     register(server(), &login(server()).await, &later).await;
     assert_eq!(bert.api.post("/api/account/remove-account/", &[]).await.status, 200);
-    anna.tries(&later, "too soon").await.refused(400, "not_a_contact");
+    anna.tries_to_send(&later, "too soon").await.refused(400, "not_a_contact");
     let synced = anna.api.post(SYNC, &[]).await;
     assert_eq!(synced.json(), json!({"existing": [later], "non_existing": [bert.number]}));
     let list = json!([entry(&bert.number, "", "", false), entry(&later, "", "", true)]);
     assert_eq!(anna.api.get(LIST).await.json(), list);
-    assert_eq!(anna.tries(&later, "now").await.status, 200);
-    anna.tries(&bert.number, "gone").await.refused(400, "not_a_contact");
+    assert_eq!(anna.tries_to_send(&later, "now").await.status, 200);
+    anna.tries_to_send(&bert.number, "gone").await.refused(400, "not_a_contact");
 }
 
 #[tokio::test]
@@ -153,8 +153,8 @@ async fn a_contact_that_writes_exists() {
     let added = anna.api.post(ADD, &[("contact_id", &bert.number)]).await;
     assert_eq!(added.json()["exists"], false);
     register(server(), &bert.api, &bert.number).await;
-    bert.adds(&anna.number).await;
-    bert.tells(&anna, "hello").await;
+    bert.adds_contact(&anna.number).await;
+    bert.delivers(&anna, "hello").await;
     wait_until_async("the contact to exist", DEADLINE, async || {
         (anna.api.get(&path(&bert.number)).await.json()["exists"] == true).then_some(())
     })

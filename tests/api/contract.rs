@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::shared_server::server;
 use crate::support::client::Client;
 
-/// Methods and path of each row. `N` is a number, `G` a group.
-const ROWS: &[(&str, &str)] = &[
+/// The methods and the path of each endpoint. `N` is a number, `G` a group.
+const ENDPOINTS: &[(&str, &str)] = &[
     ("POST", "/o/token/"),
     ("POST", "/o/revoke-token/"),
     ("POST", "/o/revoke_token/"),
@@ -78,8 +78,8 @@ const ROWS: &[(&str, &str)] = &[
 ];
 
 /// Each method with its path.
-fn rows() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ROWS.iter().flat_map(|(methods, path)| methods.split(' ').map(move |method| (method, *path)))
+fn endpoints() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ENDPOINTS.iter().flat_map(|(methods, path)| methods.split(' ').map(move |method| (method, *path)))
 }
 
 /// The path with a number and a group of nobody.
@@ -112,8 +112,9 @@ fn the_description_has_every_row_and_each_says_what_it_answers() {
             methods.map(move |method| (method.to_uppercase(), shape(path)))
         })
         .collect();
-    let missing: Vec<_> =
-        rows().filter(|(method, path)| !operations.contains(&((*method).to_owned(), shape(path)))).collect();
+    let missing: Vec<_> = endpoints()
+        .filter(|(method, path)| !operations.contains(&((*method).to_owned(), shape(path))))
+        .collect();
     assert!(missing.is_empty(), "not described: {missing:?}");
     for (path, methods) in paths {
         for (method, operation) in methods.as_object().expect("methods") {
@@ -130,7 +131,7 @@ async fn the_server_has_every_row_with_and_without_its_last_slash() {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
         stranger.send(stranger.request(method, path)).await
     };
-    for (method, path) in rows() {
+    for (method, path) in endpoints() {
         let path = filled(path);
         let (expected, code) = if path.starts_with("/o/") {
             (if path == "/o/token/" { 400 } else { 401 }, None)
@@ -157,7 +158,7 @@ async fn the_server_has_every_row_with_and_without_its_last_slash() {
 #[tokio::test]
 async fn a_method_that_a_row_does_not_have_is_named_with_those_that_it_has() {
     let api = crate::support::people::login(server()).await;
-    for (methods, path) in ROWS {
+    for (methods, path) in ENDPOINTS {
         let wrong = if path.starts_with("/o/") { Method::GET } else { Method::PUT };
         let answer = api.send(api.request(wrong, &filled(path))).await;
         assert_eq!(answer.status, 405, "{path}: {}", answer.text());

@@ -13,7 +13,7 @@ const SERVES_AGAIN: Duration = Duration::from_secs(5);
 async fn world() -> (Server, Person, Person) {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
-    anna.tells(&bert, "before").await;
+    anna.delivers(&bert, "before").await;
     (server, anna, bert)
 }
 
@@ -23,7 +23,7 @@ async fn refuses(server: &Server, anna: &Person, bert: &Person) {
         anna.api.get("/api/account/").await,
         anna.api.get("/api/contacts/").await,
         anna.api.get("/api/messages/chats/").await,
-        anna.tries(&bert.number, "lost?").await,
+        anna.tries_to_send(&bert.number, "lost?").await,
         anna.api.post("/api/contacts/force-sync/", &[]).await,
         anna.api.post("/api/account/nickname/", &[("nickname", "A")]).await,
         server.client().get("/readyz").await,
@@ -44,7 +44,7 @@ async fn goes_on(server: &mut Server, anna: &Person, bert: &Person) {
     .await;
     assert_eq!(server.client().get("/readyz").await.status, 200);
     // Accepted at once, whatever the sessions do.
-    let waiting = anna.says(bert, "accepted").await;
+    let waiting = anna.sends(bert, "accepted").await;
     bert.waits_for(anna, &waiting).await;
     for person in [anna, bert] {
         wait_until_async("the session to be online", DEADLINE, async || {
@@ -53,7 +53,7 @@ async fn goes_on(server: &mut Server, anna: &Person, bert: &Person) {
         })
         .await;
     }
-    let id = bert.tells(anna, "and back").await;
+    let id = bert.delivers(anna, "and back").await;
     bert.waits_until(&anna.number, &id, |message| message["delivered"].is_string()).await;
     assert_eq!(anna.api.post("/api/contacts/force-sync/", &[]).await.status, 200);
     assert!(!server.has_ended());
@@ -68,9 +68,9 @@ async fn a_database_that_goes_away_for_a_moment() {
         server.database().come_back();
         goes_on(&mut server, &anna, &bert).await;
     }
-    let row = format!("/api/messages/chats/{}/", anna.number);
+    let endpoint = format!("/api/messages/chats/{}/", anna.number);
     let expected = ["before", "accepted", "and back", "accepted", "and back", "accepted", "and back"];
-    assert_eq!(bert.texts(&row).await, expected);
+    assert_eq!(bert.texts(&endpoint).await, expected);
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::shared_server::server;
 use crate::support::client::{Answer, Client};
 use crate::support::people::{Person, account, code, fresh_number, login, texts, wrong};
-use crate::support::postgres::{Database, Held};
+use crate::support::postgres::{Database, OpenTransaction};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
 
@@ -28,26 +28,26 @@ async fn send(from: &Person, to: &Person, key: &str, text: &str) -> Answer {
 }
 
 #[track_caller]
-fn first(answer: &Answer) -> Value {
+fn assert_first(answer: &Answer) -> Value {
     assert!(answer.status < 300, "{}", answer.text());
     assert!(!answer.headers.contains_key(REPLAYED), "{:?}", answer.headers);
     answer.json()
 }
 
 #[track_caller]
-fn repeats(answer: &Answer, first: &Answer) {
+fn assert_replayed(answer: &Answer, first: &Answer) {
     assert_eq!((answer.status, answer.text()), (first.status, first.text()));
     assert_eq!(answer.header("content-type"), first.header("content-type"));
     assert_eq!(answer.header(REPLAYED), "true");
 }
 
 /// Keeps all that is written about a number waiting.
-fn held(database: &Database, number: &str) -> Held {
+fn lock_account(database: &Database, number: &str) -> OpenTransaction {
     database.hold(&format!("SELECT FROM account_counter WHERE number = '{number}' FOR UPDATE"))
 }
 
 /// Waits until a request runs under a key.
-async fn claimed(database: &Database, key: &str) {
+async fn wait_for_claim(database: &Database, key: &str) {
     let count = format!("SELECT count(*) FROM idempotency_key WHERE key = '{key}' AND status IS NULL");
     wait_until_async("the claim", DEADLINE, async || (database.sql(&count) == "1").then_some(())).await;
 }
@@ -57,17 +57,17 @@ async fn the_same_request_in_any_notation_is_done_once() {
     let (anna, bert) = Person::two_friends(server()).await;
     let text = "hello & good day";
     let answer = send(&anna, &bert, "once", text).await;
-    let id = first(&answer)["id"].clone();
-    repeats(&send(&anna, &bert, "once", text).await, &answer);
+    let id = assert_first(&answer)["id"].clone();
+    assert_replayed(&send(&anna, &bert, "once", text).await, &answer);
     let number: u64 = bert.number.parse().expect("digits");
     let keyed = || anna.api.request(Method::POST, SEND).header("idempotency-key", "once");
     let as_json = keyed().json(&json!({"message": text, "contact": number, "group_id": null}));
-    repeats(&anna.api.send(as_json).await, &answer);
+    assert_replayed(&anna.api.send(as_json).await, &answer);
     let form = Form::new().text("message", text).text("contact", bert.number.clone());
-    repeats(&anna.api.send(keyed().multipart(form)).await, &answer);
+    assert_replayed(&anna.api.send(keyed().multipart(form)).await, &answer);
     let query = anna.api.request(Method::POST, &format!("/api/message/send-message?contact={}", bert.number));
     let query = query.header("idempotency-key", "once").form(&[("message", text)]);
-    repeats(&anna.api.send(query).await, &answer);
+    assert_replayed(&anna.api.send(query).await, &answer);
     bert.waits_for(&anna, id.as_str().expect("an id")).await;
     assert_eq!(texts(&bert.chat(&anna.number).await), [text]);
     assert_eq!(texts(&anna.chat(&bert.number).await), [text]);
@@ -77,19 +77,19 @@ async fn the_same_request_in_any_notation_is_done_once() {
 async fn a_key_belongs_to_one_request_of_one_user() {
     let (anna, bert) = Person::two_friends(server()).await;
     let answer = send(&anna, &bert, "shared", "one").await;
-    let id = first(&answer)["id"].clone();
+    let id = assert_first(&answer)["id"].clone();
     send(&anna, &bert, "shared", "two").await.refused(422, "idempotency_key_reused");
     let form = [("contact", bert.number.as_str()), ("message", "one"), ("account", &anna.number)];
     post(&anna.api, SEND, "shared", &form).await.refused(422, "idempotency_key_reused");
     // Another user's, and that of another row or of another path of the same row.
-    assert_ne!(first(&send(&bert, &anna, "shared", "one").await)["id"], id);
+    assert_ne!(assert_first(&send(&bert, &anna, "shared", "one").await)["id"], id);
     let typing = [("contact", bert.number.as_str()), ("message", "one")];
-    first(&post(&anna.api, "/api/messages/set-typing/", "shared", &typing).await);
-    first(&send(&anna, &bert, "another", "one").await);
+    assert_first(&post(&anna.api, "/api/messages/set-typing/", "shared", &typing).await);
+    assert_first(&send(&anna, &bert, "another", "one").await);
     // A key says nothing on a row that only reads.
     let reads = anna.api.request(Method::GET, "/api/contacts/").header("idempotency-key", "shared");
-    first(&anna.api.send(reads).await);
-    repeats(&send(&anna, &bert, "shared", "one").await, &answer);
+    assert_first(&anna.api.send(reads).await);
+    assert_replayed(&send(&anna, &bert, "shared", "one").await, &answer);
 }
 
 #[tokio::test]
@@ -102,7 +102,7 @@ async fn a_key_that_is_none_is_refused() {
     let twice =
         twice.header("idempotency-key", "a").form(&[("contact", &*bert.number), ("message", "never")]);
     anna.api.send(twice).await.refused(400, "idempotency_key_invalid");
-    first(&send(&anna, &bert, &"k".repeat(255), "the longest").await);
+    assert_first(&send(&anna, &bert, &"k".repeat(255), "the longest").await);
     assert_eq!(texts(&anna.chat(&bert.number).await), ["the longest"]);
 }
 
@@ -112,11 +112,11 @@ async fn what_the_caller_did_wrong_is_answered_the_same_again() {
     let refused = send(&anna, &bert, "refused", "hello").await;
     refused.refused(400, "not_a_contact");
     let added = post(&anna.api, ADD, "add", &[("contact_id", &bert.number)]).await;
-    assert_eq!(first(&added), json!({"contact_id": bert.number, "exists": true}));
-    repeats(&post(&anna.api, ADD, "add", &[("contact_id", &bert.number)]).await, &added);
+    assert_eq!(assert_first(&added), json!({"contact_id": bert.number, "exists": true}));
+    assert_replayed(&post(&anna.api, ADD, "add", &[("contact_id", &bert.number)]).await, &added);
     post(&anna.api, ADD, "add-again", &[("contact_id", &bert.number)]).await.refused(400, "contact_exists");
-    repeats(&send(&anna, &bert, "refused", "hello").await, &refused);
-    first(&send(&anna, &bert, "new", "hello").await);
+    assert_replayed(&send(&anna, &bert, "refused", "hello").await, &refused);
+    assert_first(&send(&anna, &bert, "new", "hello").await);
 }
 
 #[tokio::test]
@@ -124,22 +124,22 @@ async fn every_row_keeps_its_answer_but_register_code() {
     let (api, number) = (login(server()).await, fresh_number());
     let form = [("account", number.as_str())];
     let created = post(&api, "/api/account/create-account/", "k", &form).await;
-    first(&created);
-    repeats(&post(&api, "/api/account/create-account/", "k", &form).await, &created);
+    assert_first(&created);
+    assert_replayed(&post(&api, "/api/account/create-account/", "k", &form).await, &created);
     // Too soon: not kept.
-    let row = "/api/account/request-sms-code/";
-    post(&api, row, "k", &form).await.refused(429, "code_too_soon");
+    let endpoint = "/api/account/request-sms-code/";
+    post(&api, endpoint, "k", &form).await.refused(429, "code_too_soon");
     crate::support::people::pass_a_minute(server(), &number);
-    first(&post(&api, row, "k", &form).await);
+    assert_first(&post(&api, endpoint, "k", &form).await);
     let right = code(server(), &number);
-    let row = "/api/account/register-code/";
+    let endpoint = "/api/account/register-code/";
     for (key, code) in [("k", &wrong(&right)), ("not a key", &wrong(&right))] {
-        post(&api, row, key, &[form[0], ("code", code)]).await.refused(403, "code_wrong");
+        post(&api, endpoint, key, &[form[0], ("code", code)]).await.refused(403, "code_wrong");
     }
-    first(&post(&api, row, "k", &[form[0], ("code", &right)]).await);
+    assert_first(&post(&api, endpoint, "k", &[form[0], ("code", &right)]).await);
     let removed = post(&api, "/api/account/remove-account/", "k", &form).await;
-    first(&removed);
-    repeats(&post(&api, "/api/account/remove-account/", "k", &form).await, &removed);
+    assert_first(&removed);
+    assert_replayed(&post(&api, "/api/account/remove-account/", "k", &form).await, &removed);
     assert_eq!(account(&api, &number).await, None);
 }
 
@@ -147,23 +147,23 @@ async fn every_row_keeps_its_answer_but_register_code() {
 async fn a_key_is_in_use_until_its_request_ends_even_if_the_caller_hangs_up() {
     let (anna, bert) = Person::two_friends(server()).await;
     let database = server().database();
-    let lock = held(database, &anna.number);
-    let form = [("contact", bert.number.as_str()), ("message", "patience")];
+    let lock = lock_account(database, &anna.number);
+    let form = [("contact", bert.number.as_str()), ("message", "slow")];
     let request = anna.api.request(Method::POST, SEND).header("idempotency-key", "taken").form(&form);
     let impatient = request.timeout(Duration::from_secs(1)).send().await;
     assert!(impatient.is_err_and(|error| error.is_timeout()));
-    claimed(database, "taken").await;
-    send(&anna, &bert, "taken", "patience").await.refused(409, "idempotency_key_in_use");
+    wait_for_claim(database, "taken").await;
+    send(&anna, &bert, "taken", "slow").await.refused(409, "idempotency_key_in_use");
     send(&anna, &bert, "taken", "hurry").await.refused(422, "idempotency_key_reused");
     drop(lock);
     let answer = wait_until_async("the first answer", DEADLINE, async || {
-        let answer = send(&anna, &bert, "taken", "patience").await;
+        let answer = send(&anna, &bert, "taken", "slow").await;
         (answer.status != 409).then_some(answer)
     })
     .await;
     assert_eq!((answer.status, answer.header(REPLAYED)), (200, "true"));
     bert.waits_for(&anna, answer.json()["id"].as_str().expect("an id")).await;
-    assert_eq!(texts(&anna.chat(&bert.number).await), ["patience"]);
+    assert_eq!(texts(&anna.chat(&bert.number).await), ["slow"]);
 }
 
 #[tokio::test]
@@ -193,14 +193,17 @@ async fn not_now_frees_the_key() {
     let (anna, bert) = (Person::new(server()).await, Person::new(server()).await);
     let form = [("contact_id", bert.number.as_str())];
     // The session cannot take the command.
-    let lock = held(server().database(), &anna.number);
+    let lock = lock_account(server().database(), &anna.number);
     post(&anna.api, ADD, "later", &form).await.refused(503, "session_not_ready");
     drop(lock);
     // Free, but for this request only.
     let other = [form[0], ("first_name", "Bert")];
     post(&anna.api, ADD, "later", &other).await.refused(422, "idempotency_key_reused");
     let added = post(&anna.api, ADD, "later", &form).await;
-    assert_eq!((added.status, first(&added)), (201, json!({"contact_id": bert.number, "exists": true})));
+    assert_eq!(
+        (added.status, assert_first(&added)),
+        (201, json!({"contact_id": bert.number, "exists": true}))
+    );
 }
 
 #[tokio::test]
@@ -208,9 +211,9 @@ async fn a_database_that_goes_away_under_a_request_leaves_the_key_free() {
     let server = Server::start();
     let database = server.database();
     let (anna, bert) = Person::two_friends(&server).await;
-    let lock = held(database, &anna.number);
+    let lock = lock_account(database, &anna.number);
     let (answer, ()) = tokio::join!(send(&anna, &bert, "away", "hello"), async {
-        claimed(database, "away").await;
+        wait_for_claim(database, "away").await;
         database.go_away();
     });
     answer.refused(503, "database_unavailable");
@@ -222,7 +225,7 @@ async fn a_database_that_goes_away_under_a_request_leaves_the_key_free() {
         (answer.status != 409 && answer.status != 503).then_some(answer)
     })
     .await;
-    first(&answer);
+    assert_first(&answer);
     assert_eq!(texts(&anna.chat(&bert.number).await), ["hello"]);
 }
 
@@ -230,16 +233,16 @@ async fn a_database_that_goes_away_under_a_request_leaves_the_key_free() {
 async fn after_a_day_a_key_is_new() {
     let (anna, bert) = Person::two_friends(server()).await;
     let answer = send(&anna, &bert, "daily", "one").await;
-    first(&answer);
+    assert_first(&answer);
     let age = |hours: f64| {
         server().database().sql(&format!(
             "UPDATE idempotency_key SET created_at = created_at - interval '{hours} hours' WHERE key = 'daily'"
         ));
     };
     age(23.9);
-    repeats(&send(&anna, &bert, "daily", "one").await, &answer);
+    assert_replayed(&send(&anna, &bert, "daily", "one").await, &answer);
     age(0.2);
-    first(&send(&anna, &bert, "daily", "two").await);
+    assert_first(&send(&anna, &bert, "daily", "two").await);
     assert_eq!(texts(&anna.chat(&bert.number).await), ["one", "two"]);
 }
 
@@ -247,12 +250,12 @@ async fn after_a_day_a_key_is_new() {
 async fn a_claim_ends_with_the_heartbeat_of_a_killed_program() {
     let mut server = Server::setup().on_a_fixed_port().start();
     let (anna, bert) = Person::two_friends(&server).await;
-    let lock = held(server.database(), &anna.number);
+    let lock = lock_account(server.database(), &anna.number);
     let request = anna.api.request(Method::POST, SEND).header("idempotency-key", "killed");
     let request = request.form(&[("contact", &*bert.number), ("message", "hello")]);
     let database = server.database().clone();
     let (unanswered, ()) = tokio::join!(request.send(), async {
-        claimed(&database, "killed").await;
+        wait_for_claim(&database, "killed").await;
         server.kill();
     });
     assert!(unanswered.is_err());
@@ -267,7 +270,7 @@ async fn a_claim_ends_with_the_heartbeat_of_a_killed_program() {
     database.sql("UPDATE process SET heartbeat_at = heartbeat_at - interval '15 s' WHERE name = 'elsewhere'");
     // Free, but for this request only.
     send(&anna, &bert, "killed", "something else").await.refused(422, "idempotency_key_reused");
-    first(&send(&anna, &bert, "killed", "hello").await);
+    assert_first(&send(&anna, &bert, "killed", "hello").await);
     assert_eq!(texts(&anna.chat(&bert.number).await), ["hello"]);
 }
 
@@ -275,9 +278,9 @@ async fn a_claim_ends_with_the_heartbeat_of_a_killed_program() {
 async fn of_two_that_run_under_one_key_only_the_last_claimant_does_anything() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
-    let lock = held(server.database(), &anna.number);
+    let lock = lock_account(server.database(), &anna.number);
     let (earlier, later) = tokio::join!(send(&anna, &bert, "twice", "hello"), async {
-        claimed(server.database(), "twice").await;
+        wait_for_claim(server.database(), "twice").await;
         // The program was paused for so long that its claims are free; then it goes on.
         server.database().sql("UPDATE process SET heartbeat_at = heartbeat_at - interval '1 minute'");
         let claim = "SELECT claim FROM idempotency_key WHERE key = 'twice'";
@@ -292,8 +295,8 @@ async fn of_two_that_run_under_one_key_only_the_last_claimant_does_anything() {
         later
     });
     earlier.refused(409, "idempotency_key_in_use");
-    first(&later);
-    repeats(&send(&anna, &bert, "twice", "hello").await, &later);
+    assert_first(&later);
+    assert_replayed(&send(&anna, &bert, "twice", "hello").await, &later);
     assert_eq!(texts(&anna.chat(&bert.number).await), ["hello"]);
 }
 

@@ -8,10 +8,10 @@ use crate::support::client::{Answer, Client};
 use crate::support::people::{Person, account, fresh_number, login};
 
 /// Method, path and form.
-type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+type Endpoint = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
 /// Every row, with parameters that would do. `{contact}` stands for a number.
-const ROWS: &[Row] = &[
+const ENDPOINTS: &[Endpoint] = &[
     ("GET", "/api/account/", &[]),
     ("POST", "/api/account/create-account/", &[("account", "15559990000")]),
     ("POST", "/api/account/request-sms-code/", &[]),
@@ -74,7 +74,7 @@ const ROWS: &[Row] = &[
 ];
 
 /// Asks a row about a contact, of the caller's own account or the one that is named.
-async fn ask(api: &Client, (method, path, form): &Row, contact: &str, account: Option<&str>) -> Answer {
+async fn ask(api: &Client, (method, path, form): &Endpoint, contact: &str, account: Option<&str>) -> Answer {
     let put = |text: &str| text.replace("{contact}", contact);
     let mut form: Vec<(&str, String)> = form.iter().map(|(name, value)| (*name, put(value))).collect();
     form.extend(account.map(|account| ("account", account.to_owned())));
@@ -98,14 +98,14 @@ fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
 async fn every_row_wants_a_token() {
     let nobody = Client::new(server().url().to_owned());
     let stranger = nobody.with_token("0123456789abcdefghijklmnopqrstuvwxyzABCDEFG");
-    for row in ROWS {
-        let answer = ask(&nobody, row, "15551230000", None).await;
+    for endpoint in ENDPOINTS {
+        let answer = ask(&nobody, endpoint, "15551230000", None).await;
         answer.refused(401, "token_missing");
-        assert_eq!(answer.header("www-authenticate"), "Bearer", "{row:?}");
-        let answer = ask(&stranger, row, "15551230000", None).await;
+        assert_eq!(answer.header("www-authenticate"), "Bearer", "{endpoint:?}");
+        let answer = ask(&stranger, endpoint, "15551230000", None).await;
         answer.refused(401, "token_invalid");
         let challenge = answer.header("www-authenticate");
-        assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{row:?}: {challenge}");
+        assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{endpoint:?}: {challenge}");
     }
     // Neither in the query nor in the body.
     let api = login(server()).await;
@@ -118,18 +118,18 @@ async fn every_row_wants_a_token() {
 #[tokio::test]
 async fn another_users_account_is_answered_as_an_unknown_one() {
     let (anna, bert) = Person::two_friends(server()).await;
-    anna.tells(&bert, "private").await;
+    anna.delivers(&bert, "private").await;
     let eve = Person::new(server()).await;
     let nobody = fresh_number();
-    for row in ROWS {
-        let (_, path, _) = row;
+    for endpoint in ENDPOINTS {
+        let (_, path, _) = endpoint;
         // Those two are about the caller, or about any number.
         if ["/api/account/", "/api/account/create-account/"].contains(path) {
             continue;
         }
-        let of_another = ask(&eve.api, row, &bert.number, Some(&anna.number)).await;
+        let of_another = ask(&eve.api, endpoint, &bert.number, Some(&anna.number)).await;
         of_another.refused(400, "account_unknown");
-        let of_nobody = ask(&eve.api, row, &bert.number, Some(&nobody)).await;
+        let of_nobody = ask(&eve.api, endpoint, &bert.number, Some(&nobody)).await;
         assert_eq!(seen(&of_another), seen(&of_nobody), "{path}");
     }
     untouched(&anna, &bert).await;
@@ -138,11 +138,11 @@ async fn another_users_account_is_answered_as_an_unknown_one() {
 #[tokio::test]
 async fn another_users_contacts_messages_and_chats_are_answered_as_if_they_never_were() {
     let (anna, bert) = Person::two_friends(server()).await;
-    anna.tells(&bert, "private").await;
+    anna.delivers(&bert, "private").await;
     let eve = Person::new(server()).await;
     let nobody = fresh_number();
-    for row in ROWS {
-        let (_, path, form) = row;
+    for endpoint in ENDPOINTS {
+        let (_, path, form) = endpoint;
         if !path.contains("{contact}") && !form.iter().any(|(_, value)| *value == "{contact}") {
             continue;
         }
@@ -150,8 +150,8 @@ async fn another_users_contacts_messages_and_chats_are_answered_as_if_they_never
         if path.ends_with("add-contact/") {
             continue;
         }
-        let about_anothers = ask(&eve.api, row, &bert.number, None).await;
-        let about_nobody = ask(&eve.api, row, &nobody, None).await;
+        let about_anothers = ask(&eve.api, endpoint, &bert.number, None).await;
+        let about_nobody = ask(&eve.api, endpoint, &nobody, None).await;
         // Some answers name the number that was asked about.
         let seen = |answer: &Answer, number: &str| {
             let (status, headers, text) = seen(answer);
@@ -165,7 +165,7 @@ async fn another_users_contacts_messages_and_chats_are_answered_as_if_they_never
 #[tokio::test]
 async fn creating_anothers_number_tells_nothing_and_takes_nothing() {
     let (anna, bert) = Person::two_friends(server()).await;
-    anna.tells(&bert, "private").await;
+    anna.delivers(&bert, "private").await;
     crate::support::people::pass_a_minute(server(), &anna.number);
     let eve = login(server()).await;
     let create = "/api/account/create-account/";
@@ -184,7 +184,7 @@ async fn creating_anothers_number_tells_nothing_and_takes_nothing() {
     let removed = eve.post("/api/account/remove-account/", &[("account", &anna.number)]).await;
     assert_eq!(removed.status, 200, "{}", removed.text());
     untouched(&anna, &bert).await;
-    anna.tells(&bert, "still here").await;
+    anna.delivers(&bert, "still here").await;
 }
 
 /// Nothing of what these two have was changed.

@@ -24,7 +24,7 @@ fn timeless(mut message: Value) -> Value {
 #[tokio::test]
 async fn a_message_has_one_id_everywhere() {
     let (anna, bert) = Person::two_friends(server()).await;
-    let sent = anna.tries(&bert.number, "Hällo 🦜\nsecond line").await;
+    let sent = anna.tries_to_send(&bert.number, "Hällo 🦜\nsecond line").await;
     assert_eq!(sent.status, 200, "{}", sent.text());
     let id = sent.json()["id"].as_str().expect("an id").to_owned();
     assert_eq!(sent.json(), json!({"message_id": id, "id": id}));
@@ -41,10 +41,10 @@ async fn a_message_has_one_id_everywhere() {
         "time": "T", "sent": "T", "delivered": "T", "state": "sent"});
     let delivered_at = delivered["delivered"].clone();
     assert_eq!(timeless(delivered), expected);
-    let row = format!("/api/messages/delivered/{}/", bert.number);
-    assert_eq!(anna.list(&row).await, [json!({"id": id, "delivered": delivered_at})]);
-    let row = format!("/api/messages/read/{}/", bert.number);
-    assert_eq!(anna.list(&row).await, [] as [Value; 0]);
+    let endpoint = format!("/api/messages/delivered/{}/", bert.number);
+    assert_eq!(anna.list(&endpoint).await, [json!({"id": id, "delivered": delivered_at})]);
+    let endpoint = format!("/api/messages/read/{}/", bert.number);
+    assert_eq!(anna.list(&endpoint).await, [] as [Value; 0]);
 
     assert_eq!(bert.chat_entry(&anna.number).await.expect("a chat")["unread"], 1);
     let updated = bert.api.post(LAST_READ, &[("contact", &anna.number)]).await;
@@ -52,10 +52,10 @@ async fn a_message_has_one_id_everywhere() {
     assert_eq!(updated.json().get("message"), None);
     assert_eq!(bert.chat_entry(&anna.number).await.expect("a chat")["unread"], 0);
     let read = anna.waits_until(&bert.number, &id, |message| message["read"].is_string()).await;
-    assert_eq!(anna.list(&row).await, [json!({"id": id, "read": read["read"]})]);
+    assert_eq!(anna.list(&endpoint).await, [json!({"id": id, "read": read["read"]})]);
     // Those rows are about what the account sent.
-    for row in ["delivered", "read"] {
-        assert_eq!(bert.list(&format!("/api/messages/{row}/{}/", anna.number)).await, [] as [Value; 0]);
+    for endpoint in ["delivered", "read"] {
+        assert_eq!(bert.list(&format!("/api/messages/{endpoint}/{}/", anna.number)).await, [] as [Value; 0]);
     }
 }
 
@@ -64,7 +64,7 @@ async fn messages_keep_their_order_in_both_directions() {
     let (anna, bert) = Person::two_friends(server()).await;
     let mut last = String::new();
     for number in 0..30 {
-        last = anna.says(&bert, &number.to_string()).await;
+        last = anna.sends(&bert, &number.to_string()).await;
     }
     bert.waits_for(&anna, &last).await;
     let expected: Vec<String> = (0..30).map(|number| number.to_string()).collect();
@@ -76,11 +76,11 @@ async fn messages_keep_their_order_in_both_directions() {
 async fn only_contacts_that_exist_and_those_who_wrote_first_are_written_to() {
     let (anna, bert) = (Person::new(server()).await, Person::new(server()).await);
     let nobody = fresh_number();
-    let rows = [SEND, "/api/messages/set-typing/", "/api/messages/set-paused/"];
+    let endpoints = [SEND, "/api/messages/set-typing/", "/api/messages/set-paused/"];
     let write = async |to: &str| {
         let mut answers = Vec::new();
-        for row in rows {
-            answers.push(anna.api.post(row, &[("contact", to), ("message", "hi")]).await);
+        for endpoint in endpoints {
+            answers.push(anna.api.post(endpoint, &[("contact", to), ("message", "hi")]).await);
         }
         answers
     };
@@ -91,8 +91,8 @@ async fn only_contacts_that_exist_and_those_who_wrote_first_are_written_to() {
             answer.refused(400, "not_a_contact");
         }
     }
-    bert.adds(&anna.number).await;
-    bert.tells(&anna, "hello").await;
+    bert.adds_contact(&anna.number).await;
+    bert.delivers(&anna, "hello").await;
     for answer in write(&bert.number).await {
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
@@ -107,7 +107,7 @@ async fn only_contacts_that_exist_and_those_who_wrote_first_are_written_to() {
 #[tokio::test]
 async fn history_and_receipts_need_no_contact() {
     let (anna, bert) = Person::two_friends(server()).await;
-    let id = anna.tells(&bert, "hello").await;
+    let id = anna.delivers(&bert, "hello").await;
     anna.waits_until(&bert.number, &id, |message| message["delivered"].is_string()).await;
     for (one, other) in [(&anna, &bert), (&bert, &anna)] {
         one.api.delete(&format!("/api/contacts/{}/", other.number)).await;
@@ -122,9 +122,9 @@ async fn history_and_receipts_need_no_contact() {
 
     // A number that never wrote, whether or not anybody has it.
     for stranger in [Person::new(server()).await.number, fresh_number(), "x424242".to_owned()] {
-        for row in ["chats", "delivered", "read"] {
-            let answer = anna.api.get(&format!("/api/messages/{row}/{stranger}/")).await;
-            assert_eq!((answer.status, answer.json()), (200, json!({"messages": []})), "{row}");
+        for endpoint in ["chats", "delivered", "read"] {
+            let answer = anna.api.get(&format!("/api/messages/{endpoint}/{stranger}/")).await;
+            assert_eq!((answer.status, answer.json()), (200, json!({"messages": []})), "{endpoint}");
         }
         let none = anna.api.post(LAST_READ, &[("contact", &stranger)]).await;
         assert_eq!(none.status, 200);
@@ -137,28 +137,28 @@ async fn groups_are_not_found() {
     let (anna, bert) = Person::two_friends(server()).await;
     let long = "1".repeat(100);
     for group in [GROUP, "15551230000-14660000001", "junk", "15551230000", "", "x-1", long.as_str()] {
-        for row in ["send-message", "set-typing", "set-paused", "update-last-read"] {
+        for endpoint in ["send-message", "set-typing", "set-paused", "update-last-read"] {
             let form = [("group_id", group), ("message", "hi")];
-            let answer = anna.api.post(&format!("/api/messages/{row}/"), &form).await;
-            assert_eq!(answer.status, 404, "{row} {group}: {}", answer.text());
+            let answer = anna.api.post(&format!("/api/messages/{endpoint}/"), &form).await;
+            assert_eq!(answer.status, 404, "{endpoint} {group}: {}", answer.text());
         }
     }
-    for row in ["chats", "delivered", "read"] {
-        let answer = anna.api.get(&format!("/api/messages/{row}/{GROUP}/")).await;
+    for endpoint in ["chats", "delivered", "read"] {
+        let answer = anna.api.get(&format!("/api/messages/{endpoint}/{GROUP}/")).await;
         answer.refused(404, "group_not_found");
         for word in ["junk", "15551230000-x", "1234", "a%20b"] {
-            let answer = anna.api.get(&format!("/api/messages/{row}/{word}/")).await;
-            assert_eq!(answer.status, 404, "{row} {word}: {}", answer.text());
+            let answer = anna.api.get(&format!("/api/messages/{endpoint}/{word}/")).await;
+            assert_eq!(answer.status, 404, "{endpoint} {word}: {}", answer.text());
         }
     }
     // With both the contact counts.
     let form = [("group_id", GROUP), ("contact", bert.number.as_str()), ("message", "both")];
     assert_eq!(anna.api.post(SEND, &form).await.status, 200);
-    for row in ["send-message", "set-typing", "set-paused", "update-last-read"] {
-        let answer = anna.api.post(&format!("/api/messages/{row}/"), &[("message", "hi")]).await;
+    for endpoint in ["send-message", "set-typing", "set-paused", "update-last-read"] {
+        let answer = anna.api.post(&format!("/api/messages/{endpoint}/"), &[("message", "hi")]).await;
         answer.refused(400, "missing_parameter");
         let form = [("contact", "15551230000message=hi"), ("message", "hi")];
-        let hint = anna.api.post(&format!("/api/messages/{row}/"), &form).await;
+        let hint = anna.api.post(&format!("/api/messages/{endpoint}/"), &form).await;
         assert!(hint.refused(400, "invalid_parameter").contains('&'), "{}", hint.text());
     }
 }
@@ -167,10 +167,10 @@ async fn groups_are_not_found() {
 async fn a_text_may_have_65536_characters() {
     let (anna, bert) = Person::two_friends(server()).await;
     anna.api.post(SEND, &[("contact", &bert.number)]).await.refused(400, "missing_parameter");
-    anna.tries(&bert.number, "").await.refused(400, "invalid_parameter");
+    anna.tries_to_send(&bert.number, "").await.refused(400, "invalid_parameter");
     let longest = "€".repeat(65_536);
-    anna.tries(&bert.number, &format!("{longest}€")).await.refused(400, "invalid_parameter");
-    let id = anna.says(&bert, &longest).await;
+    anna.tries_to_send(&bert.number, &format!("{longest}€")).await.refused(400, "invalid_parameter");
+    let id = anna.sends(&bert, &longest).await;
     assert_eq!(bert.waits_for(&anna, &id).await["text"], longest);
     let body = json!({"contact": bert.number, "message": longest});
     assert_eq!(anna.api.post_json(SEND, &body).await.status, 200);
@@ -178,22 +178,22 @@ async fn a_text_may_have_65536_characters() {
     let id =
         anna.api.post_json(SEND, &json!({"contact": bert.number, "message": 42})).await.json()["id"].clone();
     assert_eq!(bert.waits_for(&anna, id.as_str().expect("an id")).await["text"], "42");
-    let id = anna.tells(&bert, "  \t two blanks \n").await;
+    let id = anna.delivers(&bert, "  \t two blanks \n").await;
     assert_eq!(bert.waits_for(&anna, &id).await["text"], "  \t two blanks \n");
 }
 
 #[tokio::test]
 async fn a_message_to_somebody_who_left_fails() {
     let (anna, bert) = Person::two_friends(server()).await;
-    anna.tells(&bert, "here").await;
+    anna.delivers(&bert, "here").await;
     assert_eq!(bert.api.post("/api/account/remove-account/", &[]).await.status, 200);
-    let id = anna.says(&bert, "gone?").await;
+    let id = anna.sends(&bert, "gone?").await;
     let failed = anna.waits_until(&bert.number, &id, |message| message["state"] == "failed").await;
     assert_eq!((&failed["failure"], failed.get("sent")), (&json!("recipient_gone"), None));
     // A new owner of the number sees nothing of the old one.
     let carl = Person { api: login(server()).await, number: bert.number.clone() };
     register(server(), &carl.api, &carl.number).await;
-    let id = anna.tells(&carl, "to the new one").await;
+    let id = anna.delivers(&carl, "to the new one").await;
     let messages = carl.chat(&anna.number).await;
     assert_eq!((messages.len(), &messages[0]["id"]), (1, &json!(id)));
 }
@@ -201,9 +201,9 @@ async fn a_message_to_somebody_who_left_fails() {
 #[tokio::test]
 async fn typing_is_taken_for_a_contact() {
     let (anna, bert) = Person::two_friends(server()).await;
-    for row in ["set-typing", "set-paused"] {
-        let answer = anna.api.post(&format!("/api/messages/{row}/"), &[("contact", &bert.number)]).await;
-        assert_eq!((answer.status, answer.json()), (200, json!({})), "{row}");
+    for endpoint in ["set-typing", "set-paused"] {
+        let answer = anna.api.post(&format!("/api/messages/{endpoint}/"), &[("contact", &bert.number)]).await;
+        assert_eq!((answer.status, answer.json()), (200, json!({})), "{endpoint}");
     }
     assert_eq!(bert.chat(&anna.number).await, [] as [Value; 0]);
 }
@@ -211,8 +211,8 @@ async fn typing_is_taken_for_a_contact() {
 #[tokio::test]
 async fn messages_to_oneself_arrive() {
     let anna = Person::new(server()).await;
-    anna.adds(&anna.number).await;
-    let id = anna.says(&anna, "note").await;
+    anna.adds_contact(&anna.number).await;
+    let id = anna.sends(&anna, "note").await;
     let messages = wait_until_async("both sides", DEADLINE, async || {
         let messages = anna.chat(&anna.number).await;
         (messages.len() == 2).then_some(messages)

@@ -11,8 +11,8 @@ const SEND: &str = "/api/messages/send-message/";
 #[tokio::test]
 async fn a_proved_number_moves_and_brings_nothing_of_its_old_owners() {
     let (anna, bert) = Person::two_friends(server()).await;
-    anna.tells(&bert, "from Anna").await;
-    bert.tells(&anna, "to Anna").await;
+    anna.delivers(&bert, "from Anna").await;
+    bert.delivers(&anna, "to Anna").await;
     anna.api.post("/api/account/nickname/", &[("nickname", "Anna")]).await;
 
     let carl = Person { api: login(server()).await, number: anna.number.clone() };
@@ -24,7 +24,7 @@ async fn a_proved_number_moves_and_brings_nothing_of_its_old_owners() {
     assert_eq!(listed["session"]["state"], "online");
     assert_eq!(carl.api.get("/api/contacts/").await.json(), json!([]));
     assert_eq!(carl.api.get("/api/messages/chats/").await.json(), json!({"chats": []}));
-    carl.tries(&bert.number, "no contact yet").await.refused(400, "not_a_contact");
+    carl.tries_to_send(&bert.number, "no contact yet").await.refused(400, "not_a_contact");
 
     // The old one keeps the history and nothing else.
     let listed = account(&anna.api, &anna.number).await.expect("listed");
@@ -38,7 +38,7 @@ async fn a_proved_number_moves_and_brings_nothing_of_its_old_owners() {
         let form: Vec<_> = form.iter().copied().chain([named]).collect();
         anna.api.post(SEND, &form).await.refused(400, "account_not_registered");
     }
-    anna.tries(&bert.number, "late").await.refused(400, "account_not_registered");
+    anna.tries_to_send(&bert.number, "late").await.refused(400, "account_not_registered");
     let kept = server().database().sql(&format!(
         "SELECT count(*) FROM message m JOIN account a ON a.id = m.account_id JOIN windu_user u ON u.id = a.user_id
          WHERE a.number = '{}' AND a.registered_at IS NULL",
@@ -49,8 +49,8 @@ async fn a_proved_number_moves_and_brings_nothing_of_its_old_owners() {
     assert_eq!(anna.texts(&chat).await, ["from Anna", "to Anna"]);
 
     // Messages reach the new owner only.
-    bert.tells(&carl, "to Carl").await;
-    carl.tells(&bert, "from Carl").await;
+    bert.delivers(&carl, "to Carl").await;
+    carl.delivers(&bert, "from Carl").await;
     assert_eq!(anna.texts(&chat).await, ["from Anna", "to Anna"]);
     assert_eq!(carl.chat(&bert.number).await.len(), 2);
 
@@ -61,16 +61,16 @@ async fn a_proved_number_moves_and_brings_nothing_of_its_old_owners() {
     prove(server(), &anna.api, &anna.number).await;
     assert_eq!(account(&carl.api, &carl.number).await.expect("listed")["registered"], false);
     assert_eq!(anna.texts(&chat).await, ["from Anna", "to Anna"]);
-    anna.tells(&bert, "Anna again").await;
+    anna.delivers(&bert, "Anna again").await;
     assert_eq!(anna.chat(&bert.number).await.len(), 3);
 }
 
 #[tokio::test]
 async fn what_the_old_owner_still_had_to_send_fails() {
     let (anna, bert) = Person::two_friends(server()).await;
-    anna.tells(&bert, "sent").await;
+    anna.delivers(&bert, "sent").await;
     // As a message that the network has refused for now.
-    let id = anna.says(&bert, "waits").await;
+    let id = anna.sends(&bert, "waits").await;
     bert.waits_for(&anna, &id).await;
     let number = &anna.number;
     server().database().sql(&format!(

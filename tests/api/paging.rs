@@ -33,10 +33,10 @@ async fn a_chat_gives_the_newest_after_skipping_oldest_first() {
     let (anna, bert) = Person::two_friends(server()).await;
     let mut last = String::new();
     for number in 0..25 {
-        last = anna.says(&bert, &number.to_string()).await;
+        last = anna.sends(&bert, &number.to_string()).await;
     }
     bert.waits_for(&anna, &last).await;
-    let row = format!("{CHATS}{}/", anna.number);
+    let endpoint = format!("{CHATS}{}/", anna.number);
     for (query, expected) in [
         ("", numbers(5..25)),
         ("?limit=3", numbers(22..25)),
@@ -52,7 +52,7 @@ async fn a_chat_gives_the_newest_after_skipping_oldest_first() {
         ("?after=9999-12-31T23:59:59.5+02:00", vec![]),
         ("?after=0&limit=100", numbers(0..25)),
     ] {
-        assert_eq!(bert.texts(&format!("{row}{query}")).await, expected, "{query}");
+        assert_eq!(bert.texts(&format!("{endpoint}{query}")).await, expected, "{query}");
     }
     for message in bert.chat(&anna.number).await {
         assert_time(&message["time"]);
@@ -62,13 +62,13 @@ async fn a_chat_gives_the_newest_after_skipping_oldest_first() {
 #[tokio::test]
 async fn what_is_no_part_of_a_list() {
     let anna = Person::new(server()).await;
-    let rows = [
+    let endpoints = [
         CHATS.to_owned(),
         format!("{CHATS}{}/", anna.number),
         format!("/api/messages/delivered/{}/", anna.number),
         format!("/api/messages/read/{}/", anna.number),
     ];
-    for row in rows {
+    for endpoint in endpoints {
         for query in [
             "limit=-1",
             "limit=x",
@@ -82,8 +82,8 @@ async fn what_is_no_part_of_a_list() {
             "after=2016-05-20T25:00:00",
             "after=2016-05-20T05:52:45X",
         ] {
-            let answer = anna.api.get(&format!("{row}?{query}")).await;
-            assert_eq!(answer.status, 400, "{row}?{query}: {}", answer.text());
+            let answer = anna.api.get(&format!("{endpoint}?{query}")).await;
+            assert_eq!(answer.status, 400, "{endpoint}?{query}: {}", answer.text());
             let name = query.split('=').next().expect("a name");
             assert!(answer.refused(400, "invalid_parameter").contains(name), "{}", answer.text());
         }
@@ -96,10 +96,10 @@ async fn what_is_no_part_of_a_list() {
 async fn a_chat_can_show_only_what_was_received() {
     let (anna, bert) = Person::two_friends(server()).await;
     for number in 0..3 {
-        anna.tells(&bert, &format!("a{number}")).await;
-        bert.tells(&anna, &format!("b{number}")).await;
+        anna.delivers(&bert, &format!("a{number}")).await;
+        bert.delivers(&anna, &format!("b{number}")).await;
     }
-    let row = format!("{CHATS}{}/", anna.number);
+    let endpoint = format!("{CHATS}{}/", anna.number);
     for (query, expected) in [
         ("", vec!["a0", "b0", "a1", "b1", "a2", "b2"]),
         ("?received_only=1", vec!["a0", "a1", "a2"]),
@@ -109,19 +109,19 @@ async fn a_chat_can_show_only_what_was_received() {
         ("?received_only=1&limit=2", vec!["a1", "a2"]),
         ("?received_only=1&limit=1&offset=1", vec!["a1"]),
     ] {
-        assert_eq!(bert.texts(&format!("{row}{query}")).await, expected, "{query}");
+        assert_eq!(bert.texts(&format!("{endpoint}{query}")).await, expected, "{query}");
     }
 }
 
 #[tokio::test]
 async fn after_means_strictly_later_in_chats() {
     let (anna, bert) = Person::two_friends(server()).await;
-    let first = anna.tells(&bert, "first").await;
-    let second = anna.tells(&bert, "second").await;
-    let row = format!("{CHATS}{}/?after=", anna.number);
+    let first = anna.delivers(&bert, "first").await;
+    let second = anna.delivers(&bert, "second").await;
+    let endpoint = format!("{CHATS}{}/?after=", anna.number);
     let (of_first, of_second) = (uncut("stored_at", &first, true), uncut("stored_at", &second, true));
-    assert_eq!(bert.texts(&format!("{row}{of_first}")).await, ["second"]);
-    assert_eq!(bert.texts(&format!("{row}{of_second}")).await, [] as [&str; 0]);
+    assert_eq!(bert.texts(&format!("{endpoint}{of_first}")).await, ["second"]);
+    assert_eq!(bert.texts(&format!("{endpoint}{of_second}")).await, [] as [&str; 0]);
     // In other notations of the same time.
     for time in [
         of_first.replace('T', "%20"),
@@ -129,12 +129,12 @@ async fn after_means_strictly_later_in_chats() {
         format!("{of_first}%2B00:00"),
         format!("{of_first}%2000:00"),
     ] {
-        assert_eq!(bert.texts(&format!("{row}{time}")).await, ["second"], "{time}");
+        assert_eq!(bert.texts(&format!("{endpoint}{time}")).await, ["second"], "{time}");
     }
     // Cut to the second it lies before both: the comparison is with the uncut time.
     let cut = of_first.split('.').next().expect("a second");
     if !of_first.ends_with(".000000") {
-        assert_eq!(bert.texts(&format!("{row}{cut}")).await, ["first", "second"]);
+        assert_eq!(bert.texts(&format!("{endpoint}{cut}")).await, ["first", "second"]);
     }
     // The list of chats goes by the last message.
     let has_chat = async |time: &str| {
@@ -150,29 +150,29 @@ async fn after_means_at_or_later_in_delivered_and_read() {
     let (anna, bert) = Person::two_friends(server()).await;
     let mut ids = Vec::new();
     for number in 0..3 {
-        let id = anna.tells(&bert, &number.to_string()).await;
+        let id = anna.delivers(&bert, &number.to_string()).await;
         anna.waits_until(&bert.number, &id, |message| message["delivered"].is_string()).await;
         bert.api.post(LAST_READ, &[("contact", &anna.number)]).await;
         anna.waits_until(&bert.number, &id, |message| message["read"].is_string()).await;
         ids.push(id);
     }
-    for (row, column) in [("delivered", "delivered_at"), ("read", "read_at")] {
-        let path = format!("/api/messages/{row}/{}/", bert.number);
+    for (endpoint, column) in [("delivered", "delivered_at"), ("read", "read_at")] {
+        let path = format!("/api/messages/{endpoint}/{}/", bert.number);
         let listed = async |query: &str| -> Vec<String> {
             let messages = anna.list(&format!("{path}{query}")).await;
             for message in &messages {
-                assert_time(&message[row]);
+                assert_time(&message[endpoint]);
                 assert_eq!(message.as_object().expect("an object").len(), 2);
             }
             messages.iter().map(|message| message["id"].as_str().expect("an id").to_owned()).collect()
         };
-        assert_eq!(listed("").await, ids, "{row}");
-        assert_eq!(listed("?limit=2").await, ids[1..], "{row}");
-        assert_eq!(listed("?limit=1&offset=1").await, ids[1..2], "{row}");
-        assert_eq!(listed("?offset=3").await, [] as [&str; 0], "{row}");
+        assert_eq!(listed("").await, ids, "{endpoint}");
+        assert_eq!(listed("?limit=2").await, ids[1..], "{endpoint}");
+        assert_eq!(listed("?limit=1&offset=1").await, ids[1..2], "{endpoint}");
+        assert_eq!(listed("?offset=3").await, [] as [&str; 0], "{endpoint}");
         let at = uncut(column, &ids[1], false);
-        assert_eq!(listed(&format!("?after={at}")).await, ids[1..], "{row}");
-        assert_eq!(listed(&format!("?after={}", after(&at))).await, ids[2..], "{row}");
+        assert_eq!(listed(&format!("?after={at}")).await, ids[1..], "{endpoint}");
+        assert_eq!(listed(&format!("?after={}", after(&at))).await, ids[2..], "{endpoint}");
     }
 }
 
@@ -180,12 +180,12 @@ async fn after_means_at_or_later_in_delivered_and_read() {
 async fn chats_are_listed_newest_first() {
     let (anna, bert) = Person::two_friends(server()).await;
     let carl = Person::new(server()).await;
-    carl.adds(&anna.number).await;
+    carl.adds_contact(&anna.number).await;
     assert_eq!(anna.api.get(CHATS).await.json(), json!({"chats": []}));
-    bert.tells(&anna, "from Bert").await;
-    carl.tells(&anna, "from Carl").await;
-    carl.tells(&anna, &format!("again {}", "ö".repeat(200))).await;
-    anna.tells(&carl, "to Carl").await;
+    bert.delivers(&anna, "from Bert").await;
+    carl.delivers(&anna, "from Carl").await;
+    carl.delivers(&anna, &format!("again {}", "ö".repeat(200))).await;
+    anna.delivers(&carl, "to Carl").await;
     anna.api.patch(&format!("/api/contacts/{}/", bert.number), &[("last_name", "Bertsson")]).await;
 
     let chats = async |query: &str| {
@@ -206,7 +206,7 @@ async fn chats_are_listed_newest_first() {
     assert_eq!(chats("?limit=1&offset=1").await, json!([of_bert]));
     assert_eq!(chats("?offset=2").await, json!([]));
     anna.api.patch(&format!("/api/contacts/{}/", bert.number), &[("first_name", "B.")]).await;
-    bert.tells(&anna, "again").await;
+    bert.delivers(&anna, "again").await;
     let of_bert = chat(&bert.number, "B. Bertsson", "again", 2);
     assert_eq!(chats("").await, json!([of_bert, of_carl]));
 }
@@ -216,9 +216,9 @@ async fn reading_goes_up_to_the_limit() {
     let (anna, bert) = Person::two_friends(server()).await;
     let mut ids = Vec::new();
     for number in 0..4 {
-        ids.push(anna.tells(&bert, &number.to_string()).await);
+        ids.push(anna.delivers(&bert, &number.to_string()).await);
     }
-    bert.tells(&anna, "mine is never unread").await;
+    bert.delivers(&anna, "mine is never unread").await;
     let unread = async || bert.chat_entry(&anna.number).await.expect("a chat")["unread"].clone();
     let read = async |limit: Option<&str>| {
         let mut form = vec![("contact", anna.number.as_str())];
@@ -245,8 +245,10 @@ async fn reading_goes_up_to_the_limit() {
     assert_eq!(read(Some(&shown)).await.get("message"), None);
     assert_eq!(unread().await, 0);
     assert!(read(None).await["message"].is_string());
-    let row = format!("/api/messages/read/{}/", bert.number);
-    wait_until_async("all receipts", DEADLINE, async || (anna.list(&row).await.len() == 4).then_some(()))
-        .await;
+    let endpoint = format!("/api/messages/read/{}/", bert.number);
+    wait_until_async("all receipts", DEADLINE, async || {
+        (anna.list(&endpoint).await.len() == 4).then_some(())
+    })
+    .await;
     assert_eq!(texts(&anna.chat(&bert.number).await)[..4], ["0", "1", "2", "3"]);
 }

@@ -28,7 +28,7 @@ fn seen(jpeg: &[u8]) -> (u8, (u32, u32)) {
 }
 
 #[track_caller]
-fn shows(jpeg: &[u8], shade: u8, dimensions: (u32, u32)) {
+fn assert_jpeg_looks(jpeg: &[u8], shade: u8, dimensions: (u32, u32)) {
     let (red, size) = seen(jpeg);
     assert!(red.abs_diff(shade) <= 8, "{red} instead of {shade}");
     assert_eq!(size, dimensions);
@@ -38,15 +38,15 @@ fn shows(jpeg: &[u8], shade: u8, dimensions: (u32, u32)) {
 #[track_caller]
 pub fn is_jpeg(answer: &Answer, shade: u8, dimensions: (u32, u32)) {
     assert_eq!((answer.status, answer.header("content-type")), (200, "image/jpeg"), "{}", answer.text());
-    shows(&answer.bytes, shade, dimensions);
+    assert_jpeg_looks(&answer.bytes, shade, dimensions);
 }
 
 impl Person {
-    async fn puts(&self, bytes: Vec<u8>) -> Answer {
-        self.puts_as("photo", bytes, None).await
+    async fn uploads(&self, bytes: Vec<u8>) -> Answer {
+        self.uploads_as("photo", bytes, None).await
     }
 
-    async fn puts_as(&self, name: &str, bytes: Vec<u8>, key: Option<&str>) -> Answer {
+    async fn uploads_as(&self, name: &str, bytes: Vec<u8>, key: Option<&str>) -> Answer {
         let part =
             Part::bytes(bytes).file_name("me.bin").mime_str("application/octet-stream").expect("a type");
         let mut request =
@@ -57,18 +57,18 @@ impl Person {
         self.api.send(request).await
     }
 
-    async fn poses(&self, shade: u8) {
-        let answer = self.puts(picture(shade, ImageFormat::Png)).await;
+    async fn sets_photo(&self, shade: u8) {
+        let answer = self.uploads(picture(shade, ImageFormat::Png)).await;
         assert_eq!((answer.status, answer.json()), (200, json!({})));
     }
 
-    async fn row(&self, of: &Person, row: &str) -> Answer {
-        self.api.get(&format!("/api/contacts/{}/{row}/", of.number)).await
+    async fn get(&self, of: &Person, endpoint: &str) -> Answer {
+        self.api.get(&format!("/api/contacts/{}/{endpoint}/", of.number)).await
     }
 
     async fn waits_for_photo(&self, of: &Person, status: &str) -> Value {
         wait_until_async(&format!("photo status {status}"), DEADLINE, async || {
-            let answer = self.row(of, "photo-url").await;
+            let answer = self.get(of, "photo-url").await;
             assert_eq!(answer.status, 200, "{}", answer.text());
             Some(answer.json()).filter(|url| url["photo_status"] == status)
         })
@@ -78,20 +78,20 @@ impl Person {
     /// Waits until somebody's photo has this colour.
     async fn waits_for_shade(&self, of: &Person, shade: u8) {
         wait_until_async(&format!("a photo of shade {shade}"), DEADLINE, async || {
-            let answer = self.row(of, "photo").await;
+            let answer = self.get(of, "photo").await;
             (answer.status == 200 && seen(&answer.bytes).0.abs_diff(shade) <= 8).then_some(())
         })
         .await;
     }
 
-    async fn photo_history(&self, of: &Person, row: &str) -> Vec<Value> {
-        let answer = self.row(of, row).await;
+    async fn photo_history(&self, of: &Person, endpoint: &str) -> Vec<Value> {
+        let answer = self.get(of, endpoint).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         assert_eq!(answer.json()["contact_id"], of.number);
         answer.json()["photo_urls"].as_array().expect("a list").clone()
     }
 
-    async fn lets_see_photo(&self, audience: &str) {
+    async fn sets_photo_privacy(&self, audience: &str) {
         let answer = self.api.post(PRIVACY, &[("photo", audience)]).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
@@ -111,17 +111,17 @@ async fn ones_own_photo_is_kept_as_jpeg_until_it_is_taken_away() {
     for (shade, format) in
         [(200, ImageFormat::Png), (120, ImageFormat::Jpeg), (40, ImageFormat::Gif), (80, ImageFormat::WebP)]
     {
-        let answer = anna.puts(picture(shade, format)).await;
+        let answer = anna.uploads(picture(shade, format)).await;
         assert_eq!((answer.status, answer.json()), (200, json!({})), "{format:?}");
         is_jpeg(&anna.api.get(OWN).await, shade, (300, 150));
     }
     let head = anna.api.send(anna.api.request(Method::HEAD, OWN)).await;
     assert_eq!((head.status, head.header("content-type"), head.bytes.len()), (200, "image/jpeg", 0));
     // Another name will do when it is the only file.
-    assert_eq!(anna.puts_as("file", picture(90, ImageFormat::Png), None).await.status, 200);
+    assert_eq!(anna.uploads_as("file", picture(90, ImageFormat::Png), None).await.status, 200);
     is_jpeg(&anna.api.get(OWN).await, 90, (300, 150));
     for wrong in [b"no picture".to_vec(), Vec::new(), picture(5, ImageFormat::Png)[..60].to_vec()] {
-        let answer = anna.puts(wrong).await;
+        let answer = anna.uploads(wrong).await;
         assert_eq!(answer.status, 400, "{}", answer.text());
     }
     anna.api.post(OWN, &[]).await.refused(400, "missing_parameter");
@@ -137,29 +137,31 @@ async fn ones_own_photo_is_kept_as_jpeg_until_it_is_taken_away() {
 async fn a_contacts_photo_is_seen_by_its_rows_and_its_urls() {
     let (anna, bert) = Person::two_friends(server()).await;
     let none = json!({"photo_url": null, "photo_status": "404"});
-    for row in ["photo", "preview-photo"] {
-        anna.row(&bert, row).await.refused(404, "photo_not_found");
-        assert_eq!(anna.row(&bert, &format!("{row}-url")).await.json(), none);
-        assert_eq!(anna.photo_history(&bert, &format!("{row}-history-urls")).await, [] as [Value; 0]);
+    for endpoint in ["photo", "preview-photo"] {
+        anna.get(&bert, endpoint).await.refused(404, "photo_not_found");
+        assert_eq!(anna.get(&bert, &format!("{endpoint}-url")).await.json(), none);
+        assert_eq!(anna.photo_history(&bert, &format!("{endpoint}-history-urls")).await, [] as [Value; 0]);
     }
-    bert.poses(200).await;
+    bert.sets_photo(200).await;
     let url = anna.waits_for_photo(&bert, "200").await;
-    is_jpeg(&anna.row(&bert, "photo").await, 200, (300, 150));
-    is_jpeg(&anna.row(&bert, "preview-photo").await, 200, (96, 48));
+    is_jpeg(&anna.get(&bert, "photo").await, 200, (300, 150));
+    is_jpeg(&anna.get(&bert, "preview-photo").await, 200, (96, 48));
     is_jpeg(&open(&url).await, 200, (300, 150));
-    let preview = anna.row(&bert, "preview-photo-url").await.json();
+    let preview = anna.get(&bert, "preview-photo-url").await.json();
     assert_eq!(preview["photo_status"], "200");
     is_jpeg(&open(&preview).await, 200, (96, 48));
 
-    bert.poses(40).await;
+    bert.sets_photo(40).await;
     anna.waits_for_shade(&bert, 40).await;
     bert.api.delete(OWN).await;
     assert_eq!(anna.waits_for_photo(&bert, "404").await, none);
-    anna.row(&bert, "photo").await.refused(404, "photo_not_found");
-    for (row, dimensions) in [("photo-history-urls", (300, 150)), ("preview-photo-history-urls", (96, 48))] {
-        let history = anna.photo_history(&bert, row).await;
+    anna.get(&bert, "photo").await.refused(404, "photo_not_found");
+    for (endpoint, dimensions) in
+        [("photo-history-urls", (300, 150)), ("preview-photo-history-urls", (96, 48))]
+    {
+        let history = anna.photo_history(&bert, endpoint).await;
         let statuses: Vec<&str> = history.iter().filter_map(|entry| entry["photo_status"].as_str()).collect();
-        assert_eq!(statuses, ["404", "200", "200"], "{row}");
+        assert_eq!(statuses, ["404", "200", "200"], "{endpoint}");
         assert_eq!(history[0]["photo_url"], Value::Null);
         for (entry, shade) in history[1..].iter().zip([40, 200]) {
             is_jpeg(&open(entry).await, shade, dimensions);
@@ -167,7 +169,7 @@ async fn a_contacts_photo_is_seen_by_its_rows_and_its_urls() {
         }
     }
     // The same photo once more is another change, as another time at which it was put.
-    bert.poses(40).await;
+    bert.sets_photo(40).await;
     anna.waits_for_shade(&bert, 40).await;
     assert_eq!(anna.photo_history(&bert, "photo-history-urls").await.len(), 4);
 }
@@ -175,21 +177,21 @@ async fn a_contacts_photo_is_seen_by_its_rows_and_its_urls() {
 #[tokio::test]
 async fn a_hidden_photo_is_hidden_everywhere_and_comes_back_unchanged() {
     let (anna, bert) = Person::two_friends(server()).await;
-    bert.poses(200).await;
+    bert.sets_photo(200).await;
     let url = anna.waits_for_photo(&bert, "200").await;
     let history = anna.photo_history(&bert, "photo-history-urls").await;
-    bert.lets_see_photo("none").await;
+    bert.sets_photo_privacy("none").await;
     let hidden = json!({"photo_url": null, "photo_status": "401"});
     assert_eq!(anna.waits_for_photo(&bert, "401").await, hidden);
-    assert_eq!(anna.row(&bert, "preview-photo-url").await.json(), hidden);
-    for row in ["photo", "preview-photo"] {
-        anna.row(&bert, row).await.refused(403, "hidden");
-        assert_eq!(anna.photo_history(&bert, &format!("{row}-history-urls")).await, [] as [Value; 0]);
+    assert_eq!(anna.get(&bert, "preview-photo-url").await.json(), hidden);
+    for endpoint in ["photo", "preview-photo"] {
+        anna.get(&bert, endpoint).await.refused(403, "hidden");
+        assert_eq!(anna.photo_history(&bert, &format!("{endpoint}-history-urls")).await, [] as [Value; 0]);
     }
     // What was given out before no longer opens.
     open(&url).await.refused(404, "media_not_found");
     open(&history[0]).await.refused(404, "media_not_found");
-    bert.lets_see_photo("contacts").await;
+    bert.sets_photo_privacy("contacts").await;
     let url = anna.waits_for_photo(&bert, "200").await;
     is_jpeg(&open(&url).await, 200, (300, 150));
     assert_eq!(anna.photo_history(&bert, "photo-history-urls").await.len(), 1, "hiding is no change");
@@ -202,23 +204,23 @@ async fn a_hidden_photo_is_hidden_everywhere_and_comes_back_unchanged() {
 #[tokio::test]
 async fn the_rows_for_all_show_every_contact_that_exists() {
     let anna = Person::new(server()).await;
-    let rows = ["/api/contacts/photos-urls/", "/api/contacts/preview-photos-urls/"];
-    for row in rows {
-        assert_eq!(anna.api.get(row).await.json(), json!({"photo_urls": []}));
+    let endpoints = ["/api/contacts/photos-urls/", "/api/contacts/preview-photos-urls/"];
+    for endpoint in endpoints {
+        assert_eq!(anna.api.get(endpoint).await.json(), json!({"photo_urls": []}));
     }
     let (bert, carl, dora) =
         (Person::new(server()).await, Person::new(server()).await, Person::new(server()).await);
     for person in [&bert, &carl, &dora] {
-        anna.adds(&person.number).await;
+        anna.adds_contact(&person.number).await;
     }
     anna.api.post("/api/contacts/add-contact/", &[("contact_id", &fresh_number())]).await;
-    bert.poses(200).await;
-    carl.poses(100).await;
-    carl.lets_see_photo("contacts").await;
+    bert.sets_photo(200).await;
+    carl.sets_photo(100).await;
+    carl.sets_photo_privacy("contacts").await;
     anna.waits_for_photo(&bert, "200").await;
     anna.waits_for_photo(&carl, "401").await;
-    for (row, dimensions) in rows.into_iter().zip([(300, 150), (96, 48)]) {
-        let list = anna.api.get(row).await.json()["photo_urls"].clone();
+    for (endpoint, dimensions) in endpoints.into_iter().zip([(300, 150), (96, 48)]) {
+        let list = anna.api.get(endpoint).await.json()["photo_urls"].clone();
         assert_eq!(list[0]["contact_id"], bert.number);
         is_jpeg(&open(&list[0]).await, 200, dimensions);
         let rest = json!([
@@ -232,27 +234,27 @@ async fn the_rows_for_all_show_every_contact_that_exists() {
 #[tokio::test]
 async fn photos_are_of_contacts_that_exist_and_of_those_who_wrote_first() {
     let (anna, bert) = (Person::new(server()).await, Person::new(server()).await);
-    bert.poses(200).await;
-    for row in ["photo", "preview-photo", "photo-url", "preview-photo-url"] {
-        anna.row(&bert, row).await.refused(400, "not_a_contact");
-        anna.api.get(&format!("/api/contacts/anna/{row}/")).await.refused(404, "not_found");
+    bert.sets_photo(200).await;
+    for endpoint in ["photo", "preview-photo", "photo-url", "preview-photo-url"] {
+        anna.get(&bert, endpoint).await.refused(400, "not_a_contact");
+        anna.api.get(&format!("/api/contacts/anna/{endpoint}/")).await.refused(404, "not_found");
     }
-    for row in ["photo-history-urls", "preview-photo-history-urls"] {
-        let history = anna.row(&bert, row).await;
+    for endpoint in ["photo-history-urls", "preview-photo-history-urls"] {
+        let history = anna.get(&bert, endpoint).await;
         assert_eq!(
             (history.status, history.json()),
             (200, json!({"contact_id": bert.number, "photo_urls": []}))
         );
     }
-    bert.adds(&anna.number).await;
-    bert.tells(&anna, "first").await;
+    bert.adds_contact(&anna.number).await;
+    bert.delivers(&anna, "first").await;
     anna.waits_for_shade(&bert, 200).await;
 }
 
 #[tokio::test]
 async fn who_left_shows_no_photo_and_neither_does_who_has_the_number_now() {
     let (anna, bert) = Person::two_friends(server()).await;
-    bert.poses(200).await;
+    bert.sets_photo(200).await;
     let url = anna.waits_for_photo(&bert, "200").await;
     assert_eq!(bert.api.post("/api/account/remove-account/", &[]).await.status, 200);
     anna.waits_for_photo(&bert, "404").await;
@@ -261,10 +263,10 @@ async fn who_left_shows_no_photo_and_neither_does_who_has_the_number_now() {
     let carl = Person { api: login(server()).await, number: bert.number.clone() };
     register(server(), &carl.api, &carl.number).await;
     carl.api.get(OWN).await.refused(404, "photo_not_found");
-    carl.adds(&anna.number).await;
-    carl.tells(&anna, "I am Carl").await;
-    anna.row(&carl, "photo").await.refused(404, "photo_not_found");
-    carl.poses(60).await;
+    carl.adds_contact(&anna.number).await;
+    carl.delivers(&anna, "I am Carl").await;
+    anna.get(&carl, "photo").await.refused(404, "photo_not_found");
+    carl.sets_photo(60).await;
     anna.waits_for_shade(&carl, 60).await;
     assert_eq!(anna.photo_history(&carl, "photo-history-urls").await.len(), 1);
 }
@@ -274,11 +276,11 @@ async fn a_repeated_key_puts_no_photo_again() {
     let anna = Person::new(server()).await;
     for shade in [200, 40] {
         let key = format!("key {shade}").replace(' ', "-");
-        assert_eq!(anna.puts_as("photo", picture(shade, ImageFormat::Png), Some(&key)).await.status, 200);
+        assert_eq!(anna.uploads_as("photo", picture(shade, ImageFormat::Png), Some(&key)).await.status, 200);
     }
-    let again = anna.puts_as("photo", picture(200, ImageFormat::Png), Some("key-200")).await;
+    let again = anna.uploads_as("photo", picture(200, ImageFormat::Png), Some("key-200")).await;
     assert_eq!((again.status, again.header("idempotency-replayed")), (200, "true"));
     is_jpeg(&anna.api.get(OWN).await, 40, (300, 150));
-    let other = anna.puts_as("photo", picture(90, ImageFormat::Png), Some("key-200")).await;
+    let other = anna.uploads_as("photo", picture(90, ImageFormat::Png), Some("key-200")).await;
     other.refused(422, "idempotency_key_reused");
 }

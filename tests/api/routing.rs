@@ -41,13 +41,13 @@ async fn what_is_not_there_is_an_error_object() {
 #[tokio::test]
 async fn both_forms_of_a_path_and_the_old_spelling_work_for_every_method() {
     let (anna, bert) = Person::two_friends(server()).await;
-    for row in ["/api/messages", "/api/message"] {
+    for endpoint in ["/api/messages", "/api/message"] {
         for slash in ["/", ""] {
             let form = [("contact", bert.number.as_str()), ("message", "hello")];
-            assert_eq!(anna.api.post(&format!("{row}/send-message{slash}"), &form).await.status, 200);
+            assert_eq!(anna.api.post(&format!("{endpoint}/send-message{slash}"), &form).await.status, 200);
             for word in ["chats", &format!("chats/{}", bert.number)] {
-                let answer = anna.api.get(&format!("{row}/{word}{slash}?limit=5")).await;
-                assert_eq!(answer.status, 200, "{row}/{word}{slash}");
+                let answer = anna.api.get(&format!("{endpoint}/{word}{slash}?limit=5")).await;
+                assert_eq!(answer.status, 200, "{endpoint}/{word}{slash}");
             }
         }
     }
@@ -59,7 +59,7 @@ async fn both_forms_of_a_path_and_the_old_spelling_work_for_every_method() {
         let head = anna.api.send(anna.api.request(Method::HEAD, &path)).await;
         assert_eq!((head.status, head.bytes.len()), (200, 0));
         assert_eq!(anna.api.delete(&path).await.status, 200);
-        anna.adds(&bert.number).await;
+        anna.adds_contact(&bert.number).await;
     }
     assert_eq!(anna.api.get("/api/account").await.status, 200);
 }

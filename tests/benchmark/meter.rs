@@ -83,7 +83,7 @@ impl Process {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
         // The name in parentheses may hold blanks. Behind it: proc(5), from the third field on.
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let number = |place: usize| fields.get(place - 3)?.parse::<u64>().ok();
+        let number = |index: usize| fields.get(index - 3)?.parse::<u64>().ok();
         // Ticks of a hundredth of a second on every Linux.
         let ticks = |ticks: u64| Duration::from_millis(ticks * 10);
         Some(Self {

@@ -3,7 +3,7 @@
 use data_encoding::BASE64;
 use windu::verification::{Method, RequestError};
 
-use crate::provider::{Asked, Behaviour};
+use crate::provider::{Behaviour, ReceivedRequest};
 use crate::world::{TWILIO_SID, TWILIO_TOKEN, World};
 
 const CREATED: &str = r#"{"sid":"SM0123456789abcdef0123456789abcdef","status":"queued","error_code":null}"#;
@@ -14,14 +14,14 @@ async fn world() -> World {
     world
 }
 
-fn field(asked: &Asked, name: &str) -> String {
+fn field(asked: &ReceivedRequest, name: &str) -> String {
     let mut values = asked.form().into_iter().filter(|(field, _)| field == name).map(|(_, value)| value);
     let value = values.next().unwrap_or_else(|| panic!("no field {name}"));
     assert_eq!(values.next(), None, "{name} twice");
     value
 }
 
-fn assert_common(asked: &Asked, resource: &str) {
+fn assert_common(asked: &ReceivedRequest, resource: &str) {
     assert_eq!(asked.uri, format!("/twilio/2010-04-01/Accounts/{TWILIO_SID}/{resource}.json").as_str());
     assert_eq!(asked.header("content-type"), Some("application/x-www-form-urlencoded"));
     let basic = format!("Basic {}", BASE64.encode(format!("{TWILIO_SID}:{TWILIO_TOKEN}").as_bytes()));
@@ -34,22 +34,22 @@ fn assert_common(asked: &Asked, resource: &str) {
 #[tokio::test]
 async fn a_text_message_is_a_message() {
     let world = world().await;
-    let line = world.line("15551230000").await;
-    world.request(&line).await.unwrap();
-    let asked = world.provider.only();
+    let pending = world.pending_account("15551230000").await;
+    world.request(&pending).await.unwrap();
+    let asked = world.provider.only_request();
     assert_common(&asked, "Messages");
     let text = field(&asked, "Body");
     let code: String = text.chars().filter(char::is_ascii_digit).take(6).collect();
     assert_eq!(text, format!("Your Windu code is {code}. It is good for 10 minutes. Give it to nobody."));
-    let _ = world.check(&line, &code).await.unwrap();
+    let _ = world.check(&pending, &code).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_call_is_a_call_that_says_each_digit() {
     let world = world().await;
-    let line = world.line("15551230000").await;
-    world.request_at(&world.verification, &line, Method::Voice).await.unwrap();
-    let asked = world.provider.only();
+    let pending = world.pending_account("15551230000").await;
+    world.request_at(&world.verification, &pending, Method::Voice).await.unwrap();
+    let asked = world.provider.only_request();
     assert_common(&asked, "Calls");
     let twiml = field(&asked, "Twiml");
     let said = twiml.split_once("<Say language=\"en-US\">").unwrap().1.split_once("</Say>").unwrap().0;
@@ -58,7 +58,7 @@ async fn a_call_is_a_call_that_says_each_digit() {
     assert_eq!(said, format!("Your Windu code is: {apart}. Once more: {apart}. Good bye."));
     assert!(twiml.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response>"), "{twiml}");
     assert!(twiml.ends_with("</Response>") && twiml.len() < 4_000, "{twiml}");
-    let _ = world.check(&line, &code).await.unwrap();
+    let _ = world.check(&pending, &code).await.unwrap();
 }
 
 #[tokio::test]
@@ -77,9 +77,9 @@ async fn refusals_are_failures_after_which_one_may_ask_again() {
     for (turn, (status, body, advice)) in cases.into_iter().enumerate() {
         let headers = advice.map(|seconds| ("retry-after", seconds.to_owned())).into_iter().collect();
         world.provider.behave(Behaviour::Answer { status, headers, body });
-        let line = world.line(&format!("1555123000{turn}")).await;
+        let pending = world.pending_account(&format!("1555123000{turn}")).await;
         for _ in 0..2 {
-            match world.request(&line).await {
+            match world.request(&pending).await {
                 Err(RequestError::SenderFailed { retry_after }) => {
                     assert_eq!(retry_after, advice.map(|seconds| seconds.parse().unwrap()), "{status}");
                 }
@@ -93,13 +93,13 @@ async fn refusals_are_failures_after_which_one_may_ask_again() {
 #[tokio::test]
 async fn silence_leaves_the_code_good() {
     let world = world().await;
-    let line = world.line("15551230000").await;
+    let pending = world.pending_account("15551230000").await;
     world.provider.behave(Behaviour::Hang);
-    let outcome = world.request(&line).await;
+    let outcome = world.request(&pending).await;
     assert!(matches!(outcome, Err(RequestError::SenderTimedOut)), "{outcome:?}");
-    let text = field(&world.provider.only(), "Body");
+    let text = field(&world.provider.only_request(), "Body");
     let code: String = text.chars().filter(char::is_ascii_digit).take(6).collect();
-    let _ = world.check(&line, &code).await.unwrap();
+    let _ = world.check(&pending, &code).await.unwrap();
 }
 
 #[tokio::test]
@@ -108,7 +108,7 @@ async fn an_error_body_without_end_is_not_read_to_its_end() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let world = World::with(&[("WINDU_CODE_SENDER", "twilio"), ("WINDU_TWILIO_BASE_URL", &base)]).await;
-    let line = world.line("15551230000").await;
+    let pending = world.pending_account("15551230000").await;
     let endless = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut read = vec![0; 4_096];
@@ -121,7 +121,7 @@ async fn an_error_body_without_end_is_not_read_to_its_end() {
         }
         written
     };
-    let (outcome, written) = tokio::join!(world.request(&line), endless);
+    let (outcome, written) = tokio::join!(world.request(&pending), endless);
     assert!(matches!(outcome, Err(RequestError::SenderFailed { .. })), "{outcome:?}");
     // What the sockets hold, and no more.
     assert!(written < 32 * 1_024 * 1_024, "{written}");

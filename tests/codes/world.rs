@@ -35,7 +35,7 @@ pub struct World {
 
 /// An account that waits for its code.
 #[derive(Clone)]
-pub struct Line {
+pub struct PendingAccount {
     pub user: UserId,
     pub account: AccountId,
     pub number: PhoneNumber,
@@ -109,7 +109,7 @@ impl World {
         UserId(id)
     }
 
-    pub async fn account(&self, user: UserId, number: &str) -> Line {
+    pub async fn account(&self, user: UserId, number: &str) -> PendingAccount {
         let counter: i64 = sqlx::query_scalar(
             "INSERT INTO account_counter (user_id, number, epoch) VALUES ($1, $2, '-')
              ON CONFLICT (user_id, number) DO UPDATE SET epoch = '-' RETURNING id",
@@ -128,36 +128,40 @@ impl World {
         .fetch_one(&self.pool)
         .await
         .unwrap();
-        Line { user, account: AccountId(account), number: number.parse().unwrap() }
+        PendingAccount { user, account: AccountId(account), number: number.parse().unwrap() }
     }
 
     /// A new user's account.
-    pub async fn line(&self, number: &str) -> Line {
+    pub async fn pending_account(&self, number: &str) -> PendingAccount {
         self.account(self.user().await, number).await
     }
 
-    pub async fn request(&self, line: &Line) -> Result<(), RequestError> {
-        self.request_at(&self.verification, line, Method::Sms).await
+    pub async fn request(&self, pending: &PendingAccount) -> Result<(), RequestError> {
+        self.request_at(&self.verification, pending, Method::Sms).await
     }
 
     /// Asks one of several processes.
     pub async fn request_at(
         &self,
         process: &Verification,
-        line: &Line,
+        pending: &PendingAccount,
         method: Method,
     ) -> Result<(), RequestError> {
         let tx = self.store.begin().await?;
-        process.request(tx, line.user, line.account, &line.number, method, None).await
+        process.request(tx, pending.user, pending.account, &pending.number, method, None).await
     }
 
-    pub async fn check(&self, line: &Line, code: &str) -> Result<Proved, windu::verification::CheckError> {
-        self.verification.check(line.user, line.account, &line.number, code).await
+    pub async fn check(
+        &self,
+        pending: &PendingAccount,
+        code: &str,
+    ) -> Result<Proved, windu::verification::CheckError> {
+        self.verification.check(pending.user, pending.account, &pending.number, code).await
     }
 
     /// Asks for a code and returns what the provider was given.
-    pub async fn code(&self, line: &Line) -> String {
-        self.request(line).await.unwrap();
+    pub async fn code(&self, pending: &PendingAccount) -> String {
+        self.request(pending).await.unwrap();
         self.provider.last_code()
     }
 

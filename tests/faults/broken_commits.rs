@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use crate::proxy::{Commits, Proxy};
-use crate::support::guarantees::{rounds, summary};
-use crate::support::keyed_load::Repeaters;
+use crate::support::guarantees::{print_summary, rounds};
+use crate::support::keyed_load::KeyedLoad;
 use crate::support::postgres::Database;
 use crate::support::server::Server;
 
@@ -23,19 +23,19 @@ async fn cuts(name: &str, kind: Commits) {
     let database = Arc::new(Database::create());
     let proxy = Proxy::start(&database, kind).await;
     let mut server = Server::setup().env("DATABASE_URL", proxy.url()).database(database).start();
-    let repeaters = Repeaters::begin(&server).await;
+    let keyed_load = KeyedLoad::start(&server).await;
     for round in 0..rounds(3) {
-        repeaters.go_on(50).await;
+        keyed_load.wait_for_more(50).await;
         proxy.cut_one_in([7, 19, 3][round % 3]);
-        repeaters.go_on(100).await;
+        keyed_load.wait_for_more(100).await;
         proxy.cut_one_in(0);
     }
-    let (repeated, replayed) = repeaters.repeated();
-    let tally = repeaters.end_well(&server).await;
+    let (repeated, replayed) = keyed_load.repeated();
+    let tally = keyed_load.finish(&server).await;
     let (before, after) = proxy.cuts();
     assert!(before > 10 && after > 10 && replayed > 0, "{before} {after} {replayed}");
     assert!(!server.has_ended());
     let counts =
         [("cuts-before", before), ("cuts-after", after), ("repeated", repeated), ("replayed", replayed)];
-    summary(name, &counts, tally);
+    print_summary(name, &counts, tally);
 }

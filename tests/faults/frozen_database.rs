@@ -7,9 +7,9 @@ use nix::sys::signal::Signal;
 use tokio::task::JoinSet;
 
 use crate::outage::{lasting, refuses, serves_again};
-use crate::support::guarantees::{rounds, summary};
-use crate::support::keyed_load::Repeaters;
-use crate::support::load::Storm;
+use crate::support::guarantees::{print_summary, rounds};
+use crate::support::keyed_load::KeyedLoad;
+use crate::support::load::Load;
 use crate::support::people::Person;
 use crate::support::postgres::Database;
 use crate::support::server::Server;
@@ -21,22 +21,22 @@ async fn postgresql_sleeps_and_wakes_up() {
     let mut server = Server::setup().database(Arc::clone(&database)).start();
     let person = Person::new(&server).await;
     let mut refused = sleeps(&mut server, &person, Duration::from_secs(9)).await;
-    let storm = Storm::begin(&server).await;
-    let mut repeaters = Repeaters::begin(&server).await;
+    let load = Load::start(&server).await;
+    let mut keyed_load = KeyedLoad::start(&server).await;
     let rounds = rounds(2).min(5);
     for round in 0..rounds {
-        storm.goes_on(50).await;
-        repeaters.go_on(50).await;
+        load.wait_for_more(50).await;
+        keyed_load.wait_for_more(50).await;
         // The leases are lost in the longer one only.
         let outage = if round % 2 == 0 { Duration::from_secs(9) } else { lasting(20, 30) };
         refused += sleeps(&mut server, &person, outage).await;
     }
-    storm.goes_on(50).await;
-    repeaters.go_on(50).await;
-    repeaters.stop().await;
-    let tally = storm.ends_well(&server).await;
-    let keyed = repeaters.end_well(&server).await;
-    summary("frozen", &[("outages", rounds + 1), ("refused", refused)], tally + keyed);
+    load.wait_for_more(50).await;
+    keyed_load.wait_for_more(50).await;
+    keyed_load.stop().await;
+    let tally = load.finish(&server).await;
+    let keyed = keyed_load.finish(&server).await;
+    print_summary("frozen", &[("outages", rounds + 1), ("refused", refused)], tally + keyed);
 }
 
 /// PostgreSQL sleeps for so long; how many requests were refused meanwhile.

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use tokio::task::block_in_place;
 
 use crate::outage::serves_again;
-use crate::support::guarantees::{rounds, summary};
-use crate::support::keyed_load::Repeaters;
-use crate::support::load::Storm;
+use crate::support::guarantees::{print_summary, rounds};
+use crate::support::keyed_load::KeyedLoad;
+use crate::support::load::Load;
 use crate::support::people::Person;
 use crate::support::postgres::Database;
 use crate::support::server::Server;
@@ -28,13 +28,13 @@ async fn a_full_disk_refuses_what_is_new_and_keeps_what_was_acknowledged() {
     let database = Arc::new(database);
     let mut server = Server::setup().database(Arc::clone(&database)).start();
     let (anna, bert) = Person::two_friends(&server).await;
-    let storm = Storm::begin(&server).await;
-    let mut repeaters = Repeaters::begin(&server).await;
+    let load = Load::start(&server).await;
+    let mut keyed_load = KeyedLoad::start(&server).await;
     let ballast = database.cluster().data().with_file_name("ballast");
     let rounds = rounds(1).min(4);
     for _ in 0..rounds {
-        storm.goes_on(50).await;
-        repeaters.go_on(50).await;
+        load.wait_for_more(50).await;
+        keyed_load.wait_for_more(50).await;
         block_in_place(|| fill(&ballast));
         // PostgreSQL still has room in files that are there already; the senders use it up.
         wait_until_async("a send to be refused", DEADLINE, async || {
@@ -46,11 +46,11 @@ async fn a_full_disk_refuses_what_is_new_and_keeps_what_was_acknowledged() {
         block_in_place(|| comes_back(&database));
         serves_again(&server, &anna).await;
     }
-    storm.goes_on(50).await;
-    repeaters.go_on(50).await;
-    repeaters.stop().await;
-    let tally = storm.ends_well(&server).await + repeaters.end_well(&server).await;
-    summary("full", &[("outages", rounds)], tally);
+    load.wait_for_more(50).await;
+    keyed_load.wait_for_more(50).await;
+    keyed_load.stop().await;
+    let tally = load.finish(&server).await + keyed_load.finish(&server).await;
+    print_summary("full", &[("outages", rounds)], tally);
 }
 
 fn summary_of_nothing() {
@@ -81,7 +81,7 @@ fn comes_back(database: &Database) {
 
 /// Whether a message that takes room is answered with 503 now.
 async fn refused(from: &Person, to: &Person) -> bool {
-    let answer = from.tries(&to.number, &long_text()).await;
+    let answer = from.tries_to_send(&to.number, &long_text()).await;
     assert!([200, 503].contains(&answer.status), "{}", answer.text());
     answer.status == 503
 }

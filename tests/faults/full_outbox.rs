@@ -7,7 +7,7 @@ use crate::support::server::Server;
 async fn a_full_outbox_refuses_its_own_account_only() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
-    anna.tells(&bert, "first").await;
+    anna.delivers(&bert, "first").await;
     // As if the network had taken nothing for long: all of it is tried again in an hour.
     server.database().sql(&format!(
         "WITH filled AS (
@@ -20,12 +20,12 @@ async fn a_full_outbox_refuses_its_own_account_only() {
         anna.number
     ));
     for _ in 0..3 {
-        let refused = anna.tries(&bert.number, "one too many").await;
+        let refused = anna.tries_to_send(&bert.number, "one too many").await;
         assert_eq!(refused.header("retry-after"), "30");
         refused.refused(503, "outbox_full");
-        bert.tells(&anna, "goes").await;
+        bert.delivers(&anna, "goes").await;
     }
     server.database().sql("DELETE FROM outbox WHERE message_id = (SELECT max(message_id) FROM outbox)");
-    anna.says(&bert, "the last").await;
-    anna.tries(&bert.number, "one too many").await.refused(503, "outbox_full");
+    anna.sends(&bert, "the last").await;
+    anna.tries_to_send(&bert.number, "one too many").await.refused(503, "outbox_full");
 }

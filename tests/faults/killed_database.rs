@@ -4,9 +4,9 @@ use nix::sys::signal::Signal;
 use tokio::task::block_in_place;
 
 use crate::outage::serves_again_within;
-use crate::support::guarantees::{rounds, summary};
-use crate::support::keyed_load::Repeaters;
-use crate::support::load::Storm;
+use crate::support::guarantees::{print_summary, rounds};
+use crate::support::keyed_load::KeyedLoad;
+use crate::support::load::Load;
 use crate::support::people::Person;
 use crate::support::server::Server;
 use crate::support::wait::DEADLINE;
@@ -15,13 +15,13 @@ use crate::support::wait::DEADLINE;
 async fn the_private_postgresql_and_the_program_are_killed() {
     let mut server = Server::setup().on_a_fixed_port().with_own_database().start();
     let person = Person::new(&server).await;
-    let storm = Storm::begin(&server).await;
-    let mut repeaters = Repeaters::begin(&server).await;
+    let load = Load::start(&server).await;
+    let mut keyed_load = KeyedLoad::start(&server).await;
     let (mut databases, mut programs) = (0, 0);
     let rounds = rounds(6);
     for round in 0..rounds {
-        storm.goes_on(30).await;
-        repeaters.go_on(30).await;
+        load.wait_for_more(30).await;
+        keyed_load.wait_for_more(30).await;
         let (database, program) = [(true, false), (false, true), (true, true)][round % 3];
         block_in_place(|| {
             // First one, then the other.
@@ -41,11 +41,11 @@ async fn the_private_postgresql_and_the_program_are_killed() {
         serves_again_within(&server, &person, DEADLINE).await;
         assert!(!server.has_ended(), "{}", server.log());
     }
-    storm.goes_on(30).await;
-    repeaters.go_on(30).await;
-    repeaters.stop().await;
-    let tally = storm.ends_well(&server).await + repeaters.end_well(&server).await;
-    summary("killed-private", &[("kills", programs), ("database-kills", databases)], tally);
+    load.wait_for_more(30).await;
+    keyed_load.wait_for_more(30).await;
+    keyed_load.stop().await;
+    let tally = load.finish(&server).await + keyed_load.finish(&server).await;
+    print_summary("killed-private", &[("kills", programs), ("database-kills", databases)], tally);
     server.terminate();
     assert!(block_in_place(|| server.wait()).success(), "{}", server.log());
 }

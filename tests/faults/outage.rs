@@ -29,8 +29,8 @@ pub async fn refuses(server: &mut Server, person: &Person, lasting: Duration) ->
     while began.elapsed() < lasting {
         let mut asked = JoinSet::new();
         // More than the program has connections to the database.
-        for place in 0..20 {
-            asked.spawn(ask(person.api.clone(), person.number.clone(), place));
+        for index in 0..20 {
+            asked.spawn(ask(person.api.clone(), person.number.clone(), index));
         }
         refused += asked.join_all().await.len();
         assert_eq!(person.api.get("/livez").await.status, 200);
@@ -40,8 +40,8 @@ pub async fn refuses(server: &mut Server, person: &Person, lasting: Duration) ->
     refused
 }
 
-async fn ask(api: Client, number: String, place: usize) {
-    let request = match place % 5 {
+async fn ask(api: Client, number: String, index: usize) {
+    let request = match index % 5 {
         0 => api.request(Method::GET, "/api/messages/chats/"),
         1 => api.request(Method::GET, "/readyz"),
         2 => api.request(Method::POST, "/api/contacts/force-sync/"),
@@ -49,12 +49,12 @@ async fn ask(api: Client, number: String, place: usize) {
         _ => api
             .request(Method::POST, "/api/messages/send-message/")
             .form(&[("contact", number.as_str()), ("message", "to nobody")])
-            .header("idempotency-key", format!("never-{place}")),
+            .header("idempotency-key", format!("never-{index}")),
     };
     let began = Instant::now();
     let answer = api.send(request).await;
     let took = began.elapsed();
-    assert!(took < PROMPT, "{place} took {took:?}");
+    assert!(took < PROMPT, "{index} took {took:?}");
     if !["starting", "database_unavailable"].contains(&answer.json()["code"].as_str().unwrap_or_default()) {
         answer.refused(503, "database_unavailable");
     }
@@ -69,8 +69,8 @@ pub async fn serves_again(server: &Server, person: &Person) {
 }
 
 /// [`serves_again`] when the database itself needs a while to come back.
-pub async fn serves_again_within(server: &Server, person: &Person, patience: Duration) {
-    wait_until_async("requests to be served again", patience, async || {
+pub async fn serves_again_within(server: &Server, person: &Person, timeout: Duration) {
+    wait_until_async("requests to be served again", timeout, async || {
         (person.api.get("/api/account/").await.status == 200).then_some(())
     })
     .await;

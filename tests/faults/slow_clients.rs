@@ -9,8 +9,8 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use crate::support::guarantees::summary;
-use crate::support::load::Storm;
+use crate::support::guarantees::print_summary;
+use crate::support::load::Load;
 use crate::support::people::Person;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until};
@@ -29,16 +29,16 @@ async fn clients_that_do_not_take_their_answers_slow_nobody_and_fill_no_memory()
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
     say_much(&anna, &bert).await;
-    let row = format!("/api/messages/chats/{}/?limit=1000", bert.number);
-    let whole = anna.api.get(&row).await.bytes.len();
+    let endpoint = format!("/api/messages/chats/{}/?limit=1000", bert.number);
+    let whole = anna.api.get(&endpoint).await.bytes.len();
     assert!(whole > MESSAGES * LETTERS, "{whole}");
     let before = memory(&server);
 
-    let request = request(&anna, &row);
+    let request = request(&anna, &endpoint);
     let (mut slow, mut silent) = (JoinSet::new(), JoinSet::new());
-    for place in 0..CONSUMERS {
+    for index in 0..CONSUMERS {
         let stream = ask(server.address(), &request).await;
-        if place % 2 == 0 {
+        if index % 2 == 0 {
             slow.spawn(take_slowly(stream))
         } else {
             silent.spawn(take_nothing(stream))
@@ -51,12 +51,12 @@ async fn clients_that_do_not_take_their_answers_slow_nobody_and_fill_no_memory()
             server.log().lines().filter(|line| line.contains(&answered) && line.contains("answered")).count();
         (lines > CONSUMERS).then_some(())
     });
-    let storm = Storm::begin(&server).await;
+    let load = Load::start(&server).await;
     let (mut slowest, mut most) = (Duration::ZERO, 0);
     for _ in 0..100 {
         let asked = Instant::now();
         assert_eq!(bert.api.get("/api/account/").await.status, 200);
-        bert.says(&anna, "still fine").await;
+        bert.sends(&anna, "still fine").await;
         slowest = slowest.max(asked.elapsed());
         most = most.max(memory(&server));
     }
@@ -68,14 +68,14 @@ async fn clients_that_do_not_take_their_answers_slow_nobody_and_fill_no_memory()
         assert!(given_up.expect("no panic"), "who takes nothing is given up");
     }
     drop(slow);
-    storm.goes_on(50).await;
-    let tally = storm.ends_well(&server).await;
+    load.wait_for_more(50).await;
+    let tally = load.finish(&server).await;
     let counts = [
         ("consumers", CONSUMERS),
         ("mebibytes", grown >> 20),
         ("slowest-ms", usize::try_from(slowest.as_millis()).expect("small")),
     ];
-    summary("slow", &counts, tally);
+    print_summary("slow", &counts, tally);
 }
 
 async fn say_much(from: &Person, to: &Person) {
@@ -94,10 +94,10 @@ async fn say_much(from: &Person, to: &Person) {
 }
 
 /// The bytes of a request of this person.
-fn request(person: &Person, row: &str) -> String {
-    let request = person.api.request(Method::GET, row).build().expect("a request");
+fn request(person: &Person, endpoint: &str) -> String {
+    let request = person.api.request(Method::GET, endpoint).build().expect("a request");
     let token = request.headers()["authorization"].to_str().expect("ASCII");
-    format!("GET {row} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n")
+    format!("GET {endpoint} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n")
 }
 
 /// A connection with little room for what comes, on which something was asked.

@@ -102,10 +102,10 @@ async fn what_cannot_be_reached_is_not_connected() {
     }
 }
 
-/// Tells the site to go on once it has the beginning.
-struct Telling(Arc<Notify>, Vec<u8>);
+/// A sink that lets the site go on once it has the beginning.
+struct Notifying(Arc<Notify>, Vec<u8>);
 
-impl Sink for Telling {
+impl Sink for Notifying {
     type Error = Infallible;
 
     async fn write(&mut self, chunk: &[u8]) -> Result<(), Infallible> {
@@ -117,14 +117,14 @@ impl Sink for Telling {
 
 #[tokio::test]
 async fn content_is_passed_on_while_it_comes() {
-    let told = Arc::new(Notify::new());
-    let go_on = Arc::clone(&told);
+    let written = Arc::new(Notify::new());
+    let go_on = Arc::clone(&written);
     let site = Site::start("127.0.0.1:0", move |_| {
         let beginning = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nfirst".to_vec();
         Reply::Held(beginning, Arc::clone(&go_on), b" rest".to_vec())
     })
     .await;
-    let mut sink = Telling(told, Vec::new());
+    let mut sink = Notifying(written, Vec::new());
     let fetch = fetch(&["127.0.0.1/32"], Names::default());
     assert_eq!(fetch.get_untrusted(&site.url("/"), LIMIT, &mut sink).await.unwrap().size, 10);
     assert_eq!(sink.1, b"first rest");

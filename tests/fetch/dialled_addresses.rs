@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use windu::fetch::{Fetch, GivenRules};
 
-use crate::site::{Names, PATIENCE, Reply, Site, answer, get, redirect};
+use crate::site::{LONG_LIMITS, Names, Reply, Site, answer, get, redirect};
 
 /// One case.
 #[derive(Clone, Debug)]
@@ -83,9 +83,9 @@ fn only_allowed_addresses_are_dialled() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (dialled, refused) = (Cell::new(0), Cell::new(0));
     let script = Arc::new(Mutex::new((200, Vec::<String>::new())));
-    let told = Arc::clone(&script);
+    let answers = Arc::clone(&script);
     let site = runtime.block_on(Site::start("0.0.0.0:0", move |_| {
-        let mut script = told.lock().unwrap();
+        let mut script = answers.lock().unwrap();
         match script.1.pop() {
             Some(target) => redirect(script.0, &target),
             None => Reply::Bytes(answer(200, &[], "content")),
@@ -104,7 +104,7 @@ fn only_allowed_addresses_are_dialled() {
         let names = names.map(|(which, answers)| (format!("name{which}.test"), answers.clone())).collect();
         let fetch = Fetch::new(GivenRules {
             allow: case.allow.iter().copied().map(IpNet::from).collect(),
-            limits: PATIENCE,
+            limits: LONG_LIMITS,
             lookup: Arc::new(Names(Mutex::new(names))),
         });
         let outcome = runtime.block_on(get(&fetch, &first));

@@ -7,15 +7,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use windu::fetch::{Fetch, FetchError, Limits, Lookup, UntrustedError};
 
-use crate::site::{Names, PATIENCE, Reply, Site, Taken, answer, fetch, fetch_within, get, redirect};
+use crate::site::{LONG_LIMITS, Names, Reply, Site, Taken, answer, fetch, fetch_within, get, redirect};
 
 const SHORT: Duration = Duration::from_millis(200);
 
-/// Ten bytes, whose length is told before, told chunk by chunk, or not told.
+/// Ten bytes with a content length, in chunks, or without a length.
 async fn ten_bytes() -> Site {
     Site::start("127.0.0.1:0", |path| {
         Reply::Bytes(match path {
-            "/told" => answer(200, &[], "0123456789"),
+            "/length" => answer(200, &[], "0123456789"),
             "/chunked" => {
                 let chunks = "4\r\n0123\r\n4\r\n4567\r\n2\r\n89\r\n0\r\n\r\n";
                 format!("HTTP/1.1 200 -\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}").into_bytes()
@@ -30,7 +30,7 @@ async fn ten_bytes() -> Site {
 async fn no_more_than_the_limit_reaches_the_sink() {
     let site = ten_bytes().await;
     let fetch = fetch(&["127.0.0.1/32"], Names::default());
-    for path in ["/told", "/chunked", "/untold"] {
+    for path in ["/length", "/chunked", "/close"] {
         let mut taken = Taken::default();
         assert_eq!(fetch.get_untrusted(&site.url(path), 10, &mut taken).await.unwrap().size, 10, "{path}");
         assert_eq!(taken.0, b"0123456789", "{path}");
@@ -41,8 +41,8 @@ async fn no_more_than_the_limit_reaches_the_sink() {
         assert!(too_long, "{path}: {outcome:?}");
         assert!(taken.0.len() <= 9, "{path}: {} bytes were taken", taken.0.len());
         assert!(
-            path != "/told" || taken.0.is_empty(),
-            "a length that is told is believed when it is too much"
+            path != "/length" || taken.0.is_empty(),
+            "a content length above the limit is refused at once"
         );
     }
 }
@@ -62,7 +62,7 @@ async fn content_without_an_end_is_cut() {
 async fn content_that_breaks_off_is_not_whole() {
     let site = Site::start("127.0.0.1:0", |path| {
         Reply::Bytes(match path {
-            "/told" => b"HTTP/1.1 200 -\r\nContent-Length: 10\r\n\r\n01234".to_vec(),
+            "/length" => b"HTTP/1.1 200 -\r\nContent-Length: 10\r\n\r\n01234".to_vec(),
             "/chunked" => b"HTTP/1.1 200 -\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n0123\r\n".to_vec(),
             "/head" => b"HTTP/1.1 200 -\r\nContent-".to_vec(),
             "/silent" => Vec::new(),
@@ -71,7 +71,7 @@ async fn content_that_breaks_off_is_not_whole() {
     })
     .await;
     let fetch = fetch(&["127.0.0.1/32"], Names::default());
-    for path in ["/told", "/chunked", "/head", "/silent", "/other"] {
+    for path in ["/length", "/chunked", "/head", "/silent", "/other"] {
         let outcome = get(&fetch, &site.url(path)).await;
         assert!(matches!(outcome, Err(UntrustedError::Fetch(FetchError::Broken(_)))), "{path}: {outcome:?}");
     }
@@ -79,13 +79,13 @@ async fn content_that_breaks_off_is_not_whole() {
 
 /// That it ends long before the other limit.
 async fn assert_timed_out(fetch: &Fetch, url: &str) {
-    let outcome = tokio::time::timeout(PATIENCE.head, get(fetch, url)).await.expect("an end in time");
+    let outcome = tokio::time::timeout(LONG_LIMITS.head, get(fetch, url)).await.expect("an end in time");
     assert!(matches!(outcome, Err(UntrustedError::Fetch(FetchError::TimedOut(_)))), "{url}: {outcome:?}");
 }
 
 #[tokio::test]
 async fn a_head_that_does_not_come_is_not_waited_for() {
-    let limits = Limits { head: SHORT, ..PATIENCE };
+    let limits = Limits { head: SHORT, ..LONG_LIMITS };
     let fetch = fetch_within(limits, &["127.0.0.1/32"], Names::default());
     let silent = Site::start("127.0.0.1:0", |_| Reply::Hang).await;
     assert_timed_out(&fetch, &silent.url("/")).await;
@@ -100,7 +100,7 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
 
 #[tokio::test]
 async fn content_that_drips_is_not_waited_for_without_end() {
-    let limits = Limits { whole: SHORT, ..PATIENCE };
+    let limits = Limits { whole: SHORT, ..LONG_LIMITS };
     let fetch = fetch_within(limits, &["127.0.0.1/32"], Names::default());
     let site = Site::start("127.0.0.1:0", |_| Reply::Drip(b"HTTP/1.1 200 -\r\n\r\n".to_vec(), b'a')).await;
     assert_timed_out(&fetch, &site.url("/")).await;
@@ -118,7 +118,7 @@ impl Lookup for Silent {
 
 #[tokio::test]
 async fn a_name_server_that_does_not_answer_is_not_waited_for() {
-    let fetch = fetch_within(Limits { head: SHORT, ..PATIENCE }, &["127.0.0.1/32"], Silent);
+    let fetch = fetch_within(Limits { head: SHORT, ..LONG_LIMITS }, &["127.0.0.1/32"], Silent);
     assert_timed_out(&fetch, "http://name.test/").await;
 }
 

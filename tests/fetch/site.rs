@@ -1,4 +1,4 @@
-//! Servers that answer as they are told to, canaries that nobody may reach, and names with the addresses of a test.
+//! Scripted HTTP servers, canaries that must not be reached, and a name lookup with the addresses of a test.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use windu::fetch::{Fetch, Fetched, GivenRules, Limits, Lookup, Sink, UntrustedError};
 
 /// Long enough for a busy machine.
-pub const PATIENCE: Limits = Limits { head: Duration::from_secs(20), whole: Duration::from_mins(1) };
+pub const LONG_LIMITS: Limits = Limits { head: Duration::from_secs(20), whole: Duration::from_mins(1) };
 
 /// More than any answer of a test that does not care.
 pub const LIMIT: u64 = 1 << 20;
@@ -24,7 +24,7 @@ pub const LIMIT: u64 = 1 << 20;
 pub enum Reply {
     /// Writes this and closes.
     Bytes(Vec<u8>),
-    /// Writes this, waits until it is told to go on, writes the rest and closes.
+    /// Writes this, waits for the notification, writes the rest and closes.
     Held(Vec<u8>, Arc<Notify>, Vec<u8>),
     /// Writes the beginning, then this byte again and again.
     Drip(Vec<u8>, u8),
@@ -146,7 +146,7 @@ impl Sink for Taken {
 
 /// Where these networks are allowed and these names are known.
 pub fn fetch(allow: &[&str], names: Names) -> Fetch {
-    fetch_within(PATIENCE, allow, names)
+    fetch_within(LONG_LIMITS, allow, names)
 }
 
 pub fn fetch_within(limits: Limits, allow: &[&str], lookup: impl Lookup + 'static) -> Fetch {
@@ -207,9 +207,9 @@ pub async fn serve(
     note(&head);
     match script(path(&head)) {
         Reply::Bytes(bytes) => stream.write_all(&bytes).await?,
-        Reply::Held(beginning, told, rest) => {
+        Reply::Held(beginning, go_on, rest) => {
             stream.write_all(&beginning).await?;
-            told.notified().await;
+            go_on.notified().await;
             stream.write_all(&rest).await?;
         }
         Reply::Drip(beginning, byte) => {

@@ -64,7 +64,7 @@ fn the_certificate_is_checked_and_no_proxy_is_asked() {
     let mut again = Command::new(std::env::current_exe().unwrap());
     again.args(["--exact", "tls::with_an_authority_of_our_own", "--ignored", "--nocapture"]);
     again.env(TRUSTED, &trusted).env_remove("SSL_CERT_DIR");
-    // A proxy would be told every URL, and reach what it likes.
+    // A proxy would learn every URL and could reach any address.
     let proxy = Canary::start("127.0.0.1:0");
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
         let value = format!("http://{}", proxy.address);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
-use crate::support::guarantees::{all_is_well, forget_the_dead};
+use crate::support::guarantees::{assert_guarantees, expire_killed_processes};
 use crate::support::load::{all, server_on_a_fixed_port};
 use crate::support::people::Person;
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -14,7 +14,7 @@ async fn what_was_said_in_a_group_arrives_once_and_in_order_although_the_program
     let (anna, bert, carl) =
         (Person::new(&server).await, Person::new(&server).await, Person::new(&server).await);
     for other in [&bert, &carl] {
-        anna.adds(&other.number).await;
+        anna.adds_contact(&other.number).await;
     }
     let body = json!({"subject": "Killed", "participants": [bert.number, carl.number]});
     let made = anna.api.post_json("/api/groups/create-group/", &body).await;
@@ -32,15 +32,15 @@ async fn what_was_said_in_a_group_arrives_once_and_in_order_although_the_program
         // The last ones are still on their way.
         block_in_place(|| {
             server.kill();
-            forget_the_dead(server.database());
+            expire_killed_processes(server.database());
             server.restart();
         });
     }
-    let row = format!("/api/messages/chats/{group}/?limit=1000");
+    let endpoint = format!("/api/messages/chats/{group}/?limit=1000");
     for person in [&bert, &carl] {
         let arrived = wait_until_async("all that was said", DEADLINE * 3, async || {
             // One page: more may arrive between two.
-            let answer = person.api.get(&row).await;
+            let answer = person.api.get(&endpoint).await;
             let arrived = answer.json()["messages"].as_array().cloned().unwrap_or_default();
             (arrived.len() >= said.len()).then_some(arrived)
         })
@@ -53,5 +53,5 @@ async fn what_was_said_in_a_group_arrives_once_and_in_order_although_the_program
         (delivered.len() == said.len()).then_some(())
     })
     .await;
-    all_is_well(server.database());
+    assert_guarantees(server.database());
 }

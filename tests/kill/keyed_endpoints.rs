@@ -10,7 +10,7 @@ use crate::obstacles::{Blocked, Provider};
 use crate::support::client::{Answer, Client};
 use crate::support::load::server_on_a_fixed_port;
 use crate::support::people::{Person, account, fresh_number, login, pass_a_minute, prove};
-use crate::support::postgres::{Database, Held};
+use crate::support::postgres::{Database, OpenTransaction};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
 
@@ -20,18 +20,18 @@ const SMS: &str = "/api/account/request-sms-code/";
 const SYNC: &str = "/api/contacts/force-sync/";
 
 /// A request, given with a key.
-struct Row {
+struct KeyedRequest {
     api: Client,
     path: &'static str,
     body: Value,
 }
 
-impl Row {
+impl KeyedRequest {
     fn new(person: &Person, path: &'static str, body: Value) -> Self {
-        let mut row = Self { api: person.api.clone(), path, body };
+        let mut request = Self { api: person.api.clone(), path, body };
         // Some people have several accounts.
-        row.body["account"] = person.number.as_str().into();
-        row
+        request.body["account"] = person.number.as_str().into();
+        request
     }
 
     fn request(&self) -> RequestBuilder {
@@ -43,7 +43,7 @@ impl Row {
     }
 
     /// Posts, kills the program when `reached` is there, and starts another one.
-    async fn is_killed(&self, server: &mut Server, reached: impl AsyncFnMut() -> Option<()>) {
+    async fn kill_when(&self, server: &mut Server, reached: impl AsyncFnMut() -> Option<()>) {
         let (unanswered, ()) = tokio::join!(self.request().send(), async {
             wait_until_async(self.path, DEADLINE, reached).await;
             server.kill();
@@ -53,7 +53,7 @@ impl Row {
 
     /// Kills the program when the effect is committed (`effect` is true in SQL) and nobody has the answer. Gives the
     /// answer to the repeat.
-    async fn is_killed_after(&self, server: &mut Server, effect: &str) -> Answer {
+    async fn kill_after(&self, server: &mut Server, effect: &str) -> Answer {
         let database = Arc::clone(server.database());
         assert_eq!(count(&database, &format!("({effect})::int")), 0, "{}", self.path);
         // Whoever writes about keys in a transaction of its own, when the effect is committed, waits.
@@ -62,7 +62,7 @@ impl Row {
             "ON idempotency_key",
             &format!("pg_current_xact_id_if_assigned() IS NULL AND {effect}"),
         );
-        self.is_killed(server, async || blocked.has_somebody().then_some(())).await;
+        self.kill_when(server, async || blocked.has_somebody().then_some(())).await;
         drop(blocked);
         server.restart();
         let before = effects(&database);
@@ -86,7 +86,7 @@ fn effects(database: &Database) -> String {
 }
 
 /// Keeps all that is written about a number waiting: its session takes no commands.
-fn held(database: &Database, number: &str) -> Held {
+fn lock_account(database: &Database, number: &str) -> OpenTransaction {
     database.hold(&format!("SELECT FROM account_counter WHERE number = '{number}' FOR UPDATE"))
 }
 
@@ -96,7 +96,7 @@ fn is(answer: &Answer, status: u16, body: &Value) {
 }
 
 #[track_caller]
-fn is_kept(answer: &Answer, status: u16, body: &Value) {
+fn is_replayed(answer: &Answer, status: u16, body: &Value) {
     is(answer, status, body);
     assert_eq!(answer.header("idempotency-replayed"), "true");
 }
@@ -105,52 +105,52 @@ fn is_kept(answer: &Answer, status: u16, body: &Value) {
 async fn effect_and_answer_are_committed_together() {
     let mut server = server_on_a_fixed_port();
     let (anna, bert) = (Person::new(&server).await, Person::new(&server).await);
-    bert.adds(&anna.number).await;
-    bert.tells(&anna, "hello").await;
+    bert.adds_contact(&anna.number).await;
+    bert.delivers(&anna, "hello").await;
     let (bert, nobody) = (bert.number.as_str(), "15559999999");
 
-    let add =
-        Row::new(&anna, "/api/contacts/add-contact/", json!({"contact_id": bert, "first_name": "Bert"}));
-    let answer =
-        add.is_killed_after(&mut server, "EXISTS (SELECT FROM contact WHERE first_name = 'Bert')").await;
-    is_kept(&answer, 201, &json!({"contact_id": bert, "exists": true}));
+    let add = KeyedRequest::new(
+        &anna,
+        "/api/contacts/add-contact/",
+        json!({"contact_id": bert, "first_name": "Bert"}),
+    );
+    let answer = add.kill_after(&mut server, "EXISTS (SELECT FROM contact WHERE first_name = 'Bert')").await;
+    is_replayed(&answer, 201, &json!({"contact_id": bert, "exists": true}));
 
-    let row = "/api/contacts/import-contacts/";
+    let request = "/api/contacts/import-contacts/";
     let contacts = json!([{"contact_id": bert, "first_name": "B"}, {"contact_id": nobody}]);
-    let import = Row::new(&anna, row, json!({"contacts": contacts}));
-    let answer =
-        import.is_killed_after(&mut server, "EXISTS (SELECT FROM contact WHERE first_name = 'B')").await;
+    let import = KeyedRequest::new(&anna, request, json!({"contacts": contacts}));
+    let answer = import.kill_after(&mut server, "EXISTS (SELECT FROM contact WHERE first_name = 'B')").await;
     let imported =
         json!({"added": 1, "removed": 0, "updated": 1, "synced": 2, "existing": 1, "non_existing": 1});
-    is_kept(&answer, 200, &imported);
+    is_replayed(&answer, 200, &imported);
 
     let hers = format!("account_id = (SELECT id FROM account WHERE number = '{}')", anna.number);
     server.database().sql(&format!("UPDATE contact SET exists_there = NOT exists_there WHERE {hers}"));
-    let sync = Row::new(&anna, SYNC, json!({}));
+    let sync = KeyedRequest::new(&anna, SYNC, json!({}));
     let synced =
         "EXISTS (SELECT FROM event WHERE kind = 'contact.updated' AND payload->>'contact' = '15559999999')";
-    let answer = sync.is_killed_after(&mut server, synced).await;
-    is_kept(&answer, 200, &json!({"existing": [bert], "non_existing": [nobody]}));
+    let answer = sync.kill_after(&mut server, synced).await;
+    is_replayed(&answer, 200, &json!({"existing": [bert], "non_existing": [nobody]}));
 
-    let remove = Row::new(&anna, "/api/contacts/remove-contacts/", json!({"contacts": [nobody]}));
+    let remove = KeyedRequest::new(&anna, "/api/contacts/remove-contacts/", json!({"contacts": [nobody]}));
     let gone =
         "NOT EXISTS (SELECT FROM contact JOIN peer p ON p.id = peer_id WHERE p.number = '15559999999')";
-    let answer = remove.is_killed_after(&mut server, gone).await;
-    is_kept(&answer, 200, &json!({"total_deleted": 1}));
+    let answer = remove.kill_after(&mut server, gone).await;
+    is_replayed(&answer, 200, &json!({"total_deleted": 1}));
 
-    let send = Row::new(&anna, "/api/messages/send-message/", json!({"contact": bert, "message": "once"}));
-    let answer = send.is_killed_after(&mut server, "EXISTS (SELECT FROM message WHERE text = 'once')").await;
-    is_kept(&answer, 200, &answer.json());
+    let send =
+        KeyedRequest::new(&anna, "/api/messages/send-message/", json!({"contact": bert, "message": "once"}));
+    let answer = send.kill_after(&mut server, "EXISTS (SELECT FROM message WHERE text = 'once')").await;
+    is_replayed(&answer, 200, &answer.json());
 
-    let read = Row::new(&anna, "/api/messages/update-last-read/", json!({"contact": bert}));
-    let answer =
-        read.is_killed_after(&mut server, "EXISTS (SELECT FROM event WHERE kind = 'chat.read')").await;
-    is_kept(&answer, 200, &json!({"read": 1}));
+    let read = KeyedRequest::new(&anna, "/api/messages/update-last-read/", json!({"contact": bert}));
+    let answer = read.kill_after(&mut server, "EXISTS (SELECT FROM event WHERE kind = 'chat.read')").await;
+    is_replayed(&answer, 200, &json!({"read": 1}));
 
-    let name = Row::new(&anna, "/api/account/nickname/", json!({"nickname": "Anna"}));
-    let answer =
-        name.is_killed_after(&mut server, "EXISTS (SELECT FROM account WHERE nickname = 'Anna')").await;
-    is_kept(&answer, 200, &json!({}));
+    let name = KeyedRequest::new(&anna, "/api/account/nickname/", json!({"nickname": "Anna"}));
+    let answer = name.kill_after(&mut server, "EXISTS (SELECT FROM account WHERE nickname = 'Anna')").await;
+    is_replayed(&answer, 200, &json!({}));
 }
 
 #[tokio::test]
@@ -192,8 +192,8 @@ async fn what_an_account_shows_and_to_whom_is_changed_once() {
             json!({}),
         ),
     ] {
-        let row = Row::new(&anna, path, body);
-        is_kept(&row.is_killed_after(&mut server, &effect).await, 200, &answer);
+        let request = KeyedRequest::new(&anna, path, body);
+        is_replayed(&request.kill_after(&mut server, &effect).await, 200, &answer);
     }
 }
 
@@ -204,32 +204,32 @@ async fn an_account_is_made_and_removed_once() {
     let number = person.number.as_str();
     let exists = format!("EXISTS (SELECT FROM account WHERE number = '{number}')");
     let sent = json!({"method": "sms", "length": 6});
-    let create = Row::new(&person, CREATE, json!({}));
-    is_kept(&create.is_killed_after(&mut server, &exists).await, 201, &sent);
+    let create = KeyedRequest::new(&person, CREATE, json!({}));
+    is_replayed(&create.kill_after(&mut server, &exists).await, 201, &sent);
 
     for (path, method) in [(SMS, "sms"), ("/api/account/request-voice-code/", "voice")] {
         pass_a_minute(&server, number);
-        let row = Row::new(&person, path, json!({}));
+        let request = KeyedRequest::new(&person, path, json!({}));
         let lately =
             "EXISTS (SELECT FROM code_sent WHERE sent_at > clock_timestamp() - interval '30 seconds')";
-        let answer = row.is_killed_after(&mut server, lately).await;
-        is_kept(&answer, 200, &json!({"method": method, "length": 6}));
+        let answer = request.kill_after(&mut server, lately).await;
+        is_replayed(&answer, 200, &json!({"method": method, "length": 6}));
     }
 
     // Not registered, and registered: then the session removes it.
-    let remove = Row::new(&person, REMOVE, json!({}));
-    is_kept(&remove.is_killed_after(&mut server, &format!("NOT {exists}")).await, 200, &json!({}));
+    let remove = KeyedRequest::new(&person, REMOVE, json!({}));
+    is_replayed(&remove.kill_after(&mut server, &format!("NOT {exists}")).await, 200, &json!({}));
     server.database().sql("DELETE FROM idempotency_key");
     pass_a_minute(&server, number);
     is(&create.post().await, 201, &sent);
     prove(&server, &person.api, number).await;
-    is(&remove.is_killed_after(&mut server, &format!("NOT {exists}")).await, 200, &json!({}));
+    is(&remove.kill_after(&mut server, &format!("NOT {exists}")).await, 200, &json!({}));
 
     // The number comes back, and the repeat is still about the account that is gone.
     server.database().sql(&format!("DELETE FROM idempotency_key WHERE route = 'POST {CREATE}'"));
     pass_a_minute(&server, number);
     is(&create.post().await, 201, &sent);
-    is_kept(&remove.post().await, 200, &json!({}));
+    is_replayed(&remove.post().await, 200, &json!({}));
     assert_ne!(account(&person.api, number).await, None);
 }
 
@@ -255,16 +255,17 @@ async fn a_command_is_asked_once() {
     ] {
         let database = Arc::clone(server.database());
         database.sql("DELETE FROM command");
-        let row = Row::new(&anna, path, body);
-        let lock = held(&database, &anna.number);
-        row.is_killed(&mut server, async || (count(&database, "count(*) FROM command") == 1).then_some(()))
+        let request = KeyedRequest::new(&anna, path, body);
+        let lock = lock_account(&database, &anna.number);
+        request
+            .kill_when(&mut server, async || (count(&database, "count(*) FROM command") == 1).then_some(()))
             .await;
         drop(lock);
         server.restart();
-        let answer = row.post().await;
+        let answer = request.post().await;
         is(&answer, status, &expected);
         assert_eq!(count(&database, "count(*) FROM command"), 1, "{path}: asked twice");
-        is_kept(&row.post().await, status, &expected);
+        is_replayed(&request.post().await, status, &expected);
     }
     assert_eq!(account(&anna.api, &anna.number).await, None);
 }
@@ -274,7 +275,7 @@ async fn a_command_is_asked_once() {
 async fn what_was_answered_too_late_is_answered_to_the_repeat() {
     let server = server_on_a_fixed_port();
     let anna = Person::new(&server).await;
-    let remove = Row::new(&anna, REMOVE, json!({}));
+    let remove = KeyedRequest::new(&anna, REMOVE, json!({}));
     let database = server.database();
     let blocked = Blocked::new(database, "OF answer ON command", "true");
     let (answer, ()) = tokio::join!(remove.post(), async {
@@ -283,7 +284,7 @@ async fn what_was_answered_too_late_is_answered_to_the_repeat() {
         remove.post().await.refused(409, "idempotency_key_in_use");
     });
     answer.refused(504, "outcome_unknown");
-    let mut other = Row::new(&anna, REMOVE, json!({}));
+    let mut other = KeyedRequest::new(&anna, REMOVE, json!({}));
     other.body["feedback"] = "another request".into();
     other.post().await.refused(422, "idempotency_key_reused");
     blocked.lift();
@@ -292,7 +293,7 @@ async fn what_was_answered_too_late_is_answered_to_the_repeat() {
     })
     .await;
     is(&remove.post().await, 200, &json!({}));
-    is_kept(&remove.post().await, 200, &json!({}));
+    is_replayed(&remove.post().await, 200, &json!({}));
     assert_eq!(count(database, "count(*) FROM command"), 1, "asked twice");
 }
 
@@ -309,29 +310,30 @@ async fn a_code_goes_out_once() {
     let sent = json!({"method": "sms", "length": 6});
     for (turn, (path, status)) in [(CREATE, 201), (SMS, 200)].into_iter().enumerate() {
         pass_a_minute(&server, &person.number);
-        let row = Row::new(&person, path, json!({}));
-        row.is_killed(&mut server, async || {
-            if provider.asked() <= turn {
-                return None;
-            }
-            row.post().await.refused(409, "idempotency_key_in_use");
-            Some(())
-        })
-        .await;
+        let request = KeyedRequest::new(&person, path, json!({}));
+        request
+            .kill_when(&mut server, async || {
+                if provider.asked() <= turn {
+                    return None;
+                }
+                request.post().await.refused(409, "idempotency_key_in_use");
+                Some(())
+            })
+            .await;
         server.restart();
-        is_kept(&row.post().await, status, &sent);
-        is_kept(&row.post().await, status, &sent);
+        is_replayed(&request.post().await, status, &sent);
+        is_replayed(&request.post().await, status, &sent);
         assert_eq!(provider.asked(), turn + 1, "{path}");
     }
 
     // A sender that refuses leaves the key free, and of a new account nothing.
     provider.answers(500);
     let person = Person { number: fresh_number(), ..person };
-    let create = Row::new(&person, CREATE, json!({}));
+    let create = KeyedRequest::new(&person, CREATE, json!({}));
     server.database().sql("DELETE FROM idempotency_key");
     create.post().await.refused(502, "code_sender_failed");
     assert_eq!(account(&person.api, &person.number).await, None);
     provider.answers(200);
     is(&create.post().await, 201, &sent);
-    is_kept(&create.post().await, 201, &sent);
+    is_replayed(&create.post().await, 201, &sent);
 }

@@ -5,12 +5,12 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
-use crate::support::postgres::{Database, Held};
+use crate::support::postgres::{Database, OpenTransaction};
 
 /// Updates of a table wait while a condition holds: a lock in a trigger.
 pub struct Blocked {
     database: Arc<Database>,
-    lock: Option<Held>,
+    lock: Option<OpenTransaction>,
 }
 
 impl Blocked {
@@ -51,7 +51,7 @@ impl Drop for Blocked {
     }
 }
 
-/// A sender of codes that takes them and says nothing until it is told how to answer.
+/// A code provider that holds its requests until the test sets a status.
 pub struct Provider {
     pub url: String,
     asked: Arc<AtomicUsize>,

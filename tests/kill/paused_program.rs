@@ -11,7 +11,7 @@ use tokio::task::{JoinSet, block_in_place};
 
 use crate::processes::{TAKEN_OVER, friends, online, owners};
 use crate::support::client::Client;
-use crate::support::guarantees::{all_is_well, soak};
+use crate::support::guarantees::{assert_guarantees, soak};
 use crate::support::people::{Person, texts};
 use crate::support::postgres::Database;
 use crate::support::server::Server;
@@ -95,7 +95,7 @@ async fn a_program_that_slept_changes_nothing_of_what_others_run_by_now() {
 
     let through_it: Vec<Person> = people.iter().map(|person| person.at(&sleeper)).collect();
     rounds.push(all_to_all(&through_it, "afterwards").await);
-    all_is_well(database);
+    assert_guarantees(database);
     for person in &people {
         for other in people.iter().filter(|other| other.number != person.number) {
             let chat = person.chat(&other.number).await;
@@ -113,7 +113,7 @@ async fn a_program_that_slept_changes_nothing_of_what_others_run_by_now() {
 /// Everybody writes to everybody else, and has what the others wrote.
 async fn all_to_all(people: &[Person], text: &str) -> String {
     for (from, to) in pairs(people) {
-        from.tells(to, text).await;
+        from.delivers(to, text).await;
     }
     text.to_owned()
 }

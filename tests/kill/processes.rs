@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::guarantees::all_is_well;
+use crate::support::guarantees::assert_guarantees;
 use crate::support::people::{Person, account, fresh_number, register};
 use crate::support::postgres::Database;
 use crate::support::server::Server;
@@ -34,7 +34,7 @@ pub async fn friends(server: &Server, count: usize) -> Vec<Person> {
     for person in &people {
         for other in &people {
             if person.number != other.number {
-                person.adds(&other.number).await;
+                person.adds_contact(&other.number).await;
             }
         }
     }
@@ -70,7 +70,7 @@ async fn each_program_serves_every_request() {
                 if from.number == to.number {
                     continue;
                 }
-                let id = from.at(send).says(&to.at(send), "hello").await;
+                let id = from.at(send).sends(&to.at(send), "hello").await;
                 to.at(look).waits_for(&from.at(look), &id).await;
                 let delivered = |message: &serde_json::Value| message["delivered"].is_string();
                 from.at(look).waits_until(&to.number, &id, delivered).await;
@@ -79,14 +79,14 @@ async fn each_program_serves_every_request() {
     }
     // Commands and hints reach the program that holds the lease.
     for server in [&one, &other] {
-        for (place, person) in people.iter().enumerate() {
+        for (index, person) in people.iter().enumerate() {
             let api = &person.at(server).api;
             let synced = api.post("/api/contacts/force-sync/", &[]).await;
             assert_eq!(synced.status, 200, "{}", synced.text());
             assert_eq!(synced.json()["existing"].as_array().map(Vec::len), Some(3));
-            let friend = &people[(place + 1) % people.len()].number;
-            for row in ["set-typing", "set-paused"] {
-                let answer = api.post(&format!("/api/messages/{row}/"), &[("contact", friend)]).await;
+            let friend = &people[(index + 1) % people.len()].number;
+            for endpoint in ["set-typing", "set-paused"] {
+                let answer = api.post(&format!("/api/messages/{endpoint}/"), &[("contact", friend)]).await;
                 assert_eq!(answer.status, 200, "{}", answer.text());
             }
             let read = api.post("/api/messages/update-last-read/", &[("contact", friend)]).await;
@@ -98,8 +98,8 @@ async fn each_program_serves_every_request() {
     register(&other, &newcomer.api, &newcomer.number).await;
     online(&newcomer, Duration::from_secs(1)).await;
     for person in &people {
-        let row = "/api/account/remove-account/";
-        let answer = person.at(&other).api.post(row, &[("account", &person.number)]).await;
+        let endpoint = "/api/account/remove-account/";
+        let answer = person.at(&other).api.post(endpoint, &[("account", &person.number)]).await;
         assert_eq!((answer.status, answer.json()), (200, json!({})));
         assert_eq!(account(&person.api, &person.number).await, None);
     }
@@ -113,27 +113,27 @@ async fn what_a_program_remembers_of_an_account_decides_about_no_send() {
     let other = Server::setup().database(Arc::clone(one.database())).start();
     // The other program remembers to whom Anna may write.
     let there = anna.at(&other);
-    there.says(&ben, "remembered").await;
+    there.sends(&ben, "remembered").await;
     let removed = anna.api.delete(&format!("/api/contacts/{}/", ben.number)).await;
     assert_eq!(removed.status, 200, "{}", removed.text());
-    there.tries(&ben.number, "no contact any more").await.refused(400, "not_a_contact");
-    anna.adds(&ben.number).await;
-    there.says(&ben, "again").await;
+    there.tries_to_send(&ben.number, "no contact any more").await.refused(400, "not_a_contact");
+    anna.adds_contact(&ben.number).await;
+    there.sends(&ben, "again").await;
 
     // Without a name the oldest registered account writes, from the moment on at which it is registered.
     let owner = Person::new(&one).await;
-    owner.adds(&ben.number).await;
+    owner.adds_contact(&ben.number).await;
     let aged = "UPDATE account SET created_at = created_at + interval '1 hour' WHERE number";
     one.database().sql(&format!("{aged} = '{}'", owner.number));
     let there = owner.at(&other);
-    there.says(&ben, "from the only one").await;
+    there.sends(&ben, "from the only one").await;
     register(&one, &owner.api, &waiting).await;
-    there.tries(&ben.number, "from the older one").await.refused(400, "not_a_contact");
+    there.tries_to_send(&ben.number, "from the older one").await.refused(400, "not_a_contact");
     let form = [("account", owner.number.as_str()), ("contact", &ben.number), ("message", "by name")];
     assert_eq!(there.api.post("/api/messages/send-message/", &form).await.status, 200);
 
     assert_eq!(one.database().sql("SELECT count(*) FROM message WHERE text = 'no contact any more'"), "0");
-    all_is_well(one.database());
+    assert_guarantees(one.database());
 
     // And nothing is sent from a number that has left.
     let left = owner.api.post("/api/account/remove-account/", &[("account", &owner.number)]).await;
@@ -151,7 +151,7 @@ async fn the_accounts_of_a_killed_program_run_in_the_other_within_20_seconds() {
     for from in &people {
         for to in &people {
             if from.number != to.number {
-                sent.push((from, to, from.says(to, "hello?").await));
+                sent.push((from, to, from.sends(to, "hello?").await));
             }
         }
     }
@@ -164,7 +164,7 @@ async fn the_accounts_of_a_killed_program_run_in_the_other_within_20_seconds() {
     for person in &people {
         online(person, Duration::from_secs(5)).await;
     }
-    all_is_well(other.database());
+    assert_guarantees(other.database());
 }
 
 #[tokio::test]
@@ -173,7 +173,7 @@ async fn a_killed_program_that_starts_again_has_its_accounts_at_once() {
     let (ann, ben) = Person::two_friends(&server).await;
     server.restart();
     let began = Instant::now();
-    ann.at(&server).tells(&ben.at(&server), "still here").await;
+    ann.at(&server).delivers(&ben.at(&server), "still here").await;
     // Long before the heartbeat of the one that was killed is missed.
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::processes::{friends, online, owners};
-use crate::support::guarantees::{Tally, all_is_well, rounds, summary};
+use crate::support::guarantees::{Tally, assert_guarantees, print_summary, rounds};
 use crate::support::keyed_load::arrived;
 use crate::support::load::server_on_a_fixed_port;
 use crate::support::people::Person;
@@ -52,7 +52,7 @@ async fn a_program_goes_on_and_starts_beside_the_tables_of_the_next_version() {
     everything_works(&through_it).await;
     no_query_failed(&server);
     no_query_failed(&beside);
-    all_is_well(&database);
+    assert_guarantees(&database);
 }
 
 /// Messages, receipts, lists, commands and desired state of two friends.
@@ -61,14 +61,14 @@ async fn everything_works(people: &[Person]) {
         online(person, DEADLINE).await;
     }
     for (from, to) in [(&people[0], &people[1]), (&people[1], &people[0])] {
-        let id = from.tells(to, "hello").await;
-        for (row, form) in [
+        let id = from.delivers(to, "hello").await;
+        for (endpoint, form) in [
             ("/api/messages/update-last-read/", vec![("contact", from.number.as_str())]),
             ("/api/contacts/force-sync/", vec![]),
             ("/api/account/nickname/", vec![("nickname", id.as_str())]),
         ] {
-            let answer = to.api.post(row, &form).await;
-            assert_eq!(answer.status, 200, "{row}: {}", answer.text());
+            let answer = to.api.post(endpoint, &form).await;
+            assert_eq!(answer.status, 200, "{endpoint}: {}", answer.text());
         }
         from.waits_until(&to.number, &id, |message| message["read"].is_string()).await;
         assert!(from.chat_entry(&to.number).await.is_some());
@@ -86,11 +86,11 @@ fn no_query_failed(server: &Server) {
 async fn programs_that_are_replaced_one_after_the_other_lose_and_double_nothing() {
     let mut one = server_on_a_fixed_port();
     let mut other = Server::setup().on_a_fixed_port().database(Arc::clone(one.database())).start();
-    let clients = Clients::begin([&one, &other]).await;
+    let clients = Clients::start([&one, &other]).await;
     let rounds = rounds(2);
     for _ in 0..rounds {
         for server in [&mut one, &mut other] {
-            clients.go_on(50).await;
+            clients.wait_for_more(50).await;
             block_in_place(|| {
                 server.terminate();
                 let asked = Instant::now();
@@ -99,16 +99,16 @@ async fn programs_that_are_replaced_one_after_the_other_lose_and_double_nothing(
                 assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
             });
             // The other one runs all, before its neighbour is back.
-            clients.go_on(20).await;
+            clients.wait_for_more(20).await;
             block_in_place(|| server.restart());
         }
     }
-    clients.go_on(50).await;
+    clients.wait_for_more(50).await;
     for server in [&one, &other] {
         no_query_failed(server);
     }
-    let tally = clients.end_well(&one).await;
-    summary("rolling", &[("stops", rounds * 2)], tally);
+    let tally = clients.finish(&one).await;
+    print_summary("rolling", &[("stops", rounds * 2)], tally);
 }
 
 const SENDERS: usize = 4;
@@ -124,23 +124,23 @@ struct Clients {
 }
 
 impl Clients {
-    async fn begin(servers: [&Server; 2]) -> Self {
+    async fn start(servers: [&Server; 2]) -> Self {
         let receiver = Person::new(servers[0]).await;
         let (answered, stop) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
         let (mut senders, mut tasks) = (Vec::new(), JoinSet::new());
-        for place in 0..SENDERS {
+        for index in 0..SENDERS {
             let sender = Person::new(servers[0]).await;
-            sender.adds(&receiver.number).await;
+            sender.adds_contact(&receiver.number).await;
             let sender = Arc::new(servers.map(|server| sender.at(server)));
             let (answered, stop) = (answered.clone(), stop.clone());
-            tasks.spawn(send_on(place, sender.clone(), receiver.number.clone(), answered, stop));
+            tasks.spawn(send_on(index, sender.clone(), receiver.number.clone(), answered, stop));
             senders.push(sender);
         }
         Self { receiver, senders, tasks, answered, stop }
     }
 
     /// Waits until so many more messages were answered.
-    async fn go_on(&self, more: usize) {
+    async fn wait_for_more(&self, more: usize) {
         let goal = self.answered.load(Ordering::Relaxed) + more;
         wait_until_async("more answers", DEADLINE, async || {
             (self.answered.load(Ordering::Relaxed) >= goal).then_some(())
@@ -149,28 +149,28 @@ impl Clients {
     }
 
     /// Stops sending; what was answered arrived, once and in order.
-    async fn end_well(self, server: &Server) -> Tally {
+    async fn finish(self, server: &Server) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
         let sent = self.tasks.join_all().await;
-        all_is_well(server.database());
+        assert_guarantees(server.database());
         let receiver = self.receiver.at(server);
         let mut tally = Tally::default();
-        for (place, ids) in sent {
-            tally = tally + arrived(&receiver, &self.senders[place][0].number, ids).await;
+        for (index, ids) in sent {
+            tally = tally + arrived(&receiver, &self.senders[index][0].number, ids).await;
         }
         tally
     }
 }
 
 async fn send_on(
-    place: usize,
+    index: usize,
     sender: Arc<[Person; 2]>,
     contact: String,
     answered: Arc<AtomicUsize>,
     stop: Arc<AtomicBool>,
 ) -> (usize, Vec<String>) {
     let mut ids = Vec::new();
-    let mut at = place;
+    let mut at = index;
     while !stop.load(Ordering::Relaxed) {
         let end = Instant::now() + DEADLINE;
         let id = loop {
@@ -196,7 +196,7 @@ async fn send_on(
         at += 1;
         answered.fetch_add(1, Ordering::Relaxed);
     }
-    (place, ids)
+    (index, ids)
 }
 
 /// The id of an answered message; `None` when the request has to be repeated.

@@ -4,16 +4,16 @@ use std::time::{Duration, Instant};
 
 use tokio::task::block_in_place;
 
-use crate::support::guarantees::{rounds, summary};
-use crate::support::load::{Storm, server_on_a_fixed_port};
+use crate::support::guarantees::{print_summary, rounds};
+use crate::support::load::{Load, server_on_a_fixed_port};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_drains_in_time_and_loses_nothing() {
     let mut server = server_on_a_fixed_port();
-    let storm = Storm::begin(&server).await;
+    let load = Load::start(&server).await;
     let rounds = rounds(2);
     for _ in 0..rounds {
-        storm.goes_on(50).await;
+        load.wait_for_more(50).await;
         block_in_place(|| {
             server.terminate();
             let asked = Instant::now();
@@ -27,6 +27,6 @@ async fn a_stop_under_load_drains_in_time_and_loses_nothing() {
             server.restart();
         });
     }
-    storm.goes_on(50).await;
-    summary("terminated", &[("stops", rounds)], storm.ends_well(&server).await);
+    load.wait_for_more(50).await;
+    print_summary("terminated", &[("stops", rounds)], load.finish(&server).await);
 }

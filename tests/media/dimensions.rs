@@ -44,8 +44,8 @@ fn size_and_length_are_told() {
         assert_eq!(probe.width.zip(probe.height), size, "{name}");
         match (probe.duration, seconds) {
             // An encoder adds up to a frame or two at either end.
-            (Some(told), Some(real)) => assert!((told - real).abs() < 0.4, "{name}: {told}"),
-            (told, real) => assert_eq!(told, real, "{name}"),
+            (Some(measured), Some(real)) => assert!((measured - real).abs() < 0.4, "{name}: {measured}"),
+            (measured, real) => assert_eq!(measured, real, "{name}"),
         }
     }
 }

@@ -17,8 +17,8 @@ const SOON: Duration = Duration::from_secs(5);
 fn ask(bytes: &[u8], pretended: FileType) {
     let begin = Instant::now();
     let (file, clean) = (written(bytes), NamedTempFile::new().expect("a file"));
-    let told = sniff(file.path()).expect("the file can be read");
-    for file_type in told.into_iter().chain([pretended]) {
+    let sniffed = sniff(file.path()).expect("the file can be read");
+    for file_type in sniffed.into_iter().chain([pretended]) {
         let length = probe(file.path(), file_type).duration;
         assert!(length.is_none_or(|seconds| seconds.is_finite() && seconds > 0.0));
         let size = picture::inspect(file.path(), file_type);

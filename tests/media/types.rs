@@ -23,8 +23,8 @@ fn every_type_of_the_contract_has_a_file() {
 fn each_row_takes_its_own_files_and_no_others() {
     for (name, file_type) in FILES {
         let Some(file_type) = sniff(&path(name)).expect(name).or(file_type) else { continue };
-        for row in [SendRow::Image, SendRow::Voice, SendRow::Audio, SendRow::Video] {
-            let expected = match (row, file_type.family()) {
+        for endpoint in [SendRow::Image, SendRow::Voice, SendRow::Audio, SendRow::Video] {
+            let expected = match (endpoint, file_type.family()) {
                 (SendRow::Image, Family::Picture)
                 | (SendRow::Voice | SendRow::Audio, Family::Audio)
                 | (SendRow::Video, Family::Video) => Ok(()),
@@ -32,8 +32,8 @@ fn each_row_takes_its_own_files_and_no_others() {
                 (_, Family::Audio) => Err(WrongFileType::Audio),
                 (_, Family::Video) => Err(WrongFileType::Video),
             };
-            assert_eq!(fits(row, Some(name), file_type), expected, "{row:?} {name}");
-            assert_eq!(fits(row, None, file_type), expected, "{row:?} {name} by a url");
+            assert_eq!(fits(endpoint, Some(name), file_type), expected, "{endpoint:?} {name}");
+            assert_eq!(fits(endpoint, None, file_type), expected, "{endpoint:?} {name} by a url");
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::world::World;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_connection_goes_back_with_its_transaction_open() {
     let world = World::new().await;
-    // With one connection, whoever comes next gets the one that was left.
+    // With one connection, the next caller gets the one that was left.
     let store = world.store(1);
     for polls in 0..200 {
         tokio::select! {

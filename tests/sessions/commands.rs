@@ -10,7 +10,7 @@ use windu::sessions::{AskError, Timeouts};
 use windu::store::{Claim, CommandProgress, IdempotentRequest, KeyState, Store};
 use windu::upstream::{End, Failure};
 
-use crate::scripted::{Asked, Deed, NETWORK, Opening, message};
+use crate::scripted::{Call, Fault, NETWORK, Opening, message};
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
 
@@ -54,7 +54,7 @@ async fn without_a_session_the_answer_is_not_now() {
     let asked = numbers(&["15550100003"]);
     running.sessions.existing(account.id, asked, None).await.unwrap();
     let line = world.network.line(&"15550100002".parse().unwrap());
-    assert_eq!(line.asked(), []);
+    assert_eq!(line.calls(), []);
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn the_networks_answers_are_told_apart() {
         Failure::OutcomeUnknown,
         Failure::Unsupported("look up numbers"),
     ] {
-        line.plan_deed("existing", Deed::Fails(failure));
+        line.plan_fault("existing", Fault::Fails(failure));
         answers.push(process.sessions.existing(account.id, asked.clone(), None).await.unwrap_err());
     }
     assert!(matches!(&answers[0], AskError::Refused(reason) if reason == "no such service"), "{answers:?}");
@@ -144,18 +144,18 @@ async fn what_failed_under_a_key_is_asked_anew() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
-    world.line(&account).plan_deed("unregister", Deed::Fails(Failure::Refused("no".to_owned())));
+    world.line(&account).plan_fault("unregister", Fault::Fails(Failure::Refused("no".to_owned())));
     let first = claim(&process.store, account.user).await;
     let refused = process.sessions.unregister(account.id, Some(&first)).await;
     assert!(matches!(refused, Err(AskError::Refused(_))), "{refused:?}");
     let second = claim(&process.store, account.user).await;
     assert!(second.command.is_some() && !process.sessions.has_unregistered(Some(&second)).await.unwrap());
     process.sessions.unregister(account.id, Some(&second)).await.unwrap();
-    // The account is gone, and whoever repeats the request hears why.
+    // The account is removed, and a repeated request gets the same answer.
     let third = claim(&process.store, account.user).await;
     assert!(process.sessions.has_unregistered(Some(&third)).await.unwrap());
     process.sessions.unregister(account.id, Some(&third)).await.unwrap();
-    assert_eq!(world.line(&account).asked().iter().filter(|asked| **asked == Asked::Unregister).count(), 2);
+    assert_eq!(world.line(&account).calls().iter().filter(|call| **call == Call::Unregister).count(), 2);
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn a_command_that_panics_harms_nothing_but_its_answer() {
     let process = world.process();
     let account = process.online(&world, ANNA).await;
     let line = world.line(&account);
-    line.plan_deed("unregister", Deed::Panics);
+    line.plan_fault("unregister", Fault::Panics);
     let asking = process.sessions.unregister(account.id, None);
     let (answer, ()) = tokio::join!(asking, async {
         line.opened(2).await;
@@ -192,7 +192,7 @@ async fn unregistering_deletes_everything_and_leaves_a_tombstone() {
     assert_eq!(process.mark_read(&account, "15550100002").await, 1);
     let before = process.journal(&account).await.last().unwrap().seq;
     process.sessions.unregister(account.id, None).await.unwrap();
-    line.was_asked(&Asked::Unregister).await;
+    line.waits_for_call(&Call::Unregister).await;
     assert!(process.store.account(account.user, None).await.unwrap().is_none());
     for table in [
         "message",
@@ -233,7 +233,7 @@ async fn an_unregistering_that_the_network_refuses_removes_nothing() {
     let line = world.line(&account);
     line.stores(vec![message("15550100002", "m1", "hello", 1)]).await;
     for failure in [Failure::Refused("no".to_owned()), Failure::Retry("network_unreachable")] {
-        line.plan_deed("unregister", Deed::Fails(failure));
+        line.plan_fault("unregister", Fault::Fails(failure));
         let error = process.sessions.unregister(account.id, None).await.unwrap_err();
         assert!(matches!(error, AskError::Refused(_) | AskError::NotNow { .. }), "{error:?}");
     }

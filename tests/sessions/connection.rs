@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use windu::domain::{NeedsUser, SessionState};
 use windu::upstream::{End, Signal};
 
-use crate::scripted::{Asked, Deed, Opening, message};
+use crate::scripted::{Call, Fault, Opening, message};
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
 
@@ -17,7 +17,7 @@ async fn every_step_is_stored_and_only_news_are_told() {
     line.plan(&[Opening::Quiet]);
     let account = process.registered(&world, "15550100001").await;
     process.until_state(&account, "catching_up").await;
-    assert!(line.tell(Signal::CaughtUp).await);
+    assert!(line.signal(Signal::CaughtUp).await);
     process.until_state(&account, "online").await;
     line.ends(End::Retry("network_unreachable")).await;
     line.opened(2).await;
@@ -26,11 +26,11 @@ async fn every_step_is_stored_and_only_news_are_told() {
     let first = ["starting", "connecting", "catching_up", "online"];
     let again = ["waiting", "connecting", "catching_up", "online"];
     assert_eq!(world.logged_states(&account).await, [first, again].concat());
-    let told = process.entries(&account, "session.changed").await;
-    let states: Vec<&Value> = told.iter().map(|entry| &entry["state"]).collect();
+    let events = process.entries(&account, "session.changed").await;
+    let states: Vec<&Value> = events.iter().map(|entry| &entry["state"]).collect();
     assert_eq!(states, ["online", "waiting", "online"]);
-    assert_eq!(told[1]["reason"], "network_unreachable");
-    assert_eq!(told[1]["attempt"], 1);
+    assert_eq!(events[1]["reason"], "network_unreachable");
+    assert_eq!(events[1]["attempt"], 1);
     assert_eq!(process.kinds(&account).await[0], "account.registered");
 }
 
@@ -47,9 +47,9 @@ async fn failed_attempts_are_counted_and_the_pauses_grow() {
     let attempts: Vec<&Value> = waits[..3].iter().map(|wait| &wait["attempt"]).collect();
     assert_eq!(attempts, [&json!(1), &json!(2), &json!(3)]);
     let pauses = world.waits(&account).await;
-    for (place, pause) in pauses.iter().enumerate() {
-        let whole = 1_000 << place;
-        // The row is written after the pause began.
+    for (index, pause) in pauses.iter().enumerate() {
+        let whole = 1_000 << index;
+        // The state is written after the pause began.
         assert!((whole / 2 - 500..=whole).contains(pause), "{pauses:?}");
     }
 }
@@ -57,8 +57,8 @@ async fn failed_attempts_are_counted_and_the_pauses_grow() {
 #[tokio::test]
 async fn a_connection_that_was_good_for_long_begins_the_count_anew() {
     let world = World::new().await;
-    let patience = windu::sessions::Timeouts { stable: std::time::Duration::ZERO, ..Default::default() };
-    let process = world.process_with(patience);
+    let timeouts = windu::sessions::Timeouts { stable: std::time::Duration::ZERO, ..Default::default() };
+    let process = world.process_with(timeouts);
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
     for round in 1..=2 {
@@ -118,7 +118,7 @@ async fn what_only_the_user_can_mend_rests_until_the_number_is_registered_again(
         process.until_state(&account, "online").await;
         process.until_message(&account, "15550100009", &id, "sent").await;
         assert_eq!(line.logins().len(), 2);
-        assert_eq!(line.asked().iter().filter(|asked| **asked == Asked::Register).count(), 2);
+        assert_eq!(line.calls().iter().filter(|call| **call == Call::Register).count(), 2);
     }
 }
 
@@ -148,8 +148,8 @@ async fn a_panic_harms_no_other_account_and_the_session_comes_back() {
     assert_eq!(attempt, 1);
     process.until_state(&account, "online").await;
     // In the middle of a conversation.
-    line.plan_deed("acknowledge", Deed::Panics);
-    assert!(line.happens(vec![message("15550100009", "m1", "hello", 1)]).await);
+    line.plan_fault("acknowledge", Fault::Panics);
+    assert!(line.receives(vec![message("15550100009", "m1", "hello", 1)]).await);
     line.opened(3).await;
     process.until_state(&account, "online").await;
     assert_eq!(process.texts(&account, "15550100009").await, ["hello"]);

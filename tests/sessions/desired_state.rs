@@ -4,7 +4,7 @@ use windu::domain::{Audience, BlobHash, Photo, Privacy};
 use windu::store::PrivacyChange;
 use windu::upstream::{End, Failure};
 
-use crate::scripted::{Asked, Deed, Line, address, message};
+use crate::scripted::{Call, Fault, Line, address, message};
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
 
@@ -28,8 +28,8 @@ async fn what_the_network_did_not_take_is_offered_again() {
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
-    line.plan_deed("nickname", Deed::Fails(Failure::Retry("not_now")));
-    line.plan_deed("nickname", Deed::Fails(Failure::OutcomeUnknown));
+    line.plan_fault("nickname", Fault::Fails(Failure::Retry("not_now")));
+    line.plan_fault("nickname", Fault::Fails(Failure::OutcomeUnknown));
     process.set_nickname(&account, "Anna").await;
     asked_so_often(&line, "Anna", 3).await;
     world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
@@ -44,7 +44,7 @@ async fn what_a_fresh_connection_did_not_take_is_offered_again() {
     let line = world.line(&account);
     process.set_nickname(&account, "Anna").await;
     world.until_count("SELECT count(*) FROM desired_state WHERE applied = version", 1).await;
-    line.plan_deed("nickname", Deed::Fails(Failure::Retry("not_now")));
+    line.plan_fault("nickname", Fault::Fails(Failure::Retry("not_now")));
     line.ends(End::Retry("network_unreachable")).await;
     asked_so_often(&line, "Anna", 3).await;
     assert_eq!(line.logins().len(), 2);
@@ -56,7 +56,7 @@ async fn what_the_network_refuses_is_not_offered_again() {
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
-    line.plan_deed("nickname", Deed::Fails(Failure::Refused("too rude".to_owned())));
+    line.plan_fault("nickname", Fault::Fails(Failure::Refused("too rude".to_owned())));
     process.set_nickname(&account, "Anna").await;
     asked_so_often(&line, "Anna", 1).await;
     world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
@@ -73,13 +73,13 @@ async fn who_is_watched_follows_contacts_and_chats() {
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
-    let watch = |numbers: &[&str]| Asked::Watch(numbers.iter().map(|number| address(number).0).collect());
+    let watch = |numbers: &[&str]| Call::Watch(numbers.iter().map(|number| address(number).0).collect());
     process.add_contact(&account, "15550100003", true).await;
-    line.was_asked(&watch(&["15550100003"])).await;
+    line.waits_for_call(&watch(&["15550100003"])).await;
     line.stores(vec![message("15550100002", "m1", "hello", 1)]).await;
-    line.was_asked(&watch(&["15550100002", "15550100003"])).await;
+    line.waits_for_call(&watch(&["15550100002", "15550100003"])).await;
     assert!(process.store.remove_contact(&account, "15550100003").await.unwrap());
-    line.was_asked(&watch(&["15550100002"])).await;
+    line.waits_for_call(&watch(&["15550100002"])).await;
 }
 
 #[tokio::test]
@@ -105,27 +105,26 @@ async fn each_part_of_the_profile_reaches_the_network_and_each_fresh_connection(
     tx.set_privacy(&account, change).await.unwrap();
     tx.commit().await.unwrap();
     let all = [
-        Asked::Blocked(vec![address("15550100004").0]),
-        Asked::Contacts(vec![address("15550100003").0]),
-        Asked::Privacy(privacy),
-        Asked::Photo(Some(photo)),
-        Asked::Online(true),
-        Asked::StatusMessage("At work".to_owned()),
+        Call::Blocked(vec![address("15550100004").0]),
+        Call::Contacts(vec![address("15550100003").0]),
+        Call::Privacy(privacy),
+        Call::Photo(Some(photo)),
+        Call::Online(true),
+        Call::StatusMessage("At work".to_owned()),
     ];
-    for asked in &all {
-        line.was_asked(asked).await;
+    for call in &all {
+        line.waits_for_call(call).await;
     }
     world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
-    let before = line.asked().len();
+    let before = line.calls().len();
     line.ends(End::Retry("network_unreachable")).await;
     wait_until_async("all of it again", DEADLINE, async || {
-        let again = &line.asked()[before..];
-        all.iter().all(|asked| again.contains(asked)).then_some(())
+        let again = &line.calls()[before..];
+        all.iter().all(|call| again.contains(call)).then_some(())
     })
     .await;
     // What hides comes before what there is to see.
-    let again: Vec<Asked> =
-        line.asked()[before..].iter().filter(|asked| all.contains(asked)).cloned().collect();
+    let again: Vec<Call> = line.calls()[before..].iter().filter(|call| all.contains(call)).cloned().collect();
     assert_eq!(again, all);
 }
 
@@ -136,17 +135,17 @@ async fn nothing_is_shown_before_it_is_said_to_whom() {
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
     for _ in 0..3 {
-        line.plan_deed("privacy", Deed::Fails(Failure::Retry("not_now")));
+        line.plan_fault("privacy", Fault::Fails(Failure::Retry("not_now")));
     }
     let mut tx = process.store.begin().await.unwrap();
     tx.set_status_message(&account, "For nobody").await.unwrap();
     let change = PrivacyChange { status_message: Some(Audience::None), ..PrivacyChange::default() };
     tx.set_privacy(&account, change).await.unwrap();
     tx.commit().await.unwrap();
-    line.was_asked(&Asked::StatusMessage("For nobody".to_owned())).await;
-    let asked: Vec<Asked> = line.asked();
-    let shown = asked.iter().position(|asked| matches!(asked, Asked::StatusMessage(_))).unwrap();
-    let hidden = asked[..shown].iter().filter(|asked| matches!(asked, Asked::Privacy(_))).count();
+    line.waits_for_call(&Call::StatusMessage("For nobody".to_owned())).await;
+    let calls: Vec<Call> = line.calls();
+    let shown = calls.iter().position(|call| matches!(call, Call::StatusMessage(_))).unwrap();
+    let hidden = calls[..shown].iter().filter(|call| matches!(call, Call::Privacy(_))).count();
     assert_eq!(hidden, 4);
 }
 
@@ -162,29 +161,29 @@ async fn what_changed_while_it_was_hidden_is_not_shown_as_it_was() {
         let change = PrivacyChange { status_message: Some(audience), ..PrivacyChange::default() };
         tx.set_privacy(&account, change).await.unwrap();
         tx.commit().await.unwrap();
-        line.was_asked(&Asked::StatusMessage(text.to_owned())).await;
+        line.waits_for_call(&Call::StatusMessage(text.to_owned())).await;
         world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
     };
     privacy(Audience::None, "Secret").await;
-    let before = line.asked().len();
+    let before = line.calls().len();
     // The network does not take the new text at once: until then nothing is shown.
     for _ in 0..2 {
-        line.plan_deed("status_message", Deed::Fails(Failure::Retry("not_now")));
+        line.plan_fault("status_message", Fault::Fails(Failure::Retry("not_now")));
     }
     privacy(Audience::All, "Not secret").await;
-    let asked = line.asked()[before..].to_vec();
-    let place = |wanted: &Asked| asked.iter().rposition(|asked| asked == wanted).unwrap();
-    let shown = |asked: &Asked| *asked == Asked::Privacy(Privacy::default());
-    assert_eq!(asked.iter().filter(|asked| shown(asked)).count(), 1, "{asked:?}");
+    let calls = line.calls()[before..].to_vec();
+    let position = |wanted: &Call| calls.iter().rposition(|call| call == wanted).unwrap();
+    let shown = |call: &Call| *call == Call::Privacy(Privacy::default());
+    assert_eq!(calls.iter().filter(|call| shown(call)).count(), 1, "{calls:?}");
     assert!(
-        place(&Asked::StatusMessage("Not secret".to_owned())) < place(&Asked::Privacy(Privacy::default()))
+        position(&Call::StatusMessage("Not secret".to_owned()))
+            < position(&Call::Privacy(Privacy::default()))
     );
 }
 
 async fn asked_so_often(line: &Line, nickname: &str, count: usize) {
-    let asked =
-        || line.asked().iter().filter(|asked| **asked == Asked::Nickname(nickname.to_owned())).count();
-    let what = format!("nickname {nickname} asked {count} times");
-    wait_until_async(&what, DEADLINE, async || (asked() >= count).then_some(())).await;
-    assert_eq!(asked(), count);
+    let calls = || line.calls().iter().filter(|call| **call == Call::Nickname(nickname.to_owned())).count();
+    let what = format!("nickname {nickname} requested {count} times");
+    wait_until_async(&what, DEADLINE, async || (calls() >= count).then_some(())).await;
+    assert_eq!(calls(), count);
 }

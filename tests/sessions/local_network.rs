@@ -38,12 +38,12 @@ async fn messages_wait_while_no_process_runs() {
     let (anna, ben) = (process.local(&world, ANNA).await, process.local(&world, BEN).await);
     process.stop().await;
     let idle = world.idle_process(windu::sessions::Timeouts::default());
-    for place in 0..250 {
-        idle.send(&anna, BEN, &place.to_string()).await;
+    for index in 0..250 {
+        idle.send(&anna, BEN, &index.to_string()).await;
     }
     let again = world.process();
     let texts = again.until_texts(&ben, ANNA, 250).await;
-    assert!(texts.into_iter().eq((0..250).map(|place| place.to_string())));
+    assert!(texts.into_iter().eq((0..250).map(|index| index.to_string())));
     again.until_entries(&anna, "message.delivered", 250).await;
 }
 
@@ -89,7 +89,7 @@ async fn what_comes_while_a_number_changes_hands_is_for_nobody() {
         let world = World::new().await;
         let process = world.process();
         let (anna, ben) = (process.local(&world, ANNA).await, process.local(&world, BEN).await);
-        // Nothing else is left to be told.
+        // No other event is left to be delivered.
         process.send(&anna, BEN, "for Ben").await;
         process.until_texts(&ben, ANNA, 1).await;
         process.until_entries(&anna, "message.delivered", 1).await;

@@ -11,7 +11,7 @@ use windu::store::Accepted;
 use crate::scripted::message;
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
-use crate::writer::{BEN, Ground, queued, send};
+use crate::writer::{BEN, Fixture, queued, send};
 
 /// How long a write waits for locks.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -36,20 +36,20 @@ async fn a_chat_that_is_held_holds_up_nobody_else() {
 }
 
 async fn holds_up_nobody_else(lock: fn(&Account) -> String) {
-    let ground = Ground::new().await;
-    let (held, _) = ground.account().await;
+    let fixture = Fixture::new().await;
+    let (held, _) = fixture.account().await;
     let mut others = Vec::new();
     for _ in 0..20 {
-        others.push(ground.account().await.0);
+        others.push(fixture.account().await.0);
     }
-    let ben = ground.peer(&held, BEN).await;
+    let ben = fixture.peer(&held, BEN).await;
     for account in others.iter().chain([&held]) {
-        queued(send(&ground.process.store, account, &ben, "first").await);
+        queued(send(&fixture.process.store, account, &ben, "first").await);
     }
-    let lock = ground.world.hold(&lock(&held));
-    let (store, account, peer) = (ground.process.store.clone(), held.clone(), ben.clone());
+    let lock = fixture.world.hold(&lock(&held));
+    let (store, account, peer) = (fixture.process.store.clone(), held.clone(), ben.clone());
     // As clients do, it goes on sending whatever it hears.
-    let waiting = ground.process.lifecycle.spawn(async move {
+    let waiting = fixture.process.lifecycle.spawn(async move {
         let mut unavailable = 0;
         loop {
             match send(&store, &account, &peer, "waits").await {
@@ -61,11 +61,11 @@ async fn holds_up_nobody_else(lock: fn(&Account) -> String) {
     });
     let began = Instant::now();
     for round in 0..ROUNDS {
-        let new = ground.peer(&held, &format!("155503000{round:02}")).await;
+        let new = fixture.peer(&held, &format!("155503000{round:02}")).await;
         let sends = others.iter().flat_map(|account| {
             [
-                send(&ground.process.store, account, &ben, "text"),
-                send(&ground.process.store, account, &new, "new"),
+                send(&fixture.process.store, account, &ben, "text"),
+                send(&fixture.process.store, account, &new, "new"),
             ]
         });
         let sent = timeout(DEADLINE, join_all(sends)).await.expect("nobody waits for the lock");
@@ -77,16 +77,16 @@ async fn holds_up_nobody_else(lock: fn(&Account) -> String) {
     drop(lock);
     let unavailable = timeout(DEADLINE, waiting).await.expect("it is freed").unwrap();
     // What was answered with an error is not there.
-    assert_eq!(ground.process.texts(&held, BEN).await, ["first", "waits"], "after {unavailable} errors");
+    assert_eq!(fixture.process.texts(&held, BEN).await, ["first", "waits"], "after {unavailable} errors");
 }
 
 #[tokio::test]
 async fn a_send_waits_for_its_account_for_two_seconds() {
-    let ground = Ground::new().await;
-    let (store, (account, _)) = (&ground.process.store, ground.account().await);
-    let ben = ground.peer(&account, BEN).await;
+    let fixture = Fixture::new().await;
+    let (store, (account, _)) = (&fixture.process.store, fixture.account().await);
+    let ben = fixture.peer(&account, BEN).await;
     queued(send(store, &account, &ben, "first").await);
-    let lock = ground.world.hold(&counter_of(&account));
+    let lock = fixture.world.hold(&counter_of(&account));
     let began = Instant::now();
     let sends = (0..50).map(|_| send(store, &account, &ben, "too late"));
     let answers = timeout(DEADLINE, join_all(sends)).await.expect("nobody waits for ever");
@@ -94,15 +94,15 @@ async fn a_send_waits_for_its_account_for_two_seconds() {
     assert!(answers.iter().all(|answer| matches!(answer, Err(DbError::Unavailable(_)))), "{answers:?}");
     drop(lock);
     queued(send(store, &account, &ben, "second").await);
-    assert_eq!(ground.process.texts(&account, BEN).await, ["first", "second"]);
+    assert_eq!(fixture.process.texts(&account, BEN).await, ["first", "second"]);
 }
 
 #[tokio::test]
 async fn only_so_many_wait_for_an_account_that_is_held() {
-    let ground = Ground::new().await;
-    let (store, (account, _)) = (&ground.process.store, ground.account().await);
-    let ben = ground.peer(&account, BEN).await;
-    let _lock = ground.world.hold(&counter_of(&account));
+    let fixture = Fixture::new().await;
+    let (store, (account, _)) = (&fixture.process.store, fixture.account().await);
+    let ben = fixture.peer(&account, BEN).await;
+    let _lock = fixture.world.hold(&counter_of(&account));
     let began = Instant::now();
     let sends = (0..3_000).map(|_| Box::pin(send(store, &account, &ben, "too late")));
     let (first, ..) = select_all(sends).await;
@@ -118,7 +118,7 @@ async fn what_a_session_could_not_store_in_time_it_stores_later() {
     let line = world.line(&account);
     line.stores(vec![message(BEN, "m1", "first", 1)]).await;
     let lock = world.hold(&counter_of(&account));
-    assert!(line.happens(vec![message(BEN, "m2", "told", 2)]).await);
+    assert!(line.receives(vec![message(BEN, "m2", "inbound", 2)]).await);
     // Sent by somebody who committed just before the lock was taken.
     let queue = "WITH new AS (
             INSERT INTO message (account_id, chat_id, network_id, state, type, text, fingerprint, stored_at)
@@ -133,7 +133,7 @@ async fn what_a_session_could_not_store_in_time_it_stores_later() {
     drop(lock);
     line.opened(2).await;
     process.until_state(&account, "online").await;
-    line.stores(vec![message(BEN, "m2", "told", 2)]).await;
+    line.stores(vec![message(BEN, "m2", "inbound", 2)]).await;
     process.until_message(&account, BEN, "q1", "sent").await;
     assert_eq!(
         process.entries(&account, "message.sent").await,
@@ -141,5 +141,5 @@ async fn what_a_session_could_not_store_in_time_it_stores_later() {
     );
     let mut texts = process.texts(&account, BEN).await;
     texts.sort();
-    assert_eq!(texts, ["first", "sent", "told"]);
+    assert_eq!(texts, ["first", "sent", "inbound"]);
 }

@@ -2,7 +2,7 @@
 
 use windu::db::DbError;
 
-use crate::scripted::{Asked, at, message};
+use crate::scripted::{Call, at, message};
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
 
@@ -16,7 +16,7 @@ async fn it_stores_nothing_and_ends() {
     let line = world.line(&account);
     let before = process.journal(&account).await.len();
     world.steal_lease(&account).await;
-    line.happens(vec![at("one", message(BEN, "m1", "too late", 1))]).await;
+    line.receives(vec![at("one", message(BEN, "m1", "too late", 1))]).await;
     let ended = async || (line.open() == 0).then_some(());
     wait_until_async("the session's end", DEADLINE, ended).await;
     assert_eq!(process.texts(&account, BEN).await, [""; 0]);
@@ -40,7 +40,7 @@ async fn it_sends_nothing_and_answers_nothing() {
     let ended = async || (line.open() == 0).then_some(());
     wait_until_async("the session's end", DEADLINE, ended).await;
     assert_eq!(process.message(&account, BEN, &id).await.state, "queued");
-    assert!(!line.asked().iter().any(|asked| matches!(asked, Asked::Send { .. })), "{:?}", line.asked());
+    assert!(!line.calls().iter().any(|call| matches!(call, Call::Send { .. })), "{:?}", line.calls());
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use windu::domain::FailureReason;
 use windu::store::Accepted;
 use windu::upstream::{End, SendFailure};
 
-use crate::scripted::{Asked, Opening};
+use crate::scripted::{Call, Opening};
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
 
@@ -21,18 +21,18 @@ async fn what_was_accepted_before_the_session_goes_out_in_order() {
     let account = process.registered(&world, "15550100001").await;
     // More than a batch.
     let mut ids = Vec::new();
-    for place in 0..230 {
-        ids.push(process.send(&account, BEN, &place.to_string()).await);
+    for index in 0..230 {
+        ids.push(process.send(&account, BEN, &index.to_string()).await);
     }
     let running = world.process();
     running.until_entries(&account, "message.sent", ids.len()).await;
-    let sent = world.line(&account).asked().into_iter().filter_map(|asked| match asked {
-        Asked::Send { id, .. } => Some(id),
+    let sent = world.line(&account).calls().into_iter().filter_map(|call| match call {
+        Call::Send { id, .. } => Some(id),
         _ => None,
     });
     assert!(sent.eq(ids.clone()));
-    let told = running.entries(&account, "message.sent").await;
-    assert!(told.into_iter().eq(ids.iter().map(|id| json!({"chat": BEN, "id": id}))));
+    let events = running.entries(&account, "message.sent").await;
+    assert!(events.into_iter().eq(ids.iter().map(|id| json!({"chat": BEN, "id": id}))));
     assert_eq!(world.count("SELECT count(*) FROM outbox").await, 0);
 }
 
@@ -61,10 +61,10 @@ async fn order_within_a_chat_survives_a_failure_and_other_chats_go_on() {
     let attempts = |text: &str| line.sent().iter().filter(|(sent, _)| sent == text).count();
     assert_eq!((attempts("b2"), attempts("c4")), (3, 1));
     let ids: Vec<String> = line
-        .asked()
+        .calls()
         .into_iter()
-        .filter_map(|asked| match asked {
-            Asked::Send { id, text, .. } if text == "b2" => Some(id),
+        .filter_map(|call| match call {
+            Call::Send { id, text, .. } if text == "b2" => Some(id),
             _ => None,
         })
         .collect();
@@ -103,8 +103,8 @@ async fn a_refusal_fails_the_message_and_lets_the_next_go() {
     let message = process.message(&account, BEN, &failed).await;
     assert_eq!((message.state.as_str(), message.failure.as_deref()), ("failed", Some("recipient_gone")));
     assert_eq!(message.sent, None);
-    let told = process.entries(&account, "message.failed").await;
-    assert_eq!(told, [json!({"chat": BEN, "id": failed, "reason": "recipient_gone"})]);
+    let events = process.entries(&account, "message.failed").await;
+    assert_eq!(events, [json!({"chat": BEN, "id": failed, "reason": "recipient_gone"})]);
     assert_eq!(line.sent().len(), 2);
 }
 
@@ -116,13 +116,13 @@ async fn a_message_expires_while_the_network_is_away() {
     line.plan(&[Opening::Fails(End::RateLimited(windu::clock::now() + chrono::TimeDelta::hours(1)))]);
     let account = process.registered(&world, "15550100001").await;
     process.until_state(&account, "waiting").await;
-    let kept = process.send(&account, BEN, "patient").await;
+    let kept = process.send(&account, BEN, "long-lived").await;
     let short = Duration::from_millis(300);
     let Accepted::Queued(id) = process.try_send(&account, BEN, "urgent", short).await else { panic!() };
     let message = process.until_message(&account, BEN, &id, "failed").await;
     assert_eq!(message.failure.as_deref(), Some("expired"));
-    let told = process.entries(&account, "message.failed").await;
-    assert_eq!(told, [json!({"chat": BEN, "id": id, "reason": "expired"})]);
+    let events = process.entries(&account, "message.failed").await;
+    assert_eq!(events, [json!({"chat": BEN, "id": id, "reason": "expired"})]);
     assert_eq!(process.message(&account, BEN, &kept).await.state, "queued");
     assert_eq!(line.sent(), []);
 }

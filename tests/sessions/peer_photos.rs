@@ -6,7 +6,7 @@ use windu::secrets::sha256;
 use windu::store::ProfileScope;
 use windu::upstream::{Failure, Incoming, UpstreamEvent};
 
-use crate::scripted::{Asked, Deed, Line, address, told};
+use crate::scripted::{Call, Fault, Line, address, incoming};
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::{Process, World};
 
@@ -32,7 +32,7 @@ fn refers(photo: PhotoReference, number: u64) -> Incoming {
 }
 
 fn news(photo: Visible<Option<PhotoReference>>, number: u64) -> Incoming {
-    told(UpstreamEvent::Profile { of: address(BEN), news: ProfileNews::Photo(photo) }, number)
+    incoming(UpstreamEvent::Profile { of: address(BEN), news: ProfileNews::Photo(photo) }, number)
 }
 
 fn photo(name: &str) -> Photo {
@@ -61,7 +61,7 @@ async fn history(process: &Process, account: &Account) -> Vec<Option<Photo>> {
 }
 
 fn fetches(line: &Line, name: &str) -> usize {
-    line.asked().iter().filter(|asked| **asked == Asked::Fetch(name.to_owned())).count()
+    line.calls().iter().filter(|call| **call == Call::Fetch(name.to_owned())).count()
 }
 
 #[tokio::test]
@@ -74,7 +74,7 @@ async fn a_photo_is_shown_when_it_is_there_and_is_fetched_once() {
     until_shown(&process, &account, "one").await;
     line.stores(vec![poses(&line, "two", 2)]).await;
     until_shown(&process, &account, "two").await;
-    // Told again, hidden and shown again: nothing is fetched, and nothing has changed.
+    // Reported again, hidden and shown again: nothing is fetched, and nothing has changed.
     line.stores(vec![poses(&line, "two", 3), news(Visible::Hidden, 4)]).await;
     assert_eq!(shown(&process, &account).await, Visible::Hidden);
     assert_eq!(history(&process, &account).await, []);
@@ -85,7 +85,8 @@ async fn a_photo_is_shown_when_it_is_there_and_is_fetched_once() {
     let before = vec![None, Some(photo("two")), Some(photo("one"))];
     assert_eq!(history(&process, &account).await, before);
     assert_eq!((fetches(&line, "one"), fetches(&line, "two")), (1, 1));
-    line.stores(vec![told(UpstreamEvent::Profile { of: address(BEN), news: ProfileNews::Gone }, 8)]).await;
+    line.stores(vec![incoming(UpstreamEvent::Profile { of: address(BEN), news: ProfileNews::Gone }, 8)])
+        .await;
     assert_eq!(history(&process, &account).await, []);
     world.until_count("SELECT count(*) FROM pending_photo", 0).await;
 }
@@ -96,8 +97,8 @@ async fn a_fetch_that_fails_is_tried_again() {
     let process = world.process();
     let account = process.online(&world, ANNA).await;
     let line = world.line(&account);
-    line.plan_deed("fetch", Deed::Fails(Failure::Retry("not_now")));
-    line.plan_deed("fetch", Deed::Fails(Failure::OutcomeUnknown));
+    line.plan_fault("fetch", Fault::Fails(Failure::Retry("not_now")));
+    line.plan_fault("fetch", Fault::Fails(Failure::OutcomeUnknown));
     let one = poses(&line, "one", 1);
     line.keep_file("one small", vec![Ok(Bytes::from_static(b"half")), Err(Failure::Retry("cut"))]);
     line.stores(vec![one]).await;
@@ -114,7 +115,7 @@ async fn a_photo_that_is_gone_waits_for_the_next_one() {
     let process = world.process();
     let account = process.online(&world, ANNA).await;
     let line = world.line(&account);
-    line.plan_deed("fetch", Deed::Fails(Failure::Refused("gone".to_owned())));
+    line.plan_fault("fetch", Fault::Fails(Failure::Refused("gone".to_owned())));
     line.stores(vec![poses(&line, "one", 1)]).await;
     world.until_count("SELECT count(*) FROM pending_photo", 0).await;
     assert_eq!(shown(&process, &account).await, Visible::Value(None));
@@ -122,7 +123,7 @@ async fn a_photo_that_is_gone_waits_for_the_next_one() {
     line.keep_file("bad", vec![Ok(Bytes::from_static(b"<html>"))]);
     let bad = PhotoReference { photo: "bad".to_owned(), preview: Some("bad".to_owned()) };
     line.stores(vec![refers(bad, 2)]).await;
-    line.was_asked(&Asked::Fetch("bad".to_owned())).await;
+    line.waits_for_call(&Call::Fetch("bad".to_owned())).await;
     world.until_count("SELECT count(*) FROM pending_photo", 0).await;
     line.stores(vec![poses(&line, "two", 3)]).await;
     until_shown(&process, &account, "two").await;
@@ -138,9 +139,9 @@ async fn a_photo_that_is_replaced_or_hidden_while_it_comes_is_not_shown() {
     let peer = process.peer(&account, BEN).await.id;
     line.stores(vec![poses(&line, "zero", 0)]).await;
     until_shown(&process, &account, "zero").await;
-    line.plan_deed("fetch", Deed::Fails(Failure::RateLimited(std::time::Duration::from_hours(1))));
+    line.plan_fault("fetch", Fault::Fails(Failure::RateLimited(std::time::Duration::from_hours(1))));
     line.stores(vec![poses(&line, "one", 1)]).await;
-    line.was_asked(&Asked::Fetch("one".to_owned())).await;
+    line.waits_for_call(&Call::Fetch("one".to_owned())).await;
     // As a fetch that ends late.
     let late = windu::store::PendingPhoto {
         peer,

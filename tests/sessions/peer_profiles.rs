@@ -5,14 +5,14 @@ use windu::domain::{Account, PeerPresence, ProfileNews, Visible};
 use windu::store::{LastSeen, ProfileScope};
 use windu::upstream::{Incoming, UpstreamEvent};
 
-use crate::scripted::{Asked, address, long_ago, message, told};
+use crate::scripted::{Call, address, incoming, long_ago, message};
 use crate::world::{Process, World};
 
 const ANNA: &str = "15550100001";
 const BEN: &str = "15550100002";
 
 fn news(news: ProfileNews, number: u64) -> Incoming {
-    told(UpstreamEvent::Profile { of: address(BEN), news }, number)
+    incoming(UpstreamEvent::Profile { of: address(BEN), news }, number)
 }
 
 fn says(text: &str, number: u64) -> Incoming {
@@ -52,7 +52,7 @@ async fn each_status_message_is_a_change_once() {
     let account = process.online(&world, ANNA).await;
     let line = world.line(&account);
     assert_eq!(status(&process, &account).await, (Some(String::new()), vec![]));
-    // Several in one batch, and told again.
+    // Several in one batch, and a repetition.
     line.stores(vec![says("one", 1), says("two", 2), says("two", 3), says("one", 4)]).await;
     line.stores(vec![says("one", 5)]).await;
     let history = texts(&["one", "two", "one"]);
@@ -109,9 +109,9 @@ async fn what_somebody_blocked_writes_is_dropped_and_makes_no_receipt() {
     line.stores(vec![message(BEN, "m1", "before", 1)]).await;
     process.block(&account, BEN).await;
     assert!(
-        line.happens(vec![message(BEN, "m2", "blocked", 2), message("15550100003", "m3", "hello", 3)]).await
+        line.receives(vec![message(BEN, "m2", "blocked", 2), message("15550100003", "m3", "hello", 3)]).await
     );
-    line.was_asked(&Asked::Discard(vec![2])).await;
+    line.waits_for_call(&Call::Discard(vec![2])).await;
     assert_eq!(line.acknowledged(), [1, 3]);
     assert_eq!(process.texts(&account, BEN).await, ["before"]);
     assert_eq!(process.texts(&account, "15550100003").await, ["hello"]);
@@ -123,7 +123,7 @@ async fn what_somebody_blocked_writes_is_dropped_and_makes_no_receipt() {
         content: windu::domain::Content::Text("from my phone".to_owned()),
         sent_at: long_ago(),
     };
-    line.stores(vec![told(elsewhere, 4)]).await;
+    line.stores(vec![incoming(elsewhere, 4)]).await;
     let mut tx = process.store.begin().await.unwrap();
     assert!(tx.unblock(&account, BEN).await.unwrap());
     tx.commit().await.unwrap();

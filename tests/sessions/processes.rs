@@ -173,8 +173,8 @@ async fn what_the_network_told_one_process_holds_for_the_next() {
 
 async fn crowd(world: &World, process: &Process) -> Vec<Account> {
     let mut accounts = Vec::new();
-    for place in 0..ACCOUNTS {
-        accounts.push(process.online(world, &format!("1555010000{place}")).await);
+    for index in 0..ACCOUNTS {
+        accounts.push(process.online(world, &format!("1555010000{index}")).await);
     }
     accounts
 }

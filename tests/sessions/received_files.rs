@@ -9,7 +9,7 @@ use windu::secrets::sha256;
 use windu::sessions::Timeouts;
 use windu::upstream::{Failure, Incoming, UpstreamEvent};
 
-use crate::scripted::{Asked, Deed, Line, address, long_ago, message, receipt, told};
+use crate::scripted::{Call, Fault, Line, address, incoming, long_ago, message, receipt};
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::{A_DAY, Process, World};
 
@@ -25,7 +25,7 @@ fn film(id: &str, hash: Option<BlobHash>, number: u64) -> Incoming {
     });
     let media = MediaContent { kind: MediaKind::Video, caption: Some("look".to_owned()), file };
     let content = Content::Media(Box::new(media));
-    told(
+    incoming(
         UpstreamEvent::Message {
             from: address(BEN),
             id: id.to_owned(),
@@ -72,9 +72,9 @@ async fn the_message_comes_first_and_the_file_when_it_is_fetched() {
     let process = world.process_with(Timeouts { step: A_DAY, ..Timeouts::default() });
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
-    line.plan_deed("fetch", Deed::Hangs);
+    line.plan_fault("fetch", Fault::Hangs);
     line.stores(vec![film("m1", None, 1)]).await;
-    line.was_asked(&Asked::Fetch("m1".to_owned())).await;
+    line.waits_for_call(&Call::Fetch("m1".to_owned())).await;
     assert!(!process.message(&account, BEN, "m1").await.lost);
     assert!(matches!(file(&process, &account, "m1").await, MediaFile::Remote(_)));
     // While one file hangs, messages, receipts and other files go on.
@@ -89,8 +89,8 @@ async fn the_message_comes_first_and_the_file_when_it_is_fetched() {
     let of = |id: &str, state: &str| json!({"chat": BEN, "id": id, "state": state});
     assert_eq!(process.until_entries(&account, "message.media", 1).await, [of("m2", "stored")]);
     let kinds = process.kinds(&account).await;
-    let place = |kind: &str| kinds.iter().position(|other| other == kind).expect(kind);
-    assert!(place("message.received") < place("message.media"), "{kinds:?}");
+    let index = |kind: &str| kinds.iter().position(|other| other == kind).expect(kind);
+    assert!(index("message.received") < index("message.media"), "{kinds:?}");
 }
 
 #[tokio::test]
@@ -103,10 +103,10 @@ async fn a_file_that_is_gone_is_lost_and_the_message_stays() {
     lost(&process, &account, "m1").await;
     let of = json!({"chat": BEN, "id": "m1", "state": "lost"});
     assert_eq!(process.until_entries(&account, "message.media", 1).await, [of]);
-    // Told again, it is a twin: nothing is fetched anew.
+    // Delivered again, it is a duplicate: nothing is fetched again.
     line.stores(vec![film("m1", None, 1)]).await;
     process.sweeps(&world, 2).await;
-    let fetched = line.asked().into_iter().filter(|asked| matches!(asked, Asked::Fetch(_))).count();
+    let fetched = line.calls().into_iter().filter(|call| matches!(call, Call::Fetch(_))).count();
     assert_eq!(fetched, 1);
 }
 
@@ -116,7 +116,7 @@ async fn a_file_that_fails_is_tried_again_and_other_content_is_not_taken_for_it(
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
-    line.plan_deed("fetch", Deed::Fails(Failure::Retry("network_unreachable")));
+    line.plan_fault("fetch", Fault::Fails(Failure::Retry("network_unreachable")));
     keep(&line, "m1", "hello world");
     line.keep_file("m2", vec![Ok(Bytes::from_static(b"hel")), Err(Failure::Retry("broken"))]);
     keep(&line, "m3", "other");
@@ -153,9 +153,9 @@ async fn a_file_is_fetched_by_the_next_process() {
     let first = world.process();
     let account = first.online(&world, "15550100001").await;
     let line = world.line(&account);
-    line.plan_deed("fetch", Deed::Hangs);
+    line.plan_fault("fetch", Fault::Hangs);
     line.stores(vec![film("m1", None, 1)]).await;
-    line.was_asked(&Asked::Fetch("m1".to_owned())).await;
+    line.waits_for_call(&Call::Fetch("m1".to_owned())).await;
     first.stop().await;
     keep(&line, "m1", "hello world");
     let second = world.process();

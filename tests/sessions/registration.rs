@@ -5,7 +5,7 @@ use windu::domain::SessionState;
 use windu::sessions::RegisterError;
 use windu::upstream::Failure;
 
-use crate::scripted::{Asked, Deed, NETWORK, message};
+use crate::scripted::{Call, Fault, NETWORK, message};
 use crate::world::World;
 
 const ANNA: &str = "15550100001";
@@ -20,7 +20,7 @@ async fn without_a_code_nothing_is_registered() {
     let error = process.sessions.register(&account).await.unwrap_err();
     assert!(matches!(error, RegisterError::UnderWay), "{error:?}");
     assert!(!process.fresh(&account).await.is_registered());
-    assert_eq!(world.line(&account).asked(), []);
+    assert_eq!(world.line(&account).calls(), []);
 }
 
 #[tokio::test]
@@ -28,7 +28,7 @@ async fn a_network_that_refuses_leaves_the_code_good() {
     let world = World::new().await;
     let process = world.process();
     let account = process.waiting(&world, world.user().await, ANNA, NETWORK).await;
-    world.line(&account).plan_deed("register", Deed::Fails(Failure::Refused("closed".to_owned())));
+    world.line(&account).plan_fault("register", Fault::Fails(Failure::Refused("closed".to_owned())));
     let error = process.sessions.register(&account).await.unwrap_err();
     assert!(matches!(error, RegisterError::Network(Failure::Refused(_))), "{error:?}");
     assert!(!process.fresh(&account).await.is_registered());
@@ -47,7 +47,7 @@ async fn a_number_that_works_is_not_made_anew() {
     assert_eq!(world.count("SELECT count(*) FROM verification_code").await, 0);
     line.stores(vec![message(BEN, "m1", "still here", 1)]).await;
     assert_eq!(line.logins().len(), 1);
-    assert_eq!(line.asked().iter().filter(|asked| **asked == Asked::Register).count(), 1);
+    assert_eq!(line.calls().iter().filter(|call| **call == Call::Register).count(), 1);
 }
 
 #[tokio::test]
@@ -60,7 +60,7 @@ async fn one_code_registers_once_however_often_it_is_entered() {
         tokio::join!(sessions.register(&account), sessions.register(&account), sessions.register(&account));
     assert_eq!([one, two, three].iter().filter(|outcome| outcome.is_ok()).count(), 1);
     process.until_state(&account, "online").await;
-    assert_eq!(world.line(&account).asked().iter().filter(|asked| **asked == Asked::Register).count(), 1);
+    assert_eq!(world.line(&account).calls().iter().filter(|call| **call == Call::Register).count(), 1);
     assert_eq!(process.entries(&account, "account.registered").await.len(), 1);
 }
 
@@ -111,7 +111,7 @@ async fn two_users_who_prove_one_number_at_once_leave_it_registered_once() {
         let registered =
             [process.fresh(&one).await.is_registered(), process.fresh(&two).await.is_registered()];
         assert!(registered[0] != registered[1], "{registered:?}");
-        // Whoever has it now has the login that works.
+        // The owner now has the login that works.
         process.until_state(if registered[0] { &one } else { &two }, "online").await;
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use windu::domain::Typing;
 use windu::sessions::Timeouts;
 
-use crate::scripted::{Asked, Deed, Opening, address, message};
+use crate::scripted::{Call, Fault, Opening, address, message};
 use crate::world::{Process, World};
 
 #[tokio::test]
@@ -34,15 +34,15 @@ async fn a_connection_that_says_nothing_is_given_up() {
 #[tokio::test]
 async fn a_step_that_hangs_ends_the_connection_and_nothing_is_lost() {
     let world = World::new().await;
-    let patience = Timeouts { step: Duration::from_millis(200), ..Default::default() };
-    let process = world.process_with(patience);
+    let timeouts = Timeouts { step: Duration::from_millis(200), ..Default::default() };
+    let process = world.process_with(timeouts);
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
-    let told = message("15550100009", "m1", "hello", 1);
-    for (place, kind) in ["acknowledge", "nickname", "watch", "read", "typing"].into_iter().enumerate() {
-        line.plan_deed(kind, Deed::Hangs);
+    let inbound = message("15550100009", "m1", "hello", 1);
+    for (index, kind) in ["acknowledge", "nickname", "watch", "read", "typing"].into_iter().enumerate() {
+        line.plan_fault(kind, Fault::Hangs);
         match kind {
-            "acknowledge" => assert!(line.happens(vec![told.clone()]).await),
+            "acknowledge" => assert!(line.receives(vec![inbound.clone()]).await),
             "nickname" => process.set_nickname(&account, "Anna").await,
             "watch" => process.add_contact(&account, "15550100008", true).await,
             "read" => {
@@ -50,15 +50,15 @@ async fn a_step_that_hangs_ends_the_connection_and_nothing_is_lost() {
             }
             _ => process.sessions.typing(account.id, &address("15550100009"), Typing::Composing),
         }
-        line.opened(place + 2).await;
+        line.opened(index + 2).await;
         process.until_state(&account, "online").await;
-        assert_eq!(reasons(&process, &account).await, vec!["network_silent"; place + 1], "{kind}");
+        assert_eq!(reasons(&process, &account).await, vec!["network_silent"; index + 1], "{kind}");
     }
-    line.stores(vec![told]).await;
+    line.stores(vec![inbound]).await;
     assert_eq!(process.texts(&account, "15550100009").await, ["hello"]);
-    line.was_asked(&Asked::Nickname("Anna".to_owned())).await;
-    let read = Asked::Read(vec![(address("15550100009").0, "m1".to_owned(), None)]);
-    assert!(line.asked().iter().filter(|asked| **asked == read).count() >= 2);
+    line.waits_for_call(&Call::Nickname("Anna".to_owned())).await;
+    let read = Call::Read(vec![(address("15550100009").0, "m1".to_owned(), None)]);
+    assert!(line.calls().iter().filter(|call| **call == read).count() >= 2);
 }
 
 fn impatient(world: &World) -> Process {

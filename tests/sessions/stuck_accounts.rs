@@ -6,7 +6,7 @@ use windu::domain::Account;
 use windu::sessions::Timeouts;
 use windu::upstream::local::network::{Leaving, LocalNet};
 
-use crate::scripted::{Deed, message};
+use crate::scripted::{Fault, message};
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::{A_DAY, Process, World};
 
@@ -19,20 +19,20 @@ async fn accounts_whose_network_hangs_slow_no_others() {
     // Nobody notices the hanging ones while this test runs.
     let process = world.process_with(Timeouts { step: A_DAY, silence: A_DAY, ..Default::default() });
     let (mut hanging, mut others) = (Vec::new(), Vec::new());
-    for place in 0..20 {
-        hanging.push(process.online(&world, &format!("155501001{place:02}")).await);
+    for index in 0..20 {
+        hanging.push(process.online(&world, &format!("155501001{index:02}")).await);
     }
-    for place in 0..5 {
-        others.push(process.online(&world, &format!("155501002{place:02}")).await);
+    for index in 0..5 {
+        others.push(process.online(&world, &format!("155501002{index:02}")).await);
     }
     let before = converse(&world, &process, &others, 0).await;
     let mut waiting = Vec::new();
     for account in &hanging {
         let line = world.line(account);
-        line.plan_deed("send", Deed::Hangs);
-        line.plan_deed("acknowledge", Deed::Hangs);
+        line.plan_fault("send", Fault::Hangs);
+        line.plan_fault("acknowledge", Fault::Hangs);
         waiting.push(process.send(account, BEN, "waits").await);
-        assert!(line.happens(vec![message(BEN, "m1", "told", 1)]).await);
+        assert!(line.receives(vec![message(BEN, "m1", "inbound", 1)]).await);
         process.until_texts(account, BEN, 2).await;
     }
     let after = converse(&world, &process, &others, 1).await;
@@ -51,9 +51,9 @@ async fn converse(world: &World, process: &Process, accounts: &[Account], round:
     let talks = accounts.iter().map(async |account| {
         let line = world.line(account);
         let mut last = String::new();
-        for place in 0..EACH {
+        for index in 0..EACH {
             last = process.send(account, BEN, "text").await;
-            let id = round * EACH + place;
+            let id = round * EACH + index;
             let number = u64::try_from(id).unwrap();
             line.stores(vec![message(BEN, &format!("m{id}"), "text", number)]).await;
         }
@@ -75,19 +75,19 @@ async fn a_receiver_who_takes_nothing_holds_up_no_other_chat() {
     process.until_texts(&carl, "15550100001", 1).await;
     // The receiver's session can store nothing, so it acknowledges nothing.
     let lock = world.hold(&format!("SELECT FROM account_counter WHERE id = {} FOR UPDATE", stuck.counter));
-    // More than may be told and not acknowledged.
-    for place in 1..500 {
-        process.send(&anna, BEN, &place.to_string()).await;
-        if place % 10 == 0 {
-            process.send(&anna, "15550100003", &place.to_string()).await;
+    // More than the limit of unacknowledged messages.
+    for index in 1..500 {
+        process.send(&anna, BEN, &index.to_string()).await;
+        if index % 10 == 0 {
+            process.send(&anna, "15550100003", &index.to_string()).await;
         }
     }
     let texts = process.until_texts(&carl, "15550100001", 50).await;
-    assert!(texts.into_iter().eq((0..50).map(|place| (place * 10).to_string())));
+    assert!(texts.into_iter().eq((0..50).map(|index| (index * 10).to_string())));
     assert_eq!(process.texts(&stuck, "15550100001").await, ["0"]);
     drop(lock);
     let texts = process.until_texts(&stuck, "15550100001", 500).await;
-    assert!(texts.into_iter().eq((0..500).map(|place| place.to_string())));
+    assert!(texts.into_iter().eq((0..500).map(|index| index.to_string())));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

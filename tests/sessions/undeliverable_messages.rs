@@ -3,7 +3,7 @@
 use serde_json::json;
 use windu::store::Accepted;
 
-use crate::scripted::{Asked, NETWORK, Opening};
+use crate::scripted::{Call, NETWORK, Opening};
 use crate::world::{A_DAY, World};
 use windu::upstream::End;
 
@@ -23,12 +23,12 @@ async fn a_number_that_is_lost_fails_what_it_had_to_send_and_accepts_no_more() {
     process.until_state(&new, "online").await;
     let message = process.message(&old, BEN, &waits).await;
     assert_eq!((message.state.as_str(), message.failure.as_deref()), ("failed", Some("unregistered")));
-    let told = process.entries(&old, "message.failed").await;
-    assert_eq!(told, [json!({"chat": BEN, "id": waits, "reason": "unregistered"})]);
-    // A request that read the account a moment earlier is told so: nobody would ever send its message.
+    let failed = process.entries(&old, "message.failed").await;
+    assert_eq!(failed, [json!({"chat": BEN, "id": waits, "reason": "unregistered"})]);
+    // A request that read the account a moment earlier is refused: nobody would ever send its message.
     assert_eq!(process.try_send(&old, BEN, "too late", A_DAY).await, Accepted::NotAllowed);
     assert_eq!(world.count("SELECT count(*) FROM outbox").await, 0);
-    assert!(!line.asked().iter().any(|asked| matches!(asked, Asked::Send { .. })));
+    assert!(!line.calls().iter().any(|call| matches!(call, Call::Send { .. })));
 }
 
 #[tokio::test]

@@ -18,14 +18,14 @@ use crate::world::{A_DAY, Process, World};
 pub const BEN: &str = "15550100002";
 
 /// Accounts that are registered and whose leases one process holds that does nothing: the test writes for it.
-pub struct Ground {
+pub struct Fixture {
     pub world: World,
     pub process: Process,
     owner: ProcessId,
     numbers: AtomicU64,
 }
 
-impl Ground {
+impl Fixture {
     pub async fn new() -> Self {
         let world = World::new().await;
         let process = world.idle_process(Timeouts::default());
@@ -87,13 +87,13 @@ fn unstorable(ben: &Peer) -> Vec<Inbound> {
 
 #[tokio::test]
 async fn what_cannot_be_stored_harms_only_itself() {
-    let ground = Ground::new().await;
-    let store = &ground.process.store;
-    let (account, lease) = ground.account().await;
-    let ben = ground.peer(&account, BEN).await;
+    let fixture = Fixture::new().await;
+    let store = &fixture.process.store;
+    let (account, lease) = fixture.account().await;
+    let ben = fixture.peer(&account, BEN).await;
     let mut leases = Vec::new();
     for _ in 0..50 {
-        leases.push(ground.account().await.1);
+        leases.push(fixture.account().await.1);
     }
     // The chats are there from now on: what follows is one transaction.
     let hello = [received(&ben, "hello", "hello")];
@@ -112,7 +112,7 @@ async fn what_cannot_be_stored_harms_only_itself() {
         let refused = refused.unwrap_err();
         assert!(refused.is_unstorable(), "{refused:?}");
     }
-    let world = &ground.world;
+    let world = &fixture.world;
     assert_eq!(world.count("SELECT count(*) FROM message").await, 51 + 3 * 50);
     assert_eq!(world.count("SELECT count(*) FROM account WHERE resume_point = 'here'").await, 50);
     assert_eq!(world.count("SELECT count(*) FROM account WHERE resume_point = 'there'").await, 0);
@@ -120,31 +120,31 @@ async fn what_cannot_be_stored_harms_only_itself() {
 
 #[tokio::test]
 async fn what_happens_in_a_chat_at_once_is_one_change_of_the_chat() {
-    let ground = Ground::new().await;
-    let store = &ground.process.store;
-    let (account, lease) = ground.account().await;
-    let ben = ground.peer(&account, BEN).await;
+    let fixture = Fixture::new().await;
+    let store = &fixture.process.store;
+    let (account, lease) = fixture.account().await;
+    let ben = fixture.peer(&account, BEN).await;
     queued(send(store, &account, &ben, "first").await);
-    ground.world.sql(
+    fixture.world.sql(
         "CREATE TABLE changed (id bigint);
          CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS
          $$ BEGIN INSERT INTO changed VALUES (NEW.id); RETURN NULL; END $$;
          CREATE TRIGGER note AFTER UPDATE ON chat FOR EACH ROW EXECUTE FUNCTION note()",
     );
-    // Each is told three times: twice in one batch, and in another one.
-    let told: Vec<Vec<Inbound>> = (0..50)
-        .map(|place| {
-            let one = received(&ben, &format!("m{}", place % 25), "text");
+    // Each comes three times: twice in one batch, and once in another.
+    let inbound: Vec<Vec<Inbound>> = (0..50)
+        .map(|index| {
+            let one = received(&ben, &format!("m{}", index % 25), "text");
             vec![one.clone(), one]
         })
         .collect();
     let (sent, stored) = tokio::join!(
         join_all((0..100).map(|_| send(store, &account, &ben, "text"))),
-        join_all(told.iter().map(|batch| store.ingest(&lease, batch.clone(), None))),
+        join_all(inbound.iter().map(|batch| store.ingest(&lease, batch.clone(), None))),
     );
     sent.into_iter().for_each(queued);
     assert!(stored.into_iter().all(|stored| stored.is_ok()));
-    let world = &ground.world;
+    let world = &fixture.world;
     // What is sent is one transaction, what came in another.
     assert_eq!(world.count("SELECT count(*) FROM changed").await, 2);
     assert_eq!(world.count("SELECT count(*) FROM message").await, 126);
@@ -152,16 +152,16 @@ async fn what_happens_in_a_chat_at_once_is_one_change_of_the_chat() {
     let newest = "SELECT count(*) FROM chat h JOIN message m ON m.id = h.last_message_id
          AND m.stored_at = h.last_at AND m.stored_at = (SELECT max(stored_at) FROM message)";
     assert_eq!(world.count(newest).await, 1);
-    assert_eq!(ground.process.entries(&account, "message.received").await.len(), 25);
-    assert_eq!(ground.process.entries(&account, "message.queued").await.len(), 101);
+    assert_eq!(fixture.process.entries(&account, "message.received").await.len(), 25);
+    assert_eq!(fixture.process.entries(&account, "message.queued").await.len(), 101);
 }
 
 #[tokio::test]
 async fn an_outbox_is_full_at_its_limit_for_those_too_who_send_at_once() {
-    let ground = Ground::new().await;
-    let stores = [&ground.process.store, &ground.world.store(4)];
-    let (account, _) = ground.account().await;
-    let ben = ground.peer(&account, BEN).await;
+    let fixture = Fixture::new().await;
+    let stores = [&fixture.process.store, &fixture.world.store(4)];
+    let (account, _) = fixture.account().await;
+    let ben = fixture.peer(&account, BEN).await;
     queued(send(stores[0], &account, &ben, "first").await);
     let fill = "WITH filled AS (
             INSERT INTO message (account_id, chat_id, network_id, state, type, text, fingerprint, stored_at)
@@ -169,30 +169,30 @@ async fn an_outbox_is_full_at_its_limit_for_those_too_who_send_at_once() {
             FROM chat h, generate_series(2, 9990) n WHERE h.account_id = $1 RETURNING id, account_id, chat_id)
          INSERT INTO outbox (message_id, account_id, chat_id, expires_at)
          SELECT id, account_id, chat_id, now() + interval '1 day' FROM filled";
-    assert_eq!(ground.world.change(&account, fill).await, 9_989);
-    let sent = join_all((0..50).map(|place| send(stores[place % 2], &account, &ben, "text"))).await;
+    assert_eq!(fixture.world.change(&account, fill).await, 9_989);
+    let sent = join_all((0..50).map(|index| send(stores[index % 2], &account, &ben, "text"))).await;
     let refused = sent.iter().filter(|sent| matches!(sent, Ok(Accepted::OutboxFull))).count();
     assert_eq!(sent.iter().filter(|sent| matches!(sent, Ok(Accepted::Queued(_)))).count(), 10, "{sent:?}");
     assert_eq!(refused, 40, "{sent:?}");
-    assert_eq!(ground.world.count("SELECT count(*) FROM outbox").await, OUTBOX_LIMIT);
+    assert_eq!(fixture.world.count("SELECT count(*) FROM outbox").await, OUTBOX_LIMIT);
 }
 
 #[tokio::test]
 async fn a_caller_who_goes_away_takes_nobody_along() {
-    let ground = Ground::new().await;
-    let store = &ground.process.store;
-    let (account, _) = ground.account().await;
-    let ben = ground.peer(&account, BEN).await;
+    let fixture = Fixture::new().await;
+    let store = &fixture.process.store;
+    let (account, _) = fixture.account().await;
+    let ben = fixture.peer(&account, BEN).await;
     for _ in 0..3 {
         let mut sends: Vec<_> = (0..60).map(|_| Box::pin(send(store, &account, &ben, "text"))).collect();
         for sending in &mut sends {
             // Each one stands in line from now on.
             assert!(futures_util::poll!(sending).is_pending());
         }
-        let mut place = 0;
+        let mut index = 0;
         sends.retain(|_| {
-            place += 1;
-            place % 3 == 0
+            index += 1;
+            index % 3 == 0
         });
         join_all(sends).await.into_iter().for_each(queued);
     }
@@ -203,27 +203,27 @@ const ROUNDS: usize = 15;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_processes_that_write_the_same_accounts_do_not_deadlock() {
-    let ground = Arc::new(Ground::new().await);
+    let fixture = Arc::new(Fixture::new().await);
     let mut accounts = Vec::new();
     for _ in 0..6 {
-        accounts.push(ground.account().await);
+        accounts.push(fixture.account().await);
     }
     let mut peers = Vec::new();
-    for place in 0..12 {
-        peers.push(ground.process.peer(&accounts[0].0, &format!("155501001{place:02}")).await);
+    for index in 0..12 {
+        peers.push(fixture.process.peer(&accounts[0].0, &format!("155501001{index:02}")).await);
     }
     // The first six wrote once; the others' chats are made on the way.
-    ground.world.sql(
+    fixture.world.sql(
         "INSERT INTO chat (account_id, peer_id, peer_wrote)
          SELECT a.id, p.id, true FROM account a, peer p WHERE p.number < '15550100106' ORDER BY p.id, a.id",
     );
     let (accounts, peers) = (Arc::new(accounts), Arc::new(peers));
     let mut tasks = Vec::new();
-    for store in [ground.process.store.clone(), ground.world.store(8)] {
+    for store in [fixture.process.store.clone(), fixture.world.store(8)] {
         for task in 0..TASKS {
             let writer =
                 Writer { store: store.clone(), accounts: accounts.clone(), peers: peers.clone(), task };
-            tasks.push(ground.process.lifecycle.spawn(async move {
+            tasks.push(fixture.process.lifecycle.spawn(async move {
                 for round in 0..ROUNDS {
                     writer.write(round).await;
                 }
@@ -233,8 +233,8 @@ async fn two_processes_that_write_the_same_accounts_do_not_deadlock() {
     for task in tasks {
         task.await.unwrap();
     }
-    let world = &ground.world;
-    // Of each account half a round's sends and ingests, from both processes; what both were told is one message.
+    let world = &fixture.world;
+    // Of each account half a round's sends and ingests, from both processes; what both received is one message.
     let sent = i64::try_from(2 * TASKS * ROUNDS * accounts.len()).unwrap();
     assert_eq!(world.count("SELECT count(*) FROM outbox").await, sent);
     assert_eq!(world.count("SELECT count(*) FROM message WHERE state = 'received'").await, sent / 2);
@@ -267,14 +267,14 @@ impl Writer {
     /// Everything at once to all accounts, each task beginning with another one.
     async fn write(&self, round: usize) {
         let count = self.accounts.len();
-        let places: Vec<usize> = (0..count).map(|place| (place + self.task + round) % count).collect();
-        let writes = places.iter().map(async |place| {
-            let (account, lease) = &self.accounts[*place];
+        let indexes: Vec<usize> = (0..count).map(|index| (index + self.task + round) % count).collect();
+        let writes = indexes.iter().map(async |index| {
+            let (account, lease) = &self.accounts[*index];
             let (one, other) = (&self.peers[self.task % 6], &self.peers[6 + round % 6]);
-            let told = [received(other, &format!("t{}r{round}", self.task), "text")];
+            let inbound = [received(other, &format!("t{}r{round}", self.task), "text")];
             let (sent, stored, (), ()) = tokio::join!(
                 send(&self.store, account, one, "text"),
-                self.store.ingest(lease, told.to_vec(), Some(b"here")),
+                self.store.ingest(lease, inbound.to_vec(), Some(b"here")),
                 self.reads(account, other),
                 self.imports(account),
             );
@@ -292,11 +292,11 @@ impl Writer {
 
     async fn imports(&self, account: &Account) {
         let entries: Vec<_> = (self.task..self.task + 3)
-            .map(|place| ImportedContact {
-                peer: self.peers[place % 6].clone(),
+            .map(|index| ImportedContact {
+                peer: self.peers[index % 6].clone(),
                 first_name: self.task.to_string(),
                 last_name: String::new(),
-                exists: place % 2 == 0,
+                exists: index % 2 == 0,
             })
             .collect();
         let mut tx = self.store.begin().await.unwrap();
@@ -307,20 +307,20 @@ impl Writer {
 
 #[tokio::test]
 async fn a_receipt_that_comes_with_the_settlement_counts_with_it() {
-    let ground = Ground::new().await;
-    let (process, store) = (&ground.process, &ground.process.store);
-    let (account, lease) = ground.account().await;
+    let fixture = Fixture::new().await;
+    let (process, store) = (&fixture.process, &fixture.process.store);
+    let (account, lease) = fixture.account().await;
     process.send(&account, BEN, "taken and delivered").await;
     let due = store.due(&lease).await.unwrap().unwrap().messages;
     let network_id = due[0].network_id.clone();
     let receipt = InboundKind::Receipt { network_id, kind: ReceiptKind::Delivered };
     let peer = process.peer(&account, BEN).await;
     // Both are asked before either is begun, so that they share a statement.
-    let (settled, told) = tokio::join!(
+    let (settled, inbound) = tokio::join!(
         store.settle(&lease, vec![due[0].settled(Settlement::Sent)]),
         store.ingest(&lease, vec![Inbound { peer, participant: None, what: receipt }], None)
     );
-    assert!(settled.is_ok() && told.unwrap().is_empty());
+    assert!(settled.is_ok() && inbound.unwrap().is_empty());
     let kinds = process.kinds(&account).await;
     let kinds: Vec<&str> =
         kinds.iter().map(String::as_str).filter(|kind| kind.starts_with("message.")).collect();

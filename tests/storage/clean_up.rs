@@ -6,7 +6,7 @@ use std::path::Path;
 
 use windu::domain::BlobHash;
 
-use crate::sent_file::{age, get, media, sends, sound, store};
+use crate::sent_file::{age, get, media, send_file, sound_file, store};
 use crate::support::people::Person;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
@@ -26,7 +26,7 @@ async fn two_files() -> (Server, [String; 2]) {
     let (anna, bert) = Person::two_friends(&server).await;
     let mut paths = Vec::new();
     for mark in [1, 2] {
-        let (id, path) = sends(&anna, &bert, sound(1_000, mark)).await;
+        let (id, path) = send_file(&anna, &bert, sound_file(1_000, mark)).await;
         bert.waits_until(&anna.number, &id, |message| message["url"].is_string()).await;
         paths.push(path);
     }
@@ -57,8 +57,8 @@ async fn only_what_nothing_refers_to_is_forgotten_after_an_hour() {
     assert_eq!(get(&server, &other, &[]).await.status, 200);
     // It comes again as if it had never been there.
     let (anna, bert) = Person::two_friends(&server).await;
-    let (_, again) = sends(&anna, &bert, sound(1_000, 1)).await;
-    assert_eq!(get(&server, &again, &[]).await.bytes, sound(1_000, 1));
+    let (_, again) = send_file(&anna, &bert, sound_file(1_000, 1)).await;
+    assert_eq!(get(&server, &again, &[]).await.bytes, sound_file(1_000, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +71,7 @@ async fn what_is_put_again_or_just_referred_to_stays() {
     age(&server);
     // One is put again: its hour begins anew.
     let mut spool = media.spool();
-    spool.write(&sound(1_000, 1)).await.expect("written");
+    spool.write(&sound_file(1_000, 1)).await.expect("written");
     let spooled = spool.finish().await.expect("finished");
     media.keep_inbound(&spooled, "audio/wav").await.expect("kept");
     // Of the other a transaction that has not ended is about to refer to it.

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 
 use reqwest::Method;
 
-use crate::sent_file::{age, ask, get, media, sends, sound, tries};
+use crate::sent_file::{age, ask, get, media, send_file, sound_file, try_send_file};
 use crate::support::client::Client;
 use crate::support::people::Person;
 use crate::support::server::Server;
@@ -92,10 +92,10 @@ async fn files_are_stored_streamed_and_forgotten_in_s3() {
     assert!(server.run(&["check"], "").contains(&format!("ok      media: s3://{BUCKET}/{PREFIX}")));
     let (anna, bert) = Person::two_friends(&server).await;
     // In one piece, and in three.
-    let files = [sound(1_000, 1), sound(12 * 1024 * 1024, 2)];
+    let files = [sound_file(1_000, 1), sound_file(12 * 1024 * 1024, 2)];
     let mut paths = Vec::new();
     for file in &files {
-        let (id, path) = sends(&anna, &bert, file.clone()).await;
+        let (id, path) = send_file(&anna, &bert, file.clone()).await;
         bert.waits_until(&anna.number, &id, |message| message["url"].is_string()).await;
         let whole = get(&server, &path, &[]).await;
         assert_eq!((whole.status, whole.bytes.len()), (200, file.len()));
@@ -125,9 +125,9 @@ async fn files_are_stored_streamed_and_forgotten_in_s3() {
 
     // Away: text goes on.
     s3.ends();
-    let refused = tries(&anna, &bert, sound(1_000, 3)).await;
+    let refused = try_send_file(&anna, &bert, sound_file(1_000, 3)).await;
     refused.refused(503, "storage_unavailable");
     assert!(!refused.header("retry-after").is_empty());
     get(&server, &paths[0], &[]).await.refused(503, "storage_unavailable");
-    anna.tells(&bert, "text goes on").await;
+    anna.delivers(&bert, "text goes on").await;
 }

@@ -17,7 +17,7 @@ use crate::support::people::Person;
 use crate::support::server::{SECRET_KEY, Server};
 
 /// A sound file of about so many bytes, told from others by its beginning.
-pub fn sound(size: u32, mark: u8) -> Vec<u8> {
+pub fn sound_file(size: u32, mark: u8) -> Vec<u8> {
     let mut bytes = header(size);
     bytes.extend((0..size).map(|at| mark.wrapping_add(u8::try_from(at % 251).expect("below 256"))));
     bytes
@@ -36,7 +36,7 @@ pub fn header(size: u32) -> Vec<u8> {
 }
 
 /// Sends a sound file, whatever comes of it.
-pub async fn tries(from: &Person, to: &Person, content: impl Into<Body>) -> Answer {
+pub async fn try_send_file(from: &Person, to: &Person, content: impl Into<Body>) -> Answer {
     let form = Form::new()
         .text("contact", to.number.clone())
         .part("filename", Part::stream(content).file_name("a.wav"));
@@ -44,8 +44,8 @@ pub async fn tries(from: &Person, to: &Person, content: impl Into<Body>) -> Answ
 }
 
 /// Sends a sound file. Gives the message's id and the path and query of the file's URL.
-pub async fn sends(from: &Person, to: &Person, content: Vec<u8>) -> (String, String) {
-    let sent = tries(from, to, content).await;
+pub async fn send_file(from: &Person, to: &Person, content: Vec<u8>) -> (String, String) {
+    let sent = try_send_file(from, to, content).await;
     assert_eq!(sent.status, 200, "{}", sent.text());
     let text = |name: &str| sent.json()[name].as_str().expect("text").to_owned();
     (text("id"), path(from, &text("url")))

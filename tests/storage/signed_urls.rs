@@ -4,7 +4,7 @@ use std::fs;
 
 use reqwest::Method;
 
-use crate::sent_file::{ask, get, path, sends, sound, tries};
+use crate::sent_file::{ask, get, path, send_file, sound_file, try_send_file};
 use crate::support::client::Answer;
 use crate::support::people::Person;
 use crate::support::server::Server;
@@ -20,8 +20,8 @@ fn is_not_there(answer: &Answer) {
 async fn a_url_opens_its_file_without_a_token_whole_or_in_part() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
-    let file = sound(300_000, 1);
-    let (_, path) = sends(&anna, &bert, file.clone()).await;
+    let file = sound_file(300_000, 1);
+    let (_, path) = send_file(&anna, &bert, file.clone()).await;
     let whole = get(&server, &path, &[("origin", "https://page.example")]).await;
     assert_eq!((whole.status, &whole.bytes), (200, &file));
     let head = ask(&server, Method::HEAD, &path, &[("range", "bytes=10-19")]).await;
@@ -79,8 +79,8 @@ async fn a_url_opens_its_file_without_a_token_whole_or_in_part() {
 async fn a_changed_url_is_answered_as_one_that_never_was() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
-    let (_, one) = sends(&anna, &bert, sound(1_000, 1)).await;
-    let (_, other) = sends(&anna, &bert, sound(1_000, 2)).await;
+    let (_, one) = send_file(&anna, &bert, sound_file(1_000, 1)).await;
+    let (_, other) = send_file(&anna, &bert, sound_file(1_000, 2)).await;
     let name = |path: &str| path.split(['/', '?']).nth(4).expect("a name").to_owned();
     let id = one.split('/').nth(3).expect("an id").to_owned();
     let (start, signature) = one.split_once("&signature=").expect("a signature");
@@ -107,7 +107,7 @@ async fn a_changed_url_is_answered_as_one_that_never_was() {
 async fn a_url_ends_with_its_time_and_each_listing_gives_a_fresh_one() {
     let server = Server::setup().env("WINDU_MEDIA_URL_TTL", "2s").start();
     let (anna, bert) = Person::two_friends(&server).await;
-    let (id, first) = sends(&anna, &bert, sound(1_000, 1)).await;
+    let (id, first) = send_file(&anna, &bert, sound_file(1_000, 1)).await;
     wait_until_async("the URL to end", DEADLINE, async || {
         let answer = get(&server, &first, &[]).await;
         (answer.status != 200).then_some(answer)
@@ -123,7 +123,7 @@ async fn a_url_ends_with_its_time_and_each_listing_gives_a_fresh_one() {
 async fn a_url_ends_with_what_refers_to_the_file() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
-    let (id, sent) = sends(&anna, &bert, sound(1_000, 1)).await;
+    let (id, sent) = send_file(&anna, &bert, sound_file(1_000, 1)).await;
     let message = bert.waits_until(&anna.number, &id, |message| message["url"].is_string()).await;
     let received = path(&bert, message["url"].as_str().expect("a URL"));
     assert_ne!(sent, received);
@@ -140,7 +140,7 @@ async fn a_url_ends_with_what_refers_to_the_file() {
 async fn what_may_hold_a_program_is_for_saving() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
-    let (_, path) = sends(&anna, &bert, sound(1_000, 1)).await;
+    let (_, path) = send_file(&anna, &bert, sound_file(1_000, 1)).await;
     for kind in ["image/svg+xml", "text/html", "application/pdf", "nonsense"] {
         server.database().sql(&format!("UPDATE media_blob SET mimetype = '{kind}'"));
         let answer = get(&server, &path, &[]).await;
@@ -153,20 +153,20 @@ async fn what_may_hold_a_program_is_for_saving() {
 async fn a_storage_that_is_away_refuses_files_and_nothing_else() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
-    let (_, path) = sends(&anna, &bert, sound(1_000, 1)).await;
+    let (_, path) = send_file(&anna, &bert, sound_file(1_000, 1)).await;
     let (media, aside) = (server.folder().join("media"), server.folder().join("aside"));
     fs::rename(&media, &aside).expect("moved");
     fs::write(&media, "in the way").expect("written");
-    let refused = tries(&anna, &bert, sound(1_000, 2)).await;
+    let refused = try_send_file(&anna, &bert, sound_file(1_000, 2)).await;
     refused.refused(503, "storage_unavailable");
     assert!(!refused.header("retry-after").is_empty());
     get(&server, &path, &[]).await.refused(503, "storage_unavailable");
     assert!(server.fail(&["check"], "").contains("failed"));
     assert_eq!(anna.chat(&bert.number).await.len(), 1, "nothing of the second");
-    anna.tells(&bert, "text goes on").await;
+    anna.delivers(&bert, "text goes on").await;
     fs::remove_file(&media).expect("removed");
     fs::rename(&aside, &media).expect("moved back");
     assert_eq!(get(&server, &path, &[]).await.status, 200);
-    assert_eq!(tries(&anna, &bert, sound(1_000, 2)).await.status, 200);
+    assert_eq!(try_send_file(&anna, &bert, sound_file(1_000, 2)).await.status, 200);
     assert!(server.run(&["check"], "").contains("ok      media: folder"));
 }

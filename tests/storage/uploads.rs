@@ -10,14 +10,14 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Method, RequestBuilder};
 use tokio::task::JoinSet;
 
-use crate::sent_file::{get, header, path, tries};
+use crate::sent_file::{get, header, path, try_send_file};
 use crate::support::client::{Answer, Client};
 use crate::support::people::{Person, login};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until};
 
 /// A row that takes no file: one that is sent along is read all the same.
-const ROW: &str = "/api/contacts/force-sync/";
+const ENDPOINT: &str = "/api/contacts/force-sync/";
 const MEBIBYTE: u64 = 1024 * 1024;
 
 /// A file of so many bytes, made while it is sent.
@@ -31,7 +31,7 @@ fn file(size: u64) -> Part {
 }
 
 fn upload(api: &Client, form: Form) -> RequestBuilder {
-    api.request(Method::POST, ROW).multipart(form)
+    api.request(Method::POST, ENDPOINT).multipart(form)
 }
 
 /// A line of the process's status, in bytes.
@@ -65,7 +65,7 @@ async fn a_large_upload_takes_no_memory() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
     let send = async |mebibytes: u32| {
-        let sent = tries(&anna, &bert, long_sound(mebibytes)).await;
+        let sent = try_send_file(&anna, &bert, long_sound(mebibytes)).await;
         assert_eq!(sent.status, 200, "{}", sent.text());
         let path = path(&anna, sent.json()["url"].as_str().expect("a URL"));
         let expected = u64::from(mebibytes) * MEBIBYTE + 44;
@@ -103,7 +103,7 @@ async fn files_and_everything_else_have_their_limits() {
     // Nobody needs a token under /o: nothing is kept there. Each has a connection of its own, because one whose body was
     // not read to its end is closed.
     for (path, size, status) in
-        [(ROW, 10_000, 401), ("/o/token/", MEBIBYTE, 400), ("/o/token/", 3 * MEBIBYTE, 413)]
+        [(ENDPOINT, 10_000, 401), ("/o/token/", MEBIBYTE, 400), ("/o/token/", 3 * MEBIBYTE, 413)]
     {
         let stranger = Client::new(server.url().to_owned());
         let form = Form::new().part("grant_type", file(size));

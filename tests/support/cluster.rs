@@ -31,7 +31,7 @@ const WATCHDOG: &str = r#"
     rm -rf "$1"
 "#;
 
-/// What PostgreSQL is told: fast rather than durable, for tests.
+/// Settings for tests: fast rather than durable.
 const FAST: &str = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=64MB";
 
 static SETTINGS: OnceLock<String> = OnceLock::new();

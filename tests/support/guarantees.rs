@@ -23,7 +23,7 @@ impl std::ops::Add for Tally {
 }
 
 /// The line of a test by which a run can state its totals: `tests/run --soak` adds them up.
-pub fn summary(test: &str, faults: &[(&str, usize)], tally: Tally) {
+pub fn print_summary(test: &str, faults: &[(&str, usize)], tally: Tally) {
     let Tally { acknowledged, arrived } = tally;
     let messages = [("acknowledged", acknowledged), ("arrived", arrived)];
     let counts = faults.iter().chain(&messages).map(|(name, count)| format!("{name}={count}"));
@@ -35,16 +35,16 @@ pub fn summary(test: &str, faults: &[(&str, usize)], tally: Tally) {
 /// Waits until all has come to rest and checks what is left in the database. Nothing may be sent meanwhile.
 ///
 /// Nothing is lost, doubled or out of order: that is for those who sent to say.
-pub fn all_is_well(database: &Database) {
+pub fn assert_guarantees(database: &Database) {
     every_account_is_online(database);
-    all_is_delivered(database);
+    wait_until_delivered(database);
     nothing_is_stuck(database);
     journals_have_no_gaps(database);
 }
 
 /// Waits until nothing is on its way any more: outboxes and mailboxes are empty.
-pub fn all_is_delivered(database: &Database) {
-    vanishes(
+pub fn wait_until_delivered(database: &Database) {
+    wait_until_empty(
         database,
         "what is on its way",
         "SELECT 'message', account_id, message_id FROM outbox UNION ALL
@@ -57,7 +57,7 @@ pub fn all_is_delivered(database: &Database) {
 fn every_account_is_online(database: &Database) {
     const LIVING: &str =
         "SELECT id FROM process WHERE heartbeat_at > clock_timestamp() - interval '15 seconds'";
-    vanishes(
+    wait_until_empty(
         database,
         "accounts without a session",
         &format!(
@@ -74,20 +74,20 @@ fn every_account_is_online(database: &Database) {
 /// Nobody asks any more, so nothing may wait for an answer, nor hold a key or a lock.
 fn nothing_is_stuck(database: &Database) {
     // One whose asker has gone counts no more once its time is over.
-    vanishes(
+    wait_until_empty(
         database,
         "commands that are waited for",
         "SELECT id, state, deadline FROM command
          WHERE state IN ('waiting', 'taken') AND deadline > clock_timestamp()",
     );
     // A claim of a dead process ends with its heartbeat; one of a living process ends with its request.
-    vanishes(
+    wait_until_empty(
         database,
         "keys that stay taken",
         "SELECT k.user_id, k.key, k.process_id FROM idempotency_key k JOIN process p ON p.id = k.process_id
          WHERE k.status IS NULL AND p.heartbeat_at > clock_timestamp() - interval '15 seconds'",
     );
-    vanishes(
+    wait_until_empty(
         database,
         "transactions that nobody ends",
         "SELECT pid, state, state_change, query FROM pg_stat_activity
@@ -96,7 +96,7 @@ fn nothing_is_stuck(database: &Database) {
     );
 }
 
-fn vanishes(database: &Database, what: &str, rows: &str) {
+fn wait_until_empty(database: &Database, what: &str, rows: &str) {
     let mut left = String::new();
     let gone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         wait_until(what, DEADLINE * 2, || {
@@ -124,8 +124,8 @@ pub fn journals_have_no_gaps(database: &Database) {
         "SELECT counter_id, kind, payload->>'id', count(*) FROM event
          WHERE kind LIKE 'message.%' GROUP BY 1, 2, 3 HAVING count(*) > 1",
     );
-    assert_eq!(twice, "", "told twice");
-    let untold = database.sql(
+    assert_eq!(twice, "", "events that were published twice");
+    let without_event = database.sql(
         "SELECT m.network_id, k.kind FROM message m JOIN account a ON a.id = m.account_id
          CROSS JOIN LATERAL unnest(CASE WHEN m.sender_peer_id IS NULL
              THEN ARRAY['message.queued', 'message.sent', 'message.delivered']
@@ -133,13 +133,13 @@ pub fn journals_have_no_gaps(database: &Database) {
          WHERE NOT EXISTS (SELECT 1 FROM event e WHERE e.counter_id = a.counter_id AND e.kind = k.kind
                            AND e.payload->>'id' = m.network_id)",
     );
-    assert_eq!(untold, "", "not told");
+    assert_eq!(without_event, "", "messages without their events");
     let deadlocks = database.sql("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()");
     assert_eq!(deadlocks, "0", "deadlocks");
 }
 
 /// Makes the leases of killed programs run out at once.
-pub fn forget_the_dead(database: &Database) {
+pub fn expire_killed_processes(database: &Database) {
     database.sql("UPDATE process SET heartbeat_at = heartbeat_at - interval '1 minute'");
 }
 

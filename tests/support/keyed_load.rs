@@ -9,8 +9,8 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::client::Client;
-use super::guarantees::{Tally, all_is_well};
-use super::load::{all, is_back, numbers};
+use super::guarantees::{Tally, assert_guarantees};
+use super::load::{all, numbers, wait_until_ready};
 use super::people::Person;
 use super::server::Server;
 use super::wait::{DEADLINE, wait_until_async};
@@ -18,7 +18,7 @@ use super::wait::{DEADLINE, wait_until_async};
 const SENDERS: usize = 8;
 
 /// Eight senders, all to one receiver.
-pub struct Repeaters {
+pub struct KeyedLoad {
     senders: Vec<Arc<Person>>,
     receiver: Person,
     tasks: JoinSet<(usize, Vec<String>)>,
@@ -36,24 +36,24 @@ struct Shared {
     stop: AtomicBool,
 }
 
-impl Repeaters {
+impl KeyedLoad {
     /// They begin to send.
-    pub async fn begin(server: &Server) -> Self {
+    pub async fn start(server: &Server) -> Self {
         let receiver = Person::new(server).await;
         let shared = Arc::<Shared>::default();
         let mut senders = Vec::new();
         let mut tasks = JoinSet::new();
-        for place in 0..SENDERS {
+        for index in 0..SENDERS {
             let sender = Arc::new(Person::new(server).await);
-            sender.adds(&receiver.number).await;
-            tasks.spawn(send_on(place, sender.clone(), receiver.number.clone(), shared.clone()));
+            sender.adds_contact(&receiver.number).await;
+            tasks.spawn(send_on(index, sender.clone(), receiver.number.clone(), shared.clone()));
             senders.push(sender);
         }
         Self { senders, receiver, tasks, sent: Vec::new(), shared }
     }
 
     /// Waits until so many more messages were answered.
-    pub async fn go_on(&self, more: usize) {
+    pub async fn wait_for_more(&self, more: usize) {
         let goal = self.shared.answered.load(Ordering::Relaxed) + more;
         wait_until_async("more answers", DEADLINE * 3, async || {
             (self.shared.answered.load(Ordering::Relaxed) >= goal).then_some(())
@@ -70,13 +70,13 @@ impl Repeaters {
     }
 
     /// Stops sending and checks that all is as the guarantees say. The server must be running, and nobody else send.
-    pub async fn end_well(mut self, server: &Server) -> Tally {
+    pub async fn finish(mut self, server: &Server) -> Tally {
         self.stop().await;
         let Self { senders, receiver, sent, .. } = self;
-        all_is_well(server.database());
+        assert_guarantees(server.database());
         let mut tally = Tally::default();
-        for (place, ids) in sent {
-            tally = tally + arrived(&receiver, &senders[place].number, ids).await;
+        for (index, ids) in sent {
+            tally = tally + arrived(&receiver, &senders[index].number, ids).await;
         }
         tally
     }
@@ -98,7 +98,7 @@ pub async fn arrived(receiver: &Person, sender: &str, answered: Vec<String>) -> 
 
 /// Sends numbers until the test ends; gives the ids that were answered.
 async fn send_on(
-    place: usize,
+    index: usize,
     sender: Arc<Person>,
     contact: String,
     shared: Arc<Shared>,
@@ -110,7 +110,7 @@ async fn send_on(
         let id = loop {
             match send(&sender.api, &contact, &text, &shared).await {
                 Some(id) => break id,
-                None => is_back(&sender.api).await,
+                None => wait_until_ready(&sender.api).await,
             }
             shared.repeated.fetch_add(1, Ordering::Relaxed);
             assert!(Instant::now() < end, "waited in vain for an answer to {text}");
@@ -118,7 +118,7 @@ async fn send_on(
         ids.push(id);
         shared.answered.fetch_add(1, Ordering::Relaxed);
     }
-    (place, ids)
+    (index, ids)
 }
 
 /// The id of an answered message; `None` when the request has to be repeated.

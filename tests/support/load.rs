@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::client::Client;
-use super::guarantees::{Tally, all_is_well};
+use super::guarantees::{Tally, assert_guarantees};
 use super::people::Person;
 use super::server::Server;
 use super::wait::{DEADLINE, wait_until_async};
@@ -22,7 +22,7 @@ const RECEIVERS: usize = 4;
 type Pair = (usize, usize);
 
 /// Everybody, and what was acknowledged so far.
-pub struct Storm {
+pub struct Load {
     senders: Vec<Arc<Person>>,
     receivers: Vec<Arc<Person>>,
     tasks: JoinSet<HashMap<Pair, Vec<Sent>>>,
@@ -46,33 +46,33 @@ pub fn server_on_a_fixed_port() -> Server {
     Server::setup().on_a_fixed_port().start()
 }
 
-impl Storm {
+impl Load {
     /// Eight senders, each with chats with two of four receivers, begin to send.
-    pub async fn begin(server: &Server) -> Self {
+    pub async fn start(server: &Server) -> Self {
         let mut receivers = Vec::new();
         for _ in 0..RECEIVERS {
             receivers.push(Arc::new(Person::new(server).await));
         }
         let mut senders = Vec::new();
-        for place in 0..SENDERS {
+        for index in 0..SENDERS {
             let sender = Person::new(server).await;
-            for receiver in receivers_of(place) {
-                sender.adds(&receivers[receiver].number).await;
+            for receiver in receivers_of(index) {
+                sender.adds_contact(&receivers[receiver].number).await;
             }
             senders.push(Arc::new(sender));
         }
         let shared = Arc::<Shared>::default();
         let mut tasks = JoinSet::new();
         tasks.spawn(ask_on(senders[0].clone(), shared.clone()));
-        for (place, sender) in senders.iter().enumerate() {
-            let to = receivers_of(place).map(|receiver| (receiver, receivers[receiver].number.clone()));
-            tasks.spawn(send_on(place, sender.clone(), to, shared.clone()));
+        for (index, sender) in senders.iter().enumerate() {
+            let to = receivers_of(index).map(|receiver| (receiver, receivers[receiver].number.clone()));
+            tasks.spawn(send_on(index, sender.clone(), to, shared.clone()));
         }
         Self { senders, receivers, tasks, shared }
     }
 
     /// Waits until so many more messages were acknowledged.
-    pub async fn goes_on(&self, more: usize) {
+    pub async fn wait_for_more(&self, more: usize) {
         let goal = self.shared.acknowledged.load(Ordering::Relaxed) + more;
         wait_until_async("more acknowledged messages", DEADLINE * 3, async || {
             (self.shared.acknowledged.load(Ordering::Relaxed) >= goal).then_some(())
@@ -81,14 +81,14 @@ impl Storm {
     }
 
     /// Stops sending and checks that all is as the guarantees say. The server must be running.
-    pub async fn ends_well(self, server: &Server) -> Tally {
+    pub async fn finish(self, server: &Server) -> Tally {
         let Self { senders, receivers, tasks, shared } = self;
         shared.stop.store(true, Ordering::Relaxed);
         let mut sent = HashMap::new();
         for of_one in tasks.join_all().await {
             sent.extend(of_one);
         }
-        all_is_well(server.database());
+        assert_guarantees(server.database());
 
         let mut tally = Tally::default();
         for ((from, to), sent) in &sent {
@@ -125,10 +125,10 @@ fn receivers_of(sender: usize) -> [usize; 2] {
     [sender % RECEIVERS, (sender + 1) % RECEIVERS]
 }
 
-/// Sends numbers, in turn to the one and the other, until the storm ends. A number without an answer is not sent
+/// Sends numbers, in turn to the one and the other, until the load ends. A number without an answer is not sent
 /// again: nobody knows whether it was taken.
 async fn send_on(
-    place: usize,
+    index: usize,
     sender: Arc<Person>,
     to: [(usize, String); 2],
     shared: Arc<Shared>,
@@ -146,14 +146,14 @@ async fn send_on(
             Some(_) => {
                 shared.acknowledged.fetch_add(1, Ordering::Relaxed);
             }
-            None => is_back(&sender.api).await,
+            None => wait_until_ready(&sender.api).await,
         }
-        sent.entry((place, *receiver)).or_default().push(Sent { number, id });
+        sent.entry((index, *receiver)).or_default().push(Sent { number, id });
     }
     sent
 }
 
-/// Asks the network something now and then, until the storm ends.
+/// Asks the network something now and then, until the load ends.
 async fn ask_on(person: Arc<Person>, shared: Arc<Shared>) -> HashMap<Pair, Vec<Sent>> {
     while !shared.stop.load(Ordering::Relaxed) {
         let asked = person.api.request(Method::POST, "/api/contacts/force-sync/").send().await;
@@ -176,7 +176,7 @@ async fn send(api: &Client, form: &[(&str, &str)]) -> Option<String> {
 }
 
 /// Waits until the server serves. Not `wait_until_async`, whose future cannot move between threads.
-pub async fn is_back(api: &Client) {
+pub async fn wait_until_ready(api: &Client) {
     // Longer than any outage.
     let end = Instant::now() + DEADLINE * 3;
     while !api.request(Method::GET, "/readyz").send().await.is_ok_and(|answer| answer.status() == 200) {
@@ -186,10 +186,10 @@ pub async fn is_back(api: &Client) {
 }
 
 /// A whole list of messages, oldest first.
-pub async fn all(api: &Client, row: &str) -> Vec<Value> {
+pub async fn all(api: &Client, endpoint: &str) -> Vec<Value> {
     let mut messages: Vec<Value> = Vec::new();
     loop {
-        let answer = api.get(&format!("{row}?limit=1000&offset={}", messages.len())).await;
+        let answer = api.get(&format!("{endpoint}?limit=1000&offset={}", messages.len())).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         let mut page = answer.json()["messages"].as_array().expect("messages").clone();
         if page.is_empty() {

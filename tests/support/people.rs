@@ -86,8 +86,8 @@ impl Person {
     /// Two people who have each other in their contacts.
     pub async fn two_friends(server: &Server) -> (Self, Self) {
         let (one, other) = (Self::new(server).await, Self::new(server).await);
-        one.adds(&other.number).await;
-        other.adds(&one.number).await;
+        one.adds_contact(&other.number).await;
+        other.adds_contact(&one.number).await;
         (one, other)
     }
 
@@ -98,26 +98,26 @@ impl Person {
     }
 
     /// Adds a contact that exists.
-    pub async fn adds(&self, number: &str) {
+    pub async fn adds_contact(&self, number: &str) {
         let added = self.api.post("/api/contacts/add-contact/", &[("contact_id", number)]).await;
         assert_eq!((added.status, added.json()), (201, json!({"contact_id": number, "exists": true})));
     }
 
     /// Sends a text, whatever comes of it.
-    pub async fn tries(&self, number: &str, text: &str) -> Answer {
+    pub async fn tries_to_send(&self, number: &str, text: &str) -> Answer {
         self.api.post("/api/messages/send-message/", &[("contact", number), ("message", text)]).await
     }
 
     /// Sends a text; gives its id.
-    pub async fn says(&self, to: &Person, text: &str) -> String {
-        let sent = self.tries(&to.number, text).await;
+    pub async fn sends(&self, to: &Person, text: &str) -> String {
+        let sent = self.tries_to_send(&to.number, text).await;
         assert_eq!(sent.status, 200, "{}", sent.text());
         sent.json()["id"].as_str().expect("an id").to_owned()
     }
 
     /// Sends a text and waits until the other side has it.
-    pub async fn tells(&self, to: &Person, text: &str) -> String {
-        let id = self.says(to, text).await;
+    pub async fn delivers(&self, to: &Person, text: &str) -> String {
+        let id = self.sends(to, text).await;
         to.waits_for(self, &id).await;
         id
     }

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::cluster::{CLUSTER, Cluster, SOCKET};
 
 /// An open transaction of a psql of its own; rolled back when dropped.
-pub struct Held(Child);
+pub struct OpenTransaction(Child);
 
-impl Held {
+impl OpenTransaction {
     /// Commits it.
     pub fn commit(mut self) {
         let input = self.0.stdin.as_mut().expect("psql's input");
@@ -21,7 +21,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for OpenTransaction {
     fn drop(&mut self) {
         // The end of its input ends it in order: its locks are free when it has ended.
         drop(self.0.stdin.take());
@@ -91,14 +91,14 @@ impl Database {
     }
 
     /// Runs SQL in a transaction that stays open, with the locks that it took.
-    pub fn hold(&self, text: &str) -> Held {
+    pub fn hold(&self, text: &str) -> OpenTransaction {
         let mut psql =
             self.cluster.psql(&self.name).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("psql");
         let input = psql.stdin.as_mut().expect("piped");
         writeln!(input, "BEGIN; {text};\n\\echo held").expect("psql reads");
         let lines = BufReader::new(psql.stdout.as_mut().expect("piped")).lines();
         assert!(lines.map_while(Result::ok).any(|line| line == "held"), "{text}");
-        Held(psql)
+        OpenTransaction(psql)
     }
 
     /// Takes the database away: connections end and new ones fail; see [`Database::come_back`].

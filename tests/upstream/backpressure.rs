@@ -8,7 +8,7 @@ use windu::upstream::{End, Signal, UpstreamEvent};
 
 use crate::backlog::{next_message, send_many};
 use crate::network::Network;
-use crate::phone::{Phone, Told};
+use crate::phone::{Phone, Received};
 use crate::support::wait::{DEADLINE, wait_until_async};
 
 pub async fn a_receiver_that_does_not_read_stops_nobody<N: Network>(network: &N) {
@@ -29,7 +29,7 @@ pub async fn what_is_told_and_not_acknowledged_is_bounded_and_the_rest_follows<N
     let (anna, ben, cleo) = (Phone::new(network).await, Phone::new(network).await, Phone::new(network).await);
     let sent = send_many(&anna.online().await, &ben, N::UNACKNOWLEDGED + 300, 100).await;
     let mut receiving = ben.open().await;
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     // Read without acknowledging until it rests. It rests for certain once a round trip of others brought nothing.
     let (asking, mut answering) = (cleo.online().await, anna.online().await);
     for round in 0..10 {
@@ -38,24 +38,28 @@ pub async fn what_is_told_and_not_acknowledged_is_bounded_and_the_rest_follows<N
         while next_message(&mut answering).await != id {}
         while let Ok(signal) = receiving.signals.try_recv() {
             match signal {
-                Signal::Events(events) => told.extend(events),
+                Signal::Events(events) => received.extend(events),
                 Signal::Alive => {}
-                other => panic!("{other:?} while there is more to tell"),
+                other => panic!("{other:?} while more is waiting"),
             }
         }
-        assert!(told.len() <= N::UNACKNOWLEDGED, "{} are told and none is acknowledged", told.len());
+        assert!(
+            received.len() <= N::UNACKNOWLEDGED,
+            "{} are delivered and none is acknowledged",
+            received.len()
+        );
     }
-    assert!(!told.is_empty());
-    receiving.stored(&told).await;
+    assert!(!received.is_empty());
+    receiving.stored(&received).await;
     let began = std::time::Instant::now();
-    while told.len() < sent.len() {
+    while received.len() < sent.len() {
         let incoming = receiving.event().await;
         receiving.stored(std::slice::from_ref(&incoming)).await;
-        told.push(incoming);
+        received.push(incoming);
     }
     // At once, and not only when a quiet connection shows that it lives.
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
-    let ids = told.into_iter().map(|incoming| match incoming.event {
+    let ids = received.into_iter().map(|incoming| match incoming.event {
         UpstreamEvent::Message { id, .. } => id,
         other => panic!("a message was expected, not {other:?}"),
     });
@@ -67,7 +71,7 @@ pub async fn the_end_is_told_once_and_last(network: &impl Network) {
     let mut line = anna.online().await;
     anna.connector.unregister(&anna.number).await.unwrap();
     anna.connector.unregister(&anna.number).await.unwrap();
-    assert!(matches!(line.next().await, Told::End(End::NeedsUser(NeedsUser::LoggedOut))));
+    assert!(matches!(line.next().await, Received::End(End::NeedsUser(NeedsUser::LoggedOut))));
     // The connection's own end of the channel closes with it.
     drop(line.connection);
     let closed = async || match line.signals.try_recv() {
@@ -81,9 +85,9 @@ pub async fn the_end_is_told_once_and_last(network: &impl Network) {
 pub async fn a_dropped_connection_gives_up_what_it_was_told(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let sending = anna.online().await;
-    for place in 0..5 {
+    for index in 0..5 {
         let dropped = ben.online().await;
-        let id = format!("m{place}");
+        let id = format!("m{index}");
         sending.send(&ben.address(), &id, "text").await.unwrap();
         drop(dropped);
         assert_eq!(ben.open().await.message().await.1, id);

@@ -4,7 +4,7 @@ use windu::domain::{ReceiptKind, Typing};
 use windu::upstream::ReadReceipt;
 
 use crate::network::Network;
-use crate::observer::Eyes;
+use crate::observer::Observer;
 use crate::phone::Phone;
 
 pub async fn what_somebody_blocked_sends_is_taken_and_never_arrives(network: &impl Network) {
@@ -36,8 +36,8 @@ pub async fn what_is_discarded_is_not_told_again_and_makes_no_receipt(network: &
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let (mut of_anna, mut of_ben) = (anna.online().await, ben.online().await);
     of_ben.send(&anna.address(), "m1", "text").await.unwrap();
-    let told = of_anna.event().await;
-    of_anna.connection.discard(&[told.acknowledgement.unwrap()]).await.unwrap();
+    let incoming = of_anna.event().await;
+    of_anna.connection.discard(&[incoming.acknowledgement.unwrap()]).await.unwrap();
     drop(of_anna);
     let mut back = anna.online().await;
     of_ben.send(&anna.address(), "m2", "text").await.unwrap();
@@ -53,7 +53,7 @@ pub async fn neither_side_of_a_block_sees_the_other(network: &impl Network) {
         line.connection.set_online(true).await.unwrap();
         line.connection.watch(&[other.address()]).await.unwrap();
     }
-    let (mut annas, mut bens) = (Eyes::default(), Eyes::default());
+    let (mut annas, mut bens) = (Observer::default(), Observer::default());
     annas.follow(&mut of_anna, &anna, &ben, &fence).await;
     bens.follow(&mut of_ben, &ben, &anna, &fence).await;
     assert_eq!((annas.text(), annas.online()), (Some("Ben"), Some(true)));
@@ -70,9 +70,9 @@ pub async fn neither_side_of_a_block_sees_the_other(network: &impl Network) {
     of_ben.connection.watch(&[]).await.unwrap();
     of_ben.connection.watch(&[anna.address()]).await.unwrap();
     drop(of_ben);
-    let (mut of_ben, told) = (ben.online().await, bens.told);
+    let (mut of_ben, before) = (ben.online().await, bens.events);
     bens.follow(&mut of_ben, &ben, &anna, &fence).await;
-    assert_eq!(bens.told, told, "{bens:?}");
+    assert_eq!(bens.events, before, "{bens:?}");
 
     of_anna.connection.set_blocked(&[]).await.unwrap();
     annas.follow(&mut of_anna, &anna, &ben, &fence).await;

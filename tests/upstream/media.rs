@@ -51,8 +51,8 @@ pub async fn a_file_of_each_kind_arrives_with_equal_bytes(network: &impl Network
         let file = MediaFile::Stored(stored.clone());
         let media = MediaContent { kind, caption: caption.clone(), file };
         send(&sending, &ben, mimetype, Content::Media(Box::new(media))).await;
-        let (told, below, file) = remote(content(&mut receiving).await);
-        assert_eq!((told, below), (kind, caption));
+        let (received, below, file) = remote(content(&mut receiving).await);
+        assert_eq!((received, below), (kind, caption));
         assert_eq!((file.mimetype.as_str(), file.size), (mimetype, bytes.len() as u64));
         assert!(file.hash.is_none_or(|hash| hash == stored.hash));
         assert_eq!(fetched(&receiving, &file.reference).await, bytes);

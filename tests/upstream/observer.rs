@@ -8,36 +8,36 @@ use crate::phone::{Line, Phone};
 
 /// As a session would keep it.
 #[derive(Debug, Default)]
-pub struct Eyes {
+pub struct Observer {
     pub status: Visible<String>,
     pub photo: Visible<Option<PhotoReference>>,
     pub presence_hidden: bool,
-    /// Online, or offline since then; `None`: never told.
+    /// Online, or offline since this time; `None`: never reported.
     pub seen: Option<(bool, Option<DateTime<Utc>>)>,
     pub gone: bool,
-    /// How often anything was told, but for nicknames.
-    pub told: usize,
-    /// How often a nickname was told.
+    /// Number of events, without nicknames.
+    pub events: usize,
+    /// Number of nickname events.
     pub names: usize,
 }
 
-impl Eyes {
+impl Observer {
     /// Reads all that the network tells `line` of `whom` up to a message that `fence` sends to it now.
     pub async fn follow(&mut self, line: &mut Line, owner: &Phone, whom: &Phone, fence: &Line) {
         let id = format!("fence {}", windu::secrets::random_id());
         fence.send(&owner.address(), &id, "text").await.unwrap();
         loop {
             match line.take().await {
-                UpstreamEvent::Message { id: told, .. } if told == id => return,
-                UpstreamEvent::Profile { of, news } if of == whom.address() => self.hear(news),
+                UpstreamEvent::Message { id: received, .. } if received == id => return,
+                UpstreamEvent::Profile { of, news } if of == whom.address() => self.apply(news),
                 UpstreamEvent::Nickname { of, .. } if of == whom.address() => self.names += 1,
                 _ => {}
             }
         }
     }
 
-    fn hear(&mut self, news: ProfileNews) {
-        self.told += 1;
+    fn apply(&mut self, news: ProfileNews) {
+        self.events += 1;
         match news {
             ProfileNews::StatusMessage(text) => self.status = text,
             ProfileNews::Presence(presence) => {
@@ -49,7 +49,7 @@ impl Eyes {
                 }
             }
             ProfileNews::Photo(photo) => self.photo = photo,
-            ProfileNews::Gone => *self = Self { gone: true, told: self.told, ..Self::default() },
+            ProfileNews::Gone => *self = Self { gone: true, events: self.events, ..Self::default() },
         }
     }
 
@@ -69,7 +69,7 @@ impl Eyes {
         }
     }
 
-    /// Whether they are online; `None` when that is hidden or was never told.
+    /// Whether they are online; `None` when that is hidden or was never reported.
     pub fn online(&self) -> Option<bool> {
         self.seen.filter(|_| !self.presence_hidden).map(|(online, _)| online)
     }

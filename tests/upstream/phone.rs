@@ -20,7 +20,7 @@ pub struct Phone {
     pub number: PhoneNumber,
     pub credentials: Credentials,
     pub connector: Arc<dyn Connector>,
-    state: Arc<Kept>,
+    state: Arc<MemoryState>,
     resume_point: Arc<Mutex<Option<ResumePoint>>>,
 }
 
@@ -29,13 +29,13 @@ pub struct Line {
     pub connection: Arc<dyn Connection>,
     pub signals: mpsc::Receiver<Signal>,
     /// Events of a batch that was read in part.
-    told: Vec<Incoming>,
+    pending: Vec<Incoming>,
     resume_point: Arc<Mutex<Option<ResumePoint>>>,
 }
 
-/// What a line told next.
+/// The next signal of a connection.
 #[derive(Debug)]
-pub enum Told {
+pub enum Received {
     UpstreamEvent(Incoming),
     CaughtUp,
     End(End),
@@ -76,7 +76,7 @@ impl Phone {
         };
         let opening = self.connector.open(login, self.state.clone());
         let Opened { connection, signals } = timeout(DEADLINE, opening).await.expect("an answer")?;
-        Ok(Line { connection, signals, told: Vec::new(), resume_point: self.resume_point.clone() })
+        Ok(Line { connection, signals, pending: Vec::new(), resume_point: self.resume_point.clone() })
     }
 
     pub async fn open(&self) -> Line {
@@ -88,27 +88,27 @@ impl Phone {
         let mut line = self.open().await;
         loop {
             match line.next().await {
-                Told::CaughtUp => return line,
-                Told::UpstreamEvent(incoming) => line.stored(&[incoming]).await,
-                Told::End(end) => panic!("ended by {end:?} before it had caught up"),
+                Received::CaughtUp => return line,
+                Received::UpstreamEvent(incoming) => line.stored(&[incoming]).await,
+                Received::End(end) => panic!("ended by {end:?} before it had caught up"),
             }
         }
     }
 }
 
 impl Line {
-    /// What is told next; signs of life alone do not count.
-    pub async fn next(&mut self) -> Told {
+    /// The next signal; keep-alives do not count.
+    pub async fn next(&mut self) -> Received {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            if !self.told.is_empty() {
-                return Told::UpstreamEvent(self.told.remove(0));
+            if !self.pending.is_empty() {
+                return Received::UpstreamEvent(self.pending.remove(0));
             }
             let signal = timeout_at(deadline, self.signals.recv()).await.expect("news in time");
             match signal.expect("a signal before the channel closes") {
-                Signal::Events(events) => self.told = events,
-                Signal::CaughtUp => return Told::CaughtUp,
-                Signal::End(end) => return Told::End(end),
+                Signal::Events(events) => self.pending = events,
+                Signal::CaughtUp => return Received::CaughtUp,
+                Signal::End(end) => return Received::End(end),
                 Signal::Alive => {}
             }
         }
@@ -118,9 +118,9 @@ impl Line {
     pub async fn event(&mut self) -> Incoming {
         loop {
             match self.next().await {
-                Told::UpstreamEvent(incoming) => return incoming,
-                Told::CaughtUp => {}
-                Told::End(end) => panic!("an event was expected, not the end {end:?}"),
+                Received::UpstreamEvent(incoming) => return incoming,
+                Received::CaughtUp => {}
+                Received::End(end) => panic!("an event was expected, not the end {end:?}"),
             }
         }
     }
@@ -145,10 +145,10 @@ impl Line {
         }
     }
 
-    /// The end, whatever else is told before it.
+    /// The end; skips everything before it.
     pub async fn end(&mut self) -> End {
         loop {
-            if let Told::End(end) = self.next().await {
+            if let Received::End(end) = self.next().await {
                 return end;
             }
         }
@@ -194,10 +194,10 @@ pub fn message(event: UpstreamEvent) -> (Address, String, String) {
 
 /// What an adapter keeps for one account.
 #[derive(Default)]
-struct Kept(Mutex<HashMap<String, Vec<u8>>>);
+struct MemoryState(Mutex<HashMap<String, Vec<u8>>>);
 
 #[async_trait]
-impl AdapterState for Kept {
+impl AdapterState for MemoryState {
     async fn get(&self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Failure> {
         let kept = self.0.lock().unwrap();
         Ok(keys.iter().map(|key| kept.get(*key).cloned()).collect())

@@ -10,8 +10,8 @@ pub async fn everything_reaches_another_process(network: &impl Network) {
     let anna = Phone::new(network).await;
     let ben = Phone::new(network).await.moved_to(network.connector().await);
     let (mut of_anna, mut of_ben) = (anna.online().await, ben.online().await);
-    for place in 0..10 {
-        let id = format!("m{place}");
+    for index in 0..10 {
+        let id = format!("m{index}");
         of_anna.send(&ben.address(), &id, "there").await.unwrap();
         assert_eq!(of_ben.message().await.1, id);
         assert_eq!(of_anna.receipt().await, (ben.address(), id, ReceiptKind::Delivered));

@@ -31,8 +31,8 @@ pub async fn texts_arrive_as_they_were_sent(network: &impl Network) {
         "🦆 日本 \u{202e}",
         &long,
     ];
-    for (place, text) in texts.iter().enumerate() {
-        sending.send(&ben.address(), &format!("m{place}"), text).await.unwrap();
+    for (index, text) in texts.iter().enumerate() {
+        sending.send(&ben.address(), &format!("m{index}"), text).await.unwrap();
         assert_eq!(receiving.message().await.2, *text);
     }
 }
@@ -48,8 +48,8 @@ pub async fn three_people_hear_only_what_is_meant_for_them(network: &impl Networ
     assert_eq!(of_anna.send_all(&batch).await, [Ok(()); 3]);
     of_cleo.send(&ben.address(), "b3", "from Cleo").await.unwrap();
     for (from, id) in [(&anna, "b1"), (&anna, "b2"), (&cleo, "b3")] {
-        let told = of_ben.message().await;
-        assert_eq!((told.0, told.1.as_str()), (from.address(), id));
+        let received = of_ben.message().await;
+        assert_eq!((received.0, received.1.as_str()), (from.address(), id));
     }
     // What Cleo hears next is what Ben answers: nothing of Ben's lay between.
     of_ben.send(&cleo.address(), "c2", "from Ben").await.unwrap();
@@ -76,7 +76,7 @@ pub async fn one_id_sent_twice_arrives_with_the_same_id(network: &impl Network) 
         sending.send(&ben.address(), "m1", "again").await.unwrap();
     }
     sending.send(&ben.address(), "m2", "other").await.unwrap();
-    // A network may drop the twin; what it tells has the id by which the store knows it.
+    // A network may drop the duplicate; what it delivers has the id by which the store recognises it.
     let mut ids = vec![receiving.message().await.1];
     while ids.last().map(String::as_str) != Some("m2") {
         ids.push(receiving.message().await.1);

@@ -6,7 +6,7 @@ use windu::domain::{Audience, Photo, Privacy, Visible};
 use windu::upstream::Failure;
 
 use crate::network::Network;
-use crate::observer::Eyes;
+use crate::observer::Observer;
 use crate::phone::{Line, Phone};
 
 /// Somebody and one who watches them; each with an open connection, the watcher online.
@@ -20,21 +20,21 @@ async fn two(network: &impl Network) -> ((Phone, Line), (Phone, Line)) {
 
 pub async fn a_status_message_reaches_watchers_once(network: &impl Network) {
     let ((anna, shown), (ben, mut watching)) = two(network).await;
-    let mut eyes = Eyes::default();
+    let mut observer = Observer::default();
     for text in ["At work", "At home", "At home"] {
         shown.connection.set_status_message(text).await.unwrap();
-        eyes.follow(&mut watching, &ben, &anna, &shown).await;
-        assert_eq!(eyes.text(), Some(text));
+        observer.follow(&mut watching, &ben, &anna, &shown).await;
+        assert_eq!(observer.text(), Some(text));
     }
-    assert_eq!(eyes.told, 2, "what is the same is no news");
-    // Who begins to watch is told what there is; who was away hears what changed.
+    assert_eq!(observer.events, 2, "what is the same is no news");
+    // A new watcher receives the current profile; a watcher that was away receives what changed.
     let cleo = Phone::new(network).await;
     cleo.online().await.connection.watch(&[anna.address()]).await.unwrap();
     shown.connection.set_status_message("Away").await.unwrap();
     let mut back = cleo.open().await;
-    let mut eyes = Eyes::default();
-    eyes.follow(&mut back, &cleo, &anna, &shown).await;
-    assert_eq!(eyes.text(), Some("Away"));
+    let mut observer = Observer::default();
+    observer.follow(&mut back, &cleo, &anna, &shown).await;
+    assert_eq!(observer.text(), Some("Away"));
 }
 
 pub async fn repeating_what_is_so_already_tells_nothing(network: &impl Network) {
@@ -46,40 +46,40 @@ pub async fn repeating_what_is_so_already_tells_nothing(network: &impl Network) 
         shown.connection.set_status_message("Here").await.unwrap();
         shown.connection.set_online(true).await.unwrap();
     };
-    let mut eyes = Eyes::default();
+    let mut observer = Observer::default();
     apply().await;
-    eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert_eq!((eyes.text(), eyes.online()), (Some("Here"), Some(true)));
-    let told = eyes.told;
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!((observer.text(), observer.online()), (Some("Here"), Some(true)));
+    let before = observer.events;
     apply().await;
     watching.connection.watch(&[anna.address()]).await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert_eq!(eyes.told, told);
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(observer.events, before);
 }
 
 pub async fn presence_is_live_for_those_who_are_online(network: &impl Network) {
     let ((anna, shown), (ben, mut watching)) = two(network).await;
-    let mut eyes = Eyes::default();
+    let mut observer = Observer::default();
     shown.connection.set_online(true).await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert_eq!(eyes.online(), Some(true));
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(observer.online(), Some(true));
     let before = chrono::DateTime::from_timestamp(1_466_000_000, 0);
     shown.connection.set_online(false).await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert!(matches!(eyes.seen, Some((false, at @ Some(_))) if at > before), "{eyes:?}");
-    // Who is offline keeps what they knew, and is told all at once when they come back.
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
+    assert!(matches!(observer.seen, Some((false, at @ Some(_))) if at > before), "{observer:?}");
+    // An offline watcher keeps its last state, and gets all changes at once when it comes back.
     watching.connection.set_online(false).await.unwrap();
     shown.connection.set_online(true).await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert_eq!(eyes.online(), Some(false));
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(observer.online(), Some(false));
     watching.connection.set_online(true).await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert_eq!(eyes.online(), Some(true));
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(observer.online(), Some(true));
 }
 
 pub async fn of_two_changes_at_the_same_moment_none_is_missed(network: &impl Network) {
     let ((anna, shown), (ben, mut watching)) = two(network).await;
-    let mut eyes = Eyes::default();
+    let mut observer = Observer::default();
     for round in 0..40 {
         // Each alone is no news: she is offline, or he is.
         shown.connection.set_online(false).await.unwrap();
@@ -88,29 +88,29 @@ pub async fn of_two_changes_at_the_same_moment_none_is_missed(network: &impl Net
             tokio::join!(shown.connection.set_online(true), watching.connection.set_online(true));
         one.unwrap();
         other.unwrap();
-        eyes.follow(&mut watching, &ben, &anna, &shown).await;
-        assert_eq!(eyes.online(), Some(true), "round {round}");
+        observer.follow(&mut watching, &ben, &anna, &shown).await;
+        assert_eq!(observer.online(), Some(true), "round {round}");
     }
 }
 
 pub async fn that_presence_is_hidden_is_told_to_those_who_are_offline_too(network: &impl Network) {
     let ((anna, shown), (ben, mut watching)) = two(network).await;
-    let mut eyes = Eyes::default();
+    let mut observer = Observer::default();
     shown.connection.set_online(true).await.unwrap();
     shown.connection.set_online(false).await.unwrap();
     watching.connection.set_online(false).await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &shown).await;
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
     shown.connection.set_privacy(privacy(Audience::All, Audience::None)).await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert_eq!(eyes.online(), None);
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(observer.online(), None);
     // Not hidden any more: they know again what they knew, and no more.
     shown.connection.set_online(true).await.unwrap();
     shown.connection.set_privacy(Privacy::default()).await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert_eq!(eyes.online(), Some(false));
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(observer.online(), Some(false));
     watching.connection.set_online(true).await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert_eq!(eyes.online(), Some(true));
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(observer.online(), Some(true));
 }
 
 pub async fn each_setting_hides_what_it_says_from_whom_it_says(network: &impl Network) {
@@ -126,21 +126,21 @@ pub async fn each_setting_hides_what_it_says_from_whom_it_says(network: &impl Ne
         let sees = |audience| {
             !is_blocked && (audience == Audience::All || audience == Audience::Contacts && is_contact)
         };
-        let mut eyes = Eyes::default();
+        let mut observer = Observer::default();
         let audiences = [Audience::None, Audience::Contacts, Audience::All];
         for case in 0..9 {
             // Each setting in each value, and each two of them in each pair of values.
             let [status_message, last_seen, photo] =
-                [case / 3, case % 3, (case / 3 + case) % 3].map(|place| audiences[place]);
+                [case / 3, case % 3, (case / 3 + case) % 3].map(|index| audiences[index]);
             own.set_privacy(Privacy { status_message, photo, last_seen }).await.unwrap();
-            eyes.follow(&mut watching, &ben, &anna, &shown).await;
+            observer.follow(&mut watching, &ben, &anna, &shown).await;
             let case = format!(
                 "contact {is_contact}, blocked {is_blocked}: {status_message:?}, {photo:?}, {last_seen:?}"
             );
-            assert_eq!(eyes.text(), sees(status_message).then_some("Here"), "{case}");
-            assert_eq!(eyes.online(), sees(last_seen).then_some(true), "{case}");
+            assert_eq!(observer.text(), sees(status_message).then_some("Here"), "{case}");
+            assert_eq!(observer.online(), sees(last_seen).then_some(true), "{case}");
             let picture = if sees(photo) { Visible::Value(true) } else { Visible::Hidden };
-            assert_eq!(eyes.picture(), picture, "{case}");
+            assert_eq!(observer.picture(), picture, "{case}");
         }
     }
 }
@@ -149,36 +149,36 @@ pub async fn a_photo_is_told_of_and_fetched_by_those_who_may_see_it(network: &im
     let ((anna, shown), (ben, mut watching)) = two(network).await;
     let cleo = Phone::new(network).await;
     let stranger = cleo.online().await;
-    let (own, mut eyes) = (&shown.connection, Eyes::default());
+    let (own, mut observer) = (&shown.connection, Observer::default());
     let mut references = Vec::new();
     for number in [1, 2] {
         own.set_photo(Some(photo(network, number).await)).await.unwrap();
-        eyes.follow(&mut watching, &ben, &anna, &shown).await;
-        let Visible::Value(Some(told)) = eyes.photo.clone() else { panic!("{eyes:?}") };
-        assert_eq!(fetched(&watching, &told.photo).await.unwrap(), jpeg(number));
-        if let Some(preview) = &told.preview {
+        observer.follow(&mut watching, &ben, &anna, &shown).await;
+        let Visible::Value(Some(reference)) = observer.photo.clone() else { panic!("{observer:?}") };
+        assert_eq!(fetched(&watching, &reference.photo).await.unwrap(), jpeg(number));
+        if let Some(preview) = &reference.preview {
             assert_eq!(fetched(&watching, preview).await.unwrap(), jpeg(number + 100));
         }
-        references.push(told.photo);
+        references.push(reference.photo);
     }
     assert_ne!(references[0], references[1], "another photo has another name");
     // The same again is no news.
-    let told = eyes.told;
+    let before = observer.events;
     own.set_photo(Some(photo(network, 2).await)).await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert_eq!(eyes.told, told);
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(observer.events, before);
     // Who does not see it cannot fetch it, whatever they know of it.
     assert!(fetched(&stranger, &references[1]).await.is_err());
     own.set_privacy(Privacy { photo: Audience::None, ..Privacy::default() }).await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert_eq!(eyes.picture(), Visible::Hidden);
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(observer.picture(), Visible::Hidden);
     assert!(matches!(fetched(&watching, &references[1]).await, Err(Failure::Refused(_))));
     own.set_privacy(Privacy::default()).await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert_eq!(eyes.picture(), Visible::Value(true));
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(observer.picture(), Visible::Value(true));
     own.set_photo(None).await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert_eq!(eyes.picture(), Visible::Value(false));
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!(observer.picture(), Visible::Value(false));
     assert!(matches!(fetched(&watching, &references[1]).await, Err(Failure::Refused(_))));
 }
 
@@ -188,20 +188,20 @@ pub async fn who_leaves_or_enters_the_contact_list_sees_less_or_more(network: &i
     own.set_privacy(privacy(Audience::Contacts, Audience::Contacts)).await.unwrap();
     own.set_status_message("For friends").await.unwrap();
     own.set_online(true).await.unwrap();
-    let mut eyes = Eyes::default();
+    let mut observer = Observer::default();
     for (contacts, sees) in
         [(vec![], false), (vec![ben.address()], true), (vec![], false), (vec![ben.address()], true)]
     {
         own.set_contacts(&contacts).await.unwrap();
-        eyes.follow(&mut watching, &ben, &anna, &shown).await;
-        assert_eq!(eyes.text(), sees.then_some("For friends"));
-        assert_eq!(eyes.online(), sees.then_some(true));
+        observer.follow(&mut watching, &ben, &anna, &shown).await;
+        assert_eq!(observer.text(), sees.then_some("For friends"));
+        assert_eq!(observer.online(), sees.then_some(true));
     }
     // It is Anna's list that counts.
     own.set_contacts(&[]).await.unwrap();
     watching.connection.set_contacts(&[anna.address()]).await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &shown).await;
-    assert_eq!((eyes.text(), eyes.online()), (None, None));
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
+    assert_eq!((observer.text(), observer.online()), (None, None));
 }
 
 pub async fn who_leaves_the_network_shows_nothing_any_more(network: &impl Network) {
@@ -211,29 +211,29 @@ pub async fn who_leaves_the_network_shows_nothing_any_more(network: &impl Networ
     shown.connection.set_status_message("Here").await.unwrap();
     shown.connection.set_online(true).await.unwrap();
     shown.connection.set_photo(Some(photo(network, 1).await)).await.unwrap();
-    let mut eyes = Eyes::default();
-    eyes.follow(&mut watching, &ben, &anna, &fence).await;
-    assert_eq!((eyes.text(), eyes.online()), (Some("Here"), Some(true)));
-    assert_eq!(eyes.picture(), Visible::Value(true));
+    let mut observer = Observer::default();
+    observer.follow(&mut watching, &ben, &anna, &fence).await;
+    assert_eq!((observer.text(), observer.online()), (Some("Here"), Some(true)));
+    assert_eq!(observer.picture(), Visible::Value(true));
     // Who no longer watches forgets it too.
     watching.connection.watch(&[]).await.unwrap();
     anna.connector.unregister(&anna.number).await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &fence).await;
-    assert!(eyes.gone);
+    observer.follow(&mut watching, &ben, &anna, &fence).await;
+    assert!(observer.gone);
     // A second owner of the number begins with nothing.
     let second = Phone::on(anna.connector.clone(), anna.number.clone()).await;
     let shown = second.online().await;
     watching.connection.watch(&[anna.address()]).await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &fence).await;
-    assert_eq!((eyes.text(), eyes.online()), (Some(""), None));
+    observer.follow(&mut watching, &ben, &anna, &fence).await;
+    assert_eq!((observer.text(), observer.online()), (Some(""), None));
     shown.connection.set_status_message("New here").await.unwrap();
-    eyes.follow(&mut watching, &ben, &anna, &fence).await;
-    assert_eq!(eyes.text(), Some("New here"));
+    observer.follow(&mut watching, &ben, &anna, &fence).await;
+    assert_eq!(observer.text(), Some("New here"));
     // Registered anew without leaving is the same.
-    eyes.gone = false;
+    observer.gone = false;
     Phone::on(anna.connector.clone(), anna.number.clone()).await;
-    eyes.follow(&mut watching, &ben, &anna, &fence).await;
-    assert!(eyes.gone);
+    observer.follow(&mut watching, &ben, &anna, &fence).await;
+    assert!(observer.gone);
 }
 
 /// Bytes that look like a JPEG from outside.

@@ -9,10 +9,10 @@ use crate::support::client::Answer;
 use crate::support::people::{Person, assert_time, fresh_number};
 
 /// Method, path and form.
-type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+type Endpoint = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
 /// Every row that names a group. `{group}` stands for its id, `{contact}` for a number.
-const ROWS: &[Row] = &[
+const ENDPOINTS: &[Endpoint] = &[
     ("GET", "/api/groups/{group}/info/", &[]),
     ("GET", "/api/groups/{group}/subject/", &[]),
     ("POST", "/api/groups/{group}/subject/", &[("subject", "mine now")]),
@@ -32,7 +32,7 @@ const ROWS: &[Row] = &[
     ("GET", "/api/messages/read/{group}/", &[]),
 ];
 
-async fn ask(person: &Person, (method, path, form): &Row, group: &str, contact: &str) -> Answer {
+async fn ask(person: &Person, (method, path, form): &Endpoint, group: &str, contact: &str) -> Answer {
     let put = |text: &str| text.replace("{group}", group).replace("{contact}", contact);
     let form: Vec<(&str, String)> = form.iter().map(|(name, value)| (*name, put(value))).collect();
     let method: Method = method.parse().expect("a method");
@@ -65,10 +65,10 @@ async fn a_group_is_made_and_shown_to_all_in_it() {
         "admins": [anna.number],
     });
     assert_eq!(info, expected);
-    let second = anna.makes_group("Second", &[&bert]).await;
+    let second = anna.creates_group("Second", &[&bert]).await;
     assert_ne!(second, group);
     for person in [&anna, &bert, &carl] {
-        assert_eq!(person.hears(&group, |_| true).await, expected);
+        assert_eq!(person.waits_for_group(&group, |_| true).await, expected);
         let subject = person.api.get(&format!("/api/groups/{group}/subject/")).await;
         assert_eq!((subject.status, subject.json()), (200, json!({"subject": "Our group & more"})));
     }
@@ -88,7 +88,7 @@ async fn a_group_is_made_of_contacts_only() {
     let unknown = fresh_number();
     let bad = [&stranger.number, &nobody, &unknown, "x424242424242"];
     let participants = [&bert.number, bad[0], bad[1], bad[2], bad[3]];
-    let refused = anna.tries_group("None", &participants).await;
+    let refused = anna.tries_to_create_group("None", &participants).await;
     let text = refused.refused(400, "not_a_contact");
     for number in bad {
         assert!(text.contains(number), "{text}");
@@ -98,12 +98,12 @@ async fn a_group_is_made_of_contacts_only() {
     assert_eq!(anna.api.get("/api/groups/info-all/").await.json(), json!({"grouplist": []}));
     assert_eq!(bert.api.get("/api/groups/info-all/").await.json(), json!({"grouplist": []}));
     // Who wrote first may be added.
-    stranger.adds(&anna.number).await;
-    stranger.tells(&anna, "hello").await;
-    anna.makes_group("Two", &[&bert, &stranger]).await;
+    stranger.adds_contact(&anna.number).await;
+    stranger.delivers(&anna, "hello").await;
+    anna.creates_group("Two", &[&bert, &stranger]).await;
     // A contact that has left the network since: the network says no.
     assert_eq!(stranger.api.post("/api/account/remove-account/", &[]).await.status, 200);
-    let refused = anna.tries_group("None", &[&stranger.number, &bert.number]).await;
+    let refused = anna.tries_to_create_group("None", &[&stranger.number, &bert.number]).await;
     assert!(refused.refused(400, "cannot_be_added").contains(&stranger.number));
     assert_eq!(refused.json()["participants"], json!([stranger.number]));
 }
@@ -112,51 +112,54 @@ async fn a_group_is_made_of_contacts_only() {
 async fn what_is_wrong_with_a_new_group_is_told() {
     let [anna, bert] = people(server()).await;
     let number = bert.number.as_str();
-    anna.tries_group("", &[number]).await.refused(400, "invalid_parameter");
-    anna.tries_group(" \t", &[number]).await.refused(400, "invalid_parameter");
-    anna.tries_group(&"ü".repeat(101), &[number]).await.refused(400, "invalid_parameter");
+    anna.tries_to_create_group("", &[number]).await.refused(400, "invalid_parameter");
+    anna.tries_to_create_group(" \t", &[number]).await.refused(400, "invalid_parameter");
+    anna.tries_to_create_group(&"ü".repeat(101), &[number]).await.refused(400, "invalid_parameter");
     let long = "ü".repeat(100);
-    let group = anna.makes_group(&long, &[&bert]).await;
+    let group = anna.creates_group(&long, &[&bert]).await;
     assert_eq!(anna.info(&group).await.expect("hers")["subject"], long);
-    anna.tries_group("bad number", &["12"]).await.refused(400, "invalid_parameter");
+    anna.tries_to_create_group("bad number", &["12"]).await.refused(400, "invalid_parameter");
     let missing = anna.api.post_json(CREATE, &json!({"participants": [number]})).await;
     assert!(missing.refused(400, "missing_parameter").contains("subject"));
     let missing = anna.api.post_json(CREATE, &json!({"subject": "x"})).await;
     assert!(missing.refused(400, "missing_parameter").contains("participants"));
     let form = anna.api.post(CREATE, &[("subject", "x"), ("participants", number)]).await;
     form.refused(415, "unsupported_media_type");
-    let crowd: Vec<String> = (0..1_024).map(|place| format!("1777{place:07}")).collect();
+    let crowd: Vec<String> = (0..1_024).map(|index| format!("1777{index:07}")).collect();
     let crowd: Vec<&str> = crowd.iter().map(String::as_str).collect();
-    anna.tries_group("too many", &crowd).await.refused(400, "group_too_large");
+    anna.tries_to_create_group("too many", &crowd).await.refused(400, "group_too_large");
     // Alone, whoever else was meant.
-    let alone = anna.makes_group("alone", &[]).await;
+    let alone = anna.creates_group("alone", &[]).await;
     assert_eq!(anna.info(&alone).await.expect("hers")["participants"], json!([anna.number]));
 }
 
 #[tokio::test]
 async fn anothers_group_is_answered_as_none() {
     let ([anna, bert, carl], group) = group_of_three().await;
-    anna.says_in(&group, "private").await;
+    anna.sends_to_group(&group, "private").await;
     let eve = Person::new(server()).await;
-    eve.adds(&bert.number).await;
+    eve.adds_contact(&bert.number).await;
     let nobody = "15551230000-1466000000";
-    for of_group in ROWS {
-        let (_, row, _) = of_group;
+    for of_group in ENDPOINTS {
+        let (_, endpoint, _) = of_group;
         let anothers = ask(&eve, of_group, &group, &bert.number).await;
         anothers.refused(404, "group_not_found");
         let of_nobody = ask(&eve, of_group, nobody, &bert.number).await;
-        assert_eq!(seen(&anothers), seen(&of_nobody), "{row}");
+        assert_eq!(seen(&anothers), seen(&of_nobody), "{endpoint}");
         for malformed in ["junk", "15551230000", "15551230000-14660000001", "x-1", "15551230000-x"] {
             // A number is the name of a chat.
-            if row.starts_with("/api/messages/") && row.contains("{group}/") && malformed == "15551230000" {
+            if endpoint.starts_with("/api/messages/")
+                && endpoint.contains("{group}/")
+                && malformed == "15551230000"
+            {
                 continue;
             }
             let answer = ask(&eve, of_group, malformed, &bert.number).await;
-            assert_eq!(answer.status, 404, "{row} {malformed}: {}", answer.text());
+            assert_eq!(answer.status, 404, "{endpoint} {malformed}: {}", answer.text());
         }
     }
-    for row in ["/api/groups/subject/", "/api/groups/leave/"] {
-        eve.api.post(row, &[("subject", "x")]).await.refused(400, "missing_parameter");
+    for endpoint in ["/api/groups/subject/", "/api/groups/leave/"] {
+        eve.api.post(endpoint, &[("subject", "x")]).await.refused(400, "missing_parameter");
     }
     for person in [&anna, &bert, &carl] {
         let info = person.info(&group).await.expect("untouched");
@@ -171,18 +174,18 @@ async fn anothers_group_is_answered_as_none() {
 async fn rows_want_a_token_and_an_account() {
     let api = crate::support::client::Client::new(server().url().to_owned());
     let nobody = Person { api: api.clone(), number: String::new() };
-    for row in ROWS {
-        ask(&nobody, row, "15551230000-1466000000", "15551230000").await.refused(401, "token_missing");
+    for endpoint in ENDPOINTS {
+        ask(&nobody, endpoint, "15551230000-1466000000", "15551230000").await.refused(401, "token_missing");
     }
     api.get("/api/groups/info-all/").await.refused(401, "token_missing");
     api.post_json(CREATE, &json!({})).await.refused(401, "token_missing");
     let user = Person { api: crate::support::people::login(server()).await, number: String::new() };
-    for row in ROWS {
-        ask(&user, row, "15551230000-1466000000", "15551230000").await.refused(400, "no_account");
+    for endpoint in ENDPOINTS {
+        ask(&user, endpoint, "15551230000-1466000000", "15551230000").await.refused(400, "no_account");
     }
     let anna = Person::new(server()).await;
-    for row in ["/api/groups/info-all/", "/api/groups/15551230000-1466000000/info/"] {
-        let other = user.api.get(&format!("{row}?account={}", anna.number)).await;
+    for endpoint in ["/api/groups/info-all/", "/api/groups/15551230000-1466000000/info/"] {
+        let other = user.api.get(&format!("{endpoint}?account={}", anna.number)).await;
         other.refused(400, "account_unknown");
     }
     let wrong: Value = anna.api.delete("/api/groups/info-all/").await.json();

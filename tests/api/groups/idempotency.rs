@@ -30,9 +30,9 @@ async fn each_row_is_done_once_under_a_key() {
     assert_eq!(made.status, 201);
     let all = anna.api.get("/api/groups/info-all/").await.json();
     assert_eq!(all["grouplist"].as_array().expect("a list").len(), 2);
-    let row = |row: &str| format!("/api/groups/{group}/{row}/");
+    let endpoint = |endpoint: &str| format!("/api/groups/{group}/{endpoint}/");
     let done = |answer: Answer| assert_eq!((answer.status, answer.json()), (200, json!({})));
-    done(twice(&anna, &row("subject"), "subject", json!({"subject": "New"})).await);
+    done(twice(&anna, &endpoint("subject"), "subject", json!({"subject": "New"})).await);
     done(
         twice(&anna, "/api/groups/subject/", "subject", json!({"subject": "Newer", "group_id": group})).await,
     );
@@ -42,7 +42,7 @@ async fn each_row_is_done_once_under_a_key() {
         ("promote", "promote-participant", &bert.number),
         ("demote", "demote-participant", &bert.number),
     ] {
-        done(twice(&anna, &row(name), key, json!({"contact": number})).await);
+        done(twice(&anna, &endpoint(name), key, json!({"contact": number})).await);
     }
     let info = anna.info(&group).await.expect("hers");
     assert_eq!((&info["subject"], &info["admins"]), (&json!("Newer"), &json!(numbers(&[&anna]))));
@@ -54,33 +54,34 @@ async fn each_row_is_done_once_under_a_key() {
     bert.waits_until(&group, said["id"].as_str().expect("an id"), |_| true).await;
     assert_eq!(bert.chat(&group).await.len(), 1);
     // Refusals too, and what took the caller out of the group.
-    let refused = twice(&bert, &row("add-participant"), "refused", json!({"contact": anna.number})).await;
+    let refused =
+        twice(&bert, &endpoint("add-participant"), "refused", json!({"contact": anna.number})).await;
     refused.refused(403, "not_an_admin");
-    done(twice(&bert, &row("leave"), "leave", json!({})).await);
+    done(twice(&bert, &endpoint("leave"), "leave", json!({})).await);
     done(twice(&anna, "/api/groups/leave/", "leave", json!({"group_id": group})).await);
-    carl.hears(&group, |info| info["participants"] == json!(numbers(&[&carl]))).await;
+    carl.waits_for_group(&group, |info| info["participants"] == json!(numbers(&[&carl]))).await;
     post(&anna, CREATE, "make", &json!({"subject": "Other", "participants": []}))
         .await
         .refused(422, "idempotency_key_reused");
 }
 
 /// As when the program is killed after the network did it, and after the session's answer was stored: the key is free
-/// again, and the repeat hears what was done.
+/// again, and the repeat waits_for_group what was done.
 #[tokio::test]
 async fn what_was_done_and_not_answered_is_answered_by_a_repeat() {
     let ([anna, bert, carl], group) = group_of_three().await;
-    let row = |row: &str| format!("/api/groups/{group}/{row}/");
+    let endpoint = |endpoint: &str| format!("/api/groups/{group}/{endpoint}/");
     let requests = [
         (CREATE.to_owned(), json!({"subject": "Once", "participants": [bert.number]})),
-        (row("subject"), json!({"subject": "New"})),
-        (row("remove-participant"), json!({"contact": carl.number})),
-        (row("promote-participant"), json!({"contact": bert.number})),
-        (row("leave"), json!({})),
+        (endpoint("subject"), json!({"subject": "New"})),
+        (endpoint("remove-participant"), json!({"contact": carl.number})),
+        (endpoint("promote-participant"), json!({"contact": bert.number})),
+        (endpoint("leave"), json!({})),
     ];
-    for (place, (path, body)) in requests.into_iter().enumerate() {
+    for (index, (path, body)) in requests.into_iter().enumerate() {
         for answered in [true, false] {
-            let key = format!("cut-{place}-{answered}");
-            let (path, body) = match (answered, place) {
+            let key = format!("cut-{index}-{answered}");
+            let (path, body) = match (answered, index) {
                 // What can be done once only is cut off at one of the two moments.
                 (true, 2..) => continue,
                 _ => (path.clone(), body.clone()),
@@ -106,6 +107,6 @@ async fn what_was_done_and_not_answered_is_answered_by_a_repeat() {
     assert_eq!(anna.info(&group).await, None);
     let all = anna.api.get("/api/groups/info-all/").await.json();
     assert_eq!(all["grouplist"].as_array().expect("a list").len(), 2, "{all}");
-    let info = bert.hears(&group, |info| info["participants"] == json!(numbers(&[&bert]))).await;
+    let info = bert.waits_for_group(&group, |info| info["participants"] == json!(numbers(&[&bert]))).await;
     assert_eq!((&info["subject"], &info["admins"]), (&json!("New"), &json!(numbers(&[&bert]))));
 }

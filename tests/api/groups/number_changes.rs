@@ -11,10 +11,12 @@ async fn a_removed_account_leaves_its_groups() {
     let ([anna, bert, carl], group) = group_of_three().await;
     assert_eq!(anna.api.post("/api/account/remove-account/", &[]).await.status, 200);
     for person in [&bert, &carl] {
-        let info = person.hears(&group, |info| info["participants"] == json!(numbers(&[&bert, &carl]))).await;
+        let info = person
+            .waits_for_group(&group, |info| info["participants"] == json!(numbers(&[&bert, &carl])))
+            .await;
         assert_eq!((&info["admins"], &info["creator"]), (&json!(numbers(&[&bert])), &json!(anna.number)));
     }
-    let id = bert.says_in(&group, "without Anna").await;
+    let id = bert.sends_to_group(&group, "without Anna").await;
     bert.waits_until(&group, &id, |message| message["delivered"].is_string()).await;
     // Her number, registered again, is in no group and has no chat.
     register(server(), &anna.api, &anna.number).await;
@@ -25,7 +27,7 @@ async fn a_removed_account_leaves_its_groups() {
 #[tokio::test]
 async fn a_number_that_moves_brings_no_group_to_its_new_owner() {
     let ([anna, bert, carl], group) = group_of_three().await;
-    let id = anna.says_in(&group, "private").await;
+    let id = anna.sends_to_group(&group, "private").await;
     for person in [&bert, &carl] {
         person.waits_until(&group, &id, |_| true).await;
     }
@@ -34,8 +36,8 @@ async fn a_number_that_moves_brings_no_group_to_its_new_owner() {
     assert_eq!(eve.info(&group).await, None);
     assert_eq!(eve.api.get("/api/groups/info-all/").await.json(), json!({"grouplist": []}));
     eve.api.get(&format!("/api/messages/chats/{group}/")).await.refused(404, "group_not_found");
-    anna.hears(&group, |info| info["participants"] == json!(numbers(&[&anna, &carl]))).await;
-    let later = anna.says_in(&group, "later").await;
+    anna.waits_for_group(&group, |info| info["participants"] == json!(numbers(&[&anna, &carl]))).await;
+    let later = anna.sends_to_group(&group, "later").await;
     carl.waits_until(&group, &later, |_| true).await;
     // The old owner reads the past.
     let chat = format!("/api/messages/chats/{group}/?account={}", bert.number);
@@ -43,9 +45,9 @@ async fn a_number_that_moves_brings_no_group_to_its_new_owner() {
     bert.api.get(&format!("/api/groups/{group}/info/")).await.refused(400, "account_not_registered");
 
     // The new owner is added, and then the number goes back: what the new owner was in is not the old one's.
-    anna.does(&group, "add-participant", &[("contact", &eve.number)]).await;
-    eve.hears(&group, |_| true).await;
-    let of_eve = anna.says_in(&group, "to Eve").await;
+    anna.changes(&group, "add-participant", &[("contact", &eve.number)]).await;
+    eve.waits_for_group(&group, |_| true).await;
+    let of_eve = anna.sends_to_group(&group, "to Eve").await;
     eve.waits_until(&group, &of_eve, |_| true).await;
     assert_eq!(texts(&eve.chat(&group).await), ["to Eve"]);
     pass_a_minute(server(), &bert.number);
@@ -54,7 +56,7 @@ async fn a_number_that_moves_brings_no_group_to_its_new_owner() {
     prove(server(), &bert.api, &bert.number).await;
     assert_eq!(bert.info(&group).await, None);
     assert_eq!(bert.texts(&chat).await, ["private"]);
-    anna.hears(&group, |info| info["participants"] == json!(numbers(&[&anna, &carl]))).await;
+    anna.waits_for_group(&group, |info| info["participants"] == json!(numbers(&[&anna, &carl]))).await;
 }
 
 #[tokio::test]
@@ -80,6 +82,6 @@ async fn a_login_that_is_renewed_is_in_no_group() {
     prove(server(), &bert.api, &bert.number).await;
     assert_eq!(bert.info(&group).await, None);
     for person in [&anna, &carl] {
-        person.hears(&group, |info| info["participants"] == json!(numbers(&[&anna, &carl]))).await;
+        person.waits_for_group(&group, |info| info["participants"] == json!(numbers(&[&anna, &carl]))).await;
     }
 }

@@ -21,7 +21,7 @@ use super::{log_in, refresh, revoke};
 use crate::support::server::Server;
 use crate::support::wait::wait_until_async;
 
-/// Less than the cache's 5 s: noticed because it was told, not because it forgot.
+/// Less than the 5 s of the cache: a notification ended the token, not the expiry of the cache entry.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 #[derive(Clone)]
@@ -40,8 +40,8 @@ fn token_server(server: &Server) -> (Store, Arc<OAuth>) {
 }
 
 async fn ask(oauth: &Arc<OAuth>, authorization: Option<&str>, path: &str) -> (StatusCode, String, String) {
-    let row = get(async |caller: Caller| format!("{} {}", caller.user, caller.scopes.join(" ")));
-    let router = Router::new().route("/row", row).with_state(State(Arc::clone(oauth)));
+    let endpoint = get(async |caller: Caller| format!("{} {}", caller.user, caller.scopes.join(" ")));
+    let router = Router::new().route("/endpoint", endpoint).with_state(State(Arc::clone(oauth)));
     let mut request = Request::builder().uri(path);
     if let Some(value) = authorization {
         request = request.header("authorization", value);
@@ -61,20 +61,20 @@ async fn a_token_opens_the_door_and_nothing_else_does() {
     let pair = log_in(server.client()).await;
     let user = server.database().sql("SELECT id FROM windu_user");
     for scheme in ["Bearer", "bearer", "BEARER"] {
-        let (status, _, body) = ask(&oauth, Some(&format!("{scheme} {}", pair.access)), "/row").await;
+        let (status, _, body) = ask(&oauth, Some(&format!("{scheme} {}", pair.access)), "/endpoint").await;
         assert_eq!((status.as_u16(), body), (200, format!("{user} read write")));
     }
-    for (authorization, path) in [(None, "/row"), (Some("Basic YTpi"), "/row")] {
+    for (authorization, path) in [(None, "/endpoint"), (Some("Basic YTpi"), "/endpoint")] {
         let (status, challenge, body) = ask(&oauth, authorization, path).await;
         assert_eq!((status.as_u16(), challenge.as_str()), (401, "Bearer"));
         assert!(body.contains("\"code\":\"token_missing\""), "{body}");
     }
-    let in_url = format!("/row?access_token={}", pair.access);
+    let in_url = format!("/endpoint?access_token={}", pair.access);
     assert_eq!(ask(&oauth, None, &in_url).await.1, "Bearer");
     let refresh = format!("Bearer {}", pair.refresh);
     let changed = format!("Bearer {}x", pair.access);
     for authorization in ["Bearer unknown", "Bearer", &refresh, &changed] {
-        let (status, challenge, body) = ask(&oauth, Some(authorization), "/row").await;
+        let (status, challenge, body) = ask(&oauth, Some(authorization), "/endpoint").await;
         assert_eq!(status.as_u16(), 401);
         assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{challenge}");
         assert!(body.contains("\"code\":\"token_invalid\"") && body.contains("\"error\":"), "{body}");
@@ -86,20 +86,24 @@ async fn the_rows_of_the_api_ask_for_a_token() {
     let server = Server::start();
     let pair = log_in(server.client()).await;
     let caller = server.client().with_token(&pair.access);
-    let row = "/api/account/";
+    let endpoint = "/api/account/";
     for _ in 0..2 {
-        assert_eq!(caller.get(row).await.status, 200);
+        assert_eq!(caller.get(endpoint).await.status, 200);
     }
-    let answer = server.client().get(row).await;
+    let answer = server.client().get(endpoint).await;
     answer.refused(401, "token_missing");
     assert_eq!(answer.header("www-authenticate"), "Bearer");
-    server.client().get(&format!("{row}?access_token={}", pair.access)).await.refused(401, "token_missing");
+    server
+        .client()
+        .get(&format!("{endpoint}?access_token={}", pair.access))
+        .await
+        .refused(401, "token_missing");
     revoke(server.client(), &pair.refresh).await;
-    let answer = caller.get(row).await;
+    let answer = caller.get(endpoint).await;
     answer.refused(401, "token_invalid");
     assert!(answer.header("www-authenticate").contains("error=\"invalid_token\""));
     server.database().go_away();
-    caller.get(row).await.refused(503, "database_unavailable");
+    caller.get(endpoint).await.refused(503, "database_unavailable");
 }
 
 #[tokio::test]

@@ -34,10 +34,10 @@ async fn users_are_made_listed_and_changed() {
 
     server.run(&["user", "disable", "bob"], "");
     let list = server.run(&["user", "list"], "");
-    let rows: Vec<Vec<&str>> = list.lines().map(|line| line.split('\t').collect()).collect();
-    assert_eq!(rows[0], ["name", "created", "state"]);
-    assert_eq!((rows[1][0], rows[1][2]), (USER, "enabled"));
-    assert_eq!((rows[2][0], rows[2][2]), ("bob", "disabled"));
+    let endpoints: Vec<Vec<&str>> = list.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(endpoints[0], ["name", "created", "state"]);
+    assert_eq!((endpoints[1][0], endpoints[1][2]), (USER, "enabled"));
+    assert_eq!((endpoints[2][0], endpoints[2][2]), ("bob", "disabled"));
     server.run(&["user", "delete", "bob"], "");
     assert!(!server.run(&["user", "list"], "").contains("bob"));
     for command in ["set-password", "disable", "enable", "delete"] {

@@ -127,7 +127,7 @@ async fn a_refresh_token_is_bound_to_its_client() {
 async fn a_scope_can_only_shrink_and_for_one_pair() {
     let server = Server::start();
     let confidential = Confidential::create(&server, "backend");
-    let wish = async |token: &str, scope: &str| {
+    let refresh_with_scope = async |token: &str, scope: &str| {
         let form = [
             ("grant_type", "refresh_token"),
             ("refresh_token", token),
@@ -137,17 +137,17 @@ async fn a_scope_can_only_shrink_and_for_one_pair() {
         server.client().post("/o/token/", &form).await
     };
     let first = Pair::of(&server.client().post("/o/token/", &login_with(&[("scope", "read")])).await);
-    failed(&wish(&first.refresh, "read write").await, 400, "invalid_scope");
-    Pair::of(&wish(&first.refresh, "read").await);
+    failed(&refresh_with_scope(&first.refresh, "read write").await, 400, "invalid_scope");
+    Pair::of(&refresh_with_scope(&first.refresh, "read").await);
 
     let first = log_in(server.client()).await;
-    failed(&wish(&first.refresh, "bogus").await, 400, "invalid_scope");
-    let answer = wish(&first.refresh, "read").await;
+    failed(&refresh_with_scope(&first.refresh, "bogus").await, 400, "invalid_scope");
+    let answer = refresh_with_scope(&first.refresh, "read").await;
     assert_eq!(answer.json()["scope"], "read");
     let second = Pair::of(&answer);
     assert_eq!(introspect(server.client(), &confidential, &second.access).await["scope"], "read");
     // The new refresh token has the scope of the old one (RFC 6749 section 6).
-    assert_eq!(wish(&second.refresh, "").await.json()["scope"], "read write");
+    assert_eq!(refresh_with_scope(&second.refresh, "").await.json()["scope"], "read write");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use crate::support::client::Answer;
 use crate::support::postgres::Database;
 use crate::support::server::{PASSWORD, Server, USER};
 
-const ROWS: [&str; 4] = ["/o/token/", "/o/revoke-token/", "/o/revoke_token/", "/o/introspect/"];
+const ENDPOINTS: [&str; 4] = ["/o/token/", "/o/revoke-token/", "/o/revoke_token/", "/o/introspect/"];
 
 async fn post_raw(server: &Server, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
     let request = server.client().request(Method::POST, "/o/token/").header("content-type", content_type);
@@ -20,8 +20,8 @@ async fn post_raw(server: &Server, content_type: &str, body: impl Into<reqwest::
 #[tokio::test]
 async fn the_url_takes_no_parameter() {
     let server = Server::start();
-    for row in ROWS {
-        let answer = server.client().post(&format!("{row}?client_id={PUBLIC}"), &LOGIN).await;
+    for endpoint in ENDPOINTS {
+        let answer = server.client().post(&format!("{endpoint}?client_id={PUBLIC}"), &LOGIN).await;
         failed(&answer, 400, "invalid_request");
     }
 }
@@ -29,10 +29,10 @@ async fn the_url_takes_no_parameter() {
 #[tokio::test]
 async fn only_post_is_taken() {
     let server = Server::start();
-    for row in ROWS {
+    for endpoint in ENDPOINTS {
         for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE] {
-            let answer = server.client().send(server.client().request(method.clone(), row)).await;
-            assert_eq!((answer.status, answer.header("allow")), (405, "POST"), "{method} {row}");
+            let answer = server.client().send(server.client().request(method.clone(), endpoint)).await;
+            assert_eq!((answer.status, answer.header("allow")), (405, "POST"), "{method} {endpoint}");
             if method != Method::HEAD {
                 assert_eq!(answer.json()["error"], "invalid_request");
             }

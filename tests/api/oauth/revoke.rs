@@ -10,7 +10,7 @@ async fn either_token_takes_the_other_with_it() {
     let server = Server::start();
     let confidential = Confidential::create(&server, "backend");
     let bystander = log_in(server.client()).await;
-    for (row, by_access) in [
+    for (endpoint, by_access) in [
         ("/o/revoke-token/", true),
         ("/o/revoke_token/", false),
         ("/o/revoke-token", false),
@@ -21,7 +21,7 @@ async fn either_token_takes_the_other_with_it() {
         // A wrong hint is no reason not to look.
         let hint = if by_access { "refresh_token" } else { "access_token" };
         let form = [("token", token.as_str()), ("client_id", PUBLIC), ("token_type_hint", hint)];
-        let answer = server.client().post(row, &form).await;
+        let answer = server.client().post(endpoint, &form).await;
         assert_eq!((answer.status, answer.text()), (200, String::new()));
         assert_eq!(answer.header("cache-control"), "no-store");
         for token in [&pair.access, &pair.refresh] {
@@ -29,7 +29,7 @@ async fn either_token_takes_the_other_with_it() {
         }
         failed(&refresh(server.client(), &pair.refresh).await, 400, "invalid_grant");
         // A second time it is unknown, which is no error.
-        assert_eq!(server.client().post(row, &form).await.status, 200);
+        assert_eq!(server.client().post(endpoint, &form).await.status, 200);
     }
     assert_eq!(introspect(server.client(), &confidential, &bystander.access).await["active"], true);
 }

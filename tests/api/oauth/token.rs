@@ -34,8 +34,12 @@ async fn only_hashes_are_kept() {
         ))
     };
     assert_eq!((count(&pair.access), count(&pair.refresh)), ("1".into(), "1".into()));
-    let rows = server.database().sql("SELECT t, g, u FROM oauth_token t, oauth_grant g, windu_user u");
-    assert!(!rows.contains(&pair.access) && !rows.contains(&pair.refresh) && !rows.contains(PASSWORD));
+    let endpoints = server.database().sql("SELECT t, g, u FROM oauth_token t, oauth_grant g, windu_user u");
+    assert!(
+        !endpoints.contains(&pair.access)
+            && !endpoints.contains(&pair.refresh)
+            && !endpoints.contains(PASSWORD)
+    );
 }
 
 #[tokio::test]
@@ -130,11 +134,11 @@ async fn what_is_missing_or_unknown_has_its_code() {
 async fn a_scope_may_be_less_and_comes_back_sorted() {
     let server = Server::start();
     let confidential = Confidential::create(&server, "backend");
-    for (wish, given) in [("read", "read"), ("write read", "read write"), ("read read", "read")] {
-        let answer = server.client().post("/o/token/", &login_with(&[("scope", wish)])).await;
-        assert_eq!(answer.json()["scope"], given);
+    for (requested, granted) in [("read", "read"), ("write read", "read write"), ("read read", "read")] {
+        let answer = server.client().post("/o/token/", &login_with(&[("scope", requested)])).await;
+        assert_eq!(answer.json()["scope"], granted);
         let token = Pair::of(&answer).access;
-        assert_eq!(introspect(server.client(), &confidential, &token).await["scope"], given);
+        assert_eq!(introspect(server.client(), &confidential, &token).await["scope"], granted);
     }
 }
 
@@ -155,7 +159,7 @@ async fn an_older_hash_is_replaced_at_login() {
     let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(64, 1, 1, None).expect("params"));
     let hash = weak.hash_password_with_salt(PASSWORD.as_bytes(), &[7; 16]).expect("a hash").to_string();
     server.database().sql(&format!("UPDATE windu_user SET password_hash = '{hash}'"));
-    // All at once: whoever comes second must not take the new hash for a new password.
+    // All at once: the second login must not mistake the new hash for a new password.
     let logins = (0..4).map(|_| server.client().post("/o/token/", &LOGIN));
     for answer in futures_util::future::join_all(logins).await {
         Pair::of(&answer);

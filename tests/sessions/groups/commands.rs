@@ -7,7 +7,7 @@ use windu::sessions::{AskError, GroupRefusal};
 use windu::upstream::{End, Failure, GroupEdit, GroupFailure};
 
 use super::{ANNA, BEN, CLEO, GROUP, group, group_address, news};
-use crate::scripted::{Asked, Opening, address};
+use crate::scripted::{Call, Opening, address};
 use crate::world::World;
 
 #[tokio::test]
@@ -26,19 +26,19 @@ async fn a_group_is_made_and_changed_over_the_open_connection() {
     assert_eq!(process.entries(&anna, "group.created").await.len(), 1);
 
     line.plan_group(Ok(group(2, "Two", &[ANNA, BEN])));
-    let wish = GroupEdit::Subject { subject: "Two".to_owned() };
-    process.change(&anna, wish.clone()).await.unwrap();
+    let edit = GroupEdit::Subject { subject: "Two".to_owned() };
+    process.change(&anna, edit.clone()).await.unwrap();
     assert_eq!(process.groups(&anna).await[0].subject, "Two");
     let operations: Vec<String> = line
-        .asked()
+        .calls()
         .into_iter()
-        .filter_map(|asked| match asked {
-            Asked::CreateGroup { operation, subject, members } => {
+        .filter_map(|call| match call {
+            Call::CreateGroup { operation, subject, members } => {
                 assert_eq!((subject.as_str(), members), ("One", vec![address(BEN).0]));
                 Some(operation)
             }
-            Asked::ChangeGroup { operation, group, wish: asked } => {
-                assert_eq!((group, asked), (group_address().0, wish.clone()));
+            Call::ChangeGroup { operation, group, edit: requested } => {
+                assert_eq!((group, requested), (group_address().0, edit.clone()));
                 Some(operation)
             }
             _ => None,
@@ -57,15 +57,15 @@ async fn a_group_is_made_and_changed_over_the_open_connection() {
         ),
     ] {
         line.plan_group(Err(failure));
-        let refused = process.change(&anna, wish.clone()).await;
+        let refused = process.change(&anna, edit.clone()).await;
         assert!(matches!(&refused, Err(AskError::Group(why)) if *why == expected), "{refused:?}");
     }
     line.plan_group(Err(Failure::OutcomeUnknown.into()));
-    assert!(matches!(process.change(&anna, wish.clone()).await, Err(AskError::OutcomeUnknown)));
+    assert!(matches!(process.change(&anna, edit.clone()).await, Err(AskError::OutcomeUnknown)));
     line.plan_group(Err(Failure::Refused("no".to_owned()).into()));
-    assert!(matches!(process.change(&anna, wish.clone()).await, Err(AskError::Refused(_))));
+    assert!(matches!(process.change(&anna, edit.clone()).await, Err(AskError::Refused(_))));
     line.plan_group(Err(Failure::Unsupported("change groups").into()));
-    assert!(matches!(process.change(&anna, wish).await, Err(AskError::Unsupported(_))));
+    assert!(matches!(process.change(&anna, edit).await, Err(AskError::Unsupported(_))));
     assert_eq!(process.groups(&anna).await[0].subject, "Two");
 }
 
@@ -90,5 +90,5 @@ async fn what_is_asked_of_a_group_waits_a_while_for_a_connection() {
     assert!(matches!(refused, Err(AskError::NotNow { .. })), "{refused:?}");
     let waited = began.elapsed();
     assert!(waited >= Duration::from_secs(4) && waited < Duration::from_secs(15), "{waited:?}");
-    assert!(!line.asked().iter().any(|asked| matches!(asked, Asked::ChangeGroup { .. })));
+    assert!(!line.calls().iter().any(|call| matches!(call, Call::ChangeGroup { .. })));
 }

@@ -18,7 +18,7 @@ async fn what_is_told_of_a_group_is_stored_once_and_never_goes_back() {
     let made = news(&first, GroupChangeKind::Created, &[], 1);
     let added = news(&second, GroupChangeKind::Added, &[CLEO], 2);
     line.stores(vec![made.clone(), added.clone()]).await;
-    // Told again, together and alone; and late, from an account that hears of it only now.
+    // Delivered again, together and alone; and late, by an account that receives it only now.
     line.stores(vec![made.clone(), added.clone()]).await;
     line.stores(vec![made.clone()]).await;
     world.line(&ben).stores(vec![made]).await;
@@ -63,10 +63,10 @@ async fn an_account_is_in_a_group_when_it_was_told_so() {
 async fn many_sessions_that_hear_the_same_do_not_stand_in_each_others_way() {
     let world = World::new().await;
     let (one, two) = (world.process(), world.process());
-    let numbers: Vec<String> = (0..20).map(|place| format!("155501001{place:02}")).collect();
+    let numbers: Vec<String> = (0..20).map(|index| format!("155501001{index:02}")).collect();
     let mut accounts = Vec::new();
-    for (place, number) in numbers.iter().enumerate() {
-        let process = if place % 2 == 0 { &one } else { &two };
+    for (index, number) in numbers.iter().enumerate() {
+        let process = if index % 2 == 0 { &one } else { &two };
         accounts.push(process.online(&world, number).await);
     }
     let names: Vec<&str> = numbers.iter().map(String::as_str).collect();
@@ -75,7 +75,7 @@ async fn many_sessions_that_hear_the_same_do_not_stand_in_each_others_way() {
         let kind = if revision == 1 { GroupChangeKind::Created } else { GroupChangeKind::Subject };
         let event = news(&now, kind, &[], revision.unsigned_abs());
         for account in &accounts {
-            assert!(world.line(account).happens(vec![event.clone()]).await);
+            assert!(world.line(account).receives(vec![event.clone()]).await);
         }
     }
     for account in &accounts {
@@ -92,10 +92,10 @@ async fn two_groups_of_one_moment_have_ids_of_their_own() {
     let world = World::new().await;
     let process = world.process();
     let anna = process.online(&world, ANNA).await;
-    for place in 0..5 {
+    for index in 0..5 {
         let mut made = group(1, "One", &[ANNA]);
-        made.address = Address(format!("{place}@groups.scripted"));
-        let event = news(&made, GroupChangeKind::Created, &[], place + 1);
+        made.address = Address(format!("{index}@groups.scripted"));
+        let event = news(&made, GroupChangeKind::Created, &[], index + 1);
         world.line(&anna).stores(vec![event]).await;
     }
     let groups = process.groups(&anna).await;

@@ -7,7 +7,7 @@ use windu::domain::{ChatName, GroupChangeKind, ReceiptKind};
 use windu::upstream::{Address, UpstreamEvent};
 
 use super::{ANNA, BEN, CLEO, GROUP, group, group_address, news, within};
-use crate::scripted::{Asked, address, long_ago, message, receipt, told};
+use crate::scripted::{Call, address, incoming, long_ago, message, receipt};
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
 
@@ -39,7 +39,7 @@ async fn a_groups_messages_are_stored_with_who_wrote_them() {
         content: windu::domain::Content::Text("long ago".to_owned()),
         sent_at: long_ago(),
     };
-    line.stores(vec![told(elsewhere, 5), told(history, 6)]).await;
+    line.stores(vec![incoming(elsewhere, 5), incoming(history, 6)]).await;
     let messages = process.messages(&anna, GROUP).await;
     let listed: Vec<_> = messages
         .iter()
@@ -61,12 +61,12 @@ async fn a_groups_messages_are_stored_with_who_wrote_them() {
     assert_eq!(process.mark_read(&anna, GROUP).await, 3);
     let read = [(BEN, "g1"), (CLEO, "g1"), (CLEO, "g0")];
     let read = read.map(|(to, id)| (address(to).0, id.to_owned(), Some(group_address().0)));
-    line.was_asked(&Asked::Read(read.to_vec())).await;
+    line.waits_for_call(&Call::Read(read.to_vec())).await;
     assert_eq!(process.mark_read(&anna, BEN).await, 1);
-    line.was_asked(&Asked::Read(vec![(address(BEN).0, "m1".to_owned(), None)])).await;
+    line.waits_for_call(&Call::Read(vec![(address(BEN).0, "m1".to_owned(), None)])).await;
     // Whom the account wants to hear of are people.
-    let watched = line.asked().into_iter().rev().find_map(|asked| match asked {
-        Asked::Watch(peers) => Some(peers),
+    let watched = line.calls().into_iter().rev().find_map(|call| match call {
+        Call::Watch(peers) => Some(peers),
         _ => None,
     });
     assert_eq!(watched.unwrap(), [address(BEN).0]);
@@ -160,14 +160,14 @@ async fn the_largest_group_is_made_and_a_message_reaches_all() {
     let id = process.sessions.create_group(anna.id, "All".to_owned(), members, None).await.unwrap();
     let made = began.elapsed();
     assert_eq!(process.groups(&anna).await[0].participants.len(), 1_024);
-    let told = "SELECT count(*) FROM event WHERE kind = 'group.created'";
+    let created = "SELECT count(*) FROM event WHERE kind = 'group.created'";
     let until = async |statement: &'static str, count: i64| {
         wait_until_async(statement, DEADLINE * 6, async || {
             (world.count(statement).await == count).then_some(())
         })
         .await;
     };
-    until(told, 1_024).await;
+    until(created, 1_024).await;
     let heard = began.elapsed();
 
     let began = Instant::now();
@@ -189,6 +189,6 @@ async fn the_largest_group_is_made_and_a_message_reaches_all() {
     println!(
         "1,024 participants: made in {made:?}, all heard of it in {heard:?}; a message reached all in {received:?} and was delivered in {delivered:?}"
     );
-    // A hundred times as many rows would be a group's own cost times its members.
+    // More rows would mean that members are stored once per member.
     assert_eq!(world.count("SELECT count(*) FROM group_member").await, 1_024);
 }

@@ -11,7 +11,7 @@ use windu::sessions::AskError;
 use windu::store::{GroupInfo, Message};
 use windu::upstream::{Address, Group, GroupChange, GroupEdit, Incoming, Member, UpstreamEvent};
 
-use crate::scripted::{address, long_ago, told};
+use crate::scripted::{address, incoming, long_ago};
 use crate::world::Process;
 
 const ANNA: &str = "15550100001";
@@ -26,9 +26,9 @@ fn group_address() -> Address {
 
 /// The group at a revision, with these in it; the first is its admin.
 fn group(revision: i64, subject: &str, members: &[&str]) -> Group {
-    let members = members.iter().enumerate().map(|(place, number)| Member {
+    let members = members.iter().enumerate().map(|(index, number)| Member {
         address: address(number),
-        admin: place == 0,
+        admin: index == 0,
         since: long_ago(),
     });
     Group {
@@ -42,7 +42,7 @@ fn group(revision: i64, subject: &str, members: &[&str]) -> Group {
     }
 }
 
-/// What an account is told when the group came to be like this.
+/// The event about a change that made the group what it is now.
 fn news(group: &Group, kind: GroupChangeKind, who: &[&str], number: u64) -> Incoming {
     let change = GroupChange { kind, who: who.iter().map(|who| address(who)).collect() };
     let event = UpstreamEvent::GroupChanged {
@@ -51,7 +51,7 @@ fn news(group: &Group, kind: GroupChangeKind, who: &[&str], number: u64) -> Inco
         subject: group.subject.clone(),
         changes: vec![change],
     };
-    told(event, number)
+    incoming(event, number)
 }
 
 /// The same, said in the group.
@@ -68,8 +68,8 @@ impl Process {
         self.store.groups(account, None).await.unwrap()
     }
 
-    async fn change(&self, account: &Account, wish: GroupEdit) -> Result<GroupId, AskError> {
-        self.sessions.change_group(account.id, group_address(), wish, None).await
+    async fn change(&self, account: &Account, edit: GroupEdit) -> Result<GroupId, AskError> {
+        self.sessions.change_group(account.id, group_address(), edit, None).await
     }
 
     /// A message that the account said in the group, as it is listed.

@@ -12,7 +12,7 @@ use windu::upstream::{
     RegistrationKind, SendFailure, Signal,
 };
 
-use super::{Asked, Deed, Line, NETWORK, Opening, Scripted, address};
+use super::{Call, Fault, Line, NETWORK, Opening, Scripted, address};
 
 #[async_trait]
 impl Connector for Scripted {
@@ -41,17 +41,17 @@ impl Connector for Scripted {
     }
 
     async fn register(&self, number: &PhoneNumber) -> Result<Credentials, Failure> {
-        self.line(number).deed("register", Asked::Register).await?;
+        self.line(number).call("register", Call::Register).await?;
         Ok(Credentials(b"login".to_vec()))
     }
 
     async fn unregister(&self, number: &PhoneNumber) -> Result<(), Failure> {
-        self.line(number).deed("unregister", Asked::Unregister).await
+        self.line(number).call("unregister", Call::Unregister).await
     }
 
     /// All that are asked for, but those that begin with 9. The plan is that of the first.
     async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, Failure> {
-        self.line(&numbers[0]).deed("existing", Asked::Existing).await?;
+        self.line(&numbers[0]).call("existing", Call::Existing).await?;
         Ok(numbers.iter().filter(|number| !number.as_str().starts_with('9')).cloned().collect())
     }
 
@@ -88,10 +88,10 @@ impl Drop for ScriptedConnection {
 #[async_trait]
 impl Connection for ScriptedConnection {
     async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>> {
-        let planned = self.0.script(|script| script.deeds.get_mut("send").and_then(VecDeque::pop_front));
+        let planned = self.0.script(|script| script.faults.get_mut("send").and_then(VecDeque::pop_front));
         match planned {
             None => {}
-            Some(Deed::Hangs) => std::future::pending().await,
+            Some(Fault::Hangs) => std::future::pending().await,
             Some(other) => panic!("a send that {other:?} is planned by its text"),
         }
         let mut held_up = Vec::new();
@@ -110,7 +110,7 @@ impl Connection for ScriptedConnection {
                     }
                 };
                 let (id, to) = (message.id.clone(), message.to.0.clone());
-                script.asked.push(Asked::Send { id, to, text: text.clone(), outcome });
+                script.calls.push(Call::Send { id, to, text: text.clone(), outcome });
                 outcome
             })
         });
@@ -119,12 +119,12 @@ impl Connection for ScriptedConnection {
 
     async fn acknowledge(&self, stored: &[Acknowledgement]) -> Result<(), Failure> {
         let ids = stored.iter().map(|stored| stored.0).collect();
-        self.0.deed("acknowledge", Asked::Acknowledge(ids)).await
+        self.0.call("acknowledge", Call::Acknowledge(ids)).await
     }
 
     async fn discard(&self, dropped: &[Acknowledgement]) -> Result<(), Failure> {
         let ids = dropped.iter().map(|dropped| dropped.0).collect();
-        self.0.deed("discard", Asked::Discard(ids)).await
+        self.0.call("discard", Call::Discard(ids)).await
     }
 
     async fn read(&self, receipts: &[ReadReceipt]) -> Result<(), Failure> {
@@ -133,15 +133,15 @@ impl Connection for ScriptedConnection {
             .iter()
             .map(|receipt| (receipt.to.0.clone(), receipt.id.clone(), group(receipt)))
             .collect();
-        self.0.deed("read", Asked::Read(receipts)).await
+        self.0.call("read", Call::Read(receipts)).await
     }
 
     async fn typing(&self, to: &Address, typing: Typing) -> Result<(), Failure> {
-        self.0.deed("typing", Asked::Typing(to.0.clone(), typing)).await
+        self.0.call("typing", Call::Typing(to.0.clone(), typing)).await
     }
 
     async fn fetch(&self, reference: &str) -> Result<FileStream, Failure> {
-        self.0.deed("fetch", Asked::Fetch(reference.to_owned())).await?;
+        self.0.call("fetch", Call::Fetch(reference.to_owned())).await?;
         let file = self.0.script(|script| script.files.get(reference).cloned());
         let file = file.ok_or_else(|| Failure::Refused("there is no such file".to_owned()))?;
         Ok(Box::pin(futures_util::stream::iter(file)))
@@ -151,35 +151,35 @@ impl Connection for ScriptedConnection {
 #[async_trait]
 impl Profile for ScriptedConnection {
     async fn set_nickname(&self, nickname: &str) -> Result<(), Failure> {
-        self.0.deed("nickname", Asked::Nickname(nickname.to_owned())).await
+        self.0.call("nickname", Call::Nickname(nickname.to_owned())).await
     }
 
     async fn set_status_message(&self, text: &str) -> Result<(), Failure> {
-        self.0.deed("status_message", Asked::StatusMessage(text.to_owned())).await
+        self.0.call("status_message", Call::StatusMessage(text.to_owned())).await
     }
 
     async fn set_photo(&self, photo: Option<Photo>) -> Result<(), Failure> {
-        self.0.deed("photo", Asked::Photo(photo)).await
+        self.0.call("photo", Call::Photo(photo)).await
     }
 
     async fn set_online(&self, online: bool) -> Result<(), Failure> {
-        self.0.deed("online", Asked::Online(online)).await
+        self.0.call("online", Call::Online(online)).await
     }
 
     async fn set_privacy(&self, privacy: Privacy) -> Result<(), Failure> {
-        self.0.deed("privacy", Asked::Privacy(privacy)).await
+        self.0.call("privacy", Call::Privacy(privacy)).await
     }
 
     async fn set_contacts(&self, contacts: &[Address]) -> Result<(), Failure> {
-        self.0.deed("contacts", Asked::Contacts(texts(contacts))).await
+        self.0.call("contacts", Call::Contacts(texts(contacts))).await
     }
 
     async fn set_blocked(&self, blocked: &[Address]) -> Result<(), Failure> {
-        self.0.deed("blocked", Asked::Blocked(texts(blocked))).await
+        self.0.call("blocked", Call::Blocked(texts(blocked))).await
     }
 
     async fn watch(&self, peers: &[Address]) -> Result<(), Failure> {
-        self.0.deed("watch", Asked::Watch(texts(peers))).await
+        self.0.call("watch", Call::Watch(texts(peers))).await
     }
 }
 
@@ -193,17 +193,17 @@ impl Groups for ScriptedConnection {
     ) -> Result<Group, GroupFailure> {
         let (operation, subject) = (operation.to_owned(), subject.to_owned());
         let members = members.iter().map(|member| member.0.clone()).collect();
-        self.0.group(Asked::CreateGroup { operation, subject, members }).await
+        self.0.group(Call::CreateGroup { operation, subject, members }).await
     }
 
     async fn change_group(
         &self,
         operation: &str,
         group: &Address,
-        wish: &GroupEdit,
+        edit: &GroupEdit,
     ) -> Result<Group, GroupFailure> {
-        let (operation, group, wish) = (operation.to_owned(), group.0.clone(), wish.clone());
-        self.0.group(Asked::ChangeGroup { operation, group, wish }).await
+        let (operation, group, edit) = (operation.to_owned(), group.0.clone(), edit.clone());
+        self.0.group(Call::ChangeGroup { operation, group, edit }).await
     }
 }
 

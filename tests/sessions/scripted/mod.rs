@@ -35,7 +35,7 @@ pub enum Opening {
 
 /// What one thing asked of an open connection or the connector does. Nothing planned: it succeeds.
 #[derive(Clone, Debug)]
-pub enum Deed {
+pub enum Fault {
     Fails(Failure),
     Panics,
     Hangs,
@@ -43,7 +43,7 @@ pub enum Deed {
 
 /// Something asked of a connection or the connector, as the network noted it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Asked {
+pub enum Call {
     Send {
         id: String,
         to: String,
@@ -72,7 +72,7 @@ pub enum Asked {
     ChangeGroup {
         operation: String,
         group: String,
-        wish: GroupEdit,
+        edit: GroupEdit,
     },
     Existing,
     Register,
@@ -88,12 +88,12 @@ pub struct Scripted {
 #[derive(Default)]
 struct Script {
     openings: VecDeque<Opening>,
-    deeds: HashMap<&'static str, VecDeque<Deed>>,
+    faults: HashMap<&'static str, VecDeque<Fault>>,
     /// What becomes of the next attempts to send this text.
     sends: HashMap<String, VecDeque<SendFailure>>,
     /// The files that the network keeps, in the parts in which they come.
     files: HashMap<String, Vec<Result<Bytes, Failure>>>,
-    asked: Vec<Asked>,
+    calls: Vec<Call>,
     logins: Vec<Login>,
     /// The answers to what is asked about groups.
     groups: VecDeque<Result<Group, GroupFailure>>,
@@ -127,8 +127,8 @@ impl Line {
 
     /// What the next thing of this kind does: `acknowledge`, `discard`, `read`, `fetch`, `nickname`, `status_message`, `photo`, `online`,
     /// `privacy`, `contacts`, `blocked`, `watch`, `existing`, `register` or `unregister`; or `send`, which can only hang.
-    pub fn plan_deed(&self, kind: &'static str, deed: Deed) {
-        self.script(|script| script.deeds.entry(kind).or_default().push_back(deed));
+    pub fn plan_fault(&self, kind: &'static str, deed: Fault) {
+        self.script(|script| script.faults.entry(kind).or_default().push_back(deed));
     }
 
     /// What becomes of the next attempts to send this text.
@@ -146,25 +146,25 @@ impl Line {
         self.script(|script| script.groups.push_back(answer));
     }
 
-    pub fn asked(&self) -> Vec<Asked> {
-        self.script(|script| script.asked.clone())
+    pub fn calls(&self) -> Vec<Call> {
+        self.script(|script| script.calls.clone())
     }
 
     /// The texts that the network was asked to send, in order, with what became of them.
     pub fn sent(&self) -> Vec<(String, Result<(), SendFailure>)> {
-        let asked = self.asked().into_iter();
-        asked
-            .filter_map(|asked| match asked {
-                Asked::Send { text, outcome, .. } => Some((text, outcome)),
+        let calls = self.calls().into_iter();
+        calls
+            .filter_map(|call| match call {
+                Call::Send { text, outcome, .. } => Some((text, outcome)),
                 _ => None,
             })
             .collect()
     }
 
     pub fn acknowledged(&self) -> Vec<u64> {
-        let asked = self.asked().into_iter();
-        asked
-            .filter_map(|asked| if let Asked::Acknowledge(ids) = asked { Some(ids) } else { None })
+        let calls = self.calls().into_iter();
+        calls
+            .filter_map(|call| if let Call::Acknowledge(ids) = call { Some(ids) } else { None })
             .flatten()
             .collect()
     }
@@ -186,38 +186,38 @@ impl Line {
     }
 
     /// Waits until something was asked.
-    pub async fn was_asked(&self, wanted: &Asked) {
+    pub async fn waits_for_call(&self, wanted: &Call) {
         let what = format!("{wanted:?}");
-        wait_until_async(&what, DEADLINE, async || self.asked().contains(wanted).then_some(())).await;
+        wait_until_async(&what, DEADLINE, async || self.calls().contains(wanted).then_some(())).await;
     }
 
     /// Lets the newest connection tell something, or its session's end be heard: false.
-    pub async fn tell(&self, signal: Signal) -> bool {
+    pub async fn signal(&self, signal: Signal) -> bool {
         let signals = self.script(|script| script.signals.clone());
         signals.expect("an open connection").send(signal).await.is_ok()
     }
 
-    pub async fn happens(&self, events: Vec<Incoming>) -> bool {
-        self.tell(Signal::Events(events)).await
+    pub async fn receives(&self, events: Vec<Incoming>) -> bool {
+        self.signal(Signal::Events(events)).await
     }
 
     pub async fn ends(&self, end: End) {
-        self.tell(Signal::End(end)).await;
+        self.signal(Signal::End(end)).await;
     }
 
     /// Tells the events and waits until the last one is acknowledged, which says that all are stored.
     pub async fn stores(&self, events: Vec<Incoming>) {
         let last = events.iter().rev().find_map(|event| event.acknowledgement.clone()).unwrap();
         let before = self.acknowledged().iter().filter(|id| **id == last.0).count();
-        assert!(self.happens(events).await);
+        assert!(self.receives(events).await);
         let acknowledged =
             async || (self.acknowledged().iter().filter(|id| **id == last.0).count() > before).then_some(());
         wait_until_async("the acknowledgement", DEADLINE, acknowledged).await;
     }
 
-    async fn group(&self, asked: Asked) -> Result<Group, GroupFailure> {
+    async fn group(&self, call: Call) -> Result<Group, GroupFailure> {
         let answer = self.script(|script| {
-            script.asked.push(asked);
+            script.calls.push(call);
             script.groups.pop_front()
         });
         match answer {
@@ -226,16 +226,16 @@ impl Line {
         }
     }
 
-    async fn deed(&self, kind: &'static str, asked: Asked) -> Result<(), Failure> {
+    async fn call(&self, kind: &'static str, call: Call) -> Result<(), Failure> {
         let deed = self.script(|script| {
-            script.asked.push(asked);
-            script.deeds.get_mut(kind).and_then(VecDeque::pop_front)
+            script.calls.push(call);
+            script.faults.get_mut(kind).and_then(VecDeque::pop_front)
         });
         match deed {
             None => Ok(()),
-            Some(Deed::Fails(failure)) => Err(failure),
-            Some(Deed::Panics) => panic!("the test wants {kind} to panic"),
-            Some(Deed::Hangs) => std::future::pending().await,
+            Some(Fault::Fails(failure)) => Err(failure),
+            Some(Fault::Panics) => panic!("the test wants {kind} to panic"),
+            Some(Fault::Hangs) => std::future::pending().await,
         }
     }
 }
@@ -243,7 +243,7 @@ impl Line {
 /// A message from somebody, to be acknowledged under a number.
 pub fn message(from: &str, id: &str, text: &str, number: u64) -> Incoming {
     let content = Content::Text(text.to_owned());
-    told(
+    incoming(
         UpstreamEvent::Message {
             from: address(from),
             id: id.to_owned(),
@@ -256,10 +256,10 @@ pub fn message(from: &str, id: &str, text: &str, number: u64) -> Incoming {
 }
 
 pub fn receipt(from: &str, id: &str, kind: ReceiptKind, number: u64) -> Incoming {
-    told(UpstreamEvent::Receipt { from: address(from), id: id.to_owned(), kind, group: None }, number)
+    incoming(UpstreamEvent::Receipt { from: address(from), id: id.to_owned(), kind, group: None }, number)
 }
 
-pub fn told(event: UpstreamEvent, number: u64) -> Incoming {
+pub fn incoming(event: UpstreamEvent, number: u64) -> Incoming {
     Incoming { event, acknowledgement: Some(Acknowledgement(number)), resume_point: None }
 }
 

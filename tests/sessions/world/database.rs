@@ -3,7 +3,7 @@
 use windu::domain::{Account, Lease, ProcessId};
 
 use super::World;
-use crate::support::postgres::Held;
+use crate::support::postgres::OpenTransaction;
 use crate::support::wait::{DEADLINE, wait_until_async};
 
 impl World {
@@ -22,7 +22,7 @@ impl World {
     }
 
     /// Runs SQL in a transaction that stays open, with the locks that it took.
-    pub fn hold(&self, text: &str) -> Held {
+    pub fn hold(&self, text: &str) -> OpenTransaction {
         self.database.hold(text)
     }
 

@@ -58,8 +58,8 @@ impl World {
         self.process_with(Timeouts::default())
     }
 
-    pub fn process_with(&self, patience: Timeouts) -> Process {
-        let process = self.idle_process(patience);
+    pub fn process_with(&self, timeouts: Timeouts) -> Process {
+        let process = self.idle_process(timeouts);
         process.sessions.run(process.name.clone(), &process.lifecycle);
         process
     }
@@ -72,11 +72,11 @@ impl World {
     }
 
     /// A program that serves the API and runs no sessions yet.
-    pub fn idle_process(&self, patience: Timeouts) -> Process {
-        self.program(patience, &[NETWORK, "local"])
+    pub fn idle_process(&self, timeouts: Timeouts) -> Process {
+        self.program(timeouts, &[NETWORK, "local"])
     }
 
-    fn program(&self, patience: Timeouts, networks: &[&str]) -> Process {
+    fn program(&self, timeouts: Timeouts, networks: &[&str]) -> Process {
         let lifecycle = Lifecycle::default();
         let store = self.store(8);
         store.db().connect_notifications(&lifecycle);
@@ -90,7 +90,7 @@ impl World {
             connectors.add(Arc::new(Local::new(net, blobs, lifecycle.clone())));
         }
         let sessions = Sessions::new(store.clone(), connectors, self.keys.clone(), media);
-        let sessions = sessions.with_timeouts(patience);
+        let sessions = sessions.with_timeouts(timeouts);
         Process { store, sessions, lifecycle, name: secrets::random_id(), pool: self.pool.clone() }
     }
 
