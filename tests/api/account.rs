@@ -12,7 +12,7 @@ const REMOVE: &str = "/api/account/remove-account/";
 const NICKNAME: &str = "/api/account/nickname/";
 
 #[tokio::test]
-async fn the_list_shows_accounts_oldest_first() {
+async fn get_account_lists_accounts_oldest_first() {
     let api = login(server()).await;
     let empty = api.get("/api/account/").await;
     assert_eq!((empty.status, empty.json()), (200, json!({"accounts": []})));
@@ -35,7 +35,7 @@ async fn the_list_shows_accounts_oldest_first() {
 }
 
 #[tokio::test]
-async fn a_created_account_waits_for_the_code_that_was_sent() {
+async fn create_account_sends_a_code_and_lists_the_account_as_unregistered() {
     let api = login(server()).await;
     let number = fresh_number();
     let pretty = format!("+1 (555) {}-{}.", &number[4..7], &number[7..]);
@@ -58,7 +58,7 @@ async fn a_created_account_waits_for_the_code_that_was_sent() {
 }
 
 #[tokio::test]
-async fn what_create_account_does_not_take() {
+async fn create_account_refuses_invalid_parameters() {
     let api = login(server()).await;
     let number = fresh_number();
     api.post(CREATE, &[]).await.refused(400, "missing_parameter");
@@ -81,7 +81,7 @@ async fn what_create_account_does_not_take() {
 }
 
 #[tokio::test]
-async fn a_number_that_had_a_code_a_moment_ago_leaves_no_account_behind() {
+async fn create_account_leaves_no_account_when_the_number_had_a_code_a_moment_ago() {
     let (api, other) = (login(server()).await, login(server()).await);
     let number = fresh_number();
     assert_eq!(api.post(CREATE, &[("account", &number)]).await.status, 201);
@@ -94,7 +94,7 @@ async fn a_number_that_had_a_code_a_moment_ago_leaves_no_account_behind() {
 }
 
 #[tokio::test]
-async fn ten_accounts_may_wait_for_their_codes() {
+async fn a_user_may_have_ten_unregistered_accounts() {
     let api = login(server()).await;
     for _ in 0..10 {
         assert_eq!(api.post(CREATE, &[("account", &fresh_number())]).await.status, 201);
@@ -103,7 +103,7 @@ async fn ten_accounts_may_wait_for_their_codes() {
 }
 
 #[tokio::test]
-async fn without_a_code_there_is_no_account() {
+async fn create_account_leaves_no_account_when_the_code_cannot_be_sent() {
     // Nothing listens there.
     let broken = Server::setup()
         .env("WINDU_CODE_SENDER", "webhook")
@@ -129,7 +129,7 @@ async fn without_a_code_there_is_no_account() {
 }
 
 #[tokio::test]
-async fn removing_takes_a_number_off_its_network_with_its_data() {
+async fn remove_account_deletes_the_data_and_leaves_the_network() {
     let (anna, bert) = Person::two_friends(server()).await;
     anna.delivers(&bert, "one").await;
     bert.delivers(&anna, "two").await;
@@ -159,7 +159,7 @@ async fn removing_takes_a_number_off_its_network_with_its_data() {
 }
 
 #[tokio::test]
-async fn which_account_is_removed() {
+async fn remove_account_needs_the_account_parameter_when_there_are_several() {
     let api = login(server()).await;
     let (first, second) = (fresh_number(), fresh_number());
     api.post(REMOVE, &[]).await.refused(400, "no_account");
@@ -176,7 +176,7 @@ async fn which_account_is_removed() {
 }
 
 #[tokio::test]
-async fn a_nickname_is_kept_and_reaches_the_other_side() {
+async fn a_nickname_is_stored_and_reaches_contacts() {
     let (anna, bert) = Person::two_friends(server()).await;
     anna.delivers(&bert, "hello").await;
     assert_eq!(anna.api.get(NICKNAME).await.json(), json!({"nickname": ""}));
@@ -202,7 +202,7 @@ async fn a_nickname_is_kept_and_reaches_the_other_side() {
 }
 
 #[tokio::test]
-async fn a_nickname_given_at_creation_reaches_the_other_side() {
+async fn a_nickname_set_at_creation_reaches_contacts() {
     let bert = Person::new(server()).await;
     let anna = Person { api: login(server()).await, number: fresh_number() };
     anna.api.post(CREATE, &[("account", &anna.number), ("nickname", "Anna")]).await;

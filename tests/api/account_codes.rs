@@ -48,7 +48,7 @@ async fn a_new_code_is_sent_by_sms_or_voice_but_not_too_soon() {
 }
 
 #[tokio::test]
-async fn which_account_gets_a_code() {
+async fn code_endpoints_use_the_oldest_unregistered_account() {
     let api = login(server()).await;
     let (first, second) = (fresh_number(), fresh_number());
     for endpoint in [SMS, VOICE, REGISTER] {
@@ -66,7 +66,7 @@ async fn which_account_gets_a_code() {
 }
 
 #[tokio::test]
-async fn of_two_that_wait_the_oldest_is_meant() {
+async fn register_code_uses_the_oldest_of_two_unregistered_accounts() {
     let (api, first) = waiting().await;
     let second = fresh_number();
     api.post(CREATE, &[("account", &second)]).await;
@@ -75,7 +75,7 @@ async fn of_two_that_wait_the_oldest_is_meant() {
 }
 
 #[tokio::test]
-async fn a_code_may_hold_dashes_and_blanks_and_the_session_is_online_at_once() {
+async fn register_code_accepts_dashes_and_blanks_and_the_session_is_online_at_once() {
     let (api, number) = waiting().await;
     let code = code(server(), &number);
     let pretty = format!(" {}-{} {}", &code[..2], &code[2..4], &code[4..]);
@@ -86,7 +86,7 @@ async fn a_code_may_hold_dashes_and_blanks_and_the_session_is_online_at_once() {
 }
 
 #[tokio::test]
-async fn a_code_may_be_a_json_number() {
+async fn register_code_accepts_a_json_number() {
     let (api, number) = waiting().await;
     // Of a code that begins with 0 the number would be another one.
     let code = loop {
@@ -102,7 +102,7 @@ async fn a_code_may_be_a_json_number() {
 }
 
 #[tokio::test]
-async fn a_wrong_an_expired_and_an_unasked_code() {
+async fn register_code_tells_wrong_expired_and_missing_codes_apart() {
     let (api, number) = waiting().await;
     api.post(REGISTER, &[]).await.refused(400, "missing_parameter");
     api.post(REGISTER, &[("code", &"1".repeat(65))]).await.refused(400, "invalid_parameter");
@@ -130,7 +130,7 @@ async fn a_wrong_an_expired_and_an_unasked_code() {
 }
 
 #[tokio::test]
-async fn after_five_guesses_a_new_code_is_needed() {
+async fn after_five_wrong_guesses_a_new_code_is_needed() {
     let (api, number) = waiting().await;
     let good = code(server(), &number);
     for _ in 0..5 {

@@ -9,7 +9,7 @@ use crate::support::people::{fresh_number, login, register};
 const SEND: &str = "/api/messages/send-message/";
 
 #[tokio::test]
-async fn the_account_is_named_by_its_number() {
+async fn the_account_parameter_selects_an_account_by_its_number() {
     let api = login(server()).await;
     let (first, second, third) = (fresh_number(), fresh_number(), fresh_number());
     let nickname = "/api/account/nickname/";

@@ -38,7 +38,7 @@ impl Person {
 }
 
 #[tokio::test]
-async fn any_number_is_blocked_and_unblocked_and_listed() {
+async fn any_number_can_be_blocked_unblocked_and_listed() {
     let (anna, bert) = Person::two_friends(server()).await;
     let nobody = fresh_number();
     assert_eq!(anna.blocked().await, json!([]));
@@ -68,7 +68,7 @@ async fn any_number_is_blocked_and_unblocked_and_listed() {
 }
 
 #[tokio::test]
-async fn the_whole_list_is_replaced_or_nothing_is() {
+async fn post_blocked_list_replaces_the_whole_list_or_nothing() {
     let anna = Person::new(server()).await;
     let (one, two, three) = (fresh_number(), fresh_number(), fresh_number());
     let replace = async |body: Value| anna.api.post_json(LIST, &body).await;
@@ -92,7 +92,7 @@ async fn the_whole_list_is_replaced_or_nothing_is() {
 }
 
 #[tokio::test]
-async fn what_somebody_blocked_sends_never_arrives() {
+async fn messages_from_a_blocked_number_never_arrive() {
     let (anna, bert) = Person::two_friends(server()).await;
     bert.delivers(&anna, "before").await;
     anna.blocks(&bert.number).await;
@@ -139,7 +139,7 @@ async fn neither_side_of_a_block_sees_the_other() {
 }
 
 #[tokio::test]
-async fn a_repeated_key_blocks_nobody_again() {
+async fn a_repeated_idempotency_key_does_not_block_again() {
     let anna = Person::new(server()).await;
     let number = fresh_number();
     let post = async |path: &str, key: &str| {

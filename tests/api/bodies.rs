@@ -12,7 +12,7 @@ const CONTACTS: &str = "/api/contacts/";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 #[tokio::test]
-async fn three_kinds_of_body_are_read() {
+async fn form_multipart_and_json_bodies_are_accepted() {
     let (anna, bert) = Person::two_friends(server()).await;
     let number = bert.number.as_str();
     let post = || anna.api.request(Method::POST, SEND);
@@ -41,7 +41,7 @@ async fn three_kinds_of_body_are_read() {
 }
 
 #[tokio::test]
-async fn get_and_delete_take_a_body_too() {
+async fn get_and_delete_accept_a_body_too() {
     let (anna, bert) = Person::two_friends(server()).await;
     let second = fresh_number();
     register(server(), &anna.api, &second).await;
@@ -81,7 +81,7 @@ async fn get_and_delete_take_a_body_too() {
 }
 
 #[tokio::test]
-async fn bodies_that_are_not_taken() {
+async fn unsupported_malformed_and_too_large_bodies_are_refused() {
     let anna = Person::new(server()).await;
     let post = |kind: &str, body: Vec<u8>| {
         anna.api.request(Method::POST, SEND).header("content-type", kind).body(body)

@@ -6,7 +6,7 @@ use crate::support::people::{Person, fresh_number, login, register};
 use crate::support::server::Server;
 
 #[tokio::test]
-async fn check_tells_what_works() {
+async fn check_reports_each_part_that_works() {
     let server = Server::start();
     let report = server.run(&["check"], "");
     for line in [
@@ -40,7 +40,7 @@ async fn check_fails_with_another_key_and_without_a_database() {
 }
 
 #[tokio::test]
-async fn a_user_who_is_deleted_takes_the_numbers_off_the_network() {
+async fn deleting_a_user_removes_the_numbers_from_the_network() {
     let server = Server::start();
     let friend = Person::new(&server).await;
     let (name, number) = ("leaver", fresh_number());
@@ -64,7 +64,7 @@ async fn a_user_who_is_deleted_takes_the_numbers_off_the_network() {
 }
 
 #[tokio::test]
-async fn accounts_are_listed_and_removed_by_force_when_their_network_is_gone() {
+async fn accounts_of_an_unknown_network_are_listed_and_removed_by_force() {
     let server = Server::start();
     let (name, numbers) = ("owner", [fresh_number(), fresh_number()]);
     server.run(&["user", "create", name, "--password-stdin"], "a password of some length\n");

@@ -33,7 +33,7 @@ async fn until_refused(person: &Person, to: &str) -> Answer {
 }
 
 #[tokio::test]
-async fn one_of_many_creates_the_account_and_one_the_contact() {
+async fn only_one_of_many_equal_requests_creates_the_account_or_contact() {
     let api = login(server()).await;
     let number = fresh_number();
     let statuses = at_once(&api, 5, "/api/account/create-account/", &[("account", &number)]).await;
@@ -50,7 +50,7 @@ async fn one_of_many_creates_the_account_and_one_the_contact() {
 }
 
 #[tokio::test]
-async fn what_one_account_does_at_once_does_not_deadlock() {
+async fn concurrent_changes_of_one_account_do_not_deadlock() {
     let anna = Person::new(server()).await;
     let mut friends = Vec::new();
     for _ in 0..15 {
@@ -90,7 +90,7 @@ async fn what_one_account_does_at_once_does_not_deadlock() {
 }
 
 #[tokio::test]
-async fn a_number_that_two_prove_at_once_is_registered_once() {
+async fn a_number_that_two_users_prove_at_once_is_registered_once() {
     for _ in 0..3 {
         let number = fresh_number();
         let (one, other) = (login(server()).await, login(server()).await);
@@ -121,7 +121,7 @@ async fn a_number_that_two_prove_at_once_is_registered_once() {
 }
 
 #[tokio::test]
-async fn what_is_sent_while_the_number_moves_is_refused_or_fails() {
+async fn messages_sent_while_the_number_moves_are_refused_or_fail() {
     let (anna, bert) = Person::two_friends(server()).await;
     let carl = login(server()).await;
     pass_a_minute(server(), &anna.number);
@@ -149,7 +149,7 @@ async fn what_is_sent_while_the_number_moves_is_refused_or_fails() {
 }
 
 #[tokio::test]
-async fn what_is_asked_while_the_account_is_removed_is_done_or_refused() {
+async fn requests_during_remove_account_are_done_or_refused() {
     for _ in 0..3 {
         let (anna, bert) = Person::two_friends(server()).await;
         let (gone, statuses) = (Cell::new(false), RefCell::new(BTreeSet::new()));

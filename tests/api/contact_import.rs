@@ -36,7 +36,7 @@ async fn import(person: &Person, contacts: Value) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn the_list_becomes_what_is_imported() {
+async fn import_contacts_replaces_the_list() {
     let server = Server::start();
     let (ann, bob) = (Person::new(&server).await, Person::new(&server).await);
     let (stranger, gone) = (fresh_number(), fresh_number());
@@ -88,7 +88,7 @@ async fn the_list_becomes_what_is_imported() {
 }
 
 #[tokio::test]
-async fn what_an_import_does_not_take_changes_nothing() {
+async fn an_invalid_import_changes_nothing() {
     let server = Server::start();
     let (ann, bob) = Person::two_friends(&server).await;
     let before = list(&ann).await;
@@ -121,7 +121,7 @@ async fn an_import_without_the_network_is_503_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn ten_thousand_contacts_come_in_at_once() {
+async fn ten_thousand_contacts_are_imported_in_one_request() {
     let server = Server::start();
     let (ann, bob) = (Person::new(&server).await, Person::new(&server).await);
     let contacts: Vec<Value> = (0..9_999)
@@ -139,7 +139,7 @@ async fn ten_thousand_contacts_come_in_at_once() {
 }
 
 #[tokio::test]
-async fn imports_at_once_leave_one_of_the_lists() {
+async fn concurrent_imports_leave_one_of_the_lists() {
     let server = Server::start();
     let ann = Person::new(&server).await;
     let lists: Vec<Vec<String>> = (0..6).map(|_| (0..20).map(|_| fresh_number()).collect()).collect();
@@ -160,7 +160,7 @@ async fn imports_at_once_leave_one_of_the_lists() {
 }
 
 #[tokio::test]
-async fn contacts_are_removed_together() {
+async fn remove_contacts_removes_several_contacts() {
     let server = Server::start();
     let (ann, bob) = Person::two_friends(&server).await;
     let gone = fresh_number();

@@ -60,7 +60,7 @@ impl Person {
 }
 
 #[tokio::test]
-async fn a_status_message_is_seen_with_its_history() {
+async fn a_contacts_status_message_is_shown_with_its_history() {
     let (anna, bert) = Person::two_friends(server()).await;
     let endpoint = "status-message";
     assert_eq!(anna.sees(&bert, endpoint).await, json!({"contact_id": bert.number, "status_message": ""}));
@@ -94,7 +94,7 @@ async fn a_status_message_is_seen_with_its_history() {
 }
 
 #[tokio::test]
-async fn presence_is_followed_while_one_is_online_oneself() {
+async fn presence_of_contacts_is_updated_while_the_account_is_online() {
     let (anna, bert) = Person::two_friends(server()).await;
     let endpoint = "connected-status";
     let unseen = json!({"contact_id": bert.number, "connected_status": "offline", "last_seen": null});
@@ -150,7 +150,7 @@ async fn contacts_see_what_strangers_do_not() {
 }
 
 #[tokio::test]
-async fn the_live_rows_are_about_contacts_that_exist_and_those_who_wrote_first() {
+async fn profile_endpoints_accept_existing_contacts_and_numbers_that_wrote_first() {
     let (anna, bert) = (Person::new(server()).await, Person::new(server()).await);
     let unknown = fresh_number();
     anna.api.post("/api/contacts/add-contact/", &[("contact_id", &unknown)]).await;
@@ -171,7 +171,7 @@ async fn the_live_rows_are_about_contacts_that_exist_and_those_who_wrote_first()
 }
 
 #[tokio::test]
-async fn the_rows_for_all_show_every_contact_that_exists() {
+async fn list_endpoints_show_every_contact_that_exists() {
     let anna = Person::new(server()).await;
     for endpoint in [STATUSES, PRESENCES] {
         let empty = anna.api.get(endpoint).await;
@@ -206,7 +206,7 @@ async fn the_rows_for_all_show_every_contact_that_exists() {
 }
 
 #[tokio::test]
-async fn who_left_and_who_has_the_number_now_show_nothing_of_before() {
+async fn a_removed_number_and_its_new_owner_show_nothing_of_the_old_profile() {
     let (anna, bert) = Person::two_friends(server()).await;
     anna.sets_presence("online").await;
     bert.sets_status_message("Bert").await;

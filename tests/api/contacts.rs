@@ -44,7 +44,7 @@ async fn contacts_are_added_listed_and_shown() {
 }
 
 #[tokio::test]
-async fn what_add_contact_does_not_take() {
+async fn add_contact_refuses_invalid_parameters() {
     let anna = Person::new(server()).await;
     let number = fresh_number();
     let add = async |form: &[(&str, &str)]| anna.api.post(ADD, form).await;
@@ -71,7 +71,7 @@ async fn what_add_contact_does_not_take() {
 }
 
 #[tokio::test]
-async fn a_rename_changes_only_what_is_given() {
+async fn patch_contact_changes_only_the_names_in_the_request() {
     let anna = Person::new(server()).await;
     let number = fresh_number();
     anna.api.post(ADD, &[("contact_id", &number), ("first_name", "A"), ("last_name", "B")]).await;
@@ -94,7 +94,7 @@ async fn a_rename_changes_only_what_is_given() {
 }
 
 #[tokio::test]
-async fn a_removed_contact_is_gone() {
+async fn delete_contact_removes_it_from_the_list() {
     let (anna, bert) = Person::two_friends(server()).await;
     let removed = anna.api.delete(&path(&format!("+{}", bert.number))).await;
     assert_eq!((removed.status, removed.json()), (200, json!({"removed_contact": bert.number})));
@@ -108,7 +108,7 @@ async fn a_removed_contact_is_gone() {
 }
 
 #[tokio::test]
-async fn a_path_that_is_no_number_is_not_there() {
+async fn a_contact_path_without_a_valid_number_is_not_found() {
     let anna = Person::new(server()).await;
     for word in ["anna", "1234", "1234567890123456", "x", "15551230000-1466000000", "a%2Fb", "155512300x0"] {
         for answer in [
@@ -122,7 +122,7 @@ async fn a_path_that_is_no_number_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_sync_tells_who_exists_now() {
+async fn force_sync_updates_which_contacts_exist() {
     let anna = Person::new(server()).await;
     assert_eq!(anna.api.post(SYNC, &[]).await.json(), json!({"existing": [], "non_existing": []}));
 
@@ -147,7 +147,7 @@ async fn a_sync_tells_who_exists_now() {
 }
 
 #[tokio::test]
-async fn a_contact_that_writes_exists() {
+async fn a_contact_that_writes_is_marked_as_existing() {
     let anna = Person::new(server()).await;
     let bert = Person { api: login(server()).await, number: fresh_number() };
     let added = anna.api.post(ADD, &[("contact_id", &bert.number)]).await;

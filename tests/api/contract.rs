@@ -93,7 +93,7 @@ fn filled(path: &str) -> String {
 }
 
 #[test]
-fn the_description_has_every_row_and_each_says_what_it_answers() {
+fn the_openapi_document_describes_every_endpoint_with_a_success_response() {
     let described = serde_json::to_value(windu::http::router::openapi()).expect("JSON");
     let paths = described["paths"].as_object().expect("paths");
     // Without the names of what stands in a path.
@@ -125,7 +125,7 @@ fn the_description_has_every_row_and_each_says_what_it_answers() {
 }
 
 #[tokio::test]
-async fn the_server_has_every_row_with_and_without_its_last_slash() {
+async fn the_server_has_every_endpoint_with_and_without_its_last_slash() {
     let stranger = Client::new(server().url().to_owned());
     let ask = async |method: &str, path: &str| {
         let method = Method::from_bytes(method.as_bytes()).expect("a method");
@@ -156,7 +156,7 @@ async fn the_server_has_every_row_with_and_without_its_last_slash() {
 }
 
 #[tokio::test]
-async fn a_method_that_a_row_does_not_have_is_named_with_those_that_it_has() {
+async fn a_method_that_an_endpoint_does_not_have_is_answered_with_the_allowed_ones() {
     let api = crate::support::people::login(server()).await;
     for (methods, path) in ENDPOINTS {
         let wrong = if path.starts_with("/o/") { Method::GET } else { Method::PUT };

@@ -5,7 +5,7 @@ use reqwest::Method;
 use crate::support::server::Server;
 
 #[tokio::test]
-async fn browsers_may_call_from_anywhere_or_from_where_the_setting_says() {
+async fn cors_allows_every_origin_or_the_configured_ones() {
     let server = Server::start();
     let preflight = async |server: &Server, path: &str, origin: &str| {
         let request = server

@@ -60,7 +60,7 @@ async fn goes_on(server: &mut Server, anna: &Person, bert: &Person) {
 }
 
 #[tokio::test]
-async fn a_database_that_goes_away_for_a_moment() {
+async fn requests_are_refused_during_a_short_outage_and_served_after_it() {
     let (mut server, anna, bert) = world().await;
     for _ in 0..3 {
         server.database().go_away();
@@ -74,7 +74,7 @@ async fn a_database_that_goes_away_for_a_moment() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_until_the_leases_are_lost() {
+async fn sessions_come_back_after_an_outage_that_outlasts_the_leases() {
     let (mut server, anna, bert) = world().await;
     server.database().go_away();
     refuses(&server, &anna, &bert).await;
@@ -88,7 +88,7 @@ async fn a_database_that_is_away_until_the_leases_are_lost() {
 }
 
 #[tokio::test]
-async fn connections_that_break_harm_one_request_at_most() {
+async fn broken_database_connections_harm_at_most_one_request() {
     let (mut server, anna, bert) = world().await;
     let broken = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
                   WHERE datname = current_database() AND pid <> pg_backend_pid()";

@@ -53,7 +53,7 @@ async fn wait_for_claim(database: &Database, key: &str) {
 }
 
 #[tokio::test]
-async fn the_same_request_in_any_notation_is_done_once() {
+async fn the_same_request_in_any_body_format_is_done_once() {
     let (anna, bert) = Person::two_friends(server()).await;
     let text = "hello & good day";
     let answer = send(&anna, &bert, "once", text).await;
@@ -93,7 +93,7 @@ async fn a_key_belongs_to_one_request_of_one_user() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_none_is_refused() {
+async fn an_invalid_idempotency_key_is_refused() {
     let (anna, bert) = Person::two_friends(server()).await;
     for key in ["", "a b", "ä", &"k".repeat(256)] {
         send(&anna, &bert, key, "never").await.refused(400, "idempotency_key_invalid");
@@ -107,7 +107,7 @@ async fn a_key_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn what_the_caller_did_wrong_is_answered_the_same_again() {
+async fn errors_of_the_caller_are_replayed() {
     let (anna, bert) = (Person::new(server()).await, Person::new(server()).await);
     let refused = send(&anna, &bert, "refused", "hello").await;
     refused.refused(400, "not_a_contact");
@@ -120,7 +120,7 @@ async fn what_the_caller_did_wrong_is_answered_the_same_again() {
 }
 
 #[tokio::test]
-async fn every_row_keeps_its_answer_but_register_code() {
+async fn every_endpoint_stores_its_response_except_register_code() {
     let (api, number) = (login(server()).await, fresh_number());
     let form = [("account", number.as_str())];
     let created = post(&api, "/api/account/create-account/", "k", &form).await;
@@ -167,7 +167,7 @@ async fn a_key_is_in_use_until_its_request_ends_even_if_the_caller_hangs_up() {
 }
 
 #[tokio::test]
-async fn a_key_whose_claimant_hangs_up_while_it_claims_does_not_stay_taken() {
+async fn a_key_whose_caller_hangs_up_during_the_claim_does_not_stay_in_use() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
     let database = server.database();
@@ -189,7 +189,7 @@ async fn a_key_whose_claimant_hangs_up_while_it_claims_does_not_stay_taken() {
 }
 
 #[tokio::test]
-async fn not_now_frees_the_key() {
+async fn a_temporary_failure_frees_the_key() {
     let (anna, bert) = (Person::new(server()).await, Person::new(server()).await);
     let form = [("contact_id", bert.number.as_str())];
     // The session cannot take the command.
@@ -207,7 +207,7 @@ async fn not_now_frees_the_key() {
 }
 
 #[tokio::test]
-async fn a_database_that_goes_away_under_a_request_leaves_the_key_free() {
+async fn a_database_outage_during_a_request_leaves_the_key_free() {
     let server = Server::start();
     let database = server.database();
     let (anna, bert) = Person::two_friends(&server).await;
@@ -230,7 +230,7 @@ async fn a_database_that_goes_away_under_a_request_leaves_the_key_free() {
 }
 
 #[tokio::test]
-async fn after_a_day_a_key_is_new() {
+async fn a_key_expires_after_a_day() {
     let (anna, bert) = Person::two_friends(server()).await;
     let answer = send(&anna, &bert, "daily", "one").await;
     assert_first(&answer);
@@ -275,7 +275,7 @@ async fn a_claim_ends_with_the_heartbeat_of_a_killed_program() {
 }
 
 #[tokio::test]
-async fn of_two_that_run_under_one_key_only_the_last_claimant_does_anything() {
+async fn of_two_requests_under_one_key_only_the_last_claim_has_an_effect() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
     let lock = lock_account(server.database(), &anna.number);
@@ -301,7 +301,7 @@ async fn of_two_that_run_under_one_key_only_the_last_claimant_does_anything() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_under_way_when_the_program_stops_is_served() {
+async fn a_request_in_flight_is_served_when_the_program_stops() {
     let mut server = Server::setup().on_a_fixed_port().start();
     let (anna, bert) = Person::two_friends(&server).await;
     let body = format!("contact={}&message=goodbye", bert.number);

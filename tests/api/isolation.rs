@@ -95,7 +95,7 @@ fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
 }
 
 #[tokio::test]
-async fn every_row_wants_a_token() {
+async fn every_endpoint_requires_a_token() {
     let nobody = Client::new(server().url().to_owned());
     let stranger = nobody.with_token("0123456789abcdefghijklmnopqrstuvwxyzABCDEFG");
     for endpoint in ENDPOINTS {
@@ -116,7 +116,7 @@ async fn every_row_wants_a_token() {
 }
 
 #[tokio::test]
-async fn another_users_account_is_answered_as_an_unknown_one() {
+async fn another_users_account_is_answered_like_an_unknown_one() {
     let (anna, bert) = Person::two_friends(server()).await;
     anna.delivers(&bert, "private").await;
     let eve = Person::new(server()).await;
@@ -136,7 +136,7 @@ async fn another_users_account_is_answered_as_an_unknown_one() {
 }
 
 #[tokio::test]
-async fn another_users_contacts_messages_and_chats_are_answered_as_if_they_never_were() {
+async fn another_users_contacts_messages_and_chats_are_answered_like_unknown_ones() {
     let (anna, bert) = Person::two_friends(server()).await;
     anna.delivers(&bert, "private").await;
     let eve = Person::new(server()).await;
@@ -163,7 +163,7 @@ async fn another_users_contacts_messages_and_chats_are_answered_as_if_they_never
 }
 
 #[tokio::test]
-async fn creating_anothers_number_tells_nothing_and_takes_nothing() {
+async fn creating_an_account_with_another_users_number_reveals_and_changes_nothing() {
     let (anna, bert) = Person::two_friends(server()).await;
     anna.delivers(&bert, "private").await;
     crate::support::people::pass_a_minute(server(), &anna.number);

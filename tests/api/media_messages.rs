@@ -98,7 +98,7 @@ async fn files_of_each_kind_arrive_with_equal_bytes() {
 }
 
 #[tokio::test]
-async fn a_file_reaches_all_of_a_group_and_a_place_too() {
+async fn a_file_and_a_location_reach_all_members_of_a_group() {
     let (anna, bert) = Person::two_friends(server()).await;
     let carl = Person::new(server()).await;
     anna.adds_contact(&carl.number).await;
@@ -127,7 +127,7 @@ async fn a_file_reaches_all_of_a_group_and_a_place_too() {
 }
 
 #[tokio::test]
-async fn a_file_that_does_not_fit_the_row_changes_nothing() {
+async fn a_file_of_a_wrong_type_for_its_endpoint_changes_nothing() {
     let (anna, bert) = Person::two_friends(server()).await;
     for (endpoint, name, bytes) in [
         ("send-image", "a.png", b"no picture".to_vec()),
@@ -159,7 +159,7 @@ async fn a_file_that_does_not_fit_the_row_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_belongs_to_the_file_and_not_to_the_boundary() {
+async fn an_idempotency_key_covers_the_file_and_not_the_multipart_boundary() {
     let (anna, bert) = Person::two_friends(server()).await;
     let ask = async |shade: u8| {
         let given = form(&bert.number, "a.png", png(shade));
@@ -174,7 +174,7 @@ async fn a_key_belongs_to_the_file_and_not_to_the_boundary() {
 }
 
 #[tokio::test]
-async fn places_arrive_and_impossible_ones_are_refused() {
+async fn locations_arrive_and_impossible_ones_are_refused() {
     let (anna, bert) = Person::two_friends(server()).await;
     let endpoint = "/api/messages/send-location/";
     let form = [
@@ -209,7 +209,7 @@ async fn places_arrive_and_impossible_ones_are_refused() {
 }
 
 #[tokio::test]
-async fn cards_arrive_as_text_or_file_and_other_text_is_refused() {
+async fn vcards_arrive_as_text_or_file_and_other_text_is_refused() {
     let (anna, bert) = Person::two_friends(server()).await;
     let endpoint = "/api/messages/send-vcard/";
     let unix = VCARD.replace("\r\n", "\n");
@@ -266,7 +266,7 @@ impl Elsewhere {
 }
 
 #[tokio::test]
-async fn a_file_is_fetched_from_a_url_where_that_is_allowed() {
+async fn a_file_is_fetched_from_an_allowed_url() {
     let elsewhere = Elsewhere::start().await;
     let allowing = Server::setup().env("WINDU_FETCH_ALLOW", "127.0.0.1/32").start();
     let (anna, bert) = Person::two_friends(&allowing).await;
@@ -299,7 +299,7 @@ async fn a_file_is_fetched_from_a_url_where_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_url_that_leads_into_this_machine_is_refused_and_not_asked() {
+async fn a_url_that_leads_to_this_machine_is_refused_and_not_fetched() {
     let elsewhere = Elsewhere::start().await;
     let (anna, bert) = Person::two_friends(server()).await;
     for url in

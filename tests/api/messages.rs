@@ -73,7 +73,7 @@ async fn messages_keep_their_order_in_both_directions() {
 }
 
 #[tokio::test]
-async fn only_contacts_that_exist_and_those_who_wrote_first_are_written_to() {
+async fn messages_go_only_to_existing_contacts_and_to_numbers_that_wrote_first() {
     let (anna, bert) = (Person::new(server()).await, Person::new(server()).await);
     let nobody = fresh_number();
     let endpoints = [SEND, "/api/messages/set-typing/", "/api/messages/set-paused/"];
@@ -133,7 +133,7 @@ async fn history_and_receipts_need_no_contact() {
 }
 
 #[tokio::test]
-async fn groups_are_not_found() {
+async fn unknown_and_malformed_groups_are_not_found() {
     let (anna, bert) = Person::two_friends(server()).await;
     let long = "1".repeat(100);
     for group in [GROUP, "15551230000-14660000001", "junk", "15551230000", "", "x-1", long.as_str()] {
@@ -183,7 +183,7 @@ async fn a_text_may_have_65536_characters() {
 }
 
 #[tokio::test]
-async fn a_message_to_somebody_who_left_fails() {
+async fn a_message_to_a_removed_number_fails() {
     let (anna, bert) = Person::two_friends(server()).await;
     anna.delivers(&bert, "here").await;
     assert_eq!(bert.api.post("/api/account/remove-account/", &[]).await.status, 200);
@@ -199,7 +199,7 @@ async fn a_message_to_somebody_who_left_fails() {
 }
 
 #[tokio::test]
-async fn typing_is_taken_for_a_contact() {
+async fn set_typing_and_set_paused_accept_a_contact() {
     let (anna, bert) = Person::two_friends(server()).await;
     for endpoint in ["set-typing", "set-paused"] {
         let answer = anna.api.post(&format!("/api/messages/{endpoint}/"), &[("contact", &bert.number)]).await;

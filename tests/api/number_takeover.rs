@@ -9,7 +9,7 @@ use crate::support::wait::{DEADLINE, wait_until_async};
 const SEND: &str = "/api/messages/send-message/";
 
 #[tokio::test]
-async fn a_proved_number_moves_and_brings_nothing_of_its_old_owners() {
+async fn a_proved_number_moves_without_the_data_of_its_old_owner() {
     let (anna, bert) = Person::two_friends(server()).await;
     anna.delivers(&bert, "from Anna").await;
     bert.delivers(&anna, "to Anna").await;
@@ -66,7 +66,7 @@ async fn a_proved_number_moves_and_brings_nothing_of_its_old_owners() {
 }
 
 #[tokio::test]
-async fn what_the_old_owner_still_had_to_send_fails() {
+async fn unsent_messages_of_the_old_owner_fail() {
     let (anna, bert) = Person::two_friends(server()).await;
     anna.delivers(&bert, "sent").await;
     // As a message that the network has refused for now.

@@ -29,7 +29,7 @@ fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn a_chat_gives_the_newest_after_skipping_oldest_first() {
+async fn a_chat_page_holds_the_newest_messages_after_the_offset_oldest_first() {
     let (anna, bert) = Person::two_friends(server()).await;
     let mut last = String::new();
     for number in 0..25 {
@@ -60,7 +60,7 @@ async fn a_chat_gives_the_newest_after_skipping_oldest_first() {
 }
 
 #[tokio::test]
-async fn what_is_no_part_of_a_list() {
+async fn invalid_paging_parameters_are_refused() {
     let anna = Person::new(server()).await;
     let endpoints = [
         CHATS.to_owned(),
@@ -93,7 +93,7 @@ async fn what_is_no_part_of_a_list() {
 }
 
 #[tokio::test]
-async fn a_chat_can_show_only_what_was_received() {
+async fn received_only_shows_only_received_messages() {
     let (anna, bert) = Person::two_friends(server()).await;
     for number in 0..3 {
         anna.delivers(&bert, &format!("a{number}")).await;
@@ -212,7 +212,7 @@ async fn chats_are_listed_newest_first() {
 }
 
 #[tokio::test]
-async fn reading_goes_up_to_the_limit() {
+async fn update_last_read_marks_messages_up_to_date_limit() {
     let (anna, bert) = Person::two_friends(server()).await;
     let mut ids = Vec::new();
     for number in 0..4 {

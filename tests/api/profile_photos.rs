@@ -105,7 +105,7 @@ async fn open(url: &Value) -> Answer {
 }
 
 #[tokio::test]
-async fn ones_own_photo_is_kept_as_jpeg_until_it_is_taken_away() {
+async fn the_own_photo_is_stored_as_jpeg_until_it_is_deleted() {
     let anna = Person::new(server()).await;
     anna.api.get(OWN).await.refused(404, "photo_not_found");
     for (shade, format) in
@@ -134,7 +134,7 @@ async fn ones_own_photo_is_kept_as_jpeg_until_it_is_taken_away() {
 }
 
 #[tokio::test]
-async fn a_contacts_photo_is_seen_by_its_rows_and_its_urls() {
+async fn a_contacts_photo_is_served_by_its_endpoints_and_urls() {
     let (anna, bert) = Person::two_friends(server()).await;
     let none = json!({"photo_url": null, "photo_status": "404"});
     for endpoint in ["photo", "preview-photo"] {
@@ -202,7 +202,7 @@ async fn a_hidden_photo_is_hidden_everywhere_and_comes_back_unchanged() {
 }
 
 #[tokio::test]
-async fn the_rows_for_all_show_every_contact_that_exists() {
+async fn list_endpoints_show_the_photo_of_every_contact_that_exists() {
     let anna = Person::new(server()).await;
     let endpoints = ["/api/contacts/photos-urls/", "/api/contacts/preview-photos-urls/"];
     for endpoint in endpoints {
@@ -232,7 +232,7 @@ async fn the_rows_for_all_show_every_contact_that_exists() {
 }
 
 #[tokio::test]
-async fn photos_are_of_contacts_that_exist_and_of_those_who_wrote_first() {
+async fn photo_endpoints_accept_existing_contacts_and_numbers_that_wrote_first() {
     let (anna, bert) = (Person::new(server()).await, Person::new(server()).await);
     bert.sets_photo(200).await;
     for endpoint in ["photo", "preview-photo", "photo-url", "preview-photo-url"] {
@@ -252,7 +252,7 @@ async fn photos_are_of_contacts_that_exist_and_of_those_who_wrote_first() {
 }
 
 #[tokio::test]
-async fn who_left_shows_no_photo_and_neither_does_who_has_the_number_now() {
+async fn neither_a_removed_number_nor_its_new_owner_shows_the_old_photo() {
     let (anna, bert) = Person::two_friends(server()).await;
     bert.sets_photo(200).await;
     let url = anna.waits_for_photo(&bert, "200").await;
@@ -272,7 +272,7 @@ async fn who_left_shows_no_photo_and_neither_does_who_has_the_number_now() {
 }
 
 #[tokio::test]
-async fn a_repeated_key_puts_no_photo_again() {
+async fn a_repeated_idempotency_key_does_not_set_the_photo_again() {
     let anna = Person::new(server()).await;
     for shade in [200, 40] {
         let key = format!("key {shade}").replace(' ', "-");

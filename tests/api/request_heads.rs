@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::support::server::Server;
 
 #[tokio::test]
-async fn a_head_that_does_not_end_is_cut_off_after_ten_seconds() {
+async fn an_incomplete_request_head_is_cut_off_after_ten_seconds() {
     let server = Server::start();
     let began = Instant::now();
     let mut half = TcpStream::connect(server.address()).expect("a connection");
@@ -25,7 +25,7 @@ async fn a_head_that_does_not_end_is_cut_off_after_ten_seconds() {
 }
 
 #[tokio::test]
-async fn a_huge_head_and_a_broken_one_are_refused() {
+async fn a_huge_or_malformed_request_head_is_refused() {
     let server = Server::start();
     for request in [
         format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(200_000)),

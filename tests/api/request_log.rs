@@ -5,7 +5,7 @@ use reqwest::Method;
 use crate::support::server::Server;
 
 #[tokio::test]
-async fn every_answer_has_a_request_id_and_so_has_its_log_line() {
+async fn every_response_and_its_log_line_have_a_request_id() {
     let server = Server::start();
     let with_id = async |path: &str, id: &str| {
         let request = server.client().request(Method::GET, path).header("X-Request-Id", id);
@@ -26,7 +26,7 @@ async fn every_answer_has_a_request_id_and_so_has_its_log_line() {
 }
 
 #[tokio::test]
-async fn the_log_has_no_query_no_token_and_no_whole_number() {
+async fn the_log_contains_no_query_no_token_and_no_full_number() {
     let server = Server::start();
     let client = server.client().with_token("token-of-alice");
     client.get("/api/contacts/15551230000/?password=in-the-query").await;
@@ -39,7 +39,7 @@ async fn the_log_has_no_query_no_token_and_no_whole_number() {
 }
 
 #[tokio::test]
-async fn a_log_for_programs_is_one_object_a_line() {
+async fn the_json_log_has_one_object_per_line() {
     let server = Server::setup().env("WINDU_LOG_FORMAT", "json").start();
     let request = server.client().request(Method::GET, "/livez").header("X-Request-Id", "mine-2");
     server.client().send(request).await;

@@ -11,7 +11,7 @@ const SEND: &str = "/api/messages/send-message/";
 const CONTACTS: &str = "/api/contacts/";
 
 #[tokio::test]
-async fn probes_answer() {
+async fn livez_and_readyz_answer() {
     let server = Server::start();
     for path in ["/livez", "/readyz", "/livez/", "/readyz/"] {
         let answer = server.client().get(path).await;
@@ -22,7 +22,7 @@ async fn probes_answer() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_an_error_object() {
+async fn unknown_paths_and_methods_are_answered_with_an_error_object() {
     let server = Server::start();
     for path in ["/", "/nothing", "/api/nothing/", "/api/nothing", "/api", "//", "/LIVEZ"] {
         server.client().get(path).await.refused(404, "not_found");
@@ -39,7 +39,7 @@ async fn what_is_not_there_is_an_error_object() {
 }
 
 #[tokio::test]
-async fn both_forms_of_a_path_and_the_old_spelling_work_for_every_method() {
+async fn paths_work_with_and_without_a_slash_and_in_the_old_spelling() {
     let (anna, bert) = Person::two_friends(server()).await;
     for endpoint in ["/api/messages", "/api/message"] {
         for slash in ["/", ""] {
@@ -65,7 +65,7 @@ async fn both_forms_of_a_path_and_the_old_spelling_work_for_every_method() {
 }
 
 #[tokio::test]
-async fn another_method_is_refused_with_those_that_work() {
+async fn a_wrong_method_is_refused_with_the_allowed_ones() {
     let anna = Person::new(server()).await;
     for (method, path, allowed) in [
         (Method::GET, SEND, &["POST"][..]),

@@ -12,7 +12,7 @@ use crate::support::wait::{DEADLINE, wait_until_async};
 const REQUEST: &[u8] = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n";
 
 #[tokio::test]
-async fn a_wrong_setting_ends_the_start_with_its_name() {
+async fn an_invalid_setting_ends_the_start_and_is_named() {
     for (name, value) in [
         ("WINDU_LISTEN", "everywhere"),
         ("WINDU_LOG_FORMAT", "xml"),
@@ -28,7 +28,7 @@ async fn a_wrong_setting_ends_the_start_with_its_name() {
 }
 
 #[tokio::test]
-async fn an_address_in_use_is_told() {
+async fn an_address_in_use_is_reported() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let address = taken.local_addr().expect("an address").to_string();
     let (status, errors) = Server::setup().env("WINDU_LISTEN", &address).fail();
@@ -37,14 +37,14 @@ async fn an_address_in_use_is_told() {
 }
 
 #[tokio::test]
-async fn a_misspelt_variable_is_warned_of() {
+async fn a_misspelt_variable_is_logged_as_a_warning() {
     let server = Server::setup().env("WINDU_LISTN", "127.0.0.1:1").start();
     server.wait_for_log("WINDU_LISTN");
     assert!(!server.log().contains("WINDU_SECRET_KEY"), "{}", server.log());
 }
 
 #[tokio::test]
-async fn the_description_is_printed() {
+async fn windu_openapi_prints_the_openapi_document() {
     let server = Server::start();
     let description: serde_json::Value = serde_json::from_str(&server.run(&["openapi"], "")).expect("JSON");
     assert_eq!(description["info"]["title"], "Windu");
@@ -53,7 +53,7 @@ async fn the_description_is_printed() {
 }
 
 #[tokio::test]
-async fn an_empty_database_is_migrated_even_by_two_programs_at_once() {
+async fn two_programs_that_start_at_once_migrate_an_empty_database() {
     let database = Arc::new(Database::create_empty());
     let servers = [0, 1].map(|_| Server::setup().database(Arc::clone(&database)).start_early());
     for mut server in servers {
@@ -63,7 +63,7 @@ async fn an_empty_database_is_migrated_even_by_two_programs_at_once() {
 }
 
 #[tokio::test]
-async fn without_migration_the_server_waits_for_the_command() {
+async fn with_migration_off_the_server_waits_for_windu_migrate() {
     let database = Arc::new(Database::create_empty());
     let mut server =
         Server::setup().database(Arc::clone(&database)).env("WINDU_MIGRATE", "off").start_early();
@@ -75,7 +75,7 @@ async fn without_migration_the_server_waits_for_the_command() {
 }
 
 #[tokio::test]
-async fn a_start_waits_for_a_database_that_is_away() {
+async fn a_start_waits_for_an_unavailable_database() {
     let database = Arc::new(Database::create());
     database.go_away();
     let mut server = Server::setup().database(Arc::clone(&database)).start_early();
@@ -101,7 +101,7 @@ async fn a_start_that_waits_can_be_stopped() {
 }
 
 #[tokio::test]
-async fn a_database_that_goes_away_comes_back_within_five_seconds() {
+async fn readyz_succeeds_within_five_seconds_after_an_outage() {
     let server = Server::start();
     assert_eq!(server.client().get("/readyz").await.status, 200);
     server.database().go_away();
@@ -120,7 +120,7 @@ async fn a_database_that_goes_away_comes_back_within_five_seconds() {
 }
 
 #[tokio::test]
-async fn connections_beyond_the_cap_wait_for_their_turn() {
+async fn connections_beyond_the_limit_wait() {
     let server = Server::setup().env("WINDU_MAX_CONNECTIONS", "2").start();
     let connect = || {
         let mut socket = TcpStream::connect(server.address()).expect("the system's queue takes it");

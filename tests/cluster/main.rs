@@ -20,7 +20,7 @@ use windu::lifecycle::Lifecycle;
 use support::{DataDir, Program, answers, is_root, set, wait_until};
 
 #[tokio::test]
-async fn a_second_start_finds_what_the_first_one_wrote() {
+async fn data_survives_a_restart_of_the_cluster() {
     let data = DataDir::new();
     let cluster = data.start().await;
     assert_eq!(answers(&cluster, "SHOW fsync").await, "on");
@@ -42,7 +42,7 @@ async fn a_second_start_finds_what_the_first_one_wrote() {
 }
 
 #[tokio::test]
-async fn only_its_user_can_enter_the_cluster() {
+async fn only_the_cluster_user_can_access_its_files() {
     let data = DataDir::new();
     let cluster = data.start().await;
     let pg = fs::metadata(data.path().join("pg")).expect("the folder");
@@ -62,7 +62,7 @@ async fn only_its_user_can_enter_the_cluster() {
 }
 
 #[tokio::test]
-async fn only_some_commands_make_a_cluster() {
+async fn only_some_commands_create_a_cluster() {
     let data = DataDir::new();
     let refused = Cluster::start(data.path(), None, Missing::Refuse).await.err().expect("no cluster yet");
     assert!(matches!(refused, ClusterError::Missing(_)), "{refused}");
@@ -81,7 +81,7 @@ async fn a_cluster_that_is_dropped_stops() {
 }
 
 #[tokio::test]
-async fn the_last_of_several_programs_stops_it() {
+async fn the_last_program_stops_the_cluster() {
     let data = DataDir::new();
     let programs: Vec<Program> = (0..3).map(|_| Program::spawn(data.path())).collect();
     let mut programs: Vec<Program> = programs.into_iter().map(Program::ready).collect();
@@ -99,7 +99,7 @@ async fn the_last_of_several_programs_stops_it() {
 }
 
 #[tokio::test]
-async fn what_a_killed_program_leaves_is_adopted() {
+async fn a_cluster_of_a_killed_program_is_adopted() {
     let data = DataDir::new();
     Program::spawn(data.path()).ready().kill();
     let postmaster = data.postmaster().expect("it outlives its program");
@@ -111,7 +111,7 @@ async fn what_a_killed_program_leaves_is_adopted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_database_is_started_again_with_all_it_knew() {
+async fn a_killed_database_is_restarted_without_data_loss() {
     let data = DataDir::new();
     let cluster = data.start().await;
     let lifecycle = Lifecycle::default();
@@ -146,7 +146,7 @@ async fn program_and_database_killed_together_come_back() {
 }
 
 #[tokio::test]
-async fn one_that_is_stopping_is_waited_for() {
+async fn a_start_waits_for_a_cluster_that_is_stopping() {
     let data = DataDir::new();
     Program::spawn(data.path()).ready().kill();
     let postmaster = data.postmaster().expect("it runs");
@@ -173,7 +173,7 @@ async fn a_first_start_that_is_killed_leaves_no_half_cluster() {
 }
 
 #[tokio::test]
-async fn a_start_that_nobody_waits_for_leaves_nothing() {
+async fn a_dropped_start_leaves_nothing() {
     let data = DataDir::new();
     data.start().await.stop().await.expect("stops");
     {
@@ -186,7 +186,7 @@ async fn a_start_that_nobody_waits_for_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn too_deep_a_folder_gets_its_socket_elsewhere() {
+async fn a_data_folder_with_a_long_path_gets_its_socket_elsewhere() {
     let data = DataDir::below(&["a folder, with \"signs\"", &"deep".repeat(25)]);
     let cluster = data.start().await;
     let sockets = answers(&cluster, "SHOW unix_socket_directories").await;
@@ -199,14 +199,14 @@ async fn too_deep_a_folder_gets_its_socket_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_folder_with_signs_in_its_name_is_fine() {
+async fn a_data_folder_may_have_special_characters_in_its_name() {
     let data = DataDir::below(&["a, \"b\" c"]);
     data.start().await.stop().await.expect("stops");
     data.assert_nothing_runs();
 }
 
 #[tokio::test]
-async fn a_parent_that_is_closed_to_postgres_is_named() {
+async fn a_parent_folder_that_postgres_cannot_enter_is_named() {
     if !is_root() {
         return;
     }
@@ -221,7 +221,7 @@ async fn a_parent_that_is_closed_to_postgres_is_named() {
 }
 
 #[tokio::test]
-async fn the_version_of_a_cluster_must_be_installed() {
+async fn a_cluster_of_a_version_that_is_not_installed_is_refused() {
     let data = DataDir::new();
     data.start().await.stop().await.expect("stops");
     fs::write(data.path().join("pg/data/PG_VERSION"), "14\n").expect("a file");
@@ -231,7 +231,7 @@ async fn the_version_of_a_cluster_must_be_installed() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_start_says_why() {
+async fn the_error_says_why_postgresql_does_not_start() {
     let data = DataDir::new();
     data.start().await.stop().await.expect("stops");
     fs::write(data.path().join("pg/data/postgresql.auto.conf"), "no_such_setting = 1\n").expect("a file");

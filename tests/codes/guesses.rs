@@ -31,7 +31,7 @@ async fn the_right_code_proves_the_number_until_it_is_used_up() {
 }
 
 #[tokio::test]
-async fn a_code_is_for_one_user_account_and_number() {
+async fn a_code_is_valid_for_one_user_account_and_number_only() {
     let world = World::new().await;
     let (mine, theirs) =
         (world.pending_account("15551230000").await, world.pending_account("15551230000").await);
@@ -85,7 +85,7 @@ async fn a_newer_code_replaces_the_older_and_its_guesses() {
 }
 
 #[tokio::test]
-async fn after_five_wrong_guesses_the_right_one_comes_too_late() {
+async fn after_five_wrong_guesses_the_right_code_is_refused() {
     let world = World::new().await;
     let pending = world.pending_account("15551230000").await;
     let code = world.code(&pending).await;
@@ -102,7 +102,7 @@ async fn after_five_wrong_guesses_the_right_one_comes_too_late() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_twelve_wrong_guesses_at_once_five_are_compared() {
+async fn only_five_of_twelve_concurrent_guesses_are_compared() {
     let world = World::new().await;
     let other = world.another_process(&[]);
     let pending = world.pending_account("15551230000").await;

@@ -9,7 +9,7 @@ use crate::world::{PendingAccount, World};
 const DAY: u64 = 86_400;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_code_goes_out_when_twenty_are_asked_for_at_once() {
+async fn twenty_concurrent_requests_send_one_code() {
     let world = World::new().await;
     let other = world.another_process(&[]);
     let pending = world.pending_account("15551230000").await;
@@ -29,7 +29,7 @@ async fn one_code_goes_out_when_twenty_are_asked_for_at_once() {
 }
 
 #[tokio::test]
-async fn the_pause_is_a_minute_for_everybody_who_wants_that_number() {
+async fn a_number_gets_at_most_one_code_per_minute_from_all_users() {
     let world = World::new().await;
     let (mine, theirs) =
         (world.pending_account("15551230000").await, world.pending_account("15551230000").await);
@@ -48,7 +48,7 @@ async fn the_pause_is_a_minute_for_everybody_who_wants_that_number() {
 }
 
 #[tokio::test]
-async fn waiting_as_long_as_told_is_enough() {
+async fn a_request_after_retry_after_succeeds() {
     let world = World::new().await;
     let pending = world.pending_account("15551230000").await;
     world.request(&pending).await.unwrap();
@@ -106,7 +106,7 @@ async fn a_user_is_sent_twenty_codes_a_day() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_deployment_sends_as_many_codes_a_day_as_it_is_told() {
+async fn a_deployment_sends_the_configured_number_of_codes_a_day() {
     let settings = [("WINDU_CODES_PER_DAY", "7")];
     let world = World::with(&settings).await;
     let other = world.another_process(&settings);
@@ -123,7 +123,7 @@ async fn a_deployment_sends_as_many_codes_a_day_as_it_is_told() {
 }
 
 #[tokio::test]
-async fn only_numbers_with_an_allowed_beginning_are_sent_codes() {
+async fn only_numbers_with_an_allowed_prefix_are_sent_codes() {
     let world = World::with(&[("WINDU_CODE_PREFIXES", "1,+49")]).await;
     world.request(&world.pending_account("15551230000").await).await.unwrap();
     world.request(&world.pending_account("4915551230000").await).await.unwrap();
@@ -133,7 +133,7 @@ async fn only_numbers_with_an_allowed_beginning_are_sent_codes() {
 }
 
 #[tokio::test]
-async fn a_refusal_ends_the_pause_and_counts_for_the_day() {
+async fn a_refused_code_ends_the_pause_and_counts_for_the_day() {
     let world = World::new().await;
     let pending = world.pending_account("15551230000").await;
     world.provider.behave(Behaviour::status(500));
@@ -147,7 +147,7 @@ async fn a_refusal_ends_the_pause_and_counts_for_the_day() {
 }
 
 #[tokio::test]
-async fn removing_an_account_does_not_start_the_limits_anew() {
+async fn removing_an_account_does_not_reset_the_limits() {
     let world = World::new().await;
     let pending = world.pending_account("15551230000").await;
     world.request(&pending).await.unwrap();
@@ -190,7 +190,7 @@ async fn a_user_has_at_most_ten_accounts_that_were_never_proved() {
 }
 
 #[tokio::test]
-async fn what_no_limit_counts_any_more_is_pruned() {
+async fn records_that_no_limit_counts_are_pruned() {
     let world = World::new().await;
     let pending = world.pending_account("15551230000").await;
     world.code(&pending).await;

@@ -28,7 +28,7 @@ async fn a_code_can_be_entered_before_the_sender_has_answered() {
 }
 
 #[tokio::test]
-async fn a_sender_that_is_silent_leaves_the_code_good() {
+async fn a_sender_that_times_out_leaves_the_code_valid() {
     let world = World::new().await;
     let pending = world.pending_account("15551230000").await;
     world.provider.behave(Behaviour::Hang);
@@ -41,7 +41,7 @@ async fn a_sender_that_is_silent_leaves_the_code_good() {
 }
 
 #[tokio::test]
-async fn a_code_that_did_not_go_out_leaves_the_older_one_good() {
+async fn a_code_that_was_not_sent_leaves_the_older_one_valid() {
     let world = World::new().await;
     let pending = world.pending_account("15551230000").await;
     let code = world.code(&pending).await;
@@ -60,7 +60,7 @@ async fn a_code_that_did_not_go_out_leaves_the_older_one_good() {
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_leaves_nothing_unsettled() {
+async fn a_caller_that_disconnects_leaves_no_pending_code() {
     let world = World::new().await;
     let pending = world.pending_account("15551230000").await;
     let release = Arc::new(Notify::new());
@@ -76,7 +76,7 @@ async fn a_caller_that_goes_away_leaves_nothing_unsettled() {
 }
 
 #[tokio::test]
-async fn a_sender_that_is_not_there_has_sent_nothing() {
+async fn an_unreachable_sender_has_sent_nothing() {
     let url = format!("http://{}/", closed_port().await);
     let world = World::with(&[("WINDU_CODE_WEBHOOK_URL", &url)]).await;
     let pending = world.pending_account("15551230000").await;
@@ -88,7 +88,7 @@ async fn a_sender_that_is_not_there_has_sent_nothing() {
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_after_the_request_leaves_the_code_good() {
+async fn a_connection_that_breaks_after_the_request_leaves_the_code_valid() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let world = World::with(&[("WINDU_CODE_WEBHOOK_URL", &url)]).await;
@@ -114,7 +114,7 @@ async fn a_connection_that_breaks_after_the_request_leaves_the_code_good() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_is_said_so_and_nothing_is_sent() {
+async fn without_the_database_nothing_is_sent() {
     let world = World::new().await;
     let pending = world.pending_account("15551230000").await;
     world.store.db().close().await;

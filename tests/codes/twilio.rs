@@ -32,7 +32,7 @@ fn assert_common(asked: &ReceivedRequest, resource: &str) {
 }
 
 #[tokio::test]
-async fn a_text_message_is_a_message() {
+async fn sms_is_sent_as_a_twilio_message() {
     let world = world().await;
     let pending = world.pending_account("15551230000").await;
     world.request(&pending).await.unwrap();
@@ -45,7 +45,7 @@ async fn a_text_message_is_a_message() {
 }
 
 #[tokio::test]
-async fn a_call_is_a_call_that_says_each_digit() {
+async fn voice_is_a_twilio_call_that_says_each_digit() {
     let world = world().await;
     let pending = world.pending_account("15551230000").await;
     world.request_at(&world.verification, &pending, Method::Voice).await.unwrap();
@@ -62,7 +62,7 @@ async fn a_call_is_a_call_that_says_each_digit() {
 }
 
 #[tokio::test]
-async fn refusals_are_failures_after_which_one_may_ask_again() {
+async fn a_refusal_is_a_failure_and_a_new_code_may_be_requested() {
     let world = world().await;
     let number = r#"{"code":21211,"message":"The 'To' number +15551230000 is not a valid phone number.","more_info":"https://www.twilio.com/docs/errors/21211","status":400}"#;
     let wrong_token = r#"{"code":20003,"message":"Authenticate","more_info":"https://www.twilio.com/docs/errors/20003","status":401}"#;
@@ -91,7 +91,7 @@ async fn refusals_are_failures_after_which_one_may_ask_again() {
 }
 
 #[tokio::test]
-async fn silence_leaves_the_code_good() {
+async fn a_timeout_leaves_the_code_valid() {
     let world = world().await;
     let pending = world.pending_account("15551230000").await;
     world.provider.behave(Behaviour::Hang);
@@ -103,7 +103,7 @@ async fn silence_leaves_the_code_good() {
 }
 
 #[tokio::test]
-async fn an_error_body_without_end_is_not_read_to_its_end() {
+async fn an_endless_error_body_is_not_read_to_its_end() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());

@@ -28,7 +28,7 @@ async fn a_code_is_posted_as_json_and_signed() {
 }
 
 #[tokio::test]
-async fn a_call_has_a_text_to_be_read_out() {
+async fn a_voice_code_has_a_text_to_read_out() {
     let world = World::new().await;
     let pending = world.pending_account("15551230000").await;
     world.request_at(&world.verification, &pending, Method::Voice).await.unwrap();
@@ -57,7 +57,7 @@ async fn any_2xx_is_success() {
 }
 
 #[tokio::test]
-async fn all_else_is_failure_and_a_redirect_is_not_followed() {
+async fn every_other_status_is_a_failure_and_redirects_are_not_followed() {
     let world = World::new().await;
     for (turn, status) in [301, 302, 303, 307, 308, 400, 401, 404, 410, 500, 502, 503].into_iter().enumerate()
     {
@@ -76,7 +76,7 @@ async fn all_else_is_failure_and_a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_time_out_behind_a_proxy_leaves_the_code_good() {
+async fn a_gateway_timeout_leaves_the_code_valid() {
     let world = World::new().await;
     world.provider.behave(Behaviour::status(504));
     let pending = world.pending_account("15551230000").await;
@@ -86,7 +86,7 @@ async fn a_time_out_behind_a_proxy_leaves_the_code_good() {
 }
 
 #[tokio::test]
-async fn advice_to_come_back_later_is_passed_on() {
+async fn retry_after_is_passed_on() {
     let world = World::new().await;
     let pending = world.pending_account("15551230000").await;
     let soon = (windu::clock::now() + chrono::TimeDelta::seconds(90)).format("%a, %d %b %Y %H:%M:%S GMT");

@@ -10,12 +10,12 @@ use crate::support::postgres::Database;
 use crate::support::server::Server;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_send_whose_commit_is_cut_off_arrives_exactly_once_when_it_is_repeated_under_its_key() {
+async fn a_send_whose_commit_breaks_arrives_exactly_once_when_repeated_under_its_key() {
     cuts("cut", Commits::Spoken).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_whose_claim_is_cut_off_does_not_stay_taken() {
+async fn a_key_whose_claim_breaks_does_not_stay_in_use() {
     cuts("cut-all", Commits::All).await;
 }
 

@@ -16,7 +16,7 @@ use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgresql_sleeps_and_wakes_up() {
+async fn requests_are_refused_while_postgresql_is_frozen_and_served_after_it() {
     let database = Arc::new(Database::create_alone());
     let mut server = Server::setup().database(Arc::clone(&database)).start();
     let person = Person::new(&server).await;
@@ -49,7 +49,7 @@ async fn sleeps(server: &mut Server, person: &Person, lasting: Duration) -> usiz
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_that_is_asked_to_stop_does_not_wait_for_a_database_that_sleeps() {
+async fn a_stop_does_not_wait_for_a_frozen_database() {
     let database = Arc::new(Database::create_alone());
     let mut server = Server::setup().database(Arc::clone(&database)).start();
     let person = Person::new(&server).await;
@@ -66,7 +66,7 @@ async fn a_program_that_is_asked_to_stop_does_not_wait_for_a_database_that_sleep
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_waits_for_a_lock_is_answered_and_the_others_are_served() {
+async fn a_request_that_waits_for_a_lock_times_out_and_others_are_served() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
     let lock = server.database().hold("LOCK TABLE contact IN ACCESS EXCLUSIVE MODE");

@@ -20,7 +20,7 @@ use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
 const DISK: u32 = 300;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_refuses_what_is_new_and_keeps_what_was_acknowledged() {
+async fn a_full_disk_refuses_new_messages_and_loses_no_acknowledged_one() {
     let Some(database) = Database::create_on_small_disk(DISK) else {
         summary_of_nothing();
         return;

@@ -4,7 +4,7 @@ use crate::support::people::Person;
 use crate::support::server::Server;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_outbox_refuses_its_own_account_only() {
+async fn a_full_outbox_refuses_only_its_own_account() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
     anna.delivers(&bert, "first").await;

@@ -12,7 +12,7 @@ use crate::support::server::Server;
 use crate::support::wait::DEADLINE;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_private_postgresql_and_the_program_are_killed() {
+async fn kills_of_the_private_postgresql_and_the_program_lose_no_message() {
     let mut server = Server::setup().on_a_fixed_port().with_own_database().start();
     let person = Person::new(&server).await;
     let load = Load::start(&server).await;

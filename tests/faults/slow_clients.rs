@@ -25,7 +25,7 @@ const NORMAL: Duration = Duration::from_secs(2);
 const GIVEN_UP: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn clients_that_do_not_take_their_answers_slow_nobody_and_fill_no_memory() {
+async fn clients_that_do_not_read_their_responses_slow_nobody_and_fill_no_memory() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
     say_much(&anna, &bert).await;

@@ -37,11 +37,11 @@ async fn a_stop(mode: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgresql_is_stopped_in_good_order() {
+async fn a_fast_shutdown_of_postgresql_loses_no_message() {
     a_stop("fast").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn postgresql_is_stopped_at_once() {
+async fn an_immediate_shutdown_of_postgresql_loses_no_message() {
     a_stop("immediate").await;
 }

@@ -9,7 +9,7 @@ use windu::fetch::{FetchError, Fetched, Sink, UntrustedError};
 use crate::site::{LIMIT, Names, Reply, Site, answer, fetch, get};
 
 #[tokio::test]
-async fn an_allowed_address_is_read_on_its_odd_port() {
+async fn an_allowed_address_is_fetched_on_any_port() {
     let site = Site::start("127.0.0.1:0", |_| {
         Reply::Bytes(answer(200, &[("Content-Type", "image/png")], "picture"))
     })
@@ -33,7 +33,7 @@ async fn an_allowed_address_is_read_on_its_odd_port() {
 }
 
 #[tokio::test]
-async fn what_is_missing_in_an_answer_is_not_made_up() {
+async fn missing_response_headers_are_not_guessed() {
     let site =
         Site::start("127.0.0.1:0", |_| Reply::Bytes(b"HTTP/1.0 200 OK\r\n\r\nuntil the end".to_vec())).await;
     let (given, content) = get(&fetch(&["127.0.0.1/32"], Names::default()), &site.url("/")).await.unwrap();
@@ -42,7 +42,7 @@ async fn what_is_missing_in_an_answer_is_not_made_up() {
 }
 
 #[tokio::test]
-async fn only_a_success_gives_something() {
+async fn only_a_success_status_returns_content() {
     let site = Site::start("127.0.0.1:0", |path| {
         let status = path.trim_start_matches('/').parse().unwrap();
         Reply::Bytes(answer(status, &[], if status == 304 { "" } else { "words" }))
@@ -62,7 +62,7 @@ async fn only_a_success_gives_something() {
 }
 
 #[tokio::test]
-async fn what_is_no_url_of_http_is_said_to_be_none() {
+async fn a_url_that_is_not_http_is_refused() {
     let fetch = fetch(&["0.0.0.0/0", "::/0"], Names::default());
     let long = format!("http://127.0.0.1/{}", "a".repeat(65_536));
     for url in [
@@ -88,7 +88,7 @@ async fn what_is_no_url_of_http_is_said_to_be_none() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_reached_is_not_connected() {
+async fn an_unreachable_host_is_reported_as_not_connected() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let fetch = fetch(&["127.0.0.1/32"], Names::of(&[("empty.test", &[&[]])]));
     for url in
@@ -116,7 +116,7 @@ impl Sink for Notifying {
 }
 
 #[tokio::test]
-async fn content_is_passed_on_while_it_comes() {
+async fn content_is_streamed_to_the_sink() {
     let written = Arc::new(Notify::new());
     let go_on = Arc::clone(&written);
     let site = Site::start("127.0.0.1:0", move |_| {
@@ -141,7 +141,7 @@ impl Sink for Full {
 }
 
 #[tokio::test]
-async fn a_sink_that_takes_no_more_ends_it() {
+async fn a_failing_sink_ends_the_fetch() {
     let site = Site::start("127.0.0.1:0", |_| Reply::Drip(b"HTTP/1.1 200 OK\r\n\r\n".to_vec(), b'a')).await;
     let fetch = fetch(&["127.0.0.1/32"], Names::default());
     let outcome = fetch.get_untrusted(&site.url("/"), LIMIT, &mut Full).await;

@@ -48,7 +48,7 @@ async fn no_more_than_the_limit_reaches_the_sink() {
 }
 
 #[tokio::test]
-async fn content_without_an_end_is_cut() {
+async fn endless_content_is_cut_at_the_limit() {
     let flood = format!("HTTP/1.1 200 -\r\n\r\n{}", "a".repeat(1 << 22));
     let site = Site::start("127.0.0.1:0", move |_| Reply::Drip(flood.clone().into_bytes(), b'a')).await;
     let mut taken = Taken::default();
@@ -59,7 +59,7 @@ async fn content_without_an_end_is_cut() {
 }
 
 #[tokio::test]
-async fn content_that_breaks_off_is_not_whole() {
+async fn truncated_content_is_an_error() {
     let site = Site::start("127.0.0.1:0", |path| {
         Reply::Bytes(match path {
             "/length" => b"HTTP/1.1 200 -\r\nContent-Length: 10\r\n\r\n01234".to_vec(),
@@ -84,7 +84,7 @@ async fn assert_timed_out(fetch: &Fetch, url: &str) {
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_come_is_not_waited_for() {
+async fn a_missing_response_head_times_out() {
     let limits = Limits { head: SHORT, ..LONG_LIMITS };
     let fetch = fetch_within(limits, &["127.0.0.1/32"], Names::default());
     let silent = Site::start("127.0.0.1:0", |_| Reply::Hang).await;
@@ -99,7 +99,7 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn content_that_drips_is_not_waited_for_without_end() {
+async fn slow_content_times_out() {
     let limits = Limits { whole: SHORT, ..LONG_LIMITS };
     let fetch = fetch_within(limits, &["127.0.0.1/32"], Names::default());
     let site = Site::start("127.0.0.1:0", |_| Reply::Drip(b"HTTP/1.1 200 -\r\n\r\n".to_vec(), b'a')).await;
@@ -117,13 +117,13 @@ impl Lookup for Silent {
 }
 
 #[tokio::test]
-async fn a_name_server_that_does_not_answer_is_not_waited_for() {
+async fn a_silent_name_server_times_out() {
     let fetch = fetch_within(Limits { head: SHORT, ..LONG_LIMITS }, &["127.0.0.1/32"], Silent);
     assert_timed_out(&fetch, "http://name.test/").await;
 }
 
 #[test]
-fn the_usual_limits_are_ten_seconds_and_a_minute() {
+fn the_default_timeouts_are_ten_seconds_and_a_minute() {
     let limits = Limits { head: Duration::from_secs(10), whole: Duration::from_mins(1) };
     assert_eq!(Limits::default(), limits);
 }

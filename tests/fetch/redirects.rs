@@ -34,7 +34,7 @@ async fn three_redirects_are_followed_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_loop_ends() {
+async fn a_redirect_loop_ends() {
     let site = Site::start("127.0.0.2:0", |path| redirect(302, path)).await;
     let outcome = get(&fetch(&["127.0.0.2/32"], Names::default()), &site.url("/round")).await;
     assert!(matches!(outcome, Err(UntrustedError::LeadsOn)), "{outcome:?}");
@@ -42,7 +42,7 @@ async fn a_loop_ends() {
 }
 
 #[tokio::test]
-async fn a_redirect_leads_to_a_name_or_an_address_that_is_allowed() {
+async fn redirects_to_allowed_names_and_addresses_are_followed() {
     let target = Site::start("127.0.0.3:0", |_| Reply::Bytes(answer(200, &[], "there"))).await;
     let port = target.address.port();
     for to in [
@@ -61,7 +61,7 @@ async fn a_redirect_leads_to_a_name_or_an_address_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn no_redirect_leads_to_this_machine() {
+async fn redirects_to_this_machine_are_refused() {
     let canary = Canary::start("127.0.0.1:0");
     let port = canary.address.port();
     for status in REDIRECTS {
@@ -105,7 +105,7 @@ async fn no_redirect_leads_to_this_machine() {
 }
 
 #[tokio::test]
-async fn the_last_hop_is_checked_like_the_first() {
+async fn the_last_redirect_is_checked_like_the_first() {
     let canary = Canary::start("127.0.0.1:0");
     let to_canary = format!("http://{}/", canary.address);
     let site = Site::start("127.0.0.2:0", move |path| match path {
@@ -121,7 +121,7 @@ async fn the_last_hop_is_checked_like_the_first() {
 }
 
 #[tokio::test]
-async fn other_answers_lead_nowhere() {
+async fn a_location_header_without_a_redirect_status_is_ignored() {
     let canary = Canary::start("127.0.0.1:0");
     for status in [200, 201, 300, 304, 305, 306, 404] {
         let to_canary = format!("http://{}/", canary.address);
@@ -141,7 +141,7 @@ async fn other_answers_lead_nowhere() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_no_url_leads_nowhere() {
+async fn an_invalid_redirect_target_is_not_followed() {
     let fetch = fetch(&["127.0.0.0/8"], Names::default());
     for target in ["http://", "http://127.0.0.256/", "http://[::1/", "\u{80}\u{ff}://x"] {
         let site = Site::start("127.0.0.2:0", move |path| match path {

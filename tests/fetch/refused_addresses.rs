@@ -112,7 +112,7 @@ async fn neighbours() -> (Site, Canary) {
 }
 
 #[tokio::test]
-async fn a_name_that_turns_to_this_machine_is_followed_no_more() {
+async fn a_name_that_resolves_to_this_machine_later_is_refused() {
     let (site, canary) = neighbours().await;
     let names = Names::of(&[("turning.test", &[&["127.0.0.2"], &["127.0.0.1"]])]);
     let fetch = fetch(&["127.0.0.2/32"], names);
@@ -123,7 +123,7 @@ async fn a_name_that_turns_to_this_machine_is_followed_no_more() {
 }
 
 #[tokio::test]
-async fn one_address_that_is_not_allowed_spoils_a_name() {
+async fn a_name_with_one_forbidden_address_is_refused() {
     let (site, canary) = neighbours().await;
     let names = Names::of(&[
         ("last.test", &[&["127.0.0.2", "127.0.0.1"]]),
@@ -143,7 +143,7 @@ async fn one_address_that_is_not_allowed_spoils_a_name() {
 }
 
 #[tokio::test]
-async fn a_user_name_is_refused_also_where_the_address_is_allowed() {
+async fn a_url_with_a_user_name_is_refused_even_if_the_address_is_allowed() {
     let canary = Canary::start("127.0.0.1:0");
     let fetch = fetch(&["127.0.0.1/32"], Names::default());
     for user in ["user@", "user:word@", ":word@"] {
@@ -152,7 +152,7 @@ async fn a_user_name_is_refused_also_where_the_address_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_post_under_this_policy_is_checked_too() {
+async fn a_post_to_an_untrusted_url_is_checked_too() {
     let (site, canary) = neighbours().await;
     let names = Names::of(&[("good.test", &[&["127.0.0.2"]]), ("bad.test", &[&["127.0.0.1"]])]);
     let fetch = fetch(&["127.0.0.2/32"], names);
@@ -174,7 +174,7 @@ async fn a_post_under_this_policy_is_checked_too() {
 }
 
 #[tokio::test]
-async fn an_error_does_not_tell_what_was_found() {
+async fn an_error_does_not_reveal_the_address() {
     let names = Names::of(&[("name.test", &[&["127.9.8.7"]])]);
     let fetch = fetch(&[], names);
     for url in ["http://name.test/secret", "http://127.9.8.7/secret", "http://name.test:10987/secret"] {

@@ -9,7 +9,7 @@ use crate::support::people::Person;
 use crate::support::wait::{DEADLINE, wait_until_async};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_said_in_a_group_arrives_once_and_in_order_although_the_program_is_killed() {
+async fn group_messages_arrive_once_and_in_order_although_the_program_is_killed() {
     let mut server = server_on_a_fixed_port();
     let (anna, bert, carl) =
         (Person::new(&server).await, Person::new(&server).await, Person::new(&server).await);

@@ -102,7 +102,7 @@ fn is_replayed(answer: &Answer, status: u16, body: &Value) {
 }
 
 #[tokio::test]
-async fn effect_and_answer_are_committed_together() {
+async fn effect_and_response_are_committed_together() {
     let mut server = server_on_a_fixed_port();
     let (anna, bert) = (Person::new(&server).await, Person::new(&server).await);
     bert.adds_contact(&anna.number).await;
@@ -154,7 +154,7 @@ async fn effect_and_answer_are_committed_together() {
 }
 
 #[tokio::test]
-async fn what_an_account_shows_and_to_whom_is_changed_once() {
+async fn profile_privacy_and_block_list_are_changed_once() {
     let mut server = server_on_a_fixed_port();
     let anna = Person::new(&server).await;
     let hers =
@@ -198,7 +198,7 @@ async fn what_an_account_shows_and_to_whom_is_changed_once() {
 }
 
 #[tokio::test]
-async fn an_account_is_made_and_removed_once() {
+async fn an_account_is_created_and_removed_once() {
     let mut server = server_on_a_fixed_port();
     let person = Person { api: login(&server).await, number: fresh_number() };
     let number = person.number.as_str();
@@ -235,7 +235,7 @@ async fn an_account_is_made_and_removed_once() {
 
 /// The program is killed when a session was asked and has not answered.
 #[tokio::test]
-async fn a_command_is_asked_once() {
+async fn a_command_is_issued_once() {
     let mut server = server_on_a_fixed_port();
     let (anna, bert) = Person::two_friends(&server).await;
     let bert = bert.number.as_str();
@@ -272,7 +272,7 @@ async fn a_command_is_asked_once() {
 
 /// The network answers, but the answer comes too late for the request.
 #[tokio::test]
-async fn what_was_answered_too_late_is_answered_to_the_repeat() {
+async fn a_late_response_is_returned_to_the_repeat() {
     let server = server_on_a_fixed_port();
     let anna = Person::new(&server).await;
     let remove = KeyedRequest::new(&anna, REMOVE, json!({}));
@@ -299,7 +299,7 @@ async fn what_was_answered_too_late_is_answered_to_the_repeat() {
 
 /// The program is killed while the sender of codes keeps it waiting.
 #[tokio::test]
-async fn a_code_goes_out_once() {
+async fn a_code_is_sent_once() {
     let provider = Provider::start();
     let mut server = Server::setup()
         .on_a_fixed_port()

@@ -7,7 +7,7 @@ use crate::support::keyed_load::KeyedLoad;
 use crate::support::load::server_on_a_fixed_port;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_send_that_is_repeated_under_its_key_until_it_is_answered_arrives_exactly_once() {
+async fn a_send_repeated_under_its_key_until_answered_arrives_exactly_once() {
     let mut server = server_on_a_fixed_port();
     let keyed_load = KeyedLoad::start(&server).await;
     let rounds = rounds(5);

@@ -8,7 +8,7 @@ use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_acknowledged_arrives_once_and_in_order_although_the_program_is_killed() {
+async fn acknowledged_messages_arrive_once_and_in_order_although_the_program_is_killed() {
     let mut server = server_on_a_fixed_port();
     let load = Load::start(&server).await;
     let rounds = rounds(10);

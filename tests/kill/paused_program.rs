@@ -48,7 +48,7 @@ const WATCH: &str = "
     CREATE TRIGGER late AFTER INSERT OR UPDATE ON chat FOR EACH ROW EXECUTE FUNCTION note_late();";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_that_slept_changes_nothing_of_what_others_run_by_now() {
+async fn a_program_that_was_paused_writes_nothing_under_its_lost_leases() {
     let awake = Server::start();
     let people = friends(&awake, 4).await;
     let database = awake.database();

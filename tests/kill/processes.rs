@@ -58,7 +58,7 @@ pub async fn online(person: &Person, deadline: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_program_serves_every_request() {
+async fn every_program_serves_requests_for_every_account() {
     let (one, other, people) = world().await;
     for person in &people {
         online(person, DEADLINE).await;
@@ -106,7 +106,7 @@ async fn each_program_serves_every_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_program_remembers_of_an_account_decides_about_no_send() {
+async fn a_cached_account_never_decides_about_a_send() {
     let one = Server::start();
     let (anna, ben) = Person::two_friends(&one).await;
     let waiting = fresh_number();
@@ -142,7 +142,7 @@ async fn what_a_program_remembers_of_an_account_decides_about_no_send() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_accounts_of_a_killed_program_run_in_the_other_within_20_seconds() {
+async fn sessions_of_a_killed_program_run_in_another_within_20_seconds() {
     let (mut one, other, people) = world().await;
     one.kill();
     let people: Vec<Person> = people.iter().map(|person| person.at(&other)).collect();
@@ -168,7 +168,7 @@ async fn the_accounts_of_a_killed_program_run_in_the_other_within_20_seconds() {
 }
 
 #[tokio::test]
-async fn a_killed_program_that_starts_again_has_its_accounts_at_once() {
+async fn a_killed_program_takes_its_sessions_back_at_once_after_a_restart() {
     let mut server = Server::start();
     let (ann, ben) = Person::two_friends(&server).await;
     server.restart();

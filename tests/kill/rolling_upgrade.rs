@@ -34,7 +34,7 @@ const NEXT_VERSION: &str = "
     END $$";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_program_goes_on_and_starts_beside_the_tables_of_the_next_version() {
+async fn a_program_runs_and_starts_with_the_tables_of_the_next_version() {
     let mut server = server_on_a_fixed_port();
     let people = friends(&server, 2).await;
     let database = Arc::clone(server.database());
@@ -83,7 +83,7 @@ fn no_query_failed(server: &Server) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn programs_that_are_replaced_one_after_the_other_lose_and_double_nothing() {
+async fn programs_that_are_replaced_one_by_one_lose_and_duplicate_nothing() {
     let mut one = server_on_a_fixed_port();
     let mut other = Server::setup().on_a_fixed_port().database(Arc::clone(one.database())).start();
     let clients = Clients::start([&one, &other]).await;

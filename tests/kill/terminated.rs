@@ -8,7 +8,7 @@ use crate::support::guarantees::{print_summary, rounds};
 use crate::support::load::{Load, server_on_a_fixed_port};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_under_load_drains_in_time_and_loses_nothing() {
+async fn a_stop_under_load_drains_in_time_and_loses_no_message() {
     let mut server = server_on_a_fixed_port();
     let load = Load::start(&server).await;
     let rounds = rounds(2);

@@ -5,7 +5,7 @@ use windu::media::{Family, probe, sniff};
 use crate::files::{FILES, path};
 
 #[test]
-fn size_and_length_are_told() {
+fn width_height_and_duration_are_measured() {
     for (name, size, seconds) in [
         ("camera.jpg", Some((32, 48)), None),
         ("progressive.jpg", Some((48, 32)), None),
@@ -51,7 +51,7 @@ fn size_and_length_are_told() {
 }
 
 #[test]
-fn a_picture_has_no_length_and_sound_no_size() {
+fn pictures_have_no_duration_and_sound_has_no_width_and_height() {
     for (name, file_type) in FILES {
         let Some(file_type) = file_type else { continue };
         let probe = probe(&path(name), file_type);

@@ -44,7 +44,7 @@ fn ask(bytes: &[u8], pretended: FileType) {
 }
 
 #[test]
-fn files_that_are_cut_anywhere_are_answered() {
+fn truncated_files_are_handled() {
     for (name, file_type) in FILES {
         let Some(file_type) = file_type else { continue };
         let whole = bytes(name);
@@ -96,23 +96,23 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..2_000), file_type in any_type()) {
+    fn random_bytes_are_handled(bytes in prop::collection::vec(any::<u8>(), 0..2_000), file_type in any_type()) {
         ask(&bytes, file_type);
     }
 
     #[test]
-    fn broken_files_are_answered((bytes, file_type) in mutated()) {
+    fn broken_files_are_handled((bytes, file_type) in mutated()) {
         ask(&bytes, file_type);
     }
 
     #[test]
-    fn random_texts_are_answered(text in any::<String>()) {
+    fn random_texts_are_handled(text in any::<String>()) {
         let _ = vcard::read(&text);
         let _ = vcard::read(&format!("BEGIN:VCARD\n{text}\nEND:VCARD"));
     }
 
     #[test]
-    fn lines_like_a_card_s_are_answered(
+    fn random_vcard_lines_are_handled(
         lines in prop::collection::vec(
             "(BEGIN|END|FN|N|item1\\.TEL|PHOTO|BDAY|REV|X-A)?[;:=, \\\\\"]?(VCARD|VALUE=[a-z]{1,8}|ENCODING=(B|QUOTED-PRINTABLE)|CHARSET=[a-z0-9-]{1,10})?[;:=,\\\\]{0,3}[ -~]{0,20}(=|\r)?",
             0..12,
@@ -125,7 +125,7 @@ proptest! {
 
 /// Boxes in boxes, lists in lists, tags in tags: depth must not end the process, nor length the day.
 #[test]
-fn depth_and_repetition_are_no_harm() {
+fn deep_nesting_and_long_repetition_are_handled() {
     let nested = |level: fn(u32) -> Vec<u8>| (0..100_000).rev().flat_map(level).collect::<Vec<u8>>();
     let lists = nested(|inside| [*b"LIST", (inside * 12 + 4).to_le_bytes(), *b"LIST"].concat());
     let length = u32::try_from(lists.len() + 4).expect("a length").to_le_bytes();

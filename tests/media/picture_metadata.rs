@@ -34,7 +34,7 @@ fn contains(bytes: &[u8], word: &str) -> bool {
 }
 
 #[test]
-fn camera_data_goes_and_the_pixels_stay() {
+fn metadata_is_removed_and_the_pixels_stay() {
     for (name, file_type) in PICTURES {
         let before = bytes(name);
         let after = stripped(&before, file_type).expect(name);
@@ -49,7 +49,7 @@ fn camera_data_goes_and_the_pixels_stay() {
 }
 
 #[test]
-fn the_files_said_where_they_were_taken() {
+fn the_test_files_contain_a_location() {
     for (name, _) in PICTURES.iter().filter(|(name, _)| name.starts_with("camera")) {
         assert!(contains(&bytes(name), "Atlantis"), "{name}");
     }
@@ -60,7 +60,7 @@ fn the_files_said_where_they_were_taken() {
 }
 
 #[test]
-fn how_it_is_turned_is_all_that_remains_of_exif() {
+fn only_the_orientation_remains_of_exif() {
     for name in ["camera.jpg", "camera.png", "camera.webp"] {
         let file_type = sniff(&path(name)).expect(name).expect(name);
         let after = stripped(&bytes(name), file_type).expect(name);
@@ -77,7 +77,7 @@ fn how_it_is_turned_is_all_that_remains_of_exif() {
 
 /// No program believes such a record, so it must not turn the picture when its checksum is made anew.
 #[test]
-fn exif_with_a_wrong_checksum_goes_whole() {
+fn exif_with_a_wrong_checksum_is_removed_completely() {
     let mut png = bytes("camera.png");
     let at = png.windows(4).position(|part| part == b"eXIf").expect("a record");
     let length = u32::from_be_bytes(png[at - 4..at].try_into().expect("four bytes"));
@@ -132,7 +132,7 @@ fn an_animation_keeps_its_frames_and_its_loop() {
 }
 
 #[test]
-fn a_picture_that_is_cut_short_is_broken() {
+fn a_truncated_picture_is_broken() {
     for (name, file_type) in PICTURES {
         let whole = stripped(&bytes(name), file_type).expect(name);
         for length in 0..whole.len() {
@@ -146,7 +146,7 @@ fn a_picture_that_is_cut_short_is_broken() {
 }
 
 #[test]
-fn sound_is_no_picture() {
+fn sound_is_not_a_picture() {
     let sound = path("plain.mp3");
     let to = NamedTempFile::new().expect("a file");
     for file_type in [FileType::Mp3, FileType::Mp4] {
@@ -175,7 +175,7 @@ fn resized(png: &[u8], width: u32, height: u32) -> Vec<u8> {
 }
 
 #[test]
-fn what_is_larger_than_the_limits_is_refused_at_the_header() {
+fn a_picture_above_the_limits_is_refused_by_its_header() {
     let mut largest = Cursor::new(Vec::new());
     DynamicImage::new_luma8(10_000, 3_200).write_to(&mut largest, ImageFormat::Png).expect("a picture");
     let largest = largest.into_inner();

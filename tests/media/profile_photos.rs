@@ -45,7 +45,7 @@ fn any_picture_becomes_an_upright_jpeg_and_a_preview() {
 }
 
 #[test]
-fn large_pictures_are_made_smaller() {
+fn large_pictures_are_scaled_down() {
     let wide = DynamicImage::from(RgbImage::from_pixel(3_200, 800, Rgb([10, 120, 200])));
     let photo = picture::photo(written(&png(&wide)).path(), FileType::Png).expect("a photo");
     let (jpeg, preview) = (opened(&photo.jpeg), opened(&photo.preview));
@@ -60,7 +60,7 @@ fn large_pictures_are_made_smaller() {
 }
 
 #[test]
-fn what_is_transparent_becomes_white() {
+fn transparent_pixels_become_white() {
     let mut half = RgbaImage::from_pixel(64, 64, Rgba([0, 0, 0, 0]));
     for (x, _, pixel) in half.enumerate_pixels_mut() {
         if x >= 32 {
@@ -74,7 +74,7 @@ fn what_is_transparent_becomes_white() {
 }
 
 #[test]
-fn other_depths_and_grey_are_pictures_too() {
+fn grey_and_16_bit_pictures_are_accepted() {
     for picture in [
         DynamicImage::new_luma8(20, 10),
         DynamicImage::new_luma_a8(20, 10),

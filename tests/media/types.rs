@@ -5,7 +5,7 @@ use windu::media::{Family, FileType, SendRow, WrongFileType, fits, sniff};
 use crate::files::{FILES, bytes, path, written};
 
 #[test]
-fn the_content_tells_the_type_whatever_the_name() {
+fn the_type_is_detected_from_the_content_and_not_from_the_name() {
     for (name, file_type) in FILES {
         assert_eq!(sniff(&path(name)).expect(name), file_type, "{name}");
         assert_eq!(sniff(written(&bytes(name)).path()).expect(name), file_type, "{name} without its name");
@@ -13,14 +13,14 @@ fn the_content_tells_the_type_whatever_the_name() {
 }
 
 #[test]
-fn every_type_of_the_contract_has_a_file() {
+fn every_accepted_type_has_a_test_file() {
     for file_type in FileType::ALL {
         assert!(FILES.iter().any(|(_, other)| *other == Some(file_type)), "{file_type:?}");
     }
 }
 
 #[test]
-fn each_row_takes_its_own_files_and_no_others() {
+fn each_send_endpoint_accepts_only_its_own_file_types() {
     for (name, file_type) in FILES {
         let Some(file_type) = sniff(&path(name)).expect(name).or(file_type) else { continue };
         for endpoint in [SendRow::Image, SendRow::Voice, SendRow::Audio, SendRow::Video] {
@@ -39,7 +39,7 @@ fn each_row_takes_its_own_files_and_no_others() {
 }
 
 #[test]
-fn other_files_are_no_type() {
+fn other_files_have_no_type() {
     for bytes in [
         &b""[..],
         b"\xff",
@@ -60,6 +60,6 @@ fn other_files_are_no_type() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_our_failure() {
+fn a_missing_file_is_an_error() {
     assert!(sniff(&path("nothing")).is_err());
 }

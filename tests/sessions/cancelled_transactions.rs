@@ -8,7 +8,7 @@ use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_connection_goes_back_with_its_transaction_open() {
+async fn no_connection_returns_to_the_pool_with_an_open_transaction() {
     let world = World::new().await;
     // With one connection, the next caller gets the one that was left.
     let store = world.store(1);

@@ -17,7 +17,7 @@ use crate::world::World;
 const ANNA: &str = "15550100001";
 
 #[tokio::test]
-async fn the_process_with_the_lease_answers_another_one() {
+async fn the_process_with_the_lease_answers_commands_of_another_process() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
@@ -28,7 +28,7 @@ async fn the_process_with_the_lease_answers_another_one() {
 }
 
 #[tokio::test]
-async fn a_session_that_waits_answers_too() {
+async fn a_waiting_session_answers_commands_too() {
     let world = World::new().await;
     let process = world.process();
     let later = End::RateLimited(windu::clock::now() + chrono::TimeDelta::hours(1));
@@ -40,7 +40,7 @@ async fn a_session_that_waits_answers_too() {
 }
 
 #[tokio::test]
-async fn without_a_session_the_answer_is_not_now() {
+async fn without_a_session_a_command_is_refused_for_now() {
     let world = World::new().await;
     let process = world.idle_process(Timeouts::default());
     let account = process.registered(&world, ANNA).await;
@@ -58,7 +58,7 @@ async fn without_a_session_the_answer_is_not_now() {
 }
 
 #[tokio::test]
-async fn a_session_that_starts_in_time_answers() {
+async fn a_session_that_starts_in_time_answers_the_command() {
     let world = World::new().await;
     let process = world.idle_process(Timeouts::default());
     let account = process.registered(&world, ANNA).await;
@@ -72,7 +72,7 @@ async fn a_session_that_starts_in_time_answers() {
 }
 
 #[tokio::test]
-async fn the_networks_answers_are_told_apart() {
+async fn each_failure_of_the_network_has_its_own_error() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
@@ -99,7 +99,7 @@ async fn the_networks_answers_are_told_apart() {
 
 /// Of several that run the same request, one after the other, because each but the last was killed.
 #[tokio::test]
-async fn a_request_with_a_key_asks_once() {
+async fn a_request_with_an_idempotency_key_issues_its_command_once() {
     let world = World::new().await;
     let process = world.idle_process(Timeouts::default());
     let account = process.registered(&world, ANNA).await;
@@ -140,7 +140,7 @@ async fn a_request_with_a_key_asks_once() {
 }
 
 #[tokio::test]
-async fn what_failed_under_a_key_is_asked_anew() {
+async fn a_command_that_failed_under_a_key_is_issued_again() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
@@ -159,7 +159,7 @@ async fn what_failed_under_a_key_is_asked_anew() {
 }
 
 #[tokio::test]
-async fn a_command_that_panics_harms_nothing_but_its_answer() {
+async fn a_command_that_panics_harms_only_its_own_answer() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
@@ -226,7 +226,7 @@ async fn unregistering_deletes_everything_and_leaves_a_tombstone() {
 }
 
 #[tokio::test]
-async fn an_unregistering_that_the_network_refuses_removes_nothing() {
+async fn unregistering_that_the_network_refuses_removes_nothing() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;

@@ -9,7 +9,7 @@ use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
 
 #[tokio::test]
-async fn every_step_is_stored_and_only_news_are_told() {
+async fn every_state_is_stored_and_only_relevant_ones_are_published() {
     let world = World::new().await;
     world.log_states();
     let process = world.process();
@@ -35,7 +35,7 @@ async fn every_step_is_stored_and_only_news_are_told() {
 }
 
 #[tokio::test]
-async fn failed_attempts_are_counted_and_the_pauses_grow() {
+async fn failed_attempts_are_counted_and_the_backoff_grows() {
     let world = World::new().await;
     let process = world.process();
     let line = world.network.line(&"15550100001".parse().unwrap());
@@ -55,7 +55,7 @@ async fn failed_attempts_are_counted_and_the_pauses_grow() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_good_for_long_begins_the_count_anew() {
+async fn a_stable_connection_resets_the_attempts() {
     let world = World::new().await;
     let timeouts = windu::sessions::Timeouts { stable: std::time::Duration::ZERO, ..Default::default() };
     let process = world.process_with(timeouts);
@@ -76,7 +76,7 @@ async fn a_connection_that_was_good_for_long_begins_the_count_anew() {
 }
 
 #[tokio::test]
-async fn a_pause_that_the_network_asks_for_is_kept() {
+async fn a_rate_limit_of_the_network_is_respected() {
     let world = World::new().await;
     let process = world.process();
     let line = world.network.line(&"15550100001".parse().unwrap());
@@ -98,7 +98,7 @@ async fn a_pause_that_the_network_asks_for_is_kept() {
 }
 
 #[tokio::test]
-async fn what_only_the_user_can_mend_rests_until_the_number_is_registered_again() {
+async fn a_session_that_needs_the_user_rests_until_a_new_registration() {
     let world = World::new().await;
     let process = world.process();
     for (number, why, name) in [
@@ -123,7 +123,7 @@ async fn what_only_the_user_can_mend_rests_until_the_number_is_registered_again(
 }
 
 #[tokio::test]
-async fn never_is_never() {
+async fn a_permanent_end_is_never_retried() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -158,7 +158,7 @@ async fn a_panic_harms_no_other_account_and_the_session_comes_back() {
 }
 
 #[tokio::test]
-async fn a_session_lets_go_of_its_connection_before_it_opens_another() {
+async fn a_session_drops_its_connection_before_it_opens_another() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;

@@ -9,21 +9,21 @@ use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
 
 #[tokio::test]
-async fn it_is_applied_at_once_and_again_on_each_fresh_connection() {
+async fn a_nickname_is_applied_at_once_and_on_each_new_connection() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
     process.set_nickname(&account, "Anna").await;
-    asked_so_often(&line, "Anna", 1).await;
+    wait_for_nickname_calls(&line, "Anna", 1).await;
     world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
     line.ends(End::Retry("network_unreachable")).await;
-    asked_so_often(&line, "Anna", 2).await;
+    wait_for_nickname_calls(&line, "Anna", 2).await;
     assert_eq!(line.logins().len(), 2);
 }
 
 #[tokio::test]
-async fn what_the_network_did_not_take_is_offered_again() {
+async fn a_failed_change_is_retried() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -31,13 +31,13 @@ async fn what_the_network_did_not_take_is_offered_again() {
     line.plan_fault("nickname", Fault::Fails(Failure::Retry("not_now")));
     line.plan_fault("nickname", Fault::Fails(Failure::OutcomeUnknown));
     process.set_nickname(&account, "Anna").await;
-    asked_so_often(&line, "Anna", 3).await;
+    wait_for_nickname_calls(&line, "Anna", 3).await;
     world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
     assert_eq!(line.logins().len(), 1);
 }
 
 #[tokio::test]
-async fn what_a_fresh_connection_did_not_take_is_offered_again() {
+async fn a_change_that_fails_on_a_new_connection_is_retried() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -46,29 +46,29 @@ async fn what_a_fresh_connection_did_not_take_is_offered_again() {
     world.until_count("SELECT count(*) FROM desired_state WHERE applied = version", 1).await;
     line.plan_fault("nickname", Fault::Fails(Failure::Retry("not_now")));
     line.ends(End::Retry("network_unreachable")).await;
-    asked_so_often(&line, "Anna", 3).await;
+    wait_for_nickname_calls(&line, "Anna", 3).await;
     assert_eq!(line.logins().len(), 2);
 }
 
 #[tokio::test]
-async fn what_the_network_refuses_is_not_offered_again() {
+async fn a_refused_change_is_not_retried() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
     line.plan_fault("nickname", Fault::Fails(Failure::Refused("too rude".to_owned())));
     process.set_nickname(&account, "Anna").await;
-    asked_so_often(&line, "Anna", 1).await;
+    wait_for_nickname_calls(&line, "Anna", 1).await;
     world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
     // It holds up nothing behind it.
     let id = process.send(&account, "15550100002", "hello").await;
     process.until_message(&account, "15550100002", &id, "sent").await;
     process.sweeps(&world, 2).await;
-    asked_so_often(&line, "Anna", 1).await;
+    wait_for_nickname_calls(&line, "Anna", 1).await;
 }
 
 #[tokio::test]
-async fn who_is_watched_follows_contacts_and_chats() {
+async fn the_watched_peers_follow_contacts_and_chats() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -83,7 +83,7 @@ async fn who_is_watched_follows_contacts_and_chats() {
 }
 
 #[tokio::test]
-async fn each_part_of_the_profile_reaches_the_network_and_each_fresh_connection() {
+async fn each_part_of_the_profile_is_applied_on_each_new_connection() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -129,7 +129,7 @@ async fn each_part_of_the_profile_reaches_the_network_and_each_fresh_connection(
 }
 
 #[tokio::test]
-async fn nothing_is_shown_before_it_is_said_to_whom() {
+async fn the_privacy_settings_are_applied_before_the_profile() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -150,7 +150,7 @@ async fn nothing_is_shown_before_it_is_said_to_whom() {
 }
 
 #[tokio::test]
-async fn what_changed_while_it_was_hidden_is_not_shown_as_it_was() {
+async fn a_text_that_changed_while_hidden_is_replaced_before_it_is_shown() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -181,7 +181,7 @@ async fn what_changed_while_it_was_hidden_is_not_shown_as_it_was() {
     );
 }
 
-async fn asked_so_often(line: &Line, nickname: &str, count: usize) {
+async fn wait_for_nickname_calls(line: &Line, nickname: &str, count: usize) {
     let calls = || line.calls().iter().filter(|call| **call == Call::Nickname(nickname.to_owned())).count();
     let what = format!("nickname {nickname} requested {count} times");
     wait_until_async(&what, DEADLINE, async || (calls() >= count).then_some(())).await;

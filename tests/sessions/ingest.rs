@@ -29,7 +29,7 @@ async fn a_batch_is_stored_in_order_before_it_is_acknowledged() {
 }
 
 #[tokio::test]
-async fn nothing_is_acknowledged_that_is_not_stored() {
+async fn nothing_is_acknowledged_before_it_is_stored() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -47,7 +47,7 @@ async fn nothing_is_acknowledged_that_is_not_stored() {
 }
 
 #[tokio::test]
-async fn what_can_never_be_stored_is_dropped_and_noted_and_the_rest_is_kept() {
+async fn unstorable_events_are_dropped_and_noted_and_the_rest_is_stored() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -84,7 +84,7 @@ async fn what_can_never_be_stored_is_dropped_and_noted_and_the_rest_is_kept() {
 }
 
 #[tokio::test]
-async fn what_can_never_be_stored_does_not_excuse_what_can() {
+async fn an_unstorable_event_does_not_excuse_storable_ones() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -133,7 +133,7 @@ async fn the_next_connection_resumes_after_what_was_stored() {
 }
 
 #[tokio::test]
-async fn a_twin_is_stored_once_and_acknowledged_again() {
+async fn a_duplicate_is_stored_once_and_acknowledged_again() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -169,7 +169,7 @@ async fn one_id_with_another_body_or_sender_is_another_message() {
 }
 
 #[tokio::test]
-async fn what_another_device_sent_is_ours_and_a_twin_of_what_we_sent() {
+async fn a_message_from_another_device_is_outbound_and_may_be_a_duplicate() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -190,7 +190,7 @@ async fn what_another_device_sent_is_ours_and_a_twin_of_what_we_sent() {
 }
 
 #[tokio::test]
-async fn what_another_device_read_is_read_up_to_there_without_receipts() {
+async fn a_read_on_another_device_marks_earlier_messages_without_receipts() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -213,7 +213,7 @@ async fn what_another_device_read_is_read_up_to_there_without_receipts() {
 }
 
 #[tokio::test]
-async fn history_is_stored_and_is_no_news() {
+async fn history_is_stored_without_events() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -232,7 +232,7 @@ async fn history_is_stored_and_is_no_news() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_told_and_not_stored() {
+async fn an_undecryptable_message_is_published_and_not_stored() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -248,7 +248,7 @@ async fn what_cannot_be_read_is_told_and_not_stored() {
 }
 
 #[tokio::test]
-async fn who_writes_exists() {
+async fn a_contact_that_writes_exists() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -269,7 +269,7 @@ async fn who_writes_exists() {
 }
 
 #[tokio::test]
-async fn somebody_without_a_number_has_a_public_id() {
+async fn a_peer_without_a_number_has_a_public_id() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -285,7 +285,7 @@ async fn somebody_without_a_number_has_a_public_id() {
 }
 
 #[tokio::test]
-async fn nicknames_are_kept_and_typing_is_not() {
+async fn nicknames_are_stored_and_typing_is_not() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;

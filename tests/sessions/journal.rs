@@ -10,7 +10,7 @@ const TASKS: u64 = 8;
 const EACH: u64 = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn numbers_have_no_gaps_and_times_grow_under_concurrent_sends_and_ingests() {
+async fn journal_numbers_have_no_gaps_and_times_grow_under_concurrent_writes() {
     let world = Arc::new(World::new().await);
     let process = Arc::new(world.process());
     let account = process.online(&world, "15550100001").await;
@@ -47,7 +47,7 @@ async fn numbers_have_no_gaps_and_times_grow_under_concurrent_sends_and_ingests(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_of_one_account_at_once_wait_for_each_other() {
+async fn concurrent_changes_of_one_account_do_not_deadlock() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;

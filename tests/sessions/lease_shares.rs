@@ -56,7 +56,7 @@ async fn a_process_runs_its_share_of_its_own_networks() {
 }
 
 #[tokio::test]
-async fn accounts_of_a_network_that_nobody_runs_wait_and_are_nobodys_share() {
+async fn accounts_of_a_network_that_no_process_runs_wait() {
     let world = World::new().await;
     eight_accounts(&world).await;
     let _one = world.process_on(&["local"]);
@@ -78,7 +78,7 @@ async fn a_process_of_the_previous_version_counts_for_every_network() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_sessions_are_spread_and_only_those_move_that_must() {
+async fn a_thousand_sessions_are_spread_with_few_moves() {
     let world = World::new().await;
     world.crowd(NETWORK, CROWD).await;
     let first = world.process();

@@ -8,7 +8,7 @@ const ANNA: &str = "15550100001";
 const BEN: &str = "15550100002";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_message_goes_all_its_way_through_two_processes() {
+async fn a_message_travels_through_two_processes() {
     let world = World::new().await;
     let (one, two) = (world.process(), world.process());
     let (anna, ben) = (one.local(&world, ANNA).await, two.local(&world, BEN).await);
@@ -48,7 +48,7 @@ async fn messages_wait_while_no_process_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_sent_twice_is_stored_once() {
+async fn a_message_that_is_sent_twice_is_stored_once() {
     let world = World::new().await;
     let process = world.process();
     let (anna, ben) = (process.local(&world, ANNA).await, process.local(&world, BEN).await);
@@ -70,7 +70,7 @@ async fn what_is_sent_twice_is_stored_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_who_left_fails_the_message() {
+async fn a_message_to_an_unregistered_number_fails() {
     let world = World::new().await;
     let process = world.process();
     let (anna, ben) = (process.local(&world, ANNA).await, process.local(&world, BEN).await);
@@ -83,7 +83,7 @@ async fn a_receiver_who_left_fails_the_message() {
 /// A number gets another owner, who must not find what was meant for the earlier one, while a session is about to put
 /// something into its mailbox: a message, or the receipt for one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_comes_while_a_number_changes_hands_is_for_nobody() {
+async fn a_message_that_arrives_while_a_number_changes_its_owner_is_dropped() {
     for (moves, message, statement) in [(BEN, "failed", "WITH sender AS%"), (ANNA, "sent", "WITH taken AS%")]
     {
         let world = World::new().await;
@@ -116,7 +116,7 @@ async fn what_comes_while_a_number_changes_hands_is_for_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_database_away_is_waited_for() {
+async fn sessions_come_back_after_a_database_outage() {
     let world = World::new().await;
     let process = world.process();
     let (anna, ben) = (process.local(&world, ANNA).await, process.local(&world, BEN).await);

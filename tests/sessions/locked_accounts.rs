@@ -26,16 +26,16 @@ fn chats_of(account: &Account) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_account_that_is_held_holds_up_nobody_else() {
-    holds_up_nobody_else(counter_of).await;
+async fn a_locked_account_does_not_delay_other_accounts() {
+    assert_others_are_not_delayed(counter_of).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_chat_that_is_held_holds_up_nobody_else() {
-    holds_up_nobody_else(chats_of).await;
+async fn a_locked_chat_does_not_delay_other_accounts() {
+    assert_others_are_not_delayed(chats_of).await;
 }
 
-async fn holds_up_nobody_else(lock: fn(&Account) -> String) {
+async fn assert_others_are_not_delayed(lock: fn(&Account) -> String) {
     let fixture = Fixture::new().await;
     let (held, _) = fixture.account().await;
     let mut others = Vec::new();
@@ -81,7 +81,7 @@ async fn holds_up_nobody_else(lock: fn(&Account) -> String) {
 }
 
 #[tokio::test]
-async fn a_send_waits_for_its_account_for_two_seconds() {
+async fn a_send_waits_two_seconds_for_a_locked_account() {
     let fixture = Fixture::new().await;
     let (store, (account, _)) = (&fixture.process.store, fixture.account().await);
     let ben = fixture.peer(&account, BEN).await;
@@ -98,7 +98,7 @@ async fn a_send_waits_for_its_account_for_two_seconds() {
 }
 
 #[tokio::test]
-async fn only_so_many_wait_for_an_account_that_is_held() {
+async fn the_queue_of_a_locked_account_is_bounded() {
     let fixture = Fixture::new().await;
     let (store, (account, _)) = (&fixture.process.store, fixture.account().await);
     let ben = fixture.peer(&account, BEN).await;
@@ -111,7 +111,7 @@ async fn only_so_many_wait_for_an_account_that_is_held() {
 }
 
 #[tokio::test]
-async fn what_a_session_could_not_store_in_time_it_stores_later() {
+async fn a_session_stores_events_later_when_its_account_is_locked() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;

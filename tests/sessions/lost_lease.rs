@@ -9,7 +9,7 @@ use crate::world::World;
 const BEN: &str = "15550100002";
 
 #[tokio::test]
-async fn it_stores_nothing_and_ends() {
+async fn a_session_without_its_lease_stores_nothing_and_ends() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -30,7 +30,7 @@ async fn it_stores_nothing_and_ends() {
 }
 
 #[tokio::test]
-async fn it_sends_nothing_and_answers_nothing() {
+async fn a_session_without_its_lease_sends_nothing() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;

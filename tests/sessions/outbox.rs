@@ -15,7 +15,7 @@ const BEN: &str = "15550100002";
 const CLEO: &str = "15550100003";
 
 #[tokio::test]
-async fn what_was_accepted_before_the_session_goes_out_in_order() {
+async fn messages_accepted_before_the_session_are_sent_in_order() {
     let world = World::new().await;
     let process = world.idle_process(windu::sessions::Timeouts::default());
     let account = process.registered(&world, "15550100001").await;
@@ -37,7 +37,7 @@ async fn what_was_accepted_before_the_session_goes_out_in_order() {
 }
 
 #[tokio::test]
-async fn order_within_a_chat_survives_a_failure_and_other_chats_go_on() {
+async fn the_order_in_a_chat_survives_a_failure_and_other_chats_continue() {
     let world = World::new().await;
     let process = world.process();
     let line = world.network.line(&"15550100001".parse().unwrap());
@@ -72,7 +72,7 @@ async fn order_within_a_chat_survives_a_failure_and_other_chats_go_on() {
 }
 
 #[tokio::test]
-async fn a_message_behind_one_that_waits_is_not_tried() {
+async fn a_message_behind_a_waiting_one_is_not_tried() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -91,7 +91,7 @@ async fn a_message_behind_one_that_waits_is_not_tried() {
 }
 
 #[tokio::test]
-async fn a_refusal_fails_the_message_and_lets_the_next_go() {
+async fn a_refused_message_fails_and_the_next_is_sent() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -109,7 +109,7 @@ async fn a_refusal_fails_the_message_and_lets_the_next_go() {
 }
 
 #[tokio::test]
-async fn a_message_expires_while_the_network_is_away() {
+async fn a_message_expires_while_the_network_is_unavailable() {
     let world = World::new().await;
     let process = world.process();
     let line = world.network.line(&"15550100001".parse().unwrap());
@@ -128,7 +128,7 @@ async fn a_message_expires_while_the_network_is_away() {
 }
 
 #[tokio::test]
-async fn a_message_expires_while_it_waits_behind_another_connection() {
+async fn a_message_expires_while_it_waits_for_its_retry() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;

@@ -65,7 +65,7 @@ fn fetches(line: &Line, name: &str) -> usize {
 }
 
 #[tokio::test]
-async fn a_photo_is_shown_when_it_is_there_and_is_fetched_once() {
+async fn a_photo_is_fetched_once_and_shown_when_it_is_complete() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
@@ -92,7 +92,7 @@ async fn a_photo_is_shown_when_it_is_there_and_is_fetched_once() {
 }
 
 #[tokio::test]
-async fn a_fetch_that_fails_is_tried_again() {
+async fn a_failed_fetch_is_retried() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
@@ -110,7 +110,7 @@ async fn a_fetch_that_fails_is_tried_again() {
 }
 
 #[tokio::test]
-async fn a_photo_that_is_gone_waits_for_the_next_one() {
+async fn an_unavailable_photo_is_not_retried_until_the_next_one() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
@@ -131,7 +131,7 @@ async fn a_photo_that_is_gone_waits_for_the_next_one() {
 }
 
 #[tokio::test]
-async fn a_photo_that_is_replaced_or_hidden_while_it_comes_is_not_shown() {
+async fn a_photo_that_is_replaced_or_hidden_during_its_fetch_is_not_shown() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
@@ -161,7 +161,7 @@ async fn a_photo_that_is_replaced_or_hidden_while_it_comes_is_not_shown() {
 }
 
 #[tokio::test]
-async fn a_network_without_previews_has_them_made() {
+async fn a_preview_is_made_when_the_network_has_none() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;

@@ -46,7 +46,7 @@ fn texts(texts: &[&str]) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn each_status_message_is_a_change_once() {
+async fn each_status_message_is_stored_as_one_change() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
@@ -74,7 +74,7 @@ async fn each_status_message_is_a_change_once() {
 }
 
 #[tokio::test]
-async fn of_a_presence_the_last_word_counts_and_hiding_forgets_nothing() {
+async fn the_last_presence_counts_and_hiding_keeps_it() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
@@ -101,7 +101,7 @@ async fn of_a_presence_the_last_word_counts_and_hiding_forgets_nothing() {
 }
 
 #[tokio::test]
-async fn what_somebody_blocked_writes_is_dropped_and_makes_no_receipt() {
+async fn messages_of_a_blocked_peer_are_dropped_without_a_receipt() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;

@@ -32,7 +32,7 @@ async fn accounts_are_shared_evenly_and_move_when_a_process_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_accounts_of_a_process_that_falls_silent_move() {
+async fn accounts_of_a_process_without_a_heartbeat_move() {
     let world = World::new().await;
     let first = world.process();
     let accounts = crowd(&world, &first).await;
@@ -64,7 +64,7 @@ async fn the_accounts_of_a_process_that_falls_silent_move() {
 }
 
 #[tokio::test]
-async fn the_accounts_of_a_process_that_was_killed_move() {
+async fn accounts_of_a_killed_process_move() {
     let world = World::new().await;
     let idle = world.idle_process(windu::sessions::Timeouts::default());
     let account = idle.registered(&world, "15550100001").await;
@@ -85,7 +85,7 @@ async fn the_accounts_of_a_process_that_was_killed_move() {
 }
 
 #[tokio::test]
-async fn a_process_without_a_heartbeat_claims_nothing() {
+async fn a_process_without_a_heartbeat_claims_no_lease() {
     let world = World::new().await;
     let process = world.idle_process(windu::sessions::Timeouts::default());
     let account = process.registered(&world, "15550100001").await;
@@ -105,7 +105,7 @@ async fn a_process_without_a_heartbeat_claims_nothing() {
 }
 
 #[tokio::test]
-async fn an_account_that_nobody_runs_is_shown_stopped() {
+async fn an_account_without_a_process_is_shown_as_stopped() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -115,7 +115,7 @@ async fn an_account_that_nobody_runs_is_shown_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_account_that_hangs_does_not_hold_up_the_others() {
+async fn an_account_that_hangs_does_not_delay_the_others() {
     let world = World::new().await;
     let process = world.process();
     let stuck = "15550100000";
@@ -131,7 +131,7 @@ async fn one_account_that_hangs_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
-async fn what_the_network_told_one_process_holds_for_the_next() {
+async fn the_reason_to_wait_or_rest_holds_for_the_next_process() {
     let world = World::new().await;
     let first = world.process();
     let late = windu::clock::now() + chrono::TimeDelta::hours(1);

@@ -76,7 +76,7 @@ async fn a_receipt_for_a_message_that_failed_is_ignored() {
 }
 
 #[tokio::test]
-async fn what_is_marked_read_is_told_until_the_network_takes_it() {
+async fn read_receipts_are_sent_until_the_network_accepts_them() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;

@@ -66,7 +66,7 @@ async fn lost(process: &Process, account: &Account, id: &str) {
 }
 
 #[tokio::test]
-async fn the_message_comes_first_and_the_file_when_it_is_fetched() {
+async fn a_message_is_shown_before_its_file_is_fetched() {
     let world = World::new().await;
     // What hangs is not given up while the test runs.
     let process = world.process_with(Timeouts { step: A_DAY, ..Timeouts::default() });
@@ -94,7 +94,7 @@ async fn the_message_comes_first_and_the_file_when_it_is_fetched() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_is_lost_and_the_message_stays() {
+async fn a_file_that_is_unavailable_is_lost_and_the_message_stays() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -111,7 +111,7 @@ async fn a_file_that_is_gone_is_lost_and_the_message_stays() {
 }
 
 #[tokio::test]
-async fn a_file_that_fails_is_tried_again_and_other_content_is_not_taken_for_it() {
+async fn a_failed_fetch_is_retried_and_content_with_a_wrong_hash_is_refused() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -148,7 +148,7 @@ async fn a_file_that_fails_is_tried_again_and_other_content_is_not_taken_for_it(
 }
 
 #[tokio::test]
-async fn a_file_is_fetched_by_the_next_process() {
+async fn the_next_process_continues_a_fetch() {
     let world = World::new().await;
     let first = world.process();
     let account = first.online(&world, "15550100001").await;

@@ -24,7 +24,7 @@ async fn without_a_code_nothing_is_registered() {
 }
 
 #[tokio::test]
-async fn a_network_that_refuses_leaves_the_code_good() {
+async fn a_refusal_of_the_network_leaves_the_code_valid() {
     let world = World::new().await;
     let process = world.process();
     let account = process.waiting(&world, world.user().await, ANNA, NETWORK).await;
@@ -38,7 +38,7 @@ async fn a_network_that_refuses_leaves_the_code_good() {
 }
 
 #[tokio::test]
-async fn a_number_that_works_is_not_made_anew() {
+async fn a_working_registration_is_not_replaced() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;

@@ -9,7 +9,7 @@ use crate::scripted::{Call, Fault, Opening, address, message};
 use crate::world::{Process, World};
 
 #[tokio::test]
-async fn a_connection_that_does_not_open_is_given_up() {
+async fn a_connection_that_does_not_open_times_out() {
     let world = World::new().await;
     let process = impatient(&world);
     let line = world.network.line(&"15550100001".parse().unwrap());
@@ -20,7 +20,7 @@ async fn a_connection_that_does_not_open_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_connection_that_says_nothing_is_given_up() {
+async fn a_silent_connection_times_out() {
     let world = World::new().await;
     let process = impatient(&world);
     let line = world.network.line(&"15550100001".parse().unwrap());
@@ -32,7 +32,7 @@ async fn a_connection_that_says_nothing_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_step_that_hangs_ends_the_connection_and_nothing_is_lost() {
+async fn a_call_that_hangs_ends_the_connection_and_nothing_is_lost() {
     let world = World::new().await;
     let timeouts = Timeouts { step: Duration::from_millis(200), ..Default::default() };
     let process = world.process_with(timeouts);

@@ -14,7 +14,7 @@ const BEN: &str = "15550100002";
 const EACH: usize = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn accounts_whose_network_hangs_slow_no_others() {
+async fn accounts_whose_network_hangs_do_not_slow_others() {
     let world = World::new().await;
     // Nobody notices the hanging ones while this test runs.
     let process = world.process_with(Timeouts { step: A_DAY, silence: A_DAY, ..Default::default() });
@@ -64,7 +64,7 @@ async fn converse(world: &World, process: &Process, accounts: &[Account], round:
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receiver_who_takes_nothing_holds_up_no_other_chat() {
+async fn a_receiver_that_reads_nothing_does_not_delay_other_chats() {
     let world = World::new().await;
     let process = world.process();
     let anna = process.local(&world, "15550100001").await;
@@ -91,7 +91,7 @@ async fn a_receiver_who_takes_nothing_holds_up_no_other_chat() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_mailbox_that_is_full_takes_no_more_until_it_has_room() {
+async fn a_full_mailbox_accepts_messages_again_when_it_has_room() {
     let world = World::new().await;
     let process = world.process();
     let anna = process.local(&world, "15550100001").await;

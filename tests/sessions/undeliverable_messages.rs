@@ -10,7 +10,7 @@ use windu::upstream::End;
 const BEN: &str = "15550100002";
 
 #[tokio::test]
-async fn a_number_that_is_lost_fails_what_it_had_to_send_and_accepts_no_more() {
+async fn messages_of_a_lost_number_fail_and_new_ones_are_refused() {
     let world = World::new().await;
     let process = world.process();
     let line = world.network.line(&"15550100001".parse().unwrap());
@@ -32,7 +32,7 @@ async fn a_number_that_is_lost_fails_what_it_had_to_send_and_accepts_no_more() {
 }
 
 #[tokio::test]
-async fn an_outbox_holds_so_many_and_no_more() {
+async fn an_outbox_accepts_messages_up_to_its_limit() {
     let world = World::new().await;
     let process = world.process();
     let line = world.network.line(&"15550100001".parse().unwrap());

@@ -86,7 +86,7 @@ fn unstorable(ben: &Peer) -> Vec<Inbound> {
 }
 
 #[tokio::test]
-async fn what_cannot_be_stored_harms_only_itself() {
+async fn an_unstorable_write_fails_alone() {
     let fixture = Fixture::new().await;
     let store = &fixture.process.store;
     let (account, lease) = fixture.account().await;
@@ -119,7 +119,7 @@ async fn what_cannot_be_stored_harms_only_itself() {
 }
 
 #[tokio::test]
-async fn what_happens_in_a_chat_at_once_is_one_change_of_the_chat() {
+async fn concurrent_messages_of_a_chat_update_it_once() {
     let fixture = Fixture::new().await;
     let store = &fixture.process.store;
     let (account, lease) = fixture.account().await;
@@ -157,7 +157,7 @@ async fn what_happens_in_a_chat_at_once_is_one_change_of_the_chat() {
 }
 
 #[tokio::test]
-async fn an_outbox_is_full_at_its_limit_for_those_too_who_send_at_once() {
+async fn the_outbox_limit_holds_for_concurrent_sends() {
     let fixture = Fixture::new().await;
     let stores = [&fixture.process.store, &fixture.world.store(4)];
     let (account, _) = fixture.account().await;
@@ -178,7 +178,7 @@ async fn an_outbox_is_full_at_its_limit_for_those_too_who_send_at_once() {
 }
 
 #[tokio::test]
-async fn a_caller_who_goes_away_takes_nobody_along() {
+async fn a_cancelled_caller_does_not_cancel_others() {
     let fixture = Fixture::new().await;
     let store = &fixture.process.store;
     let (account, _) = fixture.account().await;
@@ -306,7 +306,7 @@ impl Writer {
 }
 
 #[tokio::test]
-async fn a_receipt_that_comes_with_the_settlement_counts_with_it() {
+async fn a_receipt_in_the_same_batch_as_its_settlement_counts() {
     let fixture = Fixture::new().await;
     let (process, store) = (&fixture.process, &fixture.process.store);
     let (account, lease) = fixture.account().await;

@@ -43,7 +43,7 @@ fn hash(path: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_what_nothing_refers_to_is_forgotten_after_an_hour() {
+async fn only_unreferenced_files_are_deleted_after_an_hour() {
     let (server, [one, other]) = two_files().await;
     let media = media(&server, &BTreeMap::new());
     let forget = async || media.forget_unreferred(None, 1_000).await.expect("looked");
@@ -62,7 +62,7 @@ async fn only_what_nothing_refers_to_is_forgotten_after_an_hour() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_put_again_or_just_referred_to_stays() {
+async fn files_that_are_stored_again_or_newly_referenced_stay() {
     let (server, [one, other]) = two_files().await;
     let media = media(&server, &BTreeMap::new());
     let database = server.database();
@@ -93,7 +93,7 @@ async fn what_is_put_again_or_just_referred_to_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_look_under_the_lock_decides() {
+async fn the_check_under_the_lock_decides() {
     let (server, [one, _]) = two_files().await;
     let (store, database) = (store(&server), server.database());
     let file: BlobHash = hash(&one)[3..67].parse().expect("a hash");
@@ -112,7 +112,7 @@ async fn the_look_under_the_lock_decides() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_look_goes_on_behind_where_it_ended() {
+async fn the_next_clean_up_continues_after_the_last_file() {
     let (server, _) = two_files().await;
     let media = media(&server, &BTreeMap::new());
     server.database().sql("DELETE FROM message_media");
@@ -125,7 +125,7 @@ async fn the_look_goes_on_behind_where_it_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_program_forgets_by_itself() {
+async fn the_program_deletes_unreferenced_files_by_itself() {
     let (server, _) = two_files().await;
     server.database().sql("DELETE FROM message_media");
     age(&server);

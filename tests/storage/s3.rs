@@ -82,7 +82,7 @@ impl Drop for S3 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_are_stored_streamed_and_forgotten_in_s3() {
+async fn files_are_stored_streamed_and_deleted_in_s3() {
     let Some(mut s3) = S3::start() else { return };
     let made = s3.client().send(s3.client().request(Method::PUT, &format!("/{BUCKET}"))).await;
     assert_eq!(made.status, 200, "{}", made.text());

@@ -17,7 +17,7 @@ fn is_not_there(answer: &Answer) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_url_opens_its_file_without_a_token_whole_or_in_part() {
+async fn a_url_opens_its_file_without_a_token_and_supports_range_requests() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
     let file = sound_file(300_000, 1);
@@ -76,7 +76,7 @@ async fn a_url_opens_its_file_without_a_token_whole_or_in_part() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_url_is_answered_as_one_that_never_was() {
+async fn a_changed_url_is_answered_like_an_unknown_one() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
     let (_, one) = send_file(&anna, &bert, sound_file(1_000, 1)).await;
@@ -104,7 +104,7 @@ async fn a_changed_url_is_answered_as_one_that_never_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_url_ends_with_its_time_and_each_listing_gives_a_fresh_one() {
+async fn a_url_expires_and_each_listing_returns_a_fresh_one() {
     let server = Server::setup().env("WINDU_MEDIA_URL_TTL", "2s").start();
     let (anna, bert) = Person::two_friends(&server).await;
     let (id, first) = send_file(&anna, &bert, sound_file(1_000, 1)).await;
@@ -120,7 +120,7 @@ async fn a_url_ends_with_its_time_and_each_listing_gives_a_fresh_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_url_ends_with_what_refers_to_the_file() {
+async fn a_url_ends_when_its_message_is_deleted() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
     let (id, sent) = send_file(&anna, &bert, sound_file(1_000, 1)).await;
@@ -137,7 +137,7 @@ async fn a_url_ends_with_what_refers_to_the_file() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_may_hold_a_program_is_for_saving() {
+async fn files_of_unsafe_types_are_served_as_downloads() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
     let (_, path) = send_file(&anna, &bert, sound_file(1_000, 1)).await;
@@ -150,7 +150,7 @@ async fn what_may_hold_a_program_is_for_saving() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storage_that_is_away_refuses_files_and_nothing_else() {
+async fn an_unavailable_storage_refuses_only_files() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
     let (_, path) = send_file(&anna, &bert, sound_file(1_000, 1)).await;

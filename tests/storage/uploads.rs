@@ -84,7 +84,7 @@ async fn a_large_upload_takes_no_memory() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_and_everything_else_have_their_limits() {
+async fn files_and_other_parameters_have_size_limits() {
     let server = Server::setup().env("WINDU_MAX_UPLOAD", "1 MiB").start();
     let api = login(&server).await;
     let send = async |form: Form| api.send(upload(&api, form)).await;
@@ -114,7 +114,7 @@ async fn files_and_everything_else_have_their_limits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_content_of_a_file_belongs_to_the_request_that_a_key_names() {
+async fn an_idempotency_key_covers_the_content_of_the_file() {
     let server = Server::start();
     let api = login(&server).await;
     let send = async |content: &'static str| -> Answer {
@@ -130,7 +130,7 @@ async fn the_content_of_a_file_belongs_to_the_request_that_a_key_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_what_a_killed_program_left_is_removed_at_the_start() {
+async fn a_start_removes_only_the_uploads_of_killed_programs() {
     let mut one = Server::start();
     let data_dir = one.folder().display().to_string();
     let beside = || Server::setup().database(one.database().clone()).env("WINDU_DATA_DIR", &data_dir);
@@ -160,7 +160,7 @@ async fn only_what_a_killed_program_left_is_removed_at_the_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_refuses_uploads_and_nothing_else() {
+async fn a_full_disk_refuses_only_uploads() {
     let folder = tempfile::tempdir().expect("a folder");
     let mounted =
         Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(folder.path()).output();

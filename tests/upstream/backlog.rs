@@ -17,7 +17,7 @@ pub async fn messages_wait_for_their_receiver_in_order(network: &impl Network) {
     assert_eq!(received, sent);
 }
 
-pub async fn what_was_not_acknowledged_is_told_again(network: &impl Network) {
+pub async fn unacknowledged_messages_are_delivered_again(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let sent = send_many(&anna.online().await, &ben, 6, 6).await;
     let mut first = ben.open().await;
@@ -36,7 +36,7 @@ pub async fn what_was_not_acknowledged_is_told_again(network: &impl Network) {
     assert!(matches!(third.next().await, Received::CaughtUp));
 }
 
-pub async fn caught_up_stands_between_the_backlog_and_what_is_new(network: &impl Network) {
+pub async fn caught_up_comes_between_the_backlog_and_new_messages(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let sending = anna.online().await;
     let sent = send_many(&sending, &ben, 5, 5).await;
@@ -53,7 +53,7 @@ pub async fn caught_up_stands_between_the_backlog_and_what_is_new(network: &impl
     assert_eq!(receiving.message().await.1, "live");
 }
 
-pub async fn a_backlog_above_every_bound_is_told_before_caught_up<N: Network>(network: &N) {
+pub async fn a_backlog_above_every_limit_is_delivered_before_caught_up<N: Network>(network: &N) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let sent = send_many(&anna.online().await, &ben, N::UNACKNOWLEDGED + 150, 100).await;
     let mut receiving = ben.open().await;

@@ -11,7 +11,7 @@ use crate::network::Network;
 use crate::phone::{Phone, Received};
 use crate::support::wait::{DEADLINE, wait_until_async};
 
-pub async fn a_receiver_that_does_not_read_stops_nobody<N: Network>(network: &N) {
+pub async fn a_receiver_that_does_not_read_delays_nobody<N: Network>(network: &N) {
     let (anna, stuck, ben) =
         (Phone::new(network).await, Phone::new(network).await, Phone::new(network).await);
     // All in one process, as accounts of one program are.
@@ -25,7 +25,7 @@ pub async fn a_receiver_that_does_not_read_stops_nobody<N: Network>(network: &N)
     deaf.connection.acknowledge(&[]).await.unwrap();
 }
 
-pub async fn what_is_told_and_not_acknowledged_is_bounded_and_the_rest_follows<N: Network>(network: &N) {
+pub async fn unacknowledged_events_are_bounded_and_the_rest_follows<N: Network>(network: &N) {
     let (anna, ben, cleo) = (Phone::new(network).await, Phone::new(network).await, Phone::new(network).await);
     let sent = send_many(&anna.online().await, &ben, N::UNACKNOWLEDGED + 300, 100).await;
     let mut receiving = ben.open().await;
@@ -66,7 +66,7 @@ pub async fn what_is_told_and_not_acknowledged_is_bounded_and_the_rest_follows<N
     assert!(ids.eq(sent));
 }
 
-pub async fn the_end_is_told_once_and_last(network: &impl Network) {
+pub async fn the_end_is_signalled_once_and_last(network: &impl Network) {
     let anna = Phone::new(network).await;
     let mut line = anna.online().await;
     anna.connector.unregister(&anna.number).await.unwrap();
@@ -82,7 +82,7 @@ pub async fn the_end_is_told_once_and_last(network: &impl Network) {
     wait_until_async("the channel to close", DEADLINE, closed).await;
 }
 
-pub async fn a_dropped_connection_gives_up_what_it_was_told(network: &impl Network) {
+pub async fn events_of_a_dropped_connection_are_delivered_again(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let sending = anna.online().await;
     for index in 0..5 {

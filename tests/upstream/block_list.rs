@@ -7,7 +7,7 @@ use crate::network::Network;
 use crate::observer::Observer;
 use crate::phone::Phone;
 
-pub async fn what_somebody_blocked_sends_is_taken_and_never_arrives(network: &impl Network) {
+pub async fn messages_of_a_blocked_number_are_accepted_and_never_arrive(network: &impl Network) {
     let (anna, ben, cleo) = (Phone::new(network).await, Phone::new(network).await, Phone::new(network).await);
     let (mut of_anna, mut of_ben, of_cleo) = (anna.online().await, ben.online().await, cleo.online().await);
     of_anna.connection.set_blocked(&[ben.address()]).await.unwrap();
@@ -32,7 +32,7 @@ pub async fn what_somebody_blocked_sends_is_taken_and_never_arrives(network: &im
     assert_eq!(of_ben.receipt().await, (anna.address(), "m2".to_owned(), ReceiptKind::Delivered));
 }
 
-pub async fn what_is_discarded_is_not_told_again_and_makes_no_receipt(network: &impl Network) {
+pub async fn a_discarded_message_is_not_delivered_again_and_makes_no_receipt(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let (mut of_anna, mut of_ben) = (anna.online().await, ben.online().await);
     of_ben.send(&anna.address(), "m1", "text").await.unwrap();

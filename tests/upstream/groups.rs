@@ -84,7 +84,7 @@ fn members(group: &Group) -> (Vec<Address>, Vec<Address>) {
     )
 }
 
-pub async fn a_group_is_made_and_all_in_it_are_told(network: &impl Network) {
+pub async fn a_group_is_created_and_all_members_are_notified(network: &impl Network) {
     let (phones, mut lines) = three(network).await;
     let [anna, ben, cleo] = &phones;
     let before = windu::clock::now() - chrono::TimeDelta::minutes(1);
@@ -103,7 +103,7 @@ pub async fn a_group_is_made_and_all_in_it_are_told(network: &impl Network) {
     }
 }
 
-pub async fn nobody_is_added_who_is_not_there(network: &impl Network) {
+pub async fn unknown_numbers_cannot_be_added(network: &impl Network) {
     let (phones, mut lines) = three(network).await;
     let [anna, ben, _] = &phones;
     let nobody = [network.number(), network.number()].map(|number| anna.connector.address_of(&number));
@@ -118,7 +118,7 @@ pub async fn nobody_is_added_who_is_not_there(network: &impl Network) {
     assert_eq!(lines[1].group_event().await.subject, "New");
 }
 
-pub async fn what_is_said_in_a_group_reaches_all_others(network: &impl Network) {
+pub async fn a_group_message_reaches_all_others(network: &impl Network) {
     let (phones, mut lines) = three(network).await;
     let group = group_of_three(&phones, &mut lines).await;
     lines[0].send(&group, "g1", "Hello, all").await.unwrap();
@@ -144,7 +144,7 @@ pub async fn what_is_said_in_a_group_reaches_all_others(network: &impl Network) 
     assert!(receipts <= 3);
 }
 
-pub async fn all_find_what_is_said_in_the_same_order(network: &impl Network) {
+pub async fn all_members_receive_messages_in_the_same_order(network: &impl Network) {
     let (phones, mut lines) = three(network).await;
     let group = group_of_three(&phones, &mut lines).await;
     let watching = Phone::new(network).await;
@@ -172,7 +172,7 @@ pub async fn all_find_what_is_said_in_the_same_order(network: &impl Network) {
     }
 }
 
-pub async fn members_come_and_go(network: &impl Network) {
+pub async fn members_are_added_promoted_demoted_and_removed(network: &impl Network) {
     let (phones, mut lines) = three(network).await;
     let [anna, ben, cleo] = &phones;
     let made = lines[0].connection.create_group("make", "Two", &[ben.address()]).await.unwrap();
@@ -245,7 +245,7 @@ pub async fn every_member_may_change_the_subject(network: &impl Network) {
     }
 }
 
-pub async fn the_last_admin_who_leaves_hands_over(network: &impl Network) {
+pub async fn when_the_last_admin_leaves_another_member_becomes_admin(network: &impl Network) {
     let (phones, mut lines) = three(network).await;
     let [anna, ben, cleo] = &phones;
     let group = group_of_three(&phones, &mut lines).await;
@@ -270,7 +270,7 @@ pub async fn the_last_admin_who_leaves_hands_over(network: &impl Network) {
     assert_eq!(lines[1].edit_group("late", &group, edit).await, Err(GroupFailure::NotInGroup));
 }
 
-pub async fn an_operation_is_done_once(network: &impl Network) {
+pub async fn an_operation_id_is_applied_once(network: &impl Network) {
     let (phones, mut lines) = three(network).await;
     let [_, ben, cleo] = &phones;
     let create =
@@ -300,7 +300,7 @@ pub async fn an_operation_is_done_once(network: &impl Network) {
     assert_eq!(kinds(&mut lines[2], 2).await, [Added, Left]);
 }
 
-pub async fn receipts_of_a_group_go_to_who_wrote(network: &impl Network) {
+pub async fn group_receipts_go_to_the_author(network: &impl Network) {
     let (phones, mut lines) = three(network).await;
     let group = group_of_three(&phones, &mut lines).await;
     lines[1].send(&group, "g1", "who reads this?").await.unwrap();
@@ -319,7 +319,7 @@ pub async fn receipts_of_a_group_go_to_who_wrote(network: &impl Network) {
     }
 }
 
-pub async fn typing_in_a_group_is_shown_to_all_others(network: &impl Network) {
+pub async fn typing_in_a_group_reaches_all_others(network: &impl Network) {
     let (phones, mut lines) = three(network).await;
     let group = group_of_three(&phones, &mut lines).await;
     lines[0].connection.typing(&group, Typing::Composing).await.unwrap();
@@ -335,7 +335,7 @@ pub async fn typing_in_a_group_is_shown_to_all_others(network: &impl Network) {
     assert_eq!(lines[1].group_message().await.2, "m1");
 }
 
-pub async fn who_was_away_hears_of_a_group_what_the_others_heard(network: &impl Network) {
+pub async fn an_offline_member_receives_the_groups_events_later(network: &impl Network) {
     let (phones, mut lines) = three(network).await;
     let group = group_of_three(&phones, &mut lines).await;
     let [first, second, third] = lines;
@@ -354,7 +354,7 @@ pub async fn who_was_away_hears_of_a_group_what_the_others_heard(network: &impl 
     assert_eq!(back.group_message().await.2, "m1");
 }
 
-pub async fn a_number_that_goes_leaves_its_groups(network: &impl Network) {
+pub async fn an_unregistered_number_leaves_its_groups(network: &impl Network) {
     let (phones, mut lines) = three(network).await;
     let [anna, ben, cleo] = &phones;
     let group = group_of_three(&phones, &mut lines).await;
@@ -380,7 +380,7 @@ pub async fn a_number_that_goes_leaves_its_groups(network: &impl Network) {
     assert_eq!(new.group_message().await, (None, cleo.address(), "m1".to_owned()));
 }
 
-pub async fn a_group_is_no_larger_than_the_network_takes(network: &impl Network) {
+pub async fn a_group_cannot_exceed_the_networks_limit(network: &impl Network) {
     let anna = Phone::new(network).await;
     let line = anna.online().await;
     let largest = anna.connector.capabilities().largest_group;

@@ -6,7 +6,7 @@ use crate::backlog::next_message;
 use crate::network::Network;
 use crate::phone::Phone;
 
-pub async fn a_watcher_hears_the_nickname_at_once_and_when_it_changes(network: &impl Network) {
+pub async fn a_watcher_receives_the_nickname_at_once_and_when_it_changes(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let (shown, mut watching) = (anna.online().await, ben.online().await);
     shown.connection.set_nickname("Anna").await.unwrap();
@@ -18,7 +18,7 @@ pub async fn a_watcher_hears_the_nickname_at_once_and_when_it_changes(network: &
     assert_eq!(watching.take().await, nickname(&anna, ""));
 }
 
-pub async fn a_watcher_that_was_away_hears_the_change(network: &impl Network) {
+pub async fn an_offline_watcher_receives_the_change_later(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let shown = anna.online().await;
     ben.online().await.connection.watch(&[anna.address()]).await.unwrap();
@@ -27,7 +27,7 @@ pub async fn a_watcher_that_was_away_hears_the_change(network: &impl Network) {
     assert_eq!(back.take().await, nickname(&anna, "Anna"));
 }
 
-pub async fn who_left_the_list_is_not_heard_of(network: &impl Network) {
+pub async fn a_number_that_is_not_watched_any_more_sends_no_nickname(network: &impl Network) {
     let (anna, ben, cleo) = (Phone::new(network).await, Phone::new(network).await, Phone::new(network).await);
     let (of_anna, of_cleo, mut watching) = (anna.online().await, cleo.online().await, ben.online().await);
     watching.connection.watch(&[anna.address(), cleo.address()]).await.unwrap();
@@ -39,7 +39,7 @@ pub async fn who_left_the_list_is_not_heard_of(network: &impl Network) {
     assert_eq!(watching.message().await.1, "fence");
 }
 
-pub async fn a_nickname_told_and_not_acknowledged_is_told_again(network: &impl Network) {
+pub async fn an_unacknowledged_nickname_is_delivered_again(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let (shown, mut watching) = (anna.online().await, ben.online().await);
     shown.connection.set_nickname("Anna").await.unwrap();
@@ -53,7 +53,7 @@ pub async fn a_nickname_told_and_not_acknowledged_is_told_again(network: &impl N
     assert_eq!(back.take().await, nickname(&anna, "Anna"));
 }
 
-pub async fn a_number_that_registers_later_is_heard_of(network: &impl Network) {
+pub async fn a_watched_number_that_registers_later_sends_its_nickname(network: &impl Network) {
     let ben = Phone::new(network).await;
     let number = network.number();
     let mut watching = ben.online().await;

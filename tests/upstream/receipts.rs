@@ -7,7 +7,7 @@ use crate::backlog::next_message;
 use crate::network::Network;
 use crate::phone::Phone;
 
-pub async fn delivered_follows_the_acknowledgement_and_nothing_else(network: &impl Network) {
+pub async fn only_the_acknowledgement_makes_a_delivered_receipt(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let (mut sending, mut receiving) = (anna.online().await, ben.online().await);
     sending.send(&ben.address(), "stored", "one").await.unwrap();
@@ -36,7 +36,7 @@ pub async fn read_reaches_the_sender(network: &impl Network) {
     }
 }
 
-pub async fn receipts_wait_for_a_sender_who_is_away(network: &impl Network) {
+pub async fn receipts_wait_for_an_offline_sender(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let sending = anna.online().await;
     sending.send(&ben.address(), "m1", "text").await.unwrap();
@@ -66,7 +66,7 @@ pub async fn acknowledging_twice_makes_one_receipt(network: &impl Network) {
     assert_eq!(sending.message().await.1, "fence");
 }
 
-pub async fn a_receipt_for_somebody_gone_is_no_failure(network: &impl Network) {
+pub async fn a_receipt_for_an_unregistered_number_is_no_failure(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let cleo = Phone::new(network).await;
     let (sending, mut receiving) = (anna.online().await, ben.online().await);

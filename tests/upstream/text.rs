@@ -6,7 +6,7 @@ use windu::upstream::{SendFailure, UpstreamEvent};
 use crate::network::Network;
 use crate::phone::{Phone, outgoing};
 
-pub async fn a_message_reaches_somebody_who_is_connected(network: &impl Network) {
+pub async fn a_message_reaches_a_connected_receiver(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let (sending, mut receiving) = (anna.online().await, ben.online().await);
     let before = windu::clock::now() - chrono::TimeDelta::minutes(1);
@@ -19,7 +19,7 @@ pub async fn a_message_reaches_somebody_who_is_connected(network: &impl Network)
     assert!(sent_at > before && sent_at < before + chrono::TimeDelta::minutes(2), "{sent_at}");
 }
 
-pub async fn texts_arrive_as_they_were_sent(network: &impl Network) {
+pub async fn texts_arrive_unchanged(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let (sending, mut receiving) = (anna.online().await, ben.online().await);
     let long = "long ".repeat(13_107);
@@ -37,7 +37,7 @@ pub async fn texts_arrive_as_they_were_sent(network: &impl Network) {
     }
 }
 
-pub async fn three_people_hear_only_what_is_meant_for_them(network: &impl Network) {
+pub async fn three_numbers_receive_only_their_own_messages(network: &impl Network) {
     let (anna, ben, cleo) = (Phone::new(network).await, Phone::new(network).await, Phone::new(network).await);
     let (of_anna, mut of_ben, mut of_cleo) = (anna.online().await, ben.online().await, cleo.online().await);
     let batch = [
@@ -85,7 +85,7 @@ pub async fn one_id_sent_twice_arrives_with_the_same_id(network: &impl Network) 
     assert_eq!(ids, ["m1", "m2"]);
 }
 
-pub async fn nobody_there_is_a_refusal_and_harms_no_other(network: &impl Network) {
+pub async fn a_message_to_an_unknown_number_is_refused_and_harms_no_other(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let (sending, mut receiving) = (anna.online().await, ben.online().await);
     let nobody = anna.connector.address_of(&network.number());
@@ -99,7 +99,7 @@ pub async fn nobody_there_is_a_refusal_and_harms_no_other(network: &impl Network
     assert_eq!((receiving.message().await.1, receiving.message().await.1), ("m1".into(), "m3".into()));
 }
 
-pub async fn nothing_to_send_is_no_failure(network: &impl Network) {
+pub async fn empty_calls_are_no_failure(network: &impl Network) {
     let line = Phone::new(network).await.online().await;
     assert_eq!(line.send_all(&[]).await, []);
     line.connection.acknowledge(&[]).await.unwrap();

@@ -37,7 +37,7 @@ pub async fn a_status_message_reaches_watchers_once(network: &impl Network) {
     assert_eq!(observer.text(), Some("Away"));
 }
 
-pub async fn repeating_what_is_so_already_tells_nothing(network: &impl Network) {
+pub async fn setting_the_same_state_again_sends_no_event(network: &impl Network) {
     let ((anna, shown), (ben, mut watching)) = two(network).await;
     let apply = async || {
         shown.connection.set_blocked(&[]).await.unwrap();
@@ -57,7 +57,7 @@ pub async fn repeating_what_is_so_already_tells_nothing(network: &impl Network) 
     assert_eq!(observer.events, before);
 }
 
-pub async fn presence_is_live_for_those_who_are_online(network: &impl Network) {
+pub async fn presence_is_live_for_online_watchers(network: &impl Network) {
     let ((anna, shown), (ben, mut watching)) = two(network).await;
     let mut observer = Observer::default();
     shown.connection.set_online(true).await.unwrap();
@@ -77,7 +77,7 @@ pub async fn presence_is_live_for_those_who_are_online(network: &impl Network) {
     assert_eq!(observer.online(), Some(true));
 }
 
-pub async fn of_two_changes_at_the_same_moment_none_is_missed(network: &impl Network) {
+pub async fn two_concurrent_presence_changes_are_both_delivered(network: &impl Network) {
     let ((anna, shown), (ben, mut watching)) = two(network).await;
     let mut observer = Observer::default();
     for round in 0..40 {
@@ -93,7 +93,7 @@ pub async fn of_two_changes_at_the_same_moment_none_is_missed(network: &impl Net
     }
 }
 
-pub async fn that_presence_is_hidden_is_told_to_those_who_are_offline_too(network: &impl Network) {
+pub async fn offline_watchers_learn_that_presence_is_hidden(network: &impl Network) {
     let ((anna, shown), (ben, mut watching)) = two(network).await;
     let mut observer = Observer::default();
     shown.connection.set_online(true).await.unwrap();
@@ -113,7 +113,7 @@ pub async fn that_presence_is_hidden_is_told_to_those_who_are_offline_too(networ
     assert_eq!(observer.online(), Some(true));
 }
 
-pub async fn each_setting_hides_what_it_says_from_whom_it_says(network: &impl Network) {
+pub async fn each_privacy_setting_hides_its_part_from_its_audience(network: &impl Network) {
     for (is_contact, is_blocked) in [(true, false), (false, false), (true, true), (false, true)] {
         let ((anna, shown), (ben, mut watching)) = two(network).await;
         let own = &shown.connection;
@@ -145,7 +145,7 @@ pub async fn each_setting_hides_what_it_says_from_whom_it_says(network: &impl Ne
     }
 }
 
-pub async fn a_photo_is_told_of_and_fetched_by_those_who_may_see_it(network: &impl Network) {
+pub async fn a_photo_is_announced_to_and_fetched_by_permitted_watchers_only(network: &impl Network) {
     let ((anna, shown), (ben, mut watching)) = two(network).await;
     let cleo = Phone::new(network).await;
     let stranger = cleo.online().await;
@@ -182,7 +182,7 @@ pub async fn a_photo_is_told_of_and_fetched_by_those_who_may_see_it(network: &im
     assert!(matches!(fetched(&watching, &references[1]).await, Err(Failure::Refused(_))));
 }
 
-pub async fn who_leaves_or_enters_the_contact_list_sees_less_or_more(network: &impl Network) {
+pub async fn changes_of_the_contact_list_change_what_a_watcher_sees(network: &impl Network) {
     let ((anna, shown), (ben, mut watching)) = two(network).await;
     let own = &shown.connection;
     own.set_privacy(privacy(Audience::Contacts, Audience::Contacts)).await.unwrap();
@@ -204,7 +204,7 @@ pub async fn who_leaves_or_enters_the_contact_list_sees_less_or_more(network: &i
     assert_eq!((observer.text(), observer.online()), (None, None));
 }
 
-pub async fn who_leaves_the_network_shows_nothing_any_more(network: &impl Network) {
+pub async fn an_unregistered_number_shows_nothing_any_more(network: &impl Network) {
     let ((anna, shown), (ben, mut watching)) = two(network).await;
     let cleo = Phone::new(network).await;
     let fence = cleo.online().await;

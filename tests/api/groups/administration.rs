@@ -7,7 +7,7 @@ use crate::shared_server::server;
 use crate::support::people::{Person, fresh_number};
 
 #[tokio::test]
-async fn every_participant_changes_the_subject() {
+async fn every_participant_may_change_the_subject() {
     let ([anna, bert, carl], group) = group_of_three().await;
     carl.changes(&group, "subject", &[("subject", "Carl's")]).await;
     assert_eq!(carl.info(&group).await.expect("his")["subject"], "Carl's");
@@ -30,7 +30,7 @@ async fn every_participant_changes_the_subject() {
 }
 
 #[tokio::test]
-async fn admins_add_remove_promote_and_demote() {
+async fn only_admins_add_remove_promote_and_demote() {
     let [anna, bert, carl, dora] = people(server()).await;
     let group = anna.creates_group("Team", &[&bert]).await;
     let endpoints = ["add-participant", "remove-participant", "promote-participant", "demote-participant"];
@@ -105,7 +105,7 @@ async fn a_group_always_has_an_admin() {
 }
 
 #[tokio::test]
-async fn the_journal_tells_of_a_group() {
+async fn the_journal_contains_each_change_of_a_group() {
     let ([anna, bert, carl], group) = group_of_three().await;
     anna.changes(&group, "subject", &[("subject", "New")]).await;
     anna.changes(&group, "promote-participant", &[("contact", &bert.number)]).await;

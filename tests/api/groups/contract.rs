@@ -45,7 +45,7 @@ fn seen(answer: &Answer) -> (u16, String, String) {
 }
 
 #[tokio::test]
-async fn a_group_is_made_and_shown_to_all_in_it() {
+async fn create_group_makes_a_group_that_all_participants_see() {
     let [anna, bert, carl] = people(server()).await;
     // Written in any way, twice, and the own number: none of it makes more participants.
     let spaced = format!("+{} {}", &bert.number[..4], &bert.number[4..]);
@@ -80,7 +80,7 @@ async fn a_group_is_made_and_shown_to_all_in_it() {
 }
 
 #[tokio::test]
-async fn a_group_is_made_of_contacts_only() {
+async fn create_group_accepts_only_contacts_and_numbers_that_wrote_first() {
     let [anna, bert] = people(server()).await;
     let stranger = Person::new(server()).await;
     let nobody = fresh_number();
@@ -109,7 +109,7 @@ async fn a_group_is_made_of_contacts_only() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_new_group_is_told() {
+async fn create_group_refuses_invalid_parameters() {
     let [anna, bert] = people(server()).await;
     let number = bert.number.as_str();
     anna.tries_to_create_group("", &[number]).await.refused(400, "invalid_parameter");
@@ -134,7 +134,7 @@ async fn what_is_wrong_with_a_new_group_is_told() {
 }
 
 #[tokio::test]
-async fn anothers_group_is_answered_as_none() {
+async fn a_group_of_other_users_is_answered_like_an_unknown_one() {
     let ([anna, bert, carl], group) = group_of_three().await;
     anna.sends_to_group(&group, "private").await;
     let eve = Person::new(server()).await;
@@ -171,7 +171,7 @@ async fn anothers_group_is_answered_as_none() {
 }
 
 #[tokio::test]
-async fn rows_want_a_token_and_an_account() {
+async fn every_group_endpoint_requires_a_token_and_an_account() {
     let api = crate::support::client::Client::new(server().url().to_owned());
     let nobody = Person { api: api.clone(), number: String::new() };
     for endpoint in ENDPOINTS {

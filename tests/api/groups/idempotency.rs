@@ -24,7 +24,7 @@ async fn twice(person: &Person, path: &str, key: &str, body: Value) -> Answer {
 }
 
 #[tokio::test]
-async fn each_row_is_done_once_under_a_key() {
+async fn every_group_endpoint_is_done_once_under_a_key() {
     let ([anna, bert, carl], group) = group_of_three().await;
     let made = twice(&anna, CREATE, "make", json!({"subject": "Once", "participants": [bert.number]})).await;
     assert_eq!(made.status, 201);
@@ -68,7 +68,7 @@ async fn each_row_is_done_once_under_a_key() {
 /// As when the program is killed after the network did it, and after the session's answer was stored: the key is free
 /// again, and the repeat waits_for_group what was done.
 #[tokio::test]
-async fn what_was_done_and_not_answered_is_answered_by_a_repeat() {
+async fn a_repeat_gets_the_response_of_a_change_that_was_done_but_not_answered() {
     let ([anna, bert, carl], group) = group_of_three().await;
     let endpoint = |endpoint: &str| format!("/api/groups/{group}/{endpoint}/");
     let requests = [

@@ -19,7 +19,7 @@ async fn receipts(person: &Person, endpoint: &str, group: &str, ids: &[&str]) ->
 }
 
 #[tokio::test]
-async fn a_message_reaches_all_and_says_who_wrote_it() {
+async fn a_message_reaches_all_participants_with_its_author() {
     let ([anna, bert, carl], group) = group_of_three().await;
     let id = anna.sends_to_group(&group, "Hello, all").await;
     for person in [&bert, &carl] {
@@ -50,7 +50,7 @@ async fn a_message_reaches_all_and_says_who_wrote_it() {
 }
 
 #[tokio::test]
-async fn delivered_and_read_when_all_others_have_it() {
+async fn a_message_is_delivered_and_read_when_all_others_have_it() {
     let ([anna, bert, carl], group) = group_of_three().await;
     let (one, two) = (anna.sends_to_group(&group, "one").await, anna.sends_to_group(&group, "two").await);
     for message in receipts(&anna, "delivered", &group, &[&one, &two]).await {
@@ -82,7 +82,7 @@ async fn delivered_and_read_when_all_others_have_it() {
 }
 
 #[tokio::test]
-async fn who_left_is_not_waited_for() {
+async fn removed_participants_do_not_delay_receipts() {
     let ([anna, bert, carl], group) = group_of_three().await;
     let id = anna.sends_to_group(&group, "who reads this?").await;
     receipts(&anna, "delivered", &group, &[&id]).await;
@@ -101,7 +101,7 @@ async fn who_left_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn who_was_removed_reads_the_past_and_not_the_future() {
+async fn a_removed_participant_keeps_old_messages_and_gets_no_new_ones() {
     let ([anna, bert, carl], group) = group_of_three().await;
     let id = anna.sends_to_group(&group, "before").await;
     carl.waits_until(&group, &id, |_| true).await;
@@ -133,7 +133,7 @@ async fn who_was_removed_reads_the_past_and_not_the_future() {
 }
 
 #[tokio::test]
-async fn a_contact_counts_before_a_group() {
+async fn the_contact_parameter_wins_over_group_id() {
     let ([anna, bert, carl], group) = group_of_three().await;
     let form = [("group_id", group.as_str()), ("contact", bert.number.as_str()), ("message", "to Bert")];
     let sent = anna.api.post("/api/messages/send-message/", &form).await;
@@ -149,7 +149,7 @@ async fn a_contact_counts_before_a_group() {
 }
 
 #[tokio::test]
-async fn a_block_leaves_groups_alone() {
+async fn a_block_does_not_affect_groups() {
     let ([anna, bert, _], group) = group_of_three().await;
     let blocked = bert.api.post(&format!("/api/contacts/{}/block/", anna.number), &[]).await;
     assert_eq!(blocked.status, 200, "{}", blocked.text());

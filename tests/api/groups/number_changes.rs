@@ -25,7 +25,7 @@ async fn a_removed_account_leaves_its_groups() {
 }
 
 #[tokio::test]
-async fn a_number_that_moves_brings_no_group_to_its_new_owner() {
+async fn a_number_that_moves_does_not_bring_its_groups_to_the_new_owner() {
     let ([anna, bert, carl], group) = group_of_three().await;
     let id = anna.sends_to_group(&group, "private").await;
     for person in [&bert, &carl] {
@@ -60,7 +60,7 @@ async fn a_number_that_moves_brings_no_group_to_its_new_owner() {
 }
 
 #[tokio::test]
-async fn a_login_that_is_renewed_is_in_no_group() {
+async fn a_number_that_is_registered_again_is_in_no_group() {
     let ([anna, bert, carl], group) = group_of_three().await;
     // As when the network has logged the number out.
     server().database().sql(&format!(

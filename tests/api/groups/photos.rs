@@ -36,7 +36,7 @@ impl Person {
 }
 
 #[tokio::test]
-async fn every_participant_changes_the_photo_and_all_see_it() {
+async fn every_participant_may_change_the_photo_and_all_see_it() {
     let ([anna, bert, carl], group) = group_of_three().await;
     let none = json!({"photo_url": null, "photo_status": "404"});
     for endpoint in ["photo", "preview-photo"] {
@@ -83,7 +83,7 @@ async fn every_participant_changes_the_photo_and_all_see_it() {
 }
 
 #[tokio::test]
-async fn a_photo_is_for_participants_and_a_picture() {
+async fn a_group_photo_must_be_a_picture_and_is_only_for_participants() {
     let ([anna, bert, _], group) = group_of_three().await;
     assert_eq!(anna.puts_on(&group, b"no picture".to_vec(), None).await.status, 400);
     let missing = anna.api.post(&format!("/api/groups/{group}/photo/"), &[]).await;

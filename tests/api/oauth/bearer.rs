@@ -55,7 +55,7 @@ async fn ask(oauth: &Arc<OAuth>, authorization: Option<&str>, path: &str) -> (St
 }
 
 #[tokio::test]
-async fn a_token_opens_the_door_and_nothing_else_does() {
+async fn only_a_bearer_token_in_the_header_is_accepted() {
     let server = Server::start();
     let (_, oauth) = token_server(&server);
     let pair = log_in(server.client()).await;
@@ -82,7 +82,7 @@ async fn a_token_opens_the_door_and_nothing_else_does() {
 }
 
 #[tokio::test]
-async fn the_rows_of_the_api_ask_for_a_token() {
+async fn api_endpoints_require_a_bearer_token() {
     let server = Server::start();
     let pair = log_in(server.client()).await;
     let caller = server.client().with_token(&pair.access);
@@ -107,7 +107,7 @@ async fn the_rows_of_the_api_ask_for_a_token() {
 }
 
 #[tokio::test]
-async fn an_expired_token_is_invalid_although_it_was_just_seen() {
+async fn an_expired_token_is_invalid_although_it_is_cached() {
     let server = Server::setup().env("WINDU_ACCESS_TOKEN_TTL", "1s").start();
     let (_, oauth) = token_server(&server);
     let pair = log_in(server.client()).await;
@@ -120,7 +120,7 @@ async fn an_expired_token_is_invalid_although_it_was_just_seen() {
 }
 
 #[tokio::test]
-async fn what_ends_a_token_ends_it_everywhere_at_once() {
+async fn a_revoked_token_is_refused_by_every_program_at_once() {
     let server = Server::start();
     let client = server.client();
     let (store, oauth) = token_server(&server);
@@ -179,7 +179,7 @@ async fn what_ends_a_token_ends_it_everywhere_at_once() {
 }
 
 #[tokio::test]
-async fn what_has_expired_is_deleted() {
+async fn expired_tokens_are_deleted() {
     let server = Server::start();
     let (store, oauth) = token_server(&server);
     let old = log_in(server.client()).await;

@@ -46,7 +46,7 @@ async fn users_are_made_listed_and_changed() {
 }
 
 #[tokio::test]
-async fn passwords_and_names_have_their_lengths() {
+async fn passwords_and_user_names_of_a_wrong_length_are_refused() {
     let server = Server::start();
     let create =
         |name: &str, password: &str| server.fail(&["user", "create", name, "--password-stdin"], password);
@@ -139,7 +139,7 @@ async fn a_first_user_is_made_once_by_programs_that_start_together() {
 }
 
 #[tokio::test]
-async fn a_user_of_the_settings_is_made_if_missing_and_never_changed() {
+async fn the_bootstrap_user_is_made_if_missing_and_never_changed() {
     let mut server = Server::start();
     log_in(server.client()).await;
     server.run(&["user", "set-password", USER, "--password-stdin"], "changed since then");

@@ -29,7 +29,7 @@ async fn a_refresh_gives_a_new_pair_and_ends_the_old() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_given_again_for_a_while() {
+async fn a_used_refresh_token_gives_the_same_pair_during_the_grace_period() {
     let server = Server::start();
     let first = log_in(server.client()).await;
     let second = Pair::of(&refresh(server.client(), &first.refresh).await);
@@ -40,7 +40,7 @@ async fn a_lost_answer_is_given_again_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_used_token_ends_its_family() {
+async fn reusing_a_refresh_token_revokes_all_tokens_of_the_login() {
     let server = Server::start();
     let confidential = Confidential::create(&server, "backend");
     // After the grace, and within it once the successor was used.
@@ -62,7 +62,7 @@ async fn a_used_token_ends_its_family() {
 }
 
 #[tokio::test]
-async fn of_eight_at_once_all_get_one_pair() {
+async fn eight_concurrent_refreshes_get_the_same_pair() {
     let server = Server::start();
     let second = Server::setup().database(server.database().clone()).start();
     for _ in 0..5 {
@@ -80,7 +80,7 @@ async fn of_eight_at_once_all_get_one_pair() {
 }
 
 #[tokio::test]
-async fn the_sealed_pair_opens_for_nobody_else_and_goes() {
+async fn the_stored_pair_is_encrypted_and_deleted_after_its_use() {
     let server = Server::start();
     let first = log_in(server.client()).await;
     let second = Pair::of(&refresh(server.client(), &first.refresh).await);
@@ -124,7 +124,7 @@ async fn a_refresh_token_is_bound_to_its_client() {
 }
 
 #[tokio::test]
-async fn a_scope_can_only_shrink_and_for_one_pair() {
+async fn a_refresh_can_narrow_the_scope_for_one_pair_only() {
     let server = Server::start();
     let confidential = Confidential::create(&server, "backend");
     let refresh_with_scope = async |token: &str, scope: &str| {

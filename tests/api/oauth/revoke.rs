@@ -6,7 +6,7 @@ use super::{Confidential, PUBLIC, Pair, failed, introspect, log_in, login_with, 
 use crate::support::server::{Server, USER};
 
 #[tokio::test]
-async fn either_token_takes_the_other_with_it() {
+async fn revoking_either_token_revokes_the_pair() {
     let server = Server::start();
     let confidential = Confidential::create(&server, "backend");
     let bystander = log_in(server.client()).await;
@@ -63,7 +63,7 @@ async fn without_a_token_or_a_client_nothing_is_revoked() {
 }
 
 #[tokio::test]
-async fn a_confidential_client_sees_what_a_token_is() {
+async fn introspection_is_for_confidential_clients() {
     let server = Server::start();
     let confidential = Confidential::create(&server, "backend");
     let pair = log_in(server.client()).await;

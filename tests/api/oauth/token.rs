@@ -6,7 +6,7 @@ use super::{Confidential, LOGIN, PUBLIC, Pair, failed, introspect, log_in, login
 use crate::support::server::{PASSWORD, Server, USER};
 
 #[tokio::test]
-async fn a_password_gives_a_pair() {
+async fn the_password_grant_returns_a_pair_of_tokens() {
     let server = Server::start();
     let answer = server.client().post("/o/token/", &LOGIN).await;
     let pair = Pair::of(&answer);
@@ -25,7 +25,7 @@ async fn a_password_gives_a_pair() {
 }
 
 #[tokio::test]
-async fn only_hashes_are_kept() {
+async fn only_hashes_of_tokens_and_passwords_are_stored() {
     let server = Server::start();
     let pair = log_in(server.client()).await;
     let count = |token: &str| {
@@ -43,7 +43,7 @@ async fn only_hashes_are_kept() {
 }
 
 #[tokio::test]
-async fn a_client_names_itself_by_basic_or_form() {
+async fn a_client_authenticates_by_basic_or_form() {
     let server = Server::start();
     let client = server.client();
     let confidential = Confidential::create(&server, "backend");
@@ -88,7 +88,7 @@ async fn a_client_names_itself_by_basic_or_form() {
 }
 
 #[tokio::test]
-async fn a_wrong_login_has_one_answer() {
+async fn every_wrong_login_has_the_same_response() {
     let server = Server::start();
     let client = server.client();
     server.run(&["user", "create", "bob", "--password-stdin"], "another long password\n");
@@ -109,7 +109,7 @@ async fn a_wrong_login_has_one_answer() {
 }
 
 #[tokio::test]
-async fn what_is_missing_or_unknown_has_its_code() {
+async fn missing_and_unknown_parameters_have_their_error_codes() {
     let server = Server::start();
     for (changes, error) in [
         ([("password", "")], "invalid_request"),
@@ -131,7 +131,7 @@ async fn what_is_missing_or_unknown_has_its_code() {
 }
 
 #[tokio::test]
-async fn a_scope_may_be_less_and_comes_back_sorted() {
+async fn a_narrower_scope_is_granted_and_returned_sorted() {
     let server = Server::start();
     let confidential = Confidential::create(&server, "backend");
     for (requested, granted) in [("read", "read"), ("write read", "read write"), ("read read", "read")] {
@@ -143,7 +143,7 @@ async fn a_scope_may_be_less_and_comes_back_sorted() {
 }
 
 #[tokio::test]
-async fn lifetimes_are_settings() {
+async fn token_lifetimes_are_configurable() {
     let server =
         Server::setup().env("WINDU_ACCESS_TOKEN_TTL", "90s").env("WINDU_REFRESH_TOKEN_TTL", "2h").start();
     assert_eq!(server.client().post("/o/token/", &LOGIN).await.json()["expires_in"], 90);
@@ -152,7 +152,7 @@ async fn lifetimes_are_settings() {
 }
 
 #[tokio::test]
-async fn an_older_hash_is_replaced_at_login() {
+async fn an_outdated_password_hash_is_replaced_at_login() {
     use argon2::password_hash::PasswordHasher as _;
     use argon2::{Algorithm, Argon2, Params, Version};
     let server = Server::start();
@@ -170,7 +170,7 @@ async fn an_older_hash_is_replaced_at_login() {
 }
 
 #[tokio::test]
-async fn the_log_holds_no_secret() {
+async fn the_log_contains_no_secret() {
     let server = Server::start();
     let client = server.client();
     let confidential = Confidential::create(&server, "backend");

@@ -11,7 +11,7 @@ use crate::scripted::{Call, Opening, address};
 use crate::world::World;
 
 #[tokio::test]
-async fn a_group_is_made_and_changed_over_the_open_connection() {
+async fn a_group_is_created_and_changed_over_the_open_connection() {
     let world = World::new().await;
     let process = world.process();
     let anna = process.online(&world, ANNA).await;
@@ -70,7 +70,7 @@ async fn a_group_is_made_and_changed_over_the_open_connection() {
 }
 
 #[tokio::test]
-async fn what_is_asked_of_a_group_waits_a_while_for_a_connection() {
+async fn a_group_command_waits_a_while_for_a_connection() {
     let world = World::new().await;
     let process = world.process();
     let number = ANNA.parse().unwrap();

@@ -9,7 +9,7 @@ use crate::scripted::long_ago;
 use crate::world::World;
 
 #[tokio::test]
-async fn what_is_told_of_a_group_is_stored_once_and_never_goes_back() {
+async fn a_group_is_stored_once_and_never_set_back() {
     let world = World::new().await;
     let process = world.process();
     let (anna, ben) = (process.online(&world, ANNA).await, process.online(&world, BEN).await);
@@ -42,7 +42,7 @@ async fn what_is_told_of_a_group_is_stored_once_and_never_goes_back() {
 }
 
 #[tokio::test]
-async fn an_account_is_in_a_group_when_it_was_told_so() {
+async fn an_account_is_in_a_group_after_its_own_event() {
     let world = World::new().await;
     let process = world.process();
     let (anna, ben) = (process.online(&world, ANNA).await, process.online(&world, BEN).await);
@@ -60,7 +60,7 @@ async fn an_account_is_in_a_group_when_it_was_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_sessions_that_hear_the_same_do_not_stand_in_each_others_way() {
+async fn many_sessions_that_receive_the_same_event_do_not_block_each_other() {
     let world = World::new().await;
     let (one, two) = (world.process(), world.process());
     let numbers: Vec<String> = (0..20).map(|index| format!("155501001{index:02}")).collect();
@@ -88,7 +88,7 @@ async fn many_sessions_that_hear_the_same_do_not_stand_in_each_others_way() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_groups_of_one_moment_have_ids_of_their_own() {
+async fn groups_created_at_the_same_moment_have_different_ids() {
     let world = World::new().await;
     let process = world.process();
     let anna = process.online(&world, ANNA).await;

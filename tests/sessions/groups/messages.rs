@@ -12,7 +12,7 @@ use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
 
 #[tokio::test]
-async fn a_groups_messages_are_stored_with_who_wrote_them() {
+async fn group_messages_are_stored_with_their_authors() {
     let world = World::new().await;
     let process = world.process();
     let anna = process.online(&world, ANNA).await;
@@ -108,7 +108,7 @@ async fn a_message_is_delivered_and_read_when_the_last_member_has_it() {
 }
 
 #[tokio::test]
-async fn who_leaves_is_not_waited_for_and_who_comes_later_neither() {
+async fn receipts_wait_neither_for_former_nor_for_later_members() {
     let world = World::new().await;
     let process = world.process();
     let anna = process.online(&world, ANNA).await;
@@ -139,7 +139,7 @@ async fn who_leaves_is_not_waited_for_and_who_comes_later_neither() {
 
 /// How long the local network's largest group takes, for the report.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_largest_group_is_made_and_a_message_reaches_all() {
+async fn the_largest_group_is_created_and_a_message_reaches_all() {
     let world = World::new().await;
     let process = world.process();
     let anna = process.local(&world, ANNA).await;
