@@ -1,4 +1,4 @@
-//! The API's description: `windu openapi` prints it, whole and readable, without a database or a setting.
+//! The OpenAPI document: `windu openapi` prints it without a database or a setting.
 
 use std::process::Command;
 

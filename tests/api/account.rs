@@ -1,4 +1,4 @@
-//! Account rows: list, create, remove, nickname. Codes are in `account_codes`.
+//! The account endpoints: list, create, remove, nickname. Codes are in `account_codes`.
 
 use serde_json::json;
 
@@ -46,7 +46,7 @@ async fn create_account_sends_a_code_and_lists_the_account_as_unregistered() {
     let listed = account(&api, &number).await.expect("listed");
     assert_eq!((&listed["nickname"], &listed["registered"]), (&json!("Änne"), &json!(false)));
 
-    // The caller's own number, however it is written, and whether or not it is registered.
+    // The caller's own number, in any spelling, registered or not.
     for spelling in [number.as_str(), &pretty] {
         api.post(CREATE, &[("account", spelling)]).await.refused(400, "account_exists");
     }
@@ -148,7 +148,7 @@ async fn remove_account_deletes_the_data_and_leaves_the_network() {
     assert_eq!(synced.json(), json!({"existing": [], "non_existing": [anna.number]}));
     assert_eq!(bert.chat(&anna.number).await.len(), 2);
 
-    // Made again it starts empty.
+    // Registered again, it starts empty.
     register(server(), &anna.api, &anna.number).await;
     assert_eq!(anna.api.get("/api/contacts/").await.json(), json!([]));
     assert_eq!(anna.api.get("/api/messages/chats/").await.json(), json!({"chats": []}));
@@ -168,7 +168,7 @@ async fn remove_account_needs_the_account_parameter_when_there_are_several() {
     api.post(CREATE, &[("account", &second)]).await;
     let ambiguous = api.post(REMOVE, &[]).await;
     assert!(ambiguous.refused(400, "account_ambiguous").contains("account="), "{}", ambiguous.text());
-    // One that waits for its code goes without the network; then the other is the only one.
+    // An unregistered account is removed without the network; then the other is the only one.
     assert_eq!(api.post(REMOVE, &[("account", &second)]).await.status, 200);
     assert_eq!(account(&api, &second).await, None);
     assert_eq!(api.post(REMOVE, &[]).await.status, 200);
@@ -189,7 +189,7 @@ async fn a_nickname_is_stored_and_reaches_contacts() {
         assert_eq!(anna.api.get(NICKNAME).await.json(), json!({"nickname": nickname}));
         assert_eq!(account(&anna.api, &anna.number).await.expect("listed")["nickname"], nickname);
         let title = if nickname.is_empty() { &anna.number } else { nickname };
-        wait_until_async("the nickname at the other side", DEADLINE, async || {
+        wait_until_async("the nickname in the chat of the contact", DEADLINE, async || {
             let chat = bert.chat_entry(&anna.number).await.expect("a chat");
             (chat["title"] == title).then_some(())
         })
@@ -209,7 +209,7 @@ async fn a_nickname_set_at_creation_reaches_contacts() {
     prove(server(), &anna.api, &anna.number).await;
     anna.adds_contact(&bert.number).await;
     anna.delivers(&bert, "hello").await;
-    wait_until_async("the nickname at the other side", DEADLINE, async || {
+    wait_until_async("the nickname in the chat of the contact", DEADLINE, async || {
         let chat = bert.chat_entry(&anna.number).await.expect("a chat");
         (chat["title"] == "Anna").then_some(())
     })

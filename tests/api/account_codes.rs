@@ -1,4 +1,4 @@
-//! Account rows about codes: asking for one and entering it.
+//! The account endpoints for codes: request and register.
 
 use serde_json::json;
 
@@ -13,7 +13,7 @@ const SMS: &str = "/api/account/request-sms-code/";
 const VOICE: &str = "/api/account/request-voice-code/";
 const REGISTER: &str = "/api/account/register-code/";
 
-/// A user with an account that waits for its code.
+/// A user with an unregistered account.
 async fn waiting() -> (Client, String) {
     let (api, number) = (login(server()).await, fresh_number());
     assert_eq!(api.post(CREATE, &[("account", &number)]).await.status, 201);
@@ -37,7 +37,7 @@ async fn a_new_code_is_sent_by_sms_or_voice_but_not_too_soon() {
         assert_eq!((sent.status, sent.json()), (200, json!({"method": method, "length": 6})));
         let log = std::fs::read_to_string(server().folder().join("codes.log")).expect("codes");
         assert!(log.contains(&format!(" {method} code for {number}: {}", code(server(), &number))), "{log}");
-        // Only the newest counts; one in a million the two are the same.
+        // Only the newest code counts. Two codes are equal once in a million times.
         if last != code(server(), &number) {
             let old = api.post(REGISTER, &[("code", &last)]).await;
             old.refused(403, "code_wrong");
@@ -55,7 +55,7 @@ async fn code_endpoints_use_the_oldest_unregistered_account() {
         api.post(endpoint, &[("code", "123456")]).await.refused(400, "no_account");
         api.post(endpoint, &[("account", &first), ("code", "123456")]).await.refused(400, "account_unknown");
     }
-    // The oldest that waits, not the oldest.
+    // The oldest unregistered account, not the oldest one.
     register(server(), &api, &first).await;
     for endpoint in [SMS, VOICE, REGISTER] {
         api.post(endpoint, &[("code", "123456")]).await.refused(400, "no_account_waits");
@@ -88,7 +88,7 @@ async fn register_code_accepts_dashes_and_blanks_and_the_session_is_online_at_on
 #[tokio::test]
 async fn register_code_accepts_a_json_number() {
     let (api, number) = waiting().await;
-    // Of a code that begins with 0 the number would be another one.
+    // A code that begins with 0 would lose it as a number.
     let code = loop {
         let code = code(server(), &number);
         if !code.starts_with('0') {

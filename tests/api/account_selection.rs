@@ -1,4 +1,4 @@
-//! The parameter `account`: which account a request is about.
+//! The parameter `account`, which selects the account of a request.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ async fn the_account_parameter_selects_an_account_by_its_number() {
         let api = &api;
         async move { api.post("/api/account/create-account/", &[("account", number.as_str())]).await.status }
     };
-    // One that waits for its code is none that can be used.
+    // An unregistered account cannot be used.
     assert_eq!(create(third.clone()).await, 201);
     api.get(nickname).await.refused(400, "account_not_registered");
     api.get(&format!("{nickname}?account={third}")).await.refused(400, "account_not_registered");
@@ -32,7 +32,7 @@ async fn the_account_parameter_selects_an_account_by_its_number() {
     api.post(nickname, &[("nickname", "oldest")]).await;
     api.post(nickname, &[("nickname", "other"), ("account", &second)]).await;
     let shown = async |query: &str| api.get(&format!("{nickname}{query}")).await.json()["nickname"].clone();
-    // The oldest that is registered, although the one that waits is older.
+    // The oldest registered account, although the unregistered one is older.
     assert_eq!(shown("").await, "oldest");
     assert_eq!(shown(&format!("?account={first}")).await, "oldest");
     let pretty = format!("%2B{}%20({}){}.{}-", &second[..1], &second[1..4], &second[4..7], &second[7..]);

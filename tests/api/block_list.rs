@@ -1,4 +1,4 @@
-//! Blocking and its effect.
+//! The block list and its effect.
 
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ impl Person {
         answer.json()["numbers"].clone()
     }
 
-    /// Waits until the network knows so many blocks of this person.
+    /// Waits until the network has `count` blocks of this person.
     async fn network_knows_blocks(&self, count: usize) {
         let query = format!("SELECT count(*) FROM localnet_block WHERE owner = '{}'", self.number);
         wait_until_async("the blocks", DEADLINE, async || {
@@ -40,16 +40,16 @@ impl Person {
 #[tokio::test]
 async fn any_number_can_be_blocked_unblocked_and_listed() {
     let (anna, bert) = Person::two_friends(server()).await;
-    let nobody = fresh_number();
+    let unknown = fresh_number();
     assert_eq!(anna.blocked().await, json!([]));
-    let pretty = format!("+{} {}", &nobody[..4], &nobody[4..]).replace('+', "%2B").replace(' ', "%20");
+    let pretty = format!("+{} {}", &unknown[..4], &unknown[4..]).replace('+', "%2B").replace(' ', "%20");
     assert_eq!(anna.blocks(&pretty).await, json!({}));
-    assert_eq!(anna.blocks(&nobody).await, json!({"text": "already-blocked"}));
+    assert_eq!(anna.blocks(&unknown).await, json!({"text": "already-blocked"}));
     assert_eq!(anna.blocks(&bert.number).await, json!({}));
-    assert_eq!(anna.blocked().await, json!([nobody, bert.number]));
+    assert_eq!(anna.blocked().await, json!([unknown, bert.number]));
     assert_eq!(bert.blocked().await, json!([]));
-    assert_eq!(anna.unblocks(&nobody).await, json!({}));
-    assert_eq!(anna.unblocks(&nobody).await, json!({"text": "not-blocked"}));
+    assert_eq!(anna.unblocks(&unknown).await, json!({}));
+    assert_eq!(anna.unblocks(&unknown).await, json!({"text": "not-blocked"}));
     assert_eq!(anna.unblocks(&fresh_number()).await, json!({"text": "not-blocked"}));
     assert_eq!(anna.blocked().await, json!([bert.number]));
     for endpoint in ["block", "unblock"] {

@@ -1,4 +1,4 @@
-//! Rules for every row: paths, bodies, query, methods, and which account is meant.
+//! Request bodies: accepted formats, their precedence, and malformed ones.
 
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
@@ -55,7 +55,7 @@ async fn get_and_delete_accept_a_body_too() {
         get(&chat).json(&json!({"limit": 1})),
         get(&chat).multipart(Form::new().text("limit", "1")),
         get(&format!("{chat}?limit=1")),
-        // The body wins over the query; a null is not given; the last of several wins.
+        // The body wins over the query; null means missing; the last of several values wins.
         get(&format!("{chat}?limit=3")).form(&[("limit", "1")]),
         get(&format!("{chat}?limit=1")).json(&json!({"limit": null})),
         get(&format!("{chat}?limit=3&limit=1")),
@@ -68,14 +68,14 @@ async fn get_and_delete_accept_a_body_too() {
     let path = format!("{CONTACTS}{}/?contact_id={second}", bert.number);
     let shown = anna.api.send(get(&path).form(&[("contact_id", second.as_str())])).await;
     assert_eq!(shown.json()["contact_id"], bert.number);
-    // Of which account: the second one has no contacts.
+    // The parameter `account` counts too: the second account has no contacts.
     let delete = |account: &str| {
         let path = format!("{CONTACTS}{}/", bert.number);
         anna.api.request(Method::DELETE, &path).form(&[("account", account)])
     };
     anna.api.send(delete(&second)).await.refused(404, "contact_not_found");
     assert_eq!(anna.api.send(delete(&anna.number)).await.status, 200);
-    // An empty body is none, whatever its type.
+    // An empty body is ignored, with any content type.
     let empty = get(CONTACTS).header("content-type", "text/plain").body("");
     assert_eq!(anna.api.send(empty).await.status, 200);
 }

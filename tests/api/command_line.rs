@@ -1,4 +1,4 @@
-//! Commands that work beside a running server: `windu check`, and a user who goes with all that is theirs.
+//! Commands beside a running server: `windu check`, `windu user` and `windu account`.
 
 use serde_json::json;
 
@@ -80,7 +80,7 @@ async fn accounts_of_an_unknown_network_are_listed_and_removed_by_force() {
     let errors = server.fail(&["account", "list", "nobody"], "");
     assert!(errors.contains("there is no user"), "{errors}");
 
-    // A network that no program knows any more.
+    // A network that is not supported any more.
     let gone = format!("UPDATE account SET network = 'gone' WHERE number = '{}'", numbers[0]);
     server.database().sql(&gone);
     let errors = server.fail(&["account", "remove", name, &numbers[0]], "");

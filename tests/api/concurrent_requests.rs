@@ -1,4 +1,4 @@
-//! Requests at the same moment that cannot all be right.
+//! Concurrent requests that conflict with each other.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use crate::support::client::{Answer, Client};
 use crate::support::people::{Person, account, code, fresh_number, login, pass_a_minute};
 use crate::support::wait::{DEADLINE, wait_until_async};
 
-/// The same request, so many times at once; the statuses, sorted.
+/// Sends the same request `times` times at once; returns the sorted statuses.
 async fn at_once(api: &Client, times: usize, path: &str, form: &[(&str, &str)]) -> Vec<u16> {
     let requests = (0..times).map(|_| api.send(api.request(Method::POST, path).form(form)));
     let mut statuses: Vec<u16> = join_all(requests).await.iter().map(|answer| answer.status).collect();
@@ -21,7 +21,7 @@ async fn at_once(api: &Client, times: usize, path: &str, form: &[(&str, &str)]) 
     statuses
 }
 
-/// Sends texts until one is refused; gives that answer.
+/// Sends texts until one is refused; returns that response.
 async fn until_refused(person: &Person, to: &str) -> Answer {
     for number in 0.. {
         let answer = person.tries_to_send(to, &number.to_string()).await;
@@ -111,7 +111,7 @@ async fn a_number_that_two_users_prove_at_once_is_registered_once() {
         };
         let (first, second) = (is_registered(&one).await, is_registered(&other).await);
         assert!(first != second, "{first} {second}");
-        // And whoever has it can use it.
+        // And its owner can use it.
         let owner = Person { api: if first { one } else { other }, number };
         let friend = Person::new(server()).await;
         owner.adds_contact(&friend.number).await;
@@ -152,15 +152,15 @@ async fn messages_sent_while_the_number_moves_are_refused_or_fail() {
 async fn requests_during_remove_account_are_done_or_refused() {
     for _ in 0..3 {
         let (anna, bert) = Person::two_friends(server()).await;
-        let (gone, statuses) = (Cell::new(false), RefCell::new(BTreeSet::new()));
+        let (is_removed, statuses) = (Cell::new(false), RefCell::new(BTreeSet::new()));
         let send = async || {
-            while !gone.get() {
+            while !is_removed.get() {
                 let answer = anna.tries_to_send(&bert.number, "hello").await;
                 statuses.borrow_mut().insert(answer.status);
             }
         };
         let write = async |path: &str, name: &str| {
-            while !gone.get() {
+            while !is_removed.get() {
                 let number = fresh_number();
                 let answer = anna.api.post(path, &[(name, &number)]).await;
                 statuses.borrow_mut().insert(answer.status);
@@ -168,7 +168,7 @@ async fn requests_during_remove_account_are_done_or_refused() {
         };
         let remove = async || {
             let removed = anna.api.post("/api/account/remove-account/", &[]).await;
-            gone.set(true);
+            is_removed.set(true);
             removed
         };
         let (removed, ..) = join!(

@@ -1,4 +1,4 @@
-//! The contact list replaced as a whole and thinned out.
+//! Import and bulk removal of contacts.
 
 use std::time::Instant;
 
@@ -39,26 +39,26 @@ async fn import(person: &Person, contacts: Value) -> (u16, Value) {
 async fn import_contacts_replaces_the_list() {
     let server = Server::start();
     let (ann, bob) = (Person::new(&server).await, Person::new(&server).await);
-    let (stranger, gone) = (fresh_number(), fresh_number());
+    let (stranger, unknown) = (fresh_number(), fresh_number());
     let first = json!([
         {"contact_id": bob.number, "first_name": "Rob"},
         {"contact_id": "no number", "first_name": "dropped"},
         "neither",
         {"first_name": "nobody"},
         {"contact_id": format!("+{}", bob.number), "first_name": "Bob", "last_name": "B"},
-        {"contact_id": gone.parse::<u64>().expect("digits")},
+        {"contact_id": unknown.parse::<u64>().expect("digits")},
     ]);
     let counts =
         json!({"added": 2, "removed": 0, "updated": 0, "synced": 2, "existing": 1, "non_existing": 1});
     assert_eq!(import(&ann, first.clone()).await, (200, counts));
-    assert_eq!(list(&ann).await, [entry(&bob.number, "Bob", "B", true), entry(&gone, "", "", false)]);
+    assert_eq!(list(&ann).await, [entry(&bob.number, "Bob", "B", true), entry(&unknown, "", "", false)]);
 
     // The same again changes nothing.
     let (status, same) = import(&ann, first).await;
     assert_eq!((status, same["message"].is_string()), (200, true), "{same}");
 
     // Only a name.
-    let names = json!([{"contact_id": bob.number, "first_name": "Robert"}, {"contact_id": gone}]);
+    let names = json!([{"contact_id": bob.number, "first_name": "Robert"}, {"contact_id": unknown}]);
     assert_eq!(import(&ann, names).await, (200, json!({"contacts_updated": 1})));
     assert_eq!(list(&ann).await[0], entry(&bob.number, "Robert", "", true));
 
@@ -77,9 +77,9 @@ async fn import_contacts_replaces_the_list() {
     ));
     let expected = [
         ("contact.added", &bob.number),
-        ("contact.added", &gone),
+        ("contact.added", &unknown),
         ("contact.updated", &bob.number),
-        ("contact.removed", &gone),
+        ("contact.removed", &unknown),
         ("contact.updated", &bob.number),
         ("contact.added", &stranger),
     ];
@@ -109,7 +109,8 @@ async fn an_import_without_the_network_is_503_and_changes_nothing() {
     let server = Server::start();
     let (ann, _) = Person::two_friends(&server).await;
     let before = list(&ann).await;
-    // Nobody takes the command: the lease is another, living process's that does not exist.
+    // Nobody takes the command: the lease belongs to a process that lives according to its heartbeat, but does not
+    // exist.
     server.database().sql(
         "INSERT INTO process (name, heartbeat_at) VALUES ('elsewhere', now() + interval '1 hour');
          UPDATE account_counter SET fence = fence + 1, owner = (SELECT max(id) FROM process)",
@@ -163,16 +164,16 @@ async fn concurrent_imports_leave_one_of_the_lists() {
 async fn remove_contacts_removes_several_contacts() {
     let server = Server::start();
     let (ann, bob) = Person::two_friends(&server).await;
-    let gone = fresh_number();
-    ann.api.post("/api/contacts/add-contact/", &[("contact_id", &gone)]).await;
+    let unknown = fresh_number();
+    ann.api.post("/api/contacts/add-contact/", &[("contact_id", &unknown)]).await;
     let remove = async |contacts: Value| ann.api.post_json(REMOVE, &json!({ "contacts": contacts })).await;
     remove(json!(["abc", null])).await.refused(400, "invalid_parameter");
     remove(json!([])).await.refused(400, "invalid_parameter");
     let none = remove(json!([fresh_number()])).await;
     assert_eq!((none.status, none.json()["message"].is_string()), (200, true));
     assert_eq!(list(&ann).await.len(), 2);
-    let removed = remove(json!([bob.number, gone.parse::<u64>().expect("digits"), gone, "abc"])).await;
+    let removed = remove(json!([bob.number, unknown.parse::<u64>().expect("digits"), unknown, "abc"])).await;
     assert_eq!((removed.status, removed.json()), (200, json!({"total_deleted": 2})));
     assert_eq!(list(&ann).await, []);
-    ann.api.post(REMOVE, &[("contacts", &gone)]).await.refused(415, "unsupported_media_type");
+    ann.api.post(REMOVE, &[("contacts", &unknown)]).await.refused(415, "unsupported_media_type");
 }

@@ -1,4 +1,4 @@
-//! What contacts show: status messages, presence, and who may see them.
+//! Status messages and presence of contacts, and their privacy.
 
 use serde_json::{Value, json};
 
@@ -28,7 +28,7 @@ impl Person {
         self.sets("/api/account/privacy-settings/", &[(what, audience)]).await;
     }
 
-    /// The one entry of a row about a person.
+    /// The only entry of an endpoint about a person.
     async fn sees(&self, of: &Person, endpoint: &str) -> Value {
         let answer = self.api.get(&format!("/api/contacts/{}/{endpoint}/", of.number)).await;
         assert_eq!(answer.status, 200, "{endpoint}: {}", answer.text());
@@ -72,13 +72,13 @@ async fn a_contacts_status_message_is_shown_with_its_history() {
     let whole = anna.api.get(&format!("/api/contacts/{}/{endpoint}/", bert.number)).await.json();
     let entry = json!({"contact_id": bert.number, "status_message": "At home"});
     assert_eq!(whole, json!({"statuses_messages": [entry]}));
-    // Hidden and shown again is no change.
+    // Hiding and showing it again is no change.
     bert.sets_privacy("status_message", "none").await;
     anna.waits_until_it_sees(&bert, endpoint, "status_message", Value::Null).await;
     assert_eq!(anna.history(&bert).await, [] as [Value; 0], "nothing is shown while it is hidden");
     bert.sets_privacy("status_message", "contacts").await;
     anna.waits_until_it_sees(&bert, endpoint, "status_message", "At home").await;
-    // What was said meanwhile is learnt when it is shown.
+    // A text that was set while hidden appears when it is shown again.
     bert.sets_privacy("status_message", "none").await;
     bert.sets_status_message("Secret").await;
     bert.sets_status_message("Not secret").await;
@@ -107,7 +107,7 @@ async fn presence_of_contacts_is_updated_while_the_account_is_online() {
     let offline = anna.waits_until_it_sees(&bert, endpoint, "connected_status", "offline").await;
     assert_time(&offline["last_seen"]);
     assert!(offline["last_seen"].as_str() >= online["last_seen"].as_str());
-    // Whoever is offline knows what they knew last.
+    // An offline account keeps its last state.
     anna.sets_presence("offline").await;
     bert.sets_presence("online").await;
     bert.sets_status_message("I am here").await;
@@ -115,7 +115,7 @@ async fn presence_of_contacts_is_updated_while_the_account_is_online() {
     assert_eq!(anna.sees(&bert, endpoint).await, offline);
     anna.sets_presence("online").await;
     anna.waits_until_it_sees(&bert, endpoint, "connected_status", "online").await;
-    // Hidden is hidden, online or not.
+    // Hidden presence does not reveal whether the contact is online.
     bert.sets_privacy("last_seen", "none").await;
     let hidden = anna.waits_until_it_sees(&bert, endpoint, "connected_status", "deny").await;
     assert_eq!(hidden["last_seen"], Value::Null);
@@ -141,7 +141,7 @@ async fn contacts_see_what_strangers_do_not() {
     anna.waits_until_it_sees(&bert, "connected-status", "connected_status", "online").await;
     carl.waits_until_it_sees(&bert, "status-message", "status_message", Value::Null).await;
     carl.waits_until_it_sees(&bert, "connected-status", "connected_status", "deny").await;
-    // A friend by now; and one no longer.
+    // One person becomes a contact; another is removed.
     bert.adds_contact(&carl.number).await;
     carl.waits_until_it_sees(&bert, "status-message", "status_message", "For friends").await;
     bert.api.delete(&format!("/api/contacts/{}/", anna.number)).await;
@@ -228,7 +228,7 @@ async fn a_removed_number_and_its_new_owner_show_nothing_of_the_old_profile() {
     assert_eq!(anna.sees(&carl, "connected-status").await, nothing);
     assert_eq!(anna.history(&carl).await, [] as [Value; 0]);
 
-    // The number moves while its owner is there: the same.
+    // The same when the number moves while its owner is registered.
     carl.sets_status_message("Carl").await;
     anna.waits_until_it_sees(&carl, "status-message", "status_message", "Carl").await;
     let dora = Person { api: login(server()).await, number: bert.number.clone() };
@@ -240,7 +240,7 @@ async fn a_removed_number_and_its_new_owner_show_nothing_of_the_old_profile() {
     assert_eq!(
         carl.api.get(&named).await.json(),
         json!({"status_message": "Carl"}),
-        "he keeps what he wrote"
+        "the old owner keeps the own text"
     );
 }
 
@@ -253,7 +253,7 @@ async fn a_thousand_contacts_take_as_many_queries_as_one() {
         let request = anna.api.request(reqwest::Method::GET, endpoint).header("x-request-id", &id);
         let answer = anna.api.send(request).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        // The line of the answer is the request's last.
+        // The line of the response is the last one of the request.
         wait_until_async("the request in the log", DEADLINE, async || {
             let log = server.log();
             let lines: Vec<&str> = log.lines().filter(|line| line.contains(&id)).collect();

@@ -1,4 +1,4 @@
-//! Contact rows: list, add, show, rename, remove, sync.
+//! The contact endpoints: list, add, show, rename, remove, sync.
 
 use serde_json::{Value, json};
 
@@ -54,7 +54,7 @@ async fn add_contact_refuses_invalid_parameters() {
     }
     let hint = add(&[("contact_id", "15551230000first_name=Bert")]).await;
     assert!(hint.refused(400, "invalid_parameter").contains('&'), "{}", hint.text());
-    // A public id that nobody has.
+    // An unknown public id.
     add(&[("contact_id", "x999999999")]).await.refused(400, "contact_unknown");
     for name in ["first_name", "last_name"] {
         add(&[("contact_id", &number), (name, &"ü".repeat(257))]).await.refused(400, "invalid_parameter");

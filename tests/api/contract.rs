@@ -1,4 +1,4 @@
-//! Every row of the contract is there: on the server and in its description.
+//! The list of all endpoints: each is served, and described in the OpenAPI document.
 
 use std::collections::BTreeSet;
 
@@ -82,7 +82,7 @@ fn endpoints() -> impl Iterator<Item = (&'static str, &'static str)> {
     ENDPOINTS.iter().flat_map(|(methods, path)| methods.split(' ').map(move |method| (method, *path)))
 }
 
-/// The path with a number and a group of nobody.
+/// The path with an unknown number and group.
 fn filled(path: &str) -> String {
     let words = path.split('/').map(|word| match word {
         "N" => "15550009999",
@@ -96,7 +96,7 @@ fn filled(path: &str) -> String {
 fn the_openapi_document_describes_every_endpoint_with_a_success_response() {
     let described = serde_json::to_value(windu::http::router::openapi()).expect("JSON");
     let paths = described["paths"].as_object().expect("paths");
-    // Without the names of what stands in a path.
+    // Without the names of path parameters.
     let shape = |path: &str| {
         let words = path.split('/').map(|word| match word {
             "N" | "G" => "{}",

@@ -1,4 +1,4 @@
-//! CORS: which web pages may call the API.
+//! CORS: the web pages that may call the API.
 
 use reqwest::Method;
 

@@ -1,4 +1,4 @@
-//! PostgreSQL goes away and comes back: refusals that say so, no exit, and everything goes on.
+//! Outages of the database: refusals during one, and recovery after it.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use crate::support::people::{Person, account};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
 
-/// After the database is back, requests are served so soon.
+/// Requests are served within this time after an outage.
 const SERVES_AGAIN: Duration = Duration::from_secs(5);
 
-/// Two friends on a server whose database can go away without harm to others.
+/// Two friends on a server with a database of its own.
 async fn world() -> (Server, Person, Person) {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
@@ -17,7 +17,7 @@ async fn world() -> (Server, Person, Person) {
     (server, anna, bert)
 }
 
-/// Every kind of row says that the database is away; the program itself lives.
+/// Every kind of endpoint answers that the database is unavailable; the program lives.
 async fn refuses(server: &Server, anna: &Person, bert: &Person) {
     let requests = [
         anna.api.get("/api/account/").await,
@@ -36,14 +36,14 @@ async fn refuses(server: &Server, anna: &Person, bert: &Person) {
     assert_eq!(server.client().get("/livez").await.status, 200);
 }
 
-/// All is as it was: requests at once, sessions by themselves, messages both ways.
+/// Everything works again: requests at once, sessions without help, messages in both directions.
 async fn goes_on(server: &mut Server, anna: &Person, bert: &Person) {
     wait_until_async("requests to be served again", SERVES_AGAIN, async || {
         (anna.api.get("/api/account/").await.status == 200).then_some(())
     })
     .await;
     assert_eq!(server.client().get("/readyz").await.status, 200);
-    // Accepted at once, whatever the sessions do.
+    // Accepted at once, in any state of the sessions.
     let waiting = anna.sends(bert, "accepted").await;
     bert.waits_for(anna, &waiting).await;
     for person in [anna, bert] {

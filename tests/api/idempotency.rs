@@ -1,4 +1,4 @@
-//! `Idempotency-Key`: what is repeated is done once.
+//! `Idempotency-Key`: a repeated request is done once.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -41,7 +41,7 @@ fn assert_replayed(answer: &Answer, first: &Answer) {
     assert_eq!(answer.header(REPLAYED), "true");
 }
 
-/// Keeps all that is written about a number waiting.
+/// Locks a number, so that writes to it wait.
 fn lock_account(database: &Database, number: &str) -> OpenTransaction {
     database.hold(&format!("SELECT FROM account_counter WHERE number = '{number}' FOR UPDATE"))
 }
@@ -81,12 +81,12 @@ async fn a_key_belongs_to_one_request_of_one_user() {
     send(&anna, &bert, "shared", "two").await.refused(422, "idempotency_key_reused");
     let form = [("contact", bert.number.as_str()), ("message", "one"), ("account", &anna.number)];
     post(&anna.api, SEND, "shared", &form).await.refused(422, "idempotency_key_reused");
-    // Another user's, and that of another row or of another path of the same row.
+    // The same key of another user, of another endpoint, and of another path of the same endpoint.
     assert_ne!(assert_first(&send(&bert, &anna, "shared", "one").await)["id"], id);
     let typing = [("contact", bert.number.as_str()), ("message", "one")];
     assert_first(&post(&anna.api, "/api/messages/set-typing/", "shared", &typing).await);
     assert_first(&send(&anna, &bert, "another", "one").await);
-    // A key says nothing on a row that only reads.
+    // A key has no effect on an endpoint that only reads.
     let reads = anna.api.request(Method::GET, "/api/contacts/").header("idempotency-key", "shared");
     assert_first(&anna.api.send(reads).await);
     assert_replayed(&send(&anna, &bert, "shared", "one").await, &answer);
@@ -126,7 +126,7 @@ async fn every_endpoint_stores_its_response_except_register_code() {
     let created = post(&api, "/api/account/create-account/", "k", &form).await;
     assert_first(&created);
     assert_replayed(&post(&api, "/api/account/create-account/", "k", &form).await, &created);
-    // Too soon: not kept.
+    // Too soon: not stored.
     let endpoint = "/api/account/request-sms-code/";
     post(&api, endpoint, "k", &form).await.refused(429, "code_too_soon");
     crate::support::people::pass_a_minute(server(), &number);
@@ -171,7 +171,7 @@ async fn a_key_whose_caller_hangs_up_during_the_claim_does_not_stay_in_use() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
     let database = server.database();
-    // Claims wait for this; PostgreSQL makes them all the same when it is gone.
+    // Claims wait for this lock; PostgreSQL completes them after it is released.
     let lock = database.hold("LOCK TABLE idempotency_key IN SHARE MODE");
     let form = [("contact", bert.number.as_str()), ("message", "hello")];
     let request = anna.api.request(Method::POST, SEND).header("idempotency-key", "gone").form(&form);
@@ -260,7 +260,7 @@ async fn a_claim_ends_with_the_heartbeat_of_a_killed_program() {
     });
     assert!(unanswered.is_err());
     drop(lock);
-    // As if it had run on another machine, where this one cannot see that it has ended.
+    // Simulates a program on another machine, whose end is not visible here.
     database.sql(
         "WITH p AS (INSERT INTO process (name) VALUES ('elsewhere') RETURNING id)
          UPDATE idempotency_key SET process_id = p.id FROM p WHERE key = 'killed'",
@@ -281,7 +281,7 @@ async fn of_two_requests_under_one_key_only_the_last_claim_has_an_effect() {
     let lock = lock_account(server.database(), &anna.number);
     let (earlier, later) = tokio::join!(send(&anna, &bert, "twice", "hello"), async {
         wait_for_claim(server.database(), "twice").await;
-        // The program was paused for so long that its claims are free; then it goes on.
+        // Simulates a program that was paused until its claims expired, and then continues.
         server.database().sql("UPDATE process SET heartbeat_at = heartbeat_at - interval '1 minute'");
         let claim = "SELECT claim FROM idempotency_key WHERE key = 'twice'";
         let first = server.database().sql(claim);
@@ -321,7 +321,7 @@ async fn a_request_in_flight_is_served_when_the_program_stops() {
     assert_eq!(answer, *b"HTTP/1.1 100 Continue\r\n\r\n");
     server.terminate();
     let left = "SELECT count(*) FROM process";
-    wait_until("the program to leave the others", DEADLINE, || {
+    wait_until("the program to unregister its process", DEADLINE, || {
         (server.database().sql(left) == "0").then_some(())
     });
     socket.write_all(body.as_bytes()).expect("sent");
@@ -330,7 +330,7 @@ async fn a_request_in_flight_is_served_when_the_program_stops() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(server.wait().success(), "{}", server.log());
     server.restart();
-    // Over a new connection: the client has not looked yet whether the old ones ended.
+    // Over a new connection, because the client has not noticed the end of the old ones yet.
     let api = server.client().with_token(token.trim_start_matches("Bearer "));
     let again = send(&Person { api, number: anna.number }, &bert, "stop", "goodbye").await;
     assert_eq!((again.status, again.header(REPLAYED)), (200, "true"));

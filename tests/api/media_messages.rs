@@ -1,4 +1,4 @@
-//! Messages that are more than text, from the upload to the receiver's URL.
+//! Messages with files, locations and cards, from the upload to the URL of the receiver.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +17,7 @@ use crate::support::server::Server;
 
 const VCARD: &str = "BEGIN:VCARD\r\nVERSION:3.0\r\nFN:Zoë Quill\r\nTEL:+15550100009\r\nEND:VCARD\r\n";
 
-/// As answers write a hash.
+/// A hash in the format of responses.
 fn base64(bytes: &[u8]) -> String {
     data_encoding::BASE64.encode(bytes)
 }
@@ -45,7 +45,7 @@ async fn upload(api: &Client, endpoint: &str, form: Form) -> Answer {
     api.send(api.request(Method::POST, &path).multipart(form)).await
 }
 
-/// What a URL of an answer opens, without a token.
+/// The response of a URL of the API, requested without a token.
 async fn open(url: &Value) -> Answer {
     let url = url.as_str().expect("a URL");
     let path = url.strip_prefix(server().url()).unwrap_or_else(|| panic!("{url} is another server's"));
@@ -241,7 +241,7 @@ async fn vcards_arrive_as_text_or_file_and_other_text_is_refused() {
     assert_eq!(anna.chat_entry(&bert.number).await.expect("a chat")["snippet"], "Zoë Quill");
 }
 
-/// A server on loopback that gives a picture at `/picture`, and at `/later` once it is told to.
+/// A server on loopback with a picture at `/picture`, and at `/later` once it is ready.
 struct Elsewhere {
     url: String,
     ready: Arc<AtomicBool>,
@@ -288,7 +288,7 @@ async fn a_file_is_fetched_from_an_allowed_url() {
     let message = bert.waits_until(&anna.number, &id, |message| message["media"] == "stored").await;
     assert_eq!((&message["type"], &message["caption"]), (&json!("i"), &json!("from afar")));
 
-    // What fails elsewhere is no answer for the key: the same request may work the next time.
+    // A failure of the other server is not stored for the key: the same request may work the next time.
     ask("/later/a.png", Some("later")).await.refused(400, "url_failed");
     elsewhere.ready.store(true, Ordering::SeqCst);
     let sent = ask("/later/a.png", Some("later")).await;

@@ -1,4 +1,4 @@
-//! Message rows: sending, receipts, typing, who may be written to. Lists are in `lists`.
+//! The message endpoints: sending, receipts, typing, permitted receivers. Pages are in `paging`.
 
 use serde_json::{Value, json};
 
@@ -34,7 +34,7 @@ async fn a_message_has_one_id_everywhere() {
         "time": "T", "sent": "T", "state": "received"});
     assert_eq!(timeless(received), expected);
 
-    // The receipt may be faster than the network's word that it took the message.
+    // The receipt may arrive before the network confirms the message.
     let settled = |message: &Value| message["delivered"].is_string() && message["state"] == "sent";
     let delivered = anna.waits_until(&bert.number, &id, settled).await;
     let expected = json!({"id": id, "type": "t", "received": false, "text": "Hällo 🦜\nsecond line",
@@ -53,7 +53,7 @@ async fn a_message_has_one_id_everywhere() {
     assert_eq!(bert.chat_entry(&anna.number).await.expect("a chat")["unread"], 0);
     let read = anna.waits_until(&bert.number, &id, |message| message["read"].is_string()).await;
     assert_eq!(anna.list(&endpoint).await, [json!({"id": id, "read": read["read"]})]);
-    // Those rows are about what the account sent.
+    // These endpoints are about sent messages.
     for endpoint in ["delivered", "read"] {
         assert_eq!(bert.list(&format!("/api/messages/{endpoint}/{}/", anna.number)).await, [] as [Value; 0]);
     }
@@ -75,7 +75,7 @@ async fn messages_keep_their_order_in_both_directions() {
 #[tokio::test]
 async fn messages_go_only_to_existing_contacts_and_to_numbers_that_wrote_first() {
     let (anna, bert) = (Person::new(server()).await, Person::new(server()).await);
-    let nobody = fresh_number();
+    let unknown = fresh_number();
     let endpoints = [SEND, "/api/messages/set-typing/", "/api/messages/set-paused/"];
     let write = async |to: &str| {
         let mut answers = Vec::new();
@@ -84,9 +84,9 @@ async fn messages_go_only_to_existing_contacts_and_to_numbers_that_wrote_first()
         }
         answers
     };
-    // On the network but no contact; on no network; a contact that does not exist; a public id of nobody.
-    anna.api.post("/api/contacts/add-contact/", &[("contact_id", &nobody)]).await;
-    for stranger in [&bert.number, &fresh_number(), &nobody, &"x424242424242".to_owned()] {
+    // A registered number that is no contact; an unknown number; a contact that does not exist; an unknown public id.
+    anna.api.post("/api/contacts/add-contact/", &[("contact_id", &unknown)]).await;
+    for stranger in [&bert.number, &fresh_number(), &unknown, &"x424242424242".to_owned()] {
         for answer in write(stranger).await {
             answer.refused(400, "not_a_contact");
         }
@@ -120,7 +120,7 @@ async fn history_and_receipts_need_no_contact() {
     })
     .await;
 
-    // A number that never wrote, whether or not anybody has it.
+    // A number that never wrote, registered or not.
     for stranger in [Person::new(server()).await.number, fresh_number(), "x424242".to_owned()] {
         for endpoint in ["chats", "delivered", "read"] {
             let answer = anna.api.get(&format!("/api/messages/{endpoint}/{stranger}/")).await;
@@ -151,7 +151,7 @@ async fn unknown_and_malformed_groups_are_not_found() {
             assert_eq!(answer.status, 404, "{endpoint} {word}: {}", answer.text());
         }
     }
-    // With both the contact counts.
+    // With both, the contact wins.
     let form = [("group_id", GROUP), ("contact", bert.number.as_str()), ("message", "both")];
     assert_eq!(anna.api.post(SEND, &form).await.status, 200);
     for endpoint in ["send-message", "set-typing", "set-paused", "update-last-read"] {
@@ -174,7 +174,7 @@ async fn a_text_may_have_65536_characters() {
     assert_eq!(bert.waits_for(&anna, &id).await["text"], longest);
     let body = json!({"contact": bert.number, "message": longest});
     assert_eq!(anna.api.post_json(SEND, &body).await.status, 200);
-    // A number is text too, whitespace is kept.
+    // A number is accepted as text; whitespace is preserved.
     let id =
         anna.api.post_json(SEND, &json!({"contact": bert.number, "message": 42})).await.json()["id"].clone();
     assert_eq!(bert.waits_for(&anna, id.as_str().expect("an id")).await["text"], "42");
@@ -213,7 +213,7 @@ async fn messages_to_oneself_arrive() {
     let anna = Person::new(server()).await;
     anna.adds_contact(&anna.number).await;
     let id = anna.sends(&anna, "note").await;
-    let messages = wait_until_async("both sides", DEADLINE, async || {
+    let messages = wait_until_async("the sent and the received message", DEADLINE, async || {
         let messages = anna.chat(&anna.number).await;
         (messages.len() == 2).then_some(messages)
     })

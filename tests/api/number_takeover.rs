@@ -1,4 +1,4 @@
-//! A number moves to whoever proved it last.
+//! Takeover of a number by the user who proved it last.
 
 use serde_json::json;
 
@@ -39,12 +39,12 @@ async fn a_proved_number_moves_without_the_data_of_its_old_owner() {
         anna.api.post(SEND, &form).await.refused(400, "account_not_registered");
     }
     anna.tries_to_send(&bert.number, "late").await.refused(400, "account_not_registered");
-    let kept = server().database().sql(&format!(
+    let stored = server().database().sql(&format!(
         "SELECT count(*) FROM message m JOIN account a ON a.id = m.account_id JOIN windu_user u ON u.id = a.user_id
          WHERE a.number = '{}' AND a.registered_at IS NULL",
         anna.number
     ));
-    assert_eq!(kept, "2");
+    assert_eq!(stored, "2");
     let chat = format!("/api/messages/chats/{}/?account={}", bert.number, anna.number);
     assert_eq!(anna.texts(&chat).await, ["from Anna", "to Anna"]);
 
@@ -54,7 +54,7 @@ async fn a_proved_number_moves_without_the_data_of_its_old_owner() {
     assert_eq!(anna.texts(&chat).await, ["from Anna", "to Anna"]);
     assert_eq!(carl.chat(&bert.number).await.len(), 2);
 
-    // And back again: the first user finds the history and goes on.
+    // The number moves back: the first user has the history and continues.
     pass_a_minute(server(), &anna.number);
     let code = anna.api.post("/api/account/request-sms-code/", &[named]).await;
     assert_eq!(code.status, 200, "{}", code.text());
@@ -69,7 +69,7 @@ async fn a_proved_number_moves_without_the_data_of_its_old_owner() {
 async fn unsent_messages_of_the_old_owner_fail() {
     let (anna, bert) = Person::two_friends(server()).await;
     anna.delivers(&bert, "sent").await;
-    // As a message that the network has refused for now.
+    // Simulates a message that the network has refused for now.
     let id = anna.sends(&bert, "waits").await;
     bert.waits_for(&anna, &id).await;
     let number = &anna.number;

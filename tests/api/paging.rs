@@ -1,4 +1,4 @@
-//! Lists in parts: `limit`, `offset`, `after`, `received_only` and `date_limit`.
+//! Paging: `limit`, `offset`, `after`, `received_only` and `date_limit`.
 
 use serde_json::{Value, json};
 
@@ -105,7 +105,7 @@ async fn received_only_shows_only_received_messages() {
         ("?received_only=1", vec!["a0", "a1", "a2"]),
         ("?received_only=true", vec!["a0", "a1", "a2"]),
         ("?received_only=0", vec!["a0", "b0", "a1", "b1", "a2", "b2"]),
-        // Skipped and counted is only what is shown.
+        // Only shown messages count for limit and offset.
         ("?received_only=1&limit=2", vec!["a1", "a2"]),
         ("?received_only=1&limit=1&offset=1", vec!["a1"]),
     ] {
@@ -131,12 +131,12 @@ async fn after_means_strictly_later_in_chats() {
     ] {
         assert_eq!(bert.texts(&format!("{endpoint}{time}")).await, ["second"], "{time}");
     }
-    // Cut to the second it lies before both: the comparison is with the uncut time.
+    // Without its fraction it lies before both: the comparison uses full precision.
     let cut = of_first.split('.').next().expect("a second");
     if !of_first.ends_with(".000000") {
         assert_eq!(bert.texts(&format!("{endpoint}{cut}")).await, ["first", "second"]);
     }
-    // The list of chats goes by the last message.
+    // The list of chats uses the time of the last message.
     let has_chat = async |time: &str| {
         let chats = bert.api.get(&format!("{CHATS}?after={time}")).await.json();
         chats["chats"].as_array().expect("chats").len() == 1
@@ -233,14 +233,14 @@ async fn update_last_read_marks_messages_up_to_date_limit() {
     }
     assert!(read(Some("2016-05-20T05:52:45")).await["message"].is_string());
     assert_eq!(unread().await, 4);
-    // With its fraction the time covers the message stored at that very time, and none later.
+    // With its fraction the time includes the message stored at that time, and no later one.
     let limit = uncut("stored_at", &ids[1], true);
     assert_eq!(read(Some(&limit)).await.get("message"), None);
     assert_eq!(unread().await, 2);
     let received: Vec<Value> = bert.list(&format!("{CHATS}{}/?received_only=1", anna.number)).await;
     let seen: Vec<bool> = received.iter().map(|message| message["read"].is_string()).collect();
     assert_eq!(seen, [true, true, false, false]);
-    // Without one it covers its whole second, as answers show it.
+    // Without a fraction it includes its whole second, as responses show it.
     let shown = received[3]["time"].as_str().expect("a time").to_owned();
     assert_eq!(read(Some(&shown)).await.get("message"), None);
     assert_eq!(unread().await, 0);

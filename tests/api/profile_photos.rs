@@ -1,4 +1,4 @@
-//! Profile photos: one's own, and those of contacts.
+//! Profile photos: the own one and those of contacts.
 
 use image::{GenericImageView as _, ImageFormat, Rgb, RgbImage};
 use reqwest::Method;
@@ -75,7 +75,7 @@ impl Person {
         .await
     }
 
-    /// Waits until somebody's photo has this colour.
+    /// Waits until the photo of a contact has this colour.
     async fn waits_for_shade(&self, of: &Person, shade: u8) {
         wait_until_async(&format!("a photo of shade {shade}"), DEADLINE, async || {
             let answer = self.get(of, "photo").await;
@@ -97,7 +97,7 @@ impl Person {
     }
 }
 
-/// What a URL of an answer opens, without a token.
+/// The response of a URL of the API, requested without a token.
 async fn open(url: &Value) -> Answer {
     let url = url["photo_url"].as_str().unwrap_or_else(|| panic!("a URL in {url}"));
     let path = url.strip_prefix(server().url()).expect("a URL of this server");
@@ -117,7 +117,7 @@ async fn the_own_photo_is_stored_as_jpeg_until_it_is_deleted() {
     }
     let head = anna.api.send(anna.api.request(Method::HEAD, OWN)).await;
     assert_eq!((head.status, head.header("content-type"), head.bytes.len()), (200, "image/jpeg", 0));
-    // Another name will do when it is the only file.
+    // Another name is fine when it is the only file.
     assert_eq!(anna.uploads_as("file", picture(90, ImageFormat::Png), None).await.status, 200);
     is_jpeg(&anna.api.get(OWN).await, 90, (300, 150));
     for wrong in [b"no picture".to_vec(), Vec::new(), picture(5, ImageFormat::Png)[..60].to_vec()] {
@@ -168,7 +168,7 @@ async fn a_contacts_photo_is_served_by_its_endpoints_and_urls() {
             assert_time(&entry["updated"]);
         }
     }
-    // The same photo once more is another change, as another time at which it was put.
+    // The same photo again is another change, because it was set at another time.
     bert.sets_photo(40).await;
     anna.waits_for_shade(&bert, 40).await;
     assert_eq!(anna.photo_history(&bert, "photo-history-urls").await.len(), 4);
@@ -188,14 +188,14 @@ async fn a_hidden_photo_is_hidden_everywhere_and_comes_back_unchanged() {
         anna.get(&bert, endpoint).await.refused(403, "hidden");
         assert_eq!(anna.photo_history(&bert, &format!("{endpoint}-history-urls")).await, [] as [Value; 0]);
     }
-    // What was given out before no longer opens.
+    // Older URLs do not open any more.
     open(&url).await.refused(404, "media_not_found");
     open(&history[0]).await.refused(404, "media_not_found");
     bert.sets_photo_privacy("contacts").await;
     let url = anna.waits_for_photo(&bert, "200").await;
     is_jpeg(&open(&url).await, 200, (300, 150));
     assert_eq!(anna.photo_history(&bert, "photo-history-urls").await.len(), 1, "hiding is no change");
-    // Blocked, it is hidden too; who blocks keeps what they saw.
+    // A block hides it too.
     let block = format!("/api/contacts/{}/block/", anna.number);
     assert_eq!(bert.api.post(&block, &[]).await.status, 200);
     assert_eq!(anna.waits_for_photo(&bert, "401").await, hidden);

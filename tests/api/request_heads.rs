@@ -33,7 +33,7 @@ async fn a_huge_or_malformed_request_head_is_refused() {
         "nonsense\r\n\r\n".to_owned(),
     ] {
         let mut socket = TcpStream::connect(server.address()).expect("a connection");
-        // The server may end the connection while we still write.
+        // The server may close the connection during the write.
         let _ = socket.write_all(request.as_bytes());
         let mut status = [0; 12];
         let answered = socket.read_exact(&mut status).is_ok();

@@ -1,4 +1,4 @@
-//! One server for all tests that need nothing special: each has users and numbers of its own.
+//! The server that most tests share; each test has its own users and numbers.
 
 use std::sync::LazyLock;
 

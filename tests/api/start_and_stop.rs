@@ -1,4 +1,4 @@
-//! Starting and stopping: settings, a database that is away, many connections, the orderly end.
+//! Start and stop: settings, an unavailable database, connection limits, shutdown.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -135,7 +135,7 @@ async fn connections_beyond_the_limit_wait() {
     third.set_read_timeout(Some(Duration::from_millis(300))).expect("a time-out");
     assert!(third.read(&mut [0; 1]).is_err(), "the third waits");
     third.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
-    // The idle ones end after ten seconds, then it is the third one's turn.
+    // The idle connections end after ten seconds, then the third one is served.
     assert_eq!(status(&mut third), "HTTP/1.1 200");
 }
 
@@ -157,7 +157,7 @@ async fn a_stop_closes_idle_connections_and_ends_soon() {
 #[tokio::test]
 async fn a_second_signal_ends_at_once() {
     let mut server = Server::start();
-    // A head that is half there is a request in flight: the stop waits for it.
+    // An incomplete head is a request in flight: the stop waits for it.
     let mut half = TcpStream::connect(server.address()).expect("a connection");
     half.write_all(&REQUEST[..REQUEST.len() - 2]).expect("sent");
     let _ = server.client().get("/livez").await;

@@ -1,5 +1,5 @@
-//! What a request costs, and what its token adds: `/livez` as the floor, a row that reads one account, and the same row
-//! with a token that nobody has.
+//! The cost of a request and of its token: `/livez` as the floor, an endpoint that reads one account, and the same
+//! endpoint with an unknown token.
 
 use crate::Options;
 use crate::load;

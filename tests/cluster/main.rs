@@ -28,15 +28,19 @@ async fn data_survives_a_restart_of_the_cluster() {
     assert_eq!(answers(&cluster, "SHOW max_connections").await, "100");
     assert_eq!(answers(&cluster, "SHOW server_encoding").await, "UTF8");
     assert_eq!(answers(&cluster, "SELECT current_user || ' ' || current_database()").await, "windu windu");
-    set(&cluster, "CREATE TABLE kept AS SELECT 'yes' AS word").await;
+    set(&cluster, "CREATE TABLE stored AS SELECT 'yes' AS word").await;
     let postmaster = data.postmaster().expect("it runs");
-    assert_eq!(getpgid(Some(postmaster)), Ok(postmaster), "Ctrl-C would stop the database before us");
+    assert_eq!(
+        getpgid(Some(postmaster)),
+        Ok(postmaster),
+        "Ctrl-C would stop the database before this program"
+    );
     cluster.stop().await.expect("stops");
     cluster.stop().await.expect("once more changes nothing");
     data.assert_nothing_runs();
 
     let cluster = data.start().await;
-    assert_eq!(answers(&cluster, "SELECT word FROM kept").await, "yes");
+    assert_eq!(answers(&cluster, "SELECT word FROM stored").await, "yes");
     cluster.stop().await.expect("stops");
     data.assert_nothing_runs();
 }
@@ -90,7 +94,7 @@ async fn the_last_program_stops_the_cluster() {
         programs.remove(0).finish();
         assert_eq!(data.postmaster(), Some(postmaster));
     }
-    // One that comes while another leaves either joins or starts anew.
+    // A program that starts while another stops either joins or starts the cluster again.
     let last = programs.remove(0);
     let next = Program::spawn(data.path());
     last.finish();
@@ -116,12 +120,12 @@ async fn a_killed_database_is_restarted_without_data_loss() {
     let cluster = data.start().await;
     let lifecycle = Lifecycle::default();
     cluster.supervise(&lifecycle);
-    set(&cluster, "CREATE TABLE kept AS SELECT 'yes' AS word").await;
+    set(&cluster, "CREATE TABLE stored AS SELECT 'yes' AS word").await;
     for _ in 0..support::rounds(2, 20) {
         let postmaster = data.postmaster().expect("it runs");
         kill(postmaster, Signal::SIGKILL).expect("killed");
         wait_until("another postmaster is ready", || data.postmaster().is_some_and(|pid| pid != postmaster));
-        assert_eq!(answers(&cluster, "SELECT word FROM kept").await, "yes");
+        assert_eq!(answers(&cluster, "SELECT word FROM stored").await, "yes");
     }
     assert!(lifecycle.drained().await);
     cluster.stop().await.expect("stops");
@@ -136,7 +140,7 @@ async fn program_and_database_killed_together_come_back() {
     program.kill();
     let cluster = data.start().await;
     cluster.stop().await.expect("stops");
-    // The file of a dead server whose process id is somebody else's by now: here our own.
+    // The pid file of a dead server whose process id belongs to another process now: this one.
     let file = data.path().join("pg/data/postmaster.pid");
     let text = format!("{}\n{}\n1\n5432\n/x\n\n 1 1\nready\n", std::process::id(), file.display());
     fs::write(&file, text).expect("a file");
@@ -225,7 +229,7 @@ async fn a_cluster_of_a_version_that_is_not_installed_is_refused() {
     let data = DataDir::new();
     data.start().await.stop().await.expect("stops");
     fs::write(data.path().join("pg/data/PG_VERSION"), "14\n").expect("a file");
-    let error = Cluster::start(data.path(), None, Missing::Create).await.err().expect("gone");
+    let error = Cluster::start(data.path(), None, Missing::Create).await.err().expect("a missing version");
     assert!(matches!(error, ClusterError::VersionGone { wanted: 14, .. }), "{error}");
     data.assert_nothing_runs();
 }
@@ -240,7 +244,7 @@ async fn the_error_says_why_postgresql_does_not_start() {
     data.assert_nothing_runs();
 }
 
-/// Runs all of the above once more as the user `nobody`.
+/// Runs all tests above again as the user `nobody`.
 #[test]
 fn as_a_normal_user() {
     if !is_root() {

@@ -1,4 +1,4 @@
-//! Entering codes: right, wrong, late, too often, and many at once.
+//! Entering codes: right, wrong, late, too often, and concurrently.
 
 use futures_util::future::join_all;
 use windu::verification::CheckError;
@@ -12,7 +12,7 @@ async fn the_right_code_proves_the_number_until_it_is_used_up() {
     let code = world.code(&pending).await;
     let typed =
         [code.clone(), format!("{}-{}", &code[..3], &code[3..]), format!(" {} {}\n", &code[..1], &code[1..])];
-    // More often than a code may be guessed: a right one costs nothing.
+    // More often than wrong guesses are allowed: a right code is no guess.
     for typed in typed.iter().cycle().take(30) {
         let _ = world.check(&pending, typed).await.unwrap();
     }
@@ -20,7 +20,7 @@ async fn the_right_code_proves_the_number_until_it_is_used_up() {
     let mut tx = world.store.begin().await.unwrap();
     assert!(tx.consume_code(pending.account).await.unwrap());
     drop(tx);
-    // Rolled back: the code is still good.
+    // Rolled back: the code is still valid.
     let _ = world.check(&pending, &code).await.unwrap();
     let mut tx = world.store.begin().await.unwrap();
     assert!(tx.consume_code(pending.account).await.unwrap());
@@ -46,7 +46,7 @@ async fn a_code_is_valid_for_one_user_account_and_number_only() {
     for mixture in mixtures {
         assert!(matches!(world.check(&mixture, &code).await, Err(CheckError::NoneAsked)));
     }
-    // Even with the rows exchanged behind our back, the MAC says whose it is.
+    // Even if the rows are exchanged in the database, the MAC binds the code to its account.
     sqlx::query("UPDATE verification_code SET account_id = $1")
         .bind(theirs.account.0)
         .execute(&world.pool)
@@ -92,7 +92,7 @@ async fn after_five_wrong_guesses_the_right_code_is_refused() {
     for typed in [other_than(&code).as_str(), "", "12345", "1234567", "abcdef"] {
         assert!(matches!(world.check(&pending, typed).await, Err(CheckError::Wrong)), "{typed}");
     }
-    // Until a new code may be asked for.
+    // Until a new code may be requested.
     let retry_after = too_many(world.check(&pending, &code).await);
     assert!((40..=60).contains(&retry_after), "{retry_after}");
     world.age(61.0).await;
@@ -115,7 +115,7 @@ async fn only_five_of_twelve_concurrent_guesses_are_compared() {
     let outcomes = join_all(guesses).await;
     assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Err(CheckError::Wrong))).count(), 5);
     assert_eq!(outcomes.into_iter().filter(is_too_many).count(), 7);
-    // A sixth is not compared even when it is right.
+    // A sixth code is not compared, even if it is right.
     too_many(world.check(&pending, &code).await);
 }
 
@@ -137,7 +137,7 @@ async fn a_user_has_twenty_wrong_guesses_a_day() {
     let (pending, code) = &accounts[0];
     let retry_after = too_many(world.check(pending, code).await);
     assert!((86_400 - 60..=86_400).contains(&retry_after), "{retry_after}");
-    // Others guess on; and so does this user a day later.
+    // Other users may continue, and this user a day later.
     let other = world.pending_account("15551239999").await;
     let code = world.code(&other).await;
     let _ = world.check(&other, &code).await.unwrap();

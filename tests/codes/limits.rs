@@ -1,4 +1,4 @@
-//! How often codes are sent: each limit, with several processes asking at once.
+//! Limits on sending codes, with several processes at once.
 
 use futures_util::future::join_all;
 use windu::verification::{Method, RequestError};
@@ -38,7 +38,7 @@ async fn a_number_gets_at_most_one_code_per_minute_from_all_users() {
     let Err(RequestError::TooSoon { retry_after }) = world.request(&theirs).await else { panic!("too soon") };
     assert!((25..=31).contains(&retry_after), "{retry_after}");
     world.age(30.4).await;
-    // A tenth of a second or less is left: that is one second, never 0, or time enough has passed by now.
+    // At most a tenth of a second is left, which is rounded up to one second, or it has passed by now.
     match world.request(&mine).await {
         Ok(()) | Err(RequestError::TooSoon { retry_after: 1 }) => {}
         outcome => panic!("{outcome:?}"),
@@ -69,11 +69,11 @@ async fn a_user_may_send_a_number_five_codes_a_day() {
     }
     let retry_after = daily(&world, &pending).await;
     assert!((DAY - 500 - 20..=DAY - 500).contains(&retry_after), "{retry_after}");
-    // Another user is another matter.
+    // Another user is not limited.
     world.request(&world.pending_account("15551230000").await).await.unwrap();
     world.age(f64::from(u32::try_from(retry_after).unwrap())).await;
     world.request(&pending).await.unwrap();
-    // The second one leaves the day 100 s after the first.
+    // The second code leaves the 24 hours 100 s after the first.
     let retry_after = daily(&world, &pending).await;
     assert!((80..=100).contains(&retry_after), "{retry_after}");
 }
@@ -162,7 +162,7 @@ async fn removing_an_account_does_not_reset_the_limits() {
     let again = world.account(pending.user, "15551230000").await;
     let outcome = world.request(&again).await;
     assert!(matches!(outcome, Err(RequestError::TooSoon { .. })), "{outcome:?}");
-    // Not even removing the user does.
+    // Removing the user does not reset them either.
     sqlx::query("DELETE FROM windu_user WHERE id = $1")
         .bind(pending.user.0)
         .execute(&world.pool)
@@ -178,7 +178,7 @@ async fn a_user_has_at_most_ten_accounts_that_were_never_proved() {
     let user = world.user().await;
     let made = join_all((0..15).map(|turn| create(&world, user, turn))).await;
     assert_eq!(made.iter().flatten().count(), 10);
-    // Proving one makes room for one, also after its number has moved away and it is unregistered again.
+    // Proving an account makes room for another, even after its number has moved away.
     let pending = made.into_iter().flatten().next().unwrap();
     world.code(&pending).await;
     let mut tx = world.store.begin().await.unwrap();
@@ -205,7 +205,7 @@ async fn account(world: &World, user: windu::domain::UserId, turn: u32) -> Pendi
     world.account(user, &format!("155512300{turn:02}")).await
 }
 
-/// As creating an account does: asks and inserts in one transaction.
+/// Creates an account as the API does: checks and inserts in one transaction.
 async fn create(world: &World, user: windu::domain::UserId, turn: u32) -> Option<PendingAccount> {
     let mut tx = world.store.begin().await.unwrap();
     let room = world.verification.may_create_account(&mut tx, user).await.unwrap();
@@ -222,7 +222,7 @@ async fn daily(world: &World, pending: &PendingAccount) -> u64 {
     }
 }
 
-/// How many went out, and how many met a limit per day.
+/// The numbers of sent codes and of refusals by a daily limit.
 fn tally(outcomes: &[Result<(), RequestError>]) -> (usize, usize) {
     let sent = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
     let daily = |outcome: &&Result<(), RequestError>| matches!(outcome, Err(RequestError::DailyLimit { retry_after }) if (DAY - 60..=DAY).contains(retry_after));

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use windu::lifecycle::Lifecycle;
 
-/// What the provider does with the next requests.
+/// The behaviour of the provider for the next requests.
 #[derive(Clone)]
 pub enum Behaviour {
     Answer {

@@ -1,4 +1,4 @@
-//! What becomes of a code when its sender refuses, is silent, or is not there; and what never reaches the log.
+//! Codes whose sender refuses, times out or is unreachable; and secrets that must not reach the log.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +35,7 @@ async fn a_sender_that_times_out_leaves_the_code_valid() {
     let outcome = world.request(&pending).await;
     assert!(matches!(outcome, Err(RequestError::SenderTimedOut)), "{outcome:?}");
     let _ = world.check(&pending, &world.provider.last_code()).await.unwrap();
-    // The number may have its code, so it waits like any other.
+    // The number may have received its code, so the usual pause applies.
     let outcome = world.request(&pending).await;
     assert!(matches!(outcome, Err(RequestError::TooSoon { .. })), "{outcome:?}");
 }
@@ -108,7 +108,7 @@ async fn a_connection_that_breaks_after_the_request_leaves_the_code_valid() {
     let (outcome, code) = tokio::join!(world.request(&pending), breaking);
     assert!(matches!(outcome, Err(RequestError::SenderTimedOut)), "{outcome:?}");
     let _ = world.check(&pending, &code).await.unwrap();
-    // Exactly one attempt: nobody else was let in.
+    // Exactly one attempt: there was no second connection.
     let again = std::pin::pin!(listener.accept());
     assert!(futures_util::future::FutureExt::now_or_never(again).is_none());
 }
@@ -149,7 +149,7 @@ async fn neither_codes_nor_numbers_nor_secrets_reach_the_log() {
         .with_writer(lines.clone())
         .with_ansi(false)
         .finish();
-    // This test has one thread, on which its tasks run too.
+    // This test and its tasks run on one thread.
     let guard = tracing::subscriber::set_default(subscriber);
     let refusal = r#"{"code":21211,"message":"The 'To' number +15551230000 is not a valid phone number."}"#;
     for sender in ["webhook", "twilio"] {
@@ -167,7 +167,7 @@ async fn neither_codes_nor_numbers_nor_secrets_reach_the_log() {
             assert!(!text.contains(&code) && !text.contains(&other_than(&code)), "{text}");
         }
     }
-    // A failure to connect, of which the HTTP client would tell with its URL.
+    // A failure to connect, whose error in the HTTP client contains the URL.
     let url = format!("http://{}/send?key=hidden-in-url", closed_port().await);
     let world = World::with(&[("WINDU_CODE_WEBHOOK_URL", &url)]).await;
     world.request(&world.pending_account("15551230000").await).await.unwrap_err();

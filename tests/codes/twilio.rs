@@ -1,4 +1,4 @@
-//! The sender `twilio`, against a listener with the paths, forms and answers of Twilio's documentation.
+//! The sender `twilio`, against a server with the paths, forms and responses of Twilio's documentation.
 
 use data_encoding::BASE64;
 use windu::verification::{Method, RequestError};
@@ -52,10 +52,10 @@ async fn voice_is_a_twilio_call_that_says_each_digit() {
     let asked = world.provider.only_request();
     assert_common(&asked, "Calls");
     let twiml = field(&asked, "Twiml");
-    let said = twiml.split_once("<Say language=\"en-US\">").unwrap().1.split_once("</Say>").unwrap().0;
-    let code: String = said.chars().filter(char::is_ascii_digit).take(6).collect();
+    let spoken = twiml.split_once("<Say language=\"en-US\">").unwrap().1.split_once("</Say>").unwrap().0;
+    let code: String = spoken.chars().filter(char::is_ascii_digit).take(6).collect();
     let apart = code.chars().map(String::from).collect::<Vec<_>>().join(", ");
-    assert_eq!(said, format!("Your Windu code is: {apart}. Once more: {apart}. Good bye."));
+    assert_eq!(spoken, format!("Your Windu code is: {apart}. Once more: {apart}. Good bye."));
     assert!(twiml.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response>"), "{twiml}");
     assert!(twiml.ends_with("</Response>") && twiml.len() < 4_000, "{twiml}");
     let _ = world.check(&pending, &code).await.unwrap();
@@ -115,7 +115,7 @@ async fn an_endless_error_body_is_not_read_to_its_end() {
         let _ = stream.read(&mut read).await.unwrap();
         stream.write_all(b"HTTP/1.1 500 Oops\r\ncontent-type: text/plain\r\n\r\n").await.unwrap();
         let mut written = 0_usize;
-        // Until the other side has had enough and closes the connection.
+        // Until the other side closes the connection.
         while stream.write_all(&[b'x'; 4_096]).await.is_ok() {
             written += 4_096;
         }
@@ -123,6 +123,6 @@ async fn an_endless_error_body_is_not_read_to_its_end() {
     };
     let (outcome, written) = tokio::join!(world.request(&pending), endless);
     assert!(matches!(outcome, Err(RequestError::SenderFailed { .. })), "{outcome:?}");
-    // What the sockets hold, and no more.
+    // At most the content of the socket buffers.
     assert!(written < 32 * 1_024 * 1_024, "{written}");
 }

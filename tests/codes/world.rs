@@ -1,4 +1,4 @@
-//! One test's database, provider and verification, with the few rows that they need.
+//! The fixture: database, provider and verification of one test.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,12 +42,12 @@ pub struct PendingAccount {
 }
 
 impl World {
-    /// With the webhook as sender.
+    /// With the webhook sender.
     pub async fn new() -> Self {
         Self::with(&[]).await
     }
 
-    /// With more settings, or others.
+    /// With additional or changed settings.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
         let lifecycle = Lifecycle::default();
         let provider = Provider::start(&lifecycle).await;
@@ -55,7 +55,7 @@ impl World {
         Self::build(lifecycle, provider, settings).await
     }
 
-    /// With these settings alone; the provider is not used.
+    /// With these settings only; the provider is not used.
     pub async fn with_settings(settings: CodeSettings) -> Self {
         let lifecycle = Lifecycle::default();
         let provider = Provider::start(&lifecycle).await;
@@ -72,7 +72,7 @@ impl World {
         Self { pool, store, provider, verification, lifecycle, master_key, options }
     }
 
-    /// What another process would run: its own pool, on the same database and provider.
+    /// The verification of another process: its own pool, with the same database and provider.
     pub fn another_process(&self, settings: &[(&str, &str)]) -> Verification {
         let store = Store::new(Db::new(self.options.clone(), 8));
         verification(&store, &self.master_key, Self::settings(&self.provider, settings), &self.lifecycle)
@@ -140,7 +140,7 @@ impl World {
         self.request_at(&self.verification, pending, Method::Sms).await
     }
 
-    /// Asks one of several processes.
+    /// Requests a code through one of several processes.
     pub async fn request_at(
         &self,
         process: &Verification,
@@ -159,13 +159,13 @@ impl World {
         self.verification.check(pending.user, pending.account, &pending.number, code).await
     }
 
-    /// Asks for a code and returns what the provider was given.
+    /// Requests a code and returns the one that the provider received.
     pub async fn code(&self, pending: &PendingAccount) -> String {
         self.request(pending).await.unwrap();
         self.provider.last_code()
     }
 
-    /// Makes everything that was noted so far older.
+    /// Ages all records.
     pub async fn age(&self, seconds: f64) {
         for statement in [
             "UPDATE code_sent SET sent_at = sent_at - make_interval(secs => $1)",
@@ -187,7 +187,7 @@ impl World {
     }
 }
 
-/// Another code than this.
+/// A code that differs from this one.
 pub fn other_than(code: &str) -> String {
     let first = if code.starts_with('1') { '2' } else { '1' };
     format!("{first}{}", &code[1..])

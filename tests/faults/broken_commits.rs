@@ -1,5 +1,5 @@
-//! Connections to PostgreSQL break in the middle of commits: before PostgreSQL hears of one, or before the program
-//! hears that it is done.
+//! Connections to PostgreSQL that break during a commit: before PostgreSQL receives it, or before the program
+//! receives its confirmation.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! PostgreSQL neither answers nor goes away: its processes sleep, or a query waits for a lock that nobody gives back.
+//! A PostgreSQL that hangs: its processes are stopped, or a query waits for a lock that is not released.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ async fn requests_are_refused_while_postgresql_is_frozen_and_served_after_it() {
     for round in 0..rounds {
         load.wait_for_more(50).await;
         keyed_load.wait_for_more(50).await;
-        // The leases are lost in the longer one only.
+        // The leases expire only in the longer outage.
         let outage = if round % 2 == 0 { Duration::from_secs(9) } else { lasting(20, 30) };
         refused += sleeps(&mut server, &person, outage).await;
     }
@@ -39,7 +39,7 @@ async fn requests_are_refused_while_postgresql_is_frozen_and_served_after_it() {
     print_summary("frozen", &[("outages", rounds + 1), ("refused", refused)], tally + keyed);
 }
 
-/// PostgreSQL sleeps for so long; how many requests were refused meanwhile.
+/// Freezes PostgreSQL for this time; returns the number of refused requests.
 async fn sleeps(server: &mut Server, person: &Person, lasting: Duration) -> usize {
     server.database().cluster().signal_all(Signal::SIGSTOP);
     let refused = refuses(server, person, lasting).await;
@@ -84,10 +84,10 @@ async fn a_request_that_waits_for_a_lock_times_out_and_others_are_served() {
     };
     answer.refused(503, "database_unavailable");
     let took = asked.elapsed();
-    // Not before a command may have taken its time.
+    // Not before the time limit of a command.
     assert!((Duration::from_secs(25)..Duration::from_secs(31)).contains(&took), "{took:?}");
     drop(lock);
-    // What was given up is over in the database too.
+    // The cancelled query ends in the database too.
     wait_until("no query to be left", DEADLINE, || {
         let left = "SELECT count(*) FROM pg_stat_activity
                     WHERE datname = current_database() AND application_name = 'windu' AND state <> 'idle'";

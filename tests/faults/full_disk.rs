@@ -1,4 +1,4 @@
-//! The disk of PostgreSQL is full.
+//! A full disk of PostgreSQL.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -36,7 +36,7 @@ async fn a_full_disk_refuses_new_messages_and_loses_no_acknowledged_one() {
         load.wait_for_more(50).await;
         keyed_load.wait_for_more(50).await;
         block_in_place(|| fill(&ballast));
-        // PostgreSQL still has room in files that are there already; the senders use it up.
+        // PostgreSQL still has room in existing files; the senders use it up.
         wait_until_async("a send to be refused", DEADLINE, async || {
             refused(&anna, &bert).await.then_some(())
         })
@@ -69,7 +69,7 @@ fn fill(ballast: &Path) {
     }
 }
 
-/// A PostgreSQL that could not write its journal panicked: it comes up by itself, or somebody must start it again.
+/// A PostgreSQL that could not write its WAL has crashed: it restarts by itself, or is started again here.
 fn comes_back(database: &Database) {
     wait_until("PostgreSQL to run", DEADLINE, || {
         if database.cluster().processes().is_empty() {

@@ -1,4 +1,4 @@
-//! An outbox is full: its account is refused, and nobody else.
+//! A full outbox.
 
 use crate::support::people::Person;
 use crate::support::server::Server;
@@ -8,7 +8,7 @@ async fn a_full_outbox_refuses_only_its_own_account() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
     anna.delivers(&bert, "first").await;
-    // As if the network had taken nothing for long: all of it is tried again in an hour.
+    // Simulates a network that has accepted nothing for long: all messages are retried in an hour.
     server.database().sql(&format!(
         "WITH filled AS (
             INSERT INTO message (account_id, chat_id, network_id, state, type, text, fingerprint, stored_at)

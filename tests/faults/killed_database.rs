@@ -1,4 +1,4 @@
-//! kill -9 of the PostgreSQL that the program runs for itself, of the program, and of both, while clients send.
+//! SIGKILL of the private PostgreSQL, of the program, and of both, while clients send.
 
 use nix::sys::signal::Signal;
 use tokio::task::block_in_place;
@@ -24,7 +24,7 @@ async fn kills_of_the_private_postgresql_and_the_program_lose_no_message() {
         keyed_load.wait_for_more(30).await;
         let (database, program) = [(true, false), (false, true), (true, true)][round % 3];
         block_in_place(|| {
-            // First one, then the other.
+            // One after the other.
             if program && round % 2 == 0 {
                 server.kill();
             }

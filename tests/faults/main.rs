@@ -1,7 +1,7 @@
-//! What is around the program fails while clients send: PostgreSQL stops, hangs, is cut off, is killed, has no room
-//! left; clients do not take their answers. Afterwards everything is as the guarantees say.
+//! Faults around the program while clients send: PostgreSQL stops, hangs, is cut off, is killed or has a full disk;
+//! clients do not read their responses. Afterwards all guarantees hold.
 //!
-//! With `WINDU_TEST_SOAK=1` the same longer and more often.
+//! With `WINDU_TEST_SOAK=1` the tests run longer and with more rounds.
 
 #[path = "../support/mod.rs"]
 mod support;

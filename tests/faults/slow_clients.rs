@@ -1,4 +1,4 @@
-//! Many clients that ask for long answers and take them slowly or not at all.
+//! Many clients that request long responses and read them slowly or not at all.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -16,19 +16,19 @@ use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until};
 
 const CONSUMERS: usize = 200;
-/// Messages in the list, of so many letters each: together more than a socket's buffers hold.
+/// Messages in the list and letters in each: together more than the buffers of a socket.
 const MESSAGES: usize = 1_000;
 const LETTERS: usize = 3_000;
-/// A request of the others takes so long at most.
+/// The time limit of the requests of others.
 const NORMAL: Duration = Duration::from_secs(2);
-/// After so long without taking anything a client is given up: 30 s, and a busy machine.
+/// The server disconnects a client that reads nothing for 30 s; more for a busy machine.
 const GIVEN_UP: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clients_that_do_not_read_their_responses_slow_nobody_and_fill_no_memory() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
-    say_much(&anna, &bert).await;
+    send_many(&anna, &bert).await;
     let endpoint = format!("/api/messages/chats/{}/?limit=1000", bert.number);
     let whole = anna.api.get(&endpoint).await.bytes.len();
     assert!(whole > MESSAGES * LETTERS, "{whole}");
@@ -44,8 +44,8 @@ async fn clients_that_do_not_read_their_responses_slow_nobody_and_fill_no_memory
             silent.spawn(take_nothing(stream))
         };
     }
-    // All answers are made, and wait for their takers.
-    wait_until("the answers to be made", DEADLINE * 2, || {
+    // All responses are computed, and wait for their readers.
+    wait_until("the responses to be computed", DEADLINE * 2, || {
         let answered = format!("/api/messages/chats/…{}/", &bert.number[bert.number.len() - 3..]);
         let lines =
             server.log().lines().filter(|line| line.contains(&answered) && line.contains("answered")).count();
@@ -61,11 +61,11 @@ async fn clients_that_do_not_read_their_responses_slow_nobody_and_fill_no_memory
         most = most.max(memory(&server));
     }
     assert!(slowest < NORMAL, "{slowest:?}");
-    // No more than one answer each, and what the others need.
+    // At most one response per client, and the memory of the other requests.
     let (limit, grown) = (CONSUMERS * whole + (128 << 20), most.saturating_sub(before));
     assert!(grown < limit, "{grown} bytes for {CONSUMERS} answers of {whole}");
     while let Some(given_up) = silent.join_next().await {
-        assert!(given_up.expect("no panic"), "who takes nothing is given up");
+        assert!(given_up.expect("no panic"), "a client that reads nothing is disconnected");
     }
     drop(slow);
     load.wait_for_more(50).await;
@@ -78,11 +78,11 @@ async fn clients_that_do_not_read_their_responses_slow_nobody_and_fill_no_memory
     print_summary("slow", &counts, tally);
 }
 
-async fn say_much(from: &Person, to: &Person) {
-    let mut said = JoinSet::new();
+async fn send_many(from: &Person, to: &Person) {
+    let mut tasks = JoinSet::new();
     for _ in 0..8 {
         let (api, to) = (from.api.clone(), to.number.clone());
-        said.spawn(async move {
+        tasks.spawn(async move {
             for _ in 0..MESSAGES / 8 {
                 let form = [("contact", to.as_str()), ("message", &"x".repeat(LETTERS))];
                 let sent = api.post("/api/messages/send-message/", &form).await;
@@ -90,7 +90,7 @@ async fn say_much(from: &Person, to: &Person) {
             }
         });
     }
-    said.join_all().await;
+    tasks.join_all().await;
 }
 
 /// The bytes of a request of this person.
@@ -100,7 +100,7 @@ fn request(person: &Person, endpoint: &str) -> String {
     format!("GET {endpoint} HTTP/1.1\r\nHost: x\r\nAuthorization: {token}\r\n\r\n")
 }
 
-/// A connection with little room for what comes, on which something was asked.
+/// A connection with a small receive buffer, on which the request was sent.
 async fn ask(address: &str, request: &str) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_recv_buffer_size(4096).expect("a small buffer");
@@ -119,7 +119,7 @@ async fn take_slowly(mut stream: TcpStream) {
 /// Whether the program ended the connection in time.
 async fn take_nothing(mut stream: TcpStream) -> bool {
     let ended = async {
-        // The end shows in writing.
+        // Only a write reveals the end.
         while stream.write_all(b"\r\n").await.is_ok() {
             sleep(Duration::from_secs(1)).await;
         }

@@ -1,4 +1,4 @@
-//! PostgreSQL is stopped, in good order or not, and started again after a while.
+//! A PostgreSQL that is shut down and started again.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What an allowed URL gives.
+//! Responses of allowed URLs.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -52,7 +52,7 @@ async fn only_a_success_status_returns_content() {
     for status in [200, 201, 206] {
         assert_eq!(get(&fetch, &site.url(&format!("/{status}"))).await.unwrap().1, b"words", "{status}");
     }
-    // A redirect without a target, too.
+    // A redirect without a target is an error too.
     for status in [300, 301, 302, 303, 304, 307, 308, 400, 401, 403, 404, 429, 500, 503] {
         match get(&fetch, &site.url(&format!("/{status}"))).await {
             Err(UntrustedError::Answered(answered)) => assert_eq!(answered, status),

@@ -1,6 +1,6 @@
-//! Whatever the settings, the URL, the names and the redirects: no address is dialled that is not allowed.
+//! A property test: with any settings, URL, names and redirects, only allowed addresses are dialled.
 //!
-//! One listener takes every address of 127.0.0.0/8 and notes which one was dialled.
+//! One listener accepts on every address of 127.0.0.0/8 and records the dialled one.
 
 use std::cell::Cell;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,9 +18,9 @@ use crate::site::{LONG_LIMITS, Names, Reply, Site, answer, get, redirect};
 #[derive(Clone, Debug)]
 struct Case {
     allow: Vec<Ipv4Net>,
-    /// What `name0.test`, `name1.test` and so on answer, each time they are looked up.
+    /// The addresses of `name0.test`, `name1.test` and so on, for each lookup.
     names: Vec<Vec<Vec<IpAddr>>>,
-    /// The URL that is given, and where each answer leads.
+    /// The first URL, and the targets of the redirects.
     hosts: Vec<Host>,
     status: u16,
 }
@@ -108,7 +108,7 @@ fn only_allowed_addresses_are_dialled() {
             lookup: Arc::new(Names(Mutex::new(names))),
         });
         let outcome = runtime.block_on(get(&fetch, &first));
-        // What was dialled was accepted before its answer came.
+        // A dialled connection was accepted before its response came.
         let new = site.dialled().split_off(before);
         for address in &new {
             let IpAddr::V4(address) = address.to_canonical() else { panic!("the listener has no IPv6") };

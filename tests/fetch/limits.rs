@@ -1,4 +1,4 @@
-//! How much is read, and how long it may take.
+//! Limits of size and time.
 
 use std::io;
 use std::net::IpAddr;
@@ -77,7 +77,7 @@ async fn truncated_content_is_an_error() {
     }
 }
 
-/// That it ends long before the other limit.
+/// Checks that the fetch ends long before the other limit.
 async fn assert_timed_out(fetch: &Fetch, url: &str) {
     let outcome = tokio::time::timeout(LONG_LIMITS.head, get(fetch, url)).await.expect("an end in time");
     assert!(matches!(outcome, Err(UntrustedError::Fetch(FetchError::TimedOut(_)))), "{url}: {outcome:?}");
@@ -89,7 +89,7 @@ async fn a_missing_response_head_times_out() {
     let fetch = fetch_within(limits, &["127.0.0.1/32"], Names::default());
     let silent = Site::start("127.0.0.1:0", |_| Reply::Hang).await;
     assert_timed_out(&fetch, &silent.url("/")).await;
-    // Byte by byte is no head either.
+    // A head that comes byte by byte times out too.
     let dripping =
         Site::start("127.0.0.1:0", |_| Reply::Drip(b"HTTP/1.1 200 -\r\nX-Long: ".to_vec(), b'a')).await;
     assert_timed_out(&fetch, &dripping.url("/")).await;

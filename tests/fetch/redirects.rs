@@ -1,4 +1,4 @@
-//! Redirects: a few are followed, each is checked.
+//! Redirects: few are followed, and each is checked.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use crate::site::{Canary, Names, Reply, Site, answer, fetch, get, redirect};
 
 const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
-/// Leads on as many times as the path says: /3 to /2 to /1 to /0, which gives something.
+/// Redirects as often as the path says: /3 to /2 to /1 to /0, which has content.
 async fn countdown(status: u16) -> Site {
     Site::start("127.0.0.2:0", move |path| match path.trim_start_matches('/').parse::<u8>().unwrap() {
         0 => Reply::Bytes(answer(200, &[], "the end")),
@@ -24,7 +24,7 @@ async fn three_redirects_are_followed_and_no_more() {
         let site = countdown(status).await;
         let (given, content) = get(&fetch, &site.url("/3")).await.unwrap();
         assert_eq!(content, b"the end", "{status}");
-        assert_eq!(given.file_name.as_deref(), Some("3"), "the name is that of the URL that was given");
+        assert_eq!(given.file_name.as_deref(), Some("3"), "the file name is that of the first URL");
         assert_eq!(site.paths(), ["/3", "/2", "/1", "/0"], "{status}");
 
         let site = countdown(status).await;
@@ -89,7 +89,7 @@ async fn redirects_to_this_machine_are_refused() {
                 ("localhost", &[&["127.0.0.1"]]),
                 ("bad.test", &[&["127.0.0.1"]]),
                 ("mixed.test", &[&["127.0.0.2", "127.0.0.1"]]),
-                // Allowed when it is looked up for the first URL, and then not.
+                // Allowed in the first lookup, and then not.
                 ("turning.test", &[&["127.0.0.2"], &["127.0.0.1"]]),
             ]);
             let to_canary = to.clone();

@@ -1,4 +1,4 @@
-//! What must not be reached, with a canary that would see it.
+//! Addresses that must not be reached, with a canary that would notice.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,7 +13,7 @@ async fn assert_refused(fetch: &Fetch, url: &str, canary: &Canary) {
     canary.assert_untouched(url);
 }
 
-/// Every way to write this port of this machine that is known to us.
+/// All known spellings of this port of this machine.
 fn spellings(port: u16) -> Vec<String> {
     [
         "127.0.0.1",
@@ -60,7 +60,7 @@ async fn this_machine_is_not_reached_when_another_address_is_allowed() {
 
 #[tokio::test]
 async fn this_machine_is_not_reached_on_the_usual_port() {
-    // An address that hardly anybody else uses on this machine. Only root may listen there, on most machines.
+    // An address that is unlikely to be in use. On most machines only root may listen on this port.
     let host = format!("127.{}.{}.80", std::process::id() >> 8 & 0xff, std::process::id() & 0xff);
     let canary = match Canary::try_start(&format!("{host}:80")) {
         Ok(canary) => canary,
@@ -169,7 +169,7 @@ async fn a_post_to_an_untrusted_url_is_checked_too() {
     for host in ["127.0.0.2", "good.test"] {
         assert!(ask(Policy::Untrusted, host).await.unwrap().is_success(), "{host}");
     }
-    // The operator's own URLs go where they say.
+    // The URLs of the operator may lead anywhere.
     assert!(ask(Policy::Operator, "127.0.0.2").await.unwrap().is_success());
 }
 

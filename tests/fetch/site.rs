@@ -17,10 +17,10 @@ use windu::fetch::{Fetch, Fetched, GivenRules, Limits, Lookup, Sink, UntrustedEr
 /// Long enough for a busy machine.
 pub const LONG_LIMITS: Limits = Limits { head: Duration::from_secs(20), whole: Duration::from_mins(1) };
 
-/// More than any answer of a test that does not care.
+/// More than the response of any test that does not check limits.
 pub const LIMIT: u64 = 1 << 20;
 
-/// What a site does with a request.
+/// The behaviour of a site for a request.
 pub enum Reply {
     /// Writes this and closes.
     Bytes(Vec<u8>),
@@ -34,7 +34,7 @@ pub enum Reply {
 
 pub type Script = dyn Fn(&str) -> Reply + Send + Sync;
 
-/// A server of HTTP. Dropped, it is gone.
+/// An HTTP server; it stops when it is dropped.
 pub struct Site {
     pub address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
@@ -49,13 +49,13 @@ struct Seen {
     heads: Vec<String>,
 }
 
-/// A listener that nobody may connect to.
+/// A listener that must not be reached.
 pub struct Canary {
     pub address: SocketAddr,
     listener: std::net::TcpListener,
 }
 
-/// Each name's answers, one after the other; the last one stays.
+/// The lookups of each name, one after the other; the last one stays.
 #[derive(Default)]
 pub struct Names(pub Mutex<HashMap<String, Vec<Vec<IpAddr>>>>);
 
@@ -144,7 +144,7 @@ impl Sink for Taken {
     }
 }
 
-/// Where these networks are allowed and these names are known.
+/// A `Fetch` that allows these networks and knows these names.
 pub fn fetch(allow: &[&str], names: Names) -> Fetch {
     fetch_within(LONG_LIMITS, allow, names)
 }
@@ -154,14 +154,14 @@ pub fn fetch_within(limits: Limits, allow: &[&str], lookup: impl Lookup + 'stati
     Fetch::new(GivenRules { allow, limits, lookup: Arc::new(lookup) })
 }
 
-/// What a URL gives, and the content.
+/// The result of a URL, with its content.
 pub async fn get(fetch: &Fetch, url: &str) -> Result<(Fetched, Vec<u8>), UntrustedError<Infallible>> {
     let mut taken = Taken::default();
     let given = fetch.get_untrusted(url, LIMIT, &mut taken).await?;
     Ok((given, taken.0))
 }
 
-/// An answer of HTTP with its length.
+/// An HTTP response with its content length.
 pub fn answer(status: u16, headers: &[(&str, &str)], content: &str) -> Vec<u8> {
     use std::fmt::Write as _;
     let mut text = format!("HTTP/1.1 {status} -\r\nContent-Length: {}\r\n", content.len());
@@ -189,7 +189,7 @@ async fn serve_seen(stream: TcpStream, seen: Arc<Mutex<Seen>>, script: Arc<Scrip
     let note = |head: &str| {
         seen.lock().unwrap_or_else(PoisonError::into_inner).heads.push(head.to_owned());
     };
-    // A client that has gone away is no failure of the site's.
+    // A disconnected client is no failure of the site.
     let _ = serve(stream, &*script, note).await;
 }
 

@@ -1,5 +1,5 @@
-//! Each row with an effect, posted with a key to a program that is killed in the middle: the repeat is answered as the
-//! first request would have been, and nothing is done twice.
+//! Endpoints with an effect, called with a key on a program that is killed meanwhile: the repeat gets the response of
+//! the first request, and nothing is done twice.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ const REMOVE: &str = "/api/account/remove-account/";
 const SMS: &str = "/api/account/request-sms-code/";
 const SYNC: &str = "/api/contacts/force-sync/";
 
-/// A request, given with a key.
+/// A request with an idempotency key.
 struct KeyedRequest {
     api: Client,
     path: &'static str,
@@ -42,7 +42,7 @@ impl KeyedRequest {
         self.api.send(self.request()).await
     }
 
-    /// Posts, kills the program when `reached` is there, and starts another one.
+    /// Posts the request, and kills the program when `reached` returns something.
     async fn kill_when(&self, server: &mut Server, reached: impl AsyncFnMut() -> Option<()>) {
         let (unanswered, ()) = tokio::join!(self.request().send(), async {
             wait_until_async(self.path, DEADLINE, reached).await;
@@ -51,12 +51,12 @@ impl KeyedRequest {
         assert!(unanswered.is_err(), "{}: {unanswered:?}", self.path);
     }
 
-    /// Kills the program when the effect is committed (`effect` is true in SQL) and nobody has the answer. Gives the
-    /// answer to the repeat.
+    /// Kills the program when the effect is committed (`effect` is true in SQL) and nobody has the response. Returns
+    /// the response to the repeat.
     async fn kill_after(&self, server: &mut Server, effect: &str) -> Answer {
         let database = Arc::clone(server.database());
         assert_eq!(count(&database, &format!("({effect})::int")), 0, "{}", self.path);
-        // Whoever writes about keys in a transaction of its own, when the effect is committed, waits.
+        // Writes to keys in separate transactions wait once the effect is committed.
         let blocked = Blocked::new(
             &database,
             "ON idempotency_key",
@@ -76,7 +76,7 @@ fn count(database: &Database, what: &str) -> u64 {
     database.sql(&format!("SELECT {what}")).parse().expect("a count")
 }
 
-/// How much was done that may be done once only.
+/// Counts of effects that must happen only once.
 fn effects(database: &Database) -> String {
     database.sql(
         "SELECT (SELECT count(*) FROM code_sent), (SELECT count(*) FROM account), (SELECT count(*) FROM command),
@@ -85,7 +85,7 @@ fn effects(database: &Database) -> String {
     )
 }
 
-/// Keeps all that is written about a number waiting: its session takes no commands.
+/// Locks a number, so that writes to it wait and its session takes no commands.
 fn lock_account(database: &Database, number: &str) -> OpenTransaction {
     database.hold(&format!("SELECT FROM account_counter WHERE number = '{number}' FOR UPDATE"))
 }
@@ -216,7 +216,7 @@ async fn an_account_is_created_and_removed_once() {
         is_replayed(&answer, 200, &json!({"method": method, "length": 6}));
     }
 
-    // Not registered, and registered: then the session removes it.
+    // An unregistered account, and a registered one, which the session removes.
     let remove = KeyedRequest::new(&person, REMOVE, json!({}));
     is_replayed(&remove.kill_after(&mut server, &format!("NOT {exists}")).await, 200, &json!({}));
     server.database().sql("DELETE FROM idempotency_key");
@@ -225,7 +225,7 @@ async fn an_account_is_created_and_removed_once() {
     prove(&server, &person.api, number).await;
     is(&remove.kill_after(&mut server, &format!("NOT {exists}")).await, 200, &json!({}));
 
-    // The number comes back, and the repeat is still about the account that is gone.
+    // The number is registered again, and the repeat is still about the removed account.
     server.database().sql(&format!("DELETE FROM idempotency_key WHERE route = 'POST {CREATE}'"));
     pass_a_minute(&server, number);
     is(&create.post().await, 201, &sent);
@@ -233,7 +233,7 @@ async fn an_account_is_created_and_removed_once() {
     assert_ne!(account(&person.api, number).await, None);
 }
 
-/// The program is killed when a session was asked and has not answered.
+/// The program is killed when a command was issued and not answered.
 #[tokio::test]
 async fn a_command_is_issued_once() {
     let mut server = server_on_a_fixed_port();
@@ -270,7 +270,7 @@ async fn a_command_is_issued_once() {
     assert_eq!(account(&anna.api, &anna.number).await, None);
 }
 
-/// The network answers, but the answer comes too late for the request.
+/// The network answers too late for the request.
 #[tokio::test]
 async fn a_late_response_is_returned_to_the_repeat() {
     let server = server_on_a_fixed_port();
@@ -288,7 +288,7 @@ async fn a_late_response_is_returned_to_the_repeat() {
     other.body["feedback"] = "another request".into();
     other.post().await.refused(422, "idempotency_key_reused");
     blocked.lift();
-    wait_until_async("the account to go", DEADLINE, async || {
+    wait_until_async("the account to be removed", DEADLINE, async || {
         account(&anna.api, &anna.number).await.is_none().then_some(())
     })
     .await;
@@ -297,7 +297,7 @@ async fn a_late_response_is_returned_to_the_repeat() {
     assert_eq!(count(database, "count(*) FROM command"), 1, "asked twice");
 }
 
-/// The program is killed while the sender of codes keeps it waiting.
+/// The program is killed while it waits for the sender of codes.
 #[tokio::test]
 async fn a_code_is_sent_once() {
     let provider = Provider::start();
@@ -326,7 +326,7 @@ async fn a_code_is_sent_once() {
         assert_eq!(provider.asked(), turn + 1, "{path}");
     }
 
-    // A sender that refuses leaves the key free, and of a new account nothing.
+    // A refusal of the sender frees the key and leaves no account.
     provider.answers(500);
     let person = Person { number: fresh_number(), ..person };
     let create = KeyedRequest::new(&person, CREATE, json!({}));

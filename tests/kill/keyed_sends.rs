@@ -1,4 +1,4 @@
-//! The program is killed while clients send with a key each, and repeat it until they are answered.
+//! Kills while clients send with a key each and repeat until they get a response.
 
 use tokio::task::block_in_place;
 

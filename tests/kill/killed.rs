@@ -1,4 +1,4 @@
-//! The program is killed (SIGKILL) and started again while clients send.
+//! Kills (SIGKILL) and restarts while clients send.
 
 use tokio::task::block_in_place;
 
@@ -13,7 +13,7 @@ async fn acknowledged_messages_arrive_once_and_in_order_although_the_program_is_
     let load = Load::start(&server).await;
     let rounds = rounds(10);
     for round in 0..rounds {
-        // Now and then before the sessions are back, else in the middle of what they do.
+        // Most kills hit running sessions; every fourth hits before they are back.
         if round % 4 != 3 {
             let received = received(&server);
             wait_until("messages to arrive again", DEADLINE, || {

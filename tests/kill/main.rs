@@ -1,6 +1,6 @@
-//! Programs are killed, stopped and added while clients send: what was acknowledged arrives exactly once, in order.
+//! Programs that are killed, stopped and added while clients send: acknowledged messages arrive exactly once, in order.
 //!
-//! With `WINDU_TEST_SOAK=1` the same with many more rounds.
+//! With `WINDU_TEST_SOAK=1` the tests run with many more rounds.
 
 #[path = "../support/mod.rs"]
 mod support;

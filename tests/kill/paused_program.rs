@@ -1,5 +1,5 @@
-//! A program is stopped for longer than its leases last, and goes on: what it held runs elsewhere meanwhile, and it
-//! changes nothing of that.
+//! A program that is paused for longer than its leases last: its sessions run elsewhere meanwhile, and it must not
+//! change anything of theirs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,11 +17,11 @@ use crate::support::postgres::Database;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until};
 
-/// The user of the database as which the program that is stopped works: so that its writes can be told apart.
+/// The database user of the paused program, so that its writes can be recognised.
 const SLEEPER: &str = "sleeper";
 
-/// Notes what the sleeper writes about an account whose lease is not one of its new ones, once `watching` has a row: its
-/// name and the last of its old ids. Whoever writes about an account has locked its counter, so the owner that is seen
+/// Records writes of the sleeper to an account whose lease is not one of its new ones, once `watching` has a row: its
+/// name and the last of its old ids. A writer has locked the counter of the account, so the owner that is seen
 /// here is the one at the time of the write.
 const WATCH: &str = "
     CREATE TABLE watching (name text, last bigint);
@@ -69,10 +69,10 @@ async fn a_program_that_was_paused_writes_nothing_under_its_lost_leases() {
     let sending = stop_in_the_middle(&sleeper, database, &people, &held);
     let asleep = Instant::now();
     rounds.push("the last".to_owned());
-    // The program does nothing now, and what it does later is late.
+    // The program does nothing now; every later write is late.
     database.sql(&format!("INSERT INTO watching SELECT name, id FROM process WHERE id = {last}"));
 
-    wait_until("the other program to run all", TAKEN_OVER.saturating_sub(asleep.elapsed()), || {
+    wait_until("the other program to run all sessions", TAKEN_OVER.saturating_sub(asleep.elapsed()), || {
         (owners(database) == "4").then_some(())
     });
     for person in &people {
@@ -84,7 +84,9 @@ async fn a_program_that_was_paused_writes_nothing_under_its_lost_leases() {
     tokio::time::sleep(lasting.saturating_sub(asleep.elapsed())).await;
 
     signal(&sleeper, Signal::SIGCONT);
-    wait_until("it to join anew", DEADLINE, || (database.sql(&process) != last).then_some(()));
+    wait_until("the paused program to join again", DEADLINE, || {
+        (database.sql(&process) != last).then_some(())
+    });
     wait_until("each program to run two sessions", DEADLINE, || (owners(database) == "2 2").then_some(()));
     for person in &people {
         online(person, DEADLINE).await;
@@ -110,7 +112,7 @@ async fn a_program_that_was_paused_writes_nothing_under_its_lost_leases() {
     }
 }
 
-/// Everybody writes to everybody else, and has what the others wrote.
+/// Every person sends to every other one and waits for the delivery.
 async fn all_to_all(people: &[Person], text: &str) -> String {
     for (from, to) in pairs(people) {
         from.delivers(to, text).await;
@@ -124,8 +126,8 @@ fn pairs(people: &[Person]) -> impl Iterator<Item = (&Person, &Person)> {
     })
 }
 
-/// Stops the program while it stores what everybody writes to everybody: its transaction stays open, with its locks.
-/// Gives those who write: they repeat it until it is taken.
+/// Stops the program while it stores messages of all to all: its transaction stays open, with its locks.
+/// Returns the senders, which repeat their messages until they are accepted.
 fn stop_in_the_middle(sleeper: &Server, database: &Database, people: &[Person], held: &str) -> JoinSet<()> {
     let backends = |what: &str| {
         let sleepers = format!("datname = current_database() AND usename = '{SLEEPER}'");
@@ -137,7 +139,9 @@ fn stop_in_the_middle(sleeper: &Server, database: &Database, people: &[Person], 
         sending.spawn(repeat(from.api.clone(), to.number.clone()));
     }
     block_in_place(|| {
-        wait_until("it to wait for a lock", DEADLINE, || backends("wait_event_type = 'Lock'").then_some(()));
+        wait_until("the paused program to wait for a lock", DEADLINE, || {
+            backends("wait_event_type = 'Lock'").then_some(())
+        });
         signal(sleeper, Signal::SIGSTOP);
         drop(lock);
         wait_until("its transaction to be open", DEADLINE, || {
@@ -147,7 +151,7 @@ fn stop_in_the_middle(sleeper: &Server, database: &Database, people: &[Person], 
     sending
 }
 
-/// Accounts that the stopped program has locked cannot be written to for a while.
+/// Repeats the request while the stopped program has the account locked.
 async fn repeat(api: Client, contact: String) {
     loop {
         let request = api

@@ -1,4 +1,4 @@
-//! Two programs on one database: each serves every request, whoever runs the session.
+//! Two programs on one database: each serves every request, whichever runs the session.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::support::postgres::Database;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
 
-/// Accounts are taken over so long after their program was killed, at the latest.
+/// Accounts are taken over within this time after their program was killed.
 pub const TAKEN_OVER: Duration = Duration::from_secs(20);
 
 /// Two programs, and four friends of each other, two run by each program.
@@ -25,7 +25,7 @@ async fn world() -> (Server, Server, Vec<Person>) {
     (one, other, people)
 }
 
-/// So many people who have each other in their contacts.
+/// `count` people who have each other in their contacts.
 pub async fn friends(server: &Server, count: usize) -> Vec<Person> {
     let mut people = Vec::new();
     for _ in 0..count {
@@ -41,7 +41,7 @@ pub async fn friends(server: &Server, count: usize) -> Vec<Person> {
     people
 }
 
-/// How many sessions each living program runs.
+/// The number of sessions of each living program.
 pub fn owners(database: &Database) -> String {
     database.sql(
         "SELECT string_agg(n::text, ' ' ORDER BY n) FROM (SELECT count(*) AS n FROM account_counter
@@ -63,7 +63,7 @@ async fn every_program_serves_requests_for_every_account() {
     for person in &people {
         online(person, DEADLINE).await;
     }
-    // Everybody to everybody, through the one program, looked at through the other.
+    // All pairs: sent through one program, checked through the other.
     for (send, look) in [(&one, &other), (&other, &one)] {
         for from in &people {
             for to in &people {
@@ -77,7 +77,7 @@ async fn every_program_serves_requests_for_every_account() {
             }
         }
     }
-    // Commands and hints reach the program that holds the lease.
+    // Commands and notifications reach the program that holds the lease.
     for server in [&one, &other] {
         for (index, person) in people.iter().enumerate() {
             let api = &person.at(server).api;
@@ -93,7 +93,7 @@ async fn every_program_serves_requests_for_every_account() {
             assert_eq!(read.status, 200, "{}", read.text());
         }
     }
-    // Registered through the one, online whoever runs it; removed through the other.
+    // Registered through one program, online in either; removed through the other.
     let newcomer = Person { api: people[0].at(&other).api, number: "15558880000".to_owned() };
     register(&other, &newcomer.api, &newcomer.number).await;
     online(&newcomer, Duration::from_secs(1)).await;
@@ -111,7 +111,7 @@ async fn a_cached_account_never_decides_about_a_send() {
     let (anna, ben) = Person::two_friends(&one).await;
     let waiting = fresh_number();
     let other = Server::setup().database(Arc::clone(one.database())).start();
-    // The other program remembers to whom Anna may write.
+    // The other program caches the permitted receivers of Anna.
     let there = anna.at(&other);
     there.sends(&ben, "remembered").await;
     let removed = anna.api.delete(&format!("/api/contacts/{}/", ben.number)).await;
@@ -120,7 +120,7 @@ async fn a_cached_account_never_decides_about_a_send() {
     anna.adds_contact(&ben.number).await;
     there.sends(&ben, "again").await;
 
-    // Without a name the oldest registered account writes, from the moment on at which it is registered.
+    // Without `account` the oldest registered account sends, as soon as it is registered.
     let owner = Person::new(&one).await;
     owner.adds_contact(&ben.number).await;
     let aged = "UPDATE account SET created_at = created_at + interval '1 hour' WHERE number";
@@ -135,7 +135,7 @@ async fn a_cached_account_never_decides_about_a_send() {
     assert_eq!(one.database().sql("SELECT count(*) FROM message WHERE text = 'no contact any more'"), "0");
     assert_guarantees(one.database());
 
-    // And nothing is sent from a number that has left.
+    // A removed number cannot send.
     let left = owner.api.post("/api/account/remove-account/", &[("account", &owner.number)]).await;
     assert_eq!(left.status, 200, "{}", left.text());
     there.api.post("/api/messages/send-message/", &form).await.refused(400, "account_unknown");
@@ -146,7 +146,7 @@ async fn sessions_of_a_killed_program_run_in_another_within_20_seconds() {
     let (mut one, other, people) = world().await;
     one.kill();
     let people: Vec<Person> = people.iter().map(|person| person.at(&other)).collect();
-    // Sends are accepted meanwhile, and arrive as soon as somebody runs both sessions.
+    // Messages are accepted meanwhile, and arrive as soon as both sessions run again.
     let mut sent = Vec::new();
     for from in &people {
         for to in &people {
@@ -174,6 +174,6 @@ async fn a_killed_program_takes_its_sessions_back_at_once_after_a_restart() {
     server.restart();
     let began = Instant::now();
     ann.at(&server).delivers(&ben.at(&server), "still here").await;
-    // Long before the heartbeat of the one that was killed is missed.
+    // Long before the heartbeat of the killed program expires.
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }

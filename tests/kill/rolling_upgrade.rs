@@ -1,5 +1,5 @@
-//! A new version takes over step by step: the programs are stopped and started one after the other while clients send,
-//! and an older one goes on beside the tables of a newer one.
+//! Rolling upgrades: programs are replaced one by one while clients send, and an older one runs with the tables of a
+//! newer one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,8 +17,8 @@ use crate::support::people::Person;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
 
-/// Where an older program still runs, the next version may have added columns that can be empty, tables and indexes:
-/// here it has, to one table after the other, as beside a program in use they must be.
+/// The next version may have added nullable columns, tables and indexes while an older program still runs:
+/// this adds them to one table after the other, as an upgrade with running programs does.
 const NEXT_VERSION: &str = "
     DO $$ DECLARE t regclass; BEGIN
         FOR t IN SELECT oid FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace
@@ -40,7 +40,7 @@ async fn a_program_runs_and_starts_with_the_tables_of_the_next_version() {
     let database = Arc::clone(server.database());
     everything_works(&people).await;
     database.sql(NEXT_VERSION);
-    // Its statements were prepared before.
+    // Its statements were prepared before the change.
     everything_works(&people).await;
     no_query_failed(&server);
     server.restart();
@@ -98,7 +98,7 @@ async fn programs_that_are_replaced_one_by_one_lose_and_duplicate_nothing() {
                 assert!(status.success(), "{status}: {}", server.log());
                 assert!(asked.elapsed() < Duration::from_secs(30), "{:?}", asked.elapsed());
             });
-            // The other one runs all, before its neighbour is back.
+            // The other program runs all sessions before this one is back.
             clients.wait_for_more(20).await;
             block_in_place(|| server.restart());
         }
@@ -139,16 +139,16 @@ impl Clients {
         Self { receiver, senders, tasks, answered, stop }
     }
 
-    /// Waits until so many more messages were answered.
+    /// Waits for `more` further answered messages.
     async fn wait_for_more(&self, more: usize) {
         let goal = self.answered.load(Ordering::Relaxed) + more;
-        wait_until_async("more answers", DEADLINE, async || {
+        wait_until_async("more responses", DEADLINE, async || {
             (self.answered.load(Ordering::Relaxed) >= goal).then_some(())
         })
         .await;
     }
 
-    /// Stops sending; what was answered arrived, once and in order.
+    /// Stops sending and checks that answered messages arrived once and in order.
     async fn finish(self, server: &Server) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
         let sent = self.tasks.join_all().await;
@@ -176,20 +176,20 @@ async fn send_on(
         let id = loop {
             let number = ids.len();
             let first = send(&sender[at % 2], &contact, number);
-            // Some ask both programs at once.
+            // Some requests go to both programs at once.
             let (first, second) = if number.is_multiple_of(5) {
                 tokio::join!(first, send(&sender[(at + 1) % 2], &contact, number))
             } else {
                 (first.await, None)
             };
             if let (Some(first), Some(second)) = (&first, &second) {
-                assert_eq!(first, second, "two answers under one key");
+                assert_eq!(first, second, "two different responses for one key");
             }
             match first.or(second) {
                 Some(id) => break id,
                 None => at += 1,
             }
-            assert!(Instant::now() < end, "waited in vain for an answer to {}", ids.len());
+            assert!(Instant::now() < end, "timed out waiting for a response to {}", ids.len());
             tokio::time::sleep(Duration::from_millis(20)).await;
         };
         ids.push(id);
@@ -211,9 +211,9 @@ async fn send(person: &Person, contact: &str, number: usize) -> Option<String> {
     let body: Value = response.json().await.ok()?;
     match status {
         200 => Some(body["id"].as_str().expect("an id").to_owned()),
-        // It stops.
+        // It is stopping.
         503 if retry => None,
-        // What an earlier attempt began at the other program still runs.
+        // An earlier attempt still runs in the other program.
         409 => None,
         _ => panic!("{status}: {body}"),
     }

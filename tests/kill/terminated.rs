@@ -1,4 +1,4 @@
-//! The program is asked to stop (SIGTERM) while clients send.
+//! A stop (SIGTERM) while clients send.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ async fn a_stop_under_load_drains_in_time_and_loses_no_message() {
             let took = asked.elapsed();
             assert!(status.success(), "{status}: {}", server.log());
             assert!(took < Duration::from_secs(30), "{took:?}");
-            // Its leases were given back: nothing has to run out.
+            // It released its leases, so nothing has to expire.
             let left = "SELECT count(*) FROM account_counter WHERE owner IS NOT NULL";
             assert_eq!(server.database().sql(left), "0");
             server.restart();

@@ -6,7 +6,7 @@ fn name(text: &str) -> Option<String> {
     read(text).unwrap_or_else(|error| panic!("{error}: {text:?}")).name
 }
 
-/// The lines between begin and end.
+/// A card with these lines.
 fn card(lines: &[&str], ending: &str) -> String {
     [&["BEGIN:VCARD"], lines, &["END:VCARD", ""]].concat().join(ending)
 }

@@ -1,4 +1,4 @@
-//! How large and how long files are.
+//! Width, height and duration of files.
 
 use windu::media::{Family, probe, sniff};
 

@@ -1,4 +1,4 @@
-//! Bytes that mean harm: whatever they are, every function answers, and soon.
+//! Hostile files: every function returns, and soon.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use windu::media::{Family, FileType, picture, probe, sniff, vcard};
 
 use crate::files::{FILES, bytes, written};
 
-/// Nothing here takes longer for a file of a few KiB.
+/// The time limit for a file of a few KiB.
 const SOON: Duration = Duration::from_secs(5);
 
-/// Asks every function about these bytes, also as another type than they are.
+/// Calls every function with these bytes, also with a wrong type.
 fn ask(bytes: &[u8], pretended: FileType) {
     let begin = Instant::now();
     let (file, clean) = (written(bytes), NamedTempFile::new().expect("a file"));
@@ -24,7 +24,7 @@ fn ask(bytes: &[u8], pretended: FileType) {
         let size = picture::inspect(file.path(), file_type);
         let _ = picture::photo(file.path(), file_type);
         match picture::strip(file.path(), clean.path(), file_type) {
-            // What is left can be cleaned again, and looks the same.
+            // The result can be cleaned again and does not change.
             Ok(()) if size.is_ok() => {
                 let again = picture::inspect(clean.path(), file_type);
                 assert_eq!(again.ok(), size.ok(), "{file_type:?}");
@@ -65,13 +65,13 @@ fn any_type() -> impl Strategy<Value = FileType> {
     proptest::sample::select(FileType::ALL.to_vec())
 }
 
-/// A file with some bytes changed, a piece taken out, and a piece put in.
+/// A file with some bytes changed, a piece removed, and a piece inserted.
 fn mutated() -> impl Strategy<Value = (Vec<u8>, FileType)> {
     let files = FILES.iter().filter(|(_, file_type)| file_type.is_some()).copied().collect::<Vec<_>>();
     let changes = prop::collection::vec((any::<Index>(), any::<u8>()), 0..8);
     let cut = prop::option::of((any::<Index>(), any::<Index>()));
     let insert = prop::option::of((any::<Index>(), prop::collection::vec(any::<u8>(), 1..16)));
-    // Most that matters stands near the beginning.
+    // Most of the relevant bytes are near the beginning.
     (proptest::sample::select(files), any::<bool>(), changes, cut, insert).prop_map(
         |((name, file_type), near, changes, cut, insert)| {
             let mut bytes = bytes(name);
@@ -123,7 +123,7 @@ proptest! {
     }
 }
 
-/// Boxes in boxes, lists in lists, tags in tags: depth must not end the process, nor length the day.
+/// Nested boxes, lists and tags: depth must not crash the process, and length must not take long.
 #[test]
 fn deep_nesting_and_long_repetition_are_handled() {
     let nested = |level: fn(u32) -> Vec<u8>| (0..100_000).rev().flat_map(level).collect::<Vec<u8>>();

@@ -1,4 +1,4 @@
-//! What goes out of a picture and what stays, and the limits.
+//! Metadata of pictures that is removed or stays, and the size limits.
 
 use std::fs;
 use std::io::Cursor;
@@ -75,7 +75,7 @@ fn only_the_orientation_remains_of_exif() {
     assert_eq!(decoder(&after).exif_metadata().expect("no failure"), None);
 }
 
-/// No program believes such a record, so it must not turn the picture when its checksum is made anew.
+/// Programs ignore such a record, so it must not rotate the picture after its checksum is corrected.
 #[test]
 fn exif_with_a_wrong_checksum_is_removed_completely() {
     let mut png = bytes("camera.png");
@@ -112,8 +112,8 @@ fn colour_profiles_stay() {
     picture.write_with_encoder(encoder).expect("a picture");
     for (bytes, file_type) in [(jpeg, FileType::Jpeg), (png, FileType::Png), (webp, FileType::Webp)] {
         let after = stripped(&bytes, file_type).expect("a picture");
-        let kept = decoder(&after).icc_profile().expect("no failure");
-        assert_eq!(kept.as_ref(), Some(&profile), "{file_type:?}");
+        let found = decoder(&after).icc_profile().expect("no failure");
+        assert_eq!(found.as_ref(), Some(&profile), "{file_type:?}");
     }
 }
 

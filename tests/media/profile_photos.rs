@@ -37,7 +37,7 @@ fn any_picture_becomes_an_upright_jpeg_and_a_preview() {
             assert!(!jpeg.windows(4).any(|part| part == b"Exif" || part == b"Atla"), "{name}");
         }
     }
-    // Red was on top, and the camera says that the picture lies on its left side: red is on the right.
+    // Red was on top, and EXIF says that the picture is rotated: red is on the right.
     let photo = opened(&picture::photo(&path("camera.jpg"), FileType::Jpeg).expect("a photo").jpeg);
     let (left, right) = (photo.get_pixel(1, 24), photo.get_pixel(30, 24));
     assert!(right.0[0] > 200 && left.0[2] > 200, "{left:?} {right:?}");

@@ -1,4 +1,4 @@
-//! What a file is, and which row takes it.
+//! File types, and the endpoints that accept them.
 
 use windu::media::{Family, FileType, SendRow, WrongFileType, fits, sniff};
 

@@ -1,4 +1,4 @@
-//! A caller that goes away in the middle leaves nothing behind: a client hangs up, a session is stopped.
+//! Cancelled transactions: a client disconnects, or a session is stopped.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ async fn no_connection_returns_to_the_pool_with_an_open_transaction() {
         }
         store.ask(AccountId(polls), &serde_json::Value::Null, Duration::ZERO, None).await.unwrap();
         let written = world.count("SELECT count(*) FROM command").await;
-        assert_eq!(written, polls + 1, "what was written after the transaction is not committed");
+        assert_eq!(written, polls + 1, "the write after the dropped transaction is not committed");
     }
     let open =
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";

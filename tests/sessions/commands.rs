@@ -1,4 +1,4 @@
-//! Commands: asked in one process, answered in the one that holds the lease.
+//! Commands: issued in one process, answered in the one that holds the lease.
 
 use std::time::Duration;
 
@@ -48,7 +48,7 @@ async fn without_a_session_a_command_is_refused_for_now() {
     let error = process.sessions.existing(account.id, numbers(&["15550100002"]), None).await.unwrap_err();
     assert!(matches!(error, AskError::NotNow { retry_after: 1.. }), "{error:?}");
     assert!((Duration::from_secs(5)..Duration::from_secs(15)).contains(&began.elapsed()));
-    // Nobody waits for it any more, so a session that starts later leaves it alone.
+    // Nobody waits for it any more, so a session that starts later ignores it.
     let running = world.process();
     running.until_state(&account, "online").await;
     let asked = numbers(&["15550100003"]);
@@ -97,7 +97,7 @@ async fn each_failure_of_the_network_has_its_own_error() {
     assert_eq!(process.sessions.existing(account.id, asked.clone(), None).await.unwrap(), asked);
 }
 
-/// Of several that run the same request, one after the other, because each but the last was killed.
+/// Several processes run the same request one after the other, because each but the last was killed.
 #[tokio::test]
 async fn a_request_with_an_idempotency_key_issues_its_command_once() {
     let world = World::new().await;
@@ -113,14 +113,14 @@ async fn a_request_with_an_idempotency_key_issues_its_command_once() {
 
     let second = claim().await;
     assert_eq!(second.command, Some(command));
-    // Nobody took it in time, and the first to ask, which lives after all, has given up.
+    // Nobody took it in time, and the first caller, which is still alive, has given up.
     assert!(store.abandon(command).await.unwrap());
     assert!(matches!(ask(&first, &question).await, Err(DbError::Fenced)));
     assert_eq!(world.sql("SELECT state FROM command"), "abandoned");
     assert_eq!(ask(&second, &question).await.unwrap(), command);
     assert_eq!(world.sql("SELECT state FROM command"), "waiting");
 
-    // A session took it and has not answered: while it may still do so nobody else is asked.
+    // A session took it and has not answered. While it may still answer, the command is not issued again.
     world.sql("UPDATE command SET state = 'taken', fence = 1");
     assert_eq!(ask(&claim().await, &question).await.unwrap(), command);
     assert_eq!(world.sql("SELECT state FROM command"), "taken");
@@ -128,13 +128,13 @@ async fn a_request_with_an_idempotency_key_issues_its_command_once() {
     assert_eq!(ask(&claim().await, &question).await.unwrap(), command);
     assert_eq!(world.sql("SELECT state FROM command"), "waiting");
 
-    // It is kept as long as the key may need it, and its answer lasts.
+    // It is stored with its answer as long as the key may need it.
     world.sql("UPDATE command SET state = 'done', answer = '{}', created_at = now() - interval '2 hours'");
     assert_eq!(store.prune_commands(10).await.unwrap(), 0);
     let last = claim().await;
     assert_eq!(ask(&last, &question).await.unwrap(), command);
     assert_eq!(store.command_progress(command).await.unwrap(), CommandProgress::Done(json!({})));
-    // Another question is not answered by it.
+    // Another command does not get its answer.
     assert_ne!(ask(&last, &another).await.unwrap(), command);
     assert_eq!(store.prune_commands(10).await.unwrap(), 1);
 }
@@ -169,7 +169,7 @@ async fn a_command_that_panics_harms_only_its_own_answer() {
     let (answer, ()) = tokio::join!(asking, async {
         line.opened(2).await;
         process.until_state(&account, "online").await;
-        // It goes on as ever: also when its connection ends.
+        // The session goes on, even when its connection ends.
         line.ends(End::Retry("network_unreachable")).await;
         line.opened(3).await;
         process.until_state(&account, "online").await;
@@ -215,7 +215,7 @@ async fn unregistering_deletes_everything_and_leaves_a_tombstone() {
     wait_until_async("the connection to end", DEADLINE, closed).await;
     assert_eq!(process.state(&other).await.name(), "online");
 
-    // The number comes back: its numbering goes on, its history does not.
+    // The number is registered again: its journal continues, its history does not.
     let again = process.waiting(&world, account.user, ANNA, NETWORK).await;
     process.sessions.register(&again).await.unwrap();
     process.until_state(&again, "online").await;
@@ -239,7 +239,7 @@ async fn unregistering_that_the_network_refuses_removes_nothing() {
     }
     assert_eq!(process.texts(&account, "15550100002").await, ["hello"]);
     assert_eq!(process.state(&account).await.name(), "online");
-    // Its connection is its own again.
+    // The session controls its connection again.
     line.ends(End::Retry("network_unreachable")).await;
     line.opened(2).await;
 }

@@ -1,4 +1,4 @@
-//! A session's life: connecting, failing, waiting, resting, and what of it is told.
+//! The life of a session: its states, retries, and published changes.
 
 use serde_json::{Value, json};
 use windu::domain::{NeedsUser, SessionState};
@@ -110,7 +110,7 @@ async fn a_session_that_needs_the_user_rests_until_a_new_registration() {
         let line = world.line(&account);
         line.ends(End::NeedsUser(why)).await;
         assert_eq!(process.until_state(&account, name).await, SessionState::NeedsUser(why));
-        // What wakes a session does not wake this one: the message waits, and nobody connects.
+        // A new message does not wake this session: it waits, and nobody connects.
         let id = process.send(&account, "15550100009", "later").await;
         process.sweeps(&world, 2).await;
         assert_eq!((line.logins().len(), process.state(&account).await.name()), (1, name));

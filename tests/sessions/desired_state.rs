@@ -1,4 +1,4 @@
-//! What the user wants the network to show.
+//! The desired state of an account on its network.
 
 use windu::domain::{Audience, BlobHash, Photo, Privacy};
 use windu::store::PrivacyChange;
@@ -60,7 +60,7 @@ async fn a_refused_change_is_not_retried() {
     process.set_nickname(&account, "Anna").await;
     wait_for_nickname_calls(&line, "Anna", 1).await;
     world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
-    // It holds up nothing behind it.
+    // It does not block later work.
     let id = process.send(&account, "15550100002", "hello").await;
     process.until_message(&account, "15550100002", &id, "sent").await;
     process.sweeps(&world, 2).await;
@@ -118,12 +118,12 @@ async fn each_part_of_the_profile_is_applied_on_each_new_connection() {
     world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
     let before = line.calls().len();
     line.ends(End::Retry("network_unreachable")).await;
-    wait_until_async("all of it again", DEADLINE, async || {
+    wait_until_async("all calls on the new connection", DEADLINE, async || {
         let again = &line.calls()[before..];
         all.iter().all(|call| again.contains(call)).then_some(())
     })
     .await;
-    // What hides comes before what there is to see.
+    // Settings that hide come before the things that they hide.
     let again: Vec<Call> = line.calls()[before..].iter().filter(|call| all.contains(call)).cloned().collect();
     assert_eq!(again, all);
 }
@@ -166,7 +166,7 @@ async fn a_text_that_changed_while_hidden_is_replaced_before_it_is_shown() {
     };
     privacy(Audience::None, "Secret").await;
     let before = line.calls().len();
-    // The network does not take the new text at once: until then nothing is shown.
+    // The network refuses the new text at first: until it accepts it, nothing is shown.
     for _ in 0..2 {
         line.plan_fault("status_message", Fault::Fails(Failure::Retry("not_now")));
     }

@@ -1,4 +1,4 @@
-//! From the network into the store: what is kept, what is a twin, and where the next connection resumes.
+//! Inbound events: storage, duplicates, and the resume point of the next connection.
 
 use windu::domain::{Content, NeedsUser};
 use windu::upstream::{End, UpstreamEvent};
@@ -34,7 +34,7 @@ async fn nothing_is_acknowledged_before_it_is_stored() {
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
-    line.stores(vec![at("one", message(BEN, "m1", "kept", 1))]).await;
+    line.stores(vec![at("one", message(BEN, "m1", "stored", 1))]).await;
     world.sql("ALTER TABLE message ADD CONSTRAINT broken CHECK (text <> 'refused')");
     assert!(line.receives(vec![at("two", message(BEN, "m2", "refused", 2))]).await);
     line.opened(2).await;
@@ -43,7 +43,7 @@ async fn nothing_is_acknowledged_before_it_is_stored() {
     assert_eq!(resumed(&line), [None, Some("one".to_owned())]);
     world.sql("ALTER TABLE message DROP CONSTRAINT broken");
     line.stores(vec![at("two", message(BEN, "m2", "refused", 2))]).await;
-    assert_eq!(process.texts(&account, BEN).await, ["kept", "refused"]);
+    assert_eq!(process.texts(&account, BEN).await, ["stored", "refused"]);
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn unstorable_events_are_dropped_and_noted_and_the_rest_is_stored() {
         ["m3", "m7", &long[..255], "u1", "m20"].map(|id| serde_json::json!({"chat": BEN, "id": id}));
     assert_eq!(noted, expected);
     assert_eq!(line.acknowledged(), (1..=20).collect::<Vec<_>>());
-    // The connection has lived on, and what was dropped does not come again.
+    // The connection stays open, and the dropped events do not come again.
     assert_eq!(line.logins().len(), 1);
     line.ends(End::Retry("network_unreachable")).await;
     line.opened(2).await;
@@ -91,7 +91,7 @@ async fn an_unstorable_event_does_not_excuse_storable_ones() {
     let line = world.line(&account);
     let batch = || {
         vec![
-            message(BEN, "m1", "kept", 1),
+            message(BEN, "m1", "stored", 1),
             message(BEN, "m2", "a NUL: \0", 2),
             at("here", message(BEN, "m3", "refused", 3)),
         ]
@@ -104,7 +104,7 @@ async fn an_unstorable_event_does_not_excuse_storable_ones() {
     assert_eq!(resumed(&line), [None, None]);
     world.sql("ALTER TABLE message DROP CONSTRAINT broken");
     line.stores(batch()).await;
-    assert_eq!(process.texts(&account, BEN).await, ["kept", "refused"]);
+    assert_eq!(process.texts(&account, BEN).await, ["stored", "refused"]);
     assert_eq!(line.acknowledged(), [1, 2, 3]);
 }
 

@@ -73,7 +73,7 @@ async fn concurrent_changes_of_one_account_do_not_deadlock() {
     assert_eq!(process.entries(&account, "session.changed").await.len(), 1);
 }
 
-/// Reads on from the last number, as a client does, until everything was sent and received.
+/// Follows the journal, as a client does, until everything was sent and received.
 async fn follow(process: Arc<Process>, account: Account) -> Vec<i64> {
     let mut wakes = process.store.notifications().subscribe(windu::store::topic::journal(account.counter));
     let (mut seen, mut done) = (Vec::new(), 0);

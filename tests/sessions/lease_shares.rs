@@ -1,4 +1,4 @@
-//! Leases spread the sessions: each process runs its share of the networks that it has, and no account is left over.
+//! The spread of leases: each process runs its share of the accounts of its networks.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use crate::world::World;
 
 /// Accounts of the large test.
 const CROWD: i64 = 1_000;
-/// So soon they are spread anew, and online.
+/// They are spread and online within this time.
 const SPREAD: Duration = Duration::from_secs(20);
 
-/// How many accounts of a network each process holds that holds any, fewest first.
+/// The number of accounts of a network for each process that holds any, fewest first.
 async fn shares(world: &World, network: &str) -> Vec<i64> {
     sqlx::query_scalar(
         "SELECT count(*) FROM account a JOIN account_counter c ON c.id = a.counter_id
@@ -35,7 +35,7 @@ async fn until_shares(world: &World, expected: &[(&str, &[i64])]) {
     wait_until_async(&format!("shares {expected:?}"), DEADLINE, reached).await;
 }
 
-/// Two numbers on the local network and six on the other one, which nobody has to run yet.
+/// Two accounts on the local network and six on the scripted one, which no process runs yet.
 async fn eight_accounts(world: &World) {
     world.crowd(NETWORK, 6).await;
     world.crowd("local", 2).await;
@@ -45,7 +45,8 @@ async fn eight_accounts(world: &World) {
 async fn a_process_runs_its_share_of_its_own_networks() {
     let world = World::new().await;
     eight_accounts(&world).await;
-    // One of eight accounts for each of two would leave two over, on the network that only one of them runs.
+    // A half of all eight accounts for each process would leave two accounts over, on the network that only one of them
+    // runs.
     let _local = world.process_on(&["local"]);
     let _scripted = world.process_on(&[NETWORK]);
     until_shares(&world, &[("local", &[2]), (NETWORK, &[6])]).await;
@@ -95,13 +96,13 @@ async fn a_thousand_sessions_are_spread_with_few_moves() {
     is_spread(&world, 2).await;
     let moved = moves(&world).await - before;
     assert!(moved <= CROWD * 2 / 5, "{moved} sessions moved from a third process");
-    // Then all is at rest.
+    // Then nothing moves any more.
     let before = moves(&world).await;
     first.sweeps(&world, 3).await;
     assert_eq!(moves(&world).await, before);
 }
 
-/// Waits until each of so many processes holds its share, give or take a fifth, and all are online.
+/// Waits until each of `processes` processes holds its share, plus or minus a fifth, and all accounts are online.
 async fn is_spread(world: &World, processes: usize) {
     let began = Instant::now();
     let share = CROWD / i64::try_from(processes).unwrap();
@@ -116,7 +117,7 @@ async fn is_spread(world: &World, processes: usize) {
     assert!(began.elapsed() < SPREAD, "{:?}", began.elapsed());
 }
 
-/// How often a lease of the crowd changed hands.
+/// The number of lease changes of the crowd.
 async fn moves(world: &World) -> i64 {
     world.count("SELECT sum(fence)::bigint FROM account_counter WHERE number LIKE '15558%'").await
 }

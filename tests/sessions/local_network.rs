@@ -1,4 +1,4 @@
-//! Whole conversations on the network inside the program.
+//! Whole conversations on the local network.
 
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::{Process, World};
@@ -23,7 +23,7 @@ async fn a_message_travels_through_two_processes() {
     let kinds: Vec<String> =
         one.kinds(&anna).await.into_iter().filter(|kind| kind.starts_with("message.")).collect();
     assert_eq!(kinds, ["message.queued", "message.sent", "message.delivered", "message.read"]);
-    // Whom somebody talked with, that one's nickname is heard of.
+    // The nickname of a chat partner is received.
     let titled = async || {
         let page = windu::store::Page { limit: 9, offset: 0, after: chrono::DateTime::UNIX_EPOCH };
         (two.store.chats(&ben, page).await.unwrap()[0].title == "Anna").then_some(())
@@ -56,7 +56,7 @@ async fn a_message_that_is_sent_twice_is_stored_once() {
     process.until_message(&anna, BEN, &id, "sent").await;
     process.until_texts(&ben, ANNA, 1).await;
     process.until_entries(&anna, "message.delivered", 1).await;
-    // As after a kill between the network's answer and the commit: the message is due again.
+    // Simulates a kill between the response of the network and the commit: the message is due again.
     let due =
         "WITH back AS (UPDATE message SET state = 'queued', sent_at = NULL WHERE account_id = $1 RETURNING *)
          INSERT INTO outbox (message_id, account_id, chat_id, expires_at)
@@ -80,7 +80,7 @@ async fn a_message_to_an_unregistered_number_fails() {
     assert_eq!(message.failure.as_deref(), Some("recipient_gone"));
 }
 
-/// A number gets another owner, who must not find what was meant for the earlier one, while a session is about to put
+/// A number gets another owner, who must not receive messages for the earlier one, while a session is about to put
 /// something into its mailbox: a message, or the receipt for one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_arrives_while_a_number_changes_its_owner_is_dropped() {

@@ -1,4 +1,4 @@
-//! Accounts and chats that somebody else holds locked: only their own writes wait.
+//! Locked accounts and chats: only their own writes wait.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
 use crate::writer::{BEN, Fixture, queued, send};
 
-/// How long a write waits for locks.
+/// The time that a write waits for locks.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 const ROUNDS: u32 = 5;
 
@@ -48,7 +48,7 @@ async fn assert_others_are_not_delayed(lock: fn(&Account) -> String) {
     }
     let lock = fixture.world.hold(&lock(&held));
     let (store, account, peer) = (fixture.process.store.clone(), held.clone(), ben.clone());
-    // As clients do, it goes on sending whatever it hears.
+    // Like a client, it retries after errors.
     let waiting = fixture.process.lifecycle.spawn(async move {
         let mut unavailable = 0;
         loop {
@@ -68,15 +68,15 @@ async fn assert_others_are_not_delayed(lock: fn(&Account) -> String) {
                 send(&fixture.process.store, account, &new, "new"),
             ]
         });
-        let sent = timeout(DEADLINE, join_all(sends)).await.expect("nobody waits for the lock");
+        let sent = timeout(DEADLINE, join_all(sends)).await.expect("other accounts do not wait for the lock");
         sent.into_iter().for_each(queued);
     }
-    // Once per round would be longer.
+    // One lock timeout per round would take longer.
     assert!(began.elapsed() < LOCK_TIMEOUT * (ROUNDS - 1), "{:?}", began.elapsed());
     assert!(!waiting.is_finished());
     drop(lock);
     let unavailable = timeout(DEADLINE, waiting).await.expect("it is freed").unwrap();
-    // What was answered with an error is not there.
+    // Sends that were answered with an error are not stored.
     assert_eq!(fixture.process.texts(&held, BEN).await, ["first", "waits"], "after {unavailable} errors");
 }
 
@@ -89,7 +89,7 @@ async fn a_send_waits_two_seconds_for_a_locked_account() {
     let lock = fixture.world.hold(&counter_of(&account));
     let began = Instant::now();
     let sends = (0..50).map(|_| send(store, &account, &ben, "too late"));
-    let answers = timeout(DEADLINE, join_all(sends)).await.expect("nobody waits for ever");
+    let answers = timeout(DEADLINE, join_all(sends)).await.expect("every send ends");
     assert!(began.elapsed() >= LOCK_TIMEOUT && began.elapsed() < LOCK_TIMEOUT * 4, "{:?}", began.elapsed());
     assert!(answers.iter().all(|answer| matches!(answer, Err(DbError::Unavailable(_)))), "{answers:?}");
     drop(lock);
@@ -119,7 +119,7 @@ async fn a_session_stores_events_later_when_its_account_is_locked() {
     line.stores(vec![message(BEN, "m1", "first", 1)]).await;
     let lock = world.hold(&counter_of(&account));
     assert!(line.receives(vec![message(BEN, "m2", "inbound", 2)]).await);
-    // Sent by somebody who committed just before the lock was taken.
+    // A message that was committed just before the lock was taken.
     let queue = "WITH new AS (
             INSERT INTO message (account_id, chat_id, network_id, state, type, text, fingerprint, stored_at)
             SELECT account_id, id, 'q1', 'queued', 't', 'sent', '', now() FROM chat WHERE account_id = $1

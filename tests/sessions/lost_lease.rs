@@ -1,4 +1,4 @@
-//! A session that has lost its lease changes nothing, neither here nor on the network.
+//! Sessions that lost their lease: they change nothing, neither here nor on the network.
 
 use windu::db::DbError;
 

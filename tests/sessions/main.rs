@@ -1,4 +1,4 @@
-//! Sessions, from the supervisor to the store, on the local network and on one that does as it is told.
+//! Sessions, from the supervisor to the store, on the local network and on a scripted one.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 

@@ -1,4 +1,4 @@
-//! From the outbox to the network: order, failures, and the end of patience.
+//! From the outbox to the network: order, failures and expiry.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ async fn messages_accepted_before_the_session_are_sent_in_order() {
     let world = World::new().await;
     let process = world.idle_process(windu::sessions::Timeouts::default());
     let account = process.registered(&world, "15550100001").await;
-    // More than a batch.
+    // More than one batch.
     let mut ids = Vec::new();
     for index in 0..230 {
         ids.push(process.send(&account, BEN, &index.to_string()).await);
@@ -56,7 +56,7 @@ async fn the_order_in_a_chat_survives_a_failure_and_other_chats_continue() {
     let chat = |letter| taken.iter().filter(|text| text.starts_with(letter)).cloned().collect::<Vec<_>>();
     assert_eq!(chat('b'), ["b1", "b2", "b3", "b4"]);
     assert_eq!(chat('c'), ["c1", "c2", "c3", "c4"]);
-    // Cleo's did not wait for Ben's, and what stood behind the failed one was not tried before its turn.
+    // Cleo's messages did not wait for Ben's, and the messages behind the failed one were not tried early.
     assert!(taken.iter().position(|text| text == "c4") < taken.iter().position(|text| text == "b2"));
     let attempts = |text: &str| line.sent().iter().filter(|(sent, _)| sent == text).count();
     assert_eq!((attempts("b2"), attempts("c4")), (3, 1));
@@ -68,7 +68,7 @@ async fn the_order_in_a_chat_survives_a_failure_and_other_chats_continue() {
             _ => None,
         })
         .collect();
-    assert!(ids.iter().all(|id| *id == last[1]), "one id on each attempt: {ids:?}");
+    assert!(ids.iter().all(|id| *id == last[1]), "each attempt has the same id: {ids:?}");
 }
 
 #[tokio::test]
@@ -116,14 +116,14 @@ async fn a_message_expires_while_the_network_is_unavailable() {
     line.plan(&[Opening::Fails(End::RateLimited(windu::clock::now() + chrono::TimeDelta::hours(1)))]);
     let account = process.registered(&world, "15550100001").await;
     process.until_state(&account, "waiting").await;
-    let kept = process.send(&account, BEN, "long-lived").await;
+    let long_lived = process.send(&account, BEN, "long-lived").await;
     let short = Duration::from_millis(300);
     let Accepted::Queued(id) = process.try_send(&account, BEN, "urgent", short).await else { panic!() };
     let message = process.until_message(&account, BEN, &id, "failed").await;
     assert_eq!(message.failure.as_deref(), Some("expired"));
     let events = process.entries(&account, "message.failed").await;
     assert_eq!(events, [json!({"chat": BEN, "id": id, "reason": "expired"})]);
-    assert_eq!(process.message(&account, BEN, &kept).await.state, "queued");
+    assert_eq!(process.message(&account, BEN, &long_lived).await.state, "queued");
     assert_eq!(line.sent(), []);
 }
 
@@ -139,6 +139,6 @@ async fn a_message_expires_while_it_waits_for_its_retry() {
     };
     let behind = process.send(&account, BEN, "behind").await;
     process.until_message(&account, BEN, &slow, "failed").await;
-    // What stood behind it goes now.
+    // The message behind it is sent now.
     process.until_message(&account, BEN, &behind, "sent").await;
 }

@@ -1,4 +1,4 @@
-//! Photos that a network tells of: fetched beside all else, and shown when they are there.
+//! Photos of peers: fetched in the background, and shown when they are complete.
 
 use bytes::Bytes;
 use windu::domain::{Account, BlobHash, Photo, PhotoReference, ProfileNews, Visible};
@@ -13,12 +13,12 @@ use crate::world::{Process, World};
 const ANNA: &str = "15550100001";
 const BEN: &str = "15550100002";
 
-/// What sniffs as a JPEG.
+/// Bytes that are detected as a JPEG.
 fn jpeg(name: &str) -> Vec<u8> {
     [&[0xff, 0xd8, 0xff, 0xe0, 0, 16][..], b"JFIF\0", name.as_bytes(), &[7; 100]].concat()
 }
 
-/// Ben shows this photo, which the network keeps with its preview.
+/// An event with a new photo of Ben, which the network stores with its preview.
 fn poses(line: &Line, name: &str, number: u64) -> Incoming {
     let preview = format!("{name} small");
     for name in [name, &preview] {
@@ -54,7 +54,7 @@ async fn until_shown(process: &Process, account: &Account, name: &str) {
     wait_until_async(name, DEADLINE, async || (shown(process, account).await == wanted).then_some(())).await;
 }
 
-/// The photos before, newest first; `None`: there was none.
+/// The former photos, newest first; `None`: no photo.
 async fn history(process: &Process, account: &Account) -> Vec<Option<Photo>> {
     let changes = process.store.photo_changes(account, BEN).await.unwrap();
     changes.into_iter().map(|change| change.photo.map(|seen| seen.photo)).collect()
@@ -119,7 +119,7 @@ async fn an_unavailable_photo_is_not_retried_until_the_next_one() {
     line.stores(vec![poses(&line, "one", 1)]).await;
     world.until_count("SELECT count(*) FROM pending_photo", 0).await;
     assert_eq!(shown(&process, &account).await, Visible::Value(None));
-    // What is no JPEG is not kept as one.
+    // A file that is not a JPEG is not stored.
     line.keep_file("bad", vec![Ok(Bytes::from_static(b"<html>"))]);
     let bad = PhotoReference { photo: "bad".to_owned(), preview: Some("bad".to_owned()) };
     line.stores(vec![refers(bad, 2)]).await;
@@ -142,7 +142,7 @@ async fn a_photo_that_is_replaced_or_hidden_during_its_fetch_is_not_shown() {
     line.plan_fault("fetch", Fault::Fails(Failure::RateLimited(std::time::Duration::from_hours(1))));
     line.stores(vec![poses(&line, "one", 1)]).await;
     line.waits_for_call(&Call::Fetch("one".to_owned())).await;
-    // As a fetch that ends late.
+    // Simulates a fetch that ends late.
     let late = windu::store::PendingPhoto {
         peer,
         reference: PhotoReference { photo: "one".to_owned(), preview: None },
@@ -171,12 +171,12 @@ async fn a_preview_is_made_when_the_network_has_none() {
     picture.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
     line.keep_file("avatar", vec![Ok(Bytes::from(bytes.into_inner()))]);
     line.stores(vec![refers(PhotoReference { photo: "avatar".to_owned(), preview: None }, 1)]).await;
-    let kept = wait_until_async("the photo", DEADLINE, async || match shown(&process, &account).await {
+    let stored = wait_until_async("the photo", DEADLINE, async || match shown(&process, &account).await {
         Visible::Value(photo) => photo,
         Visible::Hidden => None,
     })
     .await;
     let count: i64 = world.count("SELECT count(*) FROM media_blob WHERE mimetype = 'image/jpeg'").await;
     assert_eq!(count, 2);
-    assert_ne!(kept.photo, kept.preview);
+    assert_ne!(stored.photo, stored.preview);
 }

@@ -1,4 +1,4 @@
-//! What networks tell of others' profiles, and what is kept of people who are blocked.
+//! Profiles of peers as networks report them, and messages of blocked peers.
 
 use chrono::DateTime;
 use windu::domain::{Account, PeerPresence, ProfileNews, Visible};
@@ -27,7 +27,7 @@ fn is(presence: PeerPresence, number: u64) -> Incoming {
     news(ProfileNews::Presence(presence), number)
 }
 
-/// Ben's status message, `None` when it is hidden, and those before, newest first.
+/// Ben's status message, `None` when it is hidden, and the former ones, newest first.
 async fn status(process: &Process, account: &Account) -> (Option<String>, Vec<String>) {
     let peer = process.peer(account, BEN).await;
     let now = process.store.status_messages(account, ProfileScope::One(peer.id)).await.unwrap().remove(0);
@@ -57,7 +57,7 @@ async fn each_status_message_is_stored_as_one_change() {
     line.stores(vec![says("one", 5)]).await;
     let history = texts(&["one", "two", "one"]);
     assert_eq!(status(&process, &account).await, (Some("one".to_owned()), history.clone()));
-    // While it is hidden nothing is shown; the same again is no change.
+    // Nothing is shown while it is hidden; the same text again is no change.
     line.stores(vec![hides(6)]).await;
     assert_eq!(status(&process, &account).await, (None, vec![]));
     line.stores(vec![says("one", 7)]).await;
@@ -66,7 +66,7 @@ async fn each_status_message_is_stored_as_one_change() {
     let history = texts(&["three", "one", "two", "one"]);
     assert_eq!(status(&process, &account).await, (Some("three".to_owned()), history));
     assert_eq!(process.entries(&account, "contact.status_message_changed").await.len(), 4);
-    // Who has left the network has never been there.
+    // An unregistered peer has no history.
     line.stores(vec![says("four", 10), news(ProfileNews::Gone, 11)]).await;
     assert_eq!(status(&process, &account).await, (Some(String::new()), vec![]));
     line.stores(vec![news(ProfileNews::Gone, 12), says("another's", 13)]).await;
@@ -116,7 +116,7 @@ async fn messages_of_a_blocked_peer_are_dropped_without_a_receipt() {
     assert_eq!(process.texts(&account, BEN).await, ["before"]);
     assert_eq!(process.texts(&account, "15550100003").await, ["hello"]);
     assert_eq!(process.entries(&account, "message.received").await.len(), 2);
-    // What the account itself sent from elsewhere is kept.
+    // Messages that the account sent from another device are stored.
     let elsewhere = UpstreamEvent::SentElsewhere {
         to: address(BEN),
         id: "m4".to_owned(),

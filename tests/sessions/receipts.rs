@@ -1,4 +1,4 @@
-//! Delivered and read, in both directions.
+//! Delivered and read receipts, in both directions.
 
 use serde_json::json;
 use windu::domain::ReceiptKind;

@@ -1,4 +1,4 @@
-//! Files of received messages: the message first, the file when it comes.
+//! Files of received messages: the message is stored first, the file when it is fetched.
 
 use bytes::Bytes;
 use serde_json::json;
@@ -15,7 +15,7 @@ use crate::world::{A_DAY, Process, World};
 
 const BEN: &str = "15550100002";
 
-/// A message from Ben whose file the network keeps under the message's id.
+/// A message from Ben whose file the network stores under the id of the message.
 fn film(id: &str, hash: Option<BlobHash>, number: u64) -> Incoming {
     let file = MediaFile::Remote(RemoteMedia {
         reference: id.to_owned(),
@@ -68,7 +68,7 @@ async fn lost(process: &Process, account: &Account, id: &str) {
 #[tokio::test]
 async fn a_message_is_shown_before_its_file_is_fetched() {
     let world = World::new().await;
-    // What hangs is not given up while the test runs.
+    // The hanging fetch does not time out during the test.
     let process = world.process_with(Timeouts { step: A_DAY, ..Timeouts::default() });
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
@@ -139,7 +139,7 @@ async fn a_failed_fetch_is_retried_and_content_with_a_wrong_hash_is_refused() {
     for id in ["m2", "m3"] {
         keep(&line, id, "hello world");
     }
-    // The pauses are over.
+    // The retries are due now.
     world.sql("UPDATE message_media SET retry_at = now()");
     for id in ["m1", "m2", "m3"] {
         assert_eq!(stored(&process, &account, id).await.hash, hash);

@@ -1,4 +1,4 @@
-//! Registering, and numbers that change hands.
+//! Registration, and numbers that change their owner.
 
 use windu::domain::NeedsUser;
 use windu::domain::SessionState;
@@ -72,7 +72,7 @@ async fn a_number_that_another_user_proves_moves() {
     let old = process.local(&world, ANNA).await;
     process.send(&ben, ANNA, "for the old owner").await;
     process.until_texts(&old, BEN, 1).await;
-    // The old owner is away when the next message comes: nothing of it may reach the new one.
+    // The old owner is offline when the next message comes. The new one must not receive it.
     process.stop().await;
     let idle = world.idle_process(windu::sessions::Timeouts::default());
     let queued = idle.send(&old, BEN, "never sent").await;

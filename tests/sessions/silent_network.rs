@@ -1,4 +1,4 @@
-//! A network that says nothing: each thing asked of it is bounded in time.
+//! A network that does not answer: each call has a timeout.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Who is stuck slows nobody else: an account whose network hangs, a receiver who takes nothing, a mailbox that is full.
+//! Stuck accounts: a hanging network, a receiver that reads nothing and a full mailbox delay nobody else.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ const EACH: usize = 30;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accounts_whose_network_hangs_do_not_slow_others() {
     let world = World::new().await;
-    // Nobody notices the hanging ones while this test runs.
+    // The timeouts of the hanging accounts are longer than this test.
     let process = world.process_with(Timeouts { step: A_DAY, silence: A_DAY, ..Default::default() });
     let (mut hanging, mut others) = (Vec::new(), Vec::new());
     for index in 0..20 {
@@ -40,12 +40,12 @@ async fn accounts_whose_network_hangs_do_not_slow_others() {
     for (account, id) in hanging.iter().zip(&waiting) {
         assert_eq!(process.message(account, BEN, id).await.state, "queued");
         assert!(world.line(account).sent().is_empty());
-        // What they have to send is still accepted.
+        // Their new messages are still accepted.
         process.send(account, BEN, "waits too").await;
     }
 }
 
-/// Everybody sends and receives; how long that takes.
+/// Lets all accounts send and receive; returns the time.
 async fn converse(world: &World, process: &Process, accounts: &[Account], round: usize) -> Duration {
     let began = Instant::now();
     let talks = accounts.iter().map(async |account| {

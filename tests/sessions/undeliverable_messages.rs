@@ -1,4 +1,4 @@
-//! What becomes of messages when nobody can send them any more.
+//! Messages that cannot be sent any more.
 
 use serde_json::json;
 use windu::store::Accepted;

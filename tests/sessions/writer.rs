@@ -1,4 +1,4 @@
-//! Group commit: what many write at once costs none of them more than what they wrote themselves.
+//! The writer: requests that share a transaction do not harm each other.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,7 +17,7 @@ use crate::world::{A_DAY, Process, World};
 
 pub const BEN: &str = "15550100002";
 
-/// Accounts that are registered and whose leases one process holds that does nothing: the test writes for it.
+/// Registered accounts whose leases belong to an idle process, for which the test writes.
 pub struct Fixture {
     pub world: World,
     pub process: Process,
@@ -46,7 +46,7 @@ impl Fixture {
         (self.process.fresh(&account).await, lease)
     }
 
-    /// Somebody to whom all accounts there are may write.
+    /// A peer to whom all existing accounts may write.
     pub async fn peer(&self, account: &Account, number: &str) -> Peer {
         let peer = self.process.peer(account, number).await;
         let statement =
@@ -56,7 +56,7 @@ impl Fixture {
     }
 }
 
-/// Sends a text, whatever comes of it.
+/// Sends a text and returns the outcome.
 pub async fn send(store: &Store, from: &Account, to: &Peer, text: &str) -> Result<Accepted, DbError> {
     let content = Content::Text(text.to_owned());
     let (id, peer) = (&secrets::random_id(), to.id);
@@ -79,7 +79,7 @@ pub fn queued(sent: Result<Accepted, DbError>) {
     }
 }
 
-/// What the database cannot take.
+/// Events that the database refuses.
 fn unstorable(ben: &Peer) -> Vec<Inbound> {
     let long = secrets::random_id().repeat(2) + &(0..400).map(|_| secrets::random_id()).collect::<String>();
     vec![received(ben, "bad", "a NUL: \0"), received(ben, "bad\0", "text"), received(ben, &long, "text")]
@@ -95,7 +95,7 @@ async fn an_unstorable_write_fails_alone() {
     for _ in 0..50 {
         leases.push(fixture.account().await.1);
     }
-    // The chats are there from now on: what follows is one transaction.
+    // The chats exist from now on, so that the next writes are one transaction.
     let hello = [received(&ben, "hello", "hello")];
     for stored in
         join_all(leases.iter().chain([&lease]).map(|lease| store.ingest(lease, hello.to_vec(), None))).await
@@ -145,7 +145,7 @@ async fn concurrent_messages_of_a_chat_update_it_once() {
     sent.into_iter().for_each(queued);
     assert!(stored.into_iter().all(|stored| stored.is_ok()));
     let world = &fixture.world;
-    // What is sent is one transaction, what came in another.
+    // The sends are one transaction, the inbound messages another.
     assert_eq!(world.count("SELECT count(*) FROM changed").await, 2);
     assert_eq!(world.count("SELECT count(*) FROM message").await, 126);
     assert_eq!(world.count("SELECT unread::bigint FROM chat").await, 25);
@@ -186,7 +186,7 @@ async fn a_cancelled_caller_does_not_cancel_others() {
     for _ in 0..3 {
         let mut sends: Vec<_> = (0..60).map(|_| Box::pin(send(store, &account, &ben, "text"))).collect();
         for sending in &mut sends {
-            // Each one stands in line from now on.
+            // Each one is queued from now on.
             assert!(futures_util::poll!(sending).is_pending());
         }
         let mut index = 0;
@@ -212,7 +212,7 @@ async fn two_processes_that_write_the_same_accounts_do_not_deadlock() {
     for index in 0..12 {
         peers.push(fixture.process.peer(&accounts[0].0, &format!("155501001{index:02}")).await);
     }
-    // The first six wrote once; the others' chats are made on the way.
+    // The first six have chats; those of the others are created by the writes.
     fixture.world.sql(
         "INSERT INTO chat (account_id, peer_id, peer_wrote)
          SELECT a.id, p.id, true FROM account a, peer p WHERE p.number < '15550100106' ORDER BY p.id, a.id",
@@ -234,7 +234,7 @@ async fn two_processes_that_write_the_same_accounts_do_not_deadlock() {
         task.await.unwrap();
     }
     let world = &fixture.world;
-    // Of each account half a round's sends and ingests, from both processes; what both received is one message.
+    // Both processes send and ingest for every account in every round; a message that both received is stored once.
     let sent = i64::try_from(2 * TASKS * ROUNDS * accounts.len()).unwrap();
     assert_eq!(world.count("SELECT count(*) FROM outbox").await, sent);
     assert_eq!(world.count("SELECT count(*) FROM message WHERE state = 'received'").await, sent / 2);
@@ -255,7 +255,7 @@ async fn two_processes_that_write_the_same_accounts_do_not_deadlock() {
     );
 }
 
-/// One of the tasks of one process.
+/// One writing task of a process.
 struct Writer {
     store: Store,
     accounts: Arc<Vec<(Account, Lease)>>,
@@ -264,7 +264,7 @@ struct Writer {
 }
 
 impl Writer {
-    /// Everything at once to all accounts, each task beginning with another one.
+    /// Writes everything at once to all accounts; each task begins with another account.
     async fn write(&self, round: usize) {
         let count = self.accounts.len();
         let indexes: Vec<usize> = (0..count).map(|index| (index + self.task + round) % count).collect();
@@ -315,7 +315,7 @@ async fn a_receipt_in_the_same_batch_as_its_settlement_counts() {
     let network_id = due[0].network_id.clone();
     let receipt = InboundKind::Receipt { network_id, kind: ReceiptKind::Delivered };
     let peer = process.peer(&account, BEN).await;
-    // Both are asked before either is begun, so that they share a statement.
+    // Both are queued before either begins, so that they share a statement.
     let (settled, inbound) = tokio::join!(
         store.settle(&lease, vec![due[0].settled(Settlement::Sent)]),
         store.ingest(&lease, vec![Inbound { peer, participant: None, what: receipt }], None)

@@ -1,4 +1,4 @@
-//! What nothing refers to is forgotten, an hour after it was last put, and nothing else ever is.
+//! The clean-up: files without a reference are deleted, one hour after they were last stored.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -20,7 +20,7 @@ fn count(folder: &Path) -> usize {
     fs::read_dir(folder).expect("a folder").count()
 }
 
-/// Two files that were sent and received, and what was kept of them.
+/// A server with two files that were sent and received, and their paths.
 async fn two_files() -> (Server, [String; 2]) {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
@@ -30,7 +30,7 @@ async fn two_files() -> (Server, [String; 2]) {
         bert.waits_until(&anna.number, &id, |message| message["url"].is_string()).await;
         paths.push(path);
     }
-    // The network forgets what everybody has fetched.
+    // The network deletes files that everybody has fetched.
     server.database().sql("DELETE FROM localnet_media");
     let paths: Vec<String> = paths;
     (server, paths.try_into().expect("two"))
@@ -55,7 +55,7 @@ async fn only_unreferenced_files_are_deleted_after_an_hour() {
     assert_eq!(objects(&server), 1);
     assert_eq!(server.database().sql("SELECT count(*) FROM media_blob"), "1");
     assert_eq!(get(&server, &other, &[]).await.status, 200);
-    // It comes again as if it had never been there.
+    // It can be sent again.
     let (anna, bert) = Person::two_friends(&server).await;
     let (_, again) = send_file(&anna, &bert, sound_file(1_000, 1)).await;
     assert_eq!(get(&server, &again, &[]).await.bytes, sound_file(1_000, 1));
@@ -69,12 +69,12 @@ async fn files_that_are_stored_again_or_newly_referenced_stay() {
     let message = database.sql("SELECT min(message_id) FROM message_media");
     database.sql("DELETE FROM message_media");
     age(&server);
-    // One is put again: its hour begins anew.
+    // One file is stored again, so its hour starts again.
     let mut spool = media.spool();
     spool.write(&sound_file(1_000, 1)).await.expect("written");
     let spooled = spool.finish().await.expect("finished");
-    media.keep_inbound(&spooled, "audio/wav").await.expect("kept");
-    // Of the other a transaction that has not ended is about to refer to it.
+    media.keep_inbound(&spooled, "audio/wav").await.expect("stored");
+    // An open transaction is about to reference the other one.
     let held = database.hold(&format!(
         "INSERT INTO message_media (message_id, account_id, hash)
          SELECT id, account_id, {} FROM message WHERE id = {message}",
@@ -83,8 +83,8 @@ async fn files_that_are_stored_again_or_newly_referenced_stay() {
     media.forget_unreferred(None, 1_000).await.expect("looked");
     assert_eq!(objects(&server), 2);
     drop(held);
-    // PostgreSQL takes a moment to see that the transaction's client is gone; until then its lock is respected.
-    wait_until_async("the other to be forgotten after all", DEADLINE, async || {
+    // PostgreSQL takes a moment to notice the end of the client; until then its lock is respected.
+    wait_until_async("the other file to be deleted after all", DEADLINE, async || {
         media.forget_unreferred(None, 1_000).await.expect("looked");
         (objects(&server) == 1).then_some(())
     })
@@ -106,9 +106,9 @@ async fn the_check_under_the_lock_decides() {
     database.sql("DELETE FROM message_media");
     assert!(goes().await);
     database.sql("UPDATE media_blob SET put_at = now()");
-    assert!(!goes().await, "it was just put");
+    assert!(!goes().await, "it was just stored");
     database.sql("DELETE FROM media_blob");
-    assert!(!goes().await, "it is gone");
+    assert!(!goes().await, "it is deleted");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,5 +130,5 @@ async fn the_program_deletes_unreferenced_files_by_itself() {
     server.database().sql("DELETE FROM message_media");
     age(&server);
     // The jobs run about once a minute.
-    wait_until("both to be forgotten", DEADLINE * 4, || (objects(&server) == 0).then_some(()));
+    wait_until("both to be deleted", DEADLINE * 4, || (objects(&server) == 0).then_some(()));
 }

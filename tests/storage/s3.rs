@@ -1,4 +1,4 @@
-//! The same against S3, as a server speaks it that others wrote: moto, which tests/run installs.
+//! Files in S3, on the server moto, which tests/run installs.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -23,7 +23,7 @@ struct S3 {
 }
 
 impl S3 {
-    /// `None`, and a line about it, when it is not installed.
+    /// `None`, with a printed line, when it is not installed.
     fn start() -> Option<Self> {
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("moto/bin/moto_server");
         if !program.exists() {
@@ -31,7 +31,7 @@ impl S3 {
             writeln!(std::io::stdout(), "{line}").expect("standard output");
             return None;
         }
-        // The shell kills it when this process is gone: its standard input closes then.
+        // The shell kills it when this process has ended and its standard input is closed.
         let mut process = Command::new("/bin/sh")
             .args(["-c", "\"$0\" -H 127.0.0.1 -p 0 2>&1 </dev/null & cat >/dev/null; kill -9 $!"])
             .arg(program)
@@ -42,7 +42,7 @@ impl S3 {
             .expect("sh");
         let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines().map_while(Result::ok);
         let url = lines.find_map(|line| line.split_once("Running on ").map(|(_, url)| url.trim().to_owned()));
-        // It must not wait for somebody to read on.
+        // Reads on, so that the server does not block on its output.
         std::thread::spawn(move || lines.for_each(drop));
         Some(Self { process, url: url.expect("its address") })
     }
@@ -123,7 +123,7 @@ async fn files_are_stored_streamed_and_deleted_in_s3() {
     assert_eq!(get(&server, &paths[1], &[]).await.status, 404);
     assert_eq!(get(&server, &paths[0], &[]).await.status, 200);
 
-    // Away: text goes on.
+    // Without the storage, text messages still work.
     s3.ends();
     let refused = try_send_file(&anna, &bert, sound_file(1_000, 3)).await;
     refused.refused(503, "storage_unavailable");

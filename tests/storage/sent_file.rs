@@ -1,4 +1,4 @@
-//! A file that was sent, and the URL that it is given out under.
+//! A sent file and its URL.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,14 +16,14 @@ use crate::support::client::{Answer, Client};
 use crate::support::people::Person;
 use crate::support::server::{SECRET_KEY, Server};
 
-/// A sound file of about so many bytes, told from others by its beginning.
+/// A sound file of about `size` bytes; `mark` makes it unique.
 pub fn sound_file(size: u32, mark: u8) -> Vec<u8> {
     let mut bytes = header(size);
     bytes.extend((0..size).map(|at| mark.wrapping_add(u8::try_from(at % 251).expect("below 256"))));
     bytes
 }
 
-/// The head of a WAVE file with so many bytes of samples: one channel, 44,100 samples a second, 16 bits each.
+/// The header of a WAVE file with `size` bytes of samples: one channel, 44,100 samples a second, 16 bits each.
 pub fn header(size: u32) -> Vec<u8> {
     let mut bytes = b"RIFF".to_vec();
     bytes.extend((size + 36).to_le_bytes());
@@ -35,7 +35,7 @@ pub fn header(size: u32) -> Vec<u8> {
     bytes
 }
 
-/// Sends a sound file, whatever comes of it.
+/// Sends a sound file and returns the response.
 pub async fn try_send_file(from: &Person, to: &Person, content: impl Into<Body>) -> Answer {
     let form = Form::new()
         .text("contact", to.number.clone())
@@ -43,7 +43,7 @@ pub async fn try_send_file(from: &Person, to: &Person, content: impl Into<Body>)
     from.api.send(from.api.request(Method::POST, "/api/messages/send-audio/").multipart(form)).await
 }
 
-/// Sends a sound file. Gives the message's id and the path and query of the file's URL.
+/// Sends a sound file. Returns the id of the message, and the path and query of the URL of the file.
 pub async fn send_file(from: &Person, to: &Person, content: Vec<u8>) -> (String, String) {
     let sent = try_send_file(from, to, content).await;
     assert_eq!(sent.status, 200, "{}", sent.text());
@@ -51,17 +51,17 @@ pub async fn send_file(from: &Person, to: &Person, content: Vec<u8>) -> (String,
     (text("id"), path(from, &text("url")))
 }
 
-/// The path and query of a URL that a server gave out.
+/// The path and query of a URL of a server.
 pub fn path(person: &Person, url: &str) -> String {
     url.strip_prefix(person.api.base()).unwrap_or_else(|| panic!("{url}")).to_owned()
 }
 
-/// Asks for a file without a token.
+/// Gets a file without a token.
 pub async fn get(server: &Server, path: &str, headers: &[(&'static str, &str)]) -> Answer {
     ask(server, Method::GET, path, headers).await
 }
 
-/// Asks about a file without a token.
+/// Requests a file without a token.
 pub async fn ask(server: &Server, method: Method, path: &str, headers: &[(&'static str, &str)]) -> Answer {
     let stranger = Client::new(server.url().to_owned());
     let mut map = HeaderMap::new();
@@ -76,7 +76,7 @@ pub fn store(server: &Server) -> Store {
     Store::new(Db::from_url(&server.database().url(), 2).expect("a URL"))
 }
 
-/// The same media as a server has, in this process.
+/// The media of a server, in this process.
 pub fn media(server: &Server, settings: &BTreeMap<&str, String>) -> Media {
     let store = store(server);
     let keys = MasterKey::from_base64(SECRET_KEY, None).expect("a key");
@@ -86,7 +86,7 @@ pub fn media(server: &Server, settings: &BTreeMap<&str, String>) -> Media {
     Media::new(store, keys, &settings, server.url().into())
 }
 
-/// Makes as if all files were put over an hour ago.
+/// Ages all files by more than an hour.
 pub fn age(server: &Server) {
     server.database().sql("UPDATE media_blob SET put_at = put_at - interval '61 minutes'");
 }

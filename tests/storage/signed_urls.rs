@@ -1,4 +1,4 @@
-//! A signed URL opens its file, as long as it may, to whoever has it.
+//! Signed URLs of files.
 
 use std::fs;
 
@@ -10,7 +10,7 @@ use crate::support::people::Person;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
 
-/// What is said of a file that nobody may have.
+/// Asserts the response for an inaccessible file.
 #[track_caller]
 fn is_not_there(answer: &Answer) {
     answer.refused(404, "media_not_found");
@@ -46,8 +46,8 @@ async fn a_url_opens_its_file_without_a_token_and_supports_range_requests() {
     for (range, first, end) in [("bytes=10-19", 10, 20), ("bytes=-5", file.len() - 5, file.len())] {
         let part = get(&server, &path, &[("range", range)]).await;
         assert_eq!((part.status, &part.bytes[..]), (206, &file[first..end]), "{range}");
-        let said = format!("bytes {first}-{}/{}", end - 1, file.len());
-        assert_eq!(part.header("content-range"), said);
+        let expected = format!("bytes {first}-{}/{}", end - 1, file.len());
+        assert_eq!(part.header("content-range"), expected);
         assert_eq!(part.header("content-length"), (end - first).to_string());
     }
     let outside = get(&server, &path, &[("range", "bytes=900000-")]).await;
@@ -69,7 +69,7 @@ async fn a_url_opens_its_file_without_a_token_and_supports_range_requests() {
     ];
     let preflight = ask(&server, Method::OPTIONS, &path, &asked).await;
     assert!(preflight.header("access-control-allow-headers").contains("range"));
-    // Nobody finds the signature in the log, and opens the file too.
+    // The log does not contain the signature, which would open the file.
     let signature = path.split_once("signature=").expect("a signature").1;
     assert!(server.log().contains("/media/message/"));
     assert!(!server.log().contains(signature) && !server.log().contains("expires="));
@@ -162,7 +162,7 @@ async fn an_unavailable_storage_refuses_only_files() {
     assert!(!refused.header("retry-after").is_empty());
     get(&server, &path, &[]).await.refused(503, "storage_unavailable");
     assert!(server.fail(&["check"], "").contains("failed"));
-    assert_eq!(anna.chat(&bert.number).await.len(), 1, "nothing of the second");
+    assert_eq!(anna.chat(&bert.number).await.len(), 1, "the refused message is not stored");
     anna.delivers(&bert, "text goes on").await;
     fs::remove_file(&media).expect("removed");
     fs::rename(&aside, &media).expect("moved back");

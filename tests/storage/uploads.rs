@@ -1,4 +1,4 @@
-//! What is uploaded goes to the disk while it arrives, and not a byte of it stays in memory.
+//! Uploads: they are streamed to the disk, and not kept in memory.
 
 use std::fs;
 use std::io::Write as _;
@@ -16,11 +16,11 @@ use crate::support::people::{Person, login};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until};
 
-/// A row that takes no file: one that is sent along is read all the same.
+/// An endpoint without files: it reads an unexpected one all the same.
 const ENDPOINT: &str = "/api/contacts/force-sync/";
 const MEBIBYTE: u64 = 1024 * 1024;
 
-/// A file of so many bytes, made while it is sent.
+/// A file of `size` bytes, generated while it is sent.
 fn file(size: u64) -> Part {
     const PIECE: u64 = 64 * 1024;
     let pieces = (0..size.div_ceil(PIECE)).map(move |at| {
@@ -47,12 +47,12 @@ fn spooled(data_dir: &Path) -> usize {
     folders.map(|folder| fs::read_dir(folder.path()).map_or(0, Iterator::count)).sum()
 }
 
-/// Nothing of what was uploaded is left, a moment after the answer.
+/// Waits until no upload is left.
 fn nothing_is_left(server: &Server) {
     wait_until("the spool to be empty", DEADLINE, || (spooled(server.folder()) == 0).then_some(()));
 }
 
-/// A sound file of so many MiB, made while it is sent.
+/// A sound file of `mebibytes` MiB, generated while it is sent.
 fn long_sound(mebibytes: u32) -> Body {
     let samples = mebibytes << 20;
     let pieces = (0..samples >> 16).map(|at| vec![u8::try_from(at % 251).expect("below 256"); 1 << 16]);
@@ -71,9 +71,9 @@ async fn a_large_upload_takes_no_memory() {
         let expected = u64::from(mebibytes) * MEBIBYTE + 44;
         assert_eq!(get(&server, &path, &[]).await.bytes.len() as u64, expected);
     };
-    // Whatever a first upload needs is there then.
+    // Allocates the memory that a first upload needs.
     send(1).await;
-    fs::write(format!("/proc/{}/clear_refs", server.id()), "5").expect("the high mark begins anew");
+    fs::write(format!("/proc/{}/clear_refs", server.id()), "5").expect("the peak is reset");
     let before = status(&server, "VmRSS");
     send(60).await;
     let dropped = anna.api.send(upload(&anna.api, Form::new().part("photo", file(60 * MEBIBYTE)))).await;
@@ -100,8 +100,8 @@ async fn files_and_other_parameters_have_size_limits() {
     ] {
         send(form).await.refused(413, "too_large");
     }
-    // Nobody needs a token under /o: nothing is kept there. Each has a connection of its own, because one whose body was
-    // not read to its end is closed.
+    // Endpoints under /o need no token, so they store no files. Each request has its own connection, because one whose
+    // body was not read completely is closed.
     for (path, size, status) in
         [(ENDPOINT, 10_000, 401), ("/o/token/", MEBIBYTE, 400), ("/o/token/", 3 * MEBIBYTE, 413)]
     {
@@ -146,15 +146,15 @@ async fn a_start_removes_only_the_uploads_of_killed_programs() {
         let part = Part::stream_with_length(body, 1_000_000).file_name("a.bin");
         upload(&api, Form::new().part("photo", part)).send().await
     });
-    wait_until("a part of it to be there", DEADLINE, || (spooled(one.folder()) == 1).then_some(()));
+    wait_until("a part of the upload to be stored", DEADLINE, || (spooled(one.folder()) == 1).then_some(()));
     let third = beside().start();
     wait_until("the third to have a folder", DEADLINE, || (folders(&one) == 3).then_some(()));
     assert_eq!(spooled(one.folder()), 1, "the upload goes on");
     one.kill();
     assert!(begun.join_next().await.expect("begun").expect("no panic").is_err());
-    assert_eq!((folders(&one), spooled(one.folder())), (3, 1), "left by the killed one");
+    assert_eq!((folders(&one), spooled(one.folder())), (3, 1), "left by the killed program");
     one.restart();
-    wait_until("what was left to go", DEADLINE, || (spooled(one.folder()) == 0).then_some(()));
+    wait_until("the left upload to be deleted", DEADLINE, || (spooled(one.folder()) == 0).then_some(()));
     assert_eq!(folders(&one), 3);
     drop((other, third));
 }
@@ -178,7 +178,7 @@ async fn a_full_disk_refuses_only_uploads() {
     full.refused(503, "storage_unavailable");
     assert!(!full.header("retry-after").is_empty());
     assert_eq!(api.get("/api/account/").await.status, 200);
-    wait_until("the room to be free again", DEADLINE, || (spooled(unmount.0.path()) == 0).then_some(()));
+    wait_until("the disk to have room again", DEADLINE, || (spooled(unmount.0.path()) == 0).then_some(()));
     api.send(upload(&api, Form::new().part("photo", file(MEBIBYTE)))).await.refused(400, "no_account");
     drop(server);
 }

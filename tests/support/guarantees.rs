@@ -1,16 +1,16 @@
-//! What must be true after a fault, whatever it was.
+//! The guarantees that must hold after every fault.
 
 use std::io::Write as _;
 
 use super::postgres::Database;
 use super::wait::{DEADLINE, wait_until};
 
-/// What was acknowledged to the senders, and what came of it.
+/// Counts of acknowledged and received messages.
 #[derive(Clone, Copy, Default)]
 pub struct Tally {
-    /// Answered with 200. All of these arrived.
+    /// Answered with 200. All of them arrived.
     pub acknowledged: usize,
-    /// What the receivers have: that and what was stored although nobody heard of it.
+    /// Received messages: the acknowledged ones, and stored ones whose response was lost.
     pub arrived: usize,
 }
 
@@ -22,19 +22,19 @@ impl std::ops::Add for Tally {
     }
 }
 
-/// The line of a test by which a run can state its totals: `tests/run --soak` adds them up.
+/// Prints the counts of a test; `tests/run` adds them up.
 pub fn print_summary(test: &str, faults: &[(&str, usize)], tally: Tally) {
     let Tally { acknowledged, arrived } = tally;
     let messages = [("acknowledged", acknowledged), ("arrived", arrived)];
     let counts = faults.iter().chain(&messages).map(|(name, count)| format!("{name}={count}"));
     let counts: Vec<String> = counts.collect();
-    // Below the test harness, which keeps to itself what a test prints that passes. And on a line of its own.
+    // Directly to standard output, because the test harness hides the output of a passing test. On a line of its own.
     writeln!(std::io::stdout(), "\nfault: test={test} {}", counts.join(" ")).expect("standard output");
 }
 
-/// Waits until all has come to rest and checks what is left in the database. Nothing may be sent meanwhile.
+/// Waits until the system is idle and checks the database. Nothing may be sent meanwhile.
 ///
-/// Nothing is lost, doubled or out of order: that is for those who sent to say.
+/// The senders check that no message is lost, duplicated or out of order.
 pub fn assert_guarantees(database: &Database) {
     every_account_is_online(database);
     wait_until_delivered(database);
@@ -42,11 +42,11 @@ pub fn assert_guarantees(database: &Database) {
     journals_have_no_gaps(database);
 }
 
-/// Waits until nothing is on its way any more: outboxes and mailboxes are empty.
+/// Waits until outboxes and mailboxes are empty.
 pub fn wait_until_delivered(database: &Database) {
     wait_until_empty(
         database,
-        "what is on its way",
+        "undelivered messages",
         "SELECT 'message', account_id, message_id FROM outbox UNION ALL
          SELECT 'receipt', account_id, message_id FROM receipt_outbox UNION ALL
          SELECT 'stanza', NULL, id FROM localnet_stanza",
@@ -68,28 +68,28 @@ fn every_account_is_online(database: &Database) {
         ),
     );
     let orphans = format!("SELECT id, owner FROM account_counter WHERE owner NOT IN ({LIVING})");
-    assert_eq!(database.sql(&orphans), "", "leases of the dead");
+    assert_eq!(database.sql(&orphans), "", "leases of dead processes");
 }
 
-/// Nobody asks any more, so nothing may wait for an answer, nor hold a key or a lock.
+/// Without requests, no command may wait for its answer, and no key or lock may be in use.
 fn nothing_is_stuck(database: &Database) {
-    // One whose asker has gone counts no more once its time is over.
+    // A command whose caller has disconnected does not count after its deadline.
     wait_until_empty(
         database,
-        "commands that are waited for",
+        "commands that wait for an answer",
         "SELECT id, state, deadline FROM command
          WHERE state IN ('waiting', 'taken') AND deadline > clock_timestamp()",
     );
     // A claim of a dead process ends with its heartbeat; one of a living process ends with its request.
     wait_until_empty(
         database,
-        "keys that stay taken",
+        "keys that stay in use",
         "SELECT k.user_id, k.key, k.process_id FROM idempotency_key k JOIN process p ON p.id = k.process_id
          WHERE k.status IS NULL AND p.heartbeat_at > clock_timestamp() - interval '15 seconds'",
     );
     wait_until_empty(
         database,
-        "transactions that nobody ends",
+        "transactions that stay open",
         "SELECT pid, state, state_change, query FROM pg_stat_activity
          WHERE datname = current_database() AND state LIKE 'idle in transaction%'
            AND state_change < clock_timestamp() - interval '1 second'",
@@ -98,16 +98,16 @@ fn nothing_is_stuck(database: &Database) {
 
 fn wait_until_empty(database: &Database, what: &str, rows: &str) {
     let mut left = String::new();
-    let gone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+    let emptied = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         wait_until(what, DEADLINE * 2, || {
             left = database.sql(rows);
             left.is_empty().then_some(())
         });
     }));
-    assert!(gone.is_ok(), "{what}:\n{left}");
+    assert!(emptied.is_ok(), "{what}:\n{left}");
 }
 
-/// Each journal tells each thing once, without a gap.
+/// Checks that each journal has each event once, without a gap.
 pub fn journals_have_no_gaps(database: &Database) {
     let gaps = database.sql(
         "SELECT c.id, c.seq, count(e.seq), min(e.seq), max(e.seq) FROM account_counter c
@@ -149,12 +149,12 @@ pub fn soak() -> bool {
     std::env::var("WINDU_TEST_SOAK").is_ok_and(|value| value == "1")
 }
 
-/// How many rounds a test takes: so many, or ten times as many.
+/// The number of rounds: `usual`, or ten times as many in a soak.
 pub fn rounds(usual: usize) -> usize {
     if soak() { usual * 10 } else { usual }
 }
 
-/// How many messages a round waits for: so many, or in a soak four times as many.
+/// The number of messages per round: `usual`, or four times as many in a soak.
 pub fn messages(usual: usize) -> usize {
     if soak() { usual * 4 } else { usual }
 }

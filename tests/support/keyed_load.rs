@@ -1,4 +1,4 @@
-//! Clients that send with a key each, and repeat it until they are answered.
+//! Load of clients that send with a key each and repeat until they get a response.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,12 +22,12 @@ pub struct KeyedLoad {
     senders: Vec<Arc<Person>>,
     receiver: Person,
     tasks: JoinSet<(usize, Vec<String>)>,
-    /// The ids that each sender was given, once they have stopped.
+    /// The ids of each sender, after the stop.
     sent: Vec<(usize, Vec<String>)>,
     shared: Arc<Shared>,
 }
 
-/// What the senders share with the test.
+/// The state that the senders share with the test.
 #[derive(Default)]
 struct Shared {
     answered: AtomicUsize,
@@ -37,7 +37,6 @@ struct Shared {
 }
 
 impl KeyedLoad {
-    /// They begin to send.
     pub async fn start(server: &Server) -> Self {
         let receiver = Person::new(server).await;
         let shared = Arc::<Shared>::default();
@@ -52,10 +51,10 @@ impl KeyedLoad {
         Self { senders, receiver, tasks, sent: Vec::new(), shared }
     }
 
-    /// Waits until so many more messages were answered.
+    /// Waits for `more` further answered messages.
     pub async fn wait_for_more(&self, more: usize) {
         let goal = self.shared.answered.load(Ordering::Relaxed) + more;
-        wait_until_async("more answers", DEADLINE * 3, async || {
+        wait_until_async("more responses", DEADLINE * 3, async || {
             (self.shared.answered.load(Ordering::Relaxed) >= goal).then_some(())
         })
         .await;
@@ -69,7 +68,7 @@ impl KeyedLoad {
         }
     }
 
-    /// Stops sending and checks that all is as the guarantees say. The server must be running, and nobody else send.
+    /// Stops sending and checks the guarantees. The server must be running, and there must be no other load.
     pub async fn finish(mut self, server: &Server) -> Tally {
         self.stop().await;
         let Self { senders, receiver, sent, .. } = self;
@@ -81,22 +80,22 @@ impl KeyedLoad {
         tally
     }
 
-    /// How often a request was repeated, and how many answers were given again.
+    /// The numbers of repeated requests and of replayed responses.
     pub fn repeated(&self) -> (usize, usize) {
         (self.shared.repeated.load(Ordering::Relaxed), self.shared.replayed.load(Ordering::Relaxed))
     }
 }
 
-/// Checks that the numbers from one sender arrived under the ids that were answered.
+/// Checks that the numbers of one sender arrived, with the ids of the responses.
 pub async fn arrived(receiver: &Person, sender: &str, answered: Vec<String>) -> Tally {
     let arrived = all(&receiver.api, &format!("/api/messages/chats/{sender}/")).await;
     assert_eq!(numbers(&arrived), (0..answered.len()).collect::<Vec<_>>(), "each once, in order");
     let arrived: Vec<_> = arrived.iter().map(|message| message["id"].as_str().expect("an id")).collect();
-    assert_eq!(arrived, answered, "under the ids that were answered");
+    assert_eq!(arrived, answered, "with the ids of the responses");
     Tally { acknowledged: answered.len(), arrived: arrived.len() }
 }
 
-/// Sends numbers until the test ends; gives the ids that were answered.
+/// Sends numbers until the test ends; returns their ids.
 async fn send_on(
     index: usize,
     sender: Arc<Person>,
@@ -113,7 +112,7 @@ async fn send_on(
                 None => wait_until_ready(&sender.api).await,
             }
             shared.repeated.fetch_add(1, Ordering::Relaxed);
-            assert!(Instant::now() < end, "waited in vain for an answer to {text}");
+            assert!(Instant::now() < end, "timed out waiting for a response to {text}");
         };
         ids.push(id);
         shared.answered.fetch_add(1, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Eight clients that send as fast as they can, and what must be true of it all afterwards.
+//! Load of eight clients that send as fast as they can, and the checks after it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use super::wait::{DEADLINE, wait_until_async};
 const SENDERS: usize = 8;
 const RECEIVERS: usize = 4;
 
-/// Two people, by their places.
+/// The indexes of a sender and a receiver.
 type Pair = (usize, usize);
 
-/// Everybody, and what was acknowledged so far.
+/// The senders, the receivers and the running tasks.
 pub struct Load {
     senders: Vec<Arc<Person>>,
     receivers: Vec<Arc<Person>>,
@@ -29,7 +29,7 @@ pub struct Load {
     shared: Arc<Shared>,
 }
 
-/// What a sender knows of a message: the server's answer, or that there was none.
+/// A sent message; `id` is `None` when there was no response.
 struct Sent {
     number: usize,
     id: Option<String>,
@@ -71,7 +71,7 @@ impl Load {
         Self { senders, receivers, tasks, shared }
     }
 
-    /// Waits until so many more messages were acknowledged.
+    /// Waits for `more` further acknowledged messages.
     pub async fn wait_for_more(&self, more: usize) {
         let goal = self.shared.acknowledged.load(Ordering::Relaxed) + more;
         wait_until_async("more acknowledged messages", DEADLINE * 3, async || {
@@ -80,7 +80,7 @@ impl Load {
         .await;
     }
 
-    /// Stops sending and checks that all is as the guarantees say. The server must be running.
+    /// Stops sending and checks the guarantees. The server must be running.
     pub async fn finish(self, server: &Server) -> Tally {
         let Self { senders, receivers, tasks, shared } = self;
         shared.stop.store(true, Ordering::Relaxed);
@@ -95,9 +95,9 @@ impl Load {
             let (sender, receiver) = (&senders[*from], &receivers[*to]);
             let out = all(&sender.api, &format!("/api/messages/chats/{}/", receiver.number)).await;
             let arrived = all(&receiver.api, &format!("/api/messages/chats/{}/", sender.number)).await;
-            // In order and each once: what was sent, and what arrived.
+            // Each message is there once and in order, on both sides.
             assert!(numbers(&arrived).is_sorted_by(|one, next| one < next), "{:?}", numbers(&arrived));
-            assert_eq!(parts(&arrived), parts(&out), "what arrived is what was stored at the sender's");
+            assert_eq!(parts(&arrived), parts(&out), "the receiver has what the sender stored");
             for message in &out {
                 assert_eq!(message["state"], "sent", "{message}");
                 assert!(message["delivered"].is_string(), "{message}");
@@ -125,8 +125,8 @@ fn receivers_of(sender: usize) -> [usize; 2] {
     [sender % RECEIVERS, (sender + 1) % RECEIVERS]
 }
 
-/// Sends numbers, in turn to the one and the other, until the load ends. A number without an answer is not sent
-/// again: nobody knows whether it was taken.
+/// Sends numbers to two receivers in turn, until the load ends. A number without a response is not sent again: it may
+/// have been accepted.
 async fn send_on(
     index: usize,
     sender: Arc<Person>,
@@ -153,7 +153,7 @@ async fn send_on(
     sent
 }
 
-/// Asks the network something now and then, until the load ends.
+/// Sends a command to the network now and then, until the load ends.
 async fn ask_on(person: Arc<Person>, shared: Arc<Shared>) -> HashMap<Pair, Vec<Sent>> {
     while !shared.stop.load(Ordering::Relaxed) {
         let asked = person.api.request(Method::POST, "/api/contacts/force-sync/").send().await;
@@ -165,7 +165,7 @@ async fn ask_on(person: Arc<Person>, shared: Arc<Shared>) -> HashMap<Pair, Vec<S
     HashMap::new()
 }
 
-/// The id of a message that was acknowledged: a whole 200.
+/// The id of an acknowledged message: the response was a complete 200.
 async fn send(api: &Client, form: &[(&str, &str)]) -> Option<String> {
     let request = api.request(Method::POST, "/api/messages/send-message/").form(form);
     let response = request.send().await.ok()?;
@@ -175,12 +175,12 @@ async fn send(api: &Client, form: &[(&str, &str)]) -> Option<String> {
     (status == 200).then(|| body["id"].as_str().expect("an id").to_owned())
 }
 
-/// Waits until the server serves. Not `wait_until_async`, whose future cannot move between threads.
+/// Waits until the server is ready. Not `wait_until_async`, whose future is not `Send`.
 pub async fn wait_until_ready(api: &Client) {
     // Longer than any outage.
     let end = Instant::now() + DEADLINE * 3;
     while !api.request(Method::GET, "/readyz").send().await.is_ok_and(|answer| answer.status() == 200) {
-        assert!(Instant::now() < end, "waited in vain for the server to be back");
+        assert!(Instant::now() < end, "timed out waiting for the server");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

@@ -1,4 +1,4 @@
-//! What every suite needs: a private PostgreSQL, the real program, an HTTP client, and waiting without sleeping.
+//! Support code of all suites: a private PostgreSQL, the real program, an HTTP client, load, and waiting.
 
 #![expect(dead_code, reason = "each suite uses its own part")]
 

@@ -1,4 +1,4 @@
-//! What waits for somebody who is away.
+//! Messages that wait for an offline receiver.
 
 use windu::upstream::{Outgoing, UpstreamEvent};
 
@@ -7,7 +7,7 @@ use crate::phone::{Line, Phone, Received, message, outgoing};
 
 pub async fn messages_wait_for_their_receiver_in_order(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
-    // More than any network hands over at once, sent in pieces of another size.
+    // More than a network delivers at once, sent in batches of another size.
     let sent = send_many(&anna.online().await, &ben, 257, 40).await;
     let mut receiving = ben.open().await;
     let mut received = Vec::new();
@@ -57,7 +57,7 @@ pub async fn a_backlog_above_every_limit_is_delivered_before_caught_up<N: Networ
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let sent = send_many(&anna.online().await, &ben, N::UNACKNOWLEDGED + 150, 100).await;
     let mut receiving = ben.open().await;
-    // Slower than the network: it has delivered all that it may before the first acknowledgement.
+    // Slower than the network, which delivers up to its limit before the first acknowledgement.
     let mut received = 0;
     let mut waiting = Vec::new();
     loop {
@@ -80,7 +80,7 @@ pub async fn caught_up_comes_at_once_when_nothing_waits(network: &impl Network) 
     assert!(matches!(line.next().await, Received::CaughtUp));
 }
 
-/// Sends numbered texts, so many at once, and returns their ids.
+/// Sends numbered texts in batches and returns their ids.
 pub async fn send_many(line: &Line, to: &Phone, count: usize, at_once: usize) -> Vec<String> {
     let messages: Vec<Outgoing> = (0..count)
         .map(|index| outgoing(&to.address(), &format!("m{index}"), &format!("text {index}")))
@@ -91,7 +91,7 @@ pub async fn send_many(line: &Line, to: &Phone, count: usize, at_once: usize) ->
     messages.into_iter().map(|message| message.id).collect()
 }
 
-/// Takes events until a message comes, and gives its id.
+/// Takes events until a message comes, and returns its id.
 pub async fn next_message(line: &mut Line) -> String {
     loop {
         if let UpstreamEvent::Message { id, .. } = line.take().await {

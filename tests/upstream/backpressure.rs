@@ -1,4 +1,4 @@
-//! Bounds: nobody is slowed by somebody else, and memory does not grow.
+//! Backpressure: slow receivers delay nobody, and memory is bounded.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::support::wait::{DEADLINE, wait_until_async};
 pub async fn a_receiver_that_does_not_read_delays_nobody<N: Network>(network: &N) {
     let (anna, stuck, ben) =
         (Phone::new(network).await, Phone::new(network).await, Phone::new(network).await);
-    // All in one process, as accounts of one program are.
+    // All accounts in one process.
     let (stuck, ben) = (stuck.moved_to(anna.connector.clone()), ben.moved_to(anna.connector.clone()));
     let (sending, deaf, mut listening) = (anna.online().await, stuck.open().await, ben.online().await);
     send_many(&sending, &stuck, 2 * N::UNACKNOWLEDGED, 100).await;
@@ -30,7 +30,7 @@ pub async fn unacknowledged_events_are_bounded_and_the_rest_follows<N: Network>(
     let sent = send_many(&anna.online().await, &ben, N::UNACKNOWLEDGED + 300, 100).await;
     let mut receiving = ben.open().await;
     let mut received = Vec::new();
-    // Read without acknowledging until it rests. It rests for certain once a round trip of others brought nothing.
+    // Reads without acknowledging until nothing more comes. A round trip between others is the fence.
     let (asking, mut answering) = (cleo.online().await, anna.online().await);
     for round in 0..10 {
         let id = format!("round {round}");
@@ -57,7 +57,7 @@ pub async fn unacknowledged_events_are_bounded_and_the_rest_follows<N: Network>(
         receiving.stored(std::slice::from_ref(&incoming)).await;
         received.push(incoming);
     }
-    // At once, and not only when a quiet connection shows that it lives.
+    // At once, and not only with the next keep-alive.
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
     let ids = received.into_iter().map(|incoming| match incoming.event {
         UpstreamEvent::Message { id, .. } => id,
@@ -72,7 +72,7 @@ pub async fn the_end_is_signalled_once_and_last(network: &impl Network) {
     anna.connector.unregister(&anna.number).await.unwrap();
     anna.connector.unregister(&anna.number).await.unwrap();
     assert!(matches!(line.next().await, Received::End(End::NeedsUser(NeedsUser::LoggedOut))));
-    // The connection's own end of the channel closes with it.
+    // Dropping the connection closes its end of the channel.
     drop(line.connection);
     let closed = async || match line.signals.try_recv() {
         Err(TryRecvError::Disconnected) => Some(()),

@@ -1,4 +1,4 @@
-//! Who is blocked is not heard and sees nothing.
+//! Blocked numbers: their messages do not arrive, and they see nothing.
 
 use windu::domain::{ReceiptKind, Typing};
 use windu::upstream::ReadReceipt;
@@ -15,7 +15,7 @@ pub async fn messages_of_a_blocked_number_are_accepted_and_never_arrive(network:
     of_ben.connection.typing(&anna.address(), Typing::Composing).await.unwrap();
     of_cleo.send(&anna.address(), "fence", "text").await.unwrap();
     assert_eq!(of_anna.message().await.1, "fence");
-    // The other way it still goes, receipts included.
+    // The other direction works, with receipts.
     of_anna.send(&ben.address(), "m1", "text").await.unwrap();
     assert_eq!(of_ben.message().await.1, "m1");
     of_ben
@@ -25,7 +25,7 @@ pub async fn messages_of_a_blocked_number_are_accepted_and_never_arrive(network:
         .unwrap();
     assert_eq!(of_anna.receipt().await, (ben.address(), "m1".to_owned(), ReceiptKind::Delivered));
     assert_eq!(of_anna.receipt().await, (ben.address(), "m1".to_owned(), ReceiptKind::Read));
-    // Blocked no longer: what was dropped stays lost, and Ben never hears of it.
+    // After the unblock, dropped messages stay lost, and Ben gets no receipt for them.
     of_anna.connection.set_blocked(&[]).await.unwrap();
     of_ben.send(&anna.address(), "m2", "text").await.unwrap();
     assert_eq!(of_anna.message().await.1, "m2");
@@ -63,10 +63,14 @@ pub async fn neither_side_of_a_block_sees_the_other(network: &impl Network) {
     of_ben.connection.set_status_message("Ben later").await.unwrap();
     of_anna.connection.set_nickname("Anna").await.unwrap();
     annas.follow(&mut of_anna, &anna, &ben, &fence).await;
-    assert_eq!((annas.text(), annas.online()), (Some("Ben"), None), "what she knew, and no presence");
+    assert_eq!(
+        (annas.text(), annas.online()),
+        (Some("Ben"), None),
+        "the last status message, and no presence"
+    );
     bens.follow(&mut of_ben, &ben, &anna, &fence).await;
     assert_eq!((bens.text(), bens.online(), bens.names), (None, None, 0));
-    // Whatever he asks for anew.
+    // Watching again does not help.
     of_ben.connection.watch(&[]).await.unwrap();
     of_ben.connection.watch(&[anna.address()]).await.unwrap();
     drop(of_ben);

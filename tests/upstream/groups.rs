@@ -1,4 +1,4 @@
-//! Groups: made, changed and left, and what is said in them.
+//! Groups: creation, changes, and messages.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ async fn three(network: &impl Network) -> ([Phone; 3], [Line; 3]) {
     (phones, lines)
 }
 
-/// The first one's group with the others, of which all have heard.
+/// The group of the first one with the others; all have received the event.
 async fn group_of_three(phones: &[Phone; 3], lines: &mut [Line; 3]) -> Address {
     let members = [phones[1].address(), phones[2].address()];
     let made = lines[0].connection.create_group("make", "Three", &members).await.unwrap();
@@ -37,7 +37,7 @@ struct GroupEvent {
 }
 
 impl Line {
-    /// The next event as news of a group, stored.
+    /// The next event as a group event, stored.
     async fn group_event(&mut self) -> GroupEvent {
         match self.take().await {
             UpstreamEvent::GroupChanged { group, revision, subject, changes } => {
@@ -74,7 +74,7 @@ fn change(kind: GroupChangeKind, who: &[&Phone]) -> GroupChange {
     GroupChange { kind, who: who.iter().map(|who| who.address()).collect() }
 }
 
-/// Who is in it, and who of them is an admin.
+/// The members and the admins.
 fn members(group: &Group) -> (Vec<Address>, Vec<Address>) {
     let admins = group.members.iter().filter(|member| member.admin);
     let all = group.members.iter();
@@ -88,7 +88,7 @@ pub async fn a_group_is_created_and_all_members_are_notified(network: &impl Netw
     let (phones, mut lines) = three(network).await;
     let [anna, ben, cleo] = &phones;
     let before = windu::clock::now() - chrono::TimeDelta::minutes(1);
-    // Oneself and somebody twice change nothing.
+    // The own number and repetitions change nothing.
     let asked = [ben.address(), anna.address(), cleo.address(), ben.address()];
     let made = lines[0].connection.create_group("make", "Three", &asked).await.unwrap();
     assert_eq!((made.subject.as_str(), &made.creator), ("Three", &Some(anna.address())));
@@ -113,7 +113,7 @@ pub async fn unknown_numbers_cannot_be_added(network: &impl Network) {
     let group = group_of_three(&phones, &mut lines).await;
     let refused = lines[0].edit_group("add", &group, GroupEdit::Add { who: nobody.to_vec() }).await;
     assert_eq!(refused, Err(GroupFailure::CannotAdd(nobody.to_vec())));
-    // Nothing of the first one was heard of.
+    // The refused group sent no event.
     lines[0].edit_group("subject", &group, GroupEdit::Subject { subject: "New".to_owned() }).await.unwrap();
     assert_eq!(lines[1].group_event().await.subject, "New");
 }
@@ -129,7 +129,7 @@ pub async fn a_group_message_reaches_all_others(network: &impl Network) {
     assert_eq!(lines[1].group_message().await, (None, phones[0].address(), "m1".to_owned()));
     lines[2].send(&group, "g2", "Hello, Anna").await.unwrap();
     assert_eq!(lines[1].group_message().await, (Some(group.clone()), phones[2].address(), "g2".to_owned()));
-    // To its sender it comes back from nobody: after two receipts for each, the next is what Cleo said.
+    // The sender does not get its own message back: after the receipts, Cleo's message is next.
     let [line, ..] = &mut lines;
     let mut receipts = 0;
     loop {
@@ -191,7 +191,7 @@ pub async fn members_are_added_promoted_demoted_and_removed(network: &impl Netwo
         assert_eq!(event.changes, [change(GroupChangeKind::Added, &[cleo])]);
         assert_eq!(*event.group, added);
     }
-    // Nothing is news when nothing changes.
+    // An edit without a change sends no event.
     let same =
         lines[0].edit_group("again", group, GroupEdit::Add { who: vec![cleo.address()] }).await.unwrap();
     assert_eq!(same, added);
@@ -222,7 +222,7 @@ pub async fn members_are_added_promoted_demoted_and_removed(network: &impl Netwo
     ] {
         assert_eq!(lines[1].edit_group(operation, group, edit).await, Err(GroupFailure::NotAMember));
     }
-    // Who was removed hears and says nothing more.
+    // A removed member neither receives nor sends.
     lines[1].send(group, "g1", "without Anna").await.unwrap();
     assert_eq!(lines[2].group_message().await.2, "g1");
     let refused = Err(SendFailure::Refused(FailureReason::Refused));
@@ -260,7 +260,7 @@ pub async fn when_the_last_admin_leaves_another_member_becomes_admin(network: &i
         lines[0].edit_group("leave-again", &group, GroupEdit::Leave).await,
         Err(GroupFailure::NotInGroup)
     );
-    // Without being the last admin, and the last of all.
+    // A member who is not an admin leaves, and then the last member.
     lines[2].edit_group("cleo", &group, GroupEdit::Leave).await.unwrap();
     assert_eq!(lines[1].group_event().await.changes, [change(GroupChangeKind::Left, &[cleo])]);
     let ended = lines[1].edit_group("ben", &group, GroupEdit::Leave).await.unwrap();
@@ -282,7 +282,7 @@ pub async fn an_operation_id_is_applied_once(network: &impl Network) {
         let removed = lines[0].edit_group("remove", &made.address, remove.clone()).await.unwrap();
         assert_eq!(removed.members.len(), 1);
     }
-    // A refusal is none: what is asked later may be done.
+    // A refusal is not stored: the operation may succeed later.
     let edit = GroupEdit::Add { who: vec![cleo.address()] };
     assert_eq!(lines[1].edit_group("add", &made.address, edit.clone()).await, Err(GroupFailure::NotInGroup));
     assert_eq!(lines[0].edit_group("add", &made.address, edit).await.unwrap().members.len(), 2);
@@ -364,7 +364,7 @@ pub async fn an_unregistered_number_leaves_its_groups(network: &impl Network) {
         let expected = [change(GroupChangeKind::Left, &[anna]), change(GroupChangeKind::Promoted, &[ben])];
         assert_eq!(changes, expected);
     }
-    // As when it is registered anew: the new owner is in none of the old one's.
+    // The same for a new registration: the new owner is in none of the old groups.
     let again = Phone::on(ben.connector.clone(), ben.number.clone()).await;
     let event = lines[2].group_event().await;
     assert_eq!(members(&event.group), (vec![cleo.address()], vec![cleo.address()]));

@@ -1,7 +1,7 @@
-//! What every network must do for us, seen through the traits of `windu::upstream` alone.
+//! The conformance suite: requirements on every network, checked through the traits of `windu::upstream` alone.
 //!
-//! A network joins by an implementation of [`network::Network`] and one line at the end of this file. Nothing below
-//! a case knows which network it runs against.
+//! A network joins by an implementation of [`network::Network`] and one line at the end of this file. No case
+//! knows its network.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
@@ -25,7 +25,7 @@ mod text;
 mod typing;
 mod visibility;
 
-/// Runs every case against a network, each on a network of its own. A case that is missing here is dead code, which
+/// Runs every case, each on a network of its own. A case that is missing here is dead code, which
 /// clippy reports.
 macro_rules! conformance {
     ($name:ident, $network:ty) => {

@@ -1,4 +1,4 @@
-//! Nicknames, and who hears of them.
+//! Nicknames and their watchers.
 
 use windu::upstream::UpstreamEvent;
 
@@ -46,7 +46,7 @@ pub async fn an_unacknowledged_nickname_is_delivered_again(network: &impl Networ
     watching.connection.watch(&[anna.address()]).await.unwrap();
     assert_eq!(watching.event().await.event, nickname(&anna, "Anna"));
     drop(watching);
-    // The session applies what it wants on each fresh connection, as it does here.
+    // Sessions apply the desired state on each new connection, as this test does.
     let mut back = ben.open().await;
     back.connection.watch(&[anna.address()]).await.unwrap();
     shown.send(&ben.address(), "fence", "text").await.unwrap();

@@ -1,4 +1,4 @@
-//! What one person knows of another from what the network tells.
+//! The view of one number on the profile of another, built from events.
 
 use chrono::{DateTime, Utc};
 use windu::domain::{PeerPresence, PhotoReference, ProfileNews, Visible};
@@ -6,7 +6,7 @@ use windu::upstream::UpstreamEvent;
 
 use crate::phone::{Line, Phone};
 
-/// As a session would keep it.
+/// The profile, as a session would store it.
 #[derive(Debug, Default)]
 pub struct Observer {
     pub status: Visible<String>,
@@ -22,7 +22,7 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// Reads all that the network tells `line` of `whom` up to a message that `fence` sends to it now.
+    /// Applies all events of `line` about `whom`, up to a message that `fence` sends to it now.
     pub async fn follow(&mut self, line: &mut Line, owner: &Phone, whom: &Phone, fence: &Line) {
         let id = format!("fence {}", windu::secrets::random_id());
         fence.send(&owner.address(), &id, "text").await.unwrap();

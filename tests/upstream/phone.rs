@@ -1,4 +1,4 @@
-//! A person of a case: a registered number, what it keeps, and its open connection.
+//! A registered number with its stored state, and its open connection.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use windu::upstream::{
 use crate::network::Network;
 use crate::support::wait::DEADLINE;
 
-/// A registered number, with what the session of a real account would keep for it.
+/// A registered number, with the stored state of a session.
 pub struct Phone {
     pub number: PhoneNumber,
     pub credentials: Credentials,
@@ -53,7 +53,7 @@ impl Phone {
         Self { number, credentials, connector, state: Arc::default(), resume_point: Arc::default() }
     }
 
-    /// The same account, in another process.
+    /// The same account in another process.
     pub fn moved_to(&self, connector: Arc<dyn Connector>) -> Self {
         Self {
             number: self.number.clone(),
@@ -83,7 +83,7 @@ impl Phone {
         self.try_open().await.map_err(|end| format!("{end:?}")).unwrap()
     }
 
-    /// Open, with nothing waiting any more.
+    /// Opens a connection and stores the backlog.
     pub async fn online(&self) -> Line {
         let mut line = self.open().await;
         loop {
@@ -154,7 +154,7 @@ impl Line {
         }
     }
 
-    /// As a session does after its commit.
+    /// Acknowledges events, as a session does after its commit.
     pub async fn stored(&self, events: &[Incoming]) {
         if let Some(point) = events.iter().rev().find_map(|incoming| incoming.resume_point.clone()) {
             *self.resume_point.lock().unwrap() = Some(point);
@@ -192,20 +192,20 @@ pub fn message(event: UpstreamEvent) -> (Address, String, String) {
     }
 }
 
-/// What an adapter keeps for one account.
+/// The adapter state of one account, in memory.
 #[derive(Default)]
 struct MemoryState(Mutex<HashMap<String, Vec<u8>>>);
 
 #[async_trait]
 impl AdapterState for MemoryState {
     async fn get(&self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Failure> {
-        let kept = self.0.lock().unwrap();
-        Ok(keys.iter().map(|key| kept.get(*key).cloned()).collect())
+        let state = self.0.lock().unwrap();
+        Ok(keys.iter().map(|key| state.get(*key).cloned()).collect())
     }
 
     async fn put(&self, values: &[(&str, Vec<u8>)]) -> Result<(), Failure> {
-        let mut kept = self.0.lock().unwrap();
-        kept.extend(values.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        let mut state = self.0.lock().unwrap();
+        state.extend(values.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! Delivered and read.
+//! Delivered and read receipts.
 
 use windu::domain::ReceiptKind;
 use windu::upstream::{ReadReceipt, UpstreamEvent};
@@ -16,7 +16,7 @@ pub async fn only_the_acknowledgement_makes_a_delivered_receipt(network: &impl N
     assert!(matches!(&dropped.event, UpstreamEvent::Message { id, .. } if id == "dropped"));
     receiving.stored(&[stored]).await;
     assert_eq!(sending.receipt().await, (ben.address(), "stored".to_owned(), ReceiptKind::Delivered));
-    // Nothing of the other one came before what Ben says next.
+    // Ben's next message comes without a receipt for the other one.
     receiving.send(&anna.address(), "fence", "next").await.unwrap();
     assert_eq!(sending.message().await.1, "fence");
 }

@@ -1,4 +1,4 @@
-//! Texts from one to another.
+//! Text messages.
 
 use windu::domain::{Content, FailureReason};
 use windu::upstream::{SendFailure, UpstreamEvent};
@@ -51,15 +51,15 @@ pub async fn three_numbers_receive_only_their_own_messages(network: &impl Networ
         let received = of_ben.message().await;
         assert_eq!((received.0, received.1.as_str()), (from.address(), id));
     }
-    // What Cleo hears next is what Ben answers: nothing of Ben's lay between.
+    // Cleo's next message is Ben's answer: there was no message for Ben in between.
     of_ben.send(&cleo.address(), "c2", "from Ben").await.unwrap();
-    let mut heard = Vec::new();
-    while heard.len() < 2 {
+    let mut received_ids = Vec::new();
+    while received_ids.len() < 2 {
         if let UpstreamEvent::Message { id, .. } = of_cleo.take().await {
-            heard.push(id);
+            received_ids.push(id);
         }
     }
-    assert_eq!(heard, ["c1", "c2"]);
+    assert_eq!(received_ids, ["c1", "c2"]);
 }
 
 pub async fn a_message_to_oneself_arrives(network: &impl Network) {

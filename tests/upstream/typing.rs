@@ -1,4 +1,4 @@
-//! Who writes at this moment.
+//! Typing notifications.
 
 use windu::domain::Typing;
 use windu::upstream::UpstreamEvent;

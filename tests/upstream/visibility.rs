@@ -1,4 +1,4 @@
-//! Status message and presence: who sees them, and when.
+//! Status message, presence and photo: their audience and their events.
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
@@ -9,7 +9,7 @@ use crate::network::Network;
 use crate::observer::Observer;
 use crate::phone::{Line, Phone};
 
-/// Somebody and one who watches them; each with an open connection, the watcher online.
+/// A number and a watcher, both with an open connection, the watcher online.
 async fn two(network: &impl Network) -> ((Phone, Line), (Phone, Line)) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let (shown, watching) = (anna.online().await, ben.online().await);
@@ -26,7 +26,7 @@ pub async fn a_status_message_reaches_watchers_once(network: &impl Network) {
         observer.follow(&mut watching, &ben, &anna, &shown).await;
         assert_eq!(observer.text(), Some(text));
     }
-    assert_eq!(observer.events, 2, "what is the same is no news");
+    assert_eq!(observer.events, 2, "the same text sends no event");
     // A new watcher receives the current profile; a watcher that was away receives what changed.
     let cleo = Phone::new(network).await;
     cleo.online().await.connection.watch(&[anna.address()]).await.unwrap();
@@ -81,7 +81,7 @@ pub async fn two_concurrent_presence_changes_are_both_delivered(network: &impl N
     let ((anna, shown), (ben, mut watching)) = two(network).await;
     let mut observer = Observer::default();
     for round in 0..40 {
-        // Each alone is no news: she is offline, or he is.
+        // A single change sends no event, because she is offline, or he is.
         shown.connection.set_online(false).await.unwrap();
         watching.connection.set_online(false).await.unwrap();
         let (one, other) =
@@ -103,7 +103,7 @@ pub async fn offline_watchers_learn_that_presence_is_hidden(network: &impl Netwo
     shown.connection.set_privacy(privacy(Audience::All, Audience::None)).await.unwrap();
     observer.follow(&mut watching, &ben, &anna, &shown).await;
     assert_eq!(observer.online(), None);
-    // Not hidden any more: they know again what they knew, and no more.
+    // Shown again: the watcher has its last state back, and no newer one.
     shown.connection.set_online(true).await.unwrap();
     shown.connection.set_privacy(Privacy::default()).await.unwrap();
     observer.follow(&mut watching, &ben, &anna, &shown).await;
@@ -129,7 +129,7 @@ pub async fn each_privacy_setting_hides_its_part_from_its_audience(network: &imp
         let mut observer = Observer::default();
         let audiences = [Audience::None, Audience::Contacts, Audience::All];
         for case in 0..9 {
-            // Each setting in each value, and each two of them in each pair of values.
+            // Each value of each setting, and each pair of values of two settings.
             let [status_message, last_seen, photo] =
                 [case / 3, case % 3, (case / 3 + case) % 3].map(|index| audiences[index]);
             own.set_privacy(Privacy { status_message, photo, last_seen }).await.unwrap();
@@ -161,13 +161,13 @@ pub async fn a_photo_is_announced_to_and_fetched_by_permitted_watchers_only(netw
         }
         references.push(reference.photo);
     }
-    assert_ne!(references[0], references[1], "another photo has another name");
-    // The same again is no news.
+    assert_ne!(references[0], references[1], "another photo has another reference");
+    // The same photo again sends no event.
     let before = observer.events;
     own.set_photo(Some(photo(network, 2).await)).await.unwrap();
     observer.follow(&mut watching, &ben, &anna, &shown).await;
     assert_eq!(observer.events, before);
-    // Who does not see it cannot fetch it, whatever they know of it.
+    // A number that may not see it cannot fetch it, even with its reference.
     assert!(fetched(&stranger, &references[1]).await.is_err());
     own.set_privacy(Privacy { photo: Audience::None, ..Privacy::default() }).await.unwrap();
     observer.follow(&mut watching, &ben, &anna, &shown).await;
@@ -197,7 +197,7 @@ pub async fn changes_of_the_contact_list_change_what_a_watcher_sees(network: &im
         assert_eq!(observer.text(), sees.then_some("For friends"));
         assert_eq!(observer.online(), sees.then_some(true));
     }
-    // It is Anna's list that counts.
+    // Anna's contact list counts, not that of the watcher.
     own.set_contacts(&[]).await.unwrap();
     watching.connection.set_contacts(&[anna.address()]).await.unwrap();
     observer.follow(&mut watching, &ben, &anna, &shown).await;
@@ -215,12 +215,12 @@ pub async fn an_unregistered_number_shows_nothing_any_more(network: &impl Networ
     observer.follow(&mut watching, &ben, &anna, &fence).await;
     assert_eq!((observer.text(), observer.online()), (Some("Here"), Some(true)));
     assert_eq!(observer.picture(), Visible::Value(true));
-    // Who no longer watches forgets it too.
+    // A former watcher is notified too.
     watching.connection.watch(&[]).await.unwrap();
     anna.connector.unregister(&anna.number).await.unwrap();
     observer.follow(&mut watching, &ben, &anna, &fence).await;
     assert!(observer.gone);
-    // A second owner of the number begins with nothing.
+    // The next owner of the number has an empty profile.
     let second = Phone::on(anna.connector.clone(), anna.number.clone()).await;
     let shown = second.online().await;
     watching.connection.watch(&[anna.address()]).await.unwrap();
@@ -229,14 +229,14 @@ pub async fn an_unregistered_number_shows_nothing_any_more(network: &impl Networ
     shown.connection.set_status_message("New here").await.unwrap();
     observer.follow(&mut watching, &ben, &anna, &fence).await;
     assert_eq!(observer.text(), Some("New here"));
-    // Registered anew without leaving is the same.
+    // A new registration without unregistering has the same effect.
     observer.gone = false;
     Phone::on(anna.connector.clone(), anna.number.clone()).await;
     observer.follow(&mut watching, &ben, &anna, &fence).await;
     assert!(observer.gone);
 }
 
-/// Bytes that look like a JPEG from outside.
+/// Bytes with the header of a JPEG.
 fn jpeg(number: u8) -> Vec<u8> {
     [&[0xff, 0xd8, 0xff, 0xe0][..], &[number; 1_000]].concat()
 }

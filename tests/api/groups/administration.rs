@@ -1,4 +1,4 @@
-//! Who changes what, and who sees it.
+//! Changes of a group, the right to make them, and their visibility.
 
 use serde_json::json;
 
@@ -19,7 +19,7 @@ async fn every_participant_may_change_the_subject() {
     let subject = bert.api.get(&format!("/groups/{group}/subject")).await.json();
     assert_eq!(subject, json!({"subject": "Bert's"}));
     anna.waits_for_group(&group, |info| info["subject"] == "Bert's").await;
-    // The path counts, not the body.
+    // The path wins over the body.
     let other = anna.creates_group("Other", &[]).await;
     anna.changes(&group, "subject", &[("subject", "Anna's"), ("group_id", &other)]).await;
     assert_eq!(anna.info(&other).await.expect("hers")["subject"], "Other");
@@ -41,13 +41,13 @@ async fn only_admins_add_remove_promote_and_demote() {
         anna.posts_to_group(&group, endpoint, &[("contact", "junk")]).await.refused(400, "invalid_parameter");
     }
     anna.changes(&group, "add-participant", &[("contact", &carl.number)]).await;
-    // What the answer said is there at once, and the others hear of it.
+    // The change is visible at once, and the others receive it.
     let participants = json!(numbers(&[&anna, &bert, &carl]));
     assert_eq!(anna.info(&group).await.expect("hers")["participants"], participants);
     for person in [&bert, &carl] {
         person.waits_for_group(&group, |info| info["participants"] == participants).await;
     }
-    // In it already; a stranger; nobody.
+    // A participant already; a stranger; an unknown number.
     anna.changes(&group, "add-participant", &[("contact", &carl.number)]).await;
     anna.changes(&group, "add-participant", &[("contact", &anna.number)]).await;
     let stranger = Person::new(server()).await;
@@ -89,7 +89,7 @@ async fn a_group_always_has_an_admin() {
     let info = anna.info(&group).await.expect("hers");
     assert_eq!(info["admins"], json!(numbers(&[&bert])));
     bert.waits_for_group(&group, |info| info["admins"] == json!(numbers(&[&bert]))).await;
-    // To remove oneself is to leave, for everybody.
+    // Every participant may remove themselves, which is leaving.
     anna.changes(&group, "remove-participant", &[("contact", &anna.number)]).await;
     anna.waits_for_removal(&group).await;
     bert.changes(&group, "leave", &[]).await;

@@ -1,4 +1,4 @@
-//! Making and showing groups, and the refusals that all rows share.
+//! Creation and display of groups, and the errors that all group endpoints share.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -11,7 +11,7 @@ use crate::support::people::{Person, assert_time, fresh_number};
 /// Method, path and form.
 type Endpoint = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
-/// Every row that names a group. `{group}` stands for its id, `{contact}` for a number.
+/// Every endpoint that names a group. `{group}` stands for its id, `{contact}` for a number.
 const ENDPOINTS: &[Endpoint] = &[
     ("GET", "/api/groups/{group}/info/", &[]),
     ("GET", "/api/groups/{group}/subject/", &[]),
@@ -39,15 +39,15 @@ async fn ask(person: &Person, (method, path, form): &Endpoint, group: &str, cont
     person.api.send(person.api.request(method, &put(path)).form(&form)).await
 }
 
-/// All of an answer that its receiver sees, but for what differs between any two.
-fn seen(answer: &Answer) -> (u16, String, String) {
+/// The parts of a response that must not differ.
+fn comparable(answer: &Answer) -> (u16, String, String) {
     (answer.status, answer.header("content-type").to_owned(), answer.text())
 }
 
 #[tokio::test]
 async fn create_group_makes_a_group_that_all_participants_see() {
     let [anna, bert, carl] = people(server()).await;
-    // Written in any way, twice, and the own number: none of it makes more participants.
+    // Other spellings, repetitions and the own number do not add participants.
     let spaced = format!("+{} {}", &bert.number[..4], &bert.number[4..]);
     let participants = json!([bert.number, spaced, anna.number, carl.number.parse::<u64>().expect("digits")]);
     let body = json!({"participants": participants, "subject": "Our group & more"});
@@ -97,11 +97,11 @@ async fn create_group_accepts_only_contacts_and_numbers_that_wrote_first() {
     assert_eq!(refused.json()["participants"], json!(bad));
     assert_eq!(anna.api.get("/api/groups/info-all/").await.json(), json!({"grouplist": []}));
     assert_eq!(bert.api.get("/api/groups/info-all/").await.json(), json!({"grouplist": []}));
-    // Who wrote first may be added.
+    // A number that wrote first may be added.
     stranger.adds_contact(&anna.number).await;
     stranger.delivers(&anna, "hello").await;
     anna.creates_group("Two", &[&bert, &stranger]).await;
-    // A contact that has left the network since: the network says no.
+    // A contact that was removed from the network: the network refuses.
     assert_eq!(stranger.api.post("/api/account/remove-account/", &[]).await.status, 200);
     let refused = anna.tries_to_create_group("None", &[&stranger.number, &bert.number]).await;
     assert!(refused.refused(400, "cannot_be_added").contains(&stranger.number));
@@ -128,7 +128,7 @@ async fn create_group_refuses_invalid_parameters() {
     let crowd: Vec<String> = (0..1_024).map(|index| format!("1777{index:07}")).collect();
     let crowd: Vec<&str> = crowd.iter().map(String::as_str).collect();
     anna.tries_to_create_group("too many", &crowd).await.refused(400, "group_too_large");
-    // Alone, whoever else was meant.
+    // A group may have one participant only.
     let alone = anna.creates_group("alone", &[]).await;
     assert_eq!(anna.info(&alone).await.expect("hers")["participants"], json!([anna.number]));
 }
@@ -145,9 +145,9 @@ async fn a_group_of_other_users_is_answered_like_an_unknown_one() {
         let anothers = ask(&eve, of_group, &group, &bert.number).await;
         anothers.refused(404, "group_not_found");
         let of_nobody = ask(&eve, of_group, nobody, &bert.number).await;
-        assert_eq!(seen(&anothers), seen(&of_nobody), "{endpoint}");
+        assert_eq!(comparable(&anothers), comparable(&of_nobody), "{endpoint}");
         for malformed in ["junk", "15551230000", "15551230000-14660000001", "x-1", "15551230000-x"] {
-            // A number is the name of a chat.
+            // A number is a valid chat id.
             if endpoint.starts_with("/api/messages/")
                 && endpoint.contains("{group}/")
                 && malformed == "15551230000"

@@ -1,4 +1,4 @@
-//! `Idempotency-Key` on the rows of groups: what is repeated is done once.
+//! `Idempotency-Key` on the group endpoints.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ async fn post(person: &Person, path: &str, key: &str, body: &Value) -> Answer {
     person.api.send(request).await
 }
 
-/// Asks twice under one key; the second answer is the first one.
+/// Sends a request twice under one key; the second response equals the first.
 async fn twice(person: &Person, path: &str, key: &str, body: Value) -> Answer {
     let first = post(person, path, key, &body).await;
     let second = post(person, path, key, &body).await;
@@ -49,11 +49,11 @@ async fn every_group_endpoint_is_done_once_under_a_key() {
     assert_eq!(info["participants"], json!(numbers(&[&anna, &bert, &carl])));
     let read = json!({"group_id": group});
     assert_eq!(twice(&anna, "/api/messages/update-last-read/", "read", read).await.status, 200);
-    let said = json!({"group_id": group, "message": "once"});
-    let said = twice(&anna, "/api/messages/send-message/", "say", said).await.json();
-    bert.waits_until(&group, said["id"].as_str().expect("an id"), |_| true).await;
+    let text = json!({"group_id": group, "message": "once"});
+    let sent = twice(&anna, "/api/messages/send-message/", "send", text).await.json();
+    bert.waits_until(&group, sent["id"].as_str().expect("an id"), |_| true).await;
     assert_eq!(bert.chat(&group).await.len(), 1);
-    // Refusals too, and what took the caller out of the group.
+    // Errors are replayed too, and changes that removed the caller from the group.
     let refused =
         twice(&bert, &endpoint("add-participant"), "refused", json!({"contact": anna.number})).await;
     refused.refused(403, "not_an_admin");
@@ -65,8 +65,8 @@ async fn every_group_endpoint_is_done_once_under_a_key() {
         .refused(422, "idempotency_key_reused");
 }
 
-/// As when the program is killed after the network did it, and after the session's answer was stored: the key is free
-/// again, and the repeat waits_for_group what was done.
+/// As if the program was killed after the network had made the change, or after the session's answer was stored: the
+/// key is free again, and the repeat waits_for_group what was done.
 #[tokio::test]
 async fn a_repeat_gets_the_response_of_a_change_that_was_done_but_not_answered() {
     let ([anna, bert, carl], group) = group_of_three().await;
@@ -82,7 +82,7 @@ async fn a_repeat_gets_the_response_of_a_change_that_was_done_but_not_answered()
         for answered in [true, false] {
             let key = format!("cut-{index}-{answered}");
             let (path, body) = match (answered, index) {
-                // What can be done once only is cut off at one of the two moments.
+                // Changes that can be made only once are cut off at one of the two moments.
                 (true, 2..) => continue,
                 _ => (path.clone(), body.clone()),
             };

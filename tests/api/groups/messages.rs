@@ -1,4 +1,4 @@
-//! What is said in a group, and who has it.
+//! Messages in groups and their receipts.
 
 use serde_json::{Value, json};
 
@@ -44,7 +44,7 @@ async fn a_message_reaches_all_participants_with_its_author() {
     });
     assert_eq!(entry, expected);
     assert_eq!(bert.chat_entry(&group).await.expect("a chat")["unread"], 2);
-    // What is said in a group makes nobody one who wrote first, and no chat with them.
+    // A group message neither permits direct messages nor opens a chat with its author.
     carl.tries_to_send(&anna.number, "alone").await.refused(400, "not_a_contact");
     assert_eq!(bert.chat(&carl.number).await, [] as [Value; 0]);
 }
@@ -66,7 +66,7 @@ async fn a_message_is_delivered_and_read_when_all_others_have_it() {
     };
     assert_eq!(read(&bert).await, (200, json!({"read": 2})));
     assert!(read(&bert).await.1["message"].is_string());
-    // Bert's receipts come before what he says next; one who has not read keeps it unread.
+    // Bert's receipts come before his next message. The group message stays unread until all have read it.
     let fence = bert.sends_to_group(&group, "fence").await;
     anna.waits_until(&group, &fence, |_| true).await;
     assert_eq!(anna.list(&format!("/api/messages/read/{group}/")).await, [] as [Value; 0]);
@@ -87,12 +87,12 @@ async fn removed_participants_do_not_delay_receipts() {
     let id = anna.sends_to_group(&group, "who reads this?").await;
     receipts(&anna, "delivered", &group, &[&id]).await;
     assert_eq!(bert.api.post("/api/messages/update-last-read/", &[("group_id", &group)]).await.status, 200);
-    // His receipt is there when what he says next is.
+    // His receipt comes before his next message.
     let fence = bert.sends_to_group(&group, "fence").await;
     anna.waits_until(&group, &fence, |_| true).await;
     anna.changes(&group, "remove-participant", &[("contact", &carl.number)]).await;
     receipts(&anna, "read", &group, &[&id]).await;
-    // Nobody is waited for who came later.
+    // Receipts do not wait for a participant who was added later.
     let last = anna.sends_to_group(&group, "for Bert").await;
     receipts(&anna, "delivered", &group, &[&id, &last]).await;
     anna.changes(&group, "add-participant", &[("contact", &carl.number)]).await;
@@ -123,7 +123,7 @@ async fn a_removed_participant_keeps_old_messages_and_gets_no_new_ones() {
         let form = [("group_id", group.as_str()), ("message", "still here")];
         carl.api.post(&format!("/api/messages/{endpoint}/"), &form).await.refused(404, "group_not_found");
     }
-    // Added again, the chat goes on.
+    // After he is added again, the chat continues.
     anna.changes(&group, "add-participant", &[("contact", &carl.number)]).await;
     carl.waits_for_group(&group, |_| true).await;
     let again = anna.sends_to_group(&group, "again").await;

@@ -1,4 +1,4 @@
-//! Groups: each row, each refusal, and what is said in them.
+//! The group endpoints.
 
 mod administration;
 mod contract;
@@ -17,7 +17,7 @@ use crate::support::wait::{DEADLINE, wait_until_async};
 
 const CREATE: &str = "/api/groups/create-group/";
 
-/// So many people, each with a number of their own; the first has all others as contacts.
+/// `COUNT` people; the first has all others as contacts.
 async fn people<const COUNT: usize>(server: &Server) -> [Person; COUNT] {
     let mut people = Vec::new();
     for _ in 0..COUNT {
@@ -29,7 +29,7 @@ async fn people<const COUNT: usize>(server: &Server) -> [Person; COUNT] {
     people.try_into().unwrap_or_else(|_| panic!("so many"))
 }
 
-/// Three people in a group that the first one made, of which all have heard.
+/// Three people in a group that the first one created and that all see.
 async fn group_of_three() -> ([Person; 3], String) {
     let people = people(server()).await;
     let group = people[0].creates_group("Three", &[&people[1], &people[2]]).await;
@@ -42,7 +42,7 @@ impl Person {
         self.api.post_json(CREATE, &json!({"subject": subject, "participants": participants})).await
     }
 
-    /// Makes a group of these and waits until all have heard of it; gives its id.
+    /// Creates a group, waits until all participants see it, and returns its id.
     async fn creates_group(&self, subject: &str, with: &[&Person]) -> String {
         let numbers: Vec<&str> = with.iter().map(|person| person.number.as_str()).collect();
         let made = self.tries_to_create_group(subject, &numbers).await;
@@ -54,12 +54,12 @@ impl Person {
         group
     }
 
-    /// A row of a group.
+    /// Calls an endpoint of a group.
     async fn posts_to_group(&self, group: &str, endpoint: &str, form: &[(&str, &str)]) -> Answer {
         self.api.post(&format!("/api/groups/{group}/{endpoint}/"), form).await
     }
 
-    /// A row of a group that must succeed.
+    /// Calls an endpoint of a group that must succeed.
     async fn changes(&self, group: &str, endpoint: &str, form: &[(&str, &str)]) {
         let answer = self.posts_to_group(group, endpoint, form).await;
         assert_eq!((answer.status, answer.json()), (200, json!({})), "{endpoint}");
@@ -77,7 +77,7 @@ impl Person {
 
     /// Waits until the group is as expected.
     async fn waits_for_group(&self, group: &str, predicate: impl Fn(&Value) -> bool) -> Value {
-        wait_until_async("news of the group", DEADLINE, async || {
+        wait_until_async("an event of the group", DEADLINE, async || {
             self.info(group).await.filter(|info| predicate(info))
         })
         .await
@@ -91,7 +91,7 @@ impl Person {
         .await;
     }
 
-    /// Says something in a group; gives its id.
+    /// Sends a text to a group and returns its id.
     async fn sends_to_group(&self, group: &str, text: &str) -> String {
         let sent =
             self.api.post("/api/messages/send-message/", &[("group_id", group), ("message", text)]).await;

@@ -1,4 +1,4 @@
-//! Numbers that are removed or change hands leave their groups.
+//! Groups of numbers that are removed or change their owner.
 
 use serde_json::json;
 
@@ -39,12 +39,12 @@ async fn a_number_that_moves_does_not_bring_its_groups_to_the_new_owner() {
     anna.waits_for_group(&group, |info| info["participants"] == json!(numbers(&[&anna, &carl]))).await;
     let later = anna.sends_to_group(&group, "later").await;
     carl.waits_until(&group, &later, |_| true).await;
-    // The old owner reads the past.
+    // The old owner can read the old messages.
     let chat = format!("/api/messages/chats/{group}/?account={}", bert.number);
     assert_eq!(bert.texts(&chat).await, ["private"]);
     bert.api.get(&format!("/api/groups/{group}/info/")).await.refused(400, "account_not_registered");
 
-    // The new owner is added, and then the number goes back: what the new owner was in is not the old one's.
+    // The new owner is added, then the number moves back: the groups of the new owner do not move with it.
     anna.changes(&group, "add-participant", &[("contact", &eve.number)]).await;
     eve.waits_for_group(&group, |_| true).await;
     let of_eve = anna.sends_to_group(&group, "to Eve").await;
@@ -62,7 +62,7 @@ async fn a_number_that_moves_does_not_bring_its_groups_to_the_new_owner() {
 #[tokio::test]
 async fn a_number_that_is_registered_again_is_in_no_group() {
     let ([anna, bert, carl], group) = group_of_three().await;
-    // As when the network has logged the number out.
+    // Simulates a logout by the network.
     server().database().sql(&format!(
         "UPDATE localnet_subscriber SET incarnation = 'another' WHERE number = '{}'",
         bert.number

@@ -64,7 +64,7 @@ async fn every_participant_may_change_the_photo_and_all_see_it() {
         assert_eq!(&open.get(&url).await.bytes, expected, "{endpoint}");
         urls.push(url);
     }
-    // Another one, and none: the URLs of what is shown no more do not open.
+    // After a change or a deletion the old URLs do not open.
     assert_eq!(carl.puts_on(&group, picture(40, ImageFormat::Png), None).await.status, 200);
     let other = anna.sees_another_than(&group, &whole.bytes).await;
     assert_eq!(other.bytes, carl.photo_row(&group, "photo").await.bytes);
@@ -78,7 +78,7 @@ async fn every_participant_may_change_the_photo_and_all_see_it() {
         (bert.photo_row(&group, "photo").await.status == 404).then_some(())
     })
     .await;
-    // To take away what is not there changes nothing.
+    // Deleting a missing photo changes nothing.
     assert_eq!(bert.api.delete(&format!("/api/groups/{group}/photo/")).await.status, 200);
 }
 
@@ -99,7 +99,7 @@ async fn a_group_photo_must_be_a_picture_and_is_only_for_participants() {
     let opened = async |url: &str| open.get(url).await.status;
     assert_eq!((opened(&urls[0]).await, opened(&urls[1]).await), (200, 200));
     bert.changes(&group, "leave", &[]).await;
-    // Who left sees no more of it, by no URL that was given out before either.
+    // A former participant does not see it any more, not even with an older URL.
     assert_eq!((opened(&urls[0]).await, opened(&urls[1]).await), (200, 404));
     for endpoint in ["photo", "preview-photo", "photo-url", "preview-photo-url"] {
         bert.photo_row(&group, endpoint).await.refused(404, "group_not_found");

@@ -1,4 +1,4 @@
-//! Bearer tokens at the door, and how fast a revoked one is noticed. The token server in this test's process stands
+//! Bearer tokens, and how fast a revoked one is refused. The token server in this test's process stands
 //! for a second program on the same database.
 
 use std::sync::Arc;
@@ -174,7 +174,7 @@ async fn a_revoked_token_is_refused_by_every_program_at_once() {
         ended(&pair.access, command).await;
         super::failed(&client.post("/o/token/", &by_backend()).await, 401, "invalid_client");
     }
-    assert!(live(&bystander.access).await, "another user's token lives on");
+    assert!(live(&bystander.access).await, "the token of another user stays valid");
     assert!(lifecycle.drained().await);
 }
 
@@ -184,7 +184,7 @@ async fn expired_tokens_are_deleted() {
     let (store, oauth) = token_server(&server);
     let old = log_in(server.client()).await;
     let pair = super::Pair::of(&refresh(server.client(), &old.refresh).await);
-    let kept = log_in(server.client()).await;
+    let valid = log_in(server.client()).await;
     server.database().sql(
         "UPDATE oauth_token SET used_at = used_at - interval '11 seconds';
          UPDATE oauth_token SET refresh_expires_at = now(), access_expires_at = now() WHERE used_at IS NOT NULL",
@@ -200,5 +200,5 @@ async fn expired_tokens_are_deleted() {
     store.prune_tokens(1_000).await.expect("pruned");
     assert_eq!(server.database().sql(counts), "1|1|0");
     assert!(oauth.authenticate(&pair.access).await.expect("an answer").is_none());
-    assert!(oauth.authenticate(&kept.access).await.expect("an answer").is_some());
+    assert!(oauth.authenticate(&valid.access).await.expect("an answer").is_some());
 }

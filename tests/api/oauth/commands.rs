@@ -29,7 +29,7 @@ async fn users_are_made_listed_and_changed() {
     failed(&login(&password).await, 400, "invalid_grant");
     Pair::of(&login(&reset).await);
     let output = server.run(&["user", "set-password", "bob", "--password-stdin"], "  blanks count  \r\n");
-    assert_eq!(output, "", "a password that was given is not shown");
+    assert_eq!(output, "", "a password from standard input is not printed");
     Pair::of(&login("  blanks count  ").await);
 
     server.run(&["user", "disable", "bob"], "");
@@ -125,7 +125,7 @@ async fn a_first_user_is_made_once_by_programs_that_start_together() {
     assert_eq!(files.len(), 1, "one program made the password");
     let mode = std::fs::metadata(&files[0]).expect("a file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    // No line's end: the curl line that is printed sends the file as it is.
+    // No newline at its end: the printed curl command sends the file unchanged.
     let password = std::fs::read_to_string(&files[0]).expect("text");
     assert_eq!(password.trim(), password);
     for server in &servers {

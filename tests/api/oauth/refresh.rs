@@ -1,4 +1,4 @@
-//! Refresh: rotation, the grace for a lost answer, and what a second use means.
+//! Refresh tokens: rotation, the grace period for a lost response, and reuse.
 
 use super::{Confidential, PUBLIC, Pair, failed, introspect, log_in, login_with, refresh};
 use crate::support::server::Server;
@@ -43,7 +43,7 @@ async fn a_used_refresh_token_gives_the_same_pair_during_the_grace_period() {
 async fn reusing_a_refresh_token_revokes_all_tokens_of_the_login() {
     let server = Server::start();
     let confidential = Confidential::create(&server, "backend");
-    // After the grace, and within it once the successor was used.
+    // After the grace period, and within it once the successor was used.
     for in_grace in [false, true] {
         let first = log_in(server.client()).await;
         let other = log_in(server.client()).await;
@@ -56,7 +56,7 @@ async fn reusing_a_refresh_token_revokes_all_tokens_of_the_login() {
         failed(&refresh(server.client(), &first.refresh).await, 400, "invalid_grant");
         failed(&refresh(server.client(), &last.refresh).await, 400, "invalid_grant");
         assert!(!is_live(&server, &confidential, &last.access).await);
-        assert!(is_live(&server, &confidential, &other.access).await, "another login lives on");
+        assert!(is_live(&server, &confidential, &other.access).await, "another login stays valid");
     }
     server.wait_for_log("a used refresh token came again");
 }
@@ -89,7 +89,7 @@ async fn the_stored_pair_is_encrypted_and_deleted_after_its_use() {
     assert!(!text.is_empty() && !text.contains(&second.access) && !text.contains(&second.refresh));
     refresh(server.client(), &second.refresh).await;
     let count = "SELECT count(*) FROM oauth_token WHERE sealed_successor IS NOT NULL";
-    assert_eq!(server.database().sql(count), "1", "the successor's use ends it");
+    assert_eq!(server.database().sql(count), "1", "it is deleted when the successor is used");
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn a_refresh_token_is_bound_to_its_client() {
     failed(&try_refresh(&public.refresh, &other.id, &other.secret).await, 400, "invalid_grant");
     failed(&try_refresh(&own.refresh, "", "").await, 401, "invalid_client");
     let next = Pair::of(&try_refresh(&own.refresh, &confidential.id, &confidential.secret).await);
-    // A stranger's second use of it changes nothing either, in the grace and after it.
+    // Reuse by another client changes nothing either, in the grace period and after it.
     failed(&try_refresh(&own.refresh, PUBLIC, "").await, 400, "invalid_grant");
     server.database().sql(END_GRACE);
     failed(&try_refresh(&own.refresh, &other.id, &other.secret).await, 400, "invalid_grant");

@@ -1,4 +1,4 @@
-//! What holds for every row under `/o`: where parameters may stand, and how a body may be written.
+//! Rules for all endpoints under `/o`: methods, parameters and bodies.
 
 use std::sync::Arc;
 

@@ -18,7 +18,7 @@ async fn revoking_either_token_revokes_the_pair() {
     ] {
         let pair = log_in(server.client()).await;
         let token = if by_access { &pair.access } else { &pair.refresh };
-        // A wrong hint is no reason not to look.
+        // A wrong hint is ignored.
         let hint = if by_access { "refresh_token" } else { "access_token" };
         let form = [("token", token.as_str()), ("client_id", PUBLIC), ("token_type_hint", hint)];
         let answer = server.client().post(endpoint, &form).await;
@@ -28,7 +28,7 @@ async fn revoking_either_token_revokes_the_pair() {
             assert_eq!(introspect(server.client(), &confidential, token).await, json!({"active": false}));
         }
         failed(&refresh(server.client(), &pair.refresh).await, 400, "invalid_grant");
-        // A second time it is unknown, which is no error.
+        // An unknown token is no error.
         assert_eq!(server.client().post(endpoint, &form).await.status, 200);
     }
     assert_eq!(introspect(server.client(), &confidential, &bystander.access).await["active"], true);

@@ -1,4 +1,4 @@
-//! The throttle of logins: failures alone count, and no stranger can lock a user out.
+//! The throttle of logins: only failures count, and a stranger cannot lock a user out.
 
 use reqwest::Method;
 
@@ -36,7 +36,7 @@ fn wait(answer: &Answer) -> u64 {
 #[tokio::test]
 async fn after_five_failed_logins_each_failure_doubles_the_wait() {
     let server = start();
-    // A user who does not exist is treated alike.
+    // An unknown user is treated in the same way.
     for name in [USER, "nobody"] {
         fail(&server, HOME, name, 5).await;
         for expected in [5, 10, 20, 40] {
@@ -90,7 +90,7 @@ async fn unknown_addresses_share_an_hourly_limit_and_known_addresses_have_their_
     wait(&log_in_from(&server, HOME, USER, PASSWORD).await);
     server.database().sql(END_WAITS);
     Pair::of(&log_in_from(&server, HOME, USER, PASSWORD).await);
-    // A sign-in longer ago than 30 days makes a stranger again; the hour passes.
+    // An address without a login for 30 days is unknown again. Then the hour passes.
     server.database().sql("UPDATE login_address SET signed_in_at = now() - interval '31 days'");
     wait(&log_in_from(&server, HOME, USER, PASSWORD).await);
     server.database().sql("UPDATE login_stranger SET hour_began_at = now() - interval '61 minutes'");

@@ -19,7 +19,7 @@ async fn the_password_grant_returns_a_pair_of_tokens() {
     assert_eq!(answer.header("pragma"), "no-cache");
     assert_eq!(answer.header("content-type"), "application/json");
     assert_ne!(pair.access, pair.refresh);
-    // Both without a slash, and a second login leaves the first one alone.
+    // The path works without a slash too, and a second login does not end the first one.
     let second = Pair::of(&server.client().post("/o/token", &LOGIN).await);
     assert_ne!(pair.access, second.access);
 }
@@ -79,7 +79,7 @@ async fn a_client_authenticates_by_basic_or_form() {
         failed(&client.post("/o/token/", &login_with(changes)).await, 401, "invalid_client");
     }
 
-    // Two ways at once are one too many, but the same id twice is not.
+    // Two secrets are refused, but the same id twice is fine.
     let mut form = login();
     form.push(("client_id", id.to_owned()));
     Pair::of(&client.send(post(form.clone()).basic_auth(id, Some(secret))).await);
@@ -124,7 +124,7 @@ async fn missing_and_unknown_parameters_have_their_error_codes() {
         let answer = server.client().post("/o/token/", &login_with(&changes)).await;
         failed(&answer, 400, error);
     }
-    // A parameter without a value is one that is not given.
+    // An empty parameter counts as missing.
     let mut form = LOGIN.to_vec();
     form.push(("scope", ""));
     assert_eq!(server.client().post("/o/token/", &form).await.json()["scope"], "read write");

@@ -19,7 +19,7 @@ async fn a_group_is_created_and_changed_over_the_open_connection() {
     line.plan_group(Ok(group(1, "One", &[ANNA, BEN])));
     let made = process.sessions.create_group(anna.id, "One".to_owned(), vec![address(BEN)], None).await;
     assert_eq!(made.unwrap().as_str(), GROUP);
-    // At once, before the network tells of it.
+    // At once, before the event of the network.
     assert_eq!(process.groups(&anna).await[0].participants, [ANNA, BEN]);
     assert_eq!(process.entries(&anna, "group.created").await.len(), 0);
     line.stores(vec![news(&group(1, "One", &[ANNA, BEN]), GroupChangeKind::Created, &[], 1)]).await;

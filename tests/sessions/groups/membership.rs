@@ -36,7 +36,7 @@ async fn a_group_is_stored_once_and_never_set_back() {
     let expected = json!({"group": GROUP, "change": "added", "participants": [CLEO]});
     assert_eq!(process.entries(&anna, "group.changed").await, [expected]);
     assert_eq!(process.entries(&ben, "group.changed").await, [] as [serde_json::Value; 0]);
-    // Kept once, for however many of its members are here.
+    // Stored once for all members in this database.
     assert_eq!(world.count("SELECT count(*) FROM chat_group").await, 1);
     assert_eq!(world.count("SELECT count(*) FROM group_member").await, 3);
 }

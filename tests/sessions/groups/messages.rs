@@ -18,7 +18,7 @@ async fn group_messages_are_stored_with_their_authors() {
     let anna = process.online(&world, ANNA).await;
     let line = world.line(&anna);
     let made = group(1, "One", &[ANNA, BEN, CLEO]);
-    // The news and what is said in the group come in one batch; the same id of two people is two messages.
+    // The event and the messages of the group come in one batch; the same id of two authors is two messages.
     let mut events = vec![news(&made, GroupChangeKind::Created, &[], 1)];
     events.push(within(message(BEN, "g1", "from Ben", 2)));
     events.push(within(message(CLEO, "g1", "from Cleo", 3)));
@@ -57,14 +57,14 @@ async fn group_messages_are_stored_with_their_authors() {
     let received = process.entries(&anna, "message.received").await;
     let of = |participant: &str| json!({"chat": GROUP, "id": "g1", "type": "t", "participant": participant});
     assert_eq!(received, [of(BEN), of(CLEO), json!({"chat": BEN, "id": "m1", "type": "t"})]);
-    // Read receipts name the writer and the group.
+    // Read receipts contain the author and the group.
     assert_eq!(process.mark_read(&anna, GROUP).await, 3);
     let read = [(BEN, "g1"), (CLEO, "g1"), (CLEO, "g0")];
     let read = read.map(|(to, id)| (address(to).0, id.to_owned(), Some(group_address().0)));
     line.waits_for_call(&Call::Read(read.to_vec())).await;
     assert_eq!(process.mark_read(&anna, BEN).await, 1);
     line.waits_for_call(&Call::Read(vec![(address(BEN).0, "m1".to_owned(), None)])).await;
-    // Whom the account wants to hear of are people.
+    // Only people are watched, not groups.
     let watched = line.calls().into_iter().rev().find_map(|call| match call {
         Call::Watch(peers) => Some(peers),
         _ => None,
@@ -82,7 +82,7 @@ async fn a_message_is_delivered_and_read_when_the_last_member_has_it() {
     line.stores(vec![news(&made, GroupChangeKind::Created, &[], 1)]).await;
     let id = process.send_into(&anna, "who has it?").await;
     let of = |from: &str, kind: ReceiptKind, number: u64| within(receipt(from, &id, kind, number));
-    // Twice of one, of somebody who is no member, and one that names no group, make no two.
+    // A repetition, a receipt of a non-member and one without a group do not count.
     line.stores(vec![
         of(BEN, ReceiptKind::Delivered, 2),
         of(BEN, ReceiptKind::Delivered, 3),
@@ -91,19 +91,19 @@ async fn a_message_is_delivered_and_read_when_the_last_member_has_it() {
         receipt(CLEO, &id, ReceiptKind::Read, 6),
     ])
     .await;
-    assert_eq!(process.said(&anna, &id).await.delivered, None);
+    assert_eq!(process.group_message(&anna, &id).await.delivered, None);
     line.stores(vec![of(CLEO, ReceiptKind::Read, 7)]).await;
-    let stored = process.said(&anna, &id).await;
+    let stored = process.group_message(&anna, &id).await;
     assert!(stored.delivered.is_some() && stored.read.is_none(), "{stored:?}");
     line.stores(vec![of(BEN, ReceiptKind::Read, 8), of(CLEO, ReceiptKind::Delivered, 9)]).await;
-    let read = process.said(&anna, &id).await;
+    let read = process.group_message(&anna, &id).await;
     assert!(read.delivered == stored.delivered && read.read > stored.delivered, "{read:?}");
     line.stores(vec![of(BEN, ReceiptKind::Read, 10)]).await;
-    assert_eq!(process.said(&anna, &id).await.read, read.read);
+    assert_eq!(process.group_message(&anna, &id).await.read, read.read);
     let event = json!({"chat": GROUP, "id": id});
     assert_eq!(process.entries(&anna, "message.delivered").await, std::slice::from_ref(&event));
     assert_eq!(process.entries(&anna, "message.read").await, [event]);
-    // Nothing more is kept of what all have read.
+    // No receipts are stored after all members have read the message.
     assert_eq!(world.count("SELECT count(*) FROM message_receipt").await, 0);
 }
 
@@ -124,20 +124,20 @@ async fn receipts_wait_neither_for_former_nor_for_later_members() {
         within(receipt(BEN, &id, ReceiptKind::Read, 3)),
     ])
     .await;
-    assert_eq!(process.said(&anna, &id).await.delivered, None);
+    assert_eq!(process.group_message(&anna, &id).await.delivered, None);
     let mut smaller = group(3, "One", &[ANNA, BEN, "15550100004"]);
     smaller.members[2].since = larger.members[3].since;
     line.stores(vec![news(&smaller, GroupChangeKind::Left, &[CLEO], 4)]).await;
-    let stored = process.said(&anna, &id).await;
+    let stored = process.group_message(&anna, &id).await;
     assert!(stored.delivered.is_some() && stored.delivered == stored.read, "{stored:?}");
-    assert_eq!(process.said(&anna, &nobody).await.delivered, None);
-    // Alone, there is nobody who could have it.
+    assert_eq!(process.group_message(&anna, &nobody).await.delivered, None);
+    // Without other members nobody can receive it.
     line.stores(vec![news(&group(4, "One", &[ANNA]), GroupChangeKind::Left, &[BEN], 5)]).await;
-    assert_eq!(process.said(&anna, &nobody).await.delivered, None);
+    assert_eq!(process.group_message(&anna, &nobody).await.delivered, None);
     assert_eq!(process.entries(&anna, "message.read").await.len(), 1);
 }
 
-/// How long the local network's largest group takes, for the report.
+/// Prints the time that the largest group of the local network takes.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_largest_group_is_created_and_a_message_reaches_all() {
     let world = World::new().await;
@@ -168,7 +168,7 @@ async fn the_largest_group_is_created_and_a_message_reaches_all() {
         .await;
     };
     until(created, 1_024).await;
-    let heard = began.elapsed();
+    let notified = began.elapsed();
 
     let began = Instant::now();
     let view = process.store.group(&anna, &id).await.unwrap().unwrap();
@@ -187,7 +187,7 @@ async fn the_largest_group_is_created_and_a_message_reaches_all() {
     process.until_entries(&anna, "message.delivered", 1).await;
     let delivered = began.elapsed();
     println!(
-        "1,024 participants: made in {made:?}, all heard of it in {heard:?}; a message reached all in {received:?} and was delivered in {delivered:?}"
+        "1,024 participants: created in {made:?}, all notified in {notified:?}; a message reached all in {received:?} and was delivered in {delivered:?}"
     );
     // More rows would mean that members are stored once per member.
     assert_eq!(world.count("SELECT count(*) FROM group_member").await, 1_024);

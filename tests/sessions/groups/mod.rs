@@ -1,4 +1,4 @@
-//! What networks tell of groups, and what is asked of them over an open connection.
+//! Groups: events of the network, and commands over an open connection.
 
 mod commands;
 mod membership;
@@ -24,7 +24,7 @@ fn group_address() -> Address {
     Address("one@groups.scripted".to_owned())
 }
 
-/// The group at a revision, with these in it; the first is its admin.
+/// The group at a revision with these members; the first is its admin.
 fn group(revision: i64, subject: &str, members: &[&str]) -> Group {
     let members = members.iter().enumerate().map(|(index, number)| Member {
         address: address(number),
@@ -54,7 +54,7 @@ fn news(group: &Group, kind: GroupChangeKind, who: &[&str], number: u64) -> Inco
     incoming(event, number)
 }
 
-/// The same, said in the group.
+/// The same event, in the group.
 fn within(incoming: Incoming) -> Incoming {
     let mut incoming = incoming;
     if let UpstreamEvent::Message { group, .. } | UpstreamEvent::Receipt { group, .. } = &mut incoming.event {
@@ -72,8 +72,8 @@ impl Process {
         self.sessions.change_group(account.id, group_address(), edit, None).await
     }
 
-    /// A message that the account said in the group, as it is listed.
-    async fn said(&self, account: &Account, id: &str) -> Message {
+    /// A message that the account sent to the group, as it is listed.
+    async fn group_message(&self, account: &Account, id: &str) -> Message {
         self.message(account, GROUP, id).await
     }
 

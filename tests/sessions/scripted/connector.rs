@@ -1,4 +1,4 @@
-//! The connector and the connections of the scripted network: they do what the script says, and record what they are asked.
+//! The connector and the connections of the scripted network: they follow the script and record their calls.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ impl Connector for Scripted {
         self.line(number).call("unregister", Call::Unregister).await
     }
 
-    /// All that are asked for, but those that begin with 9. The plan is that of the first.
+    /// All numbers exist, except those that begin with 9. The script of the first number applies.
     async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, Failure> {
         self.line(&numbers[0]).call("existing", Call::Existing).await?;
         Ok(numbers.iter().filter(|number| !number.as_str().starts_with('9')).cloned().collect())

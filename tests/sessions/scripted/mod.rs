@@ -1,4 +1,4 @@
-//! A network that does as the test tells it, and notes what is asked of it.
+//! A scripted network that records its calls.
 
 mod connector;
 
@@ -18,12 +18,12 @@ use crate::support::wait::{DEADLINE, wait_until_async};
 
 pub const NETWORK: &str = "scripted";
 
-/// What opening a connection does.
+/// The result of opening a connection.
 #[derive(Clone, Copy, Debug)]
 pub enum Opening {
-    /// It opens and has caught up at once: what happens when nothing else is planned.
+    /// It opens and has caught up at once: the default.
     Online,
-    /// It opens and tells nothing.
+    /// It opens and sends nothing.
     Quiet,
     /// It fails.
     Fails(End),
@@ -33,7 +33,7 @@ pub enum Opening {
     Hangs,
 }
 
-/// What one thing asked of an open connection or the connector does. Nothing planned: it succeeds.
+/// The fault of a call of a connection or the connector. Without a fault it succeeds.
 #[derive(Clone, Debug)]
 pub enum Fault {
     Fails(Failure),
@@ -41,7 +41,7 @@ pub enum Fault {
     Hangs,
 }
 
-/// Something asked of a connection or the connector, as the network noted it.
+/// A recorded call of a connection or the connector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
     Send {
@@ -51,7 +51,7 @@ pub enum Call {
         outcome: Result<(), SendFailure>,
     },
     Acknowledge(Vec<u64>),
-    /// To whom, which message, and in which group.
+    /// Receiver, message and group.
     Read(Vec<(String, String, Option<String>)>),
     Typing(String, Typing),
     Discard(Vec<u64>),
@@ -79,7 +79,7 @@ pub enum Call {
     Unregister,
 }
 
-/// The network; clones share it, so that several processes meet on it.
+/// The network; clones share it, so that several processes can use it.
 #[derive(Clone, Default)]
 pub struct Scripted {
     scripts: Arc<Mutex<HashMap<PhoneNumber, Script>>>,
@@ -89,20 +89,20 @@ pub struct Scripted {
 struct Script {
     openings: VecDeque<Opening>,
     faults: HashMap<&'static str, VecDeque<Fault>>,
-    /// What becomes of the next attempts to send this text.
+    /// The failures of the next attempts to send this text.
     sends: HashMap<String, VecDeque<SendFailure>>,
-    /// The files that the network keeps, in the parts in which they come.
+    /// The files of the network, in chunks.
     files: HashMap<String, Vec<Result<Bytes, Failure>>>,
     calls: Vec<Call>,
     logins: Vec<Login>,
-    /// The answers to what is asked about groups.
+    /// The answers to group calls.
     groups: VecDeque<Result<Group, GroupFailure>>,
-    /// The newest connection's.
+    /// The channel of the newest connection.
     signals: Option<mpsc::Sender<Signal>>,
     open: usize,
 }
 
-/// One number's end of the network.
+/// The connections of one number, for the test.
 #[derive(Clone)]
 pub struct Line {
     network: Scripted,
@@ -120,28 +120,30 @@ impl Line {
         change(self.network.scripts.lock().unwrap().entry(self.number.clone()).or_default())
     }
 
-    /// What the next openings do.
+    /// Plans the next openings.
     pub fn plan(&self, openings: &[Opening]) {
         self.script(|script| script.openings.extend(openings));
     }
 
-    /// What the next thing of this kind does: `acknowledge`, `discard`, `read`, `fetch`, `nickname`, `status_message`, `photo`, `online`,
-    /// `privacy`, `contacts`, `blocked`, `watch`, `existing`, `register` or `unregister`; or `send`, which can only hang.
+    /// Plans a fault of the next call of a kind: `acknowledge`, `discard`, `read`, `fetch`, `nickname`,
+    /// `status_message`, `photo`, `online`,
+    /// `privacy`, `contacts`, `blocked`, `watch`, `existing`, `register` or `unregister`; or `send`, which can only
+    /// hang.
     pub fn plan_fault(&self, kind: &'static str, deed: Fault) {
         self.script(|script| script.faults.entry(kind).or_default().push_back(deed));
     }
 
-    /// What becomes of the next attempts to send this text.
+    /// The failures of the next attempts to send this text.
     pub fn plan_send(&self, text: &str, failures: &[SendFailure]) {
         self.script(|script| script.sends.entry(text.to_owned()).or_default().extend(failures));
     }
 
-    /// Keeps a file for the number, which comes in these parts.
+    /// Stores a file for the number, in these chunks.
     pub fn keep_file(&self, reference: &str, parts: Vec<Result<Bytes, Failure>>) {
         self.script(|script| script.files.insert(reference.to_owned(), parts));
     }
 
-    /// What is answered to the next that is asked about a group. Nothing planned: it hangs.
+    /// The answer to the next group call. Without an answer it hangs.
     pub fn plan_group(&self, answer: Result<Group, GroupFailure>) {
         self.script(|script| script.groups.push_back(answer));
     }
@@ -150,7 +152,7 @@ impl Line {
         self.script(|script| script.calls.clone())
     }
 
-    /// The texts that the network was asked to send, in order, with what became of them.
+    /// The sent texts in order, with their outcomes.
     pub fn sent(&self) -> Vec<(String, Result<(), SendFailure>)> {
         let calls = self.calls().into_iter();
         calls
@@ -169,29 +171,29 @@ impl Line {
             .collect()
     }
 
-    /// The logins that connections were opened with.
+    /// The logins of the opened connections.
     pub fn logins(&self) -> Vec<Login> {
         self.script(|script| script.logins.clone())
     }
 
-    /// Connections that nobody has let go of.
+    /// The number of open connections.
     pub fn open(&self) -> usize {
         self.script(|script| script.open)
     }
 
-    /// Waits until so many connections were opened in all.
+    /// Waits until `count` connections were opened in total.
     pub async fn opened(&self, count: usize) {
         let what = format!("{count} connections of {:?}", self.number);
         wait_until_async(&what, DEADLINE, async || (self.logins().len() >= count).then_some(())).await;
     }
 
-    /// Waits until something was asked.
+    /// Waits for a call.
     pub async fn waits_for_call(&self, wanted: &Call) {
         let what = format!("{wanted:?}");
         wait_until_async(&what, DEADLINE, async || self.calls().contains(wanted).then_some(())).await;
     }
 
-    /// Lets the newest connection tell something, or its session's end be heard: false.
+    /// Sends a signal through the newest connection; false when its session has ended.
     pub async fn signal(&self, signal: Signal) -> bool {
         let signals = self.script(|script| script.signals.clone());
         signals.expect("an open connection").send(signal).await.is_ok()
@@ -205,7 +207,7 @@ impl Line {
         self.signal(Signal::End(end)).await;
     }
 
-    /// Tells the events and waits until the last one is acknowledged, which says that all are stored.
+    /// Delivers the events and waits until the last one is acknowledged, so that all are stored.
     pub async fn stores(&self, events: Vec<Incoming>) {
         let last = events.iter().rev().find_map(|event| event.acknowledgement.clone()).unwrap();
         let before = self.acknowledged().iter().filter(|id| **id == last.0).count();
@@ -240,7 +242,7 @@ impl Line {
     }
 }
 
-/// A message from somebody, to be acknowledged under a number.
+/// An inbound text message with this acknowledgement.
 pub fn message(from: &str, id: &str, text: &str, number: u64) -> Incoming {
     let content = Content::Text(text.to_owned());
     incoming(
@@ -263,7 +265,7 @@ pub fn incoming(event: UpstreamEvent, number: u64) -> Incoming {
     Incoming { event, acknowledgement: Some(Acknowledgement(number)), resume_point: None }
 }
 
-/// The same, with a resume point.
+/// The same event with a resume point.
 pub fn at(point: &str, incoming: Incoming) -> Incoming {
     Incoming { resume_point: Some(ResumePoint(point.as_bytes().to_vec())), ..incoming }
 }

@@ -24,7 +24,7 @@ impl Process {
         tx.commit().await.unwrap();
     }
 
-    /// Lets the account write to somebody, without a word to its network.
+    /// Permits the account to write to a peer, without a call to its network.
     pub async fn may_be_written_to(&self, account: &Account, peer: &Peer) {
         let statement = "INSERT INTO contact (account_id, peer_id, exists_there) VALUES ($1, $2, true)
              ON CONFLICT (account_id, peer_id) DO UPDATE SET exists_there = true";
@@ -67,7 +67,7 @@ impl Process {
         self.store.accept_send(account, &outgoing, None).await.unwrap()
     }
 
-    /// Sends a text and gives its id.
+    /// Sends a text and returns its id.
     pub async fn send(&self, account: &Account, to: &str, text: &str) -> String {
         match self.try_send(account, to, text, A_DAY).await {
             Accepted::Queued(id) => id,

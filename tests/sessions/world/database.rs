@@ -1,4 +1,4 @@
-//! What a test reads from its database and changes in it, past the program.
+//! Direct access of a test to its database.
 
 use windu::domain::{Account, Lease, ProcessId};
 
@@ -26,17 +26,17 @@ impl World {
         self.database.hold(text)
     }
 
-    /// Takes the database away from everybody.
+    /// Makes the database unavailable.
     pub fn cut(&self) {
         self.database.go_away();
     }
 
-    /// Gives it back.
+    /// Makes it available again.
     pub fn mend(&self) {
         self.database.come_back();
     }
 
-    /// From now on each state that an account's session publishes is noted.
+    /// From now on records each state of a session.
     pub fn log_states(&self) {
         self.sql(
             "CREATE TABLE state_log (id bigint GENERATED ALWAYS AS IDENTITY, account_id bigint, state text);
@@ -55,7 +55,7 @@ impl World {
             .unwrap()
     }
 
-    /// How long each pause was when it was published, in milliseconds.
+    /// The remaining time of each backoff when it was published, in milliseconds.
     pub async fn waits(&self, account: &Account) -> Vec<i64> {
         sqlx::query_scalar(
             "SELECT (extract(epoch FROM (payload ->> 'until')::timestamptz - at) * 1000)::bigint FROM event
@@ -67,7 +67,7 @@ impl World {
         .unwrap()
     }
 
-    /// Runs a statement about one account and gives the number of rows that it changed.
+    /// Runs a statement about one account and returns the number of changed rows.
     pub async fn change(&self, account: &Account, statement: &'static str) -> u64 {
         sqlx::query(statement).bind(account.id.0).execute(&self.pool).await.unwrap().rows_affected()
     }

@@ -1,4 +1,4 @@
-//! One test's database, networks and processes, with the few rows that they need.
+//! The fixture: database, networks and processes of one test.
 
 mod chats;
 mod database;
@@ -24,7 +24,7 @@ use crate::support::media;
 use crate::support::postgres::Database;
 use crate::support::wait::{DEADLINE, wait_until_async};
 
-/// Longer than any test waits for what must happen by itself.
+/// Longer than any test.
 pub const A_DAY: Duration = Duration::from_hours(24);
 
 pub struct World {
@@ -35,7 +35,7 @@ pub struct World {
     folder: TempDir,
 }
 
-/// What one program run has. It ends with the test.
+/// One process of the program. It ends with the test.
 pub struct Process {
     pub store: Store,
     pub sessions: Sessions,
@@ -53,7 +53,7 @@ impl World {
         Self { pool, network: Scripted::default(), database, keys, folder }
     }
 
-    /// A program that runs sessions.
+    /// A process that runs sessions.
     pub fn process(&self) -> Process {
         self.process_with(Timeouts::default())
     }
@@ -64,14 +64,14 @@ impl World {
         process
     }
 
-    /// A program that runs sessions of these networks only.
+    /// A process that runs sessions of these networks only.
     pub fn process_on(&self, networks: &[&str]) -> Process {
         let process = self.program(Timeouts::default(), networks);
         process.sessions.run(process.name.clone(), &process.lifecycle);
         process
     }
 
-    /// A program that serves the API and runs no sessions yet.
+    /// A process that serves the API and runs no sessions.
     pub fn idle_process(&self, timeouts: Timeouts) -> Process {
         self.program(timeouts, &[NETWORK, "local"])
     }
@@ -94,7 +94,7 @@ impl World {
         Process { store, sessions, lifecycle, name: secrets::random_id(), pool: self.pool.clone() }
     }
 
-    /// The database through a pool of its own, of so many connections.
+    /// A store with its own pool of `connections` connections.
     pub fn store(&self, connections: u32) -> Store {
         Store::new(Db::from_url(&self.database.url(), connections).unwrap())
     }
@@ -109,7 +109,7 @@ impl World {
         UserId(id)
     }
 
-    /// So many registered accounts on a network, which nobody runs yet.
+    /// Makes `count` registered accounts on a network, which no process runs yet.
     pub async fn crowd(&self, network: &str, count: i64) {
         static NUMBERS: AtomicU64 = AtomicU64::new(15_558_000_000);
         let numbers: Vec<String> =
@@ -150,7 +150,7 @@ impl Process {
         account
     }
 
-    /// A new user's number on the scripted network; what its session does is up to the plan.
+    /// A new user's number on the scripted network; the script decides about its session.
     pub async fn registered(&self, world: &World, number: &str) -> Account {
         let account = self.waiting(world, world.user().await, number, NETWORK).await;
         self.sessions.register(&account).await.unwrap();
@@ -176,7 +176,7 @@ impl Process {
         account
     }
 
-    /// Lets the user prove the number once more.
+    /// Lets the user prove the number again.
     pub async fn prove(&self, world: &World, account: &Account) {
         let statement = "INSERT INTO verification_code (account_id, mac, method, expires_at)
              VALUES ($1, '', 'sms', now() + interval '10 minutes')";
@@ -234,8 +234,8 @@ impl Process {
         tx.commit().await.unwrap();
     }
 
-    /// Waits until the process has looked for work so often: what did not happen by then does not happen. Each
-    /// attempt of another account's message takes one look.
+    /// Waits until the process has looked for work `count` times: what did not happen by then does not happen. Each
+    /// attempt to send the message of a probe account is one time.
     pub async fn sweeps(&self, world: &World, count: usize) {
         static PROBES: AtomicU64 = AtomicU64::new(15_559_990_000);
         let probe = self.online(world, &PROBES.fetch_add(1, Ordering::Relaxed).to_string()).await;
@@ -244,7 +244,7 @@ impl Process {
         self.until_message(&probe, "15559000000", &id, "sent").await;
     }
 
-    /// As a signal to stop, and its end.
+    /// Stops the process, as a signal would, and waits for its end.
     pub async fn stop(&self) {
         assert!(tokio::time::timeout(DEADLINE, self.lifecycle.drained()).await.expect("an orderly stop"));
     }
