@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::shared_server::server;
 use crate::support::client::Client;
 use crate::support::people::{
-    Person, account, code, fresh_number, login, pass_a_minute, prove, register, wrong,
+    Person, account, code, fresh_number, login, other_code, pass_a_minute, prove, register,
 };
 
 const CREATE: &str = "/api/account/create-account/";
@@ -107,7 +107,7 @@ async fn register_code_tells_wrong_expired_and_missing_codes_apart() {
     api.post(REGISTER, &[]).await.refused(400, "missing_parameter");
     api.post(REGISTER, &[("code", &"1".repeat(65))]).await.refused(400, "invalid_parameter");
     let good = code(server(), &number);
-    let wrong = api.post(REGISTER, &[("code", &wrong(&good))]).await;
+    let wrong = api.post(REGISTER, &[("code", &other_code(&good))]).await;
     wrong.refused(403, "code_wrong");
     assert_eq!(wrong.json()["reason"], "wrong");
 
@@ -134,7 +134,7 @@ async fn after_five_wrong_guesses_a_new_code_is_needed() {
     let (api, number) = waiting().await;
     let good = code(server(), &number);
     for _ in 0..5 {
-        api.post(REGISTER, &[("code", &wrong(&good))]).await.refused(403, "code_wrong");
+        api.post(REGISTER, &[("code", &other_code(&good))]).await.refused(403, "code_wrong");
     }
     let late = api.post(REGISTER, &[("code", &good)]).await;
     late.refused(429, "too_many_guesses");

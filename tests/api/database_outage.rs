@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::people::{Person, account};
+use crate::support::people::Person;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
 
@@ -47,11 +47,7 @@ async fn goes_on(server: &mut Server, anna: &Person, bert: &Person) {
     let waiting = anna.sends(bert, "accepted").await;
     bert.waits_for(anna, &waiting).await;
     for person in [anna, bert] {
-        wait_until_async("the session to be online", DEADLINE, async || {
-            let account = account(&person.api, &person.number).await.expect("listed");
-            (account["session"]["state"] == "online").then_some(())
-        })
-        .await;
+        person.waits_until_online(DEADLINE).await;
     }
     let id = bert.delivers(anna, "and back").await;
     bert.waits_until(&anna.number, &id, |message| message["delivered"].is_string()).await;

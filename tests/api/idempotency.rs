@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use crate::shared_server::server;
 use crate::support::client::{Answer, Client};
-use crate::support::people::{Person, account, code, fresh_number, login, texts, wrong};
-use crate::support::postgres::{Database, OpenTransaction};
+use crate::support::people::{Person, account, code, fresh_number, login, other_code, texts};
+use crate::support::postgres::Database;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
 
@@ -39,11 +39,6 @@ fn assert_replayed(answer: &Answer, first: &Answer) {
     assert_eq!((answer.status, answer.text()), (first.status, first.text()));
     assert_eq!(answer.header("content-type"), first.header("content-type"));
     assert_eq!(answer.header(REPLAYED), "true");
-}
-
-/// Locks a number, so that writes to it wait.
-fn lock_account(database: &Database, number: &str) -> OpenTransaction {
-    database.hold(&format!("SELECT FROM account_counter WHERE number = '{number}' FOR UPDATE"))
 }
 
 /// Waits until a request runs under a key.
@@ -133,7 +128,7 @@ async fn every_endpoint_stores_its_response_except_register_code() {
     assert_first(&post(&api, endpoint, "k", &form).await);
     let right = code(server(), &number);
     let endpoint = "/api/account/register-code/";
-    for (key, code) in [("k", &wrong(&right)), ("not a key", &wrong(&right))] {
+    for (key, code) in [("k", &other_code(&right)), ("not a key", &other_code(&right))] {
         post(&api, endpoint, key, &[form[0], ("code", code)]).await.refused(403, "code_wrong");
     }
     assert_first(&post(&api, endpoint, "k", &[form[0], ("code", &right)]).await);
@@ -147,7 +142,7 @@ async fn every_endpoint_stores_its_response_except_register_code() {
 async fn a_key_is_in_use_until_its_request_ends_even_if_the_caller_hangs_up() {
     let (anna, bert) = Person::two_friends(server()).await;
     let database = server().database();
-    let lock = lock_account(database, &anna.number);
+    let lock = database.lock_number(&anna.number);
     let form = [("contact", bert.number.as_str()), ("message", "slow")];
     let request = anna.api.request(Method::POST, SEND).header("idempotency-key", "taken").form(&form);
     let impatient = request.timeout(Duration::from_secs(1)).send().await;
@@ -193,7 +188,7 @@ async fn a_temporary_failure_frees_the_key() {
     let (anna, bert) = (Person::new(server()).await, Person::new(server()).await);
     let form = [("contact_id", bert.number.as_str())];
     // The session cannot take the command.
-    let lock = lock_account(server().database(), &anna.number);
+    let lock = server().database().lock_number(&anna.number);
     post(&anna.api, ADD, "later", &form).await.refused(503, "session_not_ready");
     drop(lock);
     // Free, but for this request only.
@@ -211,7 +206,7 @@ async fn a_database_outage_during_a_request_leaves_the_key_free() {
     let server = Server::start();
     let database = server.database();
     let (anna, bert) = Person::two_friends(&server).await;
-    let lock = lock_account(database, &anna.number);
+    let lock = database.lock_number(&anna.number);
     let (answer, ()) = tokio::join!(send(&anna, &bert, "away", "hello"), async {
         wait_for_claim(database, "away").await;
         database.go_away();
@@ -250,7 +245,7 @@ async fn a_key_expires_after_a_day() {
 async fn a_claim_ends_with_the_heartbeat_of_a_killed_program() {
     let mut server = Server::setup().on_a_fixed_port().start();
     let (anna, bert) = Person::two_friends(&server).await;
-    let lock = lock_account(server.database(), &anna.number);
+    let lock = server.database().lock_number(&anna.number);
     let request = anna.api.request(Method::POST, SEND).header("idempotency-key", "killed");
     let request = request.form(&[("contact", &*bert.number), ("message", "hello")]);
     let database = server.database().clone();
@@ -278,7 +273,7 @@ async fn a_claim_ends_with_the_heartbeat_of_a_killed_program() {
 async fn of_two_requests_under_one_key_only_the_last_claim_has_an_effect() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
-    let lock = lock_account(server.database(), &anna.number);
+    let lock = server.database().lock_number(&anna.number);
     let (earlier, later) = tokio::join!(send(&anna, &bert, "twice", "hello"), async {
         wait_for_claim(server.database(), "twice").await;
         // Simulates a program that was paused until its claims expired, and then continues.

@@ -10,7 +10,7 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use windu::secrets::sha256;
 
-use crate::shared_server::server;
+use crate::shared_server::{open, server};
 use crate::support::client::{Answer, Client};
 use crate::support::people::Person;
 use crate::support::server::Server;
@@ -45,13 +45,6 @@ async fn upload(api: &Client, endpoint: &str, form: Form) -> Answer {
     api.send(api.request(Method::POST, &path).multipart(form)).await
 }
 
-/// The response of a URL of the API, requested without a token.
-async fn open(url: &Value) -> Answer {
-    let url = url.as_str().expect("a URL");
-    let path = url.strip_prefix(server().url()).unwrap_or_else(|| panic!("{url} is another server's"));
-    Client::new(server().url().to_owned()).get(path).await
-}
-
 #[tokio::test]
 async fn files_of_each_kind_arrive_with_equal_bytes() {
     let (anna, bert) = Person::two_friends(server()).await;
@@ -71,7 +64,7 @@ async fn files_of_each_kind_arrive_with_equal_bytes() {
         assert_eq!(sent.status, 200, "{endpoint_name}: {}", sent.text());
         let sent = sent.json();
         assert_eq!(sent["message_id"], sent["id"]);
-        assert_eq!(open(&sent["url"]).await.status, 200);
+        assert_eq!(open(sent["url"].as_str().expect("a URL")).await.status, 200);
         let id = sent["id"].as_str().expect("an id");
 
         let here = |message: &Value| message["media"] == "stored";
@@ -84,7 +77,7 @@ async fn files_of_each_kind_arrive_with_equal_bytes() {
             assert_eq!(message["caption"], if with_caption { json!("für dich & mich") } else { Value::Null });
             assert_eq!(message.get("text"), None);
             assert_eq!(message["hash"], sent["hash"]);
-            let opened = open(&message["url"]).await;
+            let opened = open(message["url"].as_str().expect("a URL")).await;
             assert_eq!((opened.status, opened.header("content-type")), (200, mimetype));
             assert_eq!(message["hash"], base64(&sha256(&opened.bytes)));
             assert_eq!(message["size"], opened.bytes.len());
@@ -119,7 +112,7 @@ async fn a_file_and_a_location_reach_all_members_of_a_group() {
         let message = person.waits_until(&group, &id(&sent), |message| message["media"] == "stored").await;
         assert_eq!((&message["participant"], &message["caption"]), (&json!(anna.number), &json!("all")));
         assert_eq!(message["hash"], sent.json()["hash"]);
-        assert_eq!(open(&message["url"]).await.bytes, png(7));
+        assert_eq!(open(message["url"].as_str().expect("a URL")).await.bytes, png(7));
         let message = person.waits_until(&group, &id(&sent_place), |_| true).await;
         assert_eq!((&message["type"], &message["longitude"]), (&json!("l"), &json!(2.0)));
     }

@@ -5,8 +5,8 @@ use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
-use crate::shared_server::server;
-use crate::support::client::{Answer, Client};
+use crate::shared_server::{open, server};
+use crate::support::client::Answer;
 use crate::support::people::{Person, assert_time, fresh_number, login, register};
 use crate::support::wait::{DEADLINE, wait_until_async};
 
@@ -97,11 +97,9 @@ impl Person {
     }
 }
 
-/// The response of a URL of the API, requested without a token.
-async fn open(url: &Value) -> Answer {
-    let url = url["photo_url"].as_str().unwrap_or_else(|| panic!("a URL in {url}"));
-    let path = url.strip_prefix(server().url()).expect("a URL of this server");
-    Client::new(server().url().to_owned()).get(path).await
+/// The response of the `photo_url` in an entry, requested without a token.
+async fn open_photo(entry: &Value) -> Answer {
+    open(entry["photo_url"].as_str().unwrap_or_else(|| panic!("a URL in {entry}"))).await
 }
 
 #[tokio::test]
@@ -146,10 +144,10 @@ async fn a_contacts_photo_is_served_by_its_endpoints_and_urls() {
     let url = anna.waits_for_photo(&bert, "200").await;
     is_jpeg(&anna.get(&bert, "photo").await, 200, (300, 150));
     is_jpeg(&anna.get(&bert, "preview-photo").await, 200, (96, 48));
-    is_jpeg(&open(&url).await, 200, (300, 150));
+    is_jpeg(&open_photo(&url).await, 200, (300, 150));
     let preview = anna.get(&bert, "preview-photo-url").await.json();
     assert_eq!(preview["photo_status"], "200");
-    is_jpeg(&open(&preview).await, 200, (96, 48));
+    is_jpeg(&open_photo(&preview).await, 200, (96, 48));
 
     bert.sets_photo(40).await;
     anna.waits_for_shade(&bert, 40).await;
@@ -164,7 +162,7 @@ async fn a_contacts_photo_is_served_by_its_endpoints_and_urls() {
         assert_eq!(statuses, ["404", "200", "200"], "{endpoint}");
         assert_eq!(history[0]["photo_url"], Value::Null);
         for (entry, shade) in history[1..].iter().zip([40, 200]) {
-            is_jpeg(&open(entry).await, shade, dimensions);
+            is_jpeg(&open_photo(entry).await, shade, dimensions);
             assert_time(&entry["updated"]);
         }
     }
@@ -189,11 +187,11 @@ async fn a_hidden_photo_is_hidden_everywhere_and_comes_back_unchanged() {
         assert_eq!(anna.photo_history(&bert, &format!("{endpoint}-history-urls")).await, [] as [Value; 0]);
     }
     // Older URLs do not open any more.
-    open(&url).await.refused(404, "media_not_found");
-    open(&history[0]).await.refused(404, "media_not_found");
+    open_photo(&url).await.refused(404, "media_not_found");
+    open_photo(&history[0]).await.refused(404, "media_not_found");
     bert.sets_photo_privacy("contacts").await;
     let url = anna.waits_for_photo(&bert, "200").await;
-    is_jpeg(&open(&url).await, 200, (300, 150));
+    is_jpeg(&open_photo(&url).await, 200, (300, 150));
     assert_eq!(anna.photo_history(&bert, "photo-history-urls").await.len(), 1, "hiding is no change");
     // A block hides it too.
     let block = format!("/api/contacts/{}/block/", anna.number);
@@ -222,7 +220,7 @@ async fn list_endpoints_show_the_photo_of_every_contact_that_exists() {
     for (endpoint, dimensions) in endpoints.into_iter().zip([(300, 150), (96, 48)]) {
         let list = anna.api.get(endpoint).await.json()["photo_urls"].clone();
         assert_eq!(list[0]["contact_id"], bert.number);
-        is_jpeg(&open(&list[0]).await, 200, dimensions);
+        is_jpeg(&open_photo(&list[0]).await, 200, dimensions);
         let rest = json!([
             {"contact_id": carl.number, "photo_url": null, "photo_status": "401"},
             {"contact_id": dora.number, "photo_url": null, "photo_status": "404"},
@@ -258,7 +256,7 @@ async fn neither_a_removed_number_nor_its_new_owner_shows_the_old_photo() {
     let url = anna.waits_for_photo(&bert, "200").await;
     assert_eq!(bert.api.post("/api/account/remove-account/", &[]).await.status, 200);
     anna.waits_for_photo(&bert, "404").await;
-    open(&url).await.refused(404, "media_not_found");
+    open_photo(&url).await.refused(404, "media_not_found");
     assert_eq!(anna.photo_history(&bert, "photo-history-urls").await, [] as [Value; 0]);
     let carl = Person { api: login(server()).await, number: bert.number.clone() };
     register(server(), &carl.api, &carl.number).await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::Options;
-use crate::meter::{Cpu, resident};
+use crate::meter::Cpu;
 use crate::people;
 use crate::statements;
 use crate::support::server::Server;
@@ -95,12 +95,12 @@ async fn until_ready(server: &Server, began: Instant) -> Duration {
 async fn at_rest(server: &Server) -> u64 {
     let (mut largest, mut since) = (0, Instant::now());
     while since.elapsed() < REST {
-        let now = resident(server.id());
+        let now = server.memory("VmRSS") / 1024;
         // Occasional single pages are no growth.
         if now > largest + largest / 200 {
             (largest, since) = (now, Instant::now());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    resident(server.id())
+    server.memory("VmRSS") / 1024
 }

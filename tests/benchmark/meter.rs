@@ -63,13 +63,6 @@ impl AddAssign for Cpu {
     }
 }
 
-/// Resident memory of a process, in KiB.
-pub fn resident(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
-}
-
 struct Process {
     id: u32,
     parent: u32,

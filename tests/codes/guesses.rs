@@ -3,7 +3,8 @@
 use futures_util::future::join_all;
 use windu::verification::CheckError;
 
-use crate::world::{PendingAccount, World, other_than};
+use crate::support::people::other_code;
+use crate::world::{PendingAccount, World};
 
 #[tokio::test]
 async fn the_right_code_proves_the_number_until_it_is_used_up() {
@@ -73,7 +74,7 @@ async fn a_newer_code_replaces_the_older_and_its_guesses() {
     let pending = world.pending_account("15551230000").await;
     let older = world.code(&pending).await;
     for _ in 0..4 {
-        assert!(matches!(world.check(&pending, &other_than(&older)).await, Err(CheckError::Wrong)));
+        assert!(matches!(world.check(&pending, &other_code(&older)).await, Err(CheckError::Wrong)));
     }
     world.age(61.0).await;
     let newer = world.code(&pending).await;
@@ -89,7 +90,7 @@ async fn after_five_wrong_guesses_the_right_code_is_refused() {
     let world = World::new().await;
     let pending = world.pending_account("15551230000").await;
     let code = world.code(&pending).await;
-    for typed in [other_than(&code).as_str(), "", "12345", "1234567", "abcdef"] {
+    for typed in [other_code(&code).as_str(), "", "12345", "1234567", "abcdef"] {
         assert!(matches!(world.check(&pending, typed).await, Err(CheckError::Wrong)), "{typed}");
     }
     // Until a new code may be requested.
@@ -107,7 +108,7 @@ async fn only_five_of_twelve_concurrent_guesses_are_compared() {
     let other = world.another_process(&[]);
     let pending = world.pending_account("15551230000").await;
     let code = world.code(&pending).await;
-    let wrong = other_than(&code);
+    let wrong = other_code(&code);
     let guesses = (0..12).map(|turn| {
         let process = if turn % 2 == 0 { &world.verification } else { &other };
         process.check(pending.user, pending.account, &pending.number, &wrong)
@@ -129,7 +130,7 @@ async fn a_user_has_twenty_wrong_guesses_a_day() {
         let code = world.code(&pending).await;
         accounts.push((pending, code));
     }
-    let wrong: Vec<String> = accounts.iter().map(|(_, code)| other_than(code)).collect();
+    let wrong: Vec<String> = accounts.iter().map(|(_, code)| other_code(code)).collect();
     let guesses = (0..30).map(|turn| world.check(&accounts[turn % 6].0, &wrong[turn % 6]));
     let outcomes = join_all(guesses).await;
     assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Err(CheckError::Wrong))).count(), 20);

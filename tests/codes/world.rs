@@ -187,12 +187,6 @@ impl World {
     }
 }
 
-/// A code that differs from this one.
-pub fn other_than(code: &str) -> String {
-    let first = if code.starts_with('1') { '2' } else { '1' };
-    format!("{first}{}", &code[1..])
-}
-
 fn verification(
     store: &Store,
     master_key: &MasterKey,

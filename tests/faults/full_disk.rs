@@ -11,6 +11,7 @@ use crate::outage::serves_again;
 use crate::support::guarantees::{print_summary, rounds};
 use crate::support::keyed_load::KeyedLoad;
 use crate::support::load::Load;
+use crate::support::not_run::not_run;
 use crate::support::people::Person;
 use crate::support::postgres::Database;
 use crate::support::server::Server;
@@ -22,7 +23,7 @@ const DISK: u32 = 300;
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_refuses_new_messages_and_loses_no_acknowledged_one() {
     let Some(database) = Database::create_on_small_disk(DISK) else {
-        summary_of_nothing();
+        not_run("the full disk: a small one cannot be mounted here (tmpfs, as root)");
         return;
     };
     let database = Arc::new(database);
@@ -51,14 +52,6 @@ async fn a_full_disk_refuses_new_messages_and_loses_no_acknowledged_one() {
     keyed_load.stop().await;
     let tally = load.finish(&server).await + keyed_load.finish(&server).await;
     print_summary("full", &[("outages", rounds)], tally);
-}
-
-fn summary_of_nothing() {
-    writeln!(
-        std::io::stdout(),
-        "\nnot run: the full disk: a small one cannot be mounted here (tmpfs, as root)"
-    )
-    .expect("standard output");
 }
 
 /// Takes all the room that is left.

@@ -1,6 +1,5 @@
 //! Many clients that request long responses and read them slowly or not at all.
 
-use std::fs;
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
@@ -32,7 +31,7 @@ async fn clients_that_do_not_read_their_responses_slow_nobody_and_fill_no_memory
     let endpoint = format!("/api/messages/chats/{}/?limit=1000", bert.number);
     let whole = anna.api.get(&endpoint).await.bytes.len();
     assert!(whole > MESSAGES * LETTERS, "{whole}");
-    let before = memory(&server);
+    let before = server.memory("VmRSS");
 
     let request = request(&anna, &endpoint);
     let (mut slow, mut silent) = (JoinSet::new(), JoinSet::new());
@@ -58,11 +57,12 @@ async fn clients_that_do_not_read_their_responses_slow_nobody_and_fill_no_memory
         assert_eq!(bert.api.get("/api/account/").await.status, 200);
         bert.sends(&anna, "still fine").await;
         slowest = slowest.max(asked.elapsed());
-        most = most.max(memory(&server));
+        most = most.max(server.memory("VmRSS"));
     }
     assert!(slowest < NORMAL, "{slowest:?}");
     // At most one response per client, and the memory of the other requests.
-    let (limit, grown) = (CONSUMERS * whole + (128 << 20), most.saturating_sub(before));
+    let grown = usize::try_from(most.saturating_sub(before)).expect("64 bits");
+    let limit = CONSUMERS * whole + (128 << 20);
     assert!(grown < limit, "{grown} bytes for {CONSUMERS} answers of {whole}");
     while let Some(given_up) = silent.join_next().await {
         assert!(given_up.expect("no panic"), "a client that reads nothing is disconnected");
@@ -125,12 +125,4 @@ async fn take_nothing(mut stream: TcpStream) -> bool {
         }
     };
     timeout(GIVEN_UP, ended).await.is_ok()
-}
-
-/// Bytes of the program in memory.
-fn memory(server: &Server) -> usize {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).expect("a process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its size");
-    let kibibytes: usize = line.trim().trim_end_matches(" kB").parse().expect("a number");
-    kibibytes * 1024
 }

@@ -10,7 +10,7 @@ use crate::obstacles::{Blocked, Provider};
 use crate::support::client::{Answer, Client};
 use crate::support::load::server_on_a_fixed_port;
 use crate::support::people::{Person, account, fresh_number, login, pass_a_minute, prove};
-use crate::support::postgres::{Database, OpenTransaction};
+use crate::support::postgres::Database;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
 
@@ -83,11 +83,6 @@ fn effects(database: &Database) -> String {
                 (SELECT coalesce(string_agg(kind, ' ' ORDER BY kind), '') FROM event
                  WHERE kind NOT LIKE 'session.%' AND (kind NOT LIKE 'message.%' OR kind = 'message.queued'))",
     )
-}
-
-/// Locks a number, so that writes to it wait and its session takes no commands.
-fn lock_account(database: &Database, number: &str) -> OpenTransaction {
-    database.hold(&format!("SELECT FROM account_counter WHERE number = '{number}' FOR UPDATE"))
 }
 
 #[track_caller]
@@ -256,7 +251,7 @@ async fn a_command_is_issued_once() {
         let database = Arc::clone(server.database());
         database.sql("DELETE FROM command");
         let request = KeyedRequest::new(&anna, path, body);
-        let lock = lock_account(&database, &anna.number);
+        let lock = database.lock_number(&anna.number);
         request
             .kill_when(&mut server, async || (count(&database, "count(*) FROM command") == 1).then_some(()))
             .await;

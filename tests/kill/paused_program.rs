@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use reqwest::Method;
 use tokio::task::{JoinSet, block_in_place};
 
-use crate::processes::{TAKEN_OVER, friends, online, owners};
+use crate::processes::{TAKEN_OVER, friends, owners};
 use crate::support::client::Client;
 use crate::support::guarantees::{assert_guarantees, soak};
 use crate::support::people::{Person, texts};
@@ -57,7 +57,7 @@ async fn a_program_that_was_paused_writes_nothing_under_its_lost_leases() {
     let sleeper = Server::setup().env("DATABASE_URL", url).database(Arc::clone(database)).start();
     wait_until("each program to run two sessions", DEADLINE, || (owners(database) == "2 2").then_some(()));
     for person in &people {
-        online(person, DEADLINE).await;
+        person.waits_until_online(DEADLINE).await;
     }
     let mut rounds = vec![all_to_all(&people, "before").await];
 
@@ -76,7 +76,7 @@ async fn a_program_that_was_paused_writes_nothing_under_its_lost_leases() {
         (owners(database) == "4").then_some(())
     });
     for person in &people {
-        online(person, Duration::from_secs(5)).await;
+        person.waits_until_online(Duration::from_secs(5)).await;
     }
     sending.join_all().await;
     rounds.push(all_to_all(&people, "meanwhile").await);
@@ -89,7 +89,7 @@ async fn a_program_that_was_paused_writes_nothing_under_its_lost_leases() {
     });
     wait_until("each program to run two sessions", DEADLINE, || (owners(database) == "2 2").then_some(()));
     for person in &people {
-        online(person, DEADLINE).await;
+        person.waits_until_online(DEADLINE).await;
     }
     let same = "SELECT c.* FROM account_counter c JOIN was_held w ON w.id = c.id WHERE c.fence <= w.fence";
     assert_eq!(database.sql(same), "", "fences that did not grow");

@@ -9,7 +9,7 @@ use crate::support::guarantees::assert_guarantees;
 use crate::support::people::{Person, account, fresh_number, register};
 use crate::support::postgres::Database;
 use crate::support::server::Server;
-use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
+use crate::support::wait::{DEADLINE, wait_until};
 
 /// Accounts are taken over within this time after their program was killed.
 pub const TAKEN_OVER: Duration = Duration::from_secs(20);
@@ -49,19 +49,11 @@ pub fn owners(database: &Database) -> String {
     )
 }
 
-pub async fn online(person: &Person, deadline: Duration) {
-    wait_until_async("the session to be online", deadline, async || {
-        let account = account(&person.api, &person.number).await.expect("listed");
-        (account["session"]["state"] == "online").then_some(())
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn every_program_serves_requests_for_every_account() {
     let (one, other, people) = world().await;
     for person in &people {
-        online(person, DEADLINE).await;
+        person.waits_until_online(DEADLINE).await;
     }
     // All pairs: sent through one program, checked through the other.
     for (send, look) in [(&one, &other), (&other, &one)] {
@@ -96,7 +88,7 @@ async fn every_program_serves_requests_for_every_account() {
     // Registered through one program, online in either; removed through the other.
     let newcomer = Person { api: people[0].at(&other).api, number: "15558880000".to_owned() };
     register(&other, &newcomer.api, &newcomer.number).await;
-    online(&newcomer, Duration::from_secs(1)).await;
+    newcomer.waits_until_online(Duration::from_secs(1)).await;
     for person in &people {
         let endpoint = "/api/account/remove-account/";
         let answer = person.at(&other).api.post(endpoint, &[("account", &person.number)]).await;
@@ -162,7 +154,7 @@ async fn sessions_of_a_killed_program_run_in_another_within_20_seconds() {
         to.waits_for(from, &id).await;
     }
     for person in &people {
-        online(person, Duration::from_secs(5)).await;
+        person.waits_until_online(Duration::from_secs(5)).await;
     }
     assert_guarantees(other.database());
 }

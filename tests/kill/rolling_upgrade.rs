@@ -9,7 +9,7 @@ use reqwest::Method;
 use serde_json::Value;
 use tokio::task::{JoinSet, block_in_place};
 
-use crate::processes::{friends, online, owners};
+use crate::processes::{friends, owners};
 use crate::support::guarantees::{Tally, assert_guarantees, print_summary, rounds};
 use crate::support::keyed_load::arrived;
 use crate::support::load::server_on_a_fixed_port;
@@ -58,7 +58,7 @@ async fn a_program_runs_and_starts_with_the_tables_of_the_next_version() {
 /// Messages, receipts, lists, commands and desired state of two friends.
 async fn everything_works(people: &[Person]) {
     for person in people {
-        online(person, DEADLINE).await;
+        person.waits_until_online(DEADLINE).await;
     }
     for (from, to) in [(&people[0], &people[1]), (&people[1], &people[0])] {
         let id = from.delivers(to, "hello").await;

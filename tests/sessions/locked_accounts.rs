@@ -141,5 +141,5 @@ async fn a_session_stores_events_later_when_its_account_is_locked() {
     );
     let mut texts = process.texts(&account, BEN).await;
     texts.sort();
-    assert_eq!(texts, ["first", "sent", "inbound"]);
+    assert_eq!(texts, ["first", "inbound", "sent"]);
 }

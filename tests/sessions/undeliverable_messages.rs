@@ -39,13 +39,7 @@ async fn an_outbox_accepts_messages_up_to_its_limit() {
     line.plan(&[Opening::Fails(End::RateLimited(windu::clock::now() + chrono::TimeDelta::hours(1)))]);
     let account = process.registered(&world, "15550100001").await;
     process.send(&account, BEN, "first").await;
-    let fill = "WITH filled AS (
-            INSERT INTO message (account_id, chat_id, network_id, state, type, text, fingerprint, stored_at)
-            SELECT h.account_id, h.id, 'f' || n, 'queued', 't', 'text', '', now()
-            FROM chat h, generate_series(2, 9999) n WHERE h.account_id = $1 RETURNING id, account_id, chat_id)
-         INSERT INTO outbox (message_id, account_id, chat_id, expires_at)
-         SELECT id, account_id, chat_id, now() + interval '1 day' FROM filled";
-    world.change(&account, fill).await;
+    world.fill_outbox(&account, 9_998).await;
     assert!(matches!(process.try_send(&account, BEN, "the last", A_DAY).await, Accepted::Queued(_)));
     assert_eq!(process.try_send(&account, BEN, "one more", A_DAY).await, Accepted::OutboxFull);
     assert_eq!(world.count("SELECT count(*) FROM outbox").await, windu::store::OUTBOX_LIMIT);

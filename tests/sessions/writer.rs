@@ -163,13 +163,7 @@ async fn the_outbox_limit_holds_for_concurrent_sends() {
     let (account, _) = fixture.account().await;
     let ben = fixture.peer(&account, BEN).await;
     queued(send(stores[0], &account, &ben, "first").await);
-    let fill = "WITH filled AS (
-            INSERT INTO message (account_id, chat_id, network_id, state, type, text, fingerprint, stored_at)
-            SELECT h.account_id, h.id, 'f' || n, 'queued', 't', 'text', '', now()
-            FROM chat h, generate_series(2, 9990) n WHERE h.account_id = $1 RETURNING id, account_id, chat_id)
-         INSERT INTO outbox (message_id, account_id, chat_id, expires_at)
-         SELECT id, account_id, chat_id, now() + interval '1 day' FROM filled";
-    assert_eq!(fixture.world.change(&account, fill).await, 9_989);
+    fixture.world.fill_outbox(&account, 9_989).await;
     let sent = join_all((0..50).map(|index| send(stores[index % 2], &account, &ben, "text"))).await;
     let refused = sent.iter().filter(|sent| matches!(sent, Ok(Accepted::OutboxFull))).count();
     assert_eq!(sent.iter().filter(|sent| matches!(sent, Ok(Accepted::Queued(_)))).count(), 10, "{sent:?}");

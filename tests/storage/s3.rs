@@ -1,7 +1,7 @@
 //! Files in S3, on the server moto, which tests/run installs.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -10,6 +10,7 @@ use reqwest::Method;
 
 use crate::sent_file::{age, ask, get, media, send_file, sound_file, try_send_file};
 use crate::support::client::Client;
+use crate::support::not_run::not_run;
 use crate::support::people::Person;
 use crate::support::server::Server;
 
@@ -27,8 +28,7 @@ impl S3 {
     fn start() -> Option<Self> {
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("moto/bin/moto_server");
         if !program.exists() {
-            let line = "\nnot run: files in S3: moto is not installed (tests/run does that)";
-            writeln!(std::io::stdout(), "{line}").expect("standard output");
+            not_run("files in S3: moto is not installed (tests/run does that)");
             return None;
         }
         // The shell kills it when this process has ended and its standard input is closed.

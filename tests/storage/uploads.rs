@@ -1,7 +1,6 @@
 //! Uploads: they are streamed to the disk, and not kept in memory.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -12,6 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::sent_file::{get, header, path, try_send_file};
 use crate::support::client::{Answer, Client};
+use crate::support::not_run::not_run;
 use crate::support::people::{Person, login};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until};
@@ -32,13 +32,6 @@ fn file(size: u64) -> Part {
 
 fn upload(api: &Client, form: Form) -> RequestBuilder {
     api.request(Method::POST, ENDPOINT).multipart(form)
-}
-
-/// A line of the process's status, in bytes.
-fn status(server: &Server, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).expect("the program runs");
-    let line = status.lines().find(|line| line.starts_with(name)).expect("Linux");
-    line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("kibibytes") * 1024
 }
 
 /// The files in the folders of all processes.
@@ -74,11 +67,11 @@ async fn a_large_upload_takes_no_memory() {
     // Allocates the memory that a first upload needs.
     send(1).await;
     fs::write(format!("/proc/{}/clear_refs", server.id()), "5").expect("the peak is reset");
-    let before = status(&server, "VmRSS");
+    let before = server.memory("VmRSS");
     send(60).await;
     let dropped = anna.api.send(upload(&anna.api, Form::new().part("photo", file(60 * MEBIBYTE)))).await;
     assert_eq!(dropped.status, 200, "{}", dropped.text());
-    let grown = status(&server, "VmHWM").saturating_sub(before);
+    let grown = server.memory("VmHWM").saturating_sub(before);
     assert!(grown <= 10 * MEBIBYTE, "{} KiB more", grown / 1024);
     nothing_is_left(&server);
 }
@@ -165,9 +158,7 @@ async fn a_full_disk_refuses_only_uploads() {
     let mounted =
         Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(folder.path()).output();
     if !mounted.is_ok_and(|output| output.status.success()) {
-        // Not println: the test captures that.
-        let line = "\nnot run: uploads to a full disk: a small one cannot be mounted here (tmpfs, as root)";
-        writeln!(std::io::stdout(), "{line}").expect("standard output");
+        not_run("uploads to a full disk: a small one cannot be mounted here (tmpfs, as root)");
         return;
     }
     let unmount = Unmount(folder);

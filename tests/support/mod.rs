@@ -8,6 +8,7 @@ pub mod guarantees;
 pub mod keyed_load;
 pub mod load;
 pub mod media;
+pub mod not_run;
 pub mod people;
 pub mod postgres;
 pub mod server;

@@ -1,6 +1,7 @@
 //! Users with registered numbers.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -41,7 +42,7 @@ pub fn code(server: &Server, number: &str) -> String {
 }
 
 /// A code that differs from this one.
-pub fn wrong(code: &str) -> String {
+pub fn other_code(code: &str) -> String {
     let first = if code.starts_with('1') { '2' } else { '1' };
     format!("{first}{}", &code[1..])
 }
@@ -145,6 +146,15 @@ impl Person {
         assert_eq!(answer.status, 200, "{}", answer.text());
         let chats = answer.json()["chats"].as_array().expect("chats").clone();
         chats.into_iter().find(|chat| chat["id"] == with)
+    }
+
+    /// Waits until the session of the account is online.
+    pub async fn waits_until_online(&self, deadline: Duration) {
+        wait_until_async("the session to be online", deadline, async || {
+            let account = account(&self.api, &self.number).await.expect("listed");
+            (account["session"]["state"] == "online").then_some(())
+        })
+        .await;
     }
 
     /// Waits for a message with this id.

@@ -101,6 +101,11 @@ impl Database {
         OpenTransaction(psql)
     }
 
+    /// Locks the accounts of a number: writes to them wait, and their sessions take no commands.
+    pub fn lock_number(&self, number: &str) -> OpenTransaction {
+        self.hold(&format!("SELECT FROM account_counter WHERE number = '{number}' FOR UPDATE"))
+    }
+
     /// Simulates an outage: connections end and new ones fail, until [`Database::come_back`].
     pub fn go_away(&self) {
         fs::remove_file(self.socket()).expect("the link");

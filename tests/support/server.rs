@@ -204,6 +204,13 @@ impl Server {
         self.process.child.id()
     }
 
+    /// A size in its `/proc/PID/status`, in bytes: `VmRSS` is the memory in use, `VmHWM` its peak.
+    pub fn memory(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the program runs");
+        let line = status.lines().find(|line| line.starts_with(name)).expect("Linux");
+        line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("kibibytes") * 1024
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         self.process.child.try_wait().expect("a child").is_some()

@@ -72,6 +72,18 @@ impl World {
         sqlx::query(statement).bind(account.id.0).execute(&self.pool).await.unwrap().rows_affected()
     }
 
+    /// Queues `count` messages in the only chat of an account.
+    pub async fn fill_outbox(&self, account: &Account, count: i64) {
+        let statement = "WITH filled AS (
+            INSERT INTO message (account_id, chat_id, network_id, state, type, text, fingerprint, stored_at)
+            SELECT h.account_id, h.id, 'f' || n, 'queued', 't', 'text', '', now()
+            FROM chat h, generate_series(1, $2) n WHERE h.account_id = $1 RETURNING id, account_id, chat_id)
+         INSERT INTO outbox (message_id, account_id, chat_id, expires_at)
+         SELECT id, account_id, chat_id, now() + interval '1 day' FROM filled";
+        let filled = sqlx::query(statement).bind(account.id.0).bind(count).execute(&self.pool).await.unwrap();
+        assert_eq!(i64::try_from(filled.rows_affected()), Ok(count));
+    }
+
     /// Reads one value about one account.
     pub async fn read<T>(&self, account: &Account, statement: &'static str) -> T
     where
