@@ -1,18 +1,18 @@
-//! The layers, held by a test: which part of the program may use which other part, and which crate.
+//! The layers: which part of the program may use which other part, and which crate.
 //!
 //! ```text
 //! main → cli → app → http → { oauth, sessions, events, media, verification, maintenance } → { store, upstream } → { db, domain }
 //!                    leaves, usable by all above domain: config, clock, secrets, fetch, telemetry, lifecycle
 //! ```
 //!
-//! Parts that stand together in braces may use each other in one direction at most; store and upstream not at all, nor
-//! db and domain. Only app names a concrete network.
+//! Parts in the same braces may use each other in at most one direction; store and upstream must not use each other, nor
+//! must db and domain. Only app names a concrete network.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// From the bottom. Every file or folder of src/ but lib.rs stands here or among the leaves.
+/// The layers from the bottom. Every file or folder of src/ except lib.rs is here or among the leaves.
 const LAYERS: &[&[&str]] = &[
     &["db", "domain"],
     &["store", "upstream"],
@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 const LEAVES: &[&str] = &["config", "clock", "secrets", "fetch", "telemetry", "lifecycle"];
 
-/// The places of a crate.
+/// The parts that may use a crate.
 const CRATES: &[(&str, &[&str])] = &[
     ("sqlx", &["db", "store", "upstream/local/network"]),
     ("axum", &["http"]),
@@ -306,7 +306,7 @@ fn paths(text: &str) -> Vec<Vec<String>> {
     found
 }
 
-/// Reads one path or group from `at` on; gives where it ends.
+/// Reads one path or group from `at` on; returns its end.
 fn follow(tokens: &[String], mut at: usize, prefix: &[String], found: &mut Vec<Vec<String>>) -> usize {
     let mut path = prefix.to_vec();
     while let Some(token) = tokens.get(at) {

@@ -1,11 +1,11 @@
-//! The API's description: `windu openapi` prints it, whole and readable, without a database or a setting.
+//! The OpenAPI document: `windu openapi` prints it without a database or a setting.
 
 use std::process::Command;
 
 use serde_json::Value;
 
 #[test]
-fn the_program_prints_its_description() {
+fn windu_openapi_prints_the_document_without_a_database() {
     let output = Command::new(env!("CARGO_BIN_EXE_windu"))
         .arg("openapi")
         .env_clear()

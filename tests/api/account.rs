@@ -1,8 +1,8 @@
-//! Account rows: list, create, remove, nickname. Codes are in `account_codes`.
+//! The account endpoints: list, create, remove, nickname. Codes are in `account_codes`.
 
 use serde_json::json;
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::people::{Person, account, assert_time, code, fresh_number, login, prove, register};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -12,7 +12,7 @@ const REMOVE: &str = "/api/account/remove-account/";
 const NICKNAME: &str = "/api/account/nickname/";
 
 #[tokio::test]
-async fn the_list_shows_accounts_oldest_first() {
+async fn get_account_lists_accounts_oldest_first() {
     let api = login(server()).await;
     let empty = api.get("/api/account/").await;
     assert_eq!((empty.status, empty.json()), (200, json!({"accounts": []})));
@@ -35,7 +35,7 @@ async fn the_list_shows_accounts_oldest_first() {
 }
 
 #[tokio::test]
-async fn a_created_account_waits_for_the_code_that_was_sent() {
+async fn create_account_sends_a_code_and_lists_the_account_as_unregistered() {
     let api = login(server()).await;
     let number = fresh_number();
     let pretty = format!("+1 (555) {}-{}.", &number[4..7], &number[7..]);
@@ -46,7 +46,7 @@ async fn a_created_account_waits_for_the_code_that_was_sent() {
     let listed = account(&api, &number).await.expect("listed");
     assert_eq!((&listed["nickname"], &listed["registered"]), (&json!("Änne"), &json!(false)));
 
-    // The caller's own number, however it is written, and whether or not it is registered.
+    // The caller's own number, in any spelling, registered or not.
     for spelling in [number.as_str(), &pretty] {
         api.post(CREATE, &[("account", spelling)]).await.refused(400, "account_exists");
     }
@@ -58,7 +58,7 @@ async fn a_created_account_waits_for_the_code_that_was_sent() {
 }
 
 #[tokio::test]
-async fn what_create_account_does_not_take() {
+async fn create_account_refuses_invalid_parameters() {
     let api = login(server()).await;
     let number = fresh_number();
     api.post(CREATE, &[]).await.refused(400, "missing_parameter");
@@ -81,7 +81,7 @@ async fn what_create_account_does_not_take() {
 }
 
 #[tokio::test]
-async fn a_number_that_had_a_code_a_moment_ago_leaves_no_account_behind() {
+async fn create_account_leaves_no_account_when_the_number_had_a_code_a_moment_ago() {
     let (api, other) = (login(server()).await, login(server()).await);
     let number = fresh_number();
     assert_eq!(api.post(CREATE, &[("account", &number)]).await.status, 201);
@@ -94,7 +94,7 @@ async fn a_number_that_had_a_code_a_moment_ago_leaves_no_account_behind() {
 }
 
 #[tokio::test]
-async fn ten_accounts_may_wait_for_their_codes() {
+async fn a_user_may_have_ten_unregistered_accounts() {
     let api = login(server()).await;
     for _ in 0..10 {
         assert_eq!(api.post(CREATE, &[("account", &fresh_number())]).await.status, 201);
@@ -103,7 +103,7 @@ async fn ten_accounts_may_wait_for_their_codes() {
 }
 
 #[tokio::test]
-async fn without_a_code_there_is_no_account() {
+async fn create_account_leaves_no_account_when_the_code_cannot_be_sent() {
     // Nothing listens there.
     let broken = Server::setup()
         .env("WINDU_CODE_SENDER", "webhook")
@@ -120,19 +120,19 @@ async fn without_a_code_there_is_no_account() {
         "INSERT INTO account (user_id, number, counter_id, network)
          SELECT user_id, number, id, 'local' FROM account_counter WHERE number = '{number}'"
     ));
-    for row in ["sms", "voice"] {
-        let row = format!("/api/account/request-{row}-code/");
-        api.post(&row, &[]).await.refused(502, "code_sender_failed");
+    for endpoint in ["sms", "voice"] {
+        let endpoint = format!("/api/account/request-{endpoint}-code/");
+        api.post(&endpoint, &[]).await.refused(502, "code_sender_failed");
     }
     // The account that was there before stays.
     assert!(account(&api, &number).await.is_some());
 }
 
 #[tokio::test]
-async fn removing_takes_a_number_off_its_network_with_its_data() {
+async fn remove_account_deletes_the_data_and_leaves_the_network() {
     let (anna, bert) = Person::two_friends(server()).await;
-    anna.tells(&bert, "one").await;
-    bert.tells(&anna, "two").await;
+    anna.delivers(&bert, "one").await;
+    bert.delivers(&anna, "two").await;
     anna.api.post(NICKNAME, &[("nickname", "Anna")]).await;
     bert.api.patch(&format!("/api/contacts/{}/", anna.number), &[("first_name", "A")]).await;
 
@@ -148,18 +148,18 @@ async fn removing_takes_a_number_off_its_network_with_its_data() {
     assert_eq!(synced.json(), json!({"existing": [], "non_existing": [anna.number]}));
     assert_eq!(bert.chat(&anna.number).await.len(), 2);
 
-    // Made again it starts empty.
+    // Registered again, it starts empty.
     register(server(), &anna.api, &anna.number).await;
     assert_eq!(anna.api.get("/api/contacts/").await.json(), json!([]));
     assert_eq!(anna.api.get("/api/messages/chats/").await.json(), json!({"chats": []}));
     assert_eq!(anna.chat(&bert.number).await, Vec::<serde_json::Value>::new());
     assert_eq!(anna.api.get(NICKNAME).await.json(), json!({"nickname": ""}));
-    anna.adds(&bert.number).await;
-    anna.tells(&bert, "back").await;
+    anna.adds_contact(&bert.number).await;
+    anna.delivers(&bert, "back").await;
 }
 
 #[tokio::test]
-async fn which_account_is_removed() {
+async fn remove_account_needs_the_account_parameter_when_there_are_several() {
     let api = login(server()).await;
     let (first, second) = (fresh_number(), fresh_number());
     api.post(REMOVE, &[]).await.refused(400, "no_account");
@@ -168,7 +168,7 @@ async fn which_account_is_removed() {
     api.post(CREATE, &[("account", &second)]).await;
     let ambiguous = api.post(REMOVE, &[]).await;
     assert!(ambiguous.refused(400, "account_ambiguous").contains("account="), "{}", ambiguous.text());
-    // One that waits for its code goes without the network; then the other is the only one.
+    // An unregistered account is removed without the network; then the other is the only one.
     assert_eq!(api.post(REMOVE, &[("account", &second)]).await.status, 200);
     assert_eq!(account(&api, &second).await, None);
     assert_eq!(api.post(REMOVE, &[]).await.status, 200);
@@ -176,9 +176,9 @@ async fn which_account_is_removed() {
 }
 
 #[tokio::test]
-async fn a_nickname_is_kept_and_reaches_the_other_side() {
+async fn a_nickname_is_stored_and_reaches_contacts() {
     let (anna, bert) = Person::two_friends(server()).await;
-    anna.tells(&bert, "hello").await;
+    anna.delivers(&bert, "hello").await;
     assert_eq!(anna.api.get(NICKNAME).await.json(), json!({"nickname": ""}));
     assert_eq!(bert.chat_entry(&anna.number).await.expect("a chat")["title"], anna.number);
 
@@ -189,7 +189,7 @@ async fn a_nickname_is_kept_and_reaches_the_other_side() {
         assert_eq!(anna.api.get(NICKNAME).await.json(), json!({"nickname": nickname}));
         assert_eq!(account(&anna.api, &anna.number).await.expect("listed")["nickname"], nickname);
         let title = if nickname.is_empty() { &anna.number } else { nickname };
-        wait_until_async("the nickname at the other side", DEADLINE, async || {
+        wait_until_async("the nickname in the chat of the contact", DEADLINE, async || {
             let chat = bert.chat_entry(&anna.number).await.expect("a chat");
             (chat["title"] == title).then_some(())
         })
@@ -202,14 +202,14 @@ async fn a_nickname_is_kept_and_reaches_the_other_side() {
 }
 
 #[tokio::test]
-async fn a_nickname_given_at_creation_reaches_the_other_side() {
+async fn a_nickname_set_at_creation_reaches_contacts() {
     let bert = Person::new(server()).await;
     let anna = Person { api: login(server()).await, number: fresh_number() };
     anna.api.post(CREATE, &[("account", &anna.number), ("nickname", "Anna")]).await;
     prove(server(), &anna.api, &anna.number).await;
-    anna.adds(&bert.number).await;
-    anna.tells(&bert, "hello").await;
-    wait_until_async("the nickname at the other side", DEADLINE, async || {
+    anna.adds_contact(&bert.number).await;
+    anna.delivers(&bert, "hello").await;
+    wait_until_async("the nickname in the chat of the contact", DEADLINE, async || {
         let chat = bert.chat_entry(&anna.number).await.expect("a chat");
         (chat["title"] == "Anna").then_some(())
     })

@@ -1,11 +1,11 @@
-//! Account rows about codes: asking for one and entering it.
+//! The account endpoints for codes: request and register.
 
 use serde_json::json;
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::client::Client;
 use crate::support::people::{
-    Person, account, code, fresh_number, login, pass_a_minute, prove, register, wrong,
+    Person, account, code, fresh_number, login, other_code, pass_a_minute, prove, register,
 };
 
 const CREATE: &str = "/api/account/create-account/";
@@ -13,7 +13,7 @@ const SMS: &str = "/api/account/request-sms-code/";
 const VOICE: &str = "/api/account/request-voice-code/";
 const REGISTER: &str = "/api/account/register-code/";
 
-/// A user with an account that waits for its code.
+/// A user with an unregistered account.
 async fn waiting() -> (Client, String) {
     let (api, number) = (login(server()).await, fresh_number());
     assert_eq!(api.post(CREATE, &[("account", &number)]).await.status, 201);
@@ -23,21 +23,21 @@ async fn waiting() -> (Client, String) {
 #[tokio::test]
 async fn a_new_code_is_sent_by_sms_or_voice_but_not_too_soon() {
     let (api, number) = waiting().await;
-    for row in [SMS, VOICE] {
-        let soon = api.post(row, &[]).await;
+    for endpoint in [SMS, VOICE] {
+        let soon = api.post(endpoint, &[]).await;
         soon.refused(429, "code_too_soon");
         let retry_after = soon.json()["retry_after"].as_u64().expect("seconds");
         assert!((1..=60).contains(&retry_after), "{retry_after}");
         assert_eq!(soon.header("retry-after"), retry_after.to_string());
     }
     let mut last = code(server(), &number);
-    for (row, method) in [(SMS, "sms"), (VOICE, "voice")] {
+    for (endpoint, method) in [(SMS, "sms"), (VOICE, "voice")] {
         pass_a_minute(server(), &number);
-        let sent = api.post(row, &[("account", &number)]).await;
+        let sent = api.post(endpoint, &[("account", &number)]).await;
         assert_eq!((sent.status, sent.json()), (200, json!({"method": method, "length": 6})));
         let log = std::fs::read_to_string(server().folder().join("codes.log")).expect("codes");
         assert!(log.contains(&format!(" {method} code for {number}: {}", code(server(), &number))), "{log}");
-        // Only the newest counts; one in a million the two are the same.
+        // Only the newest code counts. Two codes are equal once in a million times.
         if last != code(server(), &number) {
             let old = api.post(REGISTER, &[("code", &last)]).await;
             old.refused(403, "code_wrong");
@@ -48,17 +48,17 @@ async fn a_new_code_is_sent_by_sms_or_voice_but_not_too_soon() {
 }
 
 #[tokio::test]
-async fn which_account_gets_a_code() {
+async fn code_endpoints_use_the_oldest_unregistered_account() {
     let api = login(server()).await;
     let (first, second) = (fresh_number(), fresh_number());
-    for row in [SMS, VOICE, REGISTER] {
-        api.post(row, &[("code", "123456")]).await.refused(400, "no_account");
-        api.post(row, &[("account", &first), ("code", "123456")]).await.refused(400, "account_unknown");
+    for endpoint in [SMS, VOICE, REGISTER] {
+        api.post(endpoint, &[("code", "123456")]).await.refused(400, "no_account");
+        api.post(endpoint, &[("account", &first), ("code", "123456")]).await.refused(400, "account_unknown");
     }
-    // The oldest that waits, not the oldest.
+    // The oldest unregistered account, not the oldest one.
     register(server(), &api, &first).await;
-    for row in [SMS, VOICE, REGISTER] {
-        api.post(row, &[("code", "123456")]).await.refused(400, "no_account_waits");
+    for endpoint in [SMS, VOICE, REGISTER] {
+        api.post(endpoint, &[("code", "123456")]).await.refused(400, "no_account_waits");
     }
     api.post(CREATE, &[("account", &second)]).await;
     let registered = api.post(REGISTER, &[("code", &code(server(), &second))]).await;
@@ -66,7 +66,7 @@ async fn which_account_gets_a_code() {
 }
 
 #[tokio::test]
-async fn of_two_that_wait_the_oldest_is_meant() {
+async fn register_code_uses_the_oldest_of_two_unregistered_accounts() {
     let (api, first) = waiting().await;
     let second = fresh_number();
     api.post(CREATE, &[("account", &second)]).await;
@@ -75,7 +75,7 @@ async fn of_two_that_wait_the_oldest_is_meant() {
 }
 
 #[tokio::test]
-async fn a_code_may_hold_dashes_and_blanks_and_the_session_is_online_at_once() {
+async fn register_code_accepts_dashes_and_blanks_and_the_session_is_online_at_once() {
     let (api, number) = waiting().await;
     let code = code(server(), &number);
     let pretty = format!(" {}-{} {}", &code[..2], &code[2..4], &code[4..]);
@@ -86,9 +86,9 @@ async fn a_code_may_hold_dashes_and_blanks_and_the_session_is_online_at_once() {
 }
 
 #[tokio::test]
-async fn a_code_may_be_a_json_number() {
+async fn register_code_accepts_a_json_number() {
     let (api, number) = waiting().await;
-    // Of a code that begins with 0 the number would be another one.
+    // A code that begins with 0 would lose it as a number.
     let code = loop {
         let code = code(server(), &number);
         if !code.starts_with('0') {
@@ -102,12 +102,12 @@ async fn a_code_may_be_a_json_number() {
 }
 
 #[tokio::test]
-async fn a_wrong_an_expired_and_an_unasked_code() {
+async fn register_code_tells_wrong_expired_and_missing_codes_apart() {
     let (api, number) = waiting().await;
     api.post(REGISTER, &[]).await.refused(400, "missing_parameter");
     api.post(REGISTER, &[("code", &"1".repeat(65))]).await.refused(400, "invalid_parameter");
     let good = code(server(), &number);
-    let wrong = api.post(REGISTER, &[("code", &wrong(&good))]).await;
+    let wrong = api.post(REGISTER, &[("code", &other_code(&good))]).await;
     wrong.refused(403, "code_wrong");
     assert_eq!(wrong.json()["reason"], "wrong");
 
@@ -130,11 +130,11 @@ async fn a_wrong_an_expired_and_an_unasked_code() {
 }
 
 #[tokio::test]
-async fn after_five_guesses_a_new_code_is_needed() {
+async fn after_five_wrong_guesses_a_new_code_is_needed() {
     let (api, number) = waiting().await;
     let good = code(server(), &number);
     for _ in 0..5 {
-        api.post(REGISTER, &[("code", &wrong(&good))]).await.refused(403, "code_wrong");
+        api.post(REGISTER, &[("code", &other_code(&good))]).await.refused(403, "code_wrong");
     }
     let late = api.post(REGISTER, &[("code", &good)]).await;
     late.refused(429, "too_many_guesses");
@@ -147,14 +147,14 @@ async fn after_five_guesses_a_new_code_is_needed() {
 #[tokio::test]
 async fn a_registered_number_may_be_proved_again_and_keeps_its_data() {
     let (anna, bert) = Person::two_friends(server()).await;
-    anna.tells(&bert, "before").await;
-    for row in [SMS, VOICE] {
+    anna.delivers(&bert, "before").await;
+    for endpoint in [SMS, VOICE] {
         pass_a_minute(server(), &anna.number);
-        assert_eq!(anna.api.post(row, &[("account", &anna.number)]).await.status, 200);
+        assert_eq!(anna.api.post(endpoint, &[("account", &anna.number)]).await.status, 200);
     }
     prove(server(), &anna.api, &anna.number).await;
     assert_eq!(anna.chat(&bert.number).await.len(), 1);
-    anna.tells(&bert, "after").await;
-    bert.tells(&anna, "answer").await;
+    anna.delivers(&bert, "after").await;
+    bert.delivers(&anna, "answer").await;
     assert_eq!(anna.chat(&bert.number).await.len(), 3);
 }

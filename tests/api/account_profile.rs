@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::client::Answer;
 use crate::support::people::Person;
 use crate::support::server::Server;
@@ -17,7 +17,7 @@ fn is(answer: &Answer, body: Value) {
 }
 
 #[tokio::test]
-async fn a_status_message_is_kept_as_it_is() {
+async fn a_status_message_is_stored_unchanged() {
     let anna = Person::new(server()).await;
     is(&anna.api.get(STATUS).await, json!({"status_message": ""}));
     for text in ["At work", " é & 100% 🎉 ", &"ü".repeat(256)] {
@@ -76,7 +76,7 @@ async fn privacy_settings_change_one_by_one() {
 }
 
 #[tokio::test]
-async fn changes_are_in_the_journal_and_what_changes_nothing_is_not() {
+async fn only_real_changes_of_the_profile_are_in_the_journal() {
     let anna = Person::new(server()).await;
     for _ in 0..2 {
         anna.api.post(STATUS, &[("status_message", "Here")]).await;
@@ -94,7 +94,7 @@ async fn changes_are_in_the_journal_and_what_changes_nothing_is_not() {
 }
 
 #[tokio::test]
-async fn a_repeated_key_changes_nothing_again() {
+async fn a_repeated_idempotency_key_does_not_change_the_profile_again() {
     let anna = Person::new(server()).await;
     let post = async |path: &str, key: &str, form: &[(&str, &str)]| {
         let request = anna.api.request(reqwest::Method::POST, path).header("idempotency-key", key);

@@ -1,8 +1,8 @@
-//! Blocking and its effect.
+//! The block list and its effect.
 
 use serde_json::{Value, json};
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::people::{Person, fresh_number, texts};
 use crate::support::wait::{DEADLINE, wait_until_async};
 
@@ -27,7 +27,7 @@ impl Person {
         answer.json()["numbers"].clone()
     }
 
-    /// Waits until the network knows so many blocks of this person.
+    /// Waits until the network has `count` blocks of this person.
     async fn network_knows_blocks(&self, count: usize) {
         let query = format!("SELECT count(*) FROM localnet_block WHERE owner = '{}'", self.number);
         wait_until_async("the blocks", DEADLINE, async || {
@@ -38,22 +38,22 @@ impl Person {
 }
 
 #[tokio::test]
-async fn any_number_is_blocked_and_unblocked_and_listed() {
+async fn any_number_can_be_blocked_unblocked_and_listed() {
     let (anna, bert) = Person::two_friends(server()).await;
-    let nobody = fresh_number();
+    let unknown = fresh_number();
     assert_eq!(anna.blocked().await, json!([]));
-    let pretty = format!("+{} {}", &nobody[..4], &nobody[4..]).replace('+', "%2B").replace(' ', "%20");
+    let pretty = format!("+{} {}", &unknown[..4], &unknown[4..]).replace('+', "%2B").replace(' ', "%20");
     assert_eq!(anna.blocks(&pretty).await, json!({}));
-    assert_eq!(anna.blocks(&nobody).await, json!({"text": "already-blocked"}));
+    assert_eq!(anna.blocks(&unknown).await, json!({"text": "already-blocked"}));
     assert_eq!(anna.blocks(&bert.number).await, json!({}));
-    assert_eq!(anna.blocked().await, json!([nobody, bert.number]));
+    assert_eq!(anna.blocked().await, json!([unknown, bert.number]));
     assert_eq!(bert.blocked().await, json!([]));
-    assert_eq!(anna.unblocks(&nobody).await, json!({}));
-    assert_eq!(anna.unblocks(&nobody).await, json!({"text": "not-blocked"}));
+    assert_eq!(anna.unblocks(&unknown).await, json!({}));
+    assert_eq!(anna.unblocks(&unknown).await, json!({"text": "not-blocked"}));
     assert_eq!(anna.unblocks(&fresh_number()).await, json!({"text": "not-blocked"}));
     assert_eq!(anna.blocked().await, json!([bert.number]));
-    for row in ["block", "unblock"] {
-        anna.api.post(&format!("/api/contacts/anna/{row}/"), &[]).await.refused(404, "not_found");
+    for endpoint in ["block", "unblock"] {
+        anna.api.post(&format!("/api/contacts/anna/{endpoint}/"), &[]).await.refused(404, "not_found");
     }
     anna.api.post("/api/contacts/x999999999/block/", &[]).await.refused(400, "contact_unknown");
     let events = server().database().sql(&format!(
@@ -68,7 +68,7 @@ async fn any_number_is_blocked_and_unblocked_and_listed() {
 }
 
 #[tokio::test]
-async fn the_whole_list_is_replaced_or_nothing_is() {
+async fn post_blocked_list_replaces_the_whole_list_or_nothing() {
     let anna = Person::new(server()).await;
     let (one, two, three) = (fresh_number(), fresh_number(), fresh_number());
     let replace = async |body: Value| anna.api.post_json(LIST, &body).await;
@@ -92,18 +92,18 @@ async fn the_whole_list_is_replaced_or_nothing_is() {
 }
 
 #[tokio::test]
-async fn what_somebody_blocked_sends_never_arrives() {
+async fn messages_from_a_blocked_number_never_arrive() {
     let (anna, bert) = Person::two_friends(server()).await;
-    bert.tells(&anna, "before").await;
+    bert.delivers(&anna, "before").await;
     anna.blocks(&bert.number).await;
     anna.network_knows_blocks(1).await;
-    let id = bert.says(&anna, "blocked").await;
+    let id = bert.sends(&anna, "blocked").await;
     bert.waits_until(&anna.number, &id, |message| message["state"] == "sent").await;
     // The other direction is open.
-    anna.tells(&bert, "you are blocked").await;
+    anna.delivers(&bert, "you are blocked").await;
     anna.unblocks(&bert.number).await;
     anna.network_knows_blocks(0).await;
-    bert.tells(&anna, "after").await;
+    bert.delivers(&anna, "after").await;
     let chat = anna.chat(&bert.number).await;
     assert_eq!(texts(&chat), ["before", "you are blocked", "after"]);
     let lost = bert.waits_for(&anna, &id).await;
@@ -139,7 +139,7 @@ async fn neither_side_of_a_block_sees_the_other() {
 }
 
 #[tokio::test]
-async fn a_repeated_key_blocks_nobody_again() {
+async fn a_repeated_idempotency_key_does_not_block_again() {
     let anna = Person::new(server()).await;
     let number = fresh_number();
     let post = async |path: &str, key: &str| {

@@ -1,4 +1,4 @@
-//! Commands that work beside a running server: `windu check`, and a user who goes with all that is theirs.
+//! Commands beside a running server: `windu check`, `windu user` and `windu account`.
 
 use serde_json::json;
 
@@ -6,7 +6,7 @@ use crate::support::people::{Person, fresh_number, login, register};
 use crate::support::server::Server;
 
 #[tokio::test]
-async fn check_tells_what_works() {
+async fn check_reports_each_part_that_works() {
     let server = Server::start();
     let report = server.run(&["check"], "");
     for line in [
@@ -40,15 +40,15 @@ async fn check_fails_with_another_key_and_without_a_database() {
 }
 
 #[tokio::test]
-async fn a_user_who_is_deleted_takes_the_numbers_off_the_network() {
+async fn deleting_a_user_removes_the_numbers_from_the_network() {
     let server = Server::start();
     let friend = Person::new(&server).await;
     let (name, number) = ("leaver", fresh_number());
     server.run(&["user", "create", name, "--password-stdin"], "a password of some length\n");
     let leaver = login(&server).await.sign_in(name, "a password of some length").await;
     register(&server, &leaver, &number).await;
-    friend.adds(&number).await;
-    friend.tells(&Person { api: leaver.clone(), number: number.clone() }, "goodbye").await;
+    friend.adds_contact(&number).await;
+    friend.delivers(&Person { api: leaver.clone(), number: number.clone() }, "goodbye").await;
     let gone = "SELECT (SELECT count(*) FROM message m WHERE NOT EXISTS (SELECT 1 FROM chat WHERE id = m.chat_id)),
                        (SELECT count(*) FROM event e WHERE NOT EXISTS (SELECT 1 FROM account_counter WHERE id = e.counter_id)),
                        (SELECT count(*) FROM message WHERE text = 'goodbye')";
@@ -64,7 +64,7 @@ async fn a_user_who_is_deleted_takes_the_numbers_off_the_network() {
 }
 
 #[tokio::test]
-async fn accounts_are_listed_and_removed_by_force_when_their_network_is_gone() {
+async fn accounts_of_an_unknown_network_are_listed_and_removed_by_force() {
     let server = Server::start();
     let (name, numbers) = ("owner", [fresh_number(), fresh_number()]);
     server.run(&["user", "create", name, "--password-stdin"], "a password of some length\n");
@@ -80,7 +80,7 @@ async fn accounts_are_listed_and_removed_by_force_when_their_network_is_gone() {
     let errors = server.fail(&["account", "list", "nobody"], "");
     assert!(errors.contains("there is no user"), "{errors}");
 
-    // A network that no program knows any more.
+    // A network that is not supported any more.
     let gone = format!("UPDATE account SET network = 'gone' WHERE number = '{}'", numbers[0]);
     server.database().sql(&gone);
     let errors = server.fail(&["account", "remove", name, &numbers[0]], "");

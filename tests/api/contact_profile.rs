@@ -1,8 +1,8 @@
-//! What contacts show: status messages, presence, and who may see them.
+//! Status messages and presence of contacts, and their privacy.
 
 use serde_json::{Value, json};
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::people::{Person, assert_time, fresh_number, login, register};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -11,27 +11,27 @@ const STATUSES: &str = "/api/contacts/statuses-messages/";
 const PRESENCES: &str = "/api/contacts/connected-statuses/";
 
 impl Person {
-    async fn shows(&self, path: &str, form: &[(&str, &str)]) {
+    async fn sets(&self, path: &str, form: &[(&str, &str)]) {
         let answer = self.api.post(path, form).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     }
 
-    async fn says_of_itself(&self, text: &str) {
-        self.shows("/api/account/status-message/", &[("status_message", text)]).await;
+    async fn sets_status_message(&self, text: &str) {
+        self.sets("/api/account/status-message/", &[("status_message", text)]).await;
     }
 
-    async fn goes(&self, status: &str) {
-        self.shows("/api/account/connected-status/", &[("connected_status", status)]).await;
+    async fn sets_presence(&self, status: &str) {
+        self.sets("/api/account/connected-status/", &[("connected_status", status)]).await;
     }
 
-    async fn lets(&self, what: &str, audience: &str) {
-        self.shows("/api/account/privacy-settings/", &[(what, audience)]).await;
+    async fn sets_privacy(&self, what: &str, audience: &str) {
+        self.sets("/api/account/privacy-settings/", &[(what, audience)]).await;
     }
 
-    /// The one entry of a row about a person.
-    async fn sees(&self, of: &Person, row: &str) -> Value {
-        let answer = self.api.get(&format!("/api/contacts/{}/{row}/", of.number)).await;
-        assert_eq!(answer.status, 200, "{row}: {}", answer.text());
+    /// The only entry of an endpoint about a person.
+    async fn sees(&self, of: &Person, endpoint: &str) -> Value {
+        let answer = self.api.get(&format!("/api/contacts/{}/{endpoint}/", of.number)).await;
+        assert_eq!(answer.status, 200, "{endpoint}: {}", answer.text());
         let body = answer.json();
         let list = body.as_object().expect("an object").values().next().expect("a list");
         assert_eq!(list.as_array().expect("a list").len(), 1, "{body}");
@@ -41,13 +41,13 @@ impl Person {
     async fn waits_until_it_sees(
         &self,
         of: &Person,
-        row: &str,
+        endpoint: &str,
         field: &str,
         value: impl Into<Value>,
     ) -> Value {
         let value = value.into();
-        wait_until_async(&format!("{field} of {row} to be {value}"), DEADLINE, async || {
-            Some(self.sees(of, row).await).filter(|entry| entry[field] == value)
+        wait_until_async(&format!("{field} of {endpoint} to be {value}"), DEADLINE, async || {
+            Some(self.sees(of, endpoint).await).filter(|entry| entry[field] == value)
         })
         .await
     }
@@ -60,30 +60,30 @@ impl Person {
 }
 
 #[tokio::test]
-async fn a_status_message_is_seen_with_its_history() {
+async fn a_contacts_status_message_is_shown_with_its_history() {
     let (anna, bert) = Person::two_friends(server()).await;
-    let row = "status-message";
-    assert_eq!(anna.sees(&bert, row).await, json!({"contact_id": bert.number, "status_message": ""}));
+    let endpoint = "status-message";
+    assert_eq!(anna.sees(&bert, endpoint).await, json!({"contact_id": bert.number, "status_message": ""}));
     assert_eq!(anna.history(&bert).await, [] as [Value; 0]);
     for text in ["At work", "At home"] {
-        bert.says_of_itself(text).await;
-        anna.waits_until_it_sees(&bert, row, "status_message", text).await;
+        bert.sets_status_message(text).await;
+        anna.waits_until_it_sees(&bert, endpoint, "status_message", text).await;
     }
-    let whole = anna.api.get(&format!("/api/contacts/{}/{row}/", bert.number)).await.json();
+    let whole = anna.api.get(&format!("/api/contacts/{}/{endpoint}/", bert.number)).await.json();
     let entry = json!({"contact_id": bert.number, "status_message": "At home"});
     assert_eq!(whole, json!({"statuses_messages": [entry]}));
-    // Hidden and shown again is no change.
-    bert.lets("status_message", "none").await;
-    anna.waits_until_it_sees(&bert, row, "status_message", Value::Null).await;
+    // Hiding and showing it again is no change.
+    bert.sets_privacy("status_message", "none").await;
+    anna.waits_until_it_sees(&bert, endpoint, "status_message", Value::Null).await;
     assert_eq!(anna.history(&bert).await, [] as [Value; 0], "nothing is shown while it is hidden");
-    bert.lets("status_message", "contacts").await;
-    anna.waits_until_it_sees(&bert, row, "status_message", "At home").await;
-    // What was said meanwhile is learnt when it is shown.
-    bert.lets("status_message", "none").await;
-    bert.says_of_itself("Secret").await;
-    bert.says_of_itself("Not secret").await;
-    bert.lets("status_message", "all").await;
-    anna.waits_until_it_sees(&bert, row, "status_message", "Not secret").await;
+    bert.sets_privacy("status_message", "contacts").await;
+    anna.waits_until_it_sees(&bert, endpoint, "status_message", "At home").await;
+    // A text that was set while hidden appears when it is shown again.
+    bert.sets_privacy("status_message", "none").await;
+    bert.sets_status_message("Secret").await;
+    bert.sets_status_message("Not secret").await;
+    bert.sets_privacy("status_message", "all").await;
+    anna.waits_until_it_sees(&bert, endpoint, "status_message", "Not secret").await;
     let history = anna.history(&bert).await;
     let texts: Vec<&str> = history.iter().filter_map(|entry| entry["status_message"].as_str()).collect();
     assert_eq!(texts, ["Not secret", "At home", "At work"]);
@@ -94,34 +94,34 @@ async fn a_status_message_is_seen_with_its_history() {
 }
 
 #[tokio::test]
-async fn presence_is_followed_while_one_is_online_oneself() {
+async fn presence_of_contacts_is_updated_while_the_account_is_online() {
     let (anna, bert) = Person::two_friends(server()).await;
-    let row = "connected-status";
+    let endpoint = "connected-status";
     let unseen = json!({"contact_id": bert.number, "connected_status": "offline", "last_seen": null});
-    assert_eq!(anna.sees(&bert, row).await, unseen);
-    anna.goes("online").await;
-    bert.goes("online").await;
-    let online = anna.waits_until_it_sees(&bert, row, "connected_status", "online").await;
+    assert_eq!(anna.sees(&bert, endpoint).await, unseen);
+    anna.sets_presence("online").await;
+    bert.sets_presence("online").await;
+    let online = anna.waits_until_it_sees(&bert, endpoint, "connected_status", "online").await;
     assert_time(&online["last_seen"]);
-    bert.goes("offline").await;
-    let offline = anna.waits_until_it_sees(&bert, row, "connected_status", "offline").await;
+    bert.sets_presence("offline").await;
+    let offline = anna.waits_until_it_sees(&bert, endpoint, "connected_status", "offline").await;
     assert_time(&offline["last_seen"]);
     assert!(offline["last_seen"].as_str() >= online["last_seen"].as_str());
-    // Whoever is offline knows what they knew last.
-    anna.goes("offline").await;
-    bert.goes("online").await;
-    bert.says_of_itself("I am here").await;
+    // An offline account keeps its last state.
+    anna.sets_presence("offline").await;
+    bert.sets_presence("online").await;
+    bert.sets_status_message("I am here").await;
     anna.waits_until_it_sees(&bert, "status-message", "status_message", "I am here").await;
-    assert_eq!(anna.sees(&bert, row).await, offline);
-    anna.goes("online").await;
-    anna.waits_until_it_sees(&bert, row, "connected_status", "online").await;
-    // Hidden is hidden, online or not.
-    bert.lets("last_seen", "none").await;
-    let hidden = anna.waits_until_it_sees(&bert, row, "connected_status", "deny").await;
+    assert_eq!(anna.sees(&bert, endpoint).await, offline);
+    anna.sets_presence("online").await;
+    anna.waits_until_it_sees(&bert, endpoint, "connected_status", "online").await;
+    // Hidden presence does not reveal whether the contact is online.
+    bert.sets_privacy("last_seen", "none").await;
+    let hidden = anna.waits_until_it_sees(&bert, endpoint, "connected_status", "deny").await;
     assert_eq!(hidden["last_seen"], Value::Null);
-    bert.lets("last_seen", "contacts").await;
-    anna.waits_until_it_sees(&bert, row, "connected_status", "online").await;
-    let whole = anna.api.get(&format!("/api/contacts/{}/{row}/", bert.number)).await.json();
+    bert.sets_privacy("last_seen", "contacts").await;
+    anna.waits_until_it_sees(&bert, endpoint, "connected_status", "online").await;
+    let whole = anna.api.get(&format!("/api/contacts/{}/{endpoint}/", bert.number)).await.json();
     assert_eq!(whole["connected_statuses"].as_array().map(Vec::len), Some(1));
 }
 
@@ -129,20 +129,20 @@ async fn presence_is_followed_while_one_is_online_oneself() {
 async fn contacts_see_what_strangers_do_not() {
     let (anna, bert) = Person::two_friends(server()).await;
     let carl = Person::new(server()).await;
-    carl.adds(&bert.number).await;
+    carl.adds_contact(&bert.number).await;
     for person in [&anna, &carl] {
-        person.goes("online").await;
+        person.sets_presence("online").await;
     }
-    bert.lets("status_message", "contacts").await;
-    bert.lets("last_seen", "contacts").await;
-    bert.says_of_itself("For friends").await;
-    bert.goes("online").await;
+    bert.sets_privacy("status_message", "contacts").await;
+    bert.sets_privacy("last_seen", "contacts").await;
+    bert.sets_status_message("For friends").await;
+    bert.sets_presence("online").await;
     anna.waits_until_it_sees(&bert, "status-message", "status_message", "For friends").await;
     anna.waits_until_it_sees(&bert, "connected-status", "connected_status", "online").await;
     carl.waits_until_it_sees(&bert, "status-message", "status_message", Value::Null).await;
     carl.waits_until_it_sees(&bert, "connected-status", "connected_status", "deny").await;
-    // A friend by now; and one no longer.
-    bert.adds(&carl.number).await;
+    // One person becomes a contact; another is removed.
+    bert.adds_contact(&carl.number).await;
     carl.waits_until_it_sees(&bert, "status-message", "status_message", "For friends").await;
     bert.api.delete(&format!("/api/contacts/{}/", anna.number)).await;
     anna.waits_until_it_sees(&bert, "connected-status", "connected_status", "deny").await;
@@ -150,45 +150,45 @@ async fn contacts_see_what_strangers_do_not() {
 }
 
 #[tokio::test]
-async fn the_live_rows_are_about_contacts_that_exist_and_those_who_wrote_first() {
+async fn profile_endpoints_accept_existing_contacts_and_numbers_that_wrote_first() {
     let (anna, bert) = (Person::new(server()).await, Person::new(server()).await);
     let unknown = fresh_number();
     anna.api.post("/api/contacts/add-contact/", &[("contact_id", &unknown)]).await;
     for number in [&bert.number, &unknown, &fresh_number()] {
-        for row in ["status-message", "connected-status"] {
-            anna.api.get(&format!("/api/contacts/{number}/{row}/")).await.refused(400, "not_a_contact");
+        for endpoint in ["status-message", "connected-status"] {
+            anna.api.get(&format!("/api/contacts/{number}/{endpoint}/")).await.refused(400, "not_a_contact");
         }
         let history = anna.api.get(&format!("/api/contacts/{number}/status-message-history/")).await;
         assert_eq!((history.status, history.json()), (200, json!({"values": []})));
     }
-    for row in ["status-message", "connected-status", "status-message-history", "nothing"] {
-        anna.api.get(&format!("/api/contacts/anna/{row}/")).await.refused(404, "not_found");
+    for endpoint in ["status-message", "connected-status", "status-message-history", "nothing"] {
+        anna.api.get(&format!("/api/contacts/anna/{endpoint}/")).await.refused(404, "not_found");
     }
-    bert.says_of_itself("Hello").await;
-    bert.adds(&anna.number).await;
-    bert.tells(&anna, "first").await;
+    bert.sets_status_message("Hello").await;
+    bert.adds_contact(&anna.number).await;
+    bert.delivers(&anna, "first").await;
     anna.waits_until_it_sees(&bert, "status-message", "status_message", "Hello").await;
 }
 
 #[tokio::test]
-async fn the_rows_for_all_show_every_contact_that_exists() {
+async fn list_endpoints_show_every_contact_that_exists() {
     let anna = Person::new(server()).await;
-    for row in [STATUSES, PRESENCES] {
-        let empty = anna.api.get(row).await;
+    for endpoint in [STATUSES, PRESENCES] {
+        let empty = anna.api.get(endpoint).await;
         assert_eq!(empty.status, 200);
         assert!(empty.json().as_object().expect("an object").values().all(|list| *list == json!([])));
     }
     let (bert, carl, stranger) =
         (Person::new(server()).await, Person::new(server()).await, Person::new(server()).await);
-    anna.goes("online").await;
-    anna.adds(&carl.number).await;
+    anna.sets_presence("online").await;
+    anna.adds_contact(&carl.number).await;
     anna.api.post("/api/contacts/add-contact/", &[("contact_id", &fresh_number())]).await;
-    anna.adds(&bert.number).await;
-    stranger.adds(&anna.number).await;
-    stranger.tells(&anna, "I am none of them").await;
-    bert.says_of_itself("Bert").await;
-    carl.lets("status_message", "none").await;
-    carl.goes("online").await;
+    anna.adds_contact(&bert.number).await;
+    stranger.adds_contact(&anna.number).await;
+    stranger.delivers(&anna, "I am none of them").await;
+    bert.sets_status_message("Bert").await;
+    carl.sets_privacy("status_message", "none").await;
+    carl.sets_presence("online").await;
     anna.waits_until_it_sees(&bert, "status-message", "status_message", "Bert").await;
     anna.waits_until_it_sees(&carl, "status-message", "status_message", Value::Null).await;
     anna.waits_until_it_sees(&carl, "connected-status", "connected_status", "online").await;
@@ -206,11 +206,11 @@ async fn the_rows_for_all_show_every_contact_that_exists() {
 }
 
 #[tokio::test]
-async fn who_left_and_who_has_the_number_now_show_nothing_of_before() {
+async fn a_removed_number_and_its_new_owner_show_nothing_of_the_old_profile() {
     let (anna, bert) = Person::two_friends(server()).await;
-    anna.goes("online").await;
-    bert.says_of_itself("Bert").await;
-    bert.goes("online").await;
+    anna.sets_presence("online").await;
+    bert.sets_status_message("Bert").await;
+    bert.sets_presence("online").await;
     anna.waits_until_it_sees(&bert, "connected-status", "connected_status", "online").await;
     anna.waits_until_it_sees(&bert, "status-message", "status_message", "Bert").await;
     assert_eq!(bert.api.post("/api/account/remove-account/", &[]).await.status, 200);
@@ -222,14 +222,14 @@ async fn who_left_and_who_has_the_number_now_show_nothing_of_before() {
     let carl = Person { api: login(server()).await, number: bert.number.clone() };
     register(server(), &carl.api, &carl.number).await;
     assert_eq!(carl.api.get("/api/account/status-message/").await.json(), json!({"status_message": ""}));
-    carl.adds(&anna.number).await;
-    carl.tells(&anna, "I am Carl").await;
+    carl.adds_contact(&anna.number).await;
+    carl.delivers(&anna, "I am Carl").await;
     assert_eq!(anna.sees(&carl, "status-message").await["status_message"], "");
     assert_eq!(anna.sees(&carl, "connected-status").await, nothing);
     assert_eq!(anna.history(&carl).await, [] as [Value; 0]);
 
-    // The number moves while its owner is there: the same.
-    carl.says_of_itself("Carl").await;
+    // The same when the number moves while its owner is registered.
+    carl.sets_status_message("Carl").await;
     anna.waits_until_it_sees(&carl, "status-message", "status_message", "Carl").await;
     let dora = Person { api: login(server()).await, number: bert.number.clone() };
     register(server(), &dora.api, &dora.number).await;
@@ -240,7 +240,7 @@ async fn who_left_and_who_has_the_number_now_show_nothing_of_before() {
     assert_eq!(
         carl.api.get(&named).await.json(),
         json!({"status_message": "Carl"}),
-        "he keeps what he wrote"
+        "the old owner keeps the own text"
     );
 }
 
@@ -248,12 +248,12 @@ async fn who_left_and_who_has_the_number_now_show_nothing_of_before() {
 async fn a_thousand_contacts_take_as_many_queries_as_one() {
     let server = Server::setup().env("WINDU_LOG", "info,sqlx=debug").start();
     let anna = Person::new(&server).await;
-    let statements = async |row: &str| {
+    let statements = async |endpoint: &str| {
         let id = format!("counted-{}", windu::secrets::random_id());
-        let request = anna.api.request(reqwest::Method::GET, row).header("x-request-id", &id);
+        let request = anna.api.request(reqwest::Method::GET, endpoint).header("x-request-id", &id);
         let answer = anna.api.send(request).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        // The line of the answer is the request's last.
+        // The line of the response is the last one of the request.
         wait_until_async("the request in the log", DEADLINE, async || {
             let log = server.log();
             let lines: Vec<&str> = log.lines().filter(|line| line.contains(&id)).collect();
@@ -263,9 +263,9 @@ async fn a_thousand_contacts_take_as_many_queries_as_one() {
         .await
     };
     let mut before = Vec::new();
-    let rows = [STATUSES, PRESENCES, "/api/contacts/photos-urls/"];
-    for row in rows {
-        before.push(statements(row).await);
+    let endpoints = [STATUSES, PRESENCES, "/api/contacts/photos-urls/"];
+    for endpoint in endpoints {
+        before.push(statements(endpoint).await);
     }
     server.database().sql(&format!(
         "WITH made AS (
@@ -277,10 +277,10 @@ async fn a_thousand_contacts_take_as_many_queries_as_one() {
          INSERT INTO peer_profile (account_id, peer_id, status_message) SELECT account_id, peer_id, 'Hello' FROM known",
         anna.number
     ));
-    for (row, before) in rows.into_iter().zip(before) {
-        assert!(before > 0, "{row}: no query was seen");
-        assert_eq!(statements(row).await, before, "{row}");
-        let body = anna.api.get(row).await.json();
+    for (endpoint, before) in endpoints.into_iter().zip(before) {
+        assert!(before > 0, "{endpoint}: no query was seen");
+        assert_eq!(statements(endpoint).await, before, "{endpoint}");
+        let body = anna.api.get(endpoint).await.json();
         let list = body.as_object().expect("an object").values().next().expect("a list");
         assert_eq!(list.as_array().expect("a list").len(), 1_000);
     }

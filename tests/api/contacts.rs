@@ -1,8 +1,8 @@
-//! Contact rows: list, add, show, rename, remove, sync.
+//! The contact endpoints: list, add, show, rename, remove, sync.
 
 use serde_json::{Value, json};
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::people::{Person, fresh_number, login, register};
 use crate::support::wait::{DEADLINE, wait_until_async};
 
@@ -44,7 +44,7 @@ async fn contacts_are_added_listed_and_shown() {
 }
 
 #[tokio::test]
-async fn what_add_contact_does_not_take() {
+async fn add_contact_refuses_invalid_parameters() {
     let anna = Person::new(server()).await;
     let number = fresh_number();
     let add = async |form: &[(&str, &str)]| anna.api.post(ADD, form).await;
@@ -54,7 +54,7 @@ async fn what_add_contact_does_not_take() {
     }
     let hint = add(&[("contact_id", "15551230000first_name=Bert")]).await;
     assert!(hint.refused(400, "invalid_parameter").contains('&'), "{}", hint.text());
-    // A public id that nobody has.
+    // An unknown public id.
     add(&[("contact_id", "x999999999")]).await.refused(400, "contact_unknown");
     for name in ["first_name", "last_name"] {
         add(&[("contact_id", &number), (name, &"ü".repeat(257))]).await.refused(400, "invalid_parameter");
@@ -71,7 +71,7 @@ async fn what_add_contact_does_not_take() {
 }
 
 #[tokio::test]
-async fn a_rename_changes_only_what_is_given() {
+async fn patch_contact_changes_only_the_names_in_the_request() {
     let anna = Person::new(server()).await;
     let number = fresh_number();
     anna.api.post(ADD, &[("contact_id", &number), ("first_name", "A"), ("last_name", "B")]).await;
@@ -94,21 +94,21 @@ async fn a_rename_changes_only_what_is_given() {
 }
 
 #[tokio::test]
-async fn a_removed_contact_is_gone() {
+async fn delete_contact_removes_it_from_the_list() {
     let (anna, bert) = Person::two_friends(server()).await;
     let removed = anna.api.delete(&path(&format!("+{}", bert.number))).await;
     assert_eq!((removed.status, removed.json()), (200, json!({"removed_contact": bert.number})));
     assert_eq!(anna.api.get(LIST).await.json(), json!([]));
     anna.api.get(&path(&bert.number)).await.refused(404, "contact_not_found");
     anna.api.delete(&path(&bert.number)).await.refused(404, "contact_not_found");
-    anna.tries(&bert.number, "hello").await.refused(400, "not_a_contact");
+    anna.tries_to_send(&bert.number, "hello").await.refused(400, "not_a_contact");
     // And can be added again.
-    anna.adds(&bert.number).await;
-    anna.tells(&bert, "hello").await;
+    anna.adds_contact(&bert.number).await;
+    anna.delivers(&bert, "hello").await;
 }
 
 #[tokio::test]
-async fn a_path_that_is_no_number_is_not_there() {
+async fn a_contact_path_without_a_valid_number_is_not_found() {
     let anna = Person::new(server()).await;
     for word in ["anna", "1234", "1234567890123456", "x", "15551230000-1466000000", "a%2Fb", "155512300x0"] {
         for answer in [
@@ -122,13 +122,13 @@ async fn a_path_that_is_no_number_is_not_there() {
 }
 
 #[tokio::test]
-async fn a_sync_tells_who_exists_now() {
+async fn force_sync_updates_which_contacts_exist() {
     let anna = Person::new(server()).await;
     assert_eq!(anna.api.post(SYNC, &[]).await.json(), json!({"existing": [], "non_existing": []}));
 
     let bert = Person::new(server()).await;
     let later = fresh_number();
-    anna.adds(&bert.number).await;
+    anna.adds_contact(&bert.number).await;
     anna.api.post(ADD, &[("contact_id", &later)]).await;
     let synced = anna.api.post(SYNC, &[]).await;
     assert_eq!(synced.status, 200);
@@ -137,24 +137,24 @@ async fn a_sync_tells_who_exists_now() {
     // One registers, the other leaves.
     register(server(), &login(server()).await, &later).await;
     assert_eq!(bert.api.post("/api/account/remove-account/", &[]).await.status, 200);
-    anna.tries(&later, "too soon").await.refused(400, "not_a_contact");
+    anna.tries_to_send(&later, "too soon").await.refused(400, "not_a_contact");
     let synced = anna.api.post(SYNC, &[]).await;
     assert_eq!(synced.json(), json!({"existing": [later], "non_existing": [bert.number]}));
     let list = json!([entry(&bert.number, "", "", false), entry(&later, "", "", true)]);
     assert_eq!(anna.api.get(LIST).await.json(), list);
-    assert_eq!(anna.tries(&later, "now").await.status, 200);
-    anna.tries(&bert.number, "gone").await.refused(400, "not_a_contact");
+    assert_eq!(anna.tries_to_send(&later, "now").await.status, 200);
+    anna.tries_to_send(&bert.number, "gone").await.refused(400, "not_a_contact");
 }
 
 #[tokio::test]
-async fn a_contact_that_writes_exists() {
+async fn a_contact_that_writes_is_marked_as_existing() {
     let anna = Person::new(server()).await;
     let bert = Person { api: login(server()).await, number: fresh_number() };
     let added = anna.api.post(ADD, &[("contact_id", &bert.number)]).await;
     assert_eq!(added.json()["exists"], false);
     register(server(), &bert.api, &bert.number).await;
-    bert.adds(&anna.number).await;
-    bert.tells(&anna, "hello").await;
+    bert.adds_contact(&anna.number).await;
+    bert.delivers(&anna, "hello").await;
     wait_until_async("the contact to exist", DEADLINE, async || {
         (anna.api.get(&path(&bert.number)).await.json()["exists"] == true).then_some(())
     })

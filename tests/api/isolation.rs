@@ -1,17 +1,17 @@
-//! No token, a wrong one, another user's: nobody learns anything of what is not theirs.
+//! Isolation of users: missing tokens, wrong tokens, and the data of other users.
 
 use reqwest::Method;
 use serde_json::json;
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::client::{Answer, Client};
 use crate::support::people::{Person, account, fresh_number, login};
 
 /// Method, path and form.
-type Row = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+type Endpoint = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
-/// Every row, with parameters that would do. `{contact}` stands for a number.
-const ROWS: &[Row] = &[
+/// Every endpoint with valid parameters. `{contact}` stands for a number.
+const ENDPOINTS: &[Endpoint] = &[
     ("GET", "/api/account/", &[]),
     ("POST", "/api/account/create-account/", &[("account", "15559990000")]),
     ("POST", "/api/account/request-sms-code/", &[]),
@@ -26,40 +26,15 @@ const ROWS: &[Row] = &[
     ("POST", "/api/account/connected-status/", &[("connected_status", "online")]),
     ("GET", "/api/account/privacy-settings/", &[]),
     ("POST", "/api/account/privacy-settings/", &[("photo", "none")]),
-    ("GET", "/api/account/status-message/", &[]),
-    ("POST", "/api/account/status-message/", &[("status_message", "mine now")]),
     ("GET", "/api/account/profile-photo/", &[]),
-    ("POST", "/api/account/profile-photo/", &[]),
+    ("POST", "/api/account/profile-photo/", &[("url", "http://127.0.0.1:9/")]),
     ("DELETE", "/api/account/profile-photo/", &[]),
-    ("GET", "/api/account/connected-status/", &[]),
-    ("POST", "/api/account/connected-status/", &[("connected_status", "online")]),
-    ("GET", "/api/account/privacy-settings/", &[]),
-    ("POST", "/api/account/privacy-settings/", &[("photo", "all")]),
     ("GET", "/api/contacts/", &[]),
     ("POST", "/api/contacts/add-contact/", &[("contact_id", "{contact}")]),
     ("POST", "/api/contacts/force-sync/", &[]),
     ("GET", "/api/contacts/{contact}/", &[]),
     ("PATCH", "/api/contacts/{contact}/", &[("first_name", "mine now")]),
     ("DELETE", "/api/contacts/{contact}/", &[]),
-    ("GET", "/api/contacts/{contact}/status-message/", &[]),
-    ("GET", "/api/contacts/{contact}/status-message-history/", &[]),
-    ("GET", "/api/contacts/statuses-messages/", &[]),
-    ("GET", "/api/contacts/{contact}/connected-status/", &[]),
-    ("GET", "/api/contacts/connected-statuses/", &[]),
-    ("GET", "/api/account/profile-photo/", &[]),
-    ("POST", "/api/account/profile-photo/", &[("url", "http://127.0.0.1:9/")]),
-    ("DELETE", "/api/account/profile-photo/", &[]),
-    ("GET", "/api/contacts/{contact}/photo/", &[]),
-    ("GET", "/api/contacts/{contact}/preview-photo/", &[]),
-    ("GET", "/api/contacts/{contact}/photo-url/", &[]),
-    ("GET", "/api/contacts/{contact}/preview-photo-url/", &[]),
-    ("GET", "/api/contacts/{contact}/photo-history-urls/", &[]),
-    ("GET", "/api/contacts/{contact}/preview-photo-history-urls/", &[]),
-    ("GET", "/api/contacts/photos-urls/", &[]),
-    ("GET", "/api/contacts/preview-photos-urls/", &[]),
-    ("POST", "/api/contacts/{contact}/block/", &[]),
-    ("POST", "/api/contacts/{contact}/unblock/", &[]),
-    ("GET", "/api/contacts/blocked-list/", &[]),
     ("GET", "/api/contacts/{contact}/status-message/", &[]),
     ("GET", "/api/contacts/{contact}/status-message-history/", &[]),
     ("GET", "/api/contacts/statuses-messages/", &[]),
@@ -98,8 +73,8 @@ const ROWS: &[Row] = &[
     ("POST", "/api/messages/update-last-read/", &[("contact", "{contact}")]),
 ];
 
-/// Asks a row about a contact, of the caller's own account or the one that is named.
-async fn ask(api: &Client, (method, path, form): &Row, contact: &str, account: Option<&str>) -> Answer {
+/// Calls an endpoint about a contact, for the own account or the given one.
+async fn ask(api: &Client, (method, path, form): &Endpoint, contact: &str, account: Option<&str>) -> Answer {
     let put = |text: &str| text.replace("{contact}", contact);
     let mut form: Vec<(&str, String)> = form.iter().map(|(name, value)| (*name, put(value))).collect();
     form.extend(account.map(|account| ("account", account.to_owned())));
@@ -107,8 +82,8 @@ async fn ask(api: &Client, (method, path, form): &Row, contact: &str, account: O
     api.send(api.request(method, &put(path)).form(&form)).await
 }
 
-/// All of an answer that its receiver sees, but for what differs between any two answers.
-fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
+/// The parts of a response that must not differ.
+fn comparable(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
     let mut headers: Vec<(String, String)> = answer
         .headers
         .iter()
@@ -120,100 +95,100 @@ fn seen(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
 }
 
 #[tokio::test]
-async fn every_row_wants_a_token() {
-    let nobody = Client::new(server().url().to_owned());
-    let stranger = nobody.with_token("0123456789abcdefghijklmnopqrstuvwxyzABCDEFG");
-    for row in ROWS {
-        let answer = ask(&nobody, row, "15551230000", None).await;
+async fn every_endpoint_requires_a_token() {
+    let anonymous = Client::new(server().url().to_owned());
+    let stranger = anonymous.with_token("0123456789abcdefghijklmnopqrstuvwxyzABCDEFG");
+    for endpoint in ENDPOINTS {
+        let answer = ask(&anonymous, endpoint, "15551230000", None).await;
         answer.refused(401, "token_missing");
-        assert_eq!(answer.header("www-authenticate"), "Bearer", "{row:?}");
-        let answer = ask(&stranger, row, "15551230000", None).await;
+        assert_eq!(answer.header("www-authenticate"), "Bearer", "{endpoint:?}");
+        let answer = ask(&stranger, endpoint, "15551230000", None).await;
         answer.refused(401, "token_invalid");
         let challenge = answer.header("www-authenticate");
-        assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{row:?}: {challenge}");
+        assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{endpoint:?}: {challenge}");
     }
-    // Neither in the query nor in the body.
+    // A token in the query or in the body does not count.
     let api = login(server()).await;
     let token = api.get("/api/account/").await;
     assert_eq!(token.status, 200);
-    nobody.get("/api/account/?access_token=x&token=x").await.refused(401, "token_missing");
-    nobody.post("/api/account/nickname/", &[("access_token", "x")]).await.refused(401, "token_missing");
+    anonymous.get("/api/account/?access_token=x&token=x").await.refused(401, "token_missing");
+    anonymous.post("/api/account/nickname/", &[("access_token", "x")]).await.refused(401, "token_missing");
 }
 
 #[tokio::test]
-async fn another_users_account_is_answered_as_an_unknown_one() {
+async fn another_users_account_is_answered_like_an_unknown_one() {
     let (anna, bert) = Person::two_friends(server()).await;
-    anna.tells(&bert, "private").await;
+    anna.delivers(&bert, "private").await;
     let eve = Person::new(server()).await;
-    let nobody = fresh_number();
-    for row in ROWS {
-        let (_, path, _) = row;
-        // Those two are about the caller, or about any number.
+    let unknown = fresh_number();
+    for endpoint in ENDPOINTS {
+        let (_, path, _) = endpoint;
+        // These two are about the caller, or about any number.
         if ["/api/account/", "/api/account/create-account/"].contains(path) {
             continue;
         }
-        let of_another = ask(&eve.api, row, &bert.number, Some(&anna.number)).await;
+        let of_another = ask(&eve.api, endpoint, &bert.number, Some(&anna.number)).await;
         of_another.refused(400, "account_unknown");
-        let of_nobody = ask(&eve.api, row, &bert.number, Some(&nobody)).await;
-        assert_eq!(seen(&of_another), seen(&of_nobody), "{path}");
+        let of_unknown = ask(&eve.api, endpoint, &bert.number, Some(&unknown)).await;
+        assert_eq!(comparable(&of_another), comparable(&of_unknown), "{path}");
     }
-    untouched(&anna, &bert).await;
+    assert_unchanged(&anna, &bert).await;
 }
 
 #[tokio::test]
-async fn another_users_contacts_messages_and_chats_are_answered_as_if_they_never_were() {
+async fn another_users_contacts_messages_and_chats_are_answered_like_unknown_ones() {
     let (anna, bert) = Person::two_friends(server()).await;
-    anna.tells(&bert, "private").await;
+    anna.delivers(&bert, "private").await;
     let eve = Person::new(server()).await;
-    let nobody = fresh_number();
-    for row in ROWS {
-        let (_, path, form) = row;
+    let unknown = fresh_number();
+    for endpoint in ENDPOINTS {
+        let (_, path, form) = endpoint;
         if !path.contains("{contact}") && !form.iter().any(|(_, value)| *value == "{contact}") {
             continue;
         }
-        // Which numbers exist, the network tells everybody.
+        // The existence of a number is public on the network.
         if path.ends_with("add-contact/") {
             continue;
         }
-        let about_anothers = ask(&eve.api, row, &bert.number, None).await;
-        let about_nobody = ask(&eve.api, row, &nobody, None).await;
-        // Some answers name the number that was asked about.
-        let seen = |answer: &Answer, number: &str| {
-            let (status, headers, text) = seen(answer);
+        let about_anothers = ask(&eve.api, endpoint, &bert.number, None).await;
+        let about_unknown = ask(&eve.api, endpoint, &unknown, None).await;
+        // Some responses contain the number of the request.
+        let comparable = |answer: &Answer, number: &str| {
+            let (status, headers, text) = comparable(answer);
             (status, headers, text.replace(number, "N"))
         };
-        assert_eq!(seen(&about_anothers, &bert.number), seen(&about_nobody, &nobody), "{path}");
+        assert_eq!(comparable(&about_anothers, &bert.number), comparable(&about_unknown, &unknown), "{path}");
     }
-    untouched(&anna, &bert).await;
+    assert_unchanged(&anna, &bert).await;
 }
 
 #[tokio::test]
-async fn creating_anothers_number_tells_nothing_and_takes_nothing() {
+async fn creating_an_account_with_another_users_number_reveals_and_changes_nothing() {
     let (anna, bert) = Person::two_friends(server()).await;
-    anna.tells(&bert, "private").await;
+    anna.delivers(&bert, "private").await;
     crate::support::people::pass_a_minute(server(), &anna.number);
     let eve = login(server()).await;
     let create = "/api/account/create-account/";
     let of_another = eve.post(create, &[("account", &anna.number)]).await;
-    let of_nobody = eve.post(create, &[("account", &fresh_number())]).await;
-    assert_eq!(seen(&of_another), seen(&of_nobody));
+    let of_unknown = eve.post(create, &[("account", &fresh_number())]).await;
+    assert_eq!(comparable(&of_another), comparable(&of_unknown));
     assert_eq!(of_another.status, 201);
     let waiting = account(&eve, &anna.number).await.expect("listed");
     assert_eq!((&waiting["registered"], &waiting["nickname"]), (&json!(false), &json!("")));
-    // Until it is proved it is no account to read with.
+    // Before the proof the account cannot be used to read.
     let contacts = eve.get(&format!("/api/contacts/?account={}", anna.number)).await;
     contacts.refused(400, "account_not_registered");
     let chats = eve.get(&format!("/api/messages/chats/?account={}", anna.number)).await;
     chats.refused(400, "account_not_registered");
-    // Removing it again does not touch the owner's.
+    // Removing it again does not affect the owner's account.
     let removed = eve.post("/api/account/remove-account/", &[("account", &anna.number)]).await;
     assert_eq!(removed.status, 200, "{}", removed.text());
-    untouched(&anna, &bert).await;
-    anna.tells(&bert, "still here").await;
+    assert_unchanged(&anna, &bert).await;
+    anna.delivers(&bert, "still here").await;
 }
 
-/// Nothing of what these two have was changed.
-async fn untouched(anna: &Person, bert: &Person) {
+/// Checks that the data of these two is unchanged.
+async fn assert_unchanged(anna: &Person, bert: &Person) {
     let contact = json!({"contact_id": bert.number, "first_name": "", "last_name": "", "exists": true});
     assert_eq!(anna.api.get("/api/contacts/").await.json(), json!([contact]));
     assert_eq!(anna.texts(&format!("/api/messages/chats/{}/", bert.number)).await, ["private"]);

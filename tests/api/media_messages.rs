@@ -1,4 +1,4 @@
-//! Messages that are more than text, from the upload to the receiver's URL.
+//! Messages with files, locations and cards, from the upload to the URL of the receiver.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,14 +10,14 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use windu::secrets::sha256;
 
-use crate::shared::server;
+use crate::shared_server::{open, server};
 use crate::support::client::{Answer, Client};
 use crate::support::people::Person;
 use crate::support::server::Server;
 
 const VCARD: &str = "BEGIN:VCARD\r\nVERSION:3.0\r\nFN:Zoë Quill\r\nTEL:+15550100009\r\nEND:VCARD\r\n";
 
-/// As answers write a hash.
+/// A hash in the format of responses.
 fn base64(bytes: &[u8]) -> String {
     data_encoding::BASE64.encode(bytes)
 }
@@ -40,23 +40,16 @@ fn form(to: &str, name: &str, bytes: Vec<u8>) -> Form {
     Form::new().text("contact", to.to_owned()).part("filename", part)
 }
 
-async fn upload(api: &Client, row: &str, form: Form) -> Answer {
-    let path = format!("/api/messages/{row}/");
+async fn upload(api: &Client, endpoint: &str, form: Form) -> Answer {
+    let path = format!("/api/messages/{endpoint}/");
     api.send(api.request(Method::POST, &path).multipart(form)).await
-}
-
-/// What a URL of an answer opens, without a token.
-async fn open(url: &Value) -> Answer {
-    let url = url.as_str().expect("a URL");
-    let path = url.strip_prefix(server().url()).unwrap_or_else(|| panic!("{url} is another server's"));
-    Client::new(server().url().to_owned()).get(path).await
 }
 
 #[tokio::test]
 async fn files_of_each_kind_arrive_with_equal_bytes() {
     let (anna, bert) = Person::two_friends(server()).await;
-    let row = format!("/api/messages/chats/{}/", anna.number);
-    for (row_name, letter, name, bytes, mimetype) in [
+    let endpoint = format!("/api/messages/chats/{}/", anna.number);
+    for (endpoint_name, letter, name, bytes, mimetype) in [
         ("send-image", "i", "a.png", png(1), "image/png"),
         ("send-video", "v", "a.mp4", fixture("plain.mp4"), "video/mp4"),
         ("send-audio", "a", "a.mp3", fixture("plain.mp3"), "audio/mpeg"),
@@ -67,11 +60,11 @@ async fn files_of_each_kind_arrive_with_equal_bytes() {
         if with_caption {
             given = given.text("caption", "für dich & mich");
         }
-        let sent = upload(&anna.api, row_name, given).await;
-        assert_eq!(sent.status, 200, "{row_name}: {}", sent.text());
+        let sent = upload(&anna.api, endpoint_name, given).await;
+        assert_eq!(sent.status, 200, "{endpoint_name}: {}", sent.text());
         let sent = sent.json();
         assert_eq!(sent["message_id"], sent["id"]);
-        assert_eq!(open(&sent["url"]).await.status, 200);
+        assert_eq!(open(sent["url"].as_str().expect("a URL")).await.status, 200);
         let id = sent["id"].as_str().expect("an id");
 
         let here = |message: &Value| message["media"] == "stored";
@@ -84,24 +77,24 @@ async fn files_of_each_kind_arrive_with_equal_bytes() {
             assert_eq!(message["caption"], if with_caption { json!("für dich & mich") } else { Value::Null });
             assert_eq!(message.get("text"), None);
             assert_eq!(message["hash"], sent["hash"]);
-            let opened = open(&message["url"]).await;
+            let opened = open(message["url"].as_str().expect("a URL")).await;
             assert_eq!((opened.status, opened.header("content-type")), (200, mimetype));
             assert_eq!(message["hash"], base64(&sha256(&opened.bytes)));
             assert_eq!(message["size"], opened.bytes.len());
             assert!(opened.bytes == bytes, "{name}: other bytes");
         }
     }
-    let pictures: Vec<Value> = bert.list(&row).await;
+    let pictures: Vec<Value> = bert.list(&endpoint).await;
     assert_eq!((&pictures[0]["width"], &pictures[0]["height"]), (&json!(3), &json!(2)));
     let chat = anna.chat_entry(&bert.number).await.expect("a chat");
     assert_eq!((&chat["type"], &chat["snippet"]), (&json!("s"), &json!("")));
 }
 
 #[tokio::test]
-async fn a_file_reaches_all_of_a_group_and_a_place_too() {
+async fn a_file_and_a_location_reach_all_members_of_a_group() {
     let (anna, bert) = Person::two_friends(server()).await;
     let carl = Person::new(server()).await;
-    anna.adds(&carl.number).await;
+    anna.adds_contact(&carl.number).await;
     let group = json!({"subject": "Files", "participants": [bert.number, carl.number]});
     let made = anna.api.post_json("/api/groups/create-group/", &group).await;
     assert_eq!(made.status, 201, "{}", made.text());
@@ -119,7 +112,7 @@ async fn a_file_reaches_all_of_a_group_and_a_place_too() {
         let message = person.waits_until(&group, &id(&sent), |message| message["media"] == "stored").await;
         assert_eq!((&message["participant"], &message["caption"]), (&json!(anna.number), &json!("all")));
         assert_eq!(message["hash"], sent.json()["hash"]);
-        assert_eq!(open(&message["url"]).await.bytes, png(7));
+        assert_eq!(open(message["url"].as_str().expect("a URL")).await.bytes, png(7));
         let message = person.waits_until(&group, &id(&sent_place), |_| true).await;
         assert_eq!((&message["type"], &message["longitude"]), (&json!("l"), &json!(2.0)));
     }
@@ -127,9 +120,9 @@ async fn a_file_reaches_all_of_a_group_and_a_place_too() {
 }
 
 #[tokio::test]
-async fn a_file_that_does_not_fit_the_row_changes_nothing() {
+async fn a_file_of_a_wrong_type_for_its_endpoint_changes_nothing() {
     let (anna, bert) = Person::two_friends(server()).await;
-    for (row, name, bytes) in [
+    for (endpoint, name, bytes) in [
         ("send-image", "a.png", b"no picture".to_vec()),
         ("send-image", "a.jpg", png(1)),
         ("send-image", "a.png", fixture("plain.mp3")),
@@ -138,17 +131,17 @@ async fn a_file_that_does_not_fit_the_row_changes_nothing() {
         ("send-audio", "a.mp3", b"#!/bin/sh".to_vec()),
         ("send-video", "a.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>".to_vec()),
     ] {
-        let answer = upload(&anna.api, row, form(&bert.number, name, bytes)).await;
-        assert_eq!(answer.status, 400, "{row} {name}: {}", answer.text());
+        let answer = upload(&anna.api, endpoint, form(&bert.number, name, bytes)).await;
+        assert_eq!(answer.status, 400, "{endpoint} {name}: {}", answer.text());
     }
-    for row in ["send-voice", "send-audio"] {
-        let film = upload(&anna.api, row, form(&bert.number, "a.mp4", fixture("plain.mp4"))).await;
+    for endpoint in ["send-voice", "send-audio"] {
+        let film = upload(&anna.api, endpoint, form(&bert.number, "a.mp4", fixture("plain.mp4"))).await;
         let sentence = film.json()["error"].as_str().expect("a sentence").to_owned();
         assert_eq!(film.status, 400, "{sentence}");
         assert!(sentence.contains("send-video"), "{sentence}");
     }
-    for row in ["send-image", "send-video", "send-audio", "send-voice"] {
-        let path = format!("/api/messages/{row}/");
+    for endpoint in ["send-image", "send-video", "send-audio", "send-voice"] {
+        let path = format!("/api/messages/{endpoint}/");
         anna.api.post(&path, &[("contact", &bert.number)]).await.refused(400, "missing_parameter");
         anna.api.post(&path, &[("contact", "15550000000")]).await.refused(400, "not_a_contact");
     }
@@ -159,7 +152,7 @@ async fn a_file_that_does_not_fit_the_row_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_key_belongs_to_the_file_and_not_to_the_boundary() {
+async fn an_idempotency_key_covers_the_file_and_not_the_multipart_boundary() {
     let (anna, bert) = Person::two_friends(server()).await;
     let ask = async |shade: u8| {
         let given = form(&bert.number, "a.png", png(shade));
@@ -174,19 +167,19 @@ async fn a_key_belongs_to_the_file_and_not_to_the_boundary() {
 }
 
 #[tokio::test]
-async fn places_arrive_and_impossible_ones_are_refused() {
+async fn locations_arrive_and_impossible_ones_are_refused() {
     let (anna, bert) = Person::two_friends(server()).await;
-    let row = "/api/messages/send-location/";
+    let endpoint = "/api/messages/send-location/";
     let form = [
         ("contact", bert.number.as_str()),
         ("latitude", "51.477811"),
         ("longitude", "-0.001475"),
         ("caption", "zero"),
     ];
-    let by_form = anna.api.post(row, &form).await;
+    let by_form = anna.api.post(endpoint, &form).await;
     assert_eq!(by_form.status, 200, "{}", by_form.text());
     let place = json!({"contact": bert.number, "latitude": -90, "longitude": 180.0});
-    let by_json = anna.api.post_json(row, &place).await;
+    let by_json = anna.api.post_json(endpoint, &place).await;
     assert_eq!(by_json.status, 200, "{}", by_json.text());
     for (answer, latitude, longitude, caption) in
         [(by_form, 51.477_811, -0.001_475, json!("zero")), (by_json, -90.0, 180.0, Value::Null)]
@@ -199,25 +192,25 @@ async fn places_arrive_and_impossible_ones_are_refused() {
     }
     for (latitude, longitude) in [("90.1", "0"), ("0", "-180.5"), ("north", "0"), ("NaN", "0"), ("", "0")] {
         let form = [("contact", bert.number.as_str()), ("latitude", latitude), ("longitude", longitude)];
-        anna.api.post(row, &form).await.refused(400, "invalid_parameter");
+        anna.api.post(endpoint, &form).await.refused(400, "invalid_parameter");
     }
     anna.api
-        .post(row, &[("contact", &*bert.number), ("latitude", "1")])
+        .post(endpoint, &[("contact", &*bert.number), ("latitude", "1")])
         .await
         .refused(400, "missing_parameter");
     assert_eq!(anna.chat(&bert.number).await.len(), 2);
 }
 
 #[tokio::test]
-async fn cards_arrive_as_text_or_file_and_other_text_is_refused() {
+async fn vcards_arrive_as_text_or_file_and_other_text_is_refused() {
     let (anna, bert) = Person::two_friends(server()).await;
-    let row = "/api/messages/send-vcard/";
+    let endpoint = "/api/messages/send-vcard/";
     let unix = VCARD.replace("\r\n", "\n");
     let mut ids = Vec::new();
     for (card, name) in [(VCARD, None), (unix.as_str(), Some("The quill"))] {
         let mut form = vec![("contact", bert.number.as_str()), ("vcard", card)];
         form.extend(name.map(|name| ("name", name)));
-        let sent = anna.api.post(row, &form).await;
+        let sent = anna.api.post(endpoint, &form).await;
         assert_eq!(sent.status, 200, "{}", sent.text());
         ids.push((sent.json()["id"].clone(), card.to_owned(), name.unwrap_or("Zoë Quill")));
     }
@@ -233,15 +226,15 @@ async fn cards_arrive_as_text_or_file_and_other_text_is_refused() {
     }
     for card in ["", "Zoë", "BEGIN:VCARD\r\nFN:Zoë", "BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n"] {
         let form = [("contact", bert.number.as_str()), ("vcard", card)];
-        anna.api.post(row, &form).await.refused(400, "invalid_parameter");
+        anna.api.post(endpoint, &form).await.refused(400, "invalid_parameter");
     }
     let binary = form(&bert.number, "zoe.vcf", vec![0xff, 0xfe, 0]);
     assert_eq!(upload(&anna.api, "send-vcard", binary).await.status, 400);
-    anna.api.post(row, &[("contact", &bert.number)]).await.refused(400, "missing_parameter");
+    anna.api.post(endpoint, &[("contact", &bert.number)]).await.refused(400, "missing_parameter");
     assert_eq!(anna.chat_entry(&bert.number).await.expect("a chat")["snippet"], "Zoë Quill");
 }
 
-/// A server on loopback that gives a picture at `/picture`, and at `/later` once it is told to.
+/// A server on loopback with a picture at `/picture`, and at `/later` once it is ready.
 struct Elsewhere {
     url: String,
     ready: Arc<AtomicBool>,
@@ -266,15 +259,15 @@ impl Elsewhere {
 }
 
 #[tokio::test]
-async fn a_file_is_fetched_from_a_url_where_that_is_allowed() {
+async fn a_file_is_fetched_from_an_allowed_url() {
     let elsewhere = Elsewhere::start().await;
     let allowing = Server::setup().env("WINDU_FETCH_ALLOW", "127.0.0.1/32").start();
     let (anna, bert) = Person::two_friends(&allowing).await;
-    let row = "/api/messages/send-image/";
+    let endpoint = "/api/messages/send-image/";
     let ask = async |path: &str, key: Option<&str>| {
         let url = format!("{}{path}", elsewhere.url);
         let form = [("contact", bert.number.as_str()), ("url", &url), ("caption", "from afar")];
-        let request = anna.api.request(Method::POST, row).form(&form);
+        let request = anna.api.request(Method::POST, endpoint).form(&form);
         let request = match key {
             Some(key) => request.header("Idempotency-Key", key),
             None => request,
@@ -288,7 +281,7 @@ async fn a_file_is_fetched_from_a_url_where_that_is_allowed() {
     let message = bert.waits_until(&anna.number, &id, |message| message["media"] == "stored").await;
     assert_eq!((&message["type"], &message["caption"]), (&json!("i"), &json!("from afar")));
 
-    // What fails elsewhere is no answer for the key: the same request may work the next time.
+    // A failure of the other server is not stored for the key: the same request may work the next time.
     ask("/later/a.png", Some("later")).await.refused(400, "url_failed");
     elsewhere.ready.store(true, Ordering::SeqCst);
     let sent = ask("/later/a.png", Some("later")).await;
@@ -299,7 +292,7 @@ async fn a_file_is_fetched_from_a_url_where_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn a_url_that_leads_into_this_machine_is_refused_and_not_asked() {
+async fn a_url_that_leads_to_this_machine_is_refused_and_not_fetched() {
     let elsewhere = Elsewhere::start().await;
     let (anna, bert) = Person::two_friends(server()).await;
     for url in

@@ -1,5 +1,5 @@
-//! What a request costs, and what its token adds: `/livez` as the floor, a row that reads one account, and the same row
-//! with a token that nobody has.
+//! The cost of a request and of its token: `/livez` as the floor, an endpoint that reads one account, and the same
+//! endpoint with an unknown token.
 
 use crate::Options;
 use crate::load;
@@ -9,7 +9,7 @@ use crate::send::{Talk, per_second};
 
 const CONNECTIONS: usize = 32;
 const REQUESTS: usize = 40_000;
-const ROW: &str = "/api/account/nickname/";
+const ENDPOINT: &str = "/api/account/nickname/";
 
 /// Measures the three in turn.
 pub async fn run(options: &Options) {
@@ -21,8 +21,12 @@ pub async fn run(options: &Options) {
     };
     let cases = [
         ("/livez", 200, requests("/livez", &|_| None)),
-        ("nickname", 200, requests(ROW, &|place| Some(talk.pairs[place % talk.pairs.len()].0.token.clone()))),
-        ("nickname, invalid token", 401, requests(ROW, &|place| Some(format!("no-such-token-{place}")))),
+        (
+            "nickname",
+            200,
+            requests(ENDPOINT, &|index| Some(talk.pairs[index % talk.pairs.len()].0.token.clone())),
+        ),
+        ("nickname, invalid token", 401, requests(ENDPOINT, &|index| Some(format!("no-such-token-{index}")))),
     ];
     let mut ratios = [Ratios::default(), Ratios::default()];
     for round in 0..=options.rounds {

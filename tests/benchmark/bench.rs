@@ -1,5 +1,5 @@
-//! Measures the program; `tests/bench` runs it. Ratios count, not rates: both sides of one run on the same machine,
-//! against the same PostgreSQL with fsync, one after the other and again.
+//! The benchmark; `tests/bench` runs it. Ratios count, not rates: both sides run on the same machine, against the
+//! same PostgreSQL with fsync, in turn.
 
 #![expect(clippy::print_stdout, reason = "its output is what it is for")]
 
@@ -24,7 +24,7 @@ use clap::{Parser, ValueEnum};
 #[derive(Parser)]
 #[command(name = "tests/bench")]
 pub struct Options {
-    /// What to measure; everything when not given.
+    /// What to measure; everything by default.
     what: Vec<What>,
     /// Messages in one measurement.
     #[arg(long, default_value_t = 20_000)]
@@ -50,7 +50,7 @@ pub struct Options {
     /// WINDU_LOG of the server. At `info` each request is a line, which this program has to read.
     #[arg(long, default_value = "warn")]
     log: String,
-    /// What cargo adds.
+    /// Added by cargo.
     #[arg(long, hide = true)]
     bench: bool,
 }
@@ -59,7 +59,7 @@ pub struct Options {
 enum What {
     /// Messages from the request to the delivered receipt, against pgbench.
     Send,
-    /// What a request and its token cost.
+    /// The cost of a request and of its token.
     Bearer,
     /// A page of messages, against pgbench.
     List,

@@ -1,17 +1,17 @@
-//! What sessions that have nothing to do cost: memory, CPU, and the time until all are online.
+//! The cost of idle sessions: memory, CPU, and the time until all are online.
 
 use std::time::{Duration, Instant};
 
 use crate::Options;
-use crate::meter::{Cpu, resident};
+use crate::meter::Cpu;
 use crate::people;
 use crate::statements;
 use crate::support::server::Server;
 use crate::world::World;
 
-/// Memory that has not grown for so long has come to rest.
+/// Memory is at rest when it has not grown for this time.
 const REST: Duration = Duration::from_secs(5);
-/// For so long idle CPU is measured.
+/// Idle CPU is measured for this time.
 const IDLE: Duration = Duration::from_secs(10);
 
 /// Resident memory without accounts and with sessions that are online.
@@ -41,7 +41,7 @@ pub async fn memory(options: &Options) {
     println!("memory: {each:.1} KiB for each idle session");
 }
 
-/// How long a start takes with many accounts, the first time and after a kill.
+/// The time of a start with many accounts, the first time and after a kill.
 pub async fn start(options: &Options) {
     let accounts = options.accounts;
     println!("\n== start: {accounts} accounts");
@@ -72,7 +72,7 @@ pub async fn start(options: &Options) {
         println!("{name}: {} KiB resident at rest", at_rest(&server).await);
         if name == "first start" {
             server.kill();
-            // What the last process knew must not count as online.
+            // The state of the last process must not count as online.
             sqlx::query("UPDATE account SET session_state = 'starting'")
                 .execute(&world.pool)
                 .await
@@ -95,12 +95,12 @@ async fn until_ready(server: &Server, began: Instant) -> Duration {
 async fn at_rest(server: &Server) -> u64 {
     let (mut largest, mut since) = (0, Instant::now());
     while since.elapsed() < REST {
-        let now = resident(server.id());
-        // A page more now and then is no growth.
+        let now = server.memory("VmRSS") / 1024;
+        // Occasional single pages are no growth.
         if now > largest + largest / 200 {
             (largest, since) = (now, Instant::now());
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    resident(server.id())
+    server.memory("VmRSS") / 1024
 }

@@ -1,4 +1,4 @@
-//! The load: keep-alive connections that repeat one request each, as cheaply as one thread can.
+//! The load generator: keep-alive connections that repeat one request each, as cheaply as one thread can.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};

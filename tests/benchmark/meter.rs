@@ -1,4 +1,4 @@
-//! What the programs take, from /proc.
+//! CPU time and memory of the programs, from /proc.
 
 use std::fs;
 use std::ops::{AddAssign, Sub};
@@ -18,7 +18,7 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// What was taken up to now. `server`: its process id, if it runs.
+    /// The CPU time up to now. `server`: its process id, if it runs.
     pub fn read(server: Option<u32>) -> Self {
         let postmaster = postmaster();
         let postgres = processes().filter(|process| process.id == postmaster || process.parent == postmaster);
@@ -26,7 +26,7 @@ impl Cpu {
             server: server.and_then(Process::read).map(|process| process.own).unwrap_or_default(),
             postgres: postgres
                 .map(|process| {
-                    // Only the postmaster waits for children that matter: backends that have ended.
+                    // Only the postmaster has relevant children: backends that have ended.
                     process.own + if process.id == postmaster { process.children } else { Duration::ZERO }
                 })
                 .sum(),
@@ -63,27 +63,20 @@ impl AddAssign for Cpu {
     }
 }
 
-/// Resident memory of a process, in KiB.
-pub fn resident(process: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{process}/status")).expect("a process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.trim().trim_end_matches(" kB").parse().expect("a number")
-}
-
 struct Process {
     id: u32,
     parent: u32,
     own: Duration,
-    /// Of those that have ended and were waited for.
+    /// CPU time of children that have ended and were waited for.
     children: Duration,
 }
 
 impl Process {
     fn read(id: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // The name in parentheses may hold blanks. Behind it: proc(5), from the third field on.
+        // The name in parentheses may contain blanks. The fields after it begin with the third one of proc(5).
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-        let number = |place: usize| fields.get(place - 3)?.parse::<u64>().ok();
+        let number = |index: usize| fields.get(index - 3)?.parse::<u64>().ok();
         // Ticks of a hundredth of a second on every Linux.
         let ticks = |ticks: u64| Duration::from_millis(ticks * 10);
         Some(Self {

@@ -1,4 +1,4 @@
-//! Accounts by SQL, as registration leaves them: thousands of them in a second.
+//! Accounts made by SQL as registration would make them, thousands per second.
 
 use sqlx::PgPool;
 use windu::secrets::{self, MasterKey};
@@ -13,7 +13,7 @@ pub struct Person {
     pub token: String,
 }
 
-/// What a person needs, in order.
+/// The statements for a person, in order.
 const STATEMENTS: &[&str] = &[
     "INSERT INTO windu_user (name, password_hash) SELECT number, '-' FROM person ORDER BY place",
     "INSERT INTO account_counter (user_id, number, epoch)
@@ -32,7 +32,7 @@ const STATEMENTS: &[&str] = &[
     "DROP TABLE person",
 ];
 
-/// Makes so many in an empty database: the first one's account and counter have the id 1, and so on.
+/// Makes `count` people in an empty database: the account and the counter of the first have the id 1, and so on.
 pub async fn make(pool: &PgPool, count: usize) -> Vec<Person> {
     let keys = MasterKey::from_base64(SECRET_KEY, None).expect("a key");
     let people: Vec<Person> = (0..count)
@@ -86,7 +86,7 @@ pub async fn make_pairs(pool: &PgPool, pairs: usize) -> Vec<(Person, Person)> {
     senders.into_iter().zip(receivers).collect()
 }
 
-/// Waits until so many sessions are online.
+/// Waits until `count` sessions are online.
 pub async fn until_online(pool: &PgPool, count: usize) {
     let online = "SELECT count(*) FROM account WHERE session_state = 'online'";
     loop {

@@ -1,4 +1,4 @@
-//! pgbench: what PostgreSQL alone can do on this machine.
+//! pgbench: the speed of PostgreSQL alone on this machine.
 
 use std::process::Command;
 
@@ -11,14 +11,14 @@ pub struct Pgbench<'a> {
     pub database: &'a Database,
     /// In pgbench's language.
     pub script: &'a str,
-    /// How many at once.
+    /// The number of concurrent clients.
     pub clients: usize,
     /// The script's variables at the start.
     pub variables: Vec<(&'a str, String)>,
 }
 
 impl Pgbench<'_> {
-    /// Runs the script about `total` times; gives the transactions per second and how many there were.
+    /// Runs the script about `total` times; returns the transactions per second and their number.
     ///
     /// # Panics
     /// When one fails.

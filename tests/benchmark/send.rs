@@ -13,10 +13,10 @@ use crate::statements;
 use crate::support::server::Server;
 use crate::world::World;
 
-/// What every message says. The script below has the same.
+/// The text of every message. The script below has the same.
 const TEXT: &str = "The quick brown fox jumps over the lazy dog, and then it rests.";
 
-/// pgbench writes at least so many, to run for some seconds.
+/// The minimum for pgbench, so that it runs for some seconds.
 const PGBENCH: usize = 20_000;
 
 const SCRIPT: &str = r#"
@@ -37,7 +37,7 @@ pub struct Talk {
     pub pairs: Vec<(Person, Person)>,
 }
 
-/// What one measurement of ours gave.
+/// The result of one measurement.
 struct Sent {
     /// Until every request was answered.
     accepted: Duration,
@@ -101,7 +101,7 @@ async fn compare(options: &Options, talk: &Talk, theirs: &World, connections: us
 }
 
 fn pgbench(theirs: &World, clients: usize, pairs: usize, messages: usize) -> (f64, usize) {
-    // Numbers that no earlier run had.
+    // Numbers that no earlier run used.
     static RUN: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
     let run = RUN.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let variables = vec![
@@ -135,7 +135,7 @@ impl Talk {
         Self { world, server, pairs }
     }
 
-    /// Sends so many and waits for the end of everything.
+    /// Sends `messages` messages and waits until all are delivered.
     async fn send(&self, connections: usize, messages: usize) -> Sent {
         let incoming = "SELECT count(*) FROM message WHERE sender_peer_id IS NOT NULL";
         let requests: Vec<Vec<u8>> = (0..connections)

@@ -1,10 +1,10 @@
-//! What the SQL statements of a measurement cost, from pg_stat_statements.
+//! The cost of SQL statements, from pg_stat_statements.
 
 use sqlx::Row as _;
 
 use crate::world::World;
 
-/// What PostgreSQL must be started with.
+/// The settings that PostgreSQL needs.
 pub const SETTINGS: &str = "-c shared_preload_libraries=pg_stat_statements -c pg_stat_statements.track=all";
 
 const MOST: usize = 30;

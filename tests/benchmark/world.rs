@@ -12,7 +12,7 @@ use crate::support::server::{Server, Setup};
 pub struct World {
     /// With all tables.
     pub database: Arc<Database>,
-    /// One connection, for what must be prepared and looked up.
+    /// One connection for preparation and checks.
     pub pool: PgPool,
 }
 
@@ -30,23 +30,23 @@ impl World {
         Server::setup().database(self.database.clone()).env("WINDU_LOG", log)
     }
 
-    /// A number that a query gives.
+    /// The number that a query returns.
     pub async fn number(&self, query: &'static str) -> i64 {
         sqlx::query_scalar(query).fetch_one(&self.pool).await.expect("a number")
     }
 
-    /// Gathers the statistics that a database in use has. Not while its tables are empty: then PostgreSQL plans for
-    /// empty tables, and keeps to it when they fill.
+    /// Collects the statistics of a database in use. Not while its tables are empty: PostgreSQL would plan for
+    /// empty tables and keep these plans when they fill.
     pub async fn analyze(&self) {
         sqlx::query("ANALYZE").execute(&self.pool).await.expect("statistics");
     }
 
-    /// Writes out what is dirty, so that each measurement begins with the same debts.
+    /// Writes out dirty pages, so that each measurement starts in the same state.
     pub async fn checkpoint(&self) {
         sqlx::query("CHECKPOINT").execute(&self.pool).await.expect("a checkpoint");
     }
 
-    /// Transactions that were committed, and bytes of the journal that PostgreSQL wrote.
+    /// The committed transactions, and the WAL bytes that PostgreSQL wrote.
     pub async fn written(&self) -> (i64, i64) {
         let commits = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()";
         let bytes = "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint";

@@ -20,7 +20,7 @@ use windu::lifecycle::Lifecycle;
 use support::{DataDir, Program, answers, is_root, set, wait_until};
 
 #[tokio::test]
-async fn a_second_start_finds_what_the_first_one_wrote() {
+async fn data_survives_a_restart_of_the_cluster() {
     let data = DataDir::new();
     let cluster = data.start().await;
     assert_eq!(answers(&cluster, "SHOW fsync").await, "on");
@@ -28,21 +28,25 @@ async fn a_second_start_finds_what_the_first_one_wrote() {
     assert_eq!(answers(&cluster, "SHOW max_connections").await, "100");
     assert_eq!(answers(&cluster, "SHOW server_encoding").await, "UTF8");
     assert_eq!(answers(&cluster, "SELECT current_user || ' ' || current_database()").await, "windu windu");
-    set(&cluster, "CREATE TABLE kept AS SELECT 'yes' AS word").await;
+    set(&cluster, "CREATE TABLE stored AS SELECT 'yes' AS word").await;
     let postmaster = data.postmaster().expect("it runs");
-    assert_eq!(getpgid(Some(postmaster)), Ok(postmaster), "Ctrl-C would stop the database before us");
+    assert_eq!(
+        getpgid(Some(postmaster)),
+        Ok(postmaster),
+        "Ctrl-C would stop the database before this program"
+    );
     cluster.stop().await.expect("stops");
     cluster.stop().await.expect("once more changes nothing");
     data.assert_nothing_runs();
 
     let cluster = data.start().await;
-    assert_eq!(answers(&cluster, "SELECT word FROM kept").await, "yes");
+    assert_eq!(answers(&cluster, "SELECT word FROM stored").await, "yes");
     cluster.stop().await.expect("stops");
     data.assert_nothing_runs();
 }
 
 #[tokio::test]
-async fn only_its_user_can_enter_the_cluster() {
+async fn only_the_cluster_user_can_access_its_files() {
     let data = DataDir::new();
     let cluster = data.start().await;
     let pg = fs::metadata(data.path().join("pg")).expect("the folder");
@@ -62,7 +66,7 @@ async fn only_its_user_can_enter_the_cluster() {
 }
 
 #[tokio::test]
-async fn only_some_commands_make_a_cluster() {
+async fn only_some_commands_create_a_cluster() {
     let data = DataDir::new();
     let refused = Cluster::start(data.path(), None, Missing::Refuse).await.err().expect("no cluster yet");
     assert!(matches!(refused, ClusterError::Missing(_)), "{refused}");
@@ -81,7 +85,7 @@ async fn a_cluster_that_is_dropped_stops() {
 }
 
 #[tokio::test]
-async fn the_last_of_several_programs_stops_it() {
+async fn the_last_program_stops_the_cluster() {
     let data = DataDir::new();
     let programs: Vec<Program> = (0..3).map(|_| Program::spawn(data.path())).collect();
     let mut programs: Vec<Program> = programs.into_iter().map(Program::ready).collect();
@@ -90,7 +94,7 @@ async fn the_last_of_several_programs_stops_it() {
         programs.remove(0).finish();
         assert_eq!(data.postmaster(), Some(postmaster));
     }
-    // One that comes while another leaves either joins or starts anew.
+    // A program that starts while another stops either joins or starts the cluster again.
     let last = programs.remove(0);
     let next = Program::spawn(data.path());
     last.finish();
@@ -99,7 +103,7 @@ async fn the_last_of_several_programs_stops_it() {
 }
 
 #[tokio::test]
-async fn what_a_killed_program_leaves_is_adopted() {
+async fn a_cluster_of_a_killed_program_is_adopted() {
     let data = DataDir::new();
     Program::spawn(data.path()).ready().kill();
     let postmaster = data.postmaster().expect("it outlives its program");
@@ -111,17 +115,17 @@ async fn what_a_killed_program_leaves_is_adopted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_database_is_started_again_with_all_it_knew() {
+async fn a_killed_database_is_restarted_without_data_loss() {
     let data = DataDir::new();
     let cluster = data.start().await;
     let lifecycle = Lifecycle::default();
     cluster.supervise(&lifecycle);
-    set(&cluster, "CREATE TABLE kept AS SELECT 'yes' AS word").await;
+    set(&cluster, "CREATE TABLE stored AS SELECT 'yes' AS word").await;
     for _ in 0..support::rounds(2, 20) {
         let postmaster = data.postmaster().expect("it runs");
         kill(postmaster, Signal::SIGKILL).expect("killed");
         wait_until("another postmaster is ready", || data.postmaster().is_some_and(|pid| pid != postmaster));
-        assert_eq!(answers(&cluster, "SELECT word FROM kept").await, "yes");
+        assert_eq!(answers(&cluster, "SELECT word FROM stored").await, "yes");
     }
     assert!(lifecycle.drained().await);
     cluster.stop().await.expect("stops");
@@ -136,7 +140,7 @@ async fn program_and_database_killed_together_come_back() {
     program.kill();
     let cluster = data.start().await;
     cluster.stop().await.expect("stops");
-    // The file of a dead server whose process id is somebody else's by now: here our own.
+    // The pid file of a dead server whose process id belongs to another process now: this one.
     let file = data.path().join("pg/data/postmaster.pid");
     let text = format!("{}\n{}\n1\n5432\n/x\n\n 1 1\nready\n", std::process::id(), file.display());
     fs::write(&file, text).expect("a file");
@@ -146,7 +150,7 @@ async fn program_and_database_killed_together_come_back() {
 }
 
 #[tokio::test]
-async fn one_that_is_stopping_is_waited_for() {
+async fn a_start_waits_for_a_cluster_that_is_stopping() {
     let data = DataDir::new();
     Program::spawn(data.path()).ready().kill();
     let postmaster = data.postmaster().expect("it runs");
@@ -173,7 +177,7 @@ async fn a_first_start_that_is_killed_leaves_no_half_cluster() {
 }
 
 #[tokio::test]
-async fn a_start_that_nobody_waits_for_leaves_nothing() {
+async fn a_dropped_start_leaves_nothing() {
     let data = DataDir::new();
     data.start().await.stop().await.expect("stops");
     {
@@ -186,7 +190,7 @@ async fn a_start_that_nobody_waits_for_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn too_deep_a_folder_gets_its_socket_elsewhere() {
+async fn a_data_folder_with_a_long_path_gets_its_socket_elsewhere() {
     let data = DataDir::below(&["a folder, with \"signs\"", &"deep".repeat(25)]);
     let cluster = data.start().await;
     let sockets = answers(&cluster, "SHOW unix_socket_directories").await;
@@ -199,14 +203,14 @@ async fn too_deep_a_folder_gets_its_socket_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_folder_with_signs_in_its_name_is_fine() {
+async fn a_data_folder_may_have_special_characters_in_its_name() {
     let data = DataDir::below(&["a, \"b\" c"]);
     data.start().await.stop().await.expect("stops");
     data.assert_nothing_runs();
 }
 
 #[tokio::test]
-async fn a_parent_that_is_closed_to_postgres_is_named() {
+async fn a_parent_folder_that_postgres_cannot_enter_is_named() {
     if !is_root() {
         return;
     }
@@ -221,17 +225,17 @@ async fn a_parent_that_is_closed_to_postgres_is_named() {
 }
 
 #[tokio::test]
-async fn the_version_of_a_cluster_must_be_installed() {
+async fn a_cluster_of_a_version_that_is_not_installed_is_refused() {
     let data = DataDir::new();
     data.start().await.stop().await.expect("stops");
     fs::write(data.path().join("pg/data/PG_VERSION"), "14\n").expect("a file");
-    let error = Cluster::start(data.path(), None, Missing::Create).await.err().expect("gone");
+    let error = Cluster::start(data.path(), None, Missing::Create).await.err().expect("a missing version");
     assert!(matches!(error, ClusterError::VersionGone { wanted: 14, .. }), "{error}");
     data.assert_nothing_runs();
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_start_says_why() {
+async fn the_error_says_why_postgresql_does_not_start() {
     let data = DataDir::new();
     data.start().await.stop().await.expect("stops");
     fs::write(data.path().join("pg/data/postgresql.auto.conf"), "no_such_setting = 1\n").expect("a file");
@@ -240,7 +244,7 @@ async fn a_server_that_does_not_start_says_why() {
     data.assert_nothing_runs();
 }
 
-/// Runs all of the above once more as the user `nobody`.
+/// Runs all tests above again as the user `nobody`.
 #[test]
 fn as_a_normal_user() {
     if !is_root() {

@@ -25,7 +25,7 @@ async fn several_programs_migrate_at_once_and_an_older_one_runs_beside_a_newer_s
     .await;
     first.migrate().await.expect("not an error");
 
-    // While another program works, nobody waits inside PostgreSQL.
+    // While another program migrates, nobody waits inside PostgreSQL.
     let mut worker = PgConnection::connect_with(&cluster.connect_options()).await.expect("a connection");
     sqlx::query("SELECT pg_advisory_lock(512869950581)").execute(&mut worker).await.expect("locked");
     let mut waiting = Box::pin(second.migrate());
@@ -41,7 +41,7 @@ async fn several_programs_migrate_at_once_and_an_older_one_runs_beside_a_newer_s
 }
 
 #[tokio::test]
-async fn a_database_is_used_with_one_master_key() {
+async fn a_database_accepts_only_its_master_key() {
     let data = DataDir::new();
     let cluster = data.start().await;
     let store = Store::new(Db::new(cluster.connect_options(), 2));

@@ -1,4 +1,4 @@
-//! Data folders, and programs of their own that use a cluster.
+//! Data folders, and other programs that use a cluster.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -23,16 +23,16 @@ pub fn is_root() -> bool {
     Uid::effective().is_root()
 }
 
-/// How often a fault is tried: more often when a soak was asked for.
+/// The number of rounds: more in a soak.
 pub fn rounds(usual: u32, soak: u32) -> u32 {
     if std::env::var_os("WINDU_TEST_SOAK").is_some() { soak } else { usual }
 }
 
-/// Looks until it is so, for a minute at most.
+/// Polls until the predicate holds, for at most a minute.
 pub fn wait_until(what: &str, look: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_mins(1);
     while !look() {
-        assert!(Instant::now() < deadline, "still not so: {what}");
+        assert!(Instant::now() < deadline, "timed out waiting for: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -49,7 +49,7 @@ impl DataDir {
         Self::below(&[])
     }
 
-    /// One below further folders.
+    /// A data folder below further folders.
     pub fn below(folders: &[&str]) -> Self {
         let parent = tempfile::tempdir().expect("a folder");
         fs::set_permissions(parent.path(), fs::Permissions::from_mode(0o711)).expect("a mode");
@@ -106,7 +106,7 @@ impl Drop for DataDir {
     }
 }
 
-/// Another program that uses the cluster of a data folder until it is told to finish.
+/// Another program that uses the cluster of a data folder until the test ends it.
 pub struct Program {
     child: Child,
 }
@@ -150,14 +150,14 @@ pub async fn be_the_program() {
     let cluster =
         Cluster::start(Path::new(&data_dir), None, Missing::Create).await.expect("the cluster starts");
     assert_eq!(answers(&cluster, "SELECT 'here'").await, "here");
-    // Below the test harness, which may still hold back what is printed.
+    // Directly to standard output, because the test harness captures prints.
     writeln!(std::io::stdout(), "{READY}").expect("output");
     let wait = || std::io::stdin().read_to_end(&mut Vec::new());
     tokio::task::spawn_blocking(wait).await.expect("no panic").expect("the end of the input");
     cluster.stop().await.expect("the cluster stops");
 }
 
-/// The text that a query gives.
+/// The text that a query returns.
 pub async fn answers(cluster: &Cluster, query: &'static str) -> String {
     let mut connection = PgConnection::connect_with(&cluster.connect_options()).await.expect("a connection");
     let text = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut connection).await.expect("an answer");

@@ -1,5 +1,4 @@
-//! An HTTP listener on a free port that stands in for whoever sends codes, records what it was asked, and answers
-//! as it is told to.
+//! A scripted HTTP server in place of a code provider. It records the requests that it receives.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use windu::lifecycle::Lifecycle;
 
-/// What the provider does with the next requests.
+/// The behaviour of the provider for the next requests.
 #[derive(Clone)]
 pub enum Behaviour {
     Answer {
@@ -22,12 +21,12 @@ pub enum Behaviour {
         body: &'static str,
     },
     Hang,
-    /// Answers with this status once it is told to.
-    HoldThen(Arc<Notify>, u16),
+    /// Answers with this status after the notification.
+    AnswerLater(Arc<Notify>, u16),
 }
 
 #[derive(Clone)]
-pub struct Asked {
+pub struct ReceivedRequest {
     pub uri: Uri,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -41,7 +40,7 @@ pub struct Provider {
 
 struct Shared {
     behaviour: Mutex<Behaviour>,
-    asked: Mutex<Vec<Asked>>,
+    requests: Mutex<Vec<ReceivedRequest>>,
     arrived: Notify,
 }
 
@@ -55,7 +54,7 @@ impl Provider {
     pub async fn start(lifecycle: &Lifecycle) -> Self {
         let shared = Arc::new(Shared {
             behaviour: Mutex::new(Behaviour::status(200)),
-            asked: Mutex::default(),
+            requests: Mutex::default(),
             arrived: Notify::new(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -73,29 +72,29 @@ impl Provider {
         *self.shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner) = behaviour;
     }
 
-    pub fn asked(&self) -> Vec<Asked> {
-        self.shared.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn requests(&self) -> Vec<ReceivedRequest> {
+        self.shared.requests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The only request so far.
-    pub fn only(&self) -> Asked {
-        let mut asked = self.asked();
+    pub fn only_request(&self) -> ReceivedRequest {
+        let mut asked = self.requests();
         assert_eq!(asked.len(), 1);
         asked.remove(0)
     }
 
     /// The code in the newest request to the webhook.
     pub fn last_code(&self) -> String {
-        self.asked().last().expect("a request").json()["code"].as_str().expect("a code").to_owned()
+        self.requests().last().expect("a request").json()["code"].as_str().expect("a code").to_owned()
     }
 
     /// Waits until a request has come.
-    pub async fn arrived(&self) {
+    pub async fn wait_for_request(&self) {
         self.shared.arrived.notified().await;
     }
 }
 
-impl Asked {
+impl ReceivedRequest {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
@@ -111,7 +110,11 @@ impl Asked {
 
 async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let behaviour = shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    shared.asked.lock().unwrap_or_else(PoisonError::into_inner).push(Asked { uri, headers, body });
+    shared.requests.lock().unwrap_or_else(PoisonError::into_inner).push(ReceivedRequest {
+        uri,
+        headers,
+        body,
+    });
     shared.arrived.notify_one();
     match behaviour {
         Behaviour::Answer { status, headers, body } => {
@@ -123,8 +126,8 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap,
             response
         }
         Behaviour::Hang => std::future::pending().await,
-        Behaviour::HoldThen(told, status) => {
-            told.notified().await;
+        Behaviour::AnswerLater(release, status) => {
+            release.notified().await;
             StatusCode::from_u16(status).unwrap().into_response()
         }
     }

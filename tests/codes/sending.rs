@@ -1,4 +1,4 @@
-//! What becomes of a code when its sender refuses, is silent, or is not there; and what never reaches the log.
+//! Codes whose sender refuses, times out or is unreachable; and secrets that must not reach the log.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,89 +10,90 @@ use tracing_subscriber::fmt::MakeWriter;
 use windu::verification::{CheckError, Method, RequestError};
 
 use crate::provider::Behaviour;
-use crate::world::{TWILIO_TOKEN, WEBHOOK_SECRET, World, other_than};
+use crate::support::people::other_code;
+use crate::world::{TWILIO_TOKEN, WEBHOOK_SECRET, World};
 
 #[tokio::test]
 async fn a_code_can_be_entered_before_the_sender_has_answered() {
     let world = World::new().await;
-    let line = world.line("15551230000").await;
-    let told = Arc::new(Notify::new());
-    world.provider.behave(Behaviour::HoldThen(Arc::clone(&told), 200));
+    let pending = world.pending_account("15551230000").await;
+    let release = Arc::new(Notify::new());
+    world.provider.behave(Behaviour::AnswerLater(Arc::clone(&release), 200));
     let enter = async {
-        world.provider.arrived().await;
-        let _ = world.check(&line, &world.provider.last_code()).await.unwrap();
-        told.notify_one();
+        world.provider.wait_for_request().await;
+        let _ = world.check(&pending, &world.provider.last_code()).await.unwrap();
+        release.notify_one();
     };
-    let (outcome, ()) = tokio::join!(world.request(&line), enter);
+    let (outcome, ()) = tokio::join!(world.request(&pending), enter);
     outcome.unwrap();
 }
 
 #[tokio::test]
-async fn a_sender_that_is_silent_leaves_the_code_good() {
+async fn a_sender_that_times_out_leaves_the_code_valid() {
     let world = World::new().await;
-    let line = world.line("15551230000").await;
+    let pending = world.pending_account("15551230000").await;
     world.provider.behave(Behaviour::Hang);
-    let outcome = world.request(&line).await;
+    let outcome = world.request(&pending).await;
     assert!(matches!(outcome, Err(RequestError::SenderTimedOut)), "{outcome:?}");
-    let _ = world.check(&line, &world.provider.last_code()).await.unwrap();
-    // The number may have its code, so it waits like any other.
-    let outcome = world.request(&line).await;
+    let _ = world.check(&pending, &world.provider.last_code()).await.unwrap();
+    // The number may have received its code, so the usual pause applies.
+    let outcome = world.request(&pending).await;
     assert!(matches!(outcome, Err(RequestError::TooSoon { .. })), "{outcome:?}");
 }
 
 #[tokio::test]
-async fn a_code_that_did_not_go_out_leaves_the_older_one_good() {
+async fn a_code_that_was_not_sent_leaves_the_older_one_valid() {
     let world = World::new().await;
-    let line = world.line("15551230000").await;
-    let code = world.code(&line).await;
+    let pending = world.pending_account("15551230000").await;
+    let code = world.code(&pending).await;
     world.age(61.0).await;
     world.provider.behave(Behaviour::status(503));
-    let outcome = world.request(&line).await;
+    let outcome = world.request(&pending).await;
     assert!(matches!(outcome, Err(RequestError::SenderFailed { retry_after: None })), "{outcome:?}");
     let unsent = world.provider.last_code();
     if unsent != code {
-        assert!(matches!(world.check(&line, &unsent).await, Err(CheckError::Wrong)));
+        assert!(matches!(world.check(&pending, &unsent).await, Err(CheckError::Wrong)));
     }
-    let _ = world.check(&line, &code).await.unwrap();
+    let _ = world.check(&pending, &code).await.unwrap();
     world.provider.behave(Behaviour::status(204));
-    let newer = world.code(&line).await;
-    let _ = world.check(&line, &newer).await.unwrap();
+    let newer = world.code(&pending).await;
+    let _ = world.check(&pending, &newer).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_leaves_nothing_unsettled() {
+async fn a_caller_that_disconnects_leaves_no_pending_code() {
     let world = World::new().await;
-    let line = world.line("15551230000").await;
-    let told = Arc::new(Notify::new());
-    world.provider.behave(Behaviour::HoldThen(Arc::clone(&told), 500));
+    let pending = world.pending_account("15551230000").await;
+    let release = Arc::new(Notify::new());
+    world.provider.behave(Behaviour::AnswerLater(Arc::clone(&release), 500));
     tokio::select! {
-        outcome = world.request(&line) => panic!("{outcome:?}"),
-        () = world.provider.arrived() => {}
+        outcome = world.request(&pending) => panic!("{outcome:?}"),
+        () = world.provider.wait_for_request() => {}
     }
     assert_eq!(world.count("SELECT count(*) FROM code_sent WHERE refused").await, 0);
-    told.notify_one();
+    release.notify_one();
     world.until("SELECT count(*) FROM code_sent WHERE refused", 1).await;
     world.until("SELECT count(*) FROM verification_code", 0).await;
 }
 
 #[tokio::test]
-async fn a_sender_that_is_not_there_has_sent_nothing() {
+async fn an_unreachable_sender_has_sent_nothing() {
     let url = format!("http://{}/", closed_port().await);
     let world = World::with(&[("WINDU_CODE_WEBHOOK_URL", &url)]).await;
-    let line = world.line("15551230000").await;
+    let pending = world.pending_account("15551230000").await;
     for _ in 0..2 {
-        let outcome = world.request(&line).await;
+        let outcome = world.request(&pending).await;
         assert!(matches!(outcome, Err(RequestError::SenderFailed { retry_after: None })), "{outcome:?}");
     }
-    assert!(matches!(world.check(&line, "123456").await, Err(CheckError::NoneAsked)));
+    assert!(matches!(world.check(&pending, "123456").await, Err(CheckError::NoneAsked)));
 }
 
 #[tokio::test]
-async fn a_connection_that_breaks_after_the_request_leaves_the_code_good() {
+async fn a_connection_that_breaks_after_the_request_leaves_the_code_valid() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let world = World::with(&[("WINDU_CODE_WEBHOOK_URL", &url)]).await;
-    let line = world.line("15551230000").await;
+    let pending = world.pending_account("15551230000").await;
     let breaking = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut read = Vec::new();
@@ -105,22 +106,22 @@ async fn a_connection_that_breaks_after_the_request_leaves_the_code_good() {
         let body: serde_json::Value = serde_json::from_str(text.split("\r\n\r\n").nth(1).unwrap()).unwrap();
         body["code"].as_str().unwrap().to_owned()
     };
-    let (outcome, code) = tokio::join!(world.request(&line), breaking);
+    let (outcome, code) = tokio::join!(world.request(&pending), breaking);
     assert!(matches!(outcome, Err(RequestError::SenderTimedOut)), "{outcome:?}");
-    let _ = world.check(&line, &code).await.unwrap();
-    // Exactly one attempt: nobody else was let in.
+    let _ = world.check(&pending, &code).await.unwrap();
+    // Exactly one attempt: there was no second connection.
     let again = std::pin::pin!(listener.accept());
     assert!(futures_util::future::FutureExt::now_or_never(again).is_none());
 }
 
 #[tokio::test]
-async fn a_database_that_is_away_is_said_so_and_nothing_is_sent() {
+async fn without_the_database_nothing_is_sent() {
     let world = World::new().await;
-    let line = world.line("15551230000").await;
+    let pending = world.pending_account("15551230000").await;
     world.store.db().close().await;
-    assert!(matches!(world.request(&line).await, Err(RequestError::Store(_))));
-    assert!(matches!(world.check(&line, "123456").await, Err(CheckError::Store(_))));
-    assert!(world.provider.asked().is_empty());
+    assert!(matches!(world.request(&pending).await, Err(RequestError::Store(_))));
+    assert!(matches!(world.check(&pending, "123456").await, Err(CheckError::Store(_))));
+    assert!(world.provider.requests().is_empty());
 }
 
 #[tokio::test]
@@ -134,11 +135,11 @@ async fn the_log_sender_writes_to_the_data_folder() {
     let world = World::with_settings(settings).await;
     let path = folder.path().join("codes.log");
     assert_eq!(world.verification.destination(), format!("to {}", path.display()));
-    let line = world.line("15551230000").await;
-    world.request(&line).await.unwrap();
+    let pending = world.pending_account("15551230000").await;
+    world.request(&pending).await.unwrap();
     let text = std::fs::read_to_string(&path).unwrap();
     let code = text.trim_end().rsplit(' ').next().unwrap();
-    let _ = world.check(&line, code).await.unwrap();
+    let _ = world.check(&pending, code).await.unwrap();
 }
 
 #[tokio::test]
@@ -149,28 +150,28 @@ async fn neither_codes_nor_numbers_nor_secrets_reach_the_log() {
         .with_writer(lines.clone())
         .with_ansi(false)
         .finish();
-    // This test has one thread, on which its tasks run too.
+    // This test and its tasks run on one thread.
     let guard = tracing::subscriber::set_default(subscriber);
     let refusal = r#"{"code":21211,"message":"The 'To' number +15551230000 is not a valid phone number."}"#;
     for sender in ["webhook", "twilio"] {
         let world = World::with(&[("WINDU_CODE_SENDER", sender)]).await;
-        let line = world.line("15551230000").await;
+        let pending = world.pending_account("15551230000").await;
         world.provider.behave(Behaviour::Answer { status: 400, headers: Vec::new(), body: refusal });
-        world.request(&line).await.unwrap_err();
+        world.request(&pending).await.unwrap_err();
         world.provider.behave(Behaviour::status(201));
-        world.request_at(&world.verification, &line, Method::Voice).await.unwrap();
-        world.check(&line, "817263").await.unwrap_err();
+        world.request_at(&world.verification, &pending, Method::Voice).await.unwrap();
+        world.check(&pending, "817263").await.unwrap_err();
         if sender == "webhook" {
             let code = world.provider.last_code();
-            world.check(&line, &other_than(&code)).await.unwrap_err();
+            world.check(&pending, &other_code(&code)).await.unwrap_err();
             let text = lines.text();
-            assert!(!text.contains(&code) && !text.contains(&other_than(&code)), "{text}");
+            assert!(!text.contains(&code) && !text.contains(&other_code(&code)), "{text}");
         }
     }
-    // A failure to connect, of which the HTTP client would tell with its URL.
+    // A failure to connect, whose error in the HTTP client contains the URL.
     let url = format!("http://{}/send?key=hidden-in-url", closed_port().await);
     let world = World::with(&[("WINDU_CODE_WEBHOOK_URL", &url)]).await;
-    world.request(&world.line("15551230000").await).await.unwrap_err();
+    world.request(&world.pending_account("15551230000").await).await.unwrap_err();
     drop(guard);
     let text = lines.text();
     assert!(text.contains("no connection to the server"), "{text}");

@@ -1,9 +1,9 @@
-//! The sender `twilio`, against a listener with the paths, forms and answers of Twilio's documentation.
+//! The sender `twilio`, against a server with the paths, forms and responses of Twilio's documentation.
 
 use data_encoding::BASE64;
 use windu::verification::{Method, RequestError};
 
-use crate::provider::{Asked, Behaviour};
+use crate::provider::{Behaviour, ReceivedRequest};
 use crate::world::{TWILIO_SID, TWILIO_TOKEN, World};
 
 const CREATED: &str = r#"{"sid":"SM0123456789abcdef0123456789abcdef","status":"queued","error_code":null}"#;
@@ -14,14 +14,14 @@ async fn world() -> World {
     world
 }
 
-fn field(asked: &Asked, name: &str) -> String {
+fn field(asked: &ReceivedRequest, name: &str) -> String {
     let mut values = asked.form().into_iter().filter(|(field, _)| field == name).map(|(_, value)| value);
     let value = values.next().unwrap_or_else(|| panic!("no field {name}"));
     assert_eq!(values.next(), None, "{name} twice");
     value
 }
 
-fn assert_common(asked: &Asked, resource: &str) {
+fn assert_common(asked: &ReceivedRequest, resource: &str) {
     assert_eq!(asked.uri, format!("/twilio/2010-04-01/Accounts/{TWILIO_SID}/{resource}.json").as_str());
     assert_eq!(asked.header("content-type"), Some("application/x-www-form-urlencoded"));
     let basic = format!("Basic {}", BASE64.encode(format!("{TWILIO_SID}:{TWILIO_TOKEN}").as_bytes()));
@@ -32,37 +32,37 @@ fn assert_common(asked: &Asked, resource: &str) {
 }
 
 #[tokio::test]
-async fn a_text_message_is_a_message() {
+async fn sms_is_sent_as_a_twilio_message() {
     let world = world().await;
-    let line = world.line("15551230000").await;
-    world.request(&line).await.unwrap();
-    let asked = world.provider.only();
+    let pending = world.pending_account("15551230000").await;
+    world.request(&pending).await.unwrap();
+    let asked = world.provider.only_request();
     assert_common(&asked, "Messages");
     let text = field(&asked, "Body");
     let code: String = text.chars().filter(char::is_ascii_digit).take(6).collect();
     assert_eq!(text, format!("Your Windu code is {code}. It is good for 10 minutes. Give it to nobody."));
-    let _ = world.check(&line, &code).await.unwrap();
+    let _ = world.check(&pending, &code).await.unwrap();
 }
 
 #[tokio::test]
-async fn a_call_is_a_call_that_says_each_digit() {
+async fn voice_is_a_twilio_call_that_says_each_digit() {
     let world = world().await;
-    let line = world.line("15551230000").await;
-    world.request_at(&world.verification, &line, Method::Voice).await.unwrap();
-    let asked = world.provider.only();
+    let pending = world.pending_account("15551230000").await;
+    world.request_at(&world.verification, &pending, Method::Voice).await.unwrap();
+    let asked = world.provider.only_request();
     assert_common(&asked, "Calls");
     let twiml = field(&asked, "Twiml");
-    let said = twiml.split_once("<Say language=\"en-US\">").unwrap().1.split_once("</Say>").unwrap().0;
-    let code: String = said.chars().filter(char::is_ascii_digit).take(6).collect();
+    let spoken = twiml.split_once("<Say language=\"en-US\">").unwrap().1.split_once("</Say>").unwrap().0;
+    let code: String = spoken.chars().filter(char::is_ascii_digit).take(6).collect();
     let apart = code.chars().map(String::from).collect::<Vec<_>>().join(", ");
-    assert_eq!(said, format!("Your Windu code is: {apart}. Once more: {apart}. Good bye."));
+    assert_eq!(spoken, format!("Your Windu code is: {apart}. Once more: {apart}. Good bye."));
     assert!(twiml.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?><Response>"), "{twiml}");
     assert!(twiml.ends_with("</Response>") && twiml.len() < 4_000, "{twiml}");
-    let _ = world.check(&line, &code).await.unwrap();
+    let _ = world.check(&pending, &code).await.unwrap();
 }
 
 #[tokio::test]
-async fn refusals_are_failures_after_which_one_may_ask_again() {
+async fn a_refusal_is_a_failure_and_a_new_code_may_be_requested() {
     let world = world().await;
     let number = r#"{"code":21211,"message":"The 'To' number +15551230000 is not a valid phone number.","more_info":"https://www.twilio.com/docs/errors/21211","status":400}"#;
     let wrong_token = r#"{"code":20003,"message":"Authenticate","more_info":"https://www.twilio.com/docs/errors/20003","status":401}"#;
@@ -77,9 +77,9 @@ async fn refusals_are_failures_after_which_one_may_ask_again() {
     for (turn, (status, body, advice)) in cases.into_iter().enumerate() {
         let headers = advice.map(|seconds| ("retry-after", seconds.to_owned())).into_iter().collect();
         world.provider.behave(Behaviour::Answer { status, headers, body });
-        let line = world.line(&format!("1555123000{turn}")).await;
+        let pending = world.pending_account(&format!("1555123000{turn}")).await;
         for _ in 0..2 {
-            match world.request(&line).await {
+            match world.request(&pending).await {
                 Err(RequestError::SenderFailed { retry_after }) => {
                     assert_eq!(retry_after, advice.map(|seconds| seconds.parse().unwrap()), "{status}");
                 }
@@ -91,38 +91,38 @@ async fn refusals_are_failures_after_which_one_may_ask_again() {
 }
 
 #[tokio::test]
-async fn silence_leaves_the_code_good() {
+async fn a_timeout_leaves_the_code_valid() {
     let world = world().await;
-    let line = world.line("15551230000").await;
+    let pending = world.pending_account("15551230000").await;
     world.provider.behave(Behaviour::Hang);
-    let outcome = world.request(&line).await;
+    let outcome = world.request(&pending).await;
     assert!(matches!(outcome, Err(RequestError::SenderTimedOut)), "{outcome:?}");
-    let text = field(&world.provider.only(), "Body");
+    let text = field(&world.provider.only_request(), "Body");
     let code: String = text.chars().filter(char::is_ascii_digit).take(6).collect();
-    let _ = world.check(&line, &code).await.unwrap();
+    let _ = world.check(&pending, &code).await.unwrap();
 }
 
 #[tokio::test]
-async fn an_error_body_without_end_is_not_read_to_its_end() {
+async fn an_endless_error_body_is_not_read_to_its_end() {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let world = World::with(&[("WINDU_CODE_SENDER", "twilio"), ("WINDU_TWILIO_BASE_URL", &base)]).await;
-    let line = world.line("15551230000").await;
+    let pending = world.pending_account("15551230000").await;
     let endless = async {
         let (mut stream, _) = listener.accept().await.unwrap();
         let mut read = vec![0; 4_096];
         let _ = stream.read(&mut read).await.unwrap();
         stream.write_all(b"HTTP/1.1 500 Oops\r\ncontent-type: text/plain\r\n\r\n").await.unwrap();
         let mut written = 0_usize;
-        // Until the other side has had enough and closes the connection.
+        // Until the other side closes the connection.
         while stream.write_all(&[b'x'; 4_096]).await.is_ok() {
             written += 4_096;
         }
         written
     };
-    let (outcome, written) = tokio::join!(world.request(&line), endless);
+    let (outcome, written) = tokio::join!(world.request(&pending), endless);
     assert!(matches!(outcome, Err(RequestError::SenderFailed { .. })), "{outcome:?}");
-    // What the sockets hold, and no more.
+    // At most the content of the socket buffers.
     assert!(written < 32 * 1_024 * 1_024, "{written}");
 }

@@ -9,9 +9,9 @@ use crate::world::{WEBHOOK_SECRET, World};
 #[tokio::test]
 async fn a_code_is_posted_as_json_and_signed() {
     let world = World::new().await;
-    let line = world.line("15551230000").await;
-    world.request(&line).await.unwrap();
-    let asked = world.provider.only();
+    let pending = world.pending_account("15551230000").await;
+    world.request(&pending).await.unwrap();
+    let asked = world.provider.only_request();
     assert_eq!(asked.uri, "/send?key=hidden-in-url");
     assert_eq!(asked.header("content-type"), Some("application/json"));
     assert!(asked.header("user-agent").unwrap().starts_with("windu/"));
@@ -28,11 +28,11 @@ async fn a_code_is_posted_as_json_and_signed() {
 }
 
 #[tokio::test]
-async fn a_call_has_a_text_to_be_read_out() {
+async fn a_voice_code_has_a_text_to_read_out() {
     let world = World::new().await;
-    let line = world.line("15551230000").await;
-    world.request_at(&world.verification, &line, Method::Voice).await.unwrap();
-    let body = world.provider.only().json();
+    let pending = world.pending_account("15551230000").await;
+    world.request_at(&world.verification, &pending, Method::Voice).await.unwrap();
+    let body = world.provider.only_request().json();
     assert_eq!(body["method"], "voice");
     let digits: Vec<String> = body["code"].as_str().unwrap().chars().map(String::from).collect();
     assert!(body["text"].as_str().unwrap().contains(&digits.join(", ")));
@@ -41,8 +41,8 @@ async fn a_call_has_a_text_to_be_read_out() {
 #[tokio::test]
 async fn without_a_secret_nothing_is_signed() {
     let world = World::with(&[("WINDU_CODE_WEBHOOK_SECRET", "")]).await;
-    world.request(&world.line("15551230000").await).await.unwrap();
-    let asked = world.provider.only();
+    world.request(&world.pending_account("15551230000").await).await.unwrap();
+    let asked = world.provider.only_request();
     assert_eq!(asked.header("webhook-signature"), None);
     assert!(asked.header("webhook-id").is_some() && asked.header("webhook-timestamp").is_some());
 }
@@ -52,43 +52,43 @@ async fn any_2xx_is_success() {
     let world = World::new().await;
     for (turn, status) in [200, 201, 202, 204, 226].into_iter().enumerate() {
         world.provider.behave(Behaviour::status(status));
-        world.request(&world.line(&format!("1555123000{turn}")).await).await.unwrap();
+        world.request(&world.pending_account(&format!("1555123000{turn}")).await).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn all_else_is_failure_and_a_redirect_is_not_followed() {
+async fn every_other_status_is_a_failure_and_redirects_are_not_followed() {
     let world = World::new().await;
     for (turn, status) in [301, 302, 303, 307, 308, 400, 401, 404, 410, 500, 502, 503].into_iter().enumerate()
     {
         let headers = vec![("location", world.provider.url("/elsewhere"))];
         world.provider.behave(Behaviour::Answer { status, headers, body: "no" });
-        let line = world.line(&format!("155512300{turn:02}")).await;
-        let outcome = world.request(&line).await;
+        let pending = world.pending_account(&format!("155512300{turn:02}")).await;
+        let outcome = world.request(&pending).await;
         assert!(
             matches!(outcome, Err(RequestError::SenderFailed { retry_after: None })),
             "{status}: {outcome:?}"
         );
-        assert_eq!(world.provider.asked().len(), turn + 1);
-        assert!(world.check(&line, &world.provider.last_code()).await.is_err());
+        assert_eq!(world.provider.requests().len(), turn + 1);
+        assert!(world.check(&pending, &world.provider.last_code()).await.is_err());
     }
-    assert!(world.provider.asked().iter().all(|asked| asked.uri.path() == "/send"));
+    assert!(world.provider.requests().iter().all(|asked| asked.uri.path() == "/send"));
 }
 
 #[tokio::test]
-async fn a_time_out_behind_a_proxy_leaves_the_code_good() {
+async fn a_gateway_timeout_leaves_the_code_valid() {
     let world = World::new().await;
     world.provider.behave(Behaviour::status(504));
-    let line = world.line("15551230000").await;
-    let outcome = world.request(&line).await;
+    let pending = world.pending_account("15551230000").await;
+    let outcome = world.request(&pending).await;
     assert!(matches!(outcome, Err(RequestError::SenderTimedOut)), "{outcome:?}");
-    let _ = world.check(&line, &world.provider.last_code()).await.unwrap();
+    let _ = world.check(&pending, &world.provider.last_code()).await.unwrap();
 }
 
 #[tokio::test]
-async fn advice_to_come_back_later_is_passed_on() {
+async fn retry_after_is_passed_on() {
     let world = World::new().await;
-    let line = world.line("15551230000").await;
+    let pending = world.pending_account("15551230000").await;
     let soon = (windu::clock::now() + chrono::TimeDelta::seconds(90)).format("%a, %d %b %Y %H:%M:%S GMT");
     let cases = [
         ("7".to_owned(), 7..=7),
@@ -100,7 +100,7 @@ async fn advice_to_come_back_later_is_passed_on() {
     for (value, expected) in cases {
         let headers = vec![("retry-after", value.clone())];
         world.provider.behave(Behaviour::Answer { status: 429, headers, body: "" });
-        match world.request(&line).await {
+        match world.request(&pending).await {
             Err(RequestError::SenderFailed { retry_after: Some(seconds) }) => {
                 assert!(expected.contains(&seconds), "{value}: {seconds}");
             }

@@ -1,4 +1,4 @@
-//! One test's database, provider and verification, with the few rows that they need.
+//! The fixture: database, provider and verification of one test.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,19 +35,19 @@ pub struct World {
 
 /// An account that waits for its code.
 #[derive(Clone)]
-pub struct Line {
+pub struct PendingAccount {
     pub user: UserId,
     pub account: AccountId,
     pub number: PhoneNumber,
 }
 
 impl World {
-    /// With the webhook as sender.
+    /// With the webhook sender.
     pub async fn new() -> Self {
         Self::with(&[]).await
     }
 
-    /// With more settings, or others.
+    /// With additional or changed settings.
     pub async fn with(settings: &[(&str, &str)]) -> Self {
         let lifecycle = Lifecycle::default();
         let provider = Provider::start(&lifecycle).await;
@@ -55,7 +55,7 @@ impl World {
         Self::build(lifecycle, provider, settings).await
     }
 
-    /// With these settings alone; the provider is not used.
+    /// With these settings only; the provider is not used.
     pub async fn with_settings(settings: CodeSettings) -> Self {
         let lifecycle = Lifecycle::default();
         let provider = Provider::start(&lifecycle).await;
@@ -72,7 +72,7 @@ impl World {
         Self { pool, store, provider, verification, lifecycle, master_key, options }
     }
 
-    /// What another process would run: its own pool, on the same database and provider.
+    /// The verification of another process: its own pool, with the same database and provider.
     pub fn another_process(&self, settings: &[(&str, &str)]) -> Verification {
         let store = Store::new(Db::new(self.options.clone(), 8));
         verification(&store, &self.master_key, Self::settings(&self.provider, settings), &self.lifecycle)
@@ -109,7 +109,7 @@ impl World {
         UserId(id)
     }
 
-    pub async fn account(&self, user: UserId, number: &str) -> Line {
+    pub async fn account(&self, user: UserId, number: &str) -> PendingAccount {
         let counter: i64 = sqlx::query_scalar(
             "INSERT INTO account_counter (user_id, number, epoch) VALUES ($1, $2, '-')
              ON CONFLICT (user_id, number) DO UPDATE SET epoch = '-' RETURNING id",
@@ -128,40 +128,44 @@ impl World {
         .fetch_one(&self.pool)
         .await
         .unwrap();
-        Line { user, account: AccountId(account), number: number.parse().unwrap() }
+        PendingAccount { user, account: AccountId(account), number: number.parse().unwrap() }
     }
 
     /// A new user's account.
-    pub async fn line(&self, number: &str) -> Line {
+    pub async fn pending_account(&self, number: &str) -> PendingAccount {
         self.account(self.user().await, number).await
     }
 
-    pub async fn request(&self, line: &Line) -> Result<(), RequestError> {
-        self.request_at(&self.verification, line, Method::Sms).await
+    pub async fn request(&self, pending: &PendingAccount) -> Result<(), RequestError> {
+        self.request_at(&self.verification, pending, Method::Sms).await
     }
 
-    /// Asks one of several processes.
+    /// Requests a code through one of several processes.
     pub async fn request_at(
         &self,
         process: &Verification,
-        line: &Line,
+        pending: &PendingAccount,
         method: Method,
     ) -> Result<(), RequestError> {
         let tx = self.store.begin().await?;
-        process.request(tx, line.user, line.account, &line.number, method, None).await
+        process.request(tx, pending.user, pending.account, &pending.number, method, None).await
     }
 
-    pub async fn check(&self, line: &Line, code: &str) -> Result<Proved, windu::verification::CheckError> {
-        self.verification.check(line.user, line.account, &line.number, code).await
+    pub async fn check(
+        &self,
+        pending: &PendingAccount,
+        code: &str,
+    ) -> Result<Proved, windu::verification::CheckError> {
+        self.verification.check(pending.user, pending.account, &pending.number, code).await
     }
 
-    /// Asks for a code and returns what the provider was given.
-    pub async fn code(&self, line: &Line) -> String {
-        self.request(line).await.unwrap();
+    /// Requests a code and returns the one that the provider received.
+    pub async fn code(&self, pending: &PendingAccount) -> String {
+        self.request(pending).await.unwrap();
         self.provider.last_code()
     }
 
-    /// Makes everything that was noted so far older.
+    /// Ages all records.
     pub async fn age(&self, seconds: f64) {
         for statement in [
             "UPDATE code_sent SET sent_at = sent_at - make_interval(secs => $1)",
@@ -181,12 +185,6 @@ impl World {
         let reached = async || (self.count(statement).await == expected).then_some(());
         wait_until_async(statement, DEADLINE, reached).await;
     }
-}
-
-/// Another code than this.
-pub fn other_than(code: &str) -> String {
-    let first = if code.starts_with('1') { '2' } else { '1' };
-    format!("{first}{}", &code[1..])
 }
 
 fn verification(

@@ -1,26 +1,17 @@
-//! What is around the program fails while clients send: PostgreSQL stops, hangs, is cut off, is killed, has no room
-//! left; clients do not take their answers. Afterwards everything is as the guarantees say.
+//! Faults around the program while clients send: PostgreSQL stops, hangs, is cut off, is killed or has a full disk;
+//! clients do not read their responses. Afterwards all guarantees hold.
 //!
-//! With `WINDU_TEST_SOAK=1` the same longer and more often.
+//! With `WINDU_TEST_SOAK=1` the tests run longer and with more rounds.
 
 #[path = "../support/mod.rs"]
 mod support;
 
-#[path = "../kill/aftermath.rs"]
-#[expect(dead_code, reason = "each suite uses its own part")]
-mod aftermath;
-#[path = "../kill/repeaters.rs"]
-mod repeaters;
-#[path = "../kill/storm.rs"]
-#[expect(dead_code, reason = "each suite uses its own part")]
-mod storm;
-
-mod cut;
-mod frozen;
-mod full;
-mod killed;
+mod broken_commits;
+mod frozen_database;
+mod full_disk;
+mod full_outbox;
+mod killed_database;
 mod outage;
 mod proxy;
-mod queue;
-mod slow;
-mod stopped;
+mod slow_clients;
+mod stopped_database;

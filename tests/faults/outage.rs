@@ -1,4 +1,4 @@
-//! How the program behaves while the database is away, and when it is back.
+//! Checks during and after a database outage.
 
 use std::time::{Duration, Instant};
 
@@ -6,31 +6,32 @@ use reqwest::Method;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::aftermath::soak;
 use crate::support::client::Client;
+use crate::support::guarantees::soak;
 use crate::support::people::Person;
 use crate::support::server::Server;
 use crate::support::wait::wait_until_async;
 
-/// A request that meets a database that refuses, or does not answer, is answered so soon.
+/// The time limit of a request while the database refuses connections or does not answer.
 pub const PROMPT: Duration = Duration::from_secs(9);
-/// After the database is back, requests are served so soon (G9).
+/// Requests are served within this time after an outage (guarantee G9).
 pub const SERVES_AGAIN: Duration = Duration::from_secs(5);
 
-/// How long an outage lasts: so many seconds, or as many as in a soak.
+/// The duration of an outage in seconds: `usual`, or `soaking` in a soak.
 pub fn lasting(usual: u64, soaking: u64) -> Duration {
     Duration::from_secs(if soak() { soaking } else { usual })
 }
 
-/// For so long every kind of request, many at once, is answered with 503 in time, and the program lives.
+/// Checks for this time that every kind of request, many at once, is answered with 503 in time, and that the program
+/// lives.
 pub async fn refuses(server: &mut Server, person: &Person, lasting: Duration) -> usize {
     let began = Instant::now();
     let mut refused = 0;
     while began.elapsed() < lasting {
         let mut asked = JoinSet::new();
-        // More than the program has connections to the database.
-        for place in 0..20 {
-            asked.spawn(ask(person.api.clone(), person.number.clone(), place));
+        // More requests than the program has database connections.
+        for index in 0..20 {
+            asked.spawn(ask(person.api.clone(), person.number.clone(), index));
         }
         refused += asked.join_all().await.len();
         assert_eq!(person.api.get("/livez").await.status, 200);
@@ -40,8 +41,8 @@ pub async fn refuses(server: &mut Server, person: &Person, lasting: Duration) ->
     refused
 }
 
-async fn ask(api: Client, number: String, place: usize) {
-    let request = match place % 5 {
+async fn ask(api: Client, number: String, index: usize) {
+    let request = match index % 5 {
         0 => api.request(Method::GET, "/api/messages/chats/"),
         1 => api.request(Method::GET, "/readyz"),
         2 => api.request(Method::POST, "/api/contacts/force-sync/"),
@@ -49,12 +50,12 @@ async fn ask(api: Client, number: String, place: usize) {
         _ => api
             .request(Method::POST, "/api/messages/send-message/")
             .form(&[("contact", number.as_str()), ("message", "to nobody")])
-            .header("idempotency-key", format!("never-{place}")),
+            .header("idempotency-key", format!("never-{index}")),
     };
     let began = Instant::now();
     let answer = api.send(request).await;
     let took = began.elapsed();
-    assert!(took < PROMPT, "{place} took {took:?}");
+    assert!(took < PROMPT, "{index} took {took:?}");
     if !["starting", "database_unavailable"].contains(&answer.json()["code"].as_str().unwrap_or_default()) {
         answer.refused(503, "database_unavailable");
     }
@@ -63,18 +64,18 @@ async fn ask(api: Client, number: String, place: usize) {
     assert!((1..=60).contains(&seconds), "{seconds}");
 }
 
-/// Waits until requests are served again, soon after the database is back, and answers tell the truth.
+/// Waits until requests are served again, soon after the outage, with correct responses.
 pub async fn serves_again(server: &Server, person: &Person) {
     serves_again_within(server, person, SERVES_AGAIN).await;
 }
 
 /// [`serves_again`] when the database itself needs a while to come back.
-pub async fn serves_again_within(server: &Server, person: &Person, patience: Duration) {
-    wait_until_async("requests to be served again", patience, async || {
+pub async fn serves_again_within(server: &Server, person: &Person, timeout: Duration) {
+    wait_until_async("requests to be served again", timeout, async || {
         (person.api.get("/api/account/").await.status == 200).then_some(())
     })
     .await;
-    // Not only the first connection: all that the pool may have.
+    // Tests all connections of the pool, not only the first one.
     for _ in 0..3 {
         let mut asked = JoinSet::new();
         for _ in 0..20 {

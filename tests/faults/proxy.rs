@@ -1,4 +1,4 @@
-//! A way to PostgreSQL that breaks in the middle of commits.
+//! A PostgreSQL proxy that cuts connections during commits.
 //!
 //! It follows the messages of each connection (PostgreSQL 15, chapter 55, "Frontend/Backend Protocol").
 
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::support::postgres::Database;
 
-/// Which commits are cut off.
+/// The commits that are cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Commits {
     /// A COMMIT.
@@ -23,12 +23,12 @@ pub enum Commits {
     All,
 }
 
-/// Where a commit is cut off.
+/// The point at which a commit is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Cut {
-    /// Before PostgreSQL hears of it.
+    /// Before PostgreSQL receives it.
     Before,
-    /// After PostgreSQL has done it, before the program hears of that.
+    /// After PostgreSQL has committed, before the program receives the confirmation.
     After,
 }
 
@@ -43,7 +43,7 @@ pub struct Proxy {
 struct Shared {
     socket: PathBuf,
     kind: Commits,
-    /// One of so many commits is cut off; 0: none.
+    /// One of this number of commits is cut off; 0: none.
     one_in: AtomicUsize,
     commits: AtomicUsize,
     before: AtomicUsize,
@@ -74,24 +74,24 @@ impl Proxy {
         Self { _listening: listening, port, database: database.name().to_owned(), shared }
     }
 
-    /// What `DATABASE_URL` takes.
+    /// The value for `DATABASE_URL`.
     pub fn url(&self) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{}?sslmode=disable", self.port, self.database)
     }
 
-    /// From now on cuts off one of so many commits, in turn before and after; 0: none.
+    /// From now on cuts off one of `commits` commits, in turn before and after; 0: none.
     pub fn cut_one_in(&self, commits: usize) {
         self.shared.one_in.store(commits, Ordering::Relaxed);
     }
 
-    /// How many were cut off so far, before and after.
+    /// The numbers of cut commits so far, before and after.
     pub fn cuts(&self) -> (usize, usize) {
         (self.shared.before.load(Ordering::Relaxed), self.shared.after.load(Ordering::Relaxed))
     }
 }
 
 impl Shared {
-    /// What happens to a commit.
+    /// Decides whether and where to cut a commit.
     fn decide(&self) -> Option<Cut> {
         let (one_in, commit) =
             (self.one_in.load(Ordering::Relaxed), self.commits.fetch_add(1, Ordering::Relaxed));
@@ -116,7 +116,7 @@ async fn carry(program: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     to_postgres.write_all(&first).await?;
     let mut watch = Watch::default();
     let (mut sent, mut answered) = (Reader::default(), Reader::default());
-    // A commit was forwarded whose answer must not arrive.
+    // A commit was forwarded whose response must not arrive.
     let mut swallowing = false;
     loop {
         tokio::select! {
@@ -173,7 +173,7 @@ impl Reader {
     }
 }
 
-/// What is known of a connection's statements.
+/// The state of the statements of a connection.
 #[derive(Default)]
 struct Watch {
     /// Whether each prepared statement writes.
@@ -184,7 +184,7 @@ struct Watch {
 }
 
 impl Watch {
-    /// Whether this message of the program makes something durable.
+    /// Whether this message of the program commits something.
     fn commits(&mut self, message: &[u8]) -> Option<Commits> {
         let mut texts = message[5..].split(|byte| *byte == 0);
         let mut text = || texts.next().unwrap_or_default().to_vec();

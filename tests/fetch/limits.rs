@@ -1,4 +1,4 @@
-//! How much is read, and how long it may take.
+//! FetchTimeouts of size and time.
 
 use std::io;
 use std::net::IpAddr;
@@ -7,15 +7,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use windu::fetch::{Fetch, FetchError, FetchTimeouts, Resolver, UntrustedError};
 
-use crate::site::{Names, PATIENCE, Reply, Site, Taken, answer, fetch, fetch_within, get, redirect};
+use crate::site::{LONG_LIMITS, Names, Reply, Site, Taken, answer, fetch, fetch_within, get, redirect};
 
 const SHORT: Duration = Duration::from_millis(200);
 
-/// Ten bytes, whose length is told before, told chunk by chunk, or not told.
+/// Ten bytes with a content length, in chunks, or without a length.
 async fn ten_bytes() -> Site {
     Site::start("127.0.0.1:0", |path| {
         Reply::Bytes(match path {
-            "/told" => answer(200, &[], "0123456789"),
+            "/length" => answer(200, &[], "0123456789"),
             "/chunked" => {
                 let chunks = "4\r\n0123\r\n4\r\n4567\r\n2\r\n89\r\n0\r\n\r\n";
                 format!("HTTP/1.1 200 -\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}").into_bytes()
@@ -30,7 +30,7 @@ async fn ten_bytes() -> Site {
 async fn no_more_than_the_limit_reaches_the_sink() {
     let site = ten_bytes().await;
     let fetch = fetch(&["127.0.0.1/32"], Names::default());
-    for path in ["/told", "/chunked", "/untold"] {
+    for path in ["/length", "/chunked", "/close"] {
         let mut taken = Taken::default();
         assert_eq!(fetch.get_untrusted(&site.url(path), 10, &mut taken).await.unwrap().size, 10, "{path}");
         assert_eq!(taken.0, b"0123456789", "{path}");
@@ -41,14 +41,14 @@ async fn no_more_than_the_limit_reaches_the_sink() {
         assert!(too_long, "{path}: {outcome:?}");
         assert!(taken.0.len() <= 9, "{path}: {} bytes were taken", taken.0.len());
         assert!(
-            path != "/told" || taken.0.is_empty(),
-            "a length that is told is believed when it is too much"
+            path != "/length" || taken.0.is_empty(),
+            "a content length above the limit is refused at once"
         );
     }
 }
 
 #[tokio::test]
-async fn content_without_an_end_is_cut() {
+async fn endless_content_is_cut_at_the_limit() {
     let flood = format!("HTTP/1.1 200 -\r\n\r\n{}", "a".repeat(1 << 22));
     let site = Site::start("127.0.0.1:0", move |_| Reply::Drip(flood.clone().into_bytes(), b'a')).await;
     let mut taken = Taken::default();
@@ -59,10 +59,10 @@ async fn content_without_an_end_is_cut() {
 }
 
 #[tokio::test]
-async fn content_that_breaks_off_is_not_whole() {
+async fn truncated_content_is_an_error() {
     let site = Site::start("127.0.0.1:0", |path| {
         Reply::Bytes(match path {
-            "/told" => b"HTTP/1.1 200 -\r\nContent-Length: 10\r\n\r\n01234".to_vec(),
+            "/length" => b"HTTP/1.1 200 -\r\nContent-Length: 10\r\n\r\n01234".to_vec(),
             "/chunked" => b"HTTP/1.1 200 -\r\nTransfer-Encoding: chunked\r\n\r\n4\r\n0123\r\n".to_vec(),
             "/head" => b"HTTP/1.1 200 -\r\nContent-".to_vec(),
             "/silent" => Vec::new(),
@@ -71,25 +71,25 @@ async fn content_that_breaks_off_is_not_whole() {
     })
     .await;
     let fetch = fetch(&["127.0.0.1/32"], Names::default());
-    for path in ["/told", "/chunked", "/head", "/silent", "/other"] {
+    for path in ["/length", "/chunked", "/head", "/silent", "/other"] {
         let outcome = get(&fetch, &site.url(path)).await;
         assert!(matches!(outcome, Err(UntrustedError::Fetch(FetchError::Broken(_)))), "{path}: {outcome:?}");
     }
 }
 
-/// That it ends long before the other limit.
+/// Checks that the fetch ends long before the other limit.
 async fn assert_timed_out(fetch: &Fetch, url: &str) {
-    let outcome = tokio::time::timeout(PATIENCE.head, get(fetch, url)).await.expect("an end in time");
+    let outcome = tokio::time::timeout(LONG_LIMITS.head, get(fetch, url)).await.expect("an end in time");
     assert!(matches!(outcome, Err(UntrustedError::Fetch(FetchError::TimedOut(_)))), "{url}: {outcome:?}");
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_come_is_not_waited_for() {
-    let limits = FetchTimeouts { head: SHORT, ..PATIENCE };
+async fn a_missing_response_head_times_out() {
+    let limits = FetchTimeouts { head: SHORT, ..LONG_LIMITS };
     let fetch = fetch_within(limits, &["127.0.0.1/32"], Names::default());
     let silent = Site::start("127.0.0.1:0", |_| Reply::Hang).await;
     assert_timed_out(&fetch, &silent.url("/")).await;
-    // Byte by byte is no head either.
+    // A head that comes byte by byte times out too.
     let dripping =
         Site::start("127.0.0.1:0", |_| Reply::Drip(b"HTTP/1.1 200 -\r\nX-Long: ".to_vec(), b'a')).await;
     assert_timed_out(&fetch, &dripping.url("/")).await;
@@ -99,8 +99,8 @@ async fn a_head_that_does_not_come_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn content_that_drips_is_not_waited_for_without_end() {
-    let limits = FetchTimeouts { total: SHORT, ..PATIENCE };
+async fn slow_content_times_out() {
+    let limits = FetchTimeouts { total: SHORT, ..LONG_LIMITS };
     let fetch = fetch_within(limits, &["127.0.0.1/32"], Names::default());
     let site = Site::start("127.0.0.1:0", |_| Reply::Drip(b"HTTP/1.1 200 -\r\n\r\n".to_vec(), b'a')).await;
     assert_timed_out(&fetch, &site.url("/")).await;
@@ -117,13 +117,13 @@ impl Resolver for Silent {
 }
 
 #[tokio::test]
-async fn a_name_server_that_does_not_answer_is_not_waited_for() {
-    let fetch = fetch_within(FetchTimeouts { head: SHORT, ..PATIENCE }, &["127.0.0.1/32"], Silent);
+async fn a_silent_name_server_times_out() {
+    let fetch = fetch_within(FetchTimeouts { head: SHORT, ..LONG_LIMITS }, &["127.0.0.1/32"], Silent);
     assert_timed_out(&fetch, "http://name.test/").await;
 }
 
 #[test]
-fn the_usual_limits_are_ten_seconds_and_a_minute() {
+fn the_default_timeouts_are_ten_seconds_and_a_minute() {
     let limits = FetchTimeouts { head: Duration::from_secs(10), total: Duration::from_mins(1) };
     assert_eq!(FetchTimeouts::default(), limits);
 }

@@ -1,12 +1,12 @@
-//! What callers' URLs reach, and what they must not: against real sockets on this machine's loopback addresses. No
-//! test dials any other address, also when it fails: what the internet is, the unit tests of `windu::fetch` hold.
+//! Untrusted URLs and the addresses that they may reach, with real sockets on this machine's loopback addresses. No
+//! test dials any other address, even when it fails; the unit tests of `windu::fetch` check public addresses.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
-mod dialled;
+mod allowed_urls;
+mod dialled_addresses;
 mod limits;
-mod read;
 mod redirects;
-mod refused;
+mod refused_addresses;
 mod site;
 mod tls;

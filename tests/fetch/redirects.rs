@@ -1,4 +1,4 @@
-//! Redirects: a few are followed, each is checked.
+//! Redirects: few are followed, and each is checked.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use crate::site::{Canary, Names, Reply, Site, answer, fetch, get, redirect};
 
 const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
 
-/// Leads on as many times as the path says: /3 to /2 to /1 to /0, which gives something.
+/// Redirects as often as the path says: /3 to /2 to /1 to /0, which has content.
 async fn countdown(status: u16) -> Site {
     Site::start("127.0.0.2:0", move |path| match path.trim_start_matches('/').parse::<u8>().unwrap() {
         0 => Reply::Bytes(answer(200, &[], "the end")),
@@ -24,7 +24,7 @@ async fn three_redirects_are_followed_and_no_more() {
         let site = countdown(status).await;
         let (given, content) = get(&fetch, &site.url("/3")).await.unwrap();
         assert_eq!(content, b"the end", "{status}");
-        assert_eq!(given.file_name.as_deref(), Some("3"), "the name is that of the URL that was given");
+        assert_eq!(given.file_name.as_deref(), Some("3"), "the file name is that of the first URL");
         assert_eq!(site.paths(), ["/3", "/2", "/1", "/0"], "{status}");
 
         let site = countdown(status).await;
@@ -37,7 +37,7 @@ async fn three_redirects_are_followed_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_loop_ends() {
+async fn a_redirect_loop_ends() {
     let site = Site::start("127.0.0.2:0", |path| redirect(302, path)).await;
     let outcome = get(&fetch(&["127.0.0.2/32"], Names::default()), &site.url("/round")).await;
     assert!(matches!(outcome, Err(UntrustedError::TooManyRedirects)), "{outcome:?}");
@@ -45,7 +45,7 @@ async fn a_loop_ends() {
 }
 
 #[tokio::test]
-async fn a_redirect_leads_to_a_name_or_an_address_that_is_allowed() {
+async fn redirects_to_allowed_names_and_addresses_are_followed() {
     let target = Site::start("127.0.0.3:0", |_| Reply::Bytes(answer(200, &[], "there"))).await;
     let port = target.address.port();
     for to in [
@@ -64,7 +64,7 @@ async fn a_redirect_leads_to_a_name_or_an_address_that_is_allowed() {
 }
 
 #[tokio::test]
-async fn no_redirect_leads_to_this_machine() {
+async fn redirects_to_this_machine_are_refused() {
     let canary = Canary::start("127.0.0.1:0");
     let port = canary.address.port();
     for status in REDIRECTS {
@@ -92,7 +92,7 @@ async fn no_redirect_leads_to_this_machine() {
                 ("localhost", &[&["127.0.0.1"]]),
                 ("bad.test", &[&["127.0.0.1"]]),
                 ("mixed.test", &[&["127.0.0.2", "127.0.0.1"]]),
-                // Allowed when it is looked up for the first URL, and then not.
+                // Allowed in the first lookup, and then not.
                 ("turning.test", &[&["127.0.0.2"], &["127.0.0.1"]]),
             ]);
             let to_canary = to.clone();
@@ -108,7 +108,7 @@ async fn no_redirect_leads_to_this_machine() {
 }
 
 #[tokio::test]
-async fn the_last_hop_is_checked_like_the_first() {
+async fn the_last_redirect_is_checked_like_the_first() {
     let canary = Canary::start("127.0.0.1:0");
     let to_canary = format!("http://{}/", canary.address);
     let site = Site::start("127.0.0.2:0", move |path| match path {
@@ -124,7 +124,7 @@ async fn the_last_hop_is_checked_like_the_first() {
 }
 
 #[tokio::test]
-async fn other_answers_lead_nowhere() {
+async fn a_location_header_without_a_redirect_status_is_ignored() {
     let canary = Canary::start("127.0.0.1:0");
     for status in [200, 201, 300, 304, 305, 306, 404] {
         let to_canary = format!("http://{}/", canary.address);
@@ -144,7 +144,7 @@ async fn other_answers_lead_nowhere() {
 }
 
 #[tokio::test]
-async fn a_target_that_is_no_url_leads_nowhere() {
+async fn an_invalid_redirect_target_is_not_followed() {
     let fetch = fetch(&["127.0.0.0/8"], Names::default());
     for target in ["http://", "http://127.0.0.256/", "http://[::1/", "\u{80}\u{ff}://x"] {
         let site = Site::start("127.0.0.2:0", move |path| match path {

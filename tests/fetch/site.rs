@@ -1,4 +1,4 @@
-//! Servers that answer as they are told to, canaries that nobody may reach, and names with the addresses of a test.
+//! Scripted HTTP servers, canaries that must not be reached, and a name lookup with the addresses of a test.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -15,17 +15,16 @@ use tokio::task::JoinSet;
 use windu::fetch::{Fetch, FetchTimeouts, Fetched, Resolver, Sink, UntrustedError, UntrustedRules};
 
 /// Long enough for a busy machine.
-pub const PATIENCE: FetchTimeouts =
-    FetchTimeouts { head: Duration::from_secs(20), total: Duration::from_mins(1) };
+pub const LONG_LIMITS: FetchTimeouts = FetchTimeouts { head: Duration::from_secs(20), total: Duration::from_mins(1) };
 
-/// More than any answer of a test that does not care.
+/// More than the response of any test that does not check limits.
 pub const LIMIT: u64 = 1 << 20;
 
-/// What a site does with a request.
+/// The behaviour of a site for a request.
 pub enum Reply {
     /// Writes this and closes.
     Bytes(Vec<u8>),
-    /// Writes this, waits until it is told to go on, writes the rest and closes.
+    /// Writes this, waits for the notification, writes the rest and closes.
     Held(Vec<u8>, Arc<Notify>, Vec<u8>),
     /// Writes the beginning, then this byte again and again.
     Drip(Vec<u8>, u8),
@@ -35,7 +34,7 @@ pub enum Reply {
 
 pub type Script = dyn Fn(&str) -> Reply + Send + Sync;
 
-/// A server of HTTP. Dropped, it is gone.
+/// An HTTP server; it stops when it is dropped.
 pub struct Site {
     pub address: SocketAddr,
     seen: Arc<Mutex<Seen>>,
@@ -50,13 +49,13 @@ struct Seen {
     heads: Vec<String>,
 }
 
-/// A listener that nobody may connect to.
+/// A listener that must not be reached.
 pub struct Canary {
     pub address: SocketAddr,
     listener: std::net::TcpListener,
 }
 
-/// Each name's answers, one after the other; the last one stays.
+/// The lookups of each name, one after the other; the last one stays.
 #[derive(Default)]
 pub struct Names(pub Mutex<HashMap<String, Vec<Vec<IpAddr>>>>);
 
@@ -145,9 +144,9 @@ impl Sink for Taken {
     }
 }
 
-/// Where these networks are allowed and these names are known.
+/// A `Fetch` that allows these networks and knows these names.
 pub fn fetch(allow: &[&str], names: Names) -> Fetch {
-    fetch_within(PATIENCE, allow, names)
+    fetch_within(LONG_LIMITS, allow, names)
 }
 
 pub fn fetch_within(timeouts: FetchTimeouts, allow: &[&str], resolver: impl Resolver + 'static) -> Fetch {
@@ -155,14 +154,14 @@ pub fn fetch_within(timeouts: FetchTimeouts, allow: &[&str], resolver: impl Reso
     Fetch::new(UntrustedRules { allow, timeouts, resolver: Arc::new(resolver) })
 }
 
-/// What a URL gives, and the content.
+/// The result of a URL, with its content.
 pub async fn get(fetch: &Fetch, url: &str) -> Result<(Fetched, Vec<u8>), UntrustedError<Infallible>> {
     let mut taken = Taken::default();
     let given = fetch.get_untrusted(url, LIMIT, &mut taken).await?;
     Ok((given, taken.0))
 }
 
-/// An answer of HTTP with its length.
+/// An HTTP response with its content length.
 pub fn answer(status: u16, headers: &[(&str, &str)], content: &str) -> Vec<u8> {
     use std::fmt::Write as _;
     let mut text = format!("HTTP/1.1 {status} -\r\nContent-Length: {}\r\n", content.len());
@@ -190,7 +189,7 @@ async fn serve_seen(stream: TcpStream, seen: Arc<Mutex<Seen>>, script: Arc<Scrip
     let note = |head: &str| {
         seen.lock().unwrap_or_else(PoisonError::into_inner).heads.push(head.to_owned());
     };
-    // A client that has gone away is no failure of the site's.
+    // A disconnected client is no failure of the site.
     let _ = serve(stream, &*script, note).await;
 }
 
@@ -208,9 +207,9 @@ pub async fn serve(
     note(&head);
     match script(path(&head)) {
         Reply::Bytes(bytes) => stream.write_all(&bytes).await?,
-        Reply::Held(beginning, told, rest) => {
+        Reply::Held(beginning, go_on, rest) => {
             stream.write_all(&beginning).await?;
-            told.notified().await;
+            go_on.notified().await;
             stream.write_all(&rest).await?;
         }
         Reply::Drip(beginning, byte) => {

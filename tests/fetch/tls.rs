@@ -1,7 +1,7 @@
-//! A caller's URL of https: the certificate must be of an authority that this machine trusts, and of that name.
+//! Untrusted https URLs: the certificate must match the name and come from an authority that this machine trusts.
 //!
-//! Which authorities are trusted is read from a file that the environment names, so the test runs itself once more
-//! with an environment in which it is the tests' own, and which names a proxy that must not be asked.
+//! The trusted authorities come from a file that the environment names, so the test runs itself again with an
+//! environment that names the authority of the test, and a proxy that must not be used.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::site::{Canary, Names, Reply, answer, fetch, get, serve};
 
 type Authority = Issuer<'static, KeyPair>;
 
-/// Names the file of the authorities that are trusted, among other programs to OpenSSL.
+/// The variable for the file of trusted authorities, which OpenSSL uses too.
 const TRUSTED: &str = "SSL_CERT_FILE";
 
 fn authority() -> (Authority, String) {
@@ -32,7 +32,7 @@ fn authority() -> (Authority, String) {
     (Issuer::new(params, key), pem)
 }
 
-/// A server with a certificate for `name` that ends with the year; gives its port.
+/// A server with a certificate for `name` that expires at the end of the year; returns its port.
 async fn server(tasks: &mut JoinSet<()>, authority: &Authority, name: &str, year: i32) -> u16 {
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     params.not_after = date_time_ymd(year, 12, 31);
@@ -48,7 +48,7 @@ async fn server(tasks: &mut JoinSet<()>, authority: &Authority, name: &str, year
     tasks.spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            // A client that does not like the certificate goes away.
+            // A client that refuses the certificate disconnects.
             let Ok(stream) = acceptor.accept(stream).await else { continue };
             let _ = serve(stream, &|_| Reply::Bytes(answer(200, &[], "sealed")), |_| {}).await;
         }
@@ -64,7 +64,7 @@ fn the_certificate_is_checked_and_no_proxy_is_asked() {
     let mut again = Command::new(std::env::current_exe().unwrap());
     again.args(["--exact", "tls::with_an_authority_of_our_own", "--ignored", "--nocapture"]);
     again.env(TRUSTED, &trusted).env_remove("SSL_CERT_DIR");
-    // A proxy would be told every URL, and reach what it likes.
+    // A proxy would learn every URL and could reach any address.
     let proxy = Canary::start("127.0.0.1:0");
     for name in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
         let value = format!("http://{}", proxy.address);
@@ -102,7 +102,7 @@ async fn with_an_authority_of_our_own() {
         let refused = matches!(outcome, Err(UntrustedError::Fetch(FetchError::NotConnected(_))));
         assert!(refused, "{which}: {outcome:?}");
     }
-    // The name is what the URL says, not what the address is.
+    // The certificate must match the host of the URL, not the address.
     let outcome = get(&fetch, &format!("https://127.0.0.1:{good}/")).await;
     assert!(matches!(outcome, Err(UntrustedError::Fetch(FetchError::NotConnected(_)))), "{outcome:?}");
 }

@@ -1,33 +1,33 @@
-//! The program is killed (SIGKILL) and started again while clients send.
+//! Kills (SIGKILL) and restarts while clients send.
 
 use tokio::task::block_in_place;
 
-use crate::aftermath::{forget_the_dead, messages, rounds, summary};
-use crate::storm::{Storm, server_on_a_fixed_port};
+use crate::support::guarantees::{expire_killed_processes, messages, print_summary, rounds};
+use crate::support::load::{Load, server_on_a_fixed_port};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_acknowledged_arrives_once_and_in_order_although_the_program_is_killed() {
+async fn acknowledged_messages_arrive_once_and_in_order_although_the_program_is_killed() {
     let mut server = server_on_a_fixed_port();
-    let storm = Storm::begin(&server).await;
+    let load = Load::start(&server).await;
     let rounds = rounds(10);
     for round in 0..rounds {
-        // Now and then before the sessions are back, else in the middle of what they do.
+        // Most kills hit running sessions; every fourth hits before they are back.
         if round % 4 != 3 {
             let received = received(&server);
             wait_until("messages to arrive again", DEADLINE, || {
                 (self::received(&server) > received + 10).then_some(())
             });
         }
-        storm.goes_on(messages(60 + 20 * (round % 5))).await;
+        load.wait_for_more(messages(60 + 20 * (round % 5))).await;
         block_in_place(|| {
             server.kill();
-            forget_the_dead(server.database());
+            expire_killed_processes(server.database());
             server.restart();
         });
     }
-    summary("killed", &[("kills", rounds)], storm.ends_well(&server).await);
+    print_summary("killed", &[("kills", rounds)], load.finish(&server).await);
 }
 
 fn received(server: &Server) -> u64 {

@@ -1,19 +1,16 @@
-//! Programs are killed, stopped and added while clients send: what was acknowledged arrives exactly once, in order.
+//! Programs that are killed, stopped and added while clients send: acknowledged messages arrive exactly once, in order.
 //!
-//! With `WINDU_TEST_SOAK=1` the same with many more rounds.
+//! With `WINDU_TEST_SOAK=1` the tests run with many more rounds.
 
 #[path = "../support/mod.rs"]
 mod support;
 
-mod aftermath;
-mod groups;
-mod keyed;
-mod keyed_rows;
+mod group_messages;
+mod keyed_endpoints;
+mod keyed_sends;
 mod killed;
 mod obstacles;
-mod paused;
+mod paused_program;
 mod processes;
-mod repeaters;
-mod rolling;
-mod storm;
+mod rolling_upgrade;
 mod terminated;

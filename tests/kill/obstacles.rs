@@ -1,16 +1,16 @@
-//! What keeps a program waiting at a certain point, to be killed there.
+//! Obstacles that keep a program waiting at a certain point, so that it can be killed there.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
-use crate::support::postgres::{Database, Held};
+use crate::support::postgres::{Database, OpenTransaction};
 
 /// Updates of a table wait while a condition holds: a lock in a trigger.
 pub struct Blocked {
     database: Arc<Database>,
-    lock: Option<Held>,
+    lock: Option<OpenTransaction>,
 }
 
 impl Blocked {
@@ -33,7 +33,7 @@ impl Blocked {
         self.database.sql(&format!("SELECT count(*) > 0 {}", Self::WAITING)) == "t"
     }
 
-    /// Lets everybody go on.
+    /// Releases the waiting updates.
     pub fn lift(mut self) {
         self.lock.take();
     }
@@ -43,7 +43,7 @@ impl Drop for Blocked {
     fn drop(&mut self) {
         let database = &self.database;
         if self.lock.is_some() {
-            // What a killed program asked for must not happen after all.
+            // Waiting writes of a killed program must not be executed after all.
             database.sql(&format!("SELECT pg_terminate_backend(pid, 10000) {}", Self::WAITING));
         }
         self.lock.take();
@@ -51,7 +51,7 @@ impl Drop for Blocked {
     }
 }
 
-/// A sender of codes that takes them and says nothing until it is told how to answer.
+/// A code provider that holds its requests until the test sets a status.
 pub struct Provider {
     pub url: String,
     asked: Arc<AtomicUsize>,

@@ -1,17 +1,17 @@
-//! Two programs on one database: each serves every request, whoever runs the session.
+//! Two programs on one database: each serves every request, whichever runs the session.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::aftermath::all_is_well;
+use crate::support::guarantees::assert_guarantees;
 use crate::support::people::{Person, account, fresh_number, register};
 use crate::support::postgres::Database;
 use crate::support::server::Server;
-use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
+use crate::support::wait::{DEADLINE, wait_until};
 
-/// Accounts are taken over so long after their program was killed, at the latest.
+/// Accounts are taken over within this time after their program was killed.
 pub const TAKEN_OVER: Duration = Duration::from_secs(20);
 
 /// Two programs, and four friends of each other, two run by each program.
@@ -25,7 +25,7 @@ async fn world() -> (Server, Server, Vec<Person>) {
     (one, other, people)
 }
 
-/// So many people who have each other in their contacts.
+/// `count` people who have each other in their contacts.
 pub async fn friends(server: &Server, count: usize) -> Vec<Person> {
     let mut people = Vec::new();
     for _ in 0..count {
@@ -34,14 +34,14 @@ pub async fn friends(server: &Server, count: usize) -> Vec<Person> {
     for person in &people {
         for other in &people {
             if person.number != other.number {
-                person.adds(&other.number).await;
+                person.adds_contact(&other.number).await;
             }
         }
     }
     people
 }
 
-/// How many sessions each living program runs.
+/// The number of sessions of each living program.
 pub fn owners(database: &Database) -> String {
     database.sql(
         "SELECT string_agg(n::text, ' ' ORDER BY n) FROM (SELECT count(*) AS n FROM account_counter
@@ -49,109 +49,101 @@ pub fn owners(database: &Database) -> String {
     )
 }
 
-pub async fn online(person: &Person, deadline: Duration) {
-    wait_until_async("the session to be online", deadline, async || {
-        let account = account(&person.api, &person.number).await.expect("listed");
-        (account["session"]["state"] == "online").then_some(())
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn each_program_serves_every_request() {
+async fn every_program_serves_requests_for_every_account() {
     let (one, other, people) = world().await;
     for person in &people {
-        online(person, DEADLINE).await;
+        person.waits_until_online(DEADLINE).await;
     }
-    // Everybody to everybody, through the one program, looked at through the other.
+    // All pairs: sent through one program, checked through the other.
     for (send, look) in [(&one, &other), (&other, &one)] {
         for from in &people {
             for to in &people {
                 if from.number == to.number {
                     continue;
                 }
-                let id = from.at(send).says(&to.at(send), "hello").await;
+                let id = from.at(send).sends(&to.at(send), "hello").await;
                 to.at(look).waits_for(&from.at(look), &id).await;
                 let delivered = |message: &serde_json::Value| message["delivered"].is_string();
                 from.at(look).waits_until(&to.number, &id, delivered).await;
             }
         }
     }
-    // Commands and hints reach the program that holds the lease.
+    // Commands and notifications reach the program that holds the lease.
     for server in [&one, &other] {
-        for (place, person) in people.iter().enumerate() {
+        for (index, person) in people.iter().enumerate() {
             let api = &person.at(server).api;
             let synced = api.post("/api/contacts/force-sync/", &[]).await;
             assert_eq!(synced.status, 200, "{}", synced.text());
             assert_eq!(synced.json()["existing"].as_array().map(Vec::len), Some(3));
-            let friend = &people[(place + 1) % people.len()].number;
-            for row in ["set-typing", "set-paused"] {
-                let answer = api.post(&format!("/api/messages/{row}/"), &[("contact", friend)]).await;
+            let friend = &people[(index + 1) % people.len()].number;
+            for endpoint in ["set-typing", "set-paused"] {
+                let answer = api.post(&format!("/api/messages/{endpoint}/"), &[("contact", friend)]).await;
                 assert_eq!(answer.status, 200, "{}", answer.text());
             }
             let read = api.post("/api/messages/update-last-read/", &[("contact", friend)]).await;
             assert_eq!(read.status, 200, "{}", read.text());
         }
     }
-    // Registered through the one, online whoever runs it; removed through the other.
+    // Registered through one program, online in either; removed through the other.
     let newcomer = Person { api: people[0].at(&other).api, number: "15558880000".to_owned() };
     register(&other, &newcomer.api, &newcomer.number).await;
-    online(&newcomer, Duration::from_secs(1)).await;
+    newcomer.waits_until_online(Duration::from_secs(1)).await;
     for person in &people {
-        let row = "/api/account/remove-account/";
-        let answer = person.at(&other).api.post(row, &[("account", &person.number)]).await;
+        let endpoint = "/api/account/remove-account/";
+        let answer = person.at(&other).api.post(endpoint, &[("account", &person.number)]).await;
         assert_eq!((answer.status, answer.json()), (200, json!({})));
         assert_eq!(account(&person.api, &person.number).await, None);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_program_remembers_of_an_account_decides_about_no_send() {
+async fn a_cached_account_never_decides_about_a_send() {
     let one = Server::start();
     let (anna, ben) = Person::two_friends(&one).await;
     let waiting = fresh_number();
     let other = Server::setup().database(Arc::clone(one.database())).start();
-    // The other program remembers to whom Anna may write.
+    // The other program caches the permitted receivers of Anna.
     let there = anna.at(&other);
-    there.says(&ben, "remembered").await;
+    there.sends(&ben, "remembered").await;
     let removed = anna.api.delete(&format!("/api/contacts/{}/", ben.number)).await;
     assert_eq!(removed.status, 200, "{}", removed.text());
-    there.tries(&ben.number, "no contact any more").await.refused(400, "not_a_contact");
-    anna.adds(&ben.number).await;
-    there.says(&ben, "again").await;
+    there.tries_to_send(&ben.number, "no contact any more").await.refused(400, "not_a_contact");
+    anna.adds_contact(&ben.number).await;
+    there.sends(&ben, "again").await;
 
-    // Without a name the oldest registered account writes, from the moment on at which it is registered.
+    // Without `account` the oldest registered account sends, as soon as it is registered.
     let owner = Person::new(&one).await;
-    owner.adds(&ben.number).await;
+    owner.adds_contact(&ben.number).await;
     let aged = "UPDATE account SET created_at = created_at + interval '1 hour' WHERE number";
     one.database().sql(&format!("{aged} = '{}'", owner.number));
     let there = owner.at(&other);
-    there.says(&ben, "from the only one").await;
+    there.sends(&ben, "from the only one").await;
     register(&one, &owner.api, &waiting).await;
-    there.tries(&ben.number, "from the older one").await.refused(400, "not_a_contact");
+    there.tries_to_send(&ben.number, "from the older one").await.refused(400, "not_a_contact");
     let form = [("account", owner.number.as_str()), ("contact", &ben.number), ("message", "by name")];
     assert_eq!(there.api.post("/api/messages/send-message/", &form).await.status, 200);
 
     assert_eq!(one.database().sql("SELECT count(*) FROM message WHERE text = 'no contact any more'"), "0");
-    all_is_well(one.database());
+    assert_guarantees(one.database());
 
-    // And nothing is sent from a number that has left.
+    // A removed number cannot send.
     let left = owner.api.post("/api/account/remove-account/", &[("account", &owner.number)]).await;
     assert_eq!(left.status, 200, "{}", left.text());
     there.api.post("/api/messages/send-message/", &form).await.refused(400, "account_unknown");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_accounts_of_a_killed_program_run_in_the_other_within_20_seconds() {
+async fn sessions_of_a_killed_program_run_in_another_within_20_seconds() {
     let (mut one, other, people) = world().await;
     one.kill();
     let people: Vec<Person> = people.iter().map(|person| person.at(&other)).collect();
-    // Sends are accepted meanwhile, and arrive as soon as somebody runs both sessions.
+    // Messages are accepted meanwhile, and arrive as soon as both sessions run again.
     let mut sent = Vec::new();
     for from in &people {
         for to in &people {
             if from.number != to.number {
-                sent.push((from, to, from.says(to, "hello?").await));
+                sent.push((from, to, from.sends(to, "hello?").await));
             }
         }
     }
@@ -162,18 +154,18 @@ async fn the_accounts_of_a_killed_program_run_in_the_other_within_20_seconds() {
         to.waits_for(from, &id).await;
     }
     for person in &people {
-        online(person, Duration::from_secs(5)).await;
+        person.waits_until_online(Duration::from_secs(5)).await;
     }
-    all_is_well(other.database());
+    assert_guarantees(other.database());
 }
 
 #[tokio::test]
-async fn a_killed_program_that_starts_again_has_its_accounts_at_once() {
+async fn a_killed_program_takes_its_sessions_back_at_once_after_a_restart() {
     let mut server = Server::start();
     let (ann, ben) = Person::two_friends(&server).await;
     server.restart();
     let began = Instant::now();
-    ann.at(&server).tells(&ben.at(&server), "still here").await;
-    // Long before the heartbeat of the one that was killed is missed.
+    ann.at(&server).delivers(&ben.at(&server), "still here").await;
+    // Long before the heartbeat of the killed program expires.
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
 }

@@ -1,19 +1,19 @@
-//! The program is asked to stop (SIGTERM) while clients send.
+//! A stop (SIGTERM) while clients send.
 
 use std::time::{Duration, Instant};
 
 use tokio::task::block_in_place;
 
-use crate::aftermath::{rounds, summary};
-use crate::storm::{Storm, server_on_a_fixed_port};
+use crate::support::guarantees::{print_summary, rounds};
+use crate::support::load::{Load, server_on_a_fixed_port};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_under_load_drains_in_time_and_loses_nothing() {
+async fn a_stop_under_load_drains_in_time_and_loses_no_message() {
     let mut server = server_on_a_fixed_port();
-    let storm = Storm::begin(&server).await;
+    let load = Load::start(&server).await;
     let rounds = rounds(2);
     for _ in 0..rounds {
-        storm.goes_on(50).await;
+        load.wait_for_more(50).await;
         block_in_place(|| {
             server.terminate();
             let asked = Instant::now();
@@ -21,12 +21,12 @@ async fn a_stop_under_load_drains_in_time_and_loses_nothing() {
             let took = asked.elapsed();
             assert!(status.success(), "{status}: {}", server.log());
             assert!(took < Duration::from_secs(30), "{took:?}");
-            // Its leases were given back: nothing has to run out.
+            // It released its leases, so nothing has to expire.
             let left = "SELECT count(*) FROM account_counter WHERE owner IS NOT NULL";
             assert_eq!(server.database().sql(left), "0");
             server.restart();
         });
     }
-    storm.goes_on(50).await;
-    summary("terminated", &[("stops", rounds)], storm.ends_well(&server).await);
+    load.wait_for_more(50).await;
+    print_summary("terminated", &[("stops", rounds)], load.finish(&server).await);
 }

@@ -6,13 +6,13 @@ fn name(text: &str) -> Option<String> {
     read(text).unwrap_or_else(|error| panic!("{error}: {text:?}")).name
 }
 
-/// The lines between begin and end.
+/// A card with these lines.
 fn card(lines: &[&str], ending: &str) -> String {
     [&["BEGIN:VCARD"], lines, &["END:VCARD", ""]].concat().join(ending)
 }
 
 #[test]
-fn each_version_gives_its_name_with_either_line_ending() {
+fn the_name_is_read_from_each_version_with_either_line_ending() {
     for lines in [
         &["VERSION:2.1", "N:Doe;Jane", "FN:Jane Doe", "TEL;CELL:+15551230000"][..],
         &["VERSION:2.1", "FN;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:=4A=61=6E=65=20=", "Doe"],
@@ -32,14 +32,14 @@ fn each_version_gives_its_name_with_either_line_ending() {
 }
 
 #[test]
-fn a_card_without_a_name_is_one_too() {
+fn a_card_without_a_name_is_valid() {
     assert_eq!(name(&card(&["VERSION:3.0", "TEL:1"], "\n")), None);
     assert_eq!(name(&card(&["VERSION:3.0", "N:;;;;", "FN:"], "\n")), None);
     assert_eq!(name("\u{feff}begin:vcard\nFN:Zoë\nend:vcard").as_deref(), Some("Zoë"));
 }
 
 #[test]
-fn of_several_cards_the_first_name_counts() {
+fn the_first_name_of_several_cards_is_used() {
     let first = card(&["VERSION:3.0", "TEL:1"], "\r\n");
     let second = card(&["VERSION:3.0", "FN:Jane Doe"], "\r\n");
     let third = card(&["VERSION:3.0", "FN:John Doe"], "\r\n");
@@ -47,7 +47,7 @@ fn of_several_cards_the_first_name_counts() {
 }
 
 #[test]
-fn what_is_no_card_is_refused() {
+fn text_that_is_not_a_card_is_refused() {
     for text in [
         "",
         "Jane Doe",

@@ -1,4 +1,4 @@
-//! The files.
+//! The test files.
 
 use std::fs;
 use std::io::Write as _;
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 use windu::media::FileType;
 
-/// Every file of tests/files and what it is.
+/// Every file of tests/files and its type.
 pub const FILES: [(&str, Option<FileType>); 37] = [
     ("camera.jpg", Some(FileType::Jpeg)),
     ("progressive.jpg", Some(FileType::Jpeg)),
@@ -42,10 +42,10 @@ pub const FILES: [(&str, Option<FileType>); 37] = [
     ("timecode.mov", Some(FileType::Mov)),
     ("studio.mov", Some(FileType::Mov)),
     ("plain.avi", Some(FileType::Avi)),
-    // With pictures in them, these are none that can be sent.
+    // Video in these containers cannot be sent.
     ("film.wmv", None),
     ("film.ogg", None),
-    // Nor is what only looks a little like one.
+    // Files that only look similar have no type.
     ("make", None),
     ("sound.mov", None),
 ];
@@ -58,7 +58,7 @@ pub fn bytes(name: &str) -> Vec<u8> {
     fs::read(path(name)).expect(name)
 }
 
-/// A file of these bytes that is gone when it is dropped.
+/// A temporary file with these bytes; deleted on drop.
 pub fn written(bytes: &[u8]) -> NamedTempFile {
     let mut file = NamedTempFile::new().expect("a temporary file");
     file.write_all(bytes).expect("a written file");

@@ -1,11 +1,11 @@
-//! What a file is, and which row takes it.
+//! File types, and the endpoints that accept them.
 
 use windu::media::{Family, FileType, SendRow, WrongFileType, fits, sniff};
 
 use crate::files::{FILES, bytes, path, written};
 
 #[test]
-fn the_content_tells_the_type_whatever_the_name() {
+fn the_type_is_detected_from_the_content_and_not_from_the_name() {
     for (name, file_type) in FILES {
         assert_eq!(sniff(&path(name)).expect(name), file_type, "{name}");
         assert_eq!(sniff(written(&bytes(name)).path()).expect(name), file_type, "{name} without its name");
@@ -13,18 +13,18 @@ fn the_content_tells_the_type_whatever_the_name() {
 }
 
 #[test]
-fn every_type_of_the_contract_has_a_file() {
+fn every_accepted_type_has_a_test_file() {
     for file_type in FileType::ALL {
         assert!(FILES.iter().any(|(_, other)| *other == Some(file_type)), "{file_type:?}");
     }
 }
 
 #[test]
-fn each_row_takes_its_own_files_and_no_others() {
+fn each_send_endpoint_accepts_only_its_own_file_types() {
     for (name, file_type) in FILES {
         let Some(file_type) = sniff(&path(name)).expect(name).or(file_type) else { continue };
-        for row in [SendRow::Image, SendRow::Voice, SendRow::Audio, SendRow::Video] {
-            let expected = match (row, file_type.family()) {
+        for endpoint in [SendRow::Image, SendRow::Voice, SendRow::Audio, SendRow::Video] {
+            let expected = match (endpoint, file_type.family()) {
                 (SendRow::Image, Family::Picture)
                 | (SendRow::Voice | SendRow::Audio, Family::Audio)
                 | (SendRow::Video, Family::Video) => Ok(()),
@@ -32,14 +32,14 @@ fn each_row_takes_its_own_files_and_no_others() {
                 (_, Family::Audio) => Err(WrongFileType::Audio),
                 (_, Family::Video) => Err(WrongFileType::Video),
             };
-            assert_eq!(fits(row, Some(name), file_type), expected, "{row:?} {name}");
-            assert_eq!(fits(row, None, file_type), expected, "{row:?} {name} by a url");
+            assert_eq!(fits(endpoint, Some(name), file_type), expected, "{endpoint:?} {name}");
+            assert_eq!(fits(endpoint, None, file_type), expected, "{endpoint:?} {name} by a url");
         }
     }
 }
 
 #[test]
-fn other_files_are_no_type() {
+fn other_files_have_no_type() {
     for bytes in [
         &b""[..],
         b"\xff",
@@ -60,6 +60,6 @@ fn other_files_are_no_type() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_our_failure() {
+fn a_missing_file_is_an_error() {
     assert!(sniff(&path("nothing")).is_err());
 }

@@ -1,4 +1,4 @@
-//! Commands: asked in one process, answered in the one that holds the lease.
+//! Commands: issued in one process, answered in the one that holds the lease.
 
 use std::time::Duration;
 
@@ -10,14 +10,14 @@ use windu::sessions::{AskError, Timeouts};
 use windu::store::{Claim, CommandProgress, IdempotentRequest, KeyState, Store};
 use windu::upstream::{End, Failure};
 
-use crate::scripted::{Asked, Deed, NETWORK, Opening, message};
+use crate::scripted::{Call, Fault, NETWORK, Opening, message};
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
 
 const ANNA: &str = "15550100001";
 
 #[tokio::test]
-async fn the_process_with_the_lease_answers_another_one() {
+async fn the_process_with_the_lease_answers_commands_of_another_process() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
@@ -28,7 +28,7 @@ async fn the_process_with_the_lease_answers_another_one() {
 }
 
 #[tokio::test]
-async fn a_session_that_waits_answers_too() {
+async fn a_waiting_session_answers_commands_too() {
     let world = World::new().await;
     let process = world.process();
     let later = End::RateLimited(windu::clock::now() + chrono::TimeDelta::hours(1));
@@ -40,7 +40,7 @@ async fn a_session_that_waits_answers_too() {
 }
 
 #[tokio::test]
-async fn without_a_session_the_answer_is_not_now() {
+async fn without_a_session_a_command_is_refused_for_now() {
     let world = World::new().await;
     let process = world.idle_process(Timeouts::default());
     let account = process.registered(&world, ANNA).await;
@@ -48,17 +48,17 @@ async fn without_a_session_the_answer_is_not_now() {
     let error = process.sessions.existing(account.id, numbers(&["15550100002"]), None).await.unwrap_err();
     assert!(matches!(error, AskError::NotNow { retry_after: 1.. }), "{error:?}");
     assert!((Duration::from_secs(5)..Duration::from_secs(15)).contains(&began.elapsed()));
-    // Nobody waits for it any more, so a session that starts later leaves it alone.
+    // Nobody waits for it any more, so a session that starts later ignores it.
     let running = world.process();
     running.until_state(&account, "online").await;
     let asked = numbers(&["15550100003"]);
     running.sessions.existing(account.id, asked, None).await.unwrap();
     let line = world.network.line(&"15550100002".parse().unwrap());
-    assert_eq!(line.asked(), []);
+    assert_eq!(line.calls(), []);
 }
 
 #[tokio::test]
-async fn a_session_that_starts_in_time_answers() {
+async fn a_session_that_starts_in_time_answers_the_command() {
     let world = World::new().await;
     let process = world.idle_process(Timeouts::default());
     let account = process.registered(&world, ANNA).await;
@@ -72,7 +72,7 @@ async fn a_session_that_starts_in_time_answers() {
 }
 
 #[tokio::test]
-async fn the_networks_answers_are_told_apart() {
+async fn each_failure_of_the_network_has_its_own_error() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
@@ -86,7 +86,7 @@ async fn the_networks_answers_are_told_apart() {
         Failure::OutcomeUnknown,
         Failure::Unsupported("look up numbers"),
     ] {
-        line.plan_deed("existing", Deed::Fails(failure));
+        line.plan_fault("existing", Fault::Fails(failure));
         answers.push(process.sessions.existing(account.id, asked.clone(), None).await.unwrap_err());
     }
     assert!(matches!(&answers[0], AskError::Refused(reason) if reason == "no such service"), "{answers:?}");
@@ -97,9 +97,9 @@ async fn the_networks_answers_are_told_apart() {
     assert_eq!(process.sessions.existing(account.id, asked.clone(), None).await.unwrap(), asked);
 }
 
-/// Of several that run the same request, one after the other, because each but the last was killed.
+/// Several processes run the same request one after the other, because each but the last was killed.
 #[tokio::test]
-async fn a_request_with_a_key_asks_once() {
+async fn a_request_with_an_idempotency_key_issues_its_command_once() {
     let world = World::new().await;
     let process = world.idle_process(Timeouts::default());
     let account = process.registered(&world, ANNA).await;
@@ -113,14 +113,14 @@ async fn a_request_with_a_key_asks_once() {
 
     let second = claim().await;
     assert_eq!(second.command, Some(command));
-    // Nobody took it in time, and the first to ask, which lives after all, has given up.
+    // Nobody took it in time, and the first caller, which is still alive, has given up.
     assert!(store.abandon(command).await.unwrap());
     assert!(matches!(ask(&first, &question).await, Err(DbError::Fenced)));
     assert_eq!(world.sql("SELECT state FROM command"), "abandoned");
     assert_eq!(ask(&second, &question).await.unwrap(), command);
     assert_eq!(world.sql("SELECT state FROM command"), "waiting");
 
-    // A session took it and has not answered: while it may still do so nobody else is asked.
+    // A session took it and has not answered. While it may still answer, the command is not issued again.
     world.sql("UPDATE command SET state = 'taken', fence = 1");
     assert_eq!(ask(&claim().await, &question).await.unwrap(), command);
     assert_eq!(world.sql("SELECT state FROM command"), "taken");
@@ -128,48 +128,48 @@ async fn a_request_with_a_key_asks_once() {
     assert_eq!(ask(&claim().await, &question).await.unwrap(), command);
     assert_eq!(world.sql("SELECT state FROM command"), "waiting");
 
-    // It is kept as long as the key may need it, and its answer lasts.
+    // It is stored with its answer as long as the key may need it.
     world.sql("UPDATE command SET state = 'done', answer = '{}', created_at = now() - interval '2 hours'");
     assert_eq!(store.prune_commands(10).await.unwrap(), 0);
     let last = claim().await;
     assert_eq!(ask(&last, &question).await.unwrap(), command);
     assert_eq!(store.command_progress(command).await.unwrap(), CommandProgress::Done(json!({})));
-    // Another question is not answered by it.
+    // Another command does not get its answer.
     assert_ne!(ask(&last, &another).await.unwrap(), command);
     assert_eq!(store.prune_commands(10).await.unwrap(), 1);
 }
 
 #[tokio::test]
-async fn what_failed_under_a_key_is_asked_anew() {
+async fn a_command_that_failed_under_a_key_is_issued_again() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
-    world.line(&account).plan_deed("unregister", Deed::Fails(Failure::Refused("no".to_owned())));
+    world.line(&account).plan_fault("unregister", Fault::Fails(Failure::Refused("no".to_owned())));
     let first = claim(&process.store, account.user).await;
     let refused = process.sessions.unregister(account.id, Some(&first)).await;
     assert!(matches!(refused, Err(AskError::Refused(_))), "{refused:?}");
     let second = claim(&process.store, account.user).await;
     assert!(second.command.is_some() && !process.sessions.has_unregistered(Some(&second)).await.unwrap());
     process.sessions.unregister(account.id, Some(&second)).await.unwrap();
-    // The account is gone, and whoever repeats the request hears why.
+    // The account is removed, and a repeated request gets the same answer.
     let third = claim(&process.store, account.user).await;
     assert!(process.sessions.has_unregistered(Some(&third)).await.unwrap());
     process.sessions.unregister(account.id, Some(&third)).await.unwrap();
-    assert_eq!(world.line(&account).asked().iter().filter(|asked| **asked == Asked::Unregister).count(), 2);
+    assert_eq!(world.line(&account).calls().iter().filter(|call| **call == Call::Unregister).count(), 2);
 }
 
 #[tokio::test]
-async fn a_command_that_panics_harms_nothing_but_its_answer() {
+async fn a_command_that_panics_harms_only_its_own_answer() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
     let line = world.line(&account);
-    line.plan_deed("unregister", Deed::Panics);
+    line.plan_fault("unregister", Fault::Panics);
     let asking = process.sessions.unregister(account.id, None);
     let (answer, ()) = tokio::join!(asking, async {
         line.opened(2).await;
         process.until_state(&account, "online").await;
-        // It goes on as ever: also when its connection ends.
+        // The session goes on, even when its connection ends.
         line.ends(End::Retry("network_unreachable")).await;
         line.opened(3).await;
         process.until_state(&account, "online").await;
@@ -192,7 +192,7 @@ async fn unregistering_deletes_everything_and_leaves_a_tombstone() {
     assert_eq!(process.mark_read(&account, "15550100002").await, 1);
     let before = process.journal(&account).await.last().unwrap().seq;
     process.sessions.unregister(account.id, None).await.unwrap();
-    line.was_asked(&Asked::Unregister).await;
+    line.waits_for_call(&Call::Unregister).await;
     assert!(process.store.account(account.user, None).await.unwrap().is_none());
     for table in [
         "message",
@@ -215,7 +215,7 @@ async fn unregistering_deletes_everything_and_leaves_a_tombstone() {
     wait_until_async("the connection to end", DEADLINE, closed).await;
     assert_eq!(process.state(&other).await.name(), "online");
 
-    // The number comes back: its numbering goes on, its history does not.
+    // The number is registered again: its journal continues, its history does not.
     let again = process.waiting(&world, account.user, ANNA, NETWORK).await;
     process.sessions.register(&again).await.unwrap();
     process.until_state(&again, "online").await;
@@ -226,20 +226,20 @@ async fn unregistering_deletes_everything_and_leaves_a_tombstone() {
 }
 
 #[tokio::test]
-async fn an_unregistering_that_the_network_refuses_removes_nothing() {
+async fn unregistering_that_the_network_refuses_removes_nothing() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, ANNA).await;
     let line = world.line(&account);
     line.stores(vec![message("15550100002", "m1", "hello", 1)]).await;
     for failure in [Failure::Refused("no".to_owned()), Failure::Retry("network_unreachable")] {
-        line.plan_deed("unregister", Deed::Fails(failure));
+        line.plan_fault("unregister", Fault::Fails(failure));
         let error = process.sessions.unregister(account.id, None).await.unwrap_err();
         assert!(matches!(error, AskError::Refused(_) | AskError::NotNow { .. }), "{error:?}");
     }
     assert_eq!(process.texts(&account, "15550100002").await, ["hello"]);
     assert_eq!(process.state(&account).await.name(), "online");
-    // Its connection is its own again.
+    // The session controls its connection again.
     line.ends(End::Retry("network_unreachable")).await;
     line.opened(2).await;
 }

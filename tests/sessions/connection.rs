@@ -1,15 +1,15 @@
-//! A session's life: connecting, failing, waiting, resting, and what of it is told.
+//! The life of a session: its states, retries, and published changes.
 
 use serde_json::{Value, json};
 use windu::domain::{NeedsUser, SessionState};
 use windu::upstream::{End, Signal};
 
-use crate::scripted::{Asked, Deed, Opening, message};
+use crate::scripted::{Call, Fault, Opening, message};
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
 
 #[tokio::test]
-async fn every_step_is_stored_and_only_news_are_told() {
+async fn every_state_is_stored_and_only_relevant_ones_are_published() {
     let world = World::new().await;
     world.log_states();
     let process = world.process();
@@ -17,7 +17,7 @@ async fn every_step_is_stored_and_only_news_are_told() {
     line.plan(&[Opening::Quiet]);
     let account = process.registered(&world, "15550100001").await;
     process.until_state(&account, "catching_up").await;
-    assert!(line.tell(Signal::CaughtUp).await);
+    assert!(line.signal(Signal::CaughtUp).await);
     process.until_state(&account, "online").await;
     line.ends(End::Retry("network_unreachable")).await;
     line.opened(2).await;
@@ -26,16 +26,16 @@ async fn every_step_is_stored_and_only_news_are_told() {
     let first = ["starting", "connecting", "catching_up", "online"];
     let again = ["waiting", "connecting", "catching_up", "online"];
     assert_eq!(world.logged_states(&account).await, [first, again].concat());
-    let told = process.entries(&account, "session.changed").await;
-    let states: Vec<&Value> = told.iter().map(|entry| &entry["state"]).collect();
+    let events = process.entries(&account, "session.changed").await;
+    let states: Vec<&Value> = events.iter().map(|entry| &entry["state"]).collect();
     assert_eq!(states, ["online", "waiting", "online"]);
-    assert_eq!(told[1]["reason"], "network_unreachable");
-    assert_eq!(told[1]["attempt"], 1);
+    assert_eq!(events[1]["reason"], "network_unreachable");
+    assert_eq!(events[1]["attempt"], 1);
     assert_eq!(process.kinds(&account).await[0], "account.registered");
 }
 
 #[tokio::test]
-async fn failed_attempts_are_counted_and_the_pauses_grow() {
+async fn failed_attempts_are_counted_and_the_backoff_grows() {
     let world = World::new().await;
     let process = world.process();
     let line = world.network.line(&"15550100001".parse().unwrap());
@@ -47,18 +47,18 @@ async fn failed_attempts_are_counted_and_the_pauses_grow() {
     let attempts: Vec<&Value> = waits[..3].iter().map(|wait| &wait["attempt"]).collect();
     assert_eq!(attempts, [&json!(1), &json!(2), &json!(3)]);
     let pauses = world.waits(&account).await;
-    for (place, pause) in pauses.iter().enumerate() {
-        let whole = 1_000 << place;
-        // The row is written after the pause began.
+    for (index, pause) in pauses.iter().enumerate() {
+        let whole = 1_000 << index;
+        // The state is written after the pause began.
         assert!((whole / 2 - 500..=whole).contains(pause), "{pauses:?}");
     }
 }
 
 #[tokio::test]
-async fn a_connection_that_was_good_for_long_begins_the_count_anew() {
+async fn a_stable_connection_resets_the_attempts() {
     let world = World::new().await;
-    let patience = windu::sessions::Timeouts { stable: std::time::Duration::ZERO, ..Default::default() };
-    let process = world.process_with(patience);
+    let timeouts = windu::sessions::Timeouts { stable: std::time::Duration::ZERO, ..Default::default() };
+    let process = world.process_with(timeouts);
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
     for round in 1..=2 {
@@ -76,7 +76,7 @@ async fn a_connection_that_was_good_for_long_begins_the_count_anew() {
 }
 
 #[tokio::test]
-async fn a_pause_that_the_network_asks_for_is_kept() {
+async fn a_rate_limit_of_the_network_is_respected() {
     let world = World::new().await;
     let process = world.process();
     let line = world.network.line(&"15550100001".parse().unwrap());
@@ -98,7 +98,7 @@ async fn a_pause_that_the_network_asks_for_is_kept() {
 }
 
 #[tokio::test]
-async fn what_only_the_user_can_mend_rests_until_the_number_is_registered_again() {
+async fn a_session_that_needs_the_user_rests_until_a_new_registration() {
     let world = World::new().await;
     let process = world.process();
     for (number, why, name) in [
@@ -110,7 +110,7 @@ async fn what_only_the_user_can_mend_rests_until_the_number_is_registered_again(
         let line = world.line(&account);
         line.ends(End::NeedsUser(why)).await;
         assert_eq!(process.until_state(&account, name).await, SessionState::NeedsUser(why));
-        // What wakes a session does not wake this one: the message waits, and nobody connects.
+        // A new message does not wake this session: it waits, and nobody connects.
         let id = process.send(&account, "15550100009", "later").await;
         process.sweeps(&world, 2).await;
         assert_eq!((line.logins().len(), process.state(&account).await.name()), (1, name));
@@ -118,12 +118,12 @@ async fn what_only_the_user_can_mend_rests_until_the_number_is_registered_again(
         process.until_state(&account, "online").await;
         process.until_message(&account, "15550100009", &id, "sent").await;
         assert_eq!(line.logins().len(), 2);
-        assert_eq!(line.asked().iter().filter(|asked| **asked == Asked::Register).count(), 2);
+        assert_eq!(line.calls().iter().filter(|call| **call == Call::Register).count(), 2);
     }
 }
 
 #[tokio::test]
-async fn never_is_never() {
+async fn a_permanent_end_is_never_retried() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -148,8 +148,8 @@ async fn a_panic_harms_no_other_account_and_the_session_comes_back() {
     assert_eq!(attempt, 1);
     process.until_state(&account, "online").await;
     // In the middle of a conversation.
-    line.plan_deed("acknowledge", Deed::Panics);
-    assert!(line.happens(vec![message("15550100009", "m1", "hello", 1)]).await);
+    line.plan_fault("acknowledge", Fault::Panics);
+    assert!(line.receives(vec![message("15550100009", "m1", "hello", 1)]).await);
     line.opened(3).await;
     process.until_state(&account, "online").await;
     assert_eq!(process.texts(&account, "15550100009").await, ["hello"]);
@@ -158,7 +158,7 @@ async fn a_panic_harms_no_other_account_and_the_session_comes_back() {
 }
 
 #[tokio::test]
-async fn a_session_lets_go_of_its_connection_before_it_opens_another() {
+async fn a_session_drops_its_connection_before_it_opens_another() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;

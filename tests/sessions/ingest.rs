@@ -1,9 +1,9 @@
-//! From the network into the store: what is kept, what is a twin, and where the next connection resumes.
+//! Inbound events: storage, duplicates, and the resume point of the next connection.
 
 use windu::domain::{Content, NeedsUser};
 use windu::upstream::{End, UpstreamEvent};
 
-use crate::scripted::{address, at, long_ago, message, told};
+use crate::scripted::{address, at, incoming, long_ago, message};
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
 
@@ -16,9 +16,9 @@ async fn a_batch_is_stored_in_order_before_it_is_acknowledged() {
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
     let batch =
-        (1..=50).map(|place| message(BEN, &format!("m{place}"), &format!("text {place}"), place)).collect();
+        (1..=50).map(|index| message(BEN, &format!("m{index}"), &format!("text {index}"), index)).collect();
     line.stores(batch).await;
-    let texts: Vec<String> = (1..=50).map(|place| format!("text {place}")).collect();
+    let texts: Vec<String> = (1..=50).map(|index| format!("text {index}")).collect();
     assert_eq!(process.texts(&account, BEN).await, texts);
     assert_eq!(line.acknowledged(), (1..=50).collect::<Vec<_>>());
     let received = process.entries(&account, "message.received").await;
@@ -29,25 +29,25 @@ async fn a_batch_is_stored_in_order_before_it_is_acknowledged() {
 }
 
 #[tokio::test]
-async fn nothing_is_acknowledged_that_is_not_stored() {
+async fn nothing_is_acknowledged_before_it_is_stored() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
-    line.stores(vec![at("one", message(BEN, "m1", "kept", 1))]).await;
+    line.stores(vec![at("one", message(BEN, "m1", "stored", 1))]).await;
     world.sql("ALTER TABLE message ADD CONSTRAINT broken CHECK (text <> 'refused')");
-    assert!(line.happens(vec![at("two", message(BEN, "m2", "refused", 2))]).await);
+    assert!(line.receives(vec![at("two", message(BEN, "m2", "refused", 2))]).await);
     line.opened(2).await;
     process.until_state(&account, "online").await;
     assert_eq!(line.acknowledged(), [1]);
     assert_eq!(resumed(&line), [None, Some("one".to_owned())]);
     world.sql("ALTER TABLE message DROP CONSTRAINT broken");
     line.stores(vec![at("two", message(BEN, "m2", "refused", 2))]).await;
-    assert_eq!(process.texts(&account, BEN).await, ["kept", "refused"]);
+    assert_eq!(process.texts(&account, BEN).await, ["stored", "refused"]);
 }
 
 #[tokio::test]
-async fn what_can_never_be_stored_is_dropped_and_noted_and_the_rest_is_kept() {
+async fn unstorable_events_are_dropped_and_noted_and_the_rest_is_stored() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -56,27 +56,27 @@ async fn what_can_never_be_stored_is_dropped_and_noted_and_the_rest_is_kept() {
     let nul = || "a NUL: \0".to_owned();
     let unknown = UpstreamEvent::Undecryptable { from: address(BEN), id: "u\u{0}1".to_owned(), group: None };
     let mut batch: Vec<_> =
-        (1..=20).map(|place| message(BEN, &format!("m{place}"), &format!("text {place}"), place)).collect();
+        (1..=20).map(|index| message(BEN, &format!("m{index}"), &format!("text {index}"), index)).collect();
     batch[2] = message(BEN, "m3", &nul(), 3);
     batch[6] = message(BEN, "m\u{0}7", "text 7", 7);
     batch[9] = message(BEN, &long, "text 10", 10);
-    // Whoever that is cannot be named.
+    // This sender cannot be named.
     batch[10] = message(&nul(), "m11", "text 11", 11);
-    batch[13] = told(UpstreamEvent::Nickname { of: address(BEN), nickname: nul() }, 14);
+    batch[13] = incoming(UpstreamEvent::Nickname { of: address(BEN), nickname: nul() }, 14);
     batch[14] = crate::scripted::receipt(BEN, &nul(), windu::domain::ReceiptKind::Read, 15);
-    batch[15] = told(UpstreamEvent::ReadElsewhere { chat: address(BEN), id: nul() }, 16);
-    batch[17] = told(unknown, 18);
+    batch[15] = incoming(UpstreamEvent::ReadElsewhere { chat: address(BEN), id: nul() }, 16);
+    batch[17] = incoming(unknown, 18);
     batch[18] = at("here", batch[18].clone());
     batch[19] = sent_elsewhere(BEN, "m20", &nul(), 20);
     line.stores(batch).await;
-    let texts: Vec<_> = [1, 2, 4, 5, 6, 8, 9, 12, 13, 17, 19].map(|place| format!("text {place}")).into();
+    let texts: Vec<_> = [1, 2, 4, 5, 6, 8, 9, 12, 13, 17, 19].map(|index| format!("text {index}")).into();
     assert_eq!(process.texts(&account, BEN).await, texts);
     let noted = process.entries(&account, "message.undecryptable").await;
     let expected =
         ["m3", "m7", &long[..255], "u1", "m20"].map(|id| serde_json::json!({"chat": BEN, "id": id}));
     assert_eq!(noted, expected);
     assert_eq!(line.acknowledged(), (1..=20).collect::<Vec<_>>());
-    // The connection has lived on, and what was dropped does not come again.
+    // The connection stays open, and the dropped events do not come again.
     assert_eq!(line.logins().len(), 1);
     line.ends(End::Retry("network_unreachable")).await;
     line.opened(2).await;
@@ -84,27 +84,27 @@ async fn what_can_never_be_stored_is_dropped_and_noted_and_the_rest_is_kept() {
 }
 
 #[tokio::test]
-async fn what_can_never_be_stored_does_not_excuse_what_can() {
+async fn an_unstorable_event_does_not_excuse_storable_ones() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
     let batch = || {
         vec![
-            message(BEN, "m1", "kept", 1),
+            message(BEN, "m1", "stored", 1),
             message(BEN, "m2", "a NUL: \0", 2),
             at("here", message(BEN, "m3", "refused", 3)),
         ]
     };
     world.sql("ALTER TABLE message ADD CONSTRAINT broken CHECK (text <> 'refused')");
-    assert!(line.happens(batch()).await);
+    assert!(line.receives(batch()).await);
     line.opened(2).await;
     process.until_state(&account, "online").await;
     assert_eq!(line.acknowledged(), [0; 0]);
     assert_eq!(resumed(&line), [None, None]);
     world.sql("ALTER TABLE message DROP CONSTRAINT broken");
     line.stores(batch()).await;
-    assert_eq!(process.texts(&account, BEN).await, ["kept", "refused"]);
+    assert_eq!(process.texts(&account, BEN).await, ["stored", "refused"]);
     assert_eq!(line.acknowledged(), [1, 2, 3]);
 }
 
@@ -133,7 +133,7 @@ async fn the_next_connection_resumes_after_what_was_stored() {
 }
 
 #[tokio::test]
-async fn a_twin_is_stored_once_and_acknowledged_again() {
+async fn a_duplicate_is_stored_once_and_acknowledged_again() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -169,7 +169,7 @@ async fn one_id_with_another_body_or_sender_is_another_message() {
 }
 
 #[tokio::test]
-async fn what_another_device_sent_is_ours_and_a_twin_of_what_we_sent() {
+async fn a_message_from_another_device_is_outbound_and_may_be_a_duplicate() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -184,21 +184,21 @@ async fn what_another_device_sent_is_ours_and_a_twin_of_what_we_sent() {
         (elsewhere.received, elsewhere.state.as_str(), elsewhere.sent),
         (false, "sent", Some(long_ago()))
     );
-    let told = process.entries(&account, "message.sent_elsewhere").await;
-    assert_eq!(told, [serde_json::json!({"chat": BEN, "id": "e1"})]);
+    let events = process.entries(&account, "message.sent_elsewhere").await;
+    assert_eq!(events, [serde_json::json!({"chat": BEN, "id": "e1"})]);
     assert_eq!(world.read::<i32>(&account, "SELECT unread FROM chat WHERE account_id = $1").await, 0);
 }
 
 #[tokio::test]
-async fn what_another_device_read_is_read_up_to_there_without_receipts() {
+async fn a_read_on_another_device_marks_earlier_messages_without_receipts() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
-    let batch = (1..=3).map(|place| message(BEN, &format!("m{place}"), "text", place)).collect();
+    let batch = (1..=3).map(|index| message(BEN, &format!("m{index}"), "text", index)).collect();
     line.stores(batch).await;
     let read = |id: &str, number| {
-        told(UpstreamEvent::ReadElsewhere { chat: address(BEN), id: id.to_owned() }, number)
+        incoming(UpstreamEvent::ReadElsewhere { chat: address(BEN), id: id.to_owned() }, number)
     };
     line.stores(vec![read("m2", 4), read("unknown", 5), read("m2", 6)]).await;
     let read: Vec<bool> =
@@ -213,7 +213,7 @@ async fn what_another_device_read_is_read_up_to_there_without_receipts() {
 }
 
 #[tokio::test]
-async fn history_is_stored_and_is_no_news() {
+async fn history_is_stored_without_events() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -221,34 +221,34 @@ async fn history_is_stored_and_is_no_news() {
     let history = |from_us, id: &str, text: &str, number| {
         let (chat, content) = (address(BEN), Content::Text(text.to_owned()));
         let (id, sent_at) = (id.to_owned(), long_ago());
-        told(UpstreamEvent::History { chat, from_us, participant: None, id, content, sent_at }, number)
+        incoming(UpstreamEvent::History { chat, from_us, participant: None, id, content, sent_at }, number)
     };
     let before = process.journal(&account).await.len();
     line.stores(vec![history(false, "h1", "theirs", 1), history(true, "h2", "ours", 2)]).await;
-    // Live afterwards, it is a twin.
+    // The same message live afterwards is a duplicate.
     line.stores(vec![message(BEN, "h1", "theirs", 3)]).await;
     assert_eq!(process.texts(&account, BEN).await, ["theirs", "ours"]);
     assert_eq!(process.journal(&account).await.len(), before);
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_told_and_not_stored() {
+async fn an_undecryptable_message_is_published_and_not_stored() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
-    line.stores(vec![told(
+    line.stores(vec![incoming(
         UpstreamEvent::Undecryptable { from: address(BEN), id: "u1".to_owned(), group: None },
         1,
     )])
     .await;
-    let told = process.entries(&account, "message.undecryptable").await;
-    assert_eq!(told, [serde_json::json!({"chat": BEN, "id": "u1"})]);
+    let events = process.entries(&account, "message.undecryptable").await;
+    assert_eq!(events, [serde_json::json!({"chat": BEN, "id": "u1"})]);
     assert_eq!(process.texts(&account, BEN).await, [""; 0]);
 }
 
 #[tokio::test]
-async fn who_writes_exists() {
+async fn a_contact_that_writes_exists() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -269,7 +269,7 @@ async fn who_writes_exists() {
 }
 
 #[tokio::test]
-async fn somebody_without_a_number_has_a_public_id() {
+async fn a_peer_without_a_number_has_a_public_id() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -285,18 +285,18 @@ async fn somebody_without_a_number_has_a_public_id() {
 }
 
 #[tokio::test]
-async fn nicknames_are_kept_and_typing_is_not() {
+async fn nicknames_are_stored_and_typing_is_not() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
     let before = process.journal(&account).await.len();
     let nickname = |name: &str, number| {
-        told(UpstreamEvent::Nickname { of: address(BEN), nickname: name.to_owned() }, number)
+        incoming(UpstreamEvent::Nickname { of: address(BEN), nickname: name.to_owned() }, number)
     };
     let typing =
         UpstreamEvent::Typing { from: address(BEN), typing: windu::domain::Typing::Composing, group: None };
-    line.stores(vec![nickname("Ben", 1), nickname("Benny", 2), told(typing, 3)]).await;
+    line.stores(vec![nickname("Ben", 1), nickname("Benny", 2), incoming(typing, 3)]).await;
     assert_eq!(process.journal(&account).await.len(), before);
     line.stores(vec![message(BEN, "m1", "hello", 4)]).await;
     let page = windu::store::Page { limit: 9, offset: 0, after: chrono::DateTime::UNIX_EPOCH };
@@ -309,7 +309,7 @@ async fn nicknames_are_kept_and_typing_is_not() {
 
 fn sent_elsewhere(to: &str, id: &str, text: &str, number: u64) -> windu::upstream::Incoming {
     let content = Content::Text(text.to_owned());
-    told(
+    incoming(
         UpstreamEvent::SentElsewhere { to: address(to), id: id.to_owned(), content, sent_at: long_ago() },
         number,
     )

@@ -10,7 +10,7 @@ const TASKS: u64 = 8;
 const EACH: u64 = 50;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn numbers_have_no_gaps_and_times_grow_under_concurrent_sends_and_ingests() {
+async fn journal_numbers_have_no_gaps_and_times_grow_under_concurrent_writes() {
     let world = Arc::new(World::new().await);
     let process = Arc::new(world.process());
     let account = process.online(&world, "15550100001").await;
@@ -24,8 +24,8 @@ async fn numbers_have_no_gaps_and_times_grow_under_concurrent_sends_and_ingests(
             if task % 2 == 0 { send(&process, &account, task).await } else { receive(&line, task).await }
         }));
     }
-    for place in 0..EACH {
-        other.send(&account, "15550109999", &place.to_string()).await;
+    for index in 0..EACH {
+        other.send(&account, "15550109999", &index.to_string()).await;
     }
     for task in tasks {
         task.await.unwrap();
@@ -42,38 +42,38 @@ async fn numbers_have_no_gaps_and_times_grow_under_concurrent_sends_and_ingests(
     assert_eq!(world.count("SELECT count(*) - count(DISTINCT stored_at) FROM message").await, 0);
     for task in 0..TASKS {
         let texts = process.texts(&account, &format!("155501001{task:02}")).await;
-        assert!(texts.into_iter().eq((0..EACH).map(|place| place.to_string())), "chat {task}");
+        assert!(texts.into_iter().eq((0..EACH).map(|index| index.to_string())), "chat {task}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn changes_of_one_account_at_once_wait_for_each_other() {
+async fn concurrent_changes_of_one_account_do_not_deadlock() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
-    for place in 0..EACH {
-        let number = |prefix| format!("{prefix}{place:02}");
-        let told = vec![
-            message(&number("155502"), "m1", "hello", 2 * place + 1),
-            message(&number("155501"), "m1", "hello", 2 * place + 2),
+    for index in 0..EACH {
+        let number = |prefix| format!("{prefix}{index:02}");
+        let inbound = vec![
+            message(&number("155502"), "m1", "hello", 2 * index + 1),
+            message(&number("155501"), "m1", "hello", 2 * index + 2),
         ];
         let (name, first, other, added) =
-            (place.to_string(), number("155503"), number("155501"), number("155504"));
-        // Whoever is chosen as the victim of a deadlock fails here, or reconnects.
+            (index.to_string(), number("155503"), number("155501"), number("155504"));
+        // The victim of a deadlock fails here, or reconnects.
         tokio::join!(
             process.send(&account, &first, "first of its chat"),
             process.send(&account, &other, "first of another"),
             process.add_contact(&account, &added, true),
             process.set_nickname(&account, &name),
-            line.stores(told),
+            line.stores(inbound),
         );
     }
     assert_eq!(line.logins().len(), 1);
     assert_eq!(process.entries(&account, "session.changed").await.len(), 1);
 }
 
-/// Reads on from the last number, as a client does, until everything was sent and received.
+/// Follows the journal, as a client does, until everything was sent and received.
 async fn follow(process: Arc<Process>, account: Account) -> Vec<i64> {
     let mut wakes = process.store.notifications().subscribe(windu::store::topic::journal(account.counter));
     let (mut seen, mut done) = (Vec::new(), 0);
@@ -92,15 +92,15 @@ async fn follow(process: Arc<Process>, account: Account) -> Vec<i64> {
 }
 
 async fn send(process: &Process, account: &Account, task: u64) {
-    for place in 0..EACH {
-        process.send(account, &format!("155501001{task:02}"), &place.to_string()).await;
+    for index in 0..EACH {
+        process.send(account, &format!("155501001{task:02}"), &index.to_string()).await;
     }
 }
 
 async fn receive(line: &Line, task: u64) {
-    for place in 0..EACH {
+    for index in 0..EACH {
         let from = format!("155501001{task:02}");
-        let number = task * EACH + place + 1;
-        assert!(line.happens(vec![message(&from, &format!("m{place}"), &place.to_string(), number)]).await);
+        let number = task * EACH + index + 1;
+        assert!(line.receives(vec![message(&from, &format!("m{index}"), &index.to_string(), number)]).await);
     }
 }

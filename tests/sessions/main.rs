@@ -1,31 +1,31 @@
-//! Sessions, from the supervisor to the store, on the local network and on one that does as it is told.
+//! Sessions, from the supervisor to the store, on the local network and on a scripted one.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
-mod cancelled;
+mod cancelled_transactions;
 mod commands;
 mod connection;
-mod desired;
-mod files;
-mod group_commit;
+mod desired_state;
 mod groups;
-mod held;
 mod ingest;
 mod journal;
-mod lease;
-mod on_local;
+mod lease_shares;
+mod local_network;
+mod locked_accounts;
+mod lost_lease;
 mod outbox;
-mod outcomes;
-mod photos;
+mod peer_photos;
+mod peer_profiles;
 mod processes;
-mod profiles;
 mod receipts;
-mod registering;
+mod received_files;
+mod registration;
 mod scripted;
-mod shares;
-mod silence;
-mod stuck;
+mod silent_network;
+mod stuck_accounts;
+mod undeliverable_messages;
 mod world;
+mod writer;

@@ -1,4 +1,4 @@
-//! From the outbox to the network: order, failures, and the end of patience.
+//! From the outbox to the network: order, failures and expiry.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use windu::domain::FailureReason;
 use windu::store::Accepted;
 use windu::upstream::{End, SendFailure};
 
-use crate::scripted::{Asked, Opening};
+use crate::scripted::{Call, Opening};
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
 
@@ -15,29 +15,29 @@ const BEN: &str = "15550100002";
 const CLEO: &str = "15550100003";
 
 #[tokio::test]
-async fn what_was_accepted_before_the_session_goes_out_in_order() {
+async fn messages_accepted_before_the_session_are_sent_in_order() {
     let world = World::new().await;
     let process = world.idle_process(windu::sessions::Timeouts::default());
     let account = process.registered(&world, "15550100001").await;
-    // More than a batch.
+    // More than one batch.
     let mut ids = Vec::new();
-    for place in 0..230 {
-        ids.push(process.send(&account, BEN, &place.to_string()).await);
+    for index in 0..230 {
+        ids.push(process.send(&account, BEN, &index.to_string()).await);
     }
     let running = world.process();
     running.until_entries(&account, "message.sent", ids.len()).await;
-    let sent = world.line(&account).asked().into_iter().filter_map(|asked| match asked {
-        Asked::Send { id, .. } => Some(id),
+    let sent = world.line(&account).calls().into_iter().filter_map(|call| match call {
+        Call::Send { id, .. } => Some(id),
         _ => None,
     });
     assert!(sent.eq(ids.clone()));
-    let told = running.entries(&account, "message.sent").await;
-    assert!(told.into_iter().eq(ids.iter().map(|id| json!({"chat": BEN, "id": id}))));
+    let events = running.entries(&account, "message.sent").await;
+    assert!(events.into_iter().eq(ids.iter().map(|id| json!({"chat": BEN, "id": id}))));
     assert_eq!(world.count("SELECT count(*) FROM outbox").await, 0);
 }
 
 #[tokio::test]
-async fn order_within_a_chat_survives_a_failure_and_other_chats_go_on() {
+async fn the_order_in_a_chat_survives_a_failure_and_other_chats_continue() {
     let world = World::new().await;
     let process = world.process();
     let line = world.network.line(&"15550100001".parse().unwrap());
@@ -56,23 +56,23 @@ async fn order_within_a_chat_survives_a_failure_and_other_chats_go_on() {
     let chat = |letter| taken.iter().filter(|text| text.starts_with(letter)).cloned().collect::<Vec<_>>();
     assert_eq!(chat('b'), ["b1", "b2", "b3", "b4"]);
     assert_eq!(chat('c'), ["c1", "c2", "c3", "c4"]);
-    // Cleo's did not wait for Ben's, and what stood behind the failed one was not tried before its turn.
+    // Cleo's messages did not wait for Ben's, and the messages behind the failed one were not tried early.
     assert!(taken.iter().position(|text| text == "c4") < taken.iter().position(|text| text == "b2"));
     let attempts = |text: &str| line.sent().iter().filter(|(sent, _)| sent == text).count();
     assert_eq!((attempts("b2"), attempts("c4")), (3, 1));
     let ids: Vec<String> = line
-        .asked()
+        .calls()
         .into_iter()
-        .filter_map(|asked| match asked {
-            Asked::Send { id, text, .. } if text == "b2" => Some(id),
+        .filter_map(|call| match call {
+            Call::Send { id, text, .. } if text == "b2" => Some(id),
             _ => None,
         })
         .collect();
-    assert!(ids.iter().all(|id| *id == last[1]), "one id on each attempt: {ids:?}");
+    assert!(ids.iter().all(|id| *id == last[1]), "each attempt has the same id: {ids:?}");
 }
 
 #[tokio::test]
-async fn a_message_behind_one_that_waits_is_not_tried() {
+async fn a_message_behind_a_waiting_one_is_not_tried() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -91,7 +91,7 @@ async fn a_message_behind_one_that_waits_is_not_tried() {
 }
 
 #[tokio::test]
-async fn a_refusal_fails_the_message_and_lets_the_next_go() {
+async fn a_refused_message_fails_and_the_next_is_sent() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -103,32 +103,32 @@ async fn a_refusal_fails_the_message_and_lets_the_next_go() {
     let message = process.message(&account, BEN, &failed).await;
     assert_eq!((message.state.as_str(), message.failure.as_deref()), ("failed", Some("recipient_gone")));
     assert_eq!(message.sent, None);
-    let told = process.entries(&account, "message.failed").await;
-    assert_eq!(told, [json!({"chat": BEN, "id": failed, "reason": "recipient_gone"})]);
+    let events = process.entries(&account, "message.failed").await;
+    assert_eq!(events, [json!({"chat": BEN, "id": failed, "reason": "recipient_gone"})]);
     assert_eq!(line.sent().len(), 2);
 }
 
 #[tokio::test]
-async fn a_message_expires_while_the_network_is_away() {
+async fn a_message_expires_while_the_network_is_unavailable() {
     let world = World::new().await;
     let process = world.process();
     let line = world.network.line(&"15550100001".parse().unwrap());
     line.plan(&[Opening::Fails(End::RateLimited(windu::clock::now() + chrono::TimeDelta::hours(1)))]);
     let account = process.registered(&world, "15550100001").await;
     process.until_state(&account, "waiting").await;
-    let kept = process.send(&account, BEN, "patient").await;
+    let long_lived = process.send(&account, BEN, "long-lived").await;
     let short = Duration::from_millis(300);
     let Accepted::Queued(id) = process.try_send(&account, BEN, "urgent", short).await else { panic!() };
     let message = process.until_message(&account, BEN, &id, "failed").await;
     assert_eq!(message.failure.as_deref(), Some("expired"));
-    let told = process.entries(&account, "message.failed").await;
-    assert_eq!(told, [json!({"chat": BEN, "id": id, "reason": "expired"})]);
-    assert_eq!(process.message(&account, BEN, &kept).await.state, "queued");
+    let events = process.entries(&account, "message.failed").await;
+    assert_eq!(events, [json!({"chat": BEN, "id": id, "reason": "expired"})]);
+    assert_eq!(process.message(&account, BEN, &long_lived).await.state, "queued");
     assert_eq!(line.sent(), []);
 }
 
 #[tokio::test]
-async fn a_message_expires_while_it_waits_behind_another_connection() {
+async fn a_message_expires_while_it_waits_for_its_retry() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -139,6 +139,6 @@ async fn a_message_expires_while_it_waits_behind_another_connection() {
     };
     let behind = process.send(&account, BEN, "behind").await;
     process.until_message(&account, BEN, &slow, "failed").await;
-    // What stood behind it goes now.
+    // The message behind it is sent now.
     process.until_message(&account, BEN, &behind, "sent").await;
 }

@@ -1,4 +1,4 @@
-//! Several processes on one database: each account has one session, wherever it is.
+//! Several processes on one database: each account has one session.
 
 use windu::domain::{Account, NeedsUser, ProcessId, SessionState};
 use windu::upstream::End;
@@ -21,7 +21,7 @@ async fn accounts_are_shared_evenly_and_move_when_a_process_stops() {
     until_held(&world, &accounts, &[ACCOUNTS / 3, ACCOUNTS / 3, ACCOUNTS / 3]).await;
     all_online(&second, &accounts).await;
     until_connected(&world, &accounts).await;
-    // In order: what it held is free at once, long before a heartbeat could be missed.
+    // An orderly stop releases the leases at once, long before the heartbeat expires.
     let began = std::time::Instant::now();
     third.stop().await;
     second.stop().await;
@@ -32,14 +32,14 @@ async fn accounts_are_shared_evenly_and_move_when_a_process_stops() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_accounts_of_a_process_that_falls_silent_move() {
+async fn accounts_of_a_process_without_a_heartbeat_move() {
     let world = World::new().await;
     let first = world.process();
     let accounts = crowd(&world, &first).await;
     let silent = world.owner(&accounts[0]).await.unwrap();
     let second = world.process();
     until_held(&world, &accounts, &[ACCOUNTS / 2, ACCOUNTS / 2]).await;
-    // As if it had been stopped for a while: it does not know yet.
+    // Simulates a process that was paused and has not noticed yet.
     world
         .sql(&format!("UPDATE process SET heartbeat_at = now() - interval '16 seconds' WHERE id = {silent}"));
     let moved = async || {
@@ -50,9 +50,9 @@ async fn the_accounts_of_a_process_that_falls_silent_move() {
         }
         Some(())
     };
-    wait_until_async("all accounts to leave the silent process", DEADLINE, moved).await;
+    wait_until_async("all accounts to leave the process without a heartbeat", DEADLINE, moved).await;
     all_online(&second, &accounts).await;
-    // It joins anew, under another name, and takes its share again.
+    // It joins again under another name, and takes its share.
     until_held(&world, &accounts, &[ACCOUNTS / 2, ACCOUNTS / 2]).await;
     all_online(&second, &accounts).await;
     until_connected(&world, &accounts).await;
@@ -64,7 +64,7 @@ async fn the_accounts_of_a_process_that_falls_silent_move() {
 }
 
 #[tokio::test]
-async fn the_accounts_of_a_process_that_was_killed_move() {
+async fn accounts_of_a_killed_process_move() {
     let world = World::new().await;
     let idle = world.idle_process(windu::sessions::Timeouts::default());
     let account = idle.registered(&world, "15550100001").await;
@@ -72,7 +72,7 @@ async fn the_accounts_of_a_process_that_was_killed_move() {
     let killed = idle.store.join_process("killed", &networks).await.unwrap();
     assert_eq!(idle.store.claim_leases(killed, &networks, 9).await.unwrap().len(), 1);
     let running = world.process();
-    // While it could live, its account is its own.
+    // While it may be alive, it keeps its account.
     wait_until_async("the process to join", DEADLINE, async || {
         (world.count("SELECT count(*) FROM process").await == 2).then_some(())
     })
@@ -85,7 +85,7 @@ async fn the_accounts_of_a_process_that_was_killed_move() {
 }
 
 #[tokio::test]
-async fn a_process_without_a_heartbeat_claims_nothing() {
+async fn a_process_without_a_heartbeat_claims_no_lease() {
     let world = World::new().await;
     let process = world.idle_process(windu::sessions::Timeouts::default());
     let account = process.registered(&world, "15550100001").await;
@@ -105,7 +105,7 @@ async fn a_process_without_a_heartbeat_claims_nothing() {
 }
 
 #[tokio::test]
-async fn an_account_that_nobody_runs_is_shown_stopped() {
+async fn an_account_without_a_process_is_shown_as_stopped() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
@@ -115,7 +115,7 @@ async fn an_account_that_nobody_runs_is_shown_stopped() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_account_that_hangs_does_not_hold_up_the_others() {
+async fn an_account_that_hangs_does_not_delay_the_others() {
     let world = World::new().await;
     let process = world.process();
     let stuck = "15550100000";
@@ -131,7 +131,7 @@ async fn one_account_that_hangs_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
-async fn what_the_network_told_one_process_holds_for_the_next() {
+async fn the_reason_to_wait_or_rest_holds_for_the_next_process() {
     let world = World::new().await;
     let first = world.process();
     let late = windu::clock::now() + chrono::TimeDelta::hours(1);
@@ -151,7 +151,7 @@ async fn what_the_network_told_one_process_holds_for_the_next() {
     world.log_states();
     let second = world.process();
     second.until_state(&accounts[3], "online").await;
-    // Another version of the program may do better.
+    // Another version of the program may know more.
     second.until_state(&accounts[2], "online").await;
     second.sweeps(&world, 2).await;
     assert_eq!(
@@ -173,13 +173,13 @@ async fn what_the_network_told_one_process_holds_for_the_next() {
 
 async fn crowd(world: &World, process: &Process) -> Vec<Account> {
     let mut accounts = Vec::new();
-    for place in 0..ACCOUNTS {
-        accounts.push(process.online(world, &format!("1555010000{place}")).await);
+    for index in 0..ACCOUNTS {
+        accounts.push(process.online(world, &format!("1555010000{index}")).await);
     }
     accounts
 }
 
-/// How many of the accounts each process holds that holds any, fewest first.
+/// The number of accounts for each process that holds any, fewest first.
 async fn held(world: &World, accounts: &[Account]) -> Vec<usize> {
     let mut owners: Vec<ProcessId> = Vec::new();
     for account in accounts {
@@ -202,7 +202,7 @@ async fn all_online(process: &Process, accounts: &[Account]) {
     }
 }
 
-/// What is shown may be a moment behind what is: the network knows.
+/// Waits for one connection per account on the network: the stored state may be a moment behind.
 async fn until_connected(world: &World, accounts: &[Account]) {
     let one_each = async || accounts.iter().all(|account| world.line(account).open() == 1).then_some(());
     wait_until_async("one connection for each account", DEADLINE, one_each).await;

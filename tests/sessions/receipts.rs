@@ -1,10 +1,10 @@
-//! Delivered and read, in both directions.
+//! Delivered and read receipts, in both directions.
 
 use serde_json::json;
 use windu::domain::ReceiptKind;
 use windu::store::Accepted;
 
-use crate::scripted::{Asked, Deed, address, message, receipt};
+use crate::scripted::{Call, Fault, address, message, receipt};
 use crate::world::{A_DAY, World};
 
 const BEN: &str = "15550100002";
@@ -76,20 +76,20 @@ async fn a_receipt_for_a_message_that_failed_is_ignored() {
 }
 
 #[tokio::test]
-async fn what_is_marked_read_is_told_until_the_network_takes_it() {
+async fn read_receipts_are_sent_until_the_network_accepts_them() {
     let world = World::new().await;
     let process = world.process();
     let account = process.online(&world, "15550100001").await;
     let line = world.line(&account);
     line.stores(vec![message(BEN, "m1", "one", 1), message(BEN, "m2", "two", 2)]).await;
-    line.plan_deed("read", Deed::Fails(windu::upstream::Failure::Retry("not_now")));
+    line.plan_fault("read", Fault::Fails(windu::upstream::Failure::Retry("not_now")));
     assert_eq!(process.mark_read(&account, BEN).await, 2);
     assert_eq!(process.mark_read(&account, BEN).await, 0);
-    let read = Asked::Read(["m1", "m2"].map(|id| (address(BEN).0, id.to_owned(), None)).to_vec());
+    let read = Call::Read(["m1", "m2"].map(|id| (address(BEN).0, id.to_owned(), None)).to_vec());
     crate::support::wait::wait_until_async(
         "the second attempt",
         crate::support::wait::DEADLINE,
-        async || (line.asked().iter().filter(|asked| **asked == read).count() == 2).then_some(()),
+        async || (line.calls().iter().filter(|call| **call == read).count() == 2).then_some(()),
     )
     .await;
     world.until_count("SELECT count(*) FROM receipt_outbox", 0).await;

@@ -3,8 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod forgotten;
+mod clean_up;
 mod s3;
-mod sent;
-mod served;
+mod sent_file;
+mod signed_urls;
 mod uploads;

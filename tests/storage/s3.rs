@@ -1,15 +1,16 @@
-//! The same against S3, as a server speaks it that others wrote: moto, which tests/run installs.
+//! Files in S3, on the server moto, which tests/run installs.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use reqwest::Method;
 
-use crate::sent::{age, ask, get, media, sends, sound, tries};
+use crate::sent_file::{age, ask, get, media, send_file, sound_file, try_send_file};
 use crate::support::client::Client;
+use crate::support::not_run::not_run;
 use crate::support::people::Person;
 use crate::support::server::Server;
 
@@ -23,15 +24,14 @@ struct S3 {
 }
 
 impl S3 {
-    /// `None`, and a line about it, when it is not installed.
+    /// `None`, with a printed line, when it is not installed.
     fn start() -> Option<Self> {
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("moto/bin/moto_server");
         if !program.exists() {
-            let line = "\nnot run: files in S3: moto is not installed (tests/run does that)";
-            writeln!(std::io::stdout(), "{line}").expect("standard output");
+            not_run("files in S3: moto is not installed (tests/run does that)");
             return None;
         }
-        // The shell kills it when this process is gone: its standard input closes then.
+        // The shell kills it when this process has ended and its standard input is closed.
         let mut process = Command::new("/bin/sh")
             .args(["-c", "\"$0\" -H 127.0.0.1 -p 0 2>&1 </dev/null & cat >/dev/null; kill -9 $!"])
             .arg(program)
@@ -42,7 +42,7 @@ impl S3 {
             .expect("sh");
         let mut lines = BufReader::new(process.stdout.take().expect("piped")).lines().map_while(Result::ok);
         let url = lines.find_map(|line| line.split_once("Running on ").map(|(_, url)| url.trim().to_owned()));
-        // It must not wait for somebody to read on.
+        // Reads on, so that the server does not block on its output.
         std::thread::spawn(move || lines.for_each(drop));
         Some(Self { process, url: url.expect("its address") })
     }
@@ -82,7 +82,7 @@ impl Drop for S3 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_are_stored_streamed_and_forgotten_in_s3() {
+async fn files_are_stored_streamed_and_deleted_in_s3() {
     let Some(mut s3) = S3::start() else { return };
     let made = s3.client().send(s3.client().request(Method::PUT, &format!("/{BUCKET}"))).await;
     assert_eq!(made.status, 200, "{}", made.text());
@@ -92,10 +92,10 @@ async fn files_are_stored_streamed_and_forgotten_in_s3() {
     assert!(server.run(&["check"], "").contains(&format!("ok      media: s3://{BUCKET}/{PREFIX}")));
     let (anna, bert) = Person::two_friends(&server).await;
     // In one piece, and in three.
-    let files = [sound(1_000, 1), sound(12 * 1024 * 1024, 2)];
+    let files = [sound_file(1_000, 1), sound_file(12 * 1024 * 1024, 2)];
     let mut paths = Vec::new();
     for file in &files {
-        let (id, path) = sends(&anna, &bert, file.clone()).await;
+        let (id, path) = send_file(&anna, &bert, file.clone()).await;
         bert.waits_until(&anna.number, &id, |message| message["url"].is_string()).await;
         let whole = get(&server, &path, &[]).await;
         assert_eq!((whole.status, whole.bytes.len()), (200, file.len()));
@@ -123,11 +123,11 @@ async fn files_are_stored_streamed_and_forgotten_in_s3() {
     assert_eq!(get(&server, &paths[1], &[]).await.status, 404);
     assert_eq!(get(&server, &paths[0], &[]).await.status, 200);
 
-    // Away: text goes on.
+    // Without the storage, text messages still work.
     s3.ends();
-    let refused = tries(&anna, &bert, sound(1_000, 3)).await;
+    let refused = try_send_file(&anna, &bert, sound_file(1_000, 3)).await;
     refused.refused(503, "storage_unavailable");
     assert!(!refused.header("retry-after").is_empty());
     get(&server, &paths[0], &[]).await.refused(503, "storage_unavailable");
-    anna.tells(&bert, "text goes on").await;
+    anna.delivers(&bert, "text goes on").await;
 }

@@ -1,7 +1,6 @@
-//! What is uploaded goes to the disk while it arrives, and not a byte of it stays in memory.
+//! Uploads: they are streamed to the disk, and not kept in memory.
 
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -10,17 +9,18 @@ use reqwest::multipart::{Form, Part};
 use reqwest::{Body, Method, RequestBuilder};
 use tokio::task::JoinSet;
 
-use crate::sent::{get, header, path, tries};
+use crate::sent_file::{get, header, path, try_send_file};
 use crate::support::client::{Answer, Client};
+use crate::support::not_run::not_run;
 use crate::support::people::{Person, login};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until};
 
-/// A row that takes no file: one that is sent along is read all the same.
-const ROW: &str = "/api/contacts/force-sync/";
+/// An endpoint without files: it reads an unexpected one all the same.
+const ENDPOINT: &str = "/api/contacts/force-sync/";
 const MEBIBYTE: u64 = 1024 * 1024;
 
-/// A file of so many bytes, made while it is sent.
+/// A file of `size` bytes, generated while it is sent.
 fn file(size: u64) -> Part {
     const PIECE: u64 = 64 * 1024;
     let pieces = (0..size.div_ceil(PIECE)).map(move |at| {
@@ -31,14 +31,7 @@ fn file(size: u64) -> Part {
 }
 
 fn upload(api: &Client, form: Form) -> RequestBuilder {
-    api.request(Method::POST, ROW).multipart(form)
-}
-
-/// A line of the process's status, in bytes.
-fn status(server: &Server, name: &str) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", server.id())).expect("the program runs");
-    let line = status.lines().find(|line| line.starts_with(name)).expect("Linux");
-    line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("kibibytes") * 1024
+    api.request(Method::POST, ENDPOINT).multipart(form)
 }
 
 /// The files in the folders of all processes.
@@ -47,12 +40,12 @@ fn spooled(data_dir: &Path) -> usize {
     folders.map(|folder| fs::read_dir(folder.path()).map_or(0, Iterator::count)).sum()
 }
 
-/// Nothing of what was uploaded is left, a moment after the answer.
+/// Waits until no upload is left.
 fn nothing_is_left(server: &Server) {
     wait_until("the spool to be empty", DEADLINE, || (spooled(server.folder()) == 0).then_some(()));
 }
 
-/// A sound file of so many MiB, made while it is sent.
+/// A sound file of `mebibytes` MiB, generated while it is sent.
 fn long_sound(mebibytes: u32) -> Body {
     let samples = mebibytes << 20;
     let pieces = (0..samples >> 16).map(|at| vec![u8::try_from(at % 251).expect("below 256"); 1 << 16]);
@@ -65,26 +58,26 @@ async fn a_large_upload_takes_no_memory() {
     let server = Server::start();
     let (anna, bert) = Person::two_friends(&server).await;
     let send = async |mebibytes: u32| {
-        let sent = tries(&anna, &bert, long_sound(mebibytes)).await;
+        let sent = try_send_file(&anna, &bert, long_sound(mebibytes)).await;
         assert_eq!(sent.status, 200, "{}", sent.text());
         let path = path(&anna, sent.json()["url"].as_str().expect("a URL"));
         let expected = u64::from(mebibytes) * MEBIBYTE + 44;
         assert_eq!(get(&server, &path, &[]).await.bytes.len() as u64, expected);
     };
-    // Whatever a first upload needs is there then.
+    // Allocates the memory that a first upload needs.
     send(1).await;
-    fs::write(format!("/proc/{}/clear_refs", server.id()), "5").expect("the high mark begins anew");
-    let before = status(&server, "VmRSS");
+    fs::write(format!("/proc/{}/clear_refs", server.id()), "5").expect("the peak is reset");
+    let before = server.memory("VmRSS");
     send(60).await;
     let dropped = anna.api.send(upload(&anna.api, Form::new().part("photo", file(60 * MEBIBYTE)))).await;
     assert_eq!(dropped.status, 200, "{}", dropped.text());
-    let grown = status(&server, "VmHWM").saturating_sub(before);
+    let grown = server.memory("VmHWM").saturating_sub(before);
     assert!(grown <= 10 * MEBIBYTE, "{} KiB more", grown / 1024);
     nothing_is_left(&server);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn files_and_everything_else_have_their_limits() {
+async fn files_and_other_parameters_have_size_limits() {
     let server = Server::setup().env("WINDU_MAX_UPLOAD", "1 MiB").start();
     let api = login(&server).await;
     let send = async |form: Form| api.send(upload(&api, form)).await;
@@ -100,10 +93,10 @@ async fn files_and_everything_else_have_their_limits() {
     ] {
         send(form).await.refused(413, "too_large");
     }
-    // Nobody needs a token under /o: nothing is kept there. Each has a connection of its own, because one whose body was
-    // not read to its end is closed.
+    // Endpoints under /o need no token, so they store no files. Each request has its own connection, because one whose
+    // body was not read completely is closed.
     for (path, size, status) in
-        [(ROW, 10_000, 401), ("/o/token/", MEBIBYTE, 400), ("/o/token/", 3 * MEBIBYTE, 413)]
+        [(ENDPOINT, 10_000, 401), ("/o/token/", MEBIBYTE, 400), ("/o/token/", 3 * MEBIBYTE, 413)]
     {
         let stranger = Client::new(server.url().to_owned());
         let form = Form::new().part("grant_type", file(size));
@@ -114,7 +107,7 @@ async fn files_and_everything_else_have_their_limits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_content_of_a_file_belongs_to_the_request_that_a_key_names() {
+async fn an_idempotency_key_covers_the_content_of_the_file() {
     let server = Server::start();
     let api = login(&server).await;
     let send = async |content: &'static str| -> Answer {
@@ -130,7 +123,7 @@ async fn the_content_of_a_file_belongs_to_the_request_that_a_key_names() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_what_a_killed_program_left_is_removed_at_the_start() {
+async fn a_start_removes_only_the_uploads_of_killed_programs() {
     let mut one = Server::start();
     let data_dir = one.folder().display().to_string();
     let beside = || Server::setup().database(one.database().clone()).env("WINDU_DATA_DIR", &data_dir);
@@ -146,28 +139,26 @@ async fn only_what_a_killed_program_left_is_removed_at_the_start() {
         let part = Part::stream_with_length(body, 1_000_000).file_name("a.bin");
         upload(&api, Form::new().part("photo", part)).send().await
     });
-    wait_until("a part of it to be there", DEADLINE, || (spooled(one.folder()) == 1).then_some(()));
+    wait_until("a part of the upload to be stored", DEADLINE, || (spooled(one.folder()) == 1).then_some(()));
     let third = beside().start();
     wait_until("the third to have a folder", DEADLINE, || (folders(&one) == 3).then_some(()));
     assert_eq!(spooled(one.folder()), 1, "the upload goes on");
     one.kill();
     assert!(begun.join_next().await.expect("begun").expect("no panic").is_err());
-    assert_eq!((folders(&one), spooled(one.folder())), (3, 1), "left by the killed one");
+    assert_eq!((folders(&one), spooled(one.folder())), (3, 1), "left by the killed program");
     one.restart();
-    wait_until("what was left to go", DEADLINE, || (spooled(one.folder()) == 0).then_some(()));
+    wait_until("the left upload to be deleted", DEADLINE, || (spooled(one.folder()) == 0).then_some(()));
     assert_eq!(folders(&one), 3);
     drop((other, third));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_refuses_uploads_and_nothing_else() {
+async fn a_full_disk_refuses_only_uploads() {
     let folder = tempfile::tempdir().expect("a folder");
     let mounted =
         Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(folder.path()).output();
     if !mounted.is_ok_and(|output| output.status.success()) {
-        // Not println: the test captures that.
-        let line = "\nnot run: uploads to a full disk: a small one cannot be mounted here (tmpfs, as root)";
-        writeln!(std::io::stdout(), "{line}").expect("standard output");
+        not_run("uploads to a full disk: a small one cannot be mounted here (tmpfs, as root)");
         return;
     }
     let unmount = Unmount(folder);
@@ -178,7 +169,7 @@ async fn a_full_disk_refuses_uploads_and_nothing_else() {
     full.refused(503, "storage_unavailable");
     assert!(!full.header("retry-after").is_empty());
     assert_eq!(api.get("/api/account/").await.status, 200);
-    wait_until("the room to be free again", DEADLINE, || (spooled(unmount.0.path()) == 0).then_some(()));
+    wait_until("the disk to have room again", DEADLINE, || (spooled(unmount.0.path()) == 0).then_some(()));
     api.send(upload(&api, Form::new().part("photo", file(MEBIBYTE)))).await.refused(400, "no_account");
     drop(server);
 }

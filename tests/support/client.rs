@@ -1,4 +1,4 @@
-//! An HTTP client that keeps what tests look at.
+//! An HTTP client that reads whole responses.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::server::{PASSWORD, USER};
 
-/// A client of one server, with or without a token. Follows no redirects.
+/// A client of one server, with or without a token. It follows no redirects.
 #[derive(Clone)]
 pub struct Client {
     base: String,
@@ -16,7 +16,7 @@ pub struct Client {
     http: reqwest::Client,
 }
 
-/// An answer, read to its end.
+/// A response, read to its end.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -27,7 +27,7 @@ pub struct Answer {
 impl Client {
     /// A client of the server at `base`: `http://host:port`.
     pub fn new(base: String) -> Self {
-        // It fails when another test was first: then it is installed.
+        // It fails when another test has installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         #[expect(clippy::disallowed_methods, reason = "tests are not the program")]
         let http = reqwest::Client::builder()
@@ -44,19 +44,19 @@ impl Client {
         &self.base
     }
 
-    /// The same with a token.
+    /// The same client with a token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
-    /// The same, with its token, of another server.
+    /// The same client, with its token, for another server.
     #[must_use]
     pub fn at(&self, base: &str) -> Self {
         Self { base: base.to_owned(), ..self.clone() }
     }
 
-    /// The same with a fresh token of a user, through the seeded public client.
+    /// The same client with a new token of a user, through the seeded public OAuth client.
     pub async fn sign_in(&self, user: &str, password: &str) -> Self {
         let form = [
             ("grant_type", "password"),
@@ -74,7 +74,7 @@ impl Client {
         self.sign_in(USER, PASSWORD).await
     }
 
-    /// A request with this client's token, to be added to; send it with [`Client::send`].
+    /// A request builder with the token of this client; send it with [`Client::send`].
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match &self.token {
@@ -116,7 +116,7 @@ impl Answer {
     /// The body as JSON.
     ///
     /// # Panics
-    /// When it is something else.
+    /// When it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.bytes)
             .unwrap_or_else(|error| panic!("{error}: {} {}", self.status, self.text()))
@@ -127,12 +127,12 @@ impl Answer {
         String::from_utf8_lossy(&self.bytes).into_owned()
     }
 
-    /// A header's text, "" when it is not there.
+    /// The text of a header, "" when it is missing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().expect("ASCII"))
     }
 
-    /// Asserts that this is an error object with this status and code; gives its sentence.
+    /// Asserts that this is an error object with this status and code; returns its message.
     #[track_caller]
     pub fn refused(&self, status: u16, code: &str) -> String {
         let body = self.json();

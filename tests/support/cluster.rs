@@ -1,6 +1,6 @@
-//! A PostgreSQL of the tests, from the installed binaries, with a migrated template.
+//! A PostgreSQL for tests, from the installed binaries, with a migrated template.
 //!
-//! It stops when the test process ends, however that ends: a watchdog reads from a pipe that only we hold.
+//! It stops when the test process ends, in any way: a watchdog reads from a pipe that only this process holds.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -18,7 +18,7 @@ use super::wait::{DEADLINE, wait_until};
 /// The name of a socket in its folder.
 pub const SOCKET: &str = ".s.PGSQL.5432";
 
-/// Waits for the end of its input, stops the cluster in `$0` at once (SIGQUIT, also when it was made to sleep) and
+/// Waits for the end of its input, stops the cluster in `$0` at once (SIGQUIT, even if it is frozen) and
 /// removes the folder `$1` with what is mounted in it.
 const WATCHDOG: &str = r#"
     cat >/dev/null
@@ -31,12 +31,12 @@ const WATCHDOG: &str = r#"
     rm -rf "$1"
 "#;
 
-/// What PostgreSQL is told: fast rather than durable, for tests.
+/// Settings for tests: fast rather than durable.
 const FAST: &str = "-c fsync=off -c synchronous_commit=off -c full_page_writes=off -c shared_buffers=64MB";
 
 static SETTINGS: OnceLock<String> = OnceLock::new();
 
-/// Chooses other settings than those of tests; to be called before the first database is made.
+/// Replaces the settings for tests. Call it before the first database is made.
 pub fn use_settings(settings: &str) {
     assert!(SETTINGS.set(settings.to_owned()).is_ok(), "PostgreSQL's settings are chosen once");
 }
@@ -47,17 +47,17 @@ pub fn postmaster() -> u32 {
     postmaster.as_raw().try_into().expect("a process id")
 }
 
-/// The one that most tests share.
+/// The cluster that most tests share.
 pub static CLUSTER: LazyLock<Arc<Cluster>> = LazyLock::new(|| Arc::new(Cluster::start(Disk::None)));
 
-/// How much a cluster cares for its disk.
+/// How carefully a cluster writes to its disk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Disk {
-    /// Not at all: nobody harms it.
+    /// Not at all: no test harms it.
     None,
-    /// As PostgreSQL does by itself.
+    /// With the defaults of PostgreSQL.
     Whole,
-    /// The same in little room.
+    /// The same on a small disk.
     Small,
 }
 
@@ -67,9 +67,9 @@ pub struct Cluster {
     /// Its superuser.
     user: &'static str,
     data: PathBuf,
-    /// Where its socket is.
+    /// The folder of its socket.
     folder: PathBuf,
-    /// Its standard input is the pipe. A static is never dropped: the pipe closes when the process ends.
+    /// Its standard input is the pipe. A static is never dropped, so the pipe closes when the process ends.
     watchdog: Option<Child>,
 }
 
@@ -91,17 +91,17 @@ impl Cluster {
         Self::start_in(folder, data, disk)
     }
 
-    /// One that writes its files as PostgreSQL does by itself.
+    /// A cluster with the durability of a default PostgreSQL.
     pub fn start_careful() -> Self {
         Self::start(Disk::Whole)
     }
 
-    /// One of a program without a `DATABASE_URL`.
+    /// The private cluster of a program without a `DATABASE_URL`.
     pub fn of_program(folder: PathBuf) -> Self {
         Self { binaries: binaries(), user: "windu", data: folder.join("data"), folder, watchdog: None }
     }
 
-    /// One with all its files on a disk of so many MiB; `None` where none can be mounted.
+    /// A cluster on a disk of `size` MiB; `None` when the disk cannot be mounted.
     pub fn start_on_small_disk(size: u32) -> Option<Self> {
         let folder = folder();
         let disk = folder.join("disk");
@@ -121,7 +121,8 @@ impl Cluster {
 
     fn start_in(folder: PathBuf, data: PathBuf, disk: Disk) -> Self {
         let binaries = binaries();
-        // The watchdog first, so that nothing outlives us. Its own process group, or Ctrl-C would end it too early.
+        // The watchdog starts first, so that nothing outlives this process. It has its own process group, or Ctrl-C
+        // would end it too early.
         let watchdog = Command::new("/bin/sh")
             .args(["-c", WATCHDOG])
             .args([&data, &folder])
@@ -160,7 +161,7 @@ impl Cluster {
                 .env("WINDU_SECRET_KEY", SECRET_KEY)
                 .env("DATABASE_URL", cluster.url("windu_template")),
         );
-        // A template with a connection to it cannot be copied: the program's ends a moment after the program.
+        // A template with an open connection cannot be copied. The connection of the program ends a moment after it.
         wait_until("the template to be free", DEADLINE, || {
             let count = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'windu_template'";
             (cluster.sql("postgres", count) == "0").then_some(())
@@ -182,7 +183,7 @@ impl Cluster {
     pub fn processes(&self) -> Vec<Pid> {
         let file = fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
         let postmaster = file.lines().next().and_then(|line| line.trim().parse().ok());
-        // The file of one that was killed stays.
+        // A killed cluster leaves the file behind.
         let living = postmaster.filter(|pid| kill(Pid::from_raw(*pid), None).is_ok());
         let Some(postmaster) = living else { return Vec::new() };
         let parent = format!("\nPPid:\t{postmaster}\n");
@@ -196,7 +197,7 @@ impl Cluster {
 
     /// Sends a signal to the postmaster, and then to all that it has started until then.
     pub fn signal_all(&self, signal: Signal) {
-        // A stopped postmaster starts no more; a killed one cannot be asked for its children.
+        // A stopped postmaster starts no processes; a killed one cannot list its children.
         let mut pids = self.processes();
         if let (Some(postmaster), Signal::SIGSTOP) = (pids.first(), signal) {
             kill(*postmaster, signal).expect("the postmaster");
@@ -213,7 +214,7 @@ impl Cluster {
         self.user
     }
 
-    /// Where its files are.
+    /// The folder of its files.
     pub fn data(&self) -> &Path {
         &self.data
     }
@@ -234,7 +235,7 @@ impl Cluster {
         format!("postgres://{}@localhost/{database}?host={}", self.user, self.folder.display())
     }
 
-    /// A psql that prints rows unaligned, without its input.
+    /// A psql that prints rows unaligned. The caller sets its input.
     pub fn psql(&self, database: &str) -> Command {
         let mut command = Command::new(self.binaries.join("psql"));
         command.args([
@@ -255,7 +256,7 @@ impl Cluster {
     }
 
     pub fn sql(&self, database: &str, text: &str) -> String {
-        self.try_sql(database, text).unwrap_or_else(|said| panic!("{text}: {said}"))
+        self.try_sql(database, text).unwrap_or_else(|error| panic!("{text}: {error}"))
     }
 
     pub fn try_sql(&self, database: &str, text: &str) -> Result<String, String> {

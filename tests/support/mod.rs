@@ -1,10 +1,14 @@
-//! What every suite needs: a private PostgreSQL, the real program, an HTTP client, and waiting without sleeping.
+//! Support code of all suites: a private PostgreSQL, the real program, an HTTP client, load, and waiting.
 
 #![expect(dead_code, reason = "each suite uses its own part")]
 
 pub mod client;
 pub mod cluster;
+pub mod guarantees;
+pub mod keyed_load;
+pub mod load;
 pub mod media;
+pub mod not_run;
 pub mod people;
 pub mod postgres;
 pub mod server;

@@ -1,6 +1,7 @@
-//! Users with numbers: signed in, registered, talking to each other.
+//! Users with registered numbers.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -10,21 +11,21 @@ use super::wait::{DEADLINE, wait_until_async};
 
 const PASSWORD: &str = "a password of some length";
 
-/// A user of their own with one registered number.
+/// A user with one registered number.
 pub struct Person {
-    /// Speaks to the server with the user's token.
+    /// A client with the token of the user.
     pub api: Client,
-    /// Fifteen digits at most, of nobody else.
+    /// At most fifteen digits; unique in this binary.
     pub number: String,
 }
 
-/// A number that no other test of this binary has.
+/// A new number, unique in this binary.
 pub fn fresh_number() -> String {
     static COUNT: AtomicU32 = AtomicU32::new(1);
     format!("1555{:07}", COUNT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// A new user's client. Its connections belong to the test's own runtime.
+/// The client of a new user. Its connections belong to the runtime of the test.
 pub async fn login(server: &Server) -> Client {
     static COUNT: AtomicU32 = AtomicU32::new(1);
     let name = format!("user{}", COUNT.fetch_add(1, Ordering::Relaxed));
@@ -40,19 +41,19 @@ pub fn code(server: &Server, number: &str) -> String {
     line.rsplit(' ').next().expect("a word").to_owned()
 }
 
-/// Another code than this one.
-pub fn wrong(code: &str) -> String {
+/// A code that differs from this one.
+pub fn other_code(code: &str) -> String {
     let first = if code.starts_with('1') { '2' } else { '1' };
     format!("{first}{}", &code[1..])
 }
 
-/// Makes as if the last code for a number was sent over a minute ago: the next one may be asked for.
+/// Ages the last code of a number by more than a minute, so that the next one may be requested.
 pub fn pass_a_minute(server: &Server, number: &str) {
     let aged = "UPDATE code_sent SET sent_at = sent_at - interval '61 seconds' WHERE number";
     server.database().sql(&format!("{aged} = '{number}'"));
 }
 
-/// Makes a number the user's: created, proved, online.
+/// Registers a number for the user: created, proved, online.
 pub async fn register(server: &Server, api: &Client, number: &str) {
     pass_a_minute(server, number);
     let created = api.post("/api/account/create-account/", &[("account", number)]).await;
@@ -86,55 +87,55 @@ impl Person {
     /// Two people who have each other in their contacts.
     pub async fn two_friends(server: &Server) -> (Self, Self) {
         let (one, other) = (Self::new(server).await, Self::new(server).await);
-        one.adds(&other.number).await;
-        other.adds(&one.number).await;
+        one.adds_contact(&other.number).await;
+        other.adds_contact(&one.number).await;
         (one, other)
     }
 
-    /// The same person at another server of the same database.
+    /// The same person, through another server on the same database.
     #[must_use]
     pub fn at(&self, server: &Server) -> Self {
         Self { api: self.api.at(server.url()), number: self.number.clone() }
     }
 
     /// Adds a contact that exists.
-    pub async fn adds(&self, number: &str) {
+    pub async fn adds_contact(&self, number: &str) {
         let added = self.api.post("/api/contacts/add-contact/", &[("contact_id", number)]).await;
         assert_eq!((added.status, added.json()), (201, json!({"contact_id": number, "exists": true})));
     }
 
-    /// Sends a text, whatever comes of it.
-    pub async fn tries(&self, number: &str, text: &str) -> Answer {
+    /// Sends a text and returns the response.
+    pub async fn tries_to_send(&self, number: &str, text: &str) -> Answer {
         self.api.post("/api/messages/send-message/", &[("contact", number), ("message", text)]).await
     }
 
-    /// Sends a text; gives its id.
-    pub async fn says(&self, to: &Person, text: &str) -> String {
-        let sent = self.tries(&to.number, text).await;
+    /// Sends a text and returns its id.
+    pub async fn sends(&self, to: &Person, text: &str) -> String {
+        let sent = self.tries_to_send(&to.number, text).await;
         assert_eq!(sent.status, 200, "{}", sent.text());
         sent.json()["id"].as_str().expect("an id").to_owned()
     }
 
-    /// Sends a text and waits until the other side has it.
-    pub async fn tells(&self, to: &Person, text: &str) -> String {
-        let id = self.says(to, text).await;
+    /// Sends a text, waits until the receiver has it, and returns its id.
+    pub async fn delivers(&self, to: &Person, text: &str) -> String {
+        let id = self.sends(to, text).await;
         to.waits_for(self, &id).await;
         id
     }
 
-    /// The first thousand messages with somebody.
+    /// The newest thousand messages of a chat, oldest first.
     pub async fn chat(&self, with: &str) -> Vec<Value> {
         self.list(&format!("/api/messages/chats/{with}/?limit=1000")).await
     }
 
-    /// The array `messages` of a row.
+    /// The array `messages` of an endpoint.
     pub async fn list(&self, path: &str) -> Vec<Value> {
         let answer = self.api.get(path).await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text());
         answer.json()["messages"].as_array().expect("messages").clone()
     }
 
-    /// The texts of the array `messages` of a row.
+    /// The texts in the array `messages` of an endpoint.
     pub async fn texts(&self, path: &str) -> Vec<String> {
         texts(&self.list(path).await)
     }
@@ -147,12 +148,21 @@ impl Person {
         chats.into_iter().find(|chat| chat["id"] == with)
     }
 
-    /// Waits until a message of this id is there.
+    /// Waits until the session of the account is online.
+    pub async fn waits_until_online(&self, deadline: Duration) {
+        wait_until_async("the session to be online", deadline, async || {
+            let account = account(&self.api, &self.number).await.expect("listed");
+            (account["session"]["state"] == "online").then_some(())
+        })
+        .await;
+    }
+
+    /// Waits for a message with this id.
     pub async fn waits_for(&self, from: &Person, id: &str) -> Value {
         self.waits_until(&from.number, id, |_| true).await
     }
 
-    /// Waits until a message of this id is there and satisfies a predicate.
+    /// Waits for a message with this id that satisfies a predicate.
     pub async fn waits_until(&self, with: &str, id: &str, predicate: impl Fn(&Value) -> bool) -> Value {
         wait_until_async(&format!("message {id}"), DEADLINE, async || {
             let messages = self.chat(with).await;
@@ -167,7 +177,7 @@ pub fn texts(messages: &[Value]) -> Vec<String> {
     messages.iter().map(|message| message["text"].as_str().expect("a text").to_owned()).collect()
 }
 
-/// Asserts that this is a time as answers write it: `2016-05-20T05:52:45`.
+/// Asserts that this is a time in the format of responses: `2016-05-20T05:52:45`.
 #[track_caller]
 pub fn assert_time(value: &Value) {
     let text = value.as_str().unwrap_or_else(|| panic!("a time, not {value}"));

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::cluster::{CLUSTER, Cluster, SOCKET};
 
 /// An open transaction of a psql of its own; rolled back when dropped.
-pub struct Held(Child);
+pub struct OpenTransaction(Child);
 
-impl Held {
+impl OpenTransaction {
     /// Commits it.
     pub fn commit(mut self) {
         let input = self.0.stdin.as_mut().expect("psql's input");
@@ -21,15 +21,15 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for OpenTransaction {
     fn drop(&mut self) {
-        // The end of its input ends it in order: its locks are free when it has ended.
+        // psql exits at the end of its input. Its locks are free then.
         drop(self.0.stdin.take());
         let _ = self.0.wait();
     }
 }
 
-/// A database of one test's own. It is reached through a link of its own to the socket, so that it can go away.
+/// A database of one test's own. A link to the socket leads to it, so that it can become unavailable.
 pub struct Database {
     name: String,
     folder: PathBuf,
@@ -37,7 +37,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// A fresh one with all tables.
+    /// A new database with all tables.
     pub fn create() -> Self {
         Self::copy(&CLUSTER, "windu_template")
     }
@@ -47,12 +47,12 @@ impl Database {
         Self::copy(&CLUSTER, "template1")
     }
 
-    /// One on a PostgreSQL of its own that may be harmed: what is committed there is on the disk.
+    /// A database on a PostgreSQL of its own that may be harmed; its commits are on the disk.
     pub fn create_alone() -> Self {
         Self::copy(&Arc::new(Cluster::start_careful()), "windu_template")
     }
 
-    /// The same, with all of PostgreSQL's files on a disk of so many MiB; `None` where no disk can be mounted.
+    /// The same on a disk of `size` MiB; `None` when the disk cannot be mounted.
     pub fn create_on_small_disk(size: u32) -> Option<Self> {
         let cluster = Cluster::start_on_small_disk(size)?;
         Some(Self::copy(&Arc::new(cluster), "windu_template"))
@@ -75,33 +75,38 @@ impl Database {
         &self.name
     }
 
-    /// What `DATABASE_URL` takes.
+    /// The value for `DATABASE_URL`.
     pub fn url(&self) -> String {
         format!("postgres://{}@localhost/{}?host={}", self.cluster.user(), self.name, self.folder.display())
     }
 
-    /// Runs SQL and gives the rows as psql prints them, unaligned.
+    /// Runs SQL and returns the rows as psql prints them, unaligned.
     pub fn sql(&self, text: &str) -> String {
         self.cluster.sql(&self.name, text)
     }
 
-    /// [`Database::sql`], which must succeed, or what psql said instead.
+    /// [`Database::sql`] that may fail; the error is the output of psql.
     pub fn try_sql(&self, text: &str) -> Result<String, String> {
         self.cluster.try_sql(&self.name, text)
     }
 
     /// Runs SQL in a transaction that stays open, with the locks that it took.
-    pub fn hold(&self, text: &str) -> Held {
+    pub fn hold(&self, text: &str) -> OpenTransaction {
         let mut psql =
             self.cluster.psql(&self.name).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("psql");
         let input = psql.stdin.as_mut().expect("piped");
         writeln!(input, "BEGIN; {text};\n\\echo held").expect("psql reads");
         let lines = BufReader::new(psql.stdout.as_mut().expect("piped")).lines();
         assert!(lines.map_while(Result::ok).any(|line| line == "held"), "{text}");
-        Held(psql)
+        OpenTransaction(psql)
     }
 
-    /// Takes the database away: connections end and new ones fail; see [`Database::come_back`].
+    /// Locks the accounts of a number: writes to them wait, and their sessions take no commands.
+    pub fn lock_number(&self, number: &str) -> OpenTransaction {
+        self.hold(&format!("SELECT FROM account_counter WHERE number = '{number}' FOR UPDATE"))
+    }
+
+    /// Simulates an outage: connections end and new ones fail, until [`Database::come_back`].
     pub fn go_away(&self) {
         fs::remove_file(self.socket()).expect("the link");
         let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname";

@@ -24,7 +24,7 @@ pub const PASSWORD: &str = "correct horse battery staple";
 /// 32 bytes, the same for all servers, so that several can share a database.
 pub const SECRET_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
 
-/// What a server is started with. Chain the methods, then [`Setup::start`].
+/// The settings of a server. Chain the methods, then call [`Setup::start`].
 pub struct Setup {
     environment: BTreeMap<String, String>,
     database: Option<Arc<Database>>,
@@ -33,7 +33,7 @@ pub struct Setup {
 
 /// A running program; killed when dropped.
 pub struct Server {
-    // The first to be dropped: it would start its own database again.
+    // Dropped first, because it would start its own database again.
     process: Process,
     environment: BTreeMap<String, String>,
     database: Arc<Database>,
@@ -79,7 +79,7 @@ impl Setup {
         Server { process, environment, database, folder, client }
     }
 
-    /// Starts the program and gives it before it serves: for a start that is expected to wait. The client's address
+    /// Starts the program and returns before it serves, for a start that is expected to wait. The address of the client
     /// comes from the log.
     pub fn start_early(self) -> Server {
         let (environment, database, folder) = self.prepare();
@@ -88,13 +88,13 @@ impl Setup {
         Server { process, environment, database, folder, client }
     }
 
-    /// Runs the program to its end, for a start that is expected to fail. Gives the status and standard error.
+    /// Runs the program to its end, for a start that is expected to fail. Returns the status and standard error.
     pub fn fail(self) -> (ExitStatus, String) {
         let (environment, _database, folder) = self.prepare();
         let mut process = Process::start(&environment, &folder);
         let status = process.wait();
         // The reader may be a moment behind.
-        let errors = wait_until("a word on standard error", DEADLINE, || {
+        let errors = wait_until("an error message on standard error", DEADLINE, || {
             let errors = process.errors.lock().expect("not poisoned").clone();
             errors.contains("windu: ").then_some(errors)
         });
@@ -105,7 +105,7 @@ impl Setup {
         let folder = TempDir::new().expect("a temporary folder");
         let mut environment = self.environment;
         let database = if self.has_own_database {
-            // The user postgres must be able to pass, when we are root.
+            // The user postgres must be able to enter the folder when the test runs as root.
             fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o711)).expect("a mode");
             Arc::new(Database::of_program(folder.path()))
         } else {
@@ -119,12 +119,12 @@ impl Setup {
 }
 
 impl Server {
-    /// A server with its own database and the settings that every test wants.
+    /// A server with its own database and the usual settings.
     pub fn start() -> Self {
         Self::setup().start()
     }
 
-    /// The same, to be changed before it starts.
+    /// The same settings, to be changed before the start.
     pub fn setup() -> Setup {
         let environment = [
             ("WINDU_LISTEN", "127.0.0.1:0"),
@@ -163,12 +163,12 @@ impl Server {
         self.folder.path()
     }
 
-    /// All that it wrote to standard error so far: the log.
+    /// The log: its standard error so far.
     pub fn log(&self) -> String {
         self.process.errors.lock().expect("not poisoned").clone()
     }
 
-    /// All that it wrote to standard output so far.
+    /// Its standard output so far.
     pub fn output(&self) -> String {
         self.process.output.lock().expect("not poisoned").clone()
     }
@@ -178,7 +178,7 @@ impl Server {
         wait_until(&format!("{text:?} in the log"), DEADLINE, || self.log().contains(text).then_some(()));
     }
 
-    /// Ends it with SIGKILL and waits until it is gone.
+    /// Kills it with SIGKILL and waits for its end.
     pub fn kill(&mut self) {
         self.process.signal(Signal::SIGKILL);
         self.process.wait();
@@ -194,7 +194,7 @@ impl Server {
         self.process.wait()
     }
 
-    /// Waits until it says on standard output that it serves.
+    /// Waits until it prints that it serves.
     pub fn wait_until_it_serves(&mut self) {
         self.process.wait_for_address();
     }
@@ -204,13 +204,20 @@ impl Server {
         self.process.child.id()
     }
 
+    /// A size in its `/proc/PID/status`, in bytes: `VmRSS` is the memory in use, `VmHWM` its peak.
+    pub fn memory(&self, name: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the program runs");
+        let line = status.lines().find(|line| line.starts_with(name)).expect("Linux");
+        line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("kibibytes") * 1024
+    }
+
     /// Whether it has ended.
     pub fn has_ended(&mut self) -> bool {
         self.process.child.try_wait().expect("a child").is_some()
     }
 
     /// Starts it again (killed first if it still runs) with the same settings and database. The port changes,
-    /// unless `WINDU_LISTEN` names one; the log starts anew.
+    /// unless `WINDU_LISTEN` names one; the log starts empty.
     pub fn restart(&mut self) {
         self.kill();
         self.process = Process::start(&self.environment, &self.folder);
@@ -218,7 +225,7 @@ impl Server {
     }
 
     /// Runs another command of the program beside the server, with the server's settings and this standard input.
-    /// Gives standard output.
+    /// Returns standard output.
     ///
     /// # Panics
     /// When the command fails.
@@ -228,7 +235,7 @@ impl Server {
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
-    /// [`Server::run`] for a command that must fail. Gives standard error.
+    /// [`Server::run`] for a command that must fail. Returns standard error.
     ///
     /// # Panics
     /// When the command succeeds.
@@ -255,7 +262,7 @@ impl Server {
 
 struct Process {
     child: Child,
-    /// Kills the program when the test process is gone: `Drop` does not run after a kill -9.
+    /// Kills the program when the test process has ended: `Drop` does not run after SIGKILL.
     watchdog: Child,
     output: Arc<Mutex<String>>,
     errors: Arc<Mutex<String>>,
@@ -307,7 +314,7 @@ impl Process {
 
     fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().try_into().expect("a process id"));
-        // It may be gone already; not reaped, its number is still ours.
+        // It may have ended already. Its process id is not reused before it is reaped.
         let _ = kill(pid, signal);
     }
 
@@ -320,7 +327,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // Before its pipe closes, or it would kill a stranger who got the process id.
+        // Before its pipe closes, or it would kill another process with the same id.
         let _ = self.watchdog.kill();
         let _ = self.watchdog.wait();
     }

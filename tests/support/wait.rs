@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-/// Generous: a busy machine must not fail a test. Nothing waits so long when all is well.
+/// Generous, so that a busy machine does not fail a test.
 pub const DEADLINE: Duration = Duration::from_secs(30);
 
 const POLL: Duration = Duration::from_millis(20);
 
-/// Waits until `predicate` gives a value.
+/// Waits until `predicate` returns a value.
 ///
 /// # Panics
 /// When the deadline passes; the message says what was awaited.
@@ -18,12 +18,12 @@ pub fn wait_until<T>(what: &str, deadline: Duration, mut predicate: impl FnMut()
         if let Some(value) = predicate() {
             return value;
         }
-        assert!(Instant::now() < end, "waited {deadline:?} in vain for: {what}");
+        assert!(Instant::now() < end, "waited {deadline:?} for: {what}");
         std::thread::sleep(POLL);
     }
 }
 
-/// [`wait_until`] for predicates that await.
+/// [`wait_until`] for async predicates.
 ///
 /// # Panics
 /// When the deadline passes; the message says what was awaited.
@@ -37,7 +37,7 @@ pub async fn wait_until_async<T>(
         if let Some(value) = predicate().await {
             return value;
         }
-        assert!(Instant::now() < end, "waited {deadline:?} in vain for: {what}");
+        assert!(Instant::now() < end, "waited {deadline:?} for: {what}");
         tokio::time::sleep(POLL).await;
     }
 }

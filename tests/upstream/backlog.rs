@@ -1,31 +1,31 @@
-//! What waits for somebody who is away.
+//! Messages that wait for an offline receiver.
 
 use windu::upstream::{Outgoing, UpstreamEvent};
 
 use crate::network::Network;
-use crate::phone::{Line, Phone, Told, message, outgoing};
+use crate::phone::{Line, Phone, Received, message, outgoing};
 
 pub async fn messages_wait_for_their_receiver_in_order(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
-    // More than any network hands over at once, sent in pieces of another size.
+    // More than a network delivers at once, sent in batches of another size.
     let sent = send_many(&anna.online().await, &ben, 257, 40).await;
     let mut receiving = ben.open().await;
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     for _ in 0..sent.len() {
-        told.push(receiving.message().await.1);
+        received.push(receiving.message().await.1);
     }
-    assert_eq!(told, sent);
+    assert_eq!(received, sent);
 }
 
-pub async fn what_was_not_acknowledged_is_told_again(network: &impl Network) {
+pub async fn unacknowledged_messages_are_delivered_again(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let sent = send_many(&anna.online().await, &ben, 6, 6).await;
     let mut first = ben.open().await;
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     for _ in 0..sent.len() {
-        told.push(first.event().await);
+        received.push(first.event().await);
     }
-    first.stored(&told[..2]).await;
+    first.stored(&received[..2]).await;
     drop(first);
     let mut second = ben.open().await;
     for id in &sent[2..] {
@@ -33,55 +33,57 @@ pub async fn what_was_not_acknowledged_is_told_again(network: &impl Network) {
     }
     drop(second);
     let mut third = ben.open().await;
-    assert!(matches!(third.next().await, Told::CaughtUp));
+    assert!(matches!(third.next().await, Received::CaughtUp));
 }
 
-pub async fn caught_up_stands_between_the_backlog_and_what_is_new(network: &impl Network) {
+pub async fn caught_up_comes_between_the_backlog_and_new_messages(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let sending = anna.online().await;
     let sent = send_many(&sending, &ben, 5, 5).await;
     let mut receiving = ben.open().await;
     for id in &sent {
-        let Told::UpstreamEvent(incoming) = receiving.next().await else { panic!("{id} was to come first") };
+        let Received::UpstreamEvent(incoming) = receiving.next().await else {
+            panic!("{id} was to come first")
+        };
         receiving.stored(std::slice::from_ref(&incoming)).await;
         assert_eq!(message(incoming.event).1, *id);
     }
-    assert!(matches!(receiving.next().await, Told::CaughtUp));
+    assert!(matches!(receiving.next().await, Received::CaughtUp));
     sending.send(&ben.address(), "live", "now").await.unwrap();
     assert_eq!(receiving.message().await.1, "live");
 }
 
-pub async fn a_backlog_above_every_bound_is_told_before_caught_up<N: Network>(network: &N) {
+pub async fn a_backlog_above_every_limit_is_delivered_before_caught_up<N: Network>(network: &N) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let sent = send_many(&anna.online().await, &ben, N::UNACKNOWLEDGED + 150, 100).await;
     let mut receiving = ben.open().await;
-    // Slower than the network: it has told all that it may before the first is acknowledged.
-    let mut told = 0;
+    // Slower than the network, which delivers up to its limit before the first acknowledgement.
+    let mut received = 0;
     let mut waiting = Vec::new();
     loop {
         match receiving.next().await {
-            Told::UpstreamEvent(incoming) => waiting.push(incoming),
-            Told::CaughtUp => break,
-            Told::End(end) => panic!("ended by {end:?}"),
+            Received::UpstreamEvent(incoming) => waiting.push(incoming),
+            Received::CaughtUp => break,
+            Received::End(end) => panic!("ended by {end:?}"),
         }
-        if waiting.len() == 400 || told + waiting.len() == sent.len() {
+        if waiting.len() == 400 || received + waiting.len() == sent.len() {
             receiving.stored(&waiting).await;
-            told += waiting.len();
+            received += waiting.len();
             waiting.clear();
         }
     }
-    assert_eq!(told + waiting.len(), sent.len());
+    assert_eq!(received + waiting.len(), sent.len());
 }
 
 pub async fn caught_up_comes_at_once_when_nothing_waits(network: &impl Network) {
     let mut line = Phone::new(network).await.open().await;
-    assert!(matches!(line.next().await, Told::CaughtUp));
+    assert!(matches!(line.next().await, Received::CaughtUp));
 }
 
-/// Sends numbered texts, so many at once, and returns their ids.
+/// Sends numbered texts in batches and returns their ids.
 pub async fn send_many(line: &Line, to: &Phone, count: usize, at_once: usize) -> Vec<String> {
     let messages: Vec<Outgoing> = (0..count)
-        .map(|place| outgoing(&to.address(), &format!("m{place}"), &format!("text {place}")))
+        .map(|index| outgoing(&to.address(), &format!("m{index}"), &format!("text {index}")))
         .collect();
     for batch in messages.chunks(at_once) {
         assert!(line.send_all(batch).await.iter().all(Result::is_ok));
@@ -89,7 +91,7 @@ pub async fn send_many(line: &Line, to: &Phone, count: usize, at_once: usize) ->
     messages.into_iter().map(|message| message.id).collect()
 }
 
-/// Takes events until a message comes, and gives its id.
+/// Takes events until a message comes, and returns its id.
 pub async fn next_message(line: &mut Line) -> String {
     loop {
         if let UpstreamEvent::Message { id, .. } = line.take().await {

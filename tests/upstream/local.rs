@@ -1,4 +1,4 @@
-//! The network inside the program, as the suite's first.
+//! The local network in the conformance suite.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::network::Network;
 use crate::support::media;
 use crate::support::postgres::Database;
 
-/// A database with nothing in it. Its processes end with the test.
+/// An empty database. Its processes end with the test.
 pub struct LocalNetwork {
     database: Database,
     numbers: AtomicU64,

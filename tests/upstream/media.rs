@@ -51,15 +51,15 @@ pub async fn a_file_of_each_kind_arrives_with_equal_bytes(network: &impl Network
         let file = MediaFile::Stored(stored.clone());
         let media = MediaContent { kind, caption: caption.clone(), file };
         send(&sending, &ben, mimetype, Content::Media(Box::new(media))).await;
-        let (told, below, file) = remote(content(&mut receiving).await);
-        assert_eq!((told, below), (kind, caption));
+        let (received, below, file) = remote(content(&mut receiving).await);
+        assert_eq!((received, below), (kind, caption));
         assert_eq!((file.mimetype.as_str(), file.size), (mimetype, bytes.len() as u64));
         assert!(file.hash.is_none_or(|hash| hash == stored.hash));
         assert_eq!(fetched(&receiving, &file.reference).await, bytes);
     }
 }
 
-pub async fn a_file_waits_for_who_is_away_and_can_be_fetched_again(network: &impl Network) {
+pub async fn a_file_waits_for_an_offline_receiver_and_can_be_fetched_again(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let stored = network.store(b"a picture", "image/png").await;
     let file = MediaFile::Stored(stored);
@@ -80,7 +80,7 @@ pub async fn a_file_that_was_never_sent_is_refused(network: &impl Network) {
     assert!(matches!(refused, Some(Failure::Refused(_))), "{refused:?}");
 }
 
-pub async fn places_and_cards_arrive_as_they_were_sent(network: &impl Network) {
+pub async fn locations_and_cards_arrive_unchanged(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let (sending, mut receiving) = (anna.online().await, ben.online().await);
     let caption = Some("a bench & a tree".to_owned());

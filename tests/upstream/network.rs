@@ -1,4 +1,4 @@
-//! What the suite needs of a network that it runs against.
+//! The trait that a network implements to join the suite.
 
 use std::sync::Arc;
 
@@ -6,21 +6,21 @@ use async_trait::async_trait;
 use windu::domain::{PhoneNumber, StoredMedia};
 use windu::upstream::Connector;
 
-/// A network that runs, with nobody on it that a case could meet by chance.
+/// A running network without numbers of other cases.
 #[async_trait]
 pub trait Network: Send + Sync {
-    /// The most that a connection may tell before anything is acknowledged.
+    /// The limit of unacknowledged events of a connection.
     const UNACKNOWLEDGED: usize;
 
-    /// Starts it, or a fresh part of one that runs.
+    /// Starts it, or a new part of a running one.
     async fn start() -> Self;
 
-    /// A connector as another process would have: nothing is shared with the earlier ones but the network itself.
+    /// A connector of another process: it shares only the network itself with the others.
     async fn connector(&self) -> Arc<dyn Connector>;
 
-    /// Stores a file, as one that the API took from its caller.
+    /// Stores a file, as if it was uploaded through the API.
     async fn store(&self, bytes: &[u8], mimetype: &str) -> StoredMedia;
 
-    /// A number that nobody had yet.
+    /// An unused number.
     fn number(&self) -> PhoneNumber;
 }

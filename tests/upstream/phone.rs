@@ -1,4 +1,4 @@
-//! A person of a case: a registered number, what it keeps, and its open connection.
+//! A registered number with its stored state, and its open connection.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -15,12 +15,12 @@ use windu::upstream::{
 use crate::network::Network;
 use crate::support::wait::DEADLINE;
 
-/// A registered number, with what the session of a real account would keep for it.
+/// A registered number, with the stored state of a session.
 pub struct Phone {
     pub number: PhoneNumber,
     pub credentials: Credentials,
     pub connector: Arc<dyn Connector>,
-    state: Arc<Kept>,
+    state: Arc<MemoryState>,
     resume_point: Arc<Mutex<Option<ResumePoint>>>,
 }
 
@@ -29,13 +29,13 @@ pub struct Line {
     pub connection: Arc<dyn Connection>,
     pub signals: mpsc::Receiver<Signal>,
     /// Events of a batch that was read in part.
-    told: Vec<Incoming>,
+    pending: Vec<Incoming>,
     resume_point: Arc<Mutex<Option<ResumePoint>>>,
 }
 
-/// What a line told next.
+/// The next signal of a connection.
 #[derive(Debug)]
-pub enum Told {
+pub enum Received {
     UpstreamEvent(Incoming),
     CaughtUp,
     End(End),
@@ -53,7 +53,7 @@ impl Phone {
         Self { number, credentials, connector, state: Arc::default(), resume_point: Arc::default() }
     }
 
-    /// The same account, in another process.
+    /// The same account in another process.
     pub fn moved_to(&self, connector: Arc<dyn Connector>) -> Self {
         Self {
             number: self.number.clone(),
@@ -76,39 +76,39 @@ impl Phone {
         };
         let opening = self.connector.open(login, self.state.clone());
         let Opened { connection, signals } = timeout(DEADLINE, opening).await.expect("an answer")?;
-        Ok(Line { connection, signals, told: Vec::new(), resume_point: self.resume_point.clone() })
+        Ok(Line { connection, signals, pending: Vec::new(), resume_point: self.resume_point.clone() })
     }
 
     pub async fn open(&self) -> Line {
         self.try_open().await.map_err(|end| format!("{end:?}")).unwrap()
     }
 
-    /// Open, with nothing waiting any more.
+    /// Opens a connection and stores the backlog.
     pub async fn online(&self) -> Line {
         let mut line = self.open().await;
         loop {
             match line.next().await {
-                Told::CaughtUp => return line,
-                Told::UpstreamEvent(incoming) => line.stored(&[incoming]).await,
-                Told::End(end) => panic!("ended by {end:?} before it had caught up"),
+                Received::CaughtUp => return line,
+                Received::UpstreamEvent(incoming) => line.stored(&[incoming]).await,
+                Received::End(end) => panic!("ended by {end:?} before it had caught up"),
             }
         }
     }
 }
 
 impl Line {
-    /// What is told next; signs of life alone do not count.
-    pub async fn next(&mut self) -> Told {
+    /// The next signal; keep-alives do not count.
+    pub async fn next(&mut self) -> Received {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            if !self.told.is_empty() {
-                return Told::UpstreamEvent(self.told.remove(0));
+            if !self.pending.is_empty() {
+                return Received::UpstreamEvent(self.pending.remove(0));
             }
             let signal = timeout_at(deadline, self.signals.recv()).await.expect("news in time");
             match signal.expect("a signal before the channel closes") {
-                Signal::Events(events) => self.told = events,
-                Signal::CaughtUp => return Told::CaughtUp,
-                Signal::End(end) => return Told::End(end),
+                Signal::Events(events) => self.pending = events,
+                Signal::CaughtUp => return Received::CaughtUp,
+                Signal::End(end) => return Received::End(end),
                 Signal::Alive => {}
             }
         }
@@ -118,9 +118,9 @@ impl Line {
     pub async fn event(&mut self) -> Incoming {
         loop {
             match self.next().await {
-                Told::UpstreamEvent(incoming) => return incoming,
-                Told::CaughtUp => {}
-                Told::End(end) => panic!("an event was expected, not the end {end:?}"),
+                Received::UpstreamEvent(incoming) => return incoming,
+                Received::CaughtUp => {}
+                Received::End(end) => panic!("an event was expected, not the end {end:?}"),
             }
         }
     }
@@ -145,16 +145,16 @@ impl Line {
         }
     }
 
-    /// The end, whatever else is told before it.
+    /// The end; skips everything before it.
     pub async fn end(&mut self) -> End {
         loop {
-            if let Told::End(end) = self.next().await {
+            if let Received::End(end) = self.next().await {
                 return end;
             }
         }
     }
 
-    /// As a session does after its commit.
+    /// Acknowledges events, as a session does after its commit.
     pub async fn stored(&self, events: &[Incoming]) {
         if let Some(point) = events.iter().rev().find_map(|incoming| incoming.resume_point.clone()) {
             *self.resume_point.lock().unwrap() = Some(point);
@@ -192,20 +192,20 @@ pub fn message(event: UpstreamEvent) -> (Address, String, String) {
     }
 }
 
-/// What an adapter keeps for one account.
+/// The adapter state of one account, in memory.
 #[derive(Default)]
-struct Kept(Mutex<HashMap<String, Vec<u8>>>);
+struct MemoryState(Mutex<HashMap<String, Vec<u8>>>);
 
 #[async_trait]
-impl AdapterState for Kept {
+impl AdapterState for MemoryState {
     async fn get(&self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Failure> {
-        let kept = self.0.lock().unwrap();
-        Ok(keys.iter().map(|key| kept.get(*key).cloned()).collect())
+        let state = self.0.lock().unwrap();
+        Ok(keys.iter().map(|key| state.get(*key).cloned()).collect())
     }
 
     async fn put(&self, values: &[(&str, Vec<u8>)]) -> Result<(), Failure> {
-        let mut kept = self.0.lock().unwrap();
-        kept.extend(values.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+        let mut state = self.0.lock().unwrap();
+        state.extend(values.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         Ok(())
     }
 }

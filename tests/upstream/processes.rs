@@ -1,4 +1,4 @@
-//! The same network from several processes.
+//! One network from several processes.
 
 use windu::domain::{NeedsUser, ReceiptKind, Typing};
 use windu::upstream::{End, ReadReceipt, UpstreamEvent};
@@ -10,8 +10,8 @@ pub async fn everything_reaches_another_process(network: &impl Network) {
     let anna = Phone::new(network).await;
     let ben = Phone::new(network).await.moved_to(network.connector().await);
     let (mut of_anna, mut of_ben) = (anna.online().await, ben.online().await);
-    for place in 0..10 {
-        let id = format!("m{place}");
+    for index in 0..10 {
+        let id = format!("m{index}");
         of_anna.send(&ben.address(), &id, "there").await.unwrap();
         assert_eq!(of_ben.message().await.1, id);
         assert_eq!(of_anna.receipt().await, (ben.address(), id, ReceiptKind::Delivered));
@@ -33,7 +33,7 @@ pub async fn everything_reaches_another_process(network: &impl Network) {
         of_anna.take().await,
         UpstreamEvent::Nickname { of: ben.address(), nickname: "Ben".to_owned() }
     );
-    // The account itself moves: what was not acknowledged goes with it.
+    // The account moves to another process: unacknowledged messages move with it.
     of_ben.send(&anna.address(), "last", "text").await.unwrap();
     assert!(matches!(of_anna.event().await.event, UpstreamEvent::Message { id, .. } if id == "last"));
     drop(of_anna);

@@ -1,4 +1,4 @@
-//! Delivered and read.
+//! Delivered and read receipts.
 
 use windu::domain::ReceiptKind;
 use windu::upstream::{ReadReceipt, UpstreamEvent};
@@ -7,16 +7,16 @@ use crate::backlog::next_message;
 use crate::network::Network;
 use crate::phone::Phone;
 
-pub async fn delivered_follows_the_acknowledgement_and_nothing_else(network: &impl Network) {
+pub async fn only_the_acknowledgement_makes_a_delivered_receipt(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let (mut sending, mut receiving) = (anna.online().await, ben.online().await);
-    sending.send(&ben.address(), "kept", "one").await.unwrap();
+    sending.send(&ben.address(), "stored", "one").await.unwrap();
     sending.send(&ben.address(), "dropped", "two").await.unwrap();
-    let (kept, dropped) = (receiving.event().await, receiving.event().await);
+    let (stored, dropped) = (receiving.event().await, receiving.event().await);
     assert!(matches!(&dropped.event, UpstreamEvent::Message { id, .. } if id == "dropped"));
-    receiving.stored(&[kept]).await;
-    assert_eq!(sending.receipt().await, (ben.address(), "kept".to_owned(), ReceiptKind::Delivered));
-    // Nothing of the other one came before what Ben says next.
+    receiving.stored(&[stored]).await;
+    assert_eq!(sending.receipt().await, (ben.address(), "stored".to_owned(), ReceiptKind::Delivered));
+    // Ben's next message comes without a receipt for the other one.
     receiving.send(&anna.address(), "fence", "next").await.unwrap();
     assert_eq!(sending.message().await.1, "fence");
 }
@@ -36,7 +36,7 @@ pub async fn read_reaches_the_sender(network: &impl Network) {
     }
 }
 
-pub async fn receipts_wait_for_a_sender_who_is_away(network: &impl Network) {
+pub async fn receipts_wait_for_an_offline_sender(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let sending = anna.online().await;
     sending.send(&ben.address(), "m1", "text").await.unwrap();
@@ -66,16 +66,16 @@ pub async fn acknowledging_twice_makes_one_receipt(network: &impl Network) {
     assert_eq!(sending.message().await.1, "fence");
 }
 
-pub async fn a_receipt_for_somebody_gone_is_no_failure(network: &impl Network) {
+pub async fn a_receipt_for_an_unregistered_number_is_no_failure(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let cleo = Phone::new(network).await;
     let (sending, mut receiving) = (anna.online().await, ben.online().await);
     let mut other = cleo.online().await;
     sending.send(&ben.address(), "m1", "text").await.unwrap();
     other.send(&ben.address(), "m2", "text").await.unwrap();
-    let told = [receiving.event().await, receiving.event().await];
+    let incoming = [receiving.event().await, receiving.event().await];
     anna.connector.unregister(&anna.number).await.unwrap();
-    receiving.stored(&told).await;
+    receiving.stored(&incoming).await;
     let receipts = [(&anna, "m1"), (&cleo, "m2")];
     let receipts = receipts.map(|(to, id)| ReadReceipt { to: to.address(), id: id.to_owned(), group: None });
     receiving.connection.read(&receipts).await.unwrap();

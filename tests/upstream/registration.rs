@@ -1,4 +1,4 @@
-//! Numbers that come, go and change hands.
+//! Registration: numbers that come, go and change their owner.
 
 use windu::domain::NeedsUser;
 use windu::upstream::End;
@@ -67,7 +67,7 @@ pub async fn unregistering_ends_the_open_connection(network: &impl Network) {
     assert_eq!(line.end().await, LOGGED_OUT);
 }
 
-/// How a login is refused: when it opens, or as the first thing that the connection tells.
+/// The refusal of a login: an error of `open`, or the end of the connection.
 async fn refusal(phone: &Phone) -> End {
     match phone.try_open().await {
         Ok(mut line) => line.end().await,

@@ -1,4 +1,4 @@
-//! Texts from one to another.
+//! Text messages.
 
 use windu::domain::{Content, FailureReason};
 use windu::upstream::{SendFailure, UpstreamEvent};
@@ -6,7 +6,7 @@ use windu::upstream::{SendFailure, UpstreamEvent};
 use crate::network::Network;
 use crate::phone::{Phone, outgoing};
 
-pub async fn a_message_reaches_somebody_who_is_connected(network: &impl Network) {
+pub async fn a_message_reaches_a_connected_receiver(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let (sending, mut receiving) = (anna.online().await, ben.online().await);
     let before = windu::clock::now() - chrono::TimeDelta::minutes(1);
@@ -19,7 +19,7 @@ pub async fn a_message_reaches_somebody_who_is_connected(network: &impl Network)
     assert!(sent_at > before && sent_at < before + chrono::TimeDelta::minutes(2), "{sent_at}");
 }
 
-pub async fn texts_arrive_as_they_were_sent(network: &impl Network) {
+pub async fn texts_arrive_unchanged(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let (sending, mut receiving) = (anna.online().await, ben.online().await);
     let long = "long ".repeat(13_107);
@@ -31,13 +31,13 @@ pub async fn texts_arrive_as_they_were_sent(network: &impl Network) {
         "🦆 日本 \u{202e}",
         &long,
     ];
-    for (place, text) in texts.iter().enumerate() {
-        sending.send(&ben.address(), &format!("m{place}"), text).await.unwrap();
+    for (index, text) in texts.iter().enumerate() {
+        sending.send(&ben.address(), &format!("m{index}"), text).await.unwrap();
         assert_eq!(receiving.message().await.2, *text);
     }
 }
 
-pub async fn three_people_hear_only_what_is_meant_for_them(network: &impl Network) {
+pub async fn three_numbers_receive_only_their_own_messages(network: &impl Network) {
     let (anna, ben, cleo) = (Phone::new(network).await, Phone::new(network).await, Phone::new(network).await);
     let (of_anna, mut of_ben, mut of_cleo) = (anna.online().await, ben.online().await, cleo.online().await);
     let batch = [
@@ -48,18 +48,18 @@ pub async fn three_people_hear_only_what_is_meant_for_them(network: &impl Networ
     assert_eq!(of_anna.send_all(&batch).await, [Ok(()); 3]);
     of_cleo.send(&ben.address(), "b3", "from Cleo").await.unwrap();
     for (from, id) in [(&anna, "b1"), (&anna, "b2"), (&cleo, "b3")] {
-        let told = of_ben.message().await;
-        assert_eq!((told.0, told.1.as_str()), (from.address(), id));
+        let received = of_ben.message().await;
+        assert_eq!((received.0, received.1.as_str()), (from.address(), id));
     }
-    // What Cleo hears next is what Ben answers: nothing of Ben's lay between.
+    // Cleo's next message is Ben's answer: there was no message for Ben in between.
     of_ben.send(&cleo.address(), "c2", "from Ben").await.unwrap();
-    let mut heard = Vec::new();
-    while heard.len() < 2 {
+    let mut received_ids = Vec::new();
+    while received_ids.len() < 2 {
         if let UpstreamEvent::Message { id, .. } = of_cleo.take().await {
-            heard.push(id);
+            received_ids.push(id);
         }
     }
-    assert_eq!(heard, ["c1", "c2"]);
+    assert_eq!(received_ids, ["c1", "c2"]);
 }
 
 pub async fn a_message_to_oneself_arrives(network: &impl Network) {
@@ -76,7 +76,7 @@ pub async fn one_id_sent_twice_arrives_with_the_same_id(network: &impl Network) 
         sending.send(&ben.address(), "m1", "again").await.unwrap();
     }
     sending.send(&ben.address(), "m2", "other").await.unwrap();
-    // A network may drop the twin; what it tells has the id by which the store knows it.
+    // A network may drop the duplicate; what it delivers has the id by which the store recognises it.
     let mut ids = vec![receiving.message().await.1];
     while ids.last().map(String::as_str) != Some("m2") {
         ids.push(receiving.message().await.1);
@@ -85,7 +85,7 @@ pub async fn one_id_sent_twice_arrives_with_the_same_id(network: &impl Network) 
     assert_eq!(ids, ["m1", "m2"]);
 }
 
-pub async fn nobody_there_is_a_refusal_and_harms_no_other(network: &impl Network) {
+pub async fn a_message_to_an_unknown_number_is_refused_and_harms_no_other(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let (sending, mut receiving) = (anna.online().await, ben.online().await);
     let nobody = anna.connector.address_of(&network.number());
@@ -99,7 +99,7 @@ pub async fn nobody_there_is_a_refusal_and_harms_no_other(network: &impl Network
     assert_eq!((receiving.message().await.1, receiving.message().await.1), ("m1".into(), "m3".into()));
 }
 
-pub async fn nothing_to_send_is_no_failure(network: &impl Network) {
+pub async fn empty_calls_are_no_failure(network: &impl Network) {
     let line = Phone::new(network).await.online().await;
     assert_eq!(line.send_all(&[]).await, []);
     line.connection.acknowledge(&[]).await.unwrap();

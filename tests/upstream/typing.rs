@@ -1,4 +1,4 @@
-//! Who writes at this moment.
+//! Typing notifications.
 
 use windu::domain::Typing;
 use windu::upstream::UpstreamEvent;
@@ -6,7 +6,7 @@ use windu::upstream::UpstreamEvent;
 use crate::network::Network;
 use crate::phone::Phone;
 
-pub async fn typing_is_shown_to_somebody_who_is_connected(network: &impl Network) {
+pub async fn typing_reaches_a_connected_receiver(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let (writing, mut watching) = (anna.online().await, ben.online().await);
     for typing in [Typing::Composing, Typing::Paused] {
@@ -18,7 +18,7 @@ pub async fn typing_is_shown_to_somebody_who_is_connected(network: &impl Network
     }
 }
 
-pub async fn typing_to_somebody_away_is_lost_without_harm(network: &impl Network) {
+pub async fn typing_to_an_offline_receiver_is_lost_without_harm(network: &impl Network) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let writing = anna.online().await;
     let nobody = anna.connector.address_of(&network.number());

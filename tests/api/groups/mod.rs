@@ -1,15 +1,15 @@
-//! Groups: each row, each refusal, and what is said in them.
+//! The group endpoints.
 
-mod change;
-mod keys;
+mod administration;
+mod contract;
+mod idempotency;
 mod messages;
-mod moves;
+mod number_changes;
 mod photos;
-mod rows;
 
 use serde_json::{Value, json};
 
-use crate::shared::server;
+use crate::shared_server::server;
 use crate::support::client::Answer;
 use crate::support::people::Person;
 use crate::support::server::Server;
@@ -17,52 +17,52 @@ use crate::support::wait::{DEADLINE, wait_until_async};
 
 const CREATE: &str = "/api/groups/create-group/";
 
-/// So many people, each with a number of their own; the first has all others as contacts.
+/// `COUNT` people; the first has all others as contacts.
 async fn people<const COUNT: usize>(server: &Server) -> [Person; COUNT] {
     let mut people = Vec::new();
     for _ in 0..COUNT {
         people.push(Person::new(server).await);
     }
     for other in &people[1..] {
-        people[0].adds(&other.number).await;
+        people[0].adds_contact(&other.number).await;
     }
     people.try_into().unwrap_or_else(|_| panic!("so many"))
 }
 
-/// Three people in a group that the first one made, of which all have heard.
+/// Three people in a group that the first one created and that all see.
 async fn group_of_three() -> ([Person; 3], String) {
     let people = people(server()).await;
-    let group = people[0].makes_group("Three", &[&people[1], &people[2]]).await;
+    let group = people[0].creates_group("Three", &[&people[1], &people[2]]).await;
     (people, group)
 }
 
 impl Person {
     /// Asks for a group of these.
-    async fn tries_group(&self, subject: &str, participants: &[&str]) -> Answer {
+    async fn tries_to_create_group(&self, subject: &str, participants: &[&str]) -> Answer {
         self.api.post_json(CREATE, &json!({"subject": subject, "participants": participants})).await
     }
 
-    /// Makes a group of these and waits until all have heard of it; gives its id.
-    async fn makes_group(&self, subject: &str, with: &[&Person]) -> String {
+    /// Creates a group, waits until all participants see it, and returns its id.
+    async fn creates_group(&self, subject: &str, with: &[&Person]) -> String {
         let numbers: Vec<&str> = with.iter().map(|person| person.number.as_str()).collect();
-        let made = self.tries_group(subject, &numbers).await;
+        let made = self.tries_to_create_group(subject, &numbers).await;
         assert_eq!(made.status, 201, "{}", made.text());
         let group = made.json()["groupid"].as_str().expect("an id").to_owned();
         for person in with {
-            person.hears(&group, |_| true).await;
+            person.waits_for_group(&group, |_| true).await;
         }
         group
     }
 
-    /// A row of a group.
-    async fn to_group(&self, group: &str, row: &str, form: &[(&str, &str)]) -> Answer {
-        self.api.post(&format!("/api/groups/{group}/{row}/"), form).await
+    /// Calls an endpoint of a group.
+    async fn posts_to_group(&self, group: &str, endpoint: &str, form: &[(&str, &str)]) -> Answer {
+        self.api.post(&format!("/api/groups/{group}/{endpoint}/"), form).await
     }
 
-    /// A row of a group that must succeed.
-    async fn does(&self, group: &str, row: &str, form: &[(&str, &str)]) {
-        let answer = self.to_group(group, row, form).await;
-        assert_eq!((answer.status, answer.json()), (200, json!({})), "{row}");
+    /// Calls an endpoint of a group that must succeed.
+    async fn changes(&self, group: &str, endpoint: &str, form: &[(&str, &str)]) {
+        let answer = self.posts_to_group(group, endpoint, form).await;
+        assert_eq!((answer.status, answer.json()), (200, json!({})), "{endpoint}");
     }
 
     /// The info of a group that this one is in.
@@ -76,23 +76,23 @@ impl Person {
     }
 
     /// Waits until the group is as expected.
-    async fn hears(&self, group: &str, predicate: impl Fn(&Value) -> bool) -> Value {
-        wait_until_async("news of the group", DEADLINE, async || {
+    async fn waits_for_group(&self, group: &str, predicate: impl Fn(&Value) -> bool) -> Value {
+        wait_until_async("an event of the group", DEADLINE, async || {
             self.info(group).await.filter(|info| predicate(info))
         })
         .await
     }
 
     /// Waits until this one is in the group no more.
-    async fn is_out(&self, group: &str) {
+    async fn waits_for_removal(&self, group: &str) {
         wait_until_async("the end of a membership", DEADLINE, async || {
             self.info(group).await.is_none().then_some(())
         })
         .await;
     }
 
-    /// Says something in a group; gives its id.
-    async fn says_in(&self, group: &str, text: &str) -> String {
+    /// Sends a text to a group and returns its id.
+    async fn sends_to_group(&self, group: &str, text: &str) -> String {
         let sent =
             self.api.post("/api/messages/send-message/", &[("group_id", group), ("message", text)]).await;
         assert_eq!(sent.status, 200, "{}", sent.text());

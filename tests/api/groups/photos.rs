@@ -6,7 +6,7 @@ use reqwest::multipart::{Form, Part};
 use serde_json::json;
 
 use super::group_of_three;
-use crate::photos::{is_jpeg, picture};
+use crate::profile_photos::{is_jpeg, picture};
 use crate::support::client::{Answer, Client};
 use crate::support::people::Person;
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -21,8 +21,8 @@ impl Person {
         self.api.send(request.multipart(Form::new().part("photo", part))).await
     }
 
-    async fn photo_row(&self, group: &str, row: &str) -> Answer {
-        self.api.get(&format!("/api/groups/{group}/{row}/")).await
+    async fn photo_row(&self, group: &str, endpoint: &str) -> Answer {
+        self.api.get(&format!("/api/groups/{group}/{endpoint}/")).await
     }
 
     /// Waits until the photo that is shown is another one than this.
@@ -36,12 +36,12 @@ impl Person {
 }
 
 #[tokio::test]
-async fn every_participant_changes_the_photo_and_all_see_it() {
+async fn every_participant_may_change_the_photo_and_all_see_it() {
     let ([anna, bert, carl], group) = group_of_three().await;
     let none = json!({"photo_url": null, "photo_status": "404"});
-    for row in ["photo", "preview-photo"] {
-        anna.photo_row(&group, row).await.refused(404, "photo_not_found");
-        assert_eq!(anna.photo_row(&group, &format!("{row}-url")).await.json(), none);
+    for endpoint in ["photo", "preview-photo"] {
+        anna.photo_row(&group, endpoint).await.refused(404, "photo_not_found");
+        assert_eq!(anna.photo_row(&group, &format!("{endpoint}-url")).await.json(), none);
     }
     // Bert is no admin.
     let set = bert.puts_on(&group, picture(200, ImageFormat::Png), Some("photo")).await;
@@ -57,14 +57,14 @@ async fn every_participant_changes_the_photo_and_all_see_it() {
     is_jpeg(&preview, 200, (96, 48));
     let open = Client::new(String::new());
     let mut urls = Vec::new();
-    for (row, expected) in [("photo-url", &whole.bytes), ("preview-photo-url", &preview.bytes)] {
-        let answer = anna.photo_row(&group, row).await.json();
+    for (endpoint, expected) in [("photo-url", &whole.bytes), ("preview-photo-url", &preview.bytes)] {
+        let answer = anna.photo_row(&group, endpoint).await.json();
         assert_eq!(answer["photo_status"], "200");
         let url = answer["photo_url"].as_str().expect("a URL").to_owned();
-        assert_eq!(&open.get(&url).await.bytes, expected, "{row}");
+        assert_eq!(&open.get(&url).await.bytes, expected, "{endpoint}");
         urls.push(url);
     }
-    // Another one, and none: the URLs of what is shown no more do not open.
+    // After a change or a deletion the old URLs do not open.
     assert_eq!(carl.puts_on(&group, picture(40, ImageFormat::Png), None).await.status, 200);
     let other = anna.sees_another_than(&group, &whole.bytes).await;
     assert_eq!(other.bytes, carl.photo_row(&group, "photo").await.bytes);
@@ -78,12 +78,12 @@ async fn every_participant_changes_the_photo_and_all_see_it() {
         (bert.photo_row(&group, "photo").await.status == 404).then_some(())
     })
     .await;
-    // To take away what is not there changes nothing.
+    // Deleting a missing photo changes nothing.
     assert_eq!(bert.api.delete(&format!("/api/groups/{group}/photo/")).await.status, 200);
 }
 
 #[tokio::test]
-async fn a_photo_is_for_participants_and_a_picture() {
+async fn a_group_photo_must_be_a_picture_and_is_only_for_participants() {
     let ([anna, bert, _], group) = group_of_three().await;
     assert_eq!(anna.puts_on(&group, b"no picture".to_vec(), None).await.status, 400);
     let missing = anna.api.post(&format!("/api/groups/{group}/photo/"), &[]).await;
@@ -98,12 +98,12 @@ async fn a_photo_is_for_participants_and_a_picture() {
     let open = Client::new(String::new());
     let opened = async |url: &str| open.get(url).await.status;
     assert_eq!((opened(&urls[0]).await, opened(&urls[1]).await), (200, 200));
-    bert.does(&group, "leave", &[]).await;
-    // Who left sees no more of it, by no URL that was given out before either.
+    bert.changes(&group, "leave", &[]).await;
+    // A former participant does not see it any more, not even with an older URL.
     assert_eq!((opened(&urls[0]).await, opened(&urls[1]).await), (200, 404));
-    for row in ["photo", "preview-photo", "photo-url", "preview-photo-url"] {
-        bert.photo_row(&group, row).await.refused(404, "group_not_found");
-        bert.photo_row("15551230000-1466000000", row).await.refused(404, "group_not_found");
+    for endpoint in ["photo", "preview-photo", "photo-url", "preview-photo-url"] {
+        bert.photo_row(&group, endpoint).await.refused(404, "group_not_found");
+        bert.photo_row("15551230000-1466000000", endpoint).await.refused(404, "group_not_found");
     }
     bert.puts_on(&group, picture(20, ImageFormat::Png), None).await.refused(404, "group_not_found");
     bert.puts_on(&group, b"no picture".to_vec(), None).await.refused(404, "group_not_found");

@@ -1,4 +1,4 @@
-//! Bearer tokens at the door, and how fast a revoked one is noticed. The token server in this test's process stands
+//! Bearer tokens, and how fast a revoked one is refused. The token server in this test's process stands
 //! for a second program on the same database.
 
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::{log_in, refresh, revoke};
 use crate::support::server::Server;
 use crate::support::wait::wait_until_async;
 
-/// Less than the cache's 5 s: noticed because it was told, not because it forgot.
+/// Less than the 5 s of the cache: a notification ended the token, not the expiry of the cache entry.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 #[derive(Clone)]
@@ -40,8 +40,8 @@ fn token_server(server: &Server) -> (Store, Arc<OAuth>) {
 }
 
 async fn ask(oauth: &Arc<OAuth>, authorization: Option<&str>, path: &str) -> (StatusCode, String, String) {
-    let row = get(async |caller: Caller| format!("{} {}", caller.user, caller.scopes.join(" ")));
-    let router = Router::new().route("/row", row).with_state(State(Arc::clone(oauth)));
+    let endpoint = get(async |caller: Caller| format!("{} {}", caller.user, caller.scopes.join(" ")));
+    let router = Router::new().route("/endpoint", endpoint).with_state(State(Arc::clone(oauth)));
     let mut request = Request::builder().uri(path);
     if let Some(value) = authorization {
         request = request.header("authorization", value);
@@ -55,26 +55,26 @@ async fn ask(oauth: &Arc<OAuth>, authorization: Option<&str>, path: &str) -> (St
 }
 
 #[tokio::test]
-async fn a_token_opens_the_door_and_nothing_else_does() {
+async fn only_a_bearer_token_in_the_header_is_accepted() {
     let server = Server::start();
     let (_, oauth) = token_server(&server);
     let pair = log_in(server.client()).await;
     let user = server.database().sql("SELECT id FROM windu_user");
     for scheme in ["Bearer", "bearer", "BEARER"] {
-        let (status, _, body) = ask(&oauth, Some(&format!("{scheme} {}", pair.access)), "/row").await;
+        let (status, _, body) = ask(&oauth, Some(&format!("{scheme} {}", pair.access)), "/endpoint").await;
         assert_eq!((status.as_u16(), body), (200, format!("{user} read write")));
     }
-    for (authorization, path) in [(None, "/row"), (Some("Basic YTpi"), "/row")] {
+    for (authorization, path) in [(None, "/endpoint"), (Some("Basic YTpi"), "/endpoint")] {
         let (status, challenge, body) = ask(&oauth, authorization, path).await;
         assert_eq!((status.as_u16(), challenge.as_str()), (401, "Bearer"));
         assert!(body.contains("\"code\":\"token_missing\""), "{body}");
     }
-    let in_url = format!("/row?access_token={}", pair.access);
+    let in_url = format!("/endpoint?access_token={}", pair.access);
     assert_eq!(ask(&oauth, None, &in_url).await.1, "Bearer");
     let refresh = format!("Bearer {}", pair.refresh);
     let changed = format!("Bearer {}x", pair.access);
     for authorization in ["Bearer unknown", "Bearer", &refresh, &changed] {
-        let (status, challenge, body) = ask(&oauth, Some(authorization), "/row").await;
+        let (status, challenge, body) = ask(&oauth, Some(authorization), "/endpoint").await;
         assert_eq!(status.as_u16(), 401);
         assert!(challenge.starts_with("Bearer error=\"invalid_token\""), "{challenge}");
         assert!(body.contains("\"code\":\"token_invalid\"") && body.contains("\"error\":"), "{body}");
@@ -82,28 +82,32 @@ async fn a_token_opens_the_door_and_nothing_else_does() {
 }
 
 #[tokio::test]
-async fn the_rows_of_the_api_ask_for_a_token() {
+async fn api_endpoints_require_a_bearer_token() {
     let server = Server::start();
     let pair = log_in(server.client()).await;
     let caller = server.client().with_token(&pair.access);
-    let row = "/api/account/";
+    let endpoint = "/api/account/";
     for _ in 0..2 {
-        assert_eq!(caller.get(row).await.status, 200);
+        assert_eq!(caller.get(endpoint).await.status, 200);
     }
-    let answer = server.client().get(row).await;
+    let answer = server.client().get(endpoint).await;
     answer.refused(401, "token_missing");
     assert_eq!(answer.header("www-authenticate"), "Bearer");
-    server.client().get(&format!("{row}?access_token={}", pair.access)).await.refused(401, "token_missing");
+    server
+        .client()
+        .get(&format!("{endpoint}?access_token={}", pair.access))
+        .await
+        .refused(401, "token_missing");
     revoke(server.client(), &pair.refresh).await;
-    let answer = caller.get(row).await;
+    let answer = caller.get(endpoint).await;
     answer.refused(401, "token_invalid");
     assert!(answer.header("www-authenticate").contains("error=\"invalid_token\""));
     server.database().go_away();
-    caller.get(row).await.refused(503, "database_unavailable");
+    caller.get(endpoint).await.refused(503, "database_unavailable");
 }
 
 #[tokio::test]
-async fn an_expired_token_is_invalid_although_it_was_just_seen() {
+async fn an_expired_token_is_invalid_although_it_is_cached() {
     let server = Server::setup().env("WINDU_ACCESS_TOKEN_TTL", "1s").start();
     let (_, oauth) = token_server(&server);
     let pair = log_in(server.client()).await;
@@ -116,7 +120,7 @@ async fn an_expired_token_is_invalid_although_it_was_just_seen() {
 }
 
 #[tokio::test]
-async fn what_ends_a_token_ends_it_everywhere_at_once() {
+async fn a_revoked_token_is_refused_by_every_program_at_once() {
     let server = Server::start();
     let client = server.client();
     let (store, oauth) = token_server(&server);
@@ -170,17 +174,17 @@ async fn what_ends_a_token_ends_it_everywhere_at_once() {
         ended(&pair.access, command).await;
         super::failed(&client.post("/o/token/", &by_backend()).await, 401, "invalid_client");
     }
-    assert!(live(&bystander.access).await, "another user's token lives on");
+    assert!(live(&bystander.access).await, "the token of another user stays valid");
     assert!(lifecycle.drained().await);
 }
 
 #[tokio::test]
-async fn what_has_expired_is_deleted() {
+async fn expired_tokens_are_deleted() {
     let server = Server::start();
     let (store, oauth) = token_server(&server);
     let old = log_in(server.client()).await;
     let pair = super::Pair::of(&refresh(server.client(), &old.refresh).await);
-    let kept = log_in(server.client()).await;
+    let valid = log_in(server.client()).await;
     server.database().sql(
         "UPDATE oauth_token SET used_at = used_at - interval '11 seconds';
          UPDATE oauth_token SET refresh_expires_at = now(), access_expires_at = now() WHERE used_at IS NOT NULL",
@@ -196,5 +200,5 @@ async fn what_has_expired_is_deleted() {
     store.prune_tokens(1_000).await.expect("pruned");
     assert_eq!(server.database().sql(counts), "1|1|0");
     assert!(oauth.authenticate(&pair.access).await.expect("an answer").is_none());
-    assert!(oauth.authenticate(&kept.access).await.expect("an answer").is_some());
+    assert!(oauth.authenticate(&valid.access).await.expect("an answer").is_some());
 }

@@ -29,15 +29,15 @@ async fn users_are_made_listed_and_changed() {
     failed(&login(&password).await, 400, "invalid_grant");
     Pair::of(&login(&reset).await);
     let output = server.run(&["user", "set-password", "bob", "--password-stdin"], "  blanks count  \r\n");
-    assert_eq!(output, "", "a password that was given is not shown");
+    assert_eq!(output, "", "a password from standard input is not printed");
     Pair::of(&login("  blanks count  ").await);
 
     server.run(&["user", "disable", "bob"], "");
     let list = server.run(&["user", "list"], "");
-    let rows: Vec<Vec<&str>> = list.lines().map(|line| line.split('\t').collect()).collect();
-    assert_eq!(rows[0], ["name", "created", "state"]);
-    assert_eq!((rows[1][0], rows[1][2]), (USER, "enabled"));
-    assert_eq!((rows[2][0], rows[2][2]), ("bob", "disabled"));
+    let endpoints: Vec<Vec<&str>> = list.lines().map(|line| line.split('\t').collect()).collect();
+    assert_eq!(endpoints[0], ["name", "created", "state"]);
+    assert_eq!((endpoints[1][0], endpoints[1][2]), (USER, "enabled"));
+    assert_eq!((endpoints[2][0], endpoints[2][2]), ("bob", "disabled"));
     server.run(&["user", "delete", "bob"], "");
     assert!(!server.run(&["user", "list"], "").contains("bob"));
     for command in ["set-password", "disable", "enable", "delete"] {
@@ -46,7 +46,7 @@ async fn users_are_made_listed_and_changed() {
 }
 
 #[tokio::test]
-async fn passwords_and_names_have_their_lengths() {
+async fn passwords_and_user_names_of_a_wrong_length_are_refused() {
     let server = Server::start();
     let create =
         |name: &str, password: &str| server.fail(&["user", "create", name, "--password-stdin"], password);
@@ -125,7 +125,7 @@ async fn a_first_user_is_made_once_by_programs_that_start_together() {
     assert_eq!(files.len(), 1, "one program made the password");
     let mode = std::fs::metadata(&files[0]).expect("a file").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    // No line's end: the curl line that is printed sends the file as it is.
+    // No newline at its end: the printed curl command sends the file unchanged.
     let password = std::fs::read_to_string(&files[0]).expect("text");
     assert_eq!(password.trim(), password);
     for server in &servers {
@@ -139,7 +139,7 @@ async fn a_first_user_is_made_once_by_programs_that_start_together() {
 }
 
 #[tokio::test]
-async fn a_user_of_the_settings_is_made_if_missing_and_never_changed() {
+async fn the_bootstrap_user_is_made_if_missing_and_never_changed() {
     let mut server = Server::start();
     log_in(server.client()).await;
     server.run(&["user", "set-password", USER, "--password-stdin"], "changed since then");

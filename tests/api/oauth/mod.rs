@@ -1,4 +1,4 @@
-//! The token server: every row of what it answers, and what ends a token.
+//! The token server.
 
 mod bearer;
 mod commands;
@@ -46,7 +46,7 @@ impl Confidential {
     }
 }
 
-/// What follows `start` in its line.
+/// The rest of the line that begins with `start`.
 fn line(output: &str, start: &str) -> String {
     output.lines().find_map(|line| line.strip_prefix(start)).expect(output).to_owned()
 }
@@ -68,7 +68,7 @@ async fn revoke(client: &Client, token: &str) -> Answer {
     client.post("/o/revoke-token/", &[("token", token), ("client_id", PUBLIC)]).await
 }
 
-/// What the token server says of a token.
+/// The introspection response for a token.
 async fn introspect(client: &Client, confidential: &Confidential, token: &str) -> Value {
     let form = [("token", token), ("client_id", &confidential.id), ("client_secret", &confidential.secret)];
     let answer = client.post("/o/introspect/", &form).await;
@@ -77,7 +77,7 @@ async fn introspect(client: &Client, confidential: &Confidential, token: &str) -
     answer.json()
 }
 
-/// The same login with other values; an empty one leaves the parameter out.
+/// The login with other values; an empty one removes the parameter.
 fn login_with<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     let mut form = LOGIN.to_vec();
     for (name, value) in changes {
@@ -89,7 +89,7 @@ fn login_with<'a>(changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
     form
 }
 
-/// Asserts an error in the form of RFC 6749 section 5.2, which nobody may keep; gives its sentence.
+/// Asserts an uncacheable error in the format of RFC 6749 section 5.2; returns its description.
 #[track_caller]
 fn failed(answer: &Answer, status: u16, error: &str) -> String {
     let body = answer.json();

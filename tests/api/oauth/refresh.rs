@@ -1,4 +1,4 @@
-//! Refresh: rotation, the grace for a lost answer, and what a second use means.
+//! Refresh tokens: rotation, the grace period for a lost response, and reuse.
 
 use super::{Confidential, PUBLIC, Pair, failed, introspect, log_in, login_with, refresh};
 use crate::support::server::Server;
@@ -29,7 +29,7 @@ async fn a_refresh_gives_a_new_pair_and_ends_the_old() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_is_given_again_for_a_while() {
+async fn a_used_refresh_token_gives_the_same_pair_during_the_grace_period() {
     let server = Server::start();
     let first = log_in(server.client()).await;
     let second = Pair::of(&refresh(server.client(), &first.refresh).await);
@@ -40,10 +40,10 @@ async fn a_lost_answer_is_given_again_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_used_token_ends_its_family() {
+async fn reusing_a_refresh_token_revokes_all_tokens_of_the_login() {
     let server = Server::start();
     let confidential = Confidential::create(&server, "backend");
-    // After the grace, and within it once the successor was used.
+    // After the grace period, and within it once the successor was used.
     for in_grace in [false, true] {
         let first = log_in(server.client()).await;
         let other = log_in(server.client()).await;
@@ -56,13 +56,13 @@ async fn a_used_token_ends_its_family() {
         failed(&refresh(server.client(), &first.refresh).await, 400, "invalid_grant");
         failed(&refresh(server.client(), &last.refresh).await, 400, "invalid_grant");
         assert!(!is_live(&server, &confidential, &last.access).await);
-        assert!(is_live(&server, &confidential, &other.access).await, "another login lives on");
+        assert!(is_live(&server, &confidential, &other.access).await, "another login stays valid");
     }
     server.wait_for_log("a used refresh token came again");
 }
 
 #[tokio::test]
-async fn of_eight_at_once_all_get_one_pair() {
+async fn eight_concurrent_refreshes_get_the_same_pair() {
     let server = Server::start();
     let second = Server::setup().database(server.database().clone()).start();
     for _ in 0..5 {
@@ -80,7 +80,7 @@ async fn of_eight_at_once_all_get_one_pair() {
 }
 
 #[tokio::test]
-async fn the_sealed_pair_opens_for_nobody_else_and_goes() {
+async fn the_stored_pair_is_encrypted_and_deleted_after_its_use() {
     let server = Server::start();
     let first = log_in(server.client()).await;
     let second = Pair::of(&refresh(server.client(), &first.refresh).await);
@@ -89,7 +89,7 @@ async fn the_sealed_pair_opens_for_nobody_else_and_goes() {
     assert!(!text.is_empty() && !text.contains(&second.access) && !text.contains(&second.refresh));
     refresh(server.client(), &second.refresh).await;
     let count = "SELECT count(*) FROM oauth_token WHERE sealed_successor IS NOT NULL";
-    assert_eq!(server.database().sql(count), "1", "the successor's use ends it");
+    assert_eq!(server.database().sql(count), "1", "it is deleted when the successor is used");
 }
 
 #[tokio::test]
@@ -116,7 +116,7 @@ async fn a_refresh_token_is_bound_to_its_client() {
     failed(&try_refresh(&public.refresh, &other.id, &other.secret).await, 400, "invalid_grant");
     failed(&try_refresh(&own.refresh, "", "").await, 401, "invalid_client");
     let next = Pair::of(&try_refresh(&own.refresh, &confidential.id, &confidential.secret).await);
-    // A stranger's second use of it changes nothing either, in the grace and after it.
+    // Reuse by another client changes nothing either, in the grace period and after it.
     failed(&try_refresh(&own.refresh, PUBLIC, "").await, 400, "invalid_grant");
     server.database().sql(END_GRACE);
     failed(&try_refresh(&own.refresh, &other.id, &other.secret).await, 400, "invalid_grant");
@@ -124,10 +124,10 @@ async fn a_refresh_token_is_bound_to_its_client() {
 }
 
 #[tokio::test]
-async fn a_scope_can_only_shrink_and_for_one_pair() {
+async fn a_refresh_can_narrow_the_scope_for_one_pair_only() {
     let server = Server::start();
     let confidential = Confidential::create(&server, "backend");
-    let wish = async |token: &str, scope: &str| {
+    let refresh_with_scope = async |token: &str, scope: &str| {
         let form = [
             ("grant_type", "refresh_token"),
             ("refresh_token", token),
@@ -137,17 +137,17 @@ async fn a_scope_can_only_shrink_and_for_one_pair() {
         server.client().post("/o/token/", &form).await
     };
     let first = Pair::of(&server.client().post("/o/token/", &login_with(&[("scope", "read")])).await);
-    failed(&wish(&first.refresh, "read write").await, 400, "invalid_scope");
-    Pair::of(&wish(&first.refresh, "read").await);
+    failed(&refresh_with_scope(&first.refresh, "read write").await, 400, "invalid_scope");
+    Pair::of(&refresh_with_scope(&first.refresh, "read").await);
 
     let first = log_in(server.client()).await;
-    failed(&wish(&first.refresh, "bogus").await, 400, "invalid_scope");
-    let answer = wish(&first.refresh, "read").await;
+    failed(&refresh_with_scope(&first.refresh, "bogus").await, 400, "invalid_scope");
+    let answer = refresh_with_scope(&first.refresh, "read").await;
     assert_eq!(answer.json()["scope"], "read");
     let second = Pair::of(&answer);
     assert_eq!(introspect(server.client(), &confidential, &second.access).await["scope"], "read");
     // The new refresh token has the scope of the old one (RFC 6749 section 6).
-    assert_eq!(wish(&second.refresh, "").await.json()["scope"], "read write");
+    assert_eq!(refresh_with_scope(&second.refresh, "").await.json()["scope"], "read write");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What holds for every row under `/o`: where parameters may stand, and how a body may be written.
+//! Rules for all endpoints under `/o`: methods, parameters and bodies.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::support::client::Answer;
 use crate::support::postgres::Database;
 use crate::support::server::{PASSWORD, Server, USER};
 
-const ROWS: [&str; 4] = ["/o/token/", "/o/revoke-token/", "/o/revoke_token/", "/o/introspect/"];
+const ENDPOINTS: [&str; 4] = ["/o/token/", "/o/revoke-token/", "/o/revoke_token/", "/o/introspect/"];
 
 async fn post_raw(server: &Server, content_type: &str, body: impl Into<reqwest::Body>) -> Answer {
     let request = server.client().request(Method::POST, "/o/token/").header("content-type", content_type);
@@ -18,21 +18,21 @@ async fn post_raw(server: &Server, content_type: &str, body: impl Into<reqwest::
 }
 
 #[tokio::test]
-async fn the_url_takes_no_parameter() {
+async fn parameters_in_the_url_are_refused() {
     let server = Server::start();
-    for row in ROWS {
-        let answer = server.client().post(&format!("{row}?client_id={PUBLIC}"), &LOGIN).await;
+    for endpoint in ENDPOINTS {
+        let answer = server.client().post(&format!("{endpoint}?client_id={PUBLIC}"), &LOGIN).await;
         failed(&answer, 400, "invalid_request");
     }
 }
 
 #[tokio::test]
-async fn only_post_is_taken() {
+async fn only_post_is_allowed() {
     let server = Server::start();
-    for row in ROWS {
+    for endpoint in ENDPOINTS {
         for method in [Method::GET, Method::HEAD, Method::PUT, Method::DELETE] {
-            let answer = server.client().send(server.client().request(method.clone(), row)).await;
-            assert_eq!((answer.status, answer.header("allow")), (405, "POST"), "{method} {row}");
+            let answer = server.client().send(server.client().request(method.clone(), endpoint)).await;
+            assert_eq!((answer.status, answer.header("allow")), (405, "POST"), "{method} {endpoint}");
             if method != Method::HEAD {
                 assert_eq!(answer.json()["error"], "invalid_request");
             }
@@ -41,7 +41,7 @@ async fn only_post_is_taken() {
 }
 
 #[tokio::test]
-async fn all_three_kinds_of_body_are_read() {
+async fn form_multipart_and_json_bodies_are_accepted() {
     let server = Server::start();
     let body = json!({
         "grant_type": "password", "username": USER, "password": PASSWORD, "client_id": PUBLIC, "scope": null
@@ -72,7 +72,7 @@ async fn a_repeated_parameter_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_no_text_or_no_form_is_refused() {
+async fn malformed_and_unsupported_bodies_are_refused() {
     let server = Server::start();
     let form = "application/x-www-form-urlencoded";
     for body in [&b"username=\xff"[..], b"username=%ff", b"username=%00", b"username=a\0", b"%C3=1"] {
@@ -87,7 +87,7 @@ async fn what_is_no_text_or_no_form_is_refused() {
 }
 
 #[tokio::test]
-async fn what_is_refused_before_a_row_has_the_same_form() {
+async fn errors_outside_of_the_endpoints_have_the_oauth_format() {
     let database = Arc::new(Database::create());
     database.go_away();
     let starting = Server::setup().database(Arc::clone(&database)).start_early();
@@ -101,7 +101,7 @@ async fn what_is_refused_before_a_row_has_the_same_form() {
 }
 
 #[tokio::test]
-async fn a_token_is_never_an_answer_to_a_database_that_is_away() {
+async fn a_login_during_a_database_outage_is_answered_with_503() {
     let server = Server::start();
     server.database().go_away();
     let answer = server.client().post("/o/token/", &LOGIN).await;

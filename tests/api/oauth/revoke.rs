@@ -6,11 +6,11 @@ use super::{Confidential, PUBLIC, Pair, failed, introspect, log_in, login_with, 
 use crate::support::server::{Server, USER};
 
 #[tokio::test]
-async fn either_token_takes_the_other_with_it() {
+async fn revoking_either_token_revokes_the_pair() {
     let server = Server::start();
     let confidential = Confidential::create(&server, "backend");
     let bystander = log_in(server.client()).await;
-    for (row, by_access) in [
+    for (endpoint, by_access) in [
         ("/o/revoke-token/", true),
         ("/o/revoke_token/", false),
         ("/o/revoke-token", false),
@@ -18,18 +18,18 @@ async fn either_token_takes_the_other_with_it() {
     ] {
         let pair = log_in(server.client()).await;
         let token = if by_access { &pair.access } else { &pair.refresh };
-        // A wrong hint is no reason not to look.
+        // A wrong hint is ignored.
         let hint = if by_access { "refresh_token" } else { "access_token" };
         let form = [("token", token.as_str()), ("client_id", PUBLIC), ("token_type_hint", hint)];
-        let answer = server.client().post(row, &form).await;
+        let answer = server.client().post(endpoint, &form).await;
         assert_eq!((answer.status, answer.text()), (200, String::new()));
         assert_eq!(answer.header("cache-control"), "no-store");
         for token in [&pair.access, &pair.refresh] {
             assert_eq!(introspect(server.client(), &confidential, token).await, json!({"active": false}));
         }
         failed(&refresh(server.client(), &pair.refresh).await, 400, "invalid_grant");
-        // A second time it is unknown, which is no error.
-        assert_eq!(server.client().post(row, &form).await.status, 200);
+        // An unknown token is no error.
+        assert_eq!(server.client().post(endpoint, &form).await.status, 200);
     }
     assert_eq!(introspect(server.client(), &confidential, &bystander.access).await["active"], true);
 }
@@ -63,7 +63,7 @@ async fn without_a_token_or_a_client_nothing_is_revoked() {
 }
 
 #[tokio::test]
-async fn a_confidential_client_sees_what_a_token_is() {
+async fn introspection_is_for_confidential_clients() {
     let server = Server::start();
     let confidential = Confidential::create(&server, "backend");
     let pair = log_in(server.client()).await;

@@ -1,4 +1,4 @@
-//! The throttle of logins: failures alone count, and no stranger can lock a user out.
+//! The throttle of logins: only failures count, and a stranger cannot lock a user out.
 
 use reqwest::Method;
 
@@ -34,9 +34,9 @@ fn wait(answer: &Answer) -> u64 {
 }
 
 #[tokio::test]
-async fn after_five_failures_each_one_doubles_the_wait() {
+async fn after_five_failed_logins_each_failure_doubles_the_wait() {
     let server = start();
-    // A user who does not exist is treated alike.
+    // An unknown user is treated in the same way.
     for name in [USER, "nobody"] {
         fail(&server, HOME, name, 5).await;
         for expected in [5, 10, 20, 40] {
@@ -54,7 +54,7 @@ async fn after_five_failures_each_one_doubles_the_wait() {
 }
 
 #[tokio::test]
-async fn another_address_and_another_user_are_not_touched() {
+async fn failed_logins_do_not_affect_other_addresses_and_users() {
     let server = start();
     server.run(&["user", "create", "bob", "--password-stdin"], "another long password\n");
     fail(&server, ELSEWHERE, USER, 5).await;
@@ -64,7 +64,7 @@ async fn another_address_and_another_user_are_not_touched() {
 }
 
 #[tokio::test]
-async fn successes_do_not_count_and_forgive() {
+async fn successful_logins_do_not_count_and_reset_the_failures() {
     let server = start();
     for _ in 0..3 {
         fail(&server, HOME, USER, 4).await;
@@ -77,7 +77,7 @@ async fn successes_do_not_count_and_forgive() {
 }
 
 #[tokio::test]
-async fn strangers_share_an_hour_and_a_known_address_keeps_its_own() {
+async fn unknown_addresses_share_an_hourly_limit_and_known_addresses_have_their_own() {
     let server = start();
     Pair::of(&log_in_from(&server, HOME, USER, PASSWORD).await);
     for number in 0..20 {
@@ -90,7 +90,7 @@ async fn strangers_share_an_hour_and_a_known_address_keeps_its_own() {
     wait(&log_in_from(&server, HOME, USER, PASSWORD).await);
     server.database().sql(END_WAITS);
     Pair::of(&log_in_from(&server, HOME, USER, PASSWORD).await);
-    // A sign-in longer ago than 30 days makes a stranger again; the hour passes.
+    // An address without a login for 30 days is unknown again. Then the hour passes.
     server.database().sql("UPDATE login_address SET signed_in_at = now() - interval '31 days'");
     wait(&log_in_from(&server, HOME, USER, PASSWORD).await);
     server.database().sql("UPDATE login_stranger SET hour_began_at = now() - interval '61 minutes'");
@@ -98,7 +98,7 @@ async fn strangers_share_an_hour_and_a_known_address_keeps_its_own() {
 }
 
 #[tokio::test]
-async fn a_burst_gets_no_further_than_one_by_one() {
+async fn concurrent_guesses_get_no_further_than_serial_ones() {
     let server = start();
     let guesses = (0..30).map(|_| log_in_from(&server, HOME, USER, "a wrong password"));
     let answers = futures_util::future::join_all(guesses).await;
@@ -108,7 +108,7 @@ async fn a_burst_gets_no_further_than_one_by_one() {
 }
 
 #[tokio::test]
-async fn without_a_trusted_proxy_its_header_means_nothing() {
+async fn without_a_trusted_proxy_x_forwarded_for_is_ignored() {
     let server = Server::start();
     for number in 0..5 {
         fail(&server, &format!("203.0.113.{number}"), USER, 1).await;

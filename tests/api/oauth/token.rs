@@ -6,7 +6,7 @@ use super::{Confidential, LOGIN, PUBLIC, Pair, failed, introspect, log_in, login
 use crate::support::server::{PASSWORD, Server, USER};
 
 #[tokio::test]
-async fn a_password_gives_a_pair() {
+async fn the_password_grant_returns_a_pair_of_tokens() {
     let server = Server::start();
     let answer = server.client().post("/o/token/", &LOGIN).await;
     let pair = Pair::of(&answer);
@@ -19,13 +19,13 @@ async fn a_password_gives_a_pair() {
     assert_eq!(answer.header("pragma"), "no-cache");
     assert_eq!(answer.header("content-type"), "application/json");
     assert_ne!(pair.access, pair.refresh);
-    // Both without a slash, and a second login leaves the first one alone.
+    // The path works without a slash too, and a second login does not end the first one.
     let second = Pair::of(&server.client().post("/o/token", &LOGIN).await);
     assert_ne!(pair.access, second.access);
 }
 
 #[tokio::test]
-async fn only_hashes_are_kept() {
+async fn only_hashes_of_tokens_and_passwords_are_stored() {
     let server = Server::start();
     let pair = log_in(server.client()).await;
     let count = |token: &str| {
@@ -34,12 +34,16 @@ async fn only_hashes_are_kept() {
         ))
     };
     assert_eq!((count(&pair.access), count(&pair.refresh)), ("1".into(), "1".into()));
-    let rows = server.database().sql("SELECT t, g, u FROM oauth_token t, oauth_grant g, windu_user u");
-    assert!(!rows.contains(&pair.access) && !rows.contains(&pair.refresh) && !rows.contains(PASSWORD));
+    let endpoints = server.database().sql("SELECT t, g, u FROM oauth_token t, oauth_grant g, windu_user u");
+    assert!(
+        !endpoints.contains(&pair.access)
+            && !endpoints.contains(&pair.refresh)
+            && !endpoints.contains(PASSWORD)
+    );
 }
 
 #[tokio::test]
-async fn a_client_names_itself_by_basic_or_form() {
+async fn a_client_authenticates_by_basic_or_form() {
     let server = Server::start();
     let client = server.client();
     let confidential = Confidential::create(&server, "backend");
@@ -75,7 +79,7 @@ async fn a_client_names_itself_by_basic_or_form() {
         failed(&client.post("/o/token/", &login_with(changes)).await, 401, "invalid_client");
     }
 
-    // Two ways at once are one too many, but the same id twice is not.
+    // Two secrets are refused, but the same id twice is fine.
     let mut form = login();
     form.push(("client_id", id.to_owned()));
     Pair::of(&client.send(post(form.clone()).basic_auth(id, Some(secret))).await);
@@ -84,7 +88,7 @@ async fn a_client_names_itself_by_basic_or_form() {
 }
 
 #[tokio::test]
-async fn a_wrong_login_has_one_answer() {
+async fn every_wrong_login_has_the_same_response() {
     let server = Server::start();
     let client = server.client();
     server.run(&["user", "create", "bob", "--password-stdin"], "another long password\n");
@@ -105,7 +109,7 @@ async fn a_wrong_login_has_one_answer() {
 }
 
 #[tokio::test]
-async fn what_is_missing_or_unknown_has_its_code() {
+async fn missing_and_unknown_parameters_have_their_error_codes() {
     let server = Server::start();
     for (changes, error) in [
         ([("password", "")], "invalid_request"),
@@ -120,26 +124,26 @@ async fn what_is_missing_or_unknown_has_its_code() {
         let answer = server.client().post("/o/token/", &login_with(&changes)).await;
         failed(&answer, 400, error);
     }
-    // A parameter without a value is one that is not given.
+    // An empty parameter counts as missing.
     let mut form = LOGIN.to_vec();
     form.push(("scope", ""));
     assert_eq!(server.client().post("/o/token/", &form).await.json()["scope"], "read write");
 }
 
 #[tokio::test]
-async fn a_scope_may_be_less_and_comes_back_sorted() {
+async fn a_narrower_scope_is_granted_and_returned_sorted() {
     let server = Server::start();
     let confidential = Confidential::create(&server, "backend");
-    for (wish, given) in [("read", "read"), ("write read", "read write"), ("read read", "read")] {
-        let answer = server.client().post("/o/token/", &login_with(&[("scope", wish)])).await;
-        assert_eq!(answer.json()["scope"], given);
+    for (requested, granted) in [("read", "read"), ("write read", "read write"), ("read read", "read")] {
+        let answer = server.client().post("/o/token/", &login_with(&[("scope", requested)])).await;
+        assert_eq!(answer.json()["scope"], granted);
         let token = Pair::of(&answer).access;
-        assert_eq!(introspect(server.client(), &confidential, &token).await["scope"], given);
+        assert_eq!(introspect(server.client(), &confidential, &token).await["scope"], granted);
     }
 }
 
 #[tokio::test]
-async fn lifetimes_are_settings() {
+async fn token_lifetimes_are_configurable() {
     let server =
         Server::setup().env("WINDU_ACCESS_TOKEN_TTL", "90s").env("WINDU_REFRESH_TOKEN_TTL", "2h").start();
     assert_eq!(server.client().post("/o/token/", &LOGIN).await.json()["expires_in"], 90);
@@ -148,14 +152,14 @@ async fn lifetimes_are_settings() {
 }
 
 #[tokio::test]
-async fn an_older_hash_is_replaced_at_login() {
+async fn an_outdated_password_hash_is_replaced_at_login() {
     use argon2::password_hash::PasswordHasher as _;
     use argon2::{Algorithm, Argon2, Params, Version};
     let server = Server::start();
     let weak = Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(64, 1, 1, None).expect("params"));
     let hash = weak.hash_password_with_salt(PASSWORD.as_bytes(), &[7; 16]).expect("a hash").to_string();
     server.database().sql(&format!("UPDATE windu_user SET password_hash = '{hash}'"));
-    // All at once: whoever comes second must not take the new hash for a new password.
+    // All at once: the second login must not mistake the new hash for a new password.
     let logins = (0..4).map(|_| server.client().post("/o/token/", &LOGIN));
     for answer in futures_util::future::join_all(logins).await {
         Pair::of(&answer);
@@ -166,7 +170,7 @@ async fn an_older_hash_is_replaced_at_login() {
 }
 
 #[tokio::test]
-async fn the_log_holds_no_secret() {
+async fn the_log_contains_no_secret() {
     let server = Server::start();
     let client = server.client();
     let confidential = Confidential::create(&server, "backend");

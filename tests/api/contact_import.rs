@@ -1,0 +1,179 @@
+//! Import and bulk removal of contacts.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::support::people::{Person, fresh_number};
+use crate::support::server::Server;
+
+const IMPORT: &str = "/api/contacts/import-contacts/";
+const REMOVE: &str = "/api/contacts/remove-contacts/";
+
+async fn list(person: &Person) -> Vec<(String, String, String, bool)> {
+    let answer = person.api.get("/api/contacts/").await;
+    let mut list: Vec<_> = answer
+        .json()
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|contact| {
+            let text = |name: &str| contact[name].as_str().expect(name).to_owned();
+            (text("contact_id"), text("first_name"), text("last_name"), contact["exists"] == true)
+        })
+        .collect();
+    list.sort();
+    list
+}
+
+fn entry(number: &str, first: &str, last: &str, exists: bool) -> (String, String, String, bool) {
+    (number.to_owned(), first.to_owned(), last.to_owned(), exists)
+}
+
+async fn import(person: &Person, contacts: Value) -> (u16, Value) {
+    let answer = person.api.post_json(IMPORT, &json!({ "contacts": contacts })).await;
+    (answer.status, answer.json())
+}
+
+#[tokio::test]
+async fn import_contacts_replaces_the_list() {
+    let server = Server::start();
+    let (ann, bob) = (Person::new(&server).await, Person::new(&server).await);
+    let (stranger, unknown) = (fresh_number(), fresh_number());
+    let first = json!([
+        {"contact_id": bob.number, "first_name": "Rob"},
+        {"contact_id": "no number", "first_name": "dropped"},
+        "neither",
+        {"first_name": "nobody"},
+        {"contact_id": format!("+{}", bob.number), "first_name": "Bob", "last_name": "B"},
+        {"contact_id": unknown.parse::<u64>().expect("digits")},
+    ]);
+    let counts =
+        json!({"added": 2, "removed": 0, "updated": 0, "synced": 2, "existing": 1, "non_existing": 1});
+    assert_eq!(import(&ann, first.clone()).await, (200, counts));
+    assert_eq!(list(&ann).await, [entry(&bob.number, "Bob", "B", true), entry(&unknown, "", "", false)]);
+
+    // The same again changes nothing.
+    let (status, same) = import(&ann, first).await;
+    assert_eq!((status, same["message"].is_string()), (200, true), "{same}");
+
+    // Only a name.
+    let names = json!([{"contact_id": bob.number, "first_name": "Robert"}, {"contact_id": unknown}]);
+    assert_eq!(import(&ann, names).await, (200, json!({"contacts_updated": 1})));
+    assert_eq!(list(&ann).await[0], entry(&bob.number, "Robert", "", true));
+
+    let other = json!([{"contact_id": bob.number, "first_name": "Bob"}, {"contact_id": stranger}]);
+    let counts =
+        json!({"added": 1, "removed": 1, "updated": 1, "synced": 2, "existing": 1, "non_existing": 1});
+    assert_eq!(import(&ann, other).await, (200, counts));
+    let mut now = [entry(&bob.number, "Bob", "", true), entry(&stranger, "", "", false)];
+    now.sort();
+    assert_eq!(list(&ann).await, now);
+
+    let events = server.database().sql(&format!(
+        "SELECT e.kind, e.payload->>'contact' FROM event e JOIN account_counter c ON c.id = e.counter_id
+         WHERE c.number = '{}' AND e.kind LIKE 'contact.%' ORDER BY e.seq",
+        ann.number
+    ));
+    let expected = [
+        ("contact.added", &bob.number),
+        ("contact.added", &unknown),
+        ("contact.updated", &bob.number),
+        ("contact.removed", &unknown),
+        ("contact.updated", &bob.number),
+        ("contact.added", &stranger),
+    ];
+    let expected: Vec<String> = expected.iter().map(|(kind, who)| format!("{kind}|{who}")).collect();
+    assert_eq!(events.lines().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn an_invalid_import_changes_nothing() {
+    let server = Server::start();
+    let (ann, bob) = Person::two_friends(&server).await;
+    let before = list(&ann).await;
+    for contacts in [json!([]), json!([{"contact_id": "abc"}, 1, null]), json!([{"first_name": "x"}])] {
+        let (status, body) = import(&ann, contacts).await;
+        assert_eq!((status, body["code"].as_str()), (400, Some("invalid_parameter")), "{body}");
+    }
+    let long = json!([{"contact_id": bob.number, "first_name": "x".repeat(257)}]);
+    assert_eq!(import(&ann, long).await.0, 400);
+    assert_eq!(import(&ann, json!("15551230000")).await.0, 400);
+    ann.api.post_json(IMPORT, &json!({})).await.refused(400, "missing_parameter");
+    ann.api.post(IMPORT, &[("contacts", "15551230000")]).await.refused(415, "unsupported_media_type");
+    assert_eq!(list(&ann).await, before);
+}
+
+#[tokio::test]
+async fn an_import_without_the_network_is_503_and_changes_nothing() {
+    let server = Server::start();
+    let (ann, _) = Person::two_friends(&server).await;
+    let before = list(&ann).await;
+    // Nobody takes the command: the lease belongs to a process that lives according to its heartbeat, but does not
+    // exist.
+    server.database().sql(
+        "INSERT INTO process (name, heartbeat_at) VALUES ('elsewhere', now() + interval '1 hour');
+         UPDATE account_counter SET fence = fence + 1, owner = (SELECT max(id) FROM process)",
+    );
+    let answer = ann.api.post_json(IMPORT, &json!({"contacts": [{"contact_id": fresh_number()}]})).await;
+    answer.refused(503, "session_not_ready");
+    assert!(!answer.header("retry-after").is_empty());
+    assert_eq!(list(&ann).await, before);
+}
+
+#[tokio::test]
+async fn ten_thousand_contacts_are_imported_in_one_request() {
+    let server = Server::start();
+    let (ann, bob) = (Person::new(&server).await, Person::new(&server).await);
+    let contacts: Vec<Value> = (0..9_999)
+        .map(|number| json!({"contact_id": format!("49170{number:07}"), "first_name": format!("Number {number}")}))
+        .chain([json!({"contact_id": bob.number})])
+        .collect();
+    let began = Instant::now();
+    let (status, body) = import(&ann, json!(contacts)).await;
+    println!("10,000 contacts in {:?}", began.elapsed());
+    let counts = json!({
+        "added": 10_000, "removed": 0, "updated": 0, "synced": 10_000, "existing": 1, "non_existing": 9_999,
+    });
+    assert_eq!((status, body), (200, counts));
+    assert_eq!(list(&ann).await.len(), 10_000);
+}
+
+#[tokio::test]
+async fn concurrent_imports_leave_one_of_the_lists() {
+    let server = Server::start();
+    let ann = Person::new(&server).await;
+    let lists: Vec<Vec<String>> = (0..6).map(|_| (0..20).map(|_| fresh_number()).collect()).collect();
+    let imports = lists.iter().map(|numbers| {
+        let contacts: Vec<Value> = numbers.iter().map(|number| json!({"contact_id": number})).collect();
+        import(&ann, json!(contacts))
+    });
+    for (status, body) in futures_util::future::join_all(imports).await {
+        assert_eq!(status, 200, "{body}");
+    }
+    let now: Vec<String> = list(&ann).await.into_iter().map(|contact| contact.0).collect();
+    let same = |numbers: &Vec<String>| {
+        let mut numbers = numbers.clone();
+        numbers.sort();
+        numbers == now
+    };
+    assert!(lists.iter().any(same), "{now:?}");
+}
+
+#[tokio::test]
+async fn remove_contacts_removes_several_contacts() {
+    let server = Server::start();
+    let (ann, bob) = Person::two_friends(&server).await;
+    let unknown = fresh_number();
+    ann.api.post("/api/contacts/add-contact/", &[("contact_id", &unknown)]).await;
+    let remove = async |contacts: Value| ann.api.post_json(REMOVE, &json!({ "contacts": contacts })).await;
+    remove(json!(["abc", null])).await.refused(400, "invalid_parameter");
+    remove(json!([])).await.refused(400, "invalid_parameter");
+    let none = remove(json!([fresh_number()])).await;
+    assert_eq!((none.status, none.json()["message"].is_string()), (200, true));
+    assert_eq!(list(&ann).await.len(), 2);
+    let removed = remove(json!([bob.number, unknown.parse::<u64>().expect("digits"), unknown, "abc"])).await;
+    assert_eq!((removed.status, removed.json()), (200, json!({"total_deleted": 2})));
+    assert_eq!(list(&ann).await, []);
+    ann.api.post(REMOVE, &[("contacts", &unknown)]).await.refused(415, "unsupported_media_type");
+}

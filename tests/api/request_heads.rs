@@ -1,0 +1,43 @@
+//! Request heads that are too slow, too large or malformed.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+use crate::support::server::Server;
+
+#[tokio::test]
+async fn an_incomplete_request_head_is_cut_off_after_ten_seconds() {
+    let server = Server::start();
+    let began = Instant::now();
+    let mut half = TcpStream::connect(server.address()).expect("a connection");
+    half.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\n").expect("sent");
+    let mut silent = TcpStream::connect(server.address()).expect("a connection");
+    for socket in [&mut half, &mut silent] {
+        socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a time-out");
+        let mut rest = Vec::new();
+        socket.read_to_end(&mut rest).expect("the server ends it");
+        assert!(rest.is_empty());
+    }
+    let waited = began.elapsed();
+    assert!((Duration::from_secs(9)..Duration::from_secs(20)).contains(&waited), "{waited:?}");
+    assert_eq!(server.client().get("/livez").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_huge_or_malformed_request_head_is_refused() {
+    let server = Server::start();
+    for request in [
+        format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(200_000)),
+        format!("GET /livez HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "a".repeat(200_000)),
+        "nonsense\r\n\r\n".to_owned(),
+    ] {
+        let mut socket = TcpStream::connect(server.address()).expect("a connection");
+        // The server may close the connection during the write.
+        let _ = socket.write_all(request.as_bytes());
+        let mut status = [0; 12];
+        let answered = socket.read_exact(&mut status).is_ok();
+        assert!(!answered || status.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&status));
+    }
+    assert_eq!(server.client().get("/livez").await.status, 200);
+}

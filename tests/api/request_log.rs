@@ -1,0 +1,51 @@
+//! Request ids, and the log line of each request.
+
+use reqwest::Method;
+
+use crate::support::server::Server;
+
+#[tokio::test]
+async fn every_response_and_its_log_line_have_a_request_id() {
+    let server = Server::start();
+    let with_id = async |path: &str, id: &str| {
+        let request = server.client().request(Method::GET, path).header("X-Request-Id", id);
+        server.client().send(request).await.header("x-request-id").to_owned()
+    };
+    assert_eq!(with_id("/livez", "mine-1").await, "mine-1");
+    assert_eq!(with_id("/nothing", &"a".repeat(128)).await, "a".repeat(128));
+    for insane in ["", "a b", "\u{e9}", &"a".repeat(129)] {
+        let made = with_id("/livez", insane).await;
+        assert!(made.len() == 32 && made.bytes().all(|byte| byte.is_ascii_hexdigit()), "{made}");
+    }
+    let first = server.client().get("/livez").await.header("x-request-id").to_owned();
+    assert_ne!(first, server.client().get("/livez").await.header("x-request-id"));
+    let refused = server.client().delete("/livez").await.header("x-request-id").to_owned();
+    for id in ["mine-1", &first, &refused] {
+        server.wait_for_log(&format!("id=\"{id}\""));
+    }
+}
+
+#[tokio::test]
+async fn the_log_contains_no_query_no_token_and_no_full_number() {
+    let server = Server::start();
+    let client = server.client().with_token("token-of-alice");
+    client.get("/api/contacts/15551230000/?password=in-the-query").await;
+    client.post("/api/nothing/", &[("message", "in-the-body")]).await;
+    server.wait_for_log("/api/contacts/…000/");
+    server.wait_for_log("/api/nothing/");
+    for secret in ["in-the-query", "in-the-body", "token-of-alice", "15551230000"] {
+        assert!(!server.log().contains(secret), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn the_json_log_has_one_object_per_line() {
+    let server = Server::setup().env("WINDU_LOG_FORMAT", "json").start();
+    let request = server.client().request(Method::GET, "/livez").header("X-Request-Id", "mine-2");
+    server.client().send(request).await;
+    server.wait_for_log("mine-2");
+    for line in server.log().lines() {
+        let line: serde_json::Value = serde_json::from_str(line).expect(line);
+        assert!(line["level"].is_string(), "{line}");
+    }
+}
