@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::groups::learn;
 use crate::db::DbError;
-use crate::domain::{Lease, ProfileNews};
+use crate::domain::Lease;
 use crate::store::{
     ChatNews, Inbound, InboundGroupChange, InboundKind, InboundMessage, NewPeer, Peer, Store,
 };
@@ -186,9 +186,6 @@ fn translate(event: UpstreamEvent) -> Option<Inbound<Address>> {
         UpstreamEvent::Receipt { from, id, kind, group } => {
             let (peer, participant) = within(from, group);
             (peer, participant, InboundKind::Receipt { network_id: id, kind })
-        }
-        UpstreamEvent::Nickname { of, nickname } => {
-            (of, None, InboundKind::Profile(ProfileNews::Nickname(nickname)))
         }
         UpstreamEvent::Profile { of, news } => (of, None, InboundKind::Profile(news)),
         UpstreamEvent::Undecryptable { from, id, group } => {

@@ -83,9 +83,7 @@ pub enum UpstreamEvent {
     },
     /// Somebody is typing, or has stopped. Not stored.
     Typing { from: Address, typing: Typing, group: Option<Address> },
-    /// The name that a person shows.
-    Nickname { of: Address, nickname: String },
-    /// Another part of a person's profile changed, or its visibility to this account.
+    /// A person's profile changed, or its visibility to this account.
     Profile { of: Address, news: ProfileNews },
     /// A message that could not be decrypted.
     Undecryptable { from: Address, id: String, group: Option<Address> },

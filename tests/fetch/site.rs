@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 use windu::fetch::{Fetch, FetchTimeouts, Fetched, Resolver, Sink, UntrustedError, UntrustedRules};
 
 /// Long enough for a busy machine.
-pub const LONG_LIMITS: FetchTimeouts = FetchTimeouts { head: Duration::from_secs(20), total: Duration::from_mins(1) };
+pub const LONG_LIMITS: FetchTimeouts =
+    FetchTimeouts { head: Duration::from_secs(20), total: Duration::from_mins(1) };
 
 /// More than the response of any test that does not check limits.
 pub const LIMIT: u64 = 1 << 20;

@@ -62,7 +62,10 @@ async fn unstorable_events_are_dropped_and_noted_and_the_rest_is_stored() {
     batch[9] = message(BEN, &long, "text 10", 10);
     // This sender cannot be named.
     batch[10] = message(&nul(), "m11", "text 11", 11);
-    batch[13] = incoming(UpstreamEvent::Nickname { of: address(BEN), nickname: nul() }, 14);
+    batch[13] = incoming(
+        UpstreamEvent::Profile { of: address(BEN), news: windu::domain::ProfileNews::Nickname(nul()) },
+        14,
+    );
     batch[14] = crate::scripted::receipt(BEN, &nul(), windu::domain::ReceiptKind::Read, 15);
     batch[15] = incoming(UpstreamEvent::ReadElsewhere { chat: address(BEN), id: nul() }, 16);
     batch[17] = incoming(unknown, 18);
@@ -292,7 +295,13 @@ async fn nicknames_are_stored_and_typing_is_not() {
     let line = world.line(&account);
     let before = process.journal(&account).await.len();
     let nickname = |name: &str, number| {
-        incoming(UpstreamEvent::Nickname { of: address(BEN), nickname: name.to_owned() }, number)
+        incoming(
+            UpstreamEvent::Profile {
+                of: address(BEN),
+                news: windu::domain::ProfileNews::Nickname(name.to_owned()),
+            },
+            number,
+        )
     };
     let typing =
         UpstreamEvent::Typing { from: address(BEN), typing: windu::domain::Typing::Composing, group: None };

@@ -67,5 +67,8 @@ pub async fn a_watched_number_that_registers_later_sends_its_nickname(network: &
 }
 
 fn nickname(of: &Phone, nickname: &str) -> UpstreamEvent {
-    UpstreamEvent::Nickname { of: of.address(), nickname: nickname.to_owned() }
+    UpstreamEvent::Profile {
+        of: of.address(),
+        news: windu::domain::ProfileNews::Nickname(nickname.to_owned()),
+    }
 }

@@ -29,8 +29,10 @@ impl Observer {
         loop {
             match line.take().await {
                 UpstreamEvent::Message { id: received, .. } if received == id => return,
+                UpstreamEvent::Profile { of, news: ProfileNews::Nickname(_) } if of == whom.address() => {
+                    self.names += 1;
+                }
                 UpstreamEvent::Profile { of, news } if of == whom.address() => self.apply(news),
-                UpstreamEvent::Nickname { of, .. } if of == whom.address() => self.names += 1,
                 _ => {}
             }
         }
@@ -39,7 +41,7 @@ impl Observer {
     fn apply(&mut self, news: ProfileNews) {
         self.events += 1;
         match news {
-            ProfileNews::Nickname(_) => self.names += 1,
+            ProfileNews::Nickname(_) => {}
             ProfileNews::StatusMessage(text) => self.status = text,
             ProfileNews::Presence(presence) => {
                 self.presence_hidden = presence == PeerPresence::Hidden;

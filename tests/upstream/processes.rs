@@ -31,7 +31,10 @@ pub async fn everything_reaches_another_process(network: &impl Network) {
     of_ben.connection.set_nickname("Ben").await.unwrap();
     assert_eq!(
         of_anna.take().await,
-        UpstreamEvent::Nickname { of: ben.address(), nickname: "Ben".to_owned() }
+        UpstreamEvent::Profile {
+            of: ben.address(),
+            news: windu::domain::ProfileNews::Nickname("Ben".to_owned())
+        }
     );
     // The account moves to another process: unacknowledged messages move with it.
     of_ben.send(&anna.address(), "last", "text").await.unwrap();

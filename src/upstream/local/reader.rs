@@ -143,7 +143,7 @@ fn decode(stored: StoredStanza) -> Option<Decoded> {
             (UpstreamEvent::Receipt { from, id, kind: ReceiptKind::Delivered, group }, None)
         }
         Stanza::Read { id } => (UpstreamEvent::Receipt { from, id, kind: ReceiptKind::Read, group }, None),
-        Stanza::Profile { nickname } => (UpstreamEvent::Nickname { of: from, nickname }, None),
+        Stanza::Profile { nickname } => profile(from, ProfileNews::Nickname(nickname)),
         Stanza::StatusMessage { shown } => profile(from, ProfileNews::StatusMessage(shown)),
         Stanza::Photo { shown } => {
             let shown = photo::reference(&from, shown);
