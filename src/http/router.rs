@@ -169,6 +169,9 @@ mod tests {
     fn the_description_has_every_route_and_the_scheme() {
         let description = serde_json::to_value(openapi()).expect("JSON");
         assert_eq!(description["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+        let schemas = &description["components"]["schemas"];
+        assert_eq!(schemas["Problem"]["properties"]["code"]["$ref"], "#/components/schemas/Code");
+        assert!(schemas["Code"]["enum"].as_array().is_some_and(|codes| codes.len() > 60));
         assert!(description["paths"]["/livez"]["get"].is_object());
         let header = |path: &str| description["paths"][path]["post"].to_string().contains("Idempotency-Key");
         assert!(header("/api/messages/send-message/"));

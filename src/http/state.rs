@@ -90,11 +90,7 @@ impl Shared {
     pub fn connector(&self, account: &Account) -> Result<&Arc<dyn Connector>, ApiError> {
         self.sessions.connector(&account.network).ok_or_else(|| {
             tracing::error!(network = account.network, "an account's network is not among WINDU_NETWORKS");
-            ApiError::unavailable(
-                "network_unavailable",
-                "this server is not connected to the account's network now",
-                60,
-            )
+            ApiError::network_not_connected()
         })
     }
 }

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::params;
 use crate::domain::{Account, ChatName, PhoneNumber, UserId};
 use crate::http::AppState;
-use crate::http::error::{ACCOUNT_UNKNOWN, ApiError};
+use crate::http::error::{ApiError, Code};
 use crate::http::extract::caller::Caller;
 use crate::store::{Reachable, Store};
 
@@ -55,7 +55,11 @@ impl FromRequestParts<AppState> for WaitingAccount {
         let AccountSelector { user, number } = AccountSelector::read(parts, state).await?;
         let store = &state.store;
         if number.is_some() {
-            return store.account(user, number.as_ref()).await?.map(Self).ok_or_else(unknown);
+            return store
+                .account(user, number.as_ref())
+                .await?
+                .map(Self)
+                .ok_or_else(ApiError::account_unknown);
         }
         let accounts = store.accounts(user).await?;
         if accounts.is_empty() {
@@ -63,7 +67,7 @@ impl FromRequestParts<AppState> for WaitingAccount {
         }
         accounts.into_iter().find(|account| !account.is_registered()).map(Self).ok_or_else(|| {
             ApiError::bad_request(
-                "no_account_waits",
+                Code::NoAccountWaits,
                 "none of your accounts waits for a code; name one with account=",
             )
         })
@@ -77,14 +81,18 @@ impl FromRequestParts<AppState> for OnlyAccount {
         let AccountSelector { user, number } = AccountSelector::read(parts, state).await?;
         let store = &state.store;
         if number.is_some() {
-            return store.account(user, number.as_ref()).await?.map(Self).ok_or_else(unknown);
+            return store
+                .account(user, number.as_ref())
+                .await?
+                .map(Self)
+                .ok_or_else(ApiError::account_unknown);
         }
         let mut accounts = store.accounts(user).await?;
         match (accounts.pop(), accounts.is_empty()) {
             (Some(account), true) => Ok(Self(account)),
             (None, _) => Err(none()),
             (Some(_), false) => Err(ApiError::bad_request(
-                "account_ambiguous",
+                Code::AccountAmbiguous,
                 "you have several accounts; say which one by its number with account=",
             )),
         }
@@ -142,7 +150,7 @@ impl AccountSelector {
     ) -> Result<(Account, Option<Reachable>), ApiError> {
         match found {
             Some((account, reachable)) if will_do(&account) => Ok((account, reachable)),
-            None if self.is_named() => Err(unknown()),
+            None if self.is_named() => Err(ApiError::account_unknown()),
             None if store.accounts(self.user).await?.is_empty() => Err(none()),
             Some(_) | None => Err(not_registered()),
         }
@@ -160,22 +168,16 @@ impl AccountSelector {
     }
 }
 
-/// The answer of a row that needs a registered account.
-pub(in crate::http) fn not_registered() -> ApiError {
+fn not_registered() -> ApiError {
     ApiError::bad_request(
-        "account_not_registered",
+        Code::AccountNotRegistered,
         "this account is not registered; ask for a code and send it to /api/account/register-code/",
     )
 }
 
-/// The answer of a row about an account that the caller does not have.
-pub(in crate::http) fn unknown() -> ApiError {
-    ApiError::bad_request("account_unknown", ACCOUNT_UNKNOWN)
-}
-
 fn none() -> ApiError {
     ApiError::bad_request(
-        "no_account",
+        Code::NoAccount,
         "you have no account yet; make one with POST /api/account/create-account/",
     )
 }

@@ -13,7 +13,7 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Code};
 
 /// The most that a body may hold beside files: 2 MiB.
 pub const LARGEST: u64 = 2 * 1024 * 1024;
@@ -112,10 +112,10 @@ impl From<BodyError> for ApiError {
             BodyError::TooLarge { limit } => Self::too_large("body", limit),
             BodyError::TooSlow => Self::new(
                 StatusCode::REQUEST_TIMEOUT,
-                "timeout",
+                Code::Timeout,
                 "the body of the request took too long to arrive",
             ),
-            BodyError::Broken => Self::bad_request("broken_body", "the body of the request broke off"),
+            BodyError::Broken => Self::bad_request(Code::BrokenBody, "the body of the request broke off"),
         }
     }
 }
@@ -226,7 +226,10 @@ mod tests {
             Ok::<_, std::io::Error>(vec![b'a'; size])
         });
         let body = Body::new(Paced::new(Body::from_stream(chunks), pace));
-        read(&HeaderMap::new(), body, LARGEST).await.map(|bytes| bytes.len()).map_err(|error| error.code())
+        read(&HeaderMap::new(), body, LARGEST)
+            .await
+            .map(|bytes| bytes.len())
+            .map_err(|error| error.code().as_str())
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::domain::{ClientId, UserId};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Code};
 use crate::oauth::{Bearer, OAuth};
 
 /// A caller whose token is good.
@@ -63,18 +63,18 @@ fn split(value: &[u8]) -> (&[u8], &[u8]) {
 
 /// Without a token the answer says only how to give one (RFC 6750 section 3.1).
 fn missing() -> ApiError {
-    refuse("Bearer", "token_missing", "a token is needed: send the header Authorization: Bearer TOKEN")
+    refuse("Bearer", Code::TokenMissing, "a token is needed: send the header Authorization: Bearer TOKEN")
 }
 
 fn invalid() -> ApiError {
     refuse(
         "Bearer error=\"invalid_token\", error_description=\"the token is unknown, expired or revoked\"",
-        "token_invalid",
+        Code::TokenInvalid,
         "the token is unknown, expired or revoked: ask for another at /o/token/",
     )
 }
 
-fn refuse(challenge: &'static str, code: &'static str, message: &str) -> ApiError {
+fn refuse(challenge: &'static str, code: Code, message: &str) -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, code, message)
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }
@@ -88,7 +88,7 @@ mod tests {
         for value in values {
             headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
         }
-        token(&headers).map(str::to_owned).map_err(|error| error.code())
+        token(&headers).map(str::to_owned).map_err(|error| error.code().as_str())
     }
 
     #[test]

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use super::params::{self, Text};
 use crate::domain::{Account, ChatName, ContactId, GroupId, GroupIdError, PeerId};
 use crate::http::AppState;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Code};
 use crate::http::extract::account::{AccountSelector, StoredAccount};
 use crate::store::Reachable;
 
@@ -69,7 +69,7 @@ impl<S: Send + Sync> FromRequestParts<S> for PathContact {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let word = path_word(parts, state).await?;
-        word.parse().map(Self).map_err(|_| ApiError::not_found("not_found", "there is no such path"))
+        word.parse().map(Self).map_err(|_| ApiError::no_such_path())
     }
 }
 
@@ -79,7 +79,7 @@ impl FromRequestParts<AppState> for StoredChat {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let StoredAccount(account) = StoredAccount::from_request_parts(parts, state).await?;
         let word = path_word(parts, state).await?;
-        let chat = word.parse().map_err(|_| ApiError::not_found("not_found", "there is no such path"))?;
+        let chat = word.parse().map_err(|_| ApiError::no_such_path())?;
         readable(state, &account, &chat).await?;
         Ok(Self { account, chat })
     }
@@ -94,7 +94,7 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedGroup {
             group_id: Text<{ usize::MAX }>,
         }
         let Named { group_id } = params::raw(parts)?.parse()?;
-        group_id.parse().map(Self).map_err(|GroupIdError| no_such_group())
+        group_id.parse().map(Self).map_err(|GroupIdError| ApiError::no_such_group())
     }
 }
 
@@ -106,8 +106,12 @@ impl Target {
     pub fn chat(self) -> Result<ChatName, ApiError> {
         match (self.contact, self.group_id) {
             (Some(contact), _) => Ok(ChatName::Contact(contact)),
-            (None, Some(group)) => group.parse().map(ChatName::Group).map_err(|GroupIdError| no_such_group()),
-            (None, None) => Err(ApiError::bad_request("missing_parameter", "contact or group_id is missing")),
+            (None, Some(group)) => {
+                group.parse().map(ChatName::Group).map_err(|GroupIdError| ApiError::no_such_group())
+            }
+            (None, None) => {
+                Err(ApiError::bad_request(Code::MissingParameter, "contact or group_id is missing"))
+            }
         }
     }
 }
@@ -128,8 +132,8 @@ impl Addressed {
     fn allowed((account, reachable): (Account, Option<Reachable>), chat: ChatName) -> Result<Self, ApiError> {
         match reachable {
             Some(reachable) if reachable.allowed => Ok(Self { account, chat, reachable }),
-            Some(_) | None if chat.is_group() => Err(no_such_group()),
-            Some(_) | None => Err(not_a_contact()),
+            Some(_) | None if chat.is_group() => Err(ApiError::no_such_group()),
+            Some(_) | None => Err(ApiError::not_a_contact()),
         }
     }
 }
@@ -176,7 +180,7 @@ impl FromRequestParts<AppState> for ShownContact {
             AccountSelector::read(parts, state).await?.addressed(&state.store, Some(&chat)).await?;
         match reachable {
             Some(reachable) if reachable.allowed => Ok(Self { account, peer: reachable.peer }),
-            Some(_) | None => Err(not_a_contact()),
+            Some(_) | None => Err(ApiError::not_a_contact()),
         }
     }
 }
@@ -191,25 +195,14 @@ pub(in crate::http) async fn readable(
     chat: &ChatName,
 ) -> Result<(), ApiError> {
     match chat {
-        ChatName::Group(group) if !state.store.has_group_chat(account, group).await? => Err(no_such_group()),
+        ChatName::Group(group) if !state.store.has_group_chat(account, group).await? => {
+            Err(ApiError::no_such_group())
+        }
         ChatName::Group(_) | ChatName::Contact(_) => Ok(()),
     }
 }
 
 async fn path_word<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, ApiError> {
     let path = Path::<String>::from_request_parts(parts, state).await;
-    path.map(|Path(word)| word).map_err(|_| ApiError::not_found("not_found", "there is no such path"))
-}
-
-/// The answer about a group that is not there, or not the account's: the same.
-pub(in crate::http) fn no_such_group() -> ApiError {
-    ApiError::not_found("group_not_found", "this account is in no such group")
-}
-
-/// The answer about somebody who may not be written to.
-pub(in crate::http) fn not_a_contact() -> ApiError {
-    ApiError::bad_request(
-        "not_a_contact",
-        "this number is neither a contact that exists nor one that wrote first; add it to the contacts",
-    )
+    path.map(|Path(word)| word).map_err(|_| ApiError::no_such_path())
 }

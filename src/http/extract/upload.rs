@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::params::{self, File, RawParameters};
 use crate::http::AppState;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Code};
 use crate::media::Spooled;
 
 /// The file `filename` of a row that sends one; see [`picture_or_file`].
@@ -59,12 +59,12 @@ impl<S: Sync> FromRequestParts<S> for TextUpload {
         let Some(file) = chosen(params::raw(parts)?.files(), "filename") else { return Ok(Self(None)) };
         if file.spooled.size() > LONGEST_TEXT {
             let text = format!("filename: at most {LONGEST_TEXT} bytes of text are taken");
-            return Err(ApiError::bad_request("invalid_parameter", text));
+            return Err(ApiError::bad_request(Code::InvalidParameter, text));
         }
         let bytes = tokio::fs::read(file.spooled.path()).await.map_err(|error| ApiError::internal(&error))?;
         let text = String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
         let text = text.ok_or_else(|| {
-            ApiError::bad_request("invalid_parameter", "filename: the file is not UTF-8 text without NUL")
+            ApiError::bad_request(Code::InvalidParameter, "filename: the file is not UTF-8 text without NUL")
         })?;
         Ok(Self(Some(text)))
     }
@@ -86,7 +86,7 @@ pub async fn picture_or_file(
     let UrlParameter { url } = parameters.parse()?;
     let url = url.filter(|url| !url.trim().is_empty()).ok_or_else(|| {
         let text = format!("{name} is missing: send a file as multipart/form-data, or its url");
-        ApiError::bad_request("missing_parameter", text)
+        ApiError::bad_request(Code::MissingParameter, text)
     })?;
     let mut spool = state.media.spool();
     let given = state.fetch.get_untrusted(url.trim(), state.media.max_upload(), &mut spool).await?;

@@ -24,7 +24,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required, ResponseBui
 use crate::db::DbError;
 use crate::domain::{ProcessId, UserId};
 use crate::http::AppState;
-use crate::http::error::{ApiError, Transient};
+use crate::http::error::{ApiError, Code, Transient};
 use crate::http::extract::caller::Caller;
 use crate::http::extract::params;
 use crate::store::{Claim, IdempotentRequest, KeyState, SavedResponse};
@@ -58,15 +58,6 @@ pub async fn keep(State(state): State<AppState>, request: Request, next: Next) -
         Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
         Err(error) => ApiError::internal(&error).into_response(),
     }
-}
-
-/// 409: a request with this key runs.
-pub fn in_use() -> ApiError {
-    ApiError::new(
-        StatusCode::CONFLICT,
-        "idempotency_key_in_use",
-        "the first request with this Idempotency-Key still runs; repeat it a little later for its answer",
-    )
 }
 
 /// Adds the header and its answers to the description of every row that takes a key.
@@ -147,7 +138,7 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     match (key, values.next()) {
         (Some(key), None) => Ok(Some(key.to_owned())),
         _ => Err(ApiError::bad_request(
-            "idempotency_key_invalid",
+            Code::IdempotencyKeyInvalid,
             format!("Idempotency-Key: one header of 1 to {LONGEST_KEY} visible ASCII characters is expected"),
         )),
     }
@@ -159,10 +150,10 @@ async fn claim_and_run(state: AppState, wanted: Wanted, request: Request, next: 
     match state.store.claim_key(IdempotentRequest { user, route, key, fingerprint, process }).await {
         Ok(KeyState::Claimed(claim)) => run(state, claim, request, next).await,
         Ok(KeyState::Answered(answer)) => again(answer),
-        Ok(KeyState::Running) => in_use().into_response(),
+        Ok(KeyState::Running) => ApiError::idempotency_key_in_use().into_response(),
         Ok(KeyState::Reused) => ApiError::new(
             StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency_key_reused",
+            Code::IdempotencyKeyReused,
             "this Idempotency-Key was used for a request with other parameters; take a new one",
         )
         .into_response(),
@@ -265,7 +256,7 @@ mod tests {
         for value in values {
             headers.append(IDEMPOTENCY_KEY, HeaderValue::from_bytes(value.as_bytes()).expect("a value"));
         }
-        key(&headers).map_err(|error| error.code())
+        key(&headers).map_err(|error| error.code().as_str())
     }
 
     #[test]

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument as _;
 
 use crate::http::AppState;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Code};
 use crate::store::Store;
 
 /// How long a look at the database may take: a readiness probe must answer before its caller gives up.
@@ -66,7 +66,7 @@ pub async fn probe(store: &Store) -> Result<(), ApiError> {
 }
 
 fn does_not_answer() -> ApiError {
-    ApiError::unavailable("database_unavailable", "the database does not answer; try again soon", 2)
+    ApiError::unavailable(Code::DatabaseUnavailable, "the database does not answer; try again soon", 2)
 }
 
 async fn answers(store: Store) -> bool {

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use super::done::{DONE, Done};
 use crate::domain::{Account, PhoneNumber, Timestamp, UserId};
 use crate::http::AppState;
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::{ApiError, Code, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{OnlyAccount, RegisteredAccount, StoredAccount, WaitingAccount};
 use crate::http::extract::caller::Caller;
@@ -140,7 +140,7 @@ async fn create(
     let network = body.network.as_deref().unwrap_or(&state.default_network);
     if state.sessions.connector(network).is_none() {
         return Err(ApiError::bad_request(
-            "network_unknown",
+            Code::NetworkUnknown,
             "this server has no such network; leave network out for its own choice",
         ));
     }
@@ -286,14 +286,14 @@ async fn link(
     let mut tx = state.store.begin().await?;
     if !state.verification.may_create_account(&mut tx, user).await? {
         return Err(ApiError::too_many(
-            "too_many_accounts",
+            Code::TooManyAccounts,
             "ten of your accounts wait for their codes; register or remove some of them first",
             60,
         ));
     }
     let created = tx.create_account(user, &number, &network, &nickname).await?;
     let Some(account) = created else {
-        return Err(ApiError::bad_request("account_exists", "you have this number already"));
+        return Err(ApiError::bad_request(Code::AccountExists, "you have this number already"));
     };
     let sent = CodeSent::by(Method::Sms);
     let expected = keyed.answered(StatusCode::CREATED, &sent)?;

@@ -11,9 +11,9 @@ use utoipa_axum::routes;
 use crate::domain::{Account, Audience};
 use crate::http::AppState;
 use crate::http::api::done::Done;
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::{ApiError, Code, Problem};
 use crate::http::extract::IdempotencyClaim;
-use crate::http::extract::account::{RegisteredAccount, StoredAccount, unknown};
+use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::params::{Parameters, Text};
 use crate::store::{OwnProfile, PrivacyChange};
 
@@ -26,7 +26,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 }
 
 async fn own_profile(state: &AppState, account: &Account) -> Result<OwnProfile, ApiError> {
-    state.store.own_profile(account).await?.ok_or_else(unknown)
+    state.store.own_profile(account).await?.ok_or_else(ApiError::account_unknown)
 }
 
 #[derive(Serialize, ToSchema)]
@@ -63,7 +63,7 @@ async fn set_status_message(
     Parameters(body): Parameters<NewStatusMessage>,
 ) -> Result<Json<Done>, ApiError> {
     if body.status_message.is_empty() {
-        return Err(ApiError::bad_request("invalid_parameter", "status_message: it cannot be empty"));
+        return Err(ApiError::bad_request(Code::InvalidParameter, "status_message: it cannot be empty"));
     }
     let mut tx = state.store.begin().await?;
     tx.set_status_message(&account, &body.status_message).await?;
@@ -177,7 +177,7 @@ async fn set_privacy_settings(
     let NewPrivacySettings { status_message, photo, last_seen } = body;
     if status_message.is_none() && photo.is_none() && last_seen.is_none() {
         return Err(ApiError::bad_request(
-            "missing_parameter",
+            Code::MissingParameter,
             "status_message, photo, last_seen or several of them are needed, each none, contacts or all",
         ));
     }

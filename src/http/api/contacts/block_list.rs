@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use crate::domain::{Account, ContactId};
 use crate::http::AppState;
 use crate::http::api::done::Done;
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::{ApiError, Code, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::params::JsonOnly;
@@ -108,14 +108,14 @@ async fn replace_blocked_list(
 ) -> Result<Json<Done>, ApiError> {
     let Some(numbers) = list.numbers.or(list.contacts) else {
         return Err(ApiError::bad_request(
-            "missing_parameter",
+            Code::MissingParameter,
             "numbers is missing; [] blocks nobody any more",
         ));
     };
     let mut ids: Vec<ContactId> = Vec::with_capacity(numbers.len());
     for number in &numbers {
         let id = ContactId::deserialize(number).map_err(|error| {
-            ApiError::bad_request("invalid_parameter", format!("numbers: {number}: {error}"))
+            ApiError::bad_request(Code::InvalidParameter, format!("numbers: {number}: {error}"))
         })?;
         ids.push(id);
     }
@@ -138,7 +138,7 @@ async fn peers(state: &AppState, account: &Account, ids: Vec<ContactId>) -> Resu
                 let peer = state.store.peer_by_public_id(&account.network, &id).await?;
                 peers.push(peer.ok_or_else(|| {
                     ApiError::bad_request(
-                        "contact_unknown",
+                        Code::ContactUnknown,
                         format!("nobody on the network has the public id {id}"),
                     )
                 })?);

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use crate::domain::{Account, ContactId, PhoneNumber};
 use crate::http::AppState;
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::{ApiError, Code, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::params::{JsonOnly, Text};
@@ -124,7 +124,7 @@ fn entries(list: &[Value]) -> Result<BTreeMap<String, Names>, ApiError> {
     for entry in list {
         let Some(id) = entry.get("contact_id").and_then(contact_id) else { continue };
         let names = Names::deserialize(entry).map_err(|error| {
-            ApiError::bad_request("invalid_parameter", format!("the name of {id}: {error}"))
+            ApiError::bad_request(Code::InvalidParameter, format!("the name of {id}: {error}"))
         })?;
         entries.insert(id.to_string(), names);
     }
@@ -162,7 +162,7 @@ async fn peers(
 
 fn no_valid_number() -> ApiError {
     ApiError::bad_request(
-        "invalid_parameter",
+        Code::InvalidParameter,
         "contacts: not one valid number is in the list; a number has 5 to 15 digits, such as 15551230000",
     )
 }

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use crate::domain::{ContactId, PhoneNumber};
 use crate::http::AppState;
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::{ApiError, Code, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::params::{Parameters, Text};
@@ -91,11 +91,8 @@ async fn add(
     keyed: IdempotencyClaim,
     Parameters(body): Parameters<NewContact>,
 ) -> Result<(StatusCode, Json<AddedContact>), ApiError> {
-    let exists_already = || {
-        ApiError::bad_request("contact_exists", "this contact is in the list already; PATCH changes its name")
-    };
     if state.store.contact(&account, body.contact_id.as_str()).await?.is_some() {
-        return Err(exists_already());
+        return Err(ApiError::contact_exists());
     }
     let (peer, exists) = match &body.contact_id {
         ContactId::Number(number) => {
@@ -108,12 +105,12 @@ async fn add(
         ContactId::PublicId(id) => (state.store.peer_by_public_id(&account.network, id).await?, true),
     };
     let peer = peer.ok_or_else(|| {
-        ApiError::bad_request("contact_unknown", "nobody on the network has this public id")
+        ApiError::bad_request(Code::ContactUnknown, "nobody on the network has this public id")
     })?;
     let names = (&*body.first_name, &*body.last_name);
     let mut tx = state.store.begin().await?;
     if !tx.add_contact(&account, &peer, names, exists).await? {
-        return Err(exists_already());
+        return Err(ApiError::contact_exists());
     }
     let added = AddedContact { contact_id: peer.public_id, exists };
     Ok((StatusCode::CREATED, keyed.commit(tx, StatusCode::CREATED, added).await?))
@@ -190,7 +187,10 @@ async fn rename(
 ) -> Result<Json<UpdatedContact>, ApiError> {
     let (first, last) = (names.first_name.as_deref(), names.last_name.as_deref());
     if first.is_none() && last.is_none() {
-        return Err(ApiError::bad_request("missing_parameter", "first_name, last_name or both are needed"));
+        return Err(ApiError::bad_request(
+            Code::MissingParameter,
+            "first_name, last_name or both are needed",
+        ));
     }
     if !state.store.rename_contact(&account, contact.as_str(), first, last).await? {
         return Err(not_in_the_list());
@@ -219,5 +219,5 @@ async fn remove(
 }
 
 fn not_in_the_list() -> ApiError {
-    ApiError::not_found("contact_not_found", "this number is not in the contact list")
+    ApiError::not_found(Code::ContactNotFound, "this number is not in the contact list")
 }

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use crate::domain::{Account, BlobHash, PeerId, Photo, Reference, Timestamp, Visible};
 use crate::http::AppState;
 use crate::http::api::done::Done;
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::{ApiError, Code, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::recipient::{PathContact, ShownContact};
@@ -129,7 +129,7 @@ async fn contact_picture(
         Visible::Value(Some(seen)) => picture(state, &size.of(seen.photo)).await,
         Visible::Value(None) => Err(no_photo()),
         Visible::Hidden => {
-            Err(ApiError::forbidden("hidden", "this contact does not show its photo to the account"))
+            Err(ApiError::forbidden(Code::Hidden, "this contact does not show its photo to the account"))
         }
     }
 }
@@ -302,5 +302,5 @@ async fn all(state: &AppState, account: &Account, size: Size) -> Result<Json<Pho
 }
 
 pub(in crate::http) fn no_photo() -> ApiError {
-    ApiError::not_found("photo_not_found", "there is no photo")
+    ApiError::not_found(Code::PhotoNotFound, "there is no photo")
 }

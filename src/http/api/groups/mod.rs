@@ -19,11 +19,11 @@ use utoipa_axum::routes;
 use super::done::{DONE, Done};
 use crate::domain::{Account, ContactId, GroupId, Timestamp};
 use crate::http::AppState;
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::{ApiError, Code, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::params::{JsonOnly, Parameters, Text};
-use crate::http::extract::recipient::{NamedGroup, no_such_group, not_a_contact};
+use crate::http::extract::recipient::NamedGroup;
 use crate::sessions::{GroupRefusal, Sessions};
 use crate::store::{Candidate, GroupInfo, GroupView};
 use crate::upstream::{Address, GroupEdit};
@@ -94,7 +94,7 @@ async fn create(
     let bad: Vec<String> = wanted.iter().filter(|id| !may_be_added(id)).cloned().collect();
     if !bad.is_empty() {
         let text = "these are neither contacts that exist nor did they write first; add them to the contacts";
-        return Err(ApiError::bad_request("not_a_contact", format!("{text}: {}", bad.join(", ")))
+        return Err(ApiError::bad_request(Code::NotAContact, format!("{text}: {}", bad.join(", ")))
             .with_field("participants", bad));
     }
     let members = wanted.iter().filter_map(|id| Some(Address(candidates.get(id)?.peer.address.clone())));
@@ -159,7 +159,7 @@ async fn info(
     RegisteredAccount(account): RegisteredAccount,
     NamedGroup(id): NamedGroup,
 ) -> Result<Json<Info>, ApiError> {
-    let group = state.store.groups(&account, Some(&id)).await?.pop().ok_or_else(no_such_group)?;
+    let group = state.store.groups(&account, Some(&id)).await?.pop().ok_or_else(ApiError::no_such_group)?;
     Ok(Json(group.into()))
 }
 
@@ -257,7 +257,7 @@ async fn add_participant(
             let wish = GroupEdit::Add { who: vec![Address(candidate.peer.address)] };
             change(&state, &account, group, wish, &keyed).await
         }
-        Some(_) | None => Err(not_a_contact()),
+        Some(_) | None => Err(ApiError::not_a_contact()),
     }
 }
 
@@ -353,7 +353,7 @@ pub(in crate::http) async fn look(
     asked: bool,
 ) -> Result<GroupView, ApiError> {
     let group = state.store.group(account, id).await?;
-    group.filter(|group| group.inside || asked).ok_or_else(no_such_group)
+    group.filter(|group| group.inside || asked).ok_or_else(ApiError::no_such_group)
 }
 
 async fn candidate(
@@ -399,7 +399,7 @@ pub(in crate::http) async fn change(
 
 fn not_empty(subject: Text<100>) -> Result<String, ApiError> {
     if subject.trim().is_empty() {
-        return Err(ApiError::bad_request("invalid_parameter", "subject: a group's subject is not empty"));
+        return Err(ApiError::bad_request(Code::InvalidParameter, "subject: a group's subject is not empty"));
     }
     Ok(subject.into_inner())
 }

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use crate::http::AppState;
 use crate::http::api::media::range::Wanted;
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::{ApiError, Code, Problem};
 use crate::media::{Parts, Served};
 
 /// The types that a browser shows or plays. No SVG, HTML or PDF: those hold programs.
@@ -129,14 +129,14 @@ fn value(text: String) -> Result<HeaderValue, ApiError> {
 /// The same for every reason: nothing is said about files to whoever may not have them.
 fn not_found() -> ApiError {
     ApiError::not_found(
-        "media_not_found",
+        Code::MediaNotFound,
         "there is no file at this address, or it has expired; ask the API for a fresh one",
     )
 }
 
 fn unsatisfiable(size: u64) -> ApiError {
     let message = format!("the file has {size} bytes; none of them are in this range");
-    let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", message);
+    let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, Code::RangeNotSatisfiable, message);
     match HeaderValue::try_from(format!("bytes */{size}")) {
         Ok(range) => error.with_header(header::CONTENT_RANGE, range),
         Err(cause) => ApiError::internal(&cause),

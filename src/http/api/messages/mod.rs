@@ -17,7 +17,7 @@ use super::done::{DONE, Done};
 use crate::domain::{Account, Content, TimeParameter, Timestamp, Typing};
 use crate::http::AppState;
 use crate::http::api::messages::view::MessageInfo;
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::{ApiError, Code, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::page::ListParameters;
@@ -78,7 +78,7 @@ async fn send_message(
     Parameters(body): Parameters<SendMessage>,
 ) -> Result<Json<Sent>, ApiError> {
     if body.message.is_empty() {
-        return Err(ApiError::bad_request("invalid_parameter", "message: an empty text cannot be sent"));
+        return Err(ApiError::bad_request(Code::InvalidParameter, "message: an empty text cannot be sent"));
     }
     send(&state, &to, &claim, Content::Text(body.message.into_inner()), Sent::of).await
 }
@@ -112,7 +112,7 @@ pub(in crate::http) async fn send<T: Serialize>(
             Accepted::Queued(_) => return Ok(Json(sent)),
             Accepted::OutboxFull => {
                 return Err(ApiError::unavailable(
-                    "outbox_full",
+                    Code::OutboxFull,
                     "too many messages of this account wait for the network; try again when some were taken",
                     30,
                 ));
@@ -120,7 +120,7 @@ pub(in crate::http) async fn send<T: Serialize>(
             Accepted::NotAllowed => now = Some(to.look_again(state).await?),
         }
     }
-    Err(ApiError::unavailable("changing", "the account or its contacts are changing; try again", 1))
+    Err(ApiError::unavailable(Code::Changing, "the account or its contacts are changing; try again", 1))
 }
 
 /// A message's receiver beside what it says; for the description only.

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use crate::domain::{Account, Card, Content, Location, MediaContent, MediaFile, MediaKind, Reference};
 use crate::http::AppState;
 use crate::http::api::messages::{SendTo, Sent, send};
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::{ApiError, Code, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::params::{Degrees, Parameters, Text};
 use crate::http::extract::recipient::Receiver;
@@ -206,11 +206,14 @@ async fn send_vcard(
         (Some(text), _) => text,
         (None, Some(vcard)) => vcard.into_inner(),
         (None, None) => {
-            return Err(ApiError::bad_request("missing_parameter", "vcard, or a file filename, is missing"));
+            return Err(ApiError::bad_request(
+                Code::MissingParameter,
+                "vcard, or a file filename, is missing",
+            ));
         }
     };
     let card = vcard::read(&text)
-        .map_err(|error| ApiError::bad_request("invalid_parameter", format!("vcard: {error}")))?;
+        .map_err(|error| ApiError::bad_request(Code::InvalidParameter, format!("vcard: {error}")))?;
     let name = body.name.map(Text::into_inner).filter(|name| !name.is_empty()).or(card.name);
     let name = name.map(|name| name.chars().take(256).collect());
     send(&state, &to, &claim, Content::VCard(Card { vcard: text, name }), Sent::of).await

@@ -4,9 +4,9 @@ use axum::body::{Body, Bytes};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 
-use super::multipart::Parts;
-use super::{File, form, json, multipart};
-use crate::http::error::ApiError;
+use super::multipart::{File, Parts};
+use super::{form, json, multipart};
+use crate::http::error::{ApiError, Code};
 use crate::http::extract::body;
 use crate::http::extract::body::{LARGEST, Limited};
 use crate::media::Spools;
@@ -116,11 +116,6 @@ fn content_type(headers: &HeaderMap) -> &str {
     headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// 400 for a body or query that is not what it says.
-pub fn malformed(message: impl Into<String>) -> ApiError {
-    ApiError::bad_request("malformed", message)
-}
-
 fn unsupported(message: &str) -> ApiError {
-    ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
+    ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::UnsupportedMediaType, message)
 }

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
 
-use super::body::malformed;
 use crate::http::error::ApiError;
 
 /// More parameters than any row takes: a small body must not become a large table.
@@ -39,7 +38,7 @@ pub fn pairs(bytes: &[u8]) -> Result<Vec<(String, String)>, ApiError> {
 
 /// 400 for more parameters than [`MOST`].
 pub fn too_many() -> ApiError {
-    malformed(format!("more than {MOST} parameters"))
+    ApiError::malformed(format!("more than {MOST} parameters"))
 }
 
 /// The text of bytes that must be UTF-8 without NUL.
@@ -47,9 +46,10 @@ pub fn too_many() -> ApiError {
 /// # Errors
 /// 400 when they are not.
 pub fn text(bytes: Vec<u8>) -> Result<String, ApiError> {
-    let text = String::from_utf8(bytes).map_err(|_| malformed("the parameters are not all UTF-8 text"))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| ApiError::malformed("the parameters are not all UTF-8 text"))?;
     if text.contains('\0') {
-        return Err(malformed("text must not hold the character NUL"));
+        return Err(ApiError::malformed("text must not hold the character NUL"));
     }
     Ok(text)
 }
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn what_is_no_text_is_refused() {
         for bytes in [&b"a=\xff"[..], b"a=%ff", b"a=%00", b"a=\0", b"%00=1", b"a=%C3", b"a=%ED%A0%80"] {
-            assert_eq!(parse(bytes).expect_err("refused").code(), "malformed", "{bytes:?}");
+            assert_eq!(parse(bytes).expect_err("refused").code().as_str(), "malformed", "{bytes:?}");
         }
         assert!(parse("a=1&".repeat(MOST).as_bytes()).is_ok());
         assert!(parse("a=1&".repeat(MOST + 1).as_bytes()).is_err());

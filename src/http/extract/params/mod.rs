@@ -20,7 +20,7 @@ use http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, Code};
 use crate::media::Spools;
 use crate::secrets;
 
@@ -136,7 +136,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for JsonOnly<T> {
             BodyKind::None | BodyKind::Json => raw.parse().map(Self),
             BodyKind::Form | BodyKind::Multipart => Err(ApiError::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
+                Code::UnsupportedMediaType,
                 "this row takes JSON only: send Content-Type: application/json and an object as the body",
             )),
         }
@@ -163,10 +163,12 @@ fn refusal(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
     let message = error.inner().to_string();
     let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
     match (path.as_str(), missing) {
-        (".", Some(name)) => ApiError::bad_request("missing_parameter", format!("{name} is missing")),
-        (path, Some(name)) => ApiError::bad_request("missing_parameter", format!("{path}.{name} is missing")),
-        (".", None) => ApiError::bad_request("invalid_parameter", message),
-        (path, None) => ApiError::bad_request("invalid_parameter", format!("{path}: {message}")),
+        (".", Some(name)) => ApiError::bad_request(Code::MissingParameter, format!("{name} is missing")),
+        (path, Some(name)) => {
+            ApiError::bad_request(Code::MissingParameter, format!("{path}.{name} is missing"))
+        }
+        (".", None) => ApiError::bad_request(Code::InvalidParameter, message),
+        (path, None) => ApiError::bad_request(Code::InvalidParameter, format!("{path}: {message}")),
     }
 }
 

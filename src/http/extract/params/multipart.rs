@@ -11,7 +11,6 @@ use axum::body::Bytes;
 use futures_util::{Stream, stream};
 use multer::{Field, Multipart};
 
-use super::body::malformed;
 use super::form;
 use crate::http::error::ApiError;
 use crate::http::extract::body::{BodyError, LARGEST, Limited};
@@ -81,7 +80,9 @@ impl Reader<'_> {
             if self.count > form::MOST {
                 return Err(form::too_many());
             }
-            let Some(name) = field.name() else { return Err(malformed("a part of the form has no name")) };
+            let Some(name) = field.name() else {
+                return Err(ApiError::malformed("a part of the form has no name"));
+            };
             let name = self.text(name.as_bytes().to_vec())?;
             let file_name = field.file_name().map(|name| self.text(name.as_bytes().to_vec())).transpose()?;
             match file_name {
@@ -169,13 +170,13 @@ fn refusal(error: multer::Error) -> ApiError {
     let multer::Error::StreamReadFailed(cause) = error else { return broken() };
     match cause.downcast_ref() {
         Some(SourceError::Body(error)) => (*error).into(),
-        Some(SourceError::LongHead) => malformed("the head of a part of the form is too long"),
+        Some(SourceError::LongHead) => ApiError::malformed("the head of a part of the form is too long"),
         None => broken(),
     }
 }
 
 fn broken() -> ApiError {
-    malformed("the body is no multipart form, or its boundary is missing")
+    ApiError::malformed("the body is no multipart form, or its boundary is missing")
 }
 
 impl fmt::Debug for Parts {

@@ -47,8 +47,8 @@ async fn parse(pieces: Vec<Vec<u8>>, kind: &str, spools: Option<&Spools>) -> Res
     let body = Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, std::io::Error>)));
     let limit = MAX_UPLOAD as u64 + LARGEST;
     let mut body = Limited::new(&HeaderMap::new(), body, limit).map_err(|_| "announced")?;
-    let first = body.next().await.map_err(|error| ApiError::from(error).code())?.expect("not empty");
-    read(kind, first, &mut body, spools).await.map_err(|error| error.code())
+    let first = body.next().await.map_err(|error| ApiError::from(error).code().as_str())?.expect("not empty");
+    read(kind, first, &mut body, spools).await.map_err(|error| error.code().as_str())
 }
 
 async fn whole(parts: &[Part]) -> Result<Parts, &'static str> {

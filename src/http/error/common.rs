@@ -1,0 +1,100 @@
+//! Errors that several endpoints and layers answer with.
+
+use http::StatusCode;
+
+use super::{ApiError, Code};
+
+impl ApiError {
+    /// 400 for a body or a query that is not what it is said to be.
+    pub fn malformed(message: impl Into<String>) -> Self {
+        Self::bad_request(Code::Malformed, message)
+    }
+
+    /// 404 for a path of the form of an endpoint that names nothing.
+    #[must_use]
+    pub fn no_such_path() -> Self {
+        Self::not_found(Code::NotFound, "there is no such path")
+    }
+
+    /// 413 for a body or a file of more than `limit` bytes.
+    #[must_use]
+    pub fn too_large(what: &str, limit: u64) -> Self {
+        let message = format!("the {what} is larger than {} KiB", limit / 1024);
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, Code::TooLarge, message)
+    }
+
+    /// 409 while a request with the same `Idempotency-Key` is running.
+    #[must_use]
+    pub fn idempotency_key_in_use() -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            Code::IdempotencyKeyInUse,
+            "the first request with this Idempotency-Key is still running; repeat the request later to get its answer",
+        )
+    }
+
+    /// The same for a number that nobody has and for a number of another user.
+    #[must_use]
+    pub fn account_unknown() -> Self {
+        Self::bad_request(
+            Code::AccountUnknown,
+            "you have no account with this number; GET /api/account/ lists them",
+        )
+    }
+
+    /// The same for a group that does not exist and for a group of others.
+    #[must_use]
+    pub fn no_such_group() -> Self {
+        Self::not_found(Code::GroupNotFound, "this account is in no such group")
+    }
+
+    /// 400 for a number that the account may not write to.
+    #[must_use]
+    pub fn not_a_contact() -> Self {
+        Self::bad_request(
+            Code::NotAContact,
+            "this number is neither an existing contact nor has it written to this account; add it to the contacts",
+        )
+    }
+
+    #[must_use]
+    pub fn contact_exists() -> Self {
+        Self::bad_request(
+            Code::ContactExists,
+            "this contact is already in the contact list; PATCH changes its name",
+        )
+    }
+
+    /// 501: the account's network has no such feature.
+    #[must_use]
+    pub fn unsupported(feature: &str) -> Self {
+        let message = format!("the account's network cannot {feature}");
+        Self::new(StatusCode::NOT_IMPLEMENTED, Code::Unsupported, message)
+    }
+
+    /// 503: this program was started without the account's network.
+    #[must_use]
+    pub fn network_not_connected() -> Self {
+        Self::unavailable(
+            Code::NetworkUnavailable,
+            "this server is not connected to the account's network now",
+            60,
+        )
+    }
+
+    /// 504: nobody knows whether the network did what was asked.
+    #[must_use]
+    pub fn outcome_unknown() -> Self {
+        Self::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            Code::OutcomeUnknown,
+            "the network did not answer in time, so the outcome is unknown; check it before you try again",
+        )
+    }
+
+    /// 503 until the program has started.
+    #[must_use]
+    pub fn starting() -> Self {
+        Self::unavailable(Code::Starting, "this server is starting; try again soon", 1)
+    }
+}
