@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 use super::done::{DONE, Done};
 use crate::domain::{Account, PhoneNumber, Timestamp, UserId};
 use crate::http::AppState;
+use crate::http::error::responses::NetworkResponses;
 use crate::http::error::{ApiError, Code, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{OnlyAccount, RegisteredAccount, StoredAccount, WaitingAccount};
@@ -94,7 +95,7 @@ impl From<Account> for AccountInfo {
 
 /// The caller's accounts, oldest first, with what their sessions do.
 #[utoipa::path(get, path = "/api/account/", tag = "account",
-    responses((status = 200, body = AccountList), (status = 401, body = Problem)))]
+    responses((status = 200, body = AccountList), ApiError))]
 async fn list(State(state): State<AppState>, caller: Caller) -> Result<Json<AccountList>, ApiError> {
     let accounts = state.store.accounts(caller.user).await?;
     Ok(Json(AccountList { accounts: accounts.into_iter().map(AccountInfo::from).collect() }))
@@ -129,8 +130,13 @@ impl CodeSent {
 
 /// Links a number: a code is on its way when this answers.
 #[utoipa::path(post, path = "/api/account/create-account/", tag = "account", request_body = CreateAccount,
-    responses((status = 201, body = CodeSent), (status = 400, body = Problem), (status = 403, body = Problem),
-              (status = 429, body = Problem), (status = 502, body = Problem)))]
+    responses(
+        (status = 201, body = CodeSent),
+        ApiError,
+        (status = 403, body = Problem),
+        (status = 429, body = Problem),
+        (status = 502, body = Problem),
+    ))]
 async fn create(
     State(state): State<AppState>,
     caller: Caller,
@@ -153,8 +159,12 @@ async fn create(
 
 /// Sends a new code as a text message.
 #[utoipa::path(post, path = "/api/account/request-sms-code/", tag = "account",
-    responses((status = 200, body = CodeSent), (status = 400, body = Problem), (status = 429, body = Problem),
-              (status = 502, body = Problem)))]
+    responses(
+        (status = 200, body = CodeSent),
+        ApiError,
+        (status = 429, body = Problem),
+        (status = 502, body = Problem),
+    ))]
 async fn request_sms_code(
     State(state): State<AppState>,
     WaitingAccount(account): WaitingAccount,
@@ -165,8 +175,12 @@ async fn request_sms_code(
 
 /// Sends a new code by a call that reads it out.
 #[utoipa::path(post, path = "/api/account/request-voice-code/", tag = "account",
-    responses((status = 200, body = CodeSent), (status = 400, body = Problem), (status = 429, body = Problem),
-              (status = 502, body = Problem)))]
+    responses(
+        (status = 200, body = CodeSent),
+        ApiError,
+        (status = 429, body = Problem),
+        (status = 502, body = Problem),
+    ))]
 async fn request_voice_code(
     State(state): State<AppState>,
     WaitingAccount(account): WaitingAccount,
@@ -191,9 +205,13 @@ struct Registered {
 
 /// Proves the number. Answers once the session is online, or after ten seconds.
 #[utoipa::path(post, path = "/api/account/register-code/", tag = "account", request_body = RegisterCode,
-    responses((status = 200, body = Registered), (status = 400, body = Problem),
-              (status = 403, body = Problem, description = "with `reason`: wrong, expired or none"),
-              (status = 429, body = Problem), (status = 502, body = Problem)))]
+    responses(
+        (status = 200, body = Registered),
+        ApiError,
+        NetworkResponses,
+        (status = 403, body = Problem, description = "with `reason`: wrong, expired or none"),
+        (status = 429, body = Problem),
+    ))]
 async fn register_code(
     State(state): State<AppState>,
     WaitingAccount(account): WaitingAccount,
@@ -215,8 +233,7 @@ struct RemoveAccount {
 
 /// Takes the number off its network and deletes the account with all its data.
 #[utoipa::path(post, path = "/api/account/remove-account/", tag = "account", request_body = RemoveAccount,
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 502, body = Problem),
-              (status = 503, body = Problem), (status = 504, body = Problem)))]
+    responses((status = 200, body = Done), ApiError, NetworkResponses))]
 async fn remove(
     State(state): State<AppState>,
     account: Result<OnlyAccount, ApiError>,
@@ -255,14 +272,14 @@ struct NewNickname {
 
 /// The account's nickname.
 #[utoipa::path(get, path = "/api/account/nickname/", tag = "account",
-    responses((status = 200, body = Nickname), (status = 400, body = Problem)))]
+    responses((status = 200, body = Nickname), ApiError))]
 async fn nickname(StoredAccount(account): StoredAccount) -> Json<Nickname> {
     Json(Nickname { nickname: account.nickname })
 }
 
 /// Changes the account's nickname.
 #[utoipa::path(post, path = "/api/account/nickname/", tag = "account", request_body = NewNickname,
-    responses((status = 200, body = Done), (status = 400, body = Problem)))]
+    responses((status = 200, body = Done), ApiError))]
 async fn set_nickname(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,

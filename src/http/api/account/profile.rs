@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 use crate::domain::{Account, Audience};
 use crate::http::AppState;
 use crate::http::api::done::Done;
-use crate::http::error::{ApiError, Code, Problem};
+use crate::http::error::{ApiError, Code};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::params::{Parameters, Text};
@@ -44,7 +44,7 @@ struct NewStatusMessage {
 
 /// The account's status message.
 #[utoipa::path(get, path = "/api/account/status-message/", tag = "account",
-    responses((status = 200, body = StatusMessage), (status = 400, body = Problem)))]
+    responses((status = 200, body = StatusMessage), ApiError))]
 async fn status_message(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
@@ -55,7 +55,7 @@ async fn status_message(
 
 /// Changes the account's status message.
 #[utoipa::path(post, path = "/api/account/status-message/", tag = "account", request_body = NewStatusMessage,
-    responses((status = 200, body = Done), (status = 400, body = Problem)))]
+    responses((status = 200, body = Done), ApiError))]
 async fn set_status_message(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -85,7 +85,7 @@ struct ConnectedStatus {
 
 /// Whether the account is shown as online.
 #[utoipa::path(get, path = "/api/account/connected-status/", tag = "account",
-    responses((status = 200, body = ConnectedStatus), (status = 400, body = Problem)))]
+    responses((status = 200, body = ConnectedStatus), ApiError))]
 async fn connected_status(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
@@ -98,7 +98,7 @@ async fn connected_status(
 /// Shows the account as online or offline. Messages come in either way; whether others are online is followed only while
 /// the account is online itself.
 #[utoipa::path(post, path = "/api/account/connected-status/", tag = "account", request_body = ConnectedStatus,
-    responses((status = 200, body = Done), (status = 400, body = Problem)))]
+    responses((status = 200, body = Done), ApiError))]
 async fn set_connected_status(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -152,7 +152,7 @@ struct ChangedSettings {
 
 /// Who may see what of the account.
 #[utoipa::path(get, path = "/api/account/privacy-settings/", tag = "account",
-    responses((status = 200, body = PrivacySettings), (status = 400, body = Problem)))]
+    responses((status = 200, body = PrivacySettings), ApiError))]
 async fn privacy_settings(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
@@ -167,7 +167,7 @@ async fn privacy_settings(
 
 /// Changes who may see what of the account; what is not given stays.
 #[utoipa::path(post, path = "/api/account/privacy-settings/", tag = "account", request_body = NewPrivacySettings,
-    responses((status = 200, body = ChangedSettings), (status = 400, body = Problem)))]
+    responses((status = 200, body = ChangedSettings), ApiError))]
 async fn set_privacy_settings(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,

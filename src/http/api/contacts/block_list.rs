@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use crate::domain::{Account, ContactId};
 use crate::http::AppState;
 use crate::http::api::done::Done;
-use crate::http::error::{ApiError, Code, Problem};
+use crate::http::error::{ApiError, Code};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::params::JsonOnly;
@@ -38,7 +38,7 @@ struct Changed {
 /// Blocks a number: what it sends no longer arrives, and it sees nothing of the account any more. Groups stay as they are.
 #[utoipa::path(post, path = "/api/contacts/{contact_id}/block/", tag = "contacts",
     params(("contact_id" = String, Path, description = "any number")),
-    responses((status = 200, body = Changed), (status = 400, body = Problem)))]
+    responses((status = 200, body = Changed), ApiError))]
 async fn block(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -58,7 +58,7 @@ async fn block(
 /// Blocks a number no longer.
 #[utoipa::path(post, path = "/api/contacts/{contact_id}/unblock/", tag = "contacts",
     params(("contact_id" = String, Path, description = "any number")),
-    responses((status = 200, body = Changed), (status = 400, body = Problem)))]
+    responses((status = 200, body = Changed), ApiError))]
 async fn unblock(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -89,7 +89,7 @@ struct NewBlockedList {
 
 /// Whom the account has blocked.
 #[utoipa::path(get, path = "/api/contacts/blocked-list/", tag = "contacts",
-    responses((status = 200, body = BlockedList), (status = 400, body = Problem)))]
+    responses((status = 200, body = BlockedList), ApiError))]
 async fn blocked_list(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
@@ -99,7 +99,7 @@ async fn blocked_list(
 
 /// Replaces the whole list, in one step or not at all.
 #[utoipa::path(post, path = "/api/contacts/blocked-list/", tag = "contacts", request_body = NewBlockedList,
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 415, body = Problem)))]
+    responses((status = 200, body = Done), ApiError))]
 async fn replace_blocked_list(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,

@@ -13,7 +13,8 @@ use utoipa_axum::routes;
 
 use crate::domain::{Account, ContactId, PhoneNumber};
 use crate::http::AppState;
-use crate::http::error::{ApiError, Code, Problem};
+use crate::http::error::responses::NetworkResponses;
+use crate::http::error::{ApiError, Code};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::params::{JsonOnly, Text};
@@ -40,9 +41,11 @@ struct Names {
 
 /// Replaces the whole list in one step. Only names that changed need no word with the network.
 #[utoipa::path(post, path = "/api/contacts/import-contacts/", tag = "contacts", request_body = ContactList,
-    responses((status = 200, description = "added, removed, updated, synced, existing and non_existing as counts; \
-                  contacts_updated when only names changed; message when nothing did"),
-              (status = 400, body = Problem), (status = 415, body = Problem), (status = 503, body = Problem)))]
+    responses(
+        (status = 200, description = "added, removed, updated, synced, existing and non_existing as counts; contacts_updated when only names changed; message when nothing did"),
+        ApiError,
+        NetworkResponses,
+    ))]
 async fn import(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -98,8 +101,10 @@ async fn import(
 
 /// Takes contacts off the list.
 #[utoipa::path(post, path = "/api/contacts/remove-contacts/", tag = "contacts", request_body = ContactList,
-    responses((status = 200, description = "total_deleted, or a message when none was in the list"),
-              (status = 400, body = Problem), (status = 415, body = Problem)))]
+    responses(
+        (status = 200, description = "total_deleted, or a message when none was in the list"),
+        ApiError,
+    ))]
 async fn remove(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,

@@ -15,6 +15,7 @@ use utoipa_axum::routes;
 
 use crate::domain::{ContactId, PhoneNumber};
 use crate::http::AppState;
+use crate::http::error::responses::NetworkResponses;
 use crate::http::error::{ApiError, Code, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
@@ -54,7 +55,7 @@ impl From<Contact> for ContactInfo {
 
 /// The whole list.
 #[utoipa::path(get, path = "/api/contacts/", tag = "contacts",
-    responses((status = 200, body = Vec<ContactInfo>), (status = 400, body = Problem)))]
+    responses((status = 200, body = Vec<ContactInfo>), ApiError))]
 async fn list(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
@@ -83,8 +84,7 @@ struct AddedContact {
 
 /// Adds a contact and asks the network whether it exists.
 #[utoipa::path(post, path = "/api/contacts/add-contact/", tag = "contacts", request_body = NewContact,
-    responses((status = 201, body = AddedContact), (status = 400, body = Problem),
-              (status = 503, body = Problem)))]
+    responses((status = 201, body = AddedContact), ApiError, NetworkResponses))]
 async fn add(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -124,7 +124,7 @@ struct Synced {
 
 /// Asks the network anew which contacts exist.
 #[utoipa::path(post, path = "/api/contacts/force-sync/", tag = "contacts",
-    responses((status = 200, body = Synced), (status = 503, body = Problem)))]
+    responses((status = 200, body = Synced), ApiError, NetworkResponses))]
 async fn force_sync(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -152,7 +152,7 @@ async fn force_sync(
 /// One contact.
 #[utoipa::path(get, path = "/api/contacts/{contact_id}/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
-    responses((status = 200, body = ContactInfo), (status = 404, body = Problem)))]
+    responses((status = 200, body = ContactInfo), ApiError, (status = 404, body = Problem)))]
 async fn show(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
@@ -178,7 +178,7 @@ struct UpdatedContact {
 /// Changes a contact's names; what is not given stays.
 #[utoipa::path(patch, path = "/api/contacts/{contact_id}/", tag = "contacts", request_body = NewNames,
     params(("contact_id" = String, Path, description = "the number")),
-    responses((status = 200, body = UpdatedContact), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = UpdatedContact), ApiError, (status = 404, body = Problem)))]
 async fn rename(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -206,7 +206,7 @@ struct RemovedContact {
 /// Takes a contact off the list.
 #[utoipa::path(delete, path = "/api/contacts/{contact_id}/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
-    responses((status = 200, body = RemovedContact), (status = 404, body = Problem)))]
+    responses((status = 200, body = RemovedContact), ApiError, (status = 404, body = Problem)))]
 async fn remove(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,

@@ -53,8 +53,11 @@ impl Size {
 
 /// The account's photo.
 #[utoipa::path(get, path = "/api/account/profile-photo/", tag = "account",
-    responses((status = 200, content_type = "image/jpeg", body = Vec<u8>), (status = 400, body = Problem),
-              (status = 404, body = Problem)))]
+    responses(
+        (status = 200, content_type = "image/jpeg", body = Vec<u8>),
+        ApiError,
+        (status = 404, body = Problem),
+    ))]
 async fn own_photo(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
@@ -75,8 +78,7 @@ pub(in crate::http) struct NewPhoto {
 /// Changes the account's photo.
 #[utoipa::path(post, path = "/api/account/profile-photo/", tag = "account",
     request_body(content = NewPhoto, content_type = "multipart/form-data"),
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 413, body = Problem),
-              (status = 503, body = Problem)))]
+    responses((status = 200, body = Done), ApiError))]
 async fn set_own_photo(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -91,7 +93,7 @@ async fn set_own_photo(
 
 /// Takes the account's photo away.
 #[utoipa::path(delete, path = "/api/account/profile-photo/", tag = "account",
-    responses((status = 200, body = Done), (status = 400, body = Problem)))]
+    responses((status = 200, body = Done), ApiError))]
 async fn remove_own_photo(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -105,8 +107,12 @@ async fn remove_own_photo(
 /// A contact's photo.
 #[utoipa::path(get, path = "/api/contacts/{contact_id}/photo/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
-    responses((status = 200, content_type = "image/jpeg", body = Vec<u8>), (status = 400, body = Problem),
-              (status = 403, body = Problem, description = "it is hidden"), (status = 404, body = Problem)))]
+    responses(
+        (status = 200, content_type = "image/jpeg", body = Vec<u8>),
+        ApiError,
+        (status = 403, body = Problem, description = "it is hidden"),
+        (status = 404, body = Problem),
+    ))]
 async fn photo(State(state): State<AppState>, contact: ShownContact) -> Result<Response, ApiError> {
     contact_picture(&state, &contact, Size::Whole).await
 }
@@ -114,8 +120,12 @@ async fn photo(State(state): State<AppState>, contact: ShownContact) -> Result<R
 /// A contact's photo, small.
 #[utoipa::path(get, path = "/api/contacts/{contact_id}/preview-photo/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
-    responses((status = 200, content_type = "image/jpeg", body = Vec<u8>), (status = 400, body = Problem),
-              (status = 403, body = Problem, description = "it is hidden"), (status = 404, body = Problem)))]
+    responses(
+        (status = 200, content_type = "image/jpeg", body = Vec<u8>),
+        ApiError,
+        (status = 403, body = Problem, description = "it is hidden"),
+        (status = 404, body = Problem),
+    ))]
 async fn preview_photo(State(state): State<AppState>, contact: ShownContact) -> Result<Response, ApiError> {
     contact_picture(&state, &contact, Size::Preview).await
 }
@@ -178,7 +188,7 @@ impl PhotoUrl {
 /// The URL of a contact's photo.
 #[utoipa::path(get, path = "/api/contacts/{contact_id}/photo-url/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
-    responses((status = 200, body = PhotoUrl), (status = 400, body = Problem)))]
+    responses((status = 200, body = PhotoUrl), ApiError))]
 async fn photo_url(
     State(state): State<AppState>,
     ShownContact { account, peer }: ShownContact,
@@ -190,7 +200,7 @@ async fn photo_url(
 /// The URL of a contact's photo, small.
 #[utoipa::path(get, path = "/api/contacts/{contact_id}/preview-photo-url/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
-    responses((status = 200, body = PhotoUrl), (status = 400, body = Problem)))]
+    responses((status = 200, body = PhotoUrl), ApiError))]
 async fn preview_photo_url(
     State(state): State<AppState>,
     ShownContact { account, peer }: ShownContact,
@@ -219,7 +229,7 @@ struct FormerPhoto {
 /// hidden.
 #[utoipa::path(get, path = "/api/contacts/{contact_id}/photo-history-urls/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
-    responses((status = 200, body = PhotoHistory), (status = 400, body = Problem)))]
+    responses((status = 200, body = PhotoHistory), ApiError))]
 async fn photo_history_urls(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
@@ -231,7 +241,7 @@ async fn photo_history_urls(
 /// The same, small.
 #[utoipa::path(get, path = "/api/contacts/{contact_id}/preview-photo-history-urls/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
-    responses((status = 200, body = PhotoHistory), (status = 400, body = Problem)))]
+    responses((status = 200, body = PhotoHistory), ApiError))]
 async fn preview_photo_history_urls(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
@@ -271,7 +281,7 @@ struct ContactPhoto {
 
 /// The URLs of the photos of all contacts that exist.
 #[utoipa::path(get, path = "/api/contacts/photos-urls/", tag = "contacts",
-    responses((status = 200, body = PhotoUrls), (status = 400, body = Problem)))]
+    responses((status = 200, body = PhotoUrls), ApiError))]
 async fn photos_urls(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -281,7 +291,7 @@ async fn photos_urls(
 
 /// The same, small.
 #[utoipa::path(get, path = "/api/contacts/preview-photos-urls/", tag = "contacts",
-    responses((status = 200, body = PhotoUrls), (status = 400, body = Problem)))]
+    responses((status = 200, body = PhotoUrls), ApiError))]
 async fn preview_photos_urls(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,

@@ -19,6 +19,7 @@ use utoipa_axum::routes;
 use super::done::{DONE, Done};
 use crate::domain::{Account, ContactId, GroupId, Timestamp};
 use crate::http::AppState;
+use crate::http::error::responses::NetworkResponses;
 use crate::http::error::{ApiError, Code, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
@@ -61,10 +62,12 @@ struct CreatedGroup {
 
 /// Makes a group; the account is its admin. With one who cannot be added no group is made.
 #[utoipa::path(post, path = "/api/groups/create-group/", tag = "groups", request_body = NewGroup,
-    responses((status = 201, body = CreatedGroup),
-              (status = 400, body = Problem, description = "`participants`: those who cannot be added"),
-              (status = 415, body = Problem), (status = 501, body = Problem), (status = 503, body = Problem),
-              (status = 504, body = Problem)))]
+    responses(
+        (status = 201, body = CreatedGroup),
+        ApiError,
+        NetworkResponses,
+        (status = 400, body = Problem, description = "`participants`: those who cannot be added"),
+    ))]
 async fn create(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -141,7 +144,7 @@ impl From<GroupInfo> for Info {
 
 /// The groups that the account is in, oldest first.
 #[utoipa::path(get, path = "/api/groups/info-all/", tag = "groups",
-    responses((status = 200, body = GroupList), (status = 400, body = Problem)))]
+    responses((status = 200, body = GroupList), ApiError))]
 async fn info_all(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -153,7 +156,7 @@ async fn info_all(
 /// One group.
 #[utoipa::path(get, path = "/api/groups/{group_id}/info/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Info), (status = 404, body = Problem)))]
+    responses((status = 200, body = Info), ApiError, (status = 404, body = Problem)))]
 async fn info(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -187,7 +190,7 @@ struct Of<T> {
 /// A group's subject.
 #[utoipa::path(get, path = "/api/groups/{group_id}/subject/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Subject), (status = 404, body = Problem)))]
+    responses((status = 200, body = Subject), ApiError, (status = 404, body = Problem)))]
 async fn subject(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -200,8 +203,7 @@ async fn subject(
 /// Changes a group's subject; every participant may.
 #[utoipa::path(post, path = "/api/groups/{group_id}/subject/", tag = "groups", request_body = NewSubject,
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 503, body = Problem), (status = 504, body = Problem)))]
+    responses((status = 200, body = Done), ApiError, NetworkResponses, (status = 404, body = Problem)))]
 async fn set_subject(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -216,8 +218,7 @@ async fn set_subject(
 
 /// Changes the subject of the group that `group_id` names.
 #[utoipa::path(post, path = "/api/groups/subject/", tag = "groups", request_body = inline(Of<NewSubject>),
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 503, body = Problem), (status = 504, body = Problem)))]
+    responses((status = 200, body = Done), ApiError, NetworkResponses, (status = 404, body = Problem)))]
 async fn set_subject_of(
     state: State<AppState>,
     account: RegisteredAccount,
@@ -237,8 +238,13 @@ struct Participant {
 /// Adds a contact to a group; admins may. One who is in it already stays in it.
 #[utoipa::path(post, path = "/api/groups/{group_id}/add-participant/", tag = "groups", request_body = Participant,
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 403, body = Problem),
-              (status = 404, body = Problem), (status = 503, body = Problem), (status = 504, body = Problem)))]
+    responses(
+        (status = 200, body = Done),
+        ApiError,
+        NetworkResponses,
+        (status = 403, body = Problem),
+        (status = 404, body = Problem),
+    ))]
 async fn add_participant(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -264,8 +270,13 @@ async fn add_participant(
 /// Removes a participant from a group; admins may. To remove oneself is to leave.
 #[utoipa::path(post, path = "/api/groups/{group_id}/remove-participant/", tag = "groups",
     request_body = Participant, params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 403, body = Problem),
-              (status = 404, body = Problem), (status = 503, body = Problem), (status = 504, body = Problem)))]
+    responses(
+        (status = 200, body = Done),
+        ApiError,
+        NetworkResponses,
+        (status = 403, body = Problem),
+        (status = 404, body = Problem),
+    ))]
 async fn remove_participant(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -283,8 +294,13 @@ async fn remove_participant(
 /// Makes a participant an admin; admins may.
 #[utoipa::path(post, path = "/api/groups/{group_id}/promote-participant/", tag = "groups",
     request_body = Participant, params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 403, body = Problem),
-              (status = 404, body = Problem), (status = 503, body = Problem), (status = 504, body = Problem)))]
+    responses(
+        (status = 200, body = Done),
+        ApiError,
+        NetworkResponses,
+        (status = 403, body = Problem),
+        (status = 404, body = Problem),
+    ))]
 async fn promote_participant(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -299,8 +315,13 @@ async fn promote_participant(
 /// participant who came first.
 #[utoipa::path(post, path = "/api/groups/{group_id}/demote-participant/", tag = "groups",
     request_body = Participant, params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 403, body = Problem),
-              (status = 404, body = Problem), (status = 503, body = Problem), (status = 504, body = Problem)))]
+    responses(
+        (status = 200, body = Done),
+        ApiError,
+        NetworkResponses,
+        (status = 403, body = Problem),
+        (status = 404, body = Problem),
+    ))]
 async fn demote_participant(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -314,8 +335,7 @@ async fn demote_participant(
 /// Leaves a group. The last admin hands over to the participant who came first; an empty group ends.
 #[utoipa::path(post, path = "/api/groups/{group_id}/leave/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Done), (status = 404, body = Problem), (status = 503, body = Problem),
-              (status = 504, body = Problem)))]
+    responses((status = 200, body = Done), ApiError, NetworkResponses, (status = 404, body = Problem)))]
 async fn leave(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -334,8 +354,7 @@ struct WhichGroup {
 
 /// Leaves the group that `group_id` names.
 #[utoipa::path(post, path = "/api/groups/leave/", tag = "groups", request_body = WhichGroup,
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 503, body = Problem), (status = 504, body = Problem)))]
+    responses((status = 200, body = Done), ApiError, NetworkResponses, (status = 404, body = Problem)))]
 async fn leave_one(
     state: State<AppState>,
     account: RegisteredAccount,

@@ -11,6 +11,7 @@ use crate::http::AppState;
 use crate::http::api::contacts::photos::{NewPhoto, PhotoUrl, Size, no_photo, picture};
 use crate::http::api::done::Done;
 use crate::http::api::groups::{change, look};
+use crate::http::error::responses::NetworkResponses;
 use crate::http::error::{ApiError, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
@@ -31,7 +32,11 @@ pub fn router() -> OpenApiRouter<AppState> {
 /// The group's photo.
 #[utoipa::path(get, path = "/api/groups/{group_id}/photo/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, content_type = "image/jpeg", body = Vec<u8>), (status = 404, body = Problem)))]
+    responses(
+        (status = 200, content_type = "image/jpeg", body = Vec<u8>),
+        ApiError,
+        (status = 404, body = Problem),
+    ))]
 async fn photo(
     State(state): State<AppState>,
     account: RegisteredAccount,
@@ -43,7 +48,11 @@ async fn photo(
 /// The group's photo, small.
 #[utoipa::path(get, path = "/api/groups/{group_id}/preview-photo/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, content_type = "image/jpeg", body = Vec<u8>), (status = 404, body = Problem)))]
+    responses(
+        (status = 200, content_type = "image/jpeg", body = Vec<u8>),
+        ApiError,
+        (status = 404, body = Problem),
+    ))]
 async fn preview_photo(
     State(state): State<AppState>,
     account: RegisteredAccount,
@@ -56,8 +65,7 @@ async fn preview_photo(
 #[utoipa::path(post, path = "/api/groups/{group_id}/photo/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
     request_body(content = NewPhoto, content_type = "multipart/form-data"),
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 413, body = Problem), (status = 503, body = Problem), (status = 504, body = Problem)))]
+    responses((status = 200, body = Done), ApiError, NetworkResponses, (status = 404, body = Problem)))]
 async fn set_photo(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -75,8 +83,7 @@ async fn set_photo(
 /// Takes the group's photo away; every participant may.
 #[utoipa::path(delete, path = "/api/groups/{group_id}/photo/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Done), (status = 404, body = Problem), (status = 503, body = Problem),
-              (status = 504, body = Problem)))]
+    responses((status = 200, body = Done), ApiError, NetworkResponses, (status = 404, body = Problem)))]
 async fn remove_photo(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -90,7 +97,7 @@ async fn remove_photo(
 /// The URL of the group's photo.
 #[utoipa::path(get, path = "/api/groups/{group_id}/photo-url/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = PhotoUrl), (status = 404, body = Problem)))]
+    responses((status = 200, body = PhotoUrl), ApiError, (status = 404, body = Problem)))]
 async fn photo_url(
     State(state): State<AppState>,
     account: RegisteredAccount,
@@ -102,7 +109,7 @@ async fn photo_url(
 /// The URL of the group's photo, small.
 #[utoipa::path(get, path = "/api/groups/{group_id}/preview-photo-url/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = PhotoUrl), (status = 404, body = Problem)))]
+    responses((status = 200, body = PhotoUrl), ApiError, (status = 404, body = Problem)))]
 async fn preview_photo_url(
     State(state): State<AppState>,
     account: RegisteredAccount,

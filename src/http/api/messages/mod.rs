@@ -69,8 +69,7 @@ impl Sent {
 /// Sends a text. The answer means that the message is stored: it will be sent, whatever happens to this server.
 #[utoipa::path(post, path = "/api/messages/send-message/", tag = "messages",
     request_body = inline(SendTo<SendMessage>),
-    responses((status = 200, body = Sent), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 503, body = Problem)))]
+    responses((status = 200, body = Sent), ApiError, (status = 404, body = Problem)))]
 async fn send_message(
     State(state): State<AppState>,
     to: Receiver,
@@ -137,7 +136,7 @@ pub struct SendTo<T> {
 
 /// Shows the contact, or the group, that the account writes.
 #[utoipa::path(post, path = "/api/messages/set-typing/", tag = "messages", request_body = Target,
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = Done), ApiError, (status = 404, body = Problem)))]
 async fn set_typing(
     State(state): State<AppState>,
     Addressed { account, reachable, .. }: Addressed,
@@ -148,7 +147,7 @@ async fn set_typing(
 
 /// Shows the contact, or the group, that the account stopped writing.
 #[utoipa::path(post, path = "/api/messages/set-paused/", tag = "messages", request_body = Target,
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = Done), ApiError, (status = 404, body = Problem)))]
 async fn set_paused(
     State(state): State<AppState>,
     Addressed { account, reachable, .. }: Addressed,
@@ -182,7 +181,7 @@ struct ChatInfo {
 
 /// The chats, newest first.
 #[utoipa::path(get, path = "/api/messages/chats/", tag = "messages", params(ListParameters),
-    responses((status = 200, body = ChatList), (status = 400, body = Problem)))]
+    responses((status = 200, body = ChatList), ApiError))]
 async fn chats(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
@@ -221,7 +220,7 @@ struct MessageList {
 #[utoipa::path(get, path = "/api/messages/chats/{chat}/", tag = "messages",
     params(("chat" = String, Path, description = "the number, or the group's id"), ListParameters,
            ("received_only" = Option<bool>, Query, description = "1: only what came in")),
-    responses((status = 200, body = MessageList), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = MessageList), ApiError, (status = 404, body = Problem)))]
 async fn chat(
     State(state): State<AppState>,
     StoredChat { account, chat }: StoredChat,
@@ -244,8 +243,11 @@ struct LastRead {
 /// Marks received messages read and tells their sender.
 #[utoipa::path(post, path = "/api/messages/update-last-read/", tag = "messages",
     request_body = inline(SendTo<LastRead>),
-    responses((status = 200, description = "how many were read, or a message that there were none"),
-              (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses(
+        (status = 200, description = "how many were read, or a message that there were none"),
+        ApiError,
+        (status = 404, body = Problem),
+    ))]
 async fn update_last_read(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -280,7 +282,7 @@ struct Delivered {
 /// What the account sent and was delivered, oldest first, by the time of delivery.
 #[utoipa::path(get, path = "/api/messages/delivered/{chat}/", tag = "messages",
     params(("chat" = String, Path, description = "the number, or the group's id"), ListParameters),
-    responses((status = 200, body = DeliveredList), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = DeliveredList), ApiError, (status = 404, body = Problem)))]
 async fn delivered(
     State(state): State<AppState>,
     StoredChat { account, chat }: StoredChat,
@@ -307,7 +309,7 @@ struct Read {
 /// What the account sent and was read, oldest first, by the time it was read.
 #[utoipa::path(get, path = "/api/messages/read/{chat}/", tag = "messages",
     params(("chat" = String, Path, description = "the number, or the group's id"), ListParameters),
-    responses((status = 200, body = ReadList), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = ReadList), ApiError, (status = 404, body = Problem)))]
 async fn read(
     State(state): State<AppState>,
     StoredChat { account, chat }: StoredChat,

@@ -74,8 +74,7 @@ struct SentFile {
 /// Sends a picture: jpg, jpeg, gif, png or webp. What a camera notes in it is removed.
 #[utoipa::path(post, path = "/api/messages/send-image/", tag = "messages",
     request_body(content = inline(SendTo<WithCaption>), content_type = "multipart/form-data"),
-    responses((status = 200, body = SentFile), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 413, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = SentFile), ApiError, (status = 404, body = Problem)))]
 async fn send_image(
     State(state): State<AppState>,
     to: Receiver,
@@ -89,8 +88,7 @@ async fn send_image(
 /// Sends a film: 3gp, mp4, mov or avi.
 #[utoipa::path(post, path = "/api/messages/send-video/", tag = "messages",
     request_body(content = inline(SendTo<WithCaption>), content_type = "multipart/form-data"),
-    responses((status = 200, body = SentFile), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 413, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = SentFile), ApiError, (status = 404, body = Problem)))]
 async fn send_video(
     State(state): State<AppState>,
     to: Receiver,
@@ -104,8 +102,7 @@ async fn send_video(
 /// Sends a sound file: 3gp, caf, wav, mp3, wma, ogg, aif, aac or m4a.
 #[utoipa::path(post, path = "/api/messages/send-audio/", tag = "messages",
     request_body(content = inline(SendTo<WithoutCaption>), content_type = "multipart/form-data"),
-    responses((status = 200, body = SentFile), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 413, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = SentFile), ApiError, (status = 404, body = Problem)))]
 async fn send_audio(
     State(state): State<AppState>,
     to: Receiver,
@@ -118,8 +115,7 @@ async fn send_audio(
 /// Sends what was spoken: the same types as send-audio.
 #[utoipa::path(post, path = "/api/messages/send-voice/", tag = "messages",
     request_body(content = inline(SendTo<WithoutCaption>), content_type = "multipart/form-data"),
-    responses((status = 200, body = SentFile), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 413, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = SentFile), ApiError, (status = 404, body = Problem)))]
 async fn send_voice(
     State(state): State<AppState>,
     to: Receiver,
@@ -164,8 +160,7 @@ struct SendLocation {
 /// Sends a place.
 #[utoipa::path(post, path = "/api/messages/send-location/", tag = "messages",
     request_body = inline(SendTo<SendLocation>),
-    responses((status = 200, body = Sent), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 503, body = Problem)))]
+    responses((status = 200, body = Sent), ApiError, (status = 404, body = Problem)))]
 async fn send_location(
     State(state): State<AppState>,
     to: Receiver,
@@ -193,8 +188,7 @@ struct SendCard {
 /// Sends somebody's card: a vCard, as text or as a file.
 #[utoipa::path(post, path = "/api/messages/send-vcard/", tag = "messages",
     request_body = inline(SendTo<SendCard>),
-    responses((status = 200, body = Sent), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 503, body = Problem)))]
+    responses((status = 200, body = Sent), ApiError, (status = 404, body = Problem)))]
 async fn send_vcard(
     State(state): State<AppState>,
     to: Receiver,
