@@ -57,11 +57,12 @@ impl ApiError {
         )
     }
 
+    /// 400 for a list of contacts without any that exists.
     #[must_use]
-    pub fn contact_exists() -> Self {
+    pub fn no_valid_number() -> Self {
         Self::bad_request(
-            Code::ContactExists,
-            "this contact is already in the contact list; PATCH changes its name",
+            Code::InvalidParameter,
+            "contacts: the list has no valid number; a number has 5 to 15 digits, such as 15551230000",
         )
     }
 
@@ -70,16 +71,6 @@ impl ApiError {
     pub fn unsupported(feature: &str) -> Self {
         let message = format!("the account's network cannot {feature}");
         Self::new(StatusCode::NOT_IMPLEMENTED, Code::Unsupported, message)
-    }
-
-    /// 503: this program was started without the account's network.
-    #[must_use]
-    pub fn network_not_connected() -> Self {
-        Self::unavailable(
-            Code::NetworkUnavailable,
-            "this server is not connected to the account's network now",
-            60,
-        )
     }
 
     /// 504: nobody knows whether the network did what was asked.

@@ -4,6 +4,8 @@ use http::header;
 
 use super::{ApiError, Code};
 use crate::db::DbError;
+use crate::sessions::group_creation::CreateGroupError;
+use crate::sessions::roster::ContactError;
 use crate::sessions::{AskError, GroupRefusal, RegisterError};
 use crate::telemetry::chain;
 use crate::upstream::Failure;
@@ -49,6 +51,54 @@ impl From<GroupRefusal> for ApiError {
     }
 }
 
+impl From<CreateGroupError> for ApiError {
+    fn from(error: CreateGroupError) -> Self {
+        match error {
+            CreateGroupError::Unsupported => Self::unsupported("have groups"),
+            CreateGroupError::NotContacts(participants) => {
+                let message = format!(
+                    "these are neither existing contacts nor have they written to this account; add them to the \
+                     contacts: {}",
+                    participants.join(", ")
+                );
+                Self::bad_request(Code::NotAContact, message).with_field("participants", participants)
+            }
+            CreateGroupError::NoSuchNetwork(_) => network_missing(&error),
+            CreateGroupError::Ask(error) => error.into(),
+            CreateGroupError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ContactError> for ApiError {
+    fn from(error: ContactError) -> Self {
+        match error {
+            ContactError::Exists => Self::bad_request(
+                Code::ContactExists,
+                "this contact is already in the contact list; PATCH changes its name",
+            ),
+            ContactError::UnknownPublicId(id) => Self::bad_request(
+                Code::ContactUnknown,
+                format!("nobody on the network has the public id {id}"),
+            ),
+            ContactError::NobodyNamed => Self::no_valid_number(),
+            ContactError::NoSuchNetwork(_) => network_missing(&error),
+            ContactError::Ask(error) => error.into(),
+            ContactError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// The networks come from the settings, so this is ours to mend.
+fn network_missing(error: &dyn std::error::Error) -> ApiError {
+    tracing::error!(%error, "an account's network is not among WINDU_NETWORKS");
+    ApiError::unavailable(
+        Code::NetworkUnavailable,
+        "this server is not connected to the account's network now",
+        60,
+    )
+}
+
 impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
         match failure {
@@ -82,10 +132,7 @@ impl From<RegisterError> for ApiError {
                 "another request is registering this number; see GET /api/account/",
                 2,
             ),
-            RegisterError::NoSuchNetwork(_) => {
-                tracing::error!(%error, "an account's network is missing");
-                Self::network_not_connected()
-            }
+            RegisterError::NoSuchNetwork(_) => network_missing(&error),
             RegisterError::Store(error) => error.into(),
         }
     }

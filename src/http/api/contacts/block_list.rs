@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{Account, ContactId};
+use crate::domain::ContactId;
 use crate::http::AppState;
 use crate::http::api::done::Done;
 use crate::http::error::{ApiError, Code};
@@ -17,7 +17,6 @@ use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::params::JsonOnly;
 use crate::http::extract::recipient::PathContact;
-use crate::store::{NewPeer, Peer};
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -42,17 +41,17 @@ struct Changed {
 async fn block(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     PathContact(contact): PathContact,
 ) -> Result<Json<Changed>, ApiError> {
-    let peers = peers(&state, &account, vec![contact]).await?;
+    let peers = state.sessions.peers(&account, vec![contact]).await?;
     let mut tx = state.store.begin().await?;
     let mut changed = false;
     for peer in &peers {
         changed |= tx.block(&account, peer).await?;
     }
     let text = (!changed).then_some("already-blocked");
-    keyed.commit(tx, StatusCode::OK, Changed { text }).await
+    claim.commit(tx, StatusCode::OK, Changed { text }).await
 }
 
 /// Blocks a number no longer.
@@ -62,13 +61,13 @@ async fn block(
 async fn unblock(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     PathContact(contact): PathContact,
 ) -> Result<Json<Changed>, ApiError> {
     let mut tx = state.store.begin().await?;
     let changed = tx.unblock(&account, contact.as_str()).await?;
     let text = (!changed).then_some("not-blocked");
-    keyed.commit(tx, StatusCode::OK, Changed { text }).await
+    claim.commit(tx, StatusCode::OK, Changed { text }).await
 }
 
 #[derive(Serialize, ToSchema)]
@@ -103,7 +102,7 @@ async fn blocked_list(
 async fn replace_blocked_list(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     JsonOnly(list): JsonOnly<NewBlockedList>,
 ) -> Result<Json<Done>, ApiError> {
     let Some(numbers) = list.numbers.or(list.contacts) else {
@@ -119,34 +118,8 @@ async fn replace_blocked_list(
         })?;
         ids.push(id);
     }
-    let peers = peers(&state, &account, ids).await?;
+    let peers = state.sessions.peers(&account, ids).await?;
     let mut tx = state.store.begin().await?;
     tx.replace_blocked(&account, &peers).await?;
-    keyed.commit(tx, StatusCode::OK, Done {}).await
-}
-
-/// Those whom the ids mean, in order.
-async fn peers(state: &AppState, account: &Account, ids: Vec<ContactId>) -> Result<Vec<Peer>, ApiError> {
-    let connector = state.connector(account)?;
-    let (mut numbers, mut peers) = (Vec::new(), Vec::new());
-    for id in ids {
-        match id {
-            ContactId::Number(number) => {
-                numbers.push(NewPeer { address: connector.address_of(&number).0, number: Some(number) });
-            }
-            ContactId::PublicId(id) => {
-                let peer = state.store.peer_by_public_id(&account.network, &id).await?;
-                peers.push(peer.ok_or_else(|| {
-                    ApiError::bad_request(
-                        Code::ContactUnknown,
-                        format!("nobody on the network has the public id {id}"),
-                    )
-                })?);
-            }
-        }
-    }
-    if !numbers.is_empty() {
-        peers.extend(state.store.peers(&account.network, &numbers).await?);
-    }
-    Ok(peers)
+    claim.commit(tx, StatusCode::OK, Done {}).await
 }

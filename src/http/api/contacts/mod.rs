@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{ContactId, PhoneNumber};
+use crate::domain::ContactId;
 use crate::http::AppState;
 use crate::http::error::responses::NetworkResponses;
 use crate::http::error::{ApiError, Code, Problem};
@@ -21,7 +21,8 @@ use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::params::{Parameters, Text};
 use crate::http::extract::recipient::PathContact;
-use crate::store::{Contact, NewPeer};
+use crate::sessions::roster::SyncedContacts;
+use crate::store::Contact;
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -88,32 +89,13 @@ struct AddedContact {
 async fn add(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     Parameters(body): Parameters<NewContact>,
 ) -> Result<(StatusCode, Json<AddedContact>), ApiError> {
-    if state.store.contact(&account, body.contact_id.as_str()).await?.is_some() {
-        return Err(ApiError::contact_exists());
-    }
-    let (peer, exists) = match &body.contact_id {
-        ContactId::Number(number) => {
-            let existing = state.sessions.existing(account.id, vec![number.clone()], keyed.claim()).await?;
-            let connector = state.connector(&account)?;
-            let wanted = NewPeer { address: connector.address_of(number).0, number: Some(number.clone()) };
-            let peer = state.store.peers(&account.network, &[wanted]).await?.pop();
-            (peer, existing.contains(number))
-        }
-        ContactId::PublicId(id) => (state.store.peer_by_public_id(&account.network, id).await?, true),
-    };
-    let peer = peer.ok_or_else(|| {
-        ApiError::bad_request(Code::ContactUnknown, "nobody on the network has this public id")
-    })?;
     let names = (&*body.first_name, &*body.last_name);
-    let mut tx = state.store.begin().await?;
-    if !tx.add_contact(&account, &peer, names, exists).await? {
-        return Err(ApiError::contact_exists());
-    }
-    let added = AddedContact { contact_id: peer.public_id, exists };
-    Ok((StatusCode::CREATED, keyed.commit(tx, StatusCode::CREATED, added).await?))
+    let (tx, added) = state.sessions.add_contact(&account, &body.contact_id, names, claim.claim()).await?;
+    let added = AddedContact { contact_id: added.public_id, exists: added.exists };
+    Ok((StatusCode::CREATED, claim.commit(tx, StatusCode::CREATED, added).await?))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -128,25 +110,11 @@ struct Synced {
 async fn force_sync(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
 ) -> Result<Json<Synced>, ApiError> {
-    let contacts = state.store.contacts(&account).await?;
-    let asked: Vec<String> = contacts.into_iter().map(|contact| contact.public_id).collect();
-    // Who has no number was seen on the network itself.
-    let (numbers, mut existing): (Vec<String>, Vec<String>) =
-        asked.into_iter().partition(|id| id.parse::<PhoneNumber>().is_ok());
-    let mut found = Vec::new();
-    if !numbers.is_empty() {
-        let numbers = numbers.iter().filter_map(|number| number.parse().ok()).collect();
-        found = state.sessions.existing(account.id, numbers, keyed.claim()).await?;
-    }
-    let found: std::collections::HashSet<&str> = found.iter().map(PhoneNumber::as_str).collect();
-    let (known, non_existing): (Vec<String>, Vec<String>) =
-        numbers.iter().cloned().partition(|number| found.contains(number.as_str()));
-    let mut tx = state.store.begin().await?;
-    tx.store_sync(&account, &numbers, &known).await?;
-    existing.extend(known);
-    keyed.commit(tx, StatusCode::OK, Synced { existing, non_existing }).await
+    let (tx, synced) = state.sessions.sync_contacts(&account, claim.claim()).await?;
+    let SyncedContacts { existing, non_existing } = synced;
+    claim.commit(tx, StatusCode::OK, Synced { existing, non_existing }).await
 }
 
 /// One contact.

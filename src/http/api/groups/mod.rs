@@ -6,8 +6,6 @@
 
 mod photos;
 
-use std::collections::{HashMap, HashSet};
-
 use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
@@ -75,33 +73,8 @@ async fn create(
     JsonOnly(new): JsonOnly<NewGroup>,
 ) -> Result<(StatusCode, Json<CreatedGroup>), ApiError> {
     let subject = not_empty(new.subject)?;
-    let largest = state.connector(&account)?.capabilities().largest_group;
-    if largest == 0 {
-        return Err(ApiError::unsupported("have groups"));
-    }
-    let mut seen = HashSet::from([account.number.to_string()]);
-    let wanted: Vec<String> =
-        new.participants.iter().map(ToString::to_string).filter(|id| seen.insert(id.clone())).collect();
-    if wanted.len() >= largest {
-        return Err(GroupRefusal::TooLarge.into());
-    }
-    let candidates: HashMap<String, Candidate> = state
-        .store
-        .candidates(&account, None, &wanted)
-        .await?
-        .into_iter()
-        .map(|candidate| (candidate.peer.public_id.clone(), candidate))
-        .collect();
-    let asked = Sessions::has_asked(keyed.claim());
-    let may_be_added = |id: &String| candidates.get(id).is_some_and(|one| one.reachable || asked);
-    let bad: Vec<String> = wanted.iter().filter(|id| !may_be_added(id)).cloned().collect();
-    if !bad.is_empty() {
-        let text = "these are neither contacts that exist nor did they write first; add them to the contacts";
-        return Err(ApiError::bad_request(Code::NotAContact, format!("{text}: {}", bad.join(", ")))
-            .with_field("participants", bad));
-    }
-    let members = wanted.iter().filter_map(|id| Some(Address(candidates.get(id)?.peer.address.clone())));
-    let group = state.sessions.create_group(account.id, subject, members.collect(), keyed.claim()).await?;
+    let group =
+        state.sessions.create_group_of_contacts(&account, subject, &new.participants, keyed.claim()).await?;
     Ok((StatusCode::CREATED, Json(CreatedGroup { groupid: group.to_string() })))
 }
 
