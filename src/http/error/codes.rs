@@ -6,16 +6,16 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-/// Defines [`Code`]: each code once, with the sentence that describes it here and in the OpenAPI document.
+/// Defines [`ErrorCode`]: each code once, with the sentence that describes it here and in the OpenAPI document.
 macro_rules! codes {
     ($($(#[doc = $sentence:literal])+ $code:ident = $text:literal,)+) => {
         /// The code of an error. A code that was published never changes and never goes away.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Code {
+        pub enum ErrorCode {
             $($(#[doc = $sentence])+ $code,)+
         }
 
-        impl Code {
+        impl ErrorCode {
             /// The code as it stands in the body of an error.
             #[must_use]
             pub fn as_str(self) -> &'static str {
@@ -172,7 +172,7 @@ codes! {
     Internal = "internal",
 }
 
-impl PartialSchema for Code {
+impl PartialSchema for ErrorCode {
     fn schema() -> RefOr<Schema> {
         let mut description = "What a program tells one error from another by.\n".to_owned();
         for (code, sentence) in Self::DESCRIBED {
@@ -190,9 +190,9 @@ impl PartialSchema for Code {
     }
 }
 
-impl ToSchema for Code {
+impl ToSchema for ErrorCode {
     fn name() -> Cow<'static, str> {
-        "Code".into()
+        "ErrorCode".into()
     }
 }
 
@@ -203,12 +203,12 @@ mod tests {
 
     #[test]
     fn codes_are_distinct_and_described() {
-        let codes: BTreeSet<&str> = Code::DESCRIBED.iter().map(|(code, _)| *code).collect();
-        assert_eq!(codes.len(), Code::DESCRIBED.len());
-        let schema = serde_json::to_value(Code::schema()).expect("JSON");
+        let codes: BTreeSet<&str> = ErrorCode::DESCRIBED.iter().map(|(code, _)| *code).collect();
+        assert_eq!(codes.len(), ErrorCode::DESCRIBED.len());
+        let schema = serde_json::to_value(ErrorCode::schema()).expect("JSON");
         let listed = schema["enum"].as_array().expect("a list");
         let description = schema["description"].as_str().expect("a description");
-        for (code, sentence) in Code::DESCRIBED {
+        for (code, sentence) in ErrorCode::DESCRIBED {
             assert!(listed.iter().any(|listed| listed == code), "{code}");
             assert!(description.contains(&format!("`{code}`:{sentence}")), "{code}");
             assert!(sentence.ends_with('.'), "{code}");

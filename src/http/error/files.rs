@@ -1,6 +1,6 @@
 //! Conversions of the errors of files, and of the URLs that callers send instead of files.
 
-use super::{ApiError, Code};
+use super::{ApiError, ErrorCode};
 use crate::fetch::{FetchError, UntrustedError};
 use crate::media::MediaError;
 use crate::telemetry::chain;
@@ -10,7 +10,7 @@ impl<E: Into<ApiError>> From<UntrustedError<E>> for ApiError {
     fn from(error: UntrustedError<E>) -> Self {
         match error {
             UntrustedError::NotHttp => Self::bad_request(
-                Code::InvalidParameter,
+                ErrorCode::InvalidParameter,
                 "url: a whole URL is expected, such as https://example.com/photo.jpg",
             ),
             UntrustedError::Answered(status) => url_failed(&format!("answered with status {status}")),
@@ -26,7 +26,7 @@ fn fetch_failed(error: &FetchError) -> ApiError {
     tracing::debug!(error = chain(error), "a caller's URL failed");
     match error {
         FetchError::NotAllowed => ApiError::bad_request(
-            Code::UrlNotAllowed,
+            ErrorCode::UrlNotAllowed,
             "this URL is not allowed: it must be http or https, on its usual port, without a user name, and lead to \
              the internet",
         ),
@@ -41,7 +41,7 @@ fn fetch_failed(error: &FetchError) -> ApiError {
 fn url_failed(how: &str) -> ApiError {
     let message = format!("the URL {how}; check that it opens without signing in, or send the file itself");
     // The server behind it may answer the next time.
-    ApiError::bad_request(Code::UrlFailed, message).transient()
+    ApiError::bad_request(ErrorCode::UrlFailed, message).transient()
 }
 
 impl From<MediaError> for ApiError {
@@ -49,25 +49,25 @@ impl From<MediaError> for ApiError {
         match error {
             MediaError::TooLarge { limit } => Self::too_large("file", limit),
             MediaError::UnknownType(_) | MediaError::WrongFileType(_) => {
-                Self::bad_request(Code::UnsupportedFile, error.to_string())
+                Self::bad_request(ErrorCode::UnsupportedFile, error.to_string())
             }
-            MediaError::Picture(_) => Self::bad_request(Code::InvalidPicture, error.to_string()),
+            MediaError::Picture(_) => Self::bad_request(ErrorCode::InvalidPicture, error.to_string()),
             MediaError::Busy => Self::unavailable(
-                Code::TooManyUploads,
+                ErrorCode::TooManyUploads,
                 "too many files are being uploaded; try again soon",
                 5,
             ),
             MediaError::Away { .. } => {
                 tracing::error!(error = chain(&error), "the storage of files is unavailable");
                 Self::unavailable(
-                    Code::StorageUnavailable,
+                    ErrorCode::StorageUnavailable,
                     "the storage of files is unavailable; try again soon",
                     10,
                 )
             }
             MediaError::Missing(_) => {
                 tracing::error!(error = chain(&error), "a stored file is missing");
-                Self::not_found(Code::MediaNotFound, "the file no longer exists")
+                Self::not_found(ErrorCode::MediaNotFound, "the file no longer exists")
             }
             MediaError::Store(error) => error.into(),
         }

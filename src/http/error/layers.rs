@@ -2,7 +2,7 @@
 
 use http::header;
 
-use super::{ApiError, Code};
+use super::{ApiError, ErrorCode};
 use crate::db::DbError;
 use crate::sessions::group_creation::CreateGroupError;
 use crate::sessions::roster::ContactError;
@@ -15,7 +15,7 @@ impl From<AskError> for ApiError {
     fn from(error: AskError) -> Self {
         match error {
             AskError::NotNow { retry_after } => Self::unavailable(
-                Code::SessionNotReady,
+                ErrorCode::SessionNotReady,
                 "the account's session is not connected to its network now; try again soon",
                 retry_after,
             ),
@@ -33,17 +33,18 @@ impl From<GroupRefusal> for ApiError {
         match refusal {
             GroupRefusal::NotInGroup => Self::no_such_group(),
             GroupRefusal::NotAnAdmin => Self::forbidden(
-                Code::NotAnAdmin,
+                ErrorCode::NotAnAdmin,
                 "only admins of the group may do this, and this account is not an admin",
             ),
             GroupRefusal::NotAMember => {
-                Self::not_found(Code::ParticipantNotFound, "this number is not in the group")
+                Self::not_found(ErrorCode::ParticipantNotFound, "this number is not in the group")
             }
-            GroupRefusal::TooLarge => {
-                Self::bad_request(Code::GroupTooLarge, "the network accepts no group of so many participants")
-            }
+            GroupRefusal::TooLarge => Self::bad_request(
+                ErrorCode::GroupTooLarge,
+                "the network accepts no group of so many participants",
+            ),
             GroupRefusal::CannotAdd { who } => Self::bad_request(
-                Code::CannotBeAdded,
+                ErrorCode::CannotBeAdded,
                 format!("the network does not let these be added: {}", who.join(", ")),
             )
             .with_field("participants", who),
@@ -61,7 +62,7 @@ impl From<CreateGroupError> for ApiError {
                      contacts: {}",
                     participants.join(", ")
                 );
-                Self::bad_request(Code::NotAContact, message).with_field("participants", participants)
+                Self::bad_request(ErrorCode::NotAContact, message).with_field("participants", participants)
             }
             CreateGroupError::NoSuchNetwork(_) => network_missing(&error),
             CreateGroupError::Ask(error) => error.into(),
@@ -74,11 +75,11 @@ impl From<ContactError> for ApiError {
     fn from(error: ContactError) -> Self {
         match error {
             ContactError::Exists => Self::bad_request(
-                Code::ContactExists,
+                ErrorCode::ContactExists,
                 "this contact is already in the contact list; PATCH changes its name",
             ),
             ContactError::UnknownPublicId(id) => Self::bad_request(
-                Code::ContactUnknown,
+                ErrorCode::ContactUnknown,
                 format!("nobody on the network has the public id {id}"),
             ),
             ContactError::NobodyNamed => Self::no_valid_number(),
@@ -93,7 +94,7 @@ impl From<ContactError> for ApiError {
 fn network_missing(error: &dyn std::error::Error) -> ApiError {
     tracing::error!(%error, "an account's network is not among WINDU_NETWORKS");
     ApiError::unavailable(
-        Code::NetworkUnavailable,
+        ErrorCode::NetworkUnavailable,
         "this server is not connected to the account's network now",
         60,
     )
@@ -103,12 +104,12 @@ impl From<Failure> for ApiError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Retry(_) => Self::unavailable(
-                Code::NetworkUnavailable,
+                ErrorCode::NetworkUnavailable,
                 "the network cannot be reached now; try again soon",
                 5,
             ),
             Failure::RateLimited(pause) => Self::unavailable(
-                Code::NetworkRateLimited,
+                ErrorCode::NetworkRateLimited,
                 "the network limits the rate of requests; try again later",
                 pause.as_secs().max(1),
             ),
@@ -120,7 +121,7 @@ impl From<Failure> for ApiError {
 }
 
 fn network_refused(reason: &str) -> ApiError {
-    ApiError::bad_gateway(Code::NetworkRefused, format!("the network refused: {reason}"))
+    ApiError::bad_gateway(ErrorCode::NetworkRefused, format!("the network refused: {reason}"))
 }
 
 impl From<RegisterError> for ApiError {
@@ -128,7 +129,7 @@ impl From<RegisterError> for ApiError {
         match error {
             RegisterError::Network(failure) => failure.into(),
             RegisterError::UnderWay => Self::unavailable(
-                Code::RegistrationUnderWay,
+                ErrorCode::RegistrationUnderWay,
                 "another request is registering this number; see GET /api/account/",
                 2,
             ),
@@ -142,24 +143,25 @@ impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> Self {
         match error {
             RequestError::TooSoon { retry_after } => Self::too_many(
-                Code::CodeTooSoon,
+                ErrorCode::CodeTooSoon,
                 format!(
                     "a code was sent to this number less than a minute ago; try again in {retry_after} s"
                 ),
                 retry_after,
             ),
             RequestError::DailyLimit { retry_after } => Self::too_many(
-                Code::TooManyCodes,
+                ErrorCode::TooManyCodes,
                 format!("too many codes were sent today; try again in {retry_after} s"),
                 retry_after,
             ),
-            RequestError::NotAllowed => {
-                Self::forbidden(Code::NumberNotAllowed, "this server sends no codes to numbers of this kind")
-            }
+            RequestError::NotAllowed => Self::forbidden(
+                ErrorCode::NumberNotAllowed,
+                "this server sends no codes to numbers of this kind",
+            ),
             RequestError::NoAccount => Self::account_unknown(),
             RequestError::SenderFailed { retry_after } => {
                 let failed = Self::bad_gateway(
-                    Code::CodeSenderFailed,
+                    ErrorCode::CodeSenderFailed,
                     "no code could be sent: the code sender refused or failed",
                 );
                 match retry_after {
@@ -168,7 +170,7 @@ impl From<RequestError> for ApiError {
                 }
             }
             RequestError::SenderTimedOut => Self::bad_gateway(
-                Code::CodeSenderFailed,
+                ErrorCode::CodeSenderFailed,
                 "the code sender did not answer in time; a code may arrive all the same",
             ),
             RequestError::Store(error) => error.into(),
@@ -180,16 +182,19 @@ impl From<CheckError> for ApiError {
     fn from(error: CheckError) -> Self {
         match error {
             CheckError::Wrong => {
-                Self::forbidden(Code::CodeWrong, "the code is wrong").with_field("reason", "wrong")
+                Self::forbidden(ErrorCode::CodeWrong, "the code is wrong").with_field("reason", "wrong")
             }
-            CheckError::Expired => {
-                Self::forbidden(Code::CodeExpired, "the code is older than ten minutes; ask for a new one")
-                    .with_field("reason", "expired")
+            CheckError::Expired => Self::forbidden(
+                ErrorCode::CodeExpired,
+                "the code is older than ten minutes; ask for a new one",
+            )
+            .with_field("reason", "expired"),
+            CheckError::NoneAsked => {
+                Self::forbidden(ErrorCode::CodeNone, "no code was requested; ask for one")
+                    .with_field("reason", "none")
             }
-            CheckError::NoneAsked => Self::forbidden(Code::CodeNone, "no code was requested; ask for one")
-                .with_field("reason", "none"),
             CheckError::TooMany { retry_after } => Self::too_many(
-                Code::TooManyGuesses,
+                ErrorCode::TooManyGuesses,
                 format!("too many wrong codes; ask for a new one in {retry_after} s"),
                 retry_after,
             ),
@@ -203,7 +208,11 @@ impl From<DbError> for ApiError {
         match error {
             DbError::Unavailable(_) => {
                 tracing::warn!(error = chain(&error), "the database is unavailable");
-                Self::unavailable(Code::DatabaseUnavailable, "the database is unavailable; try again soon", 2)
+                Self::unavailable(
+                    ErrorCode::DatabaseUnavailable,
+                    "the database is unavailable; try again soon",
+                    2,
+                )
             }
             // The account was removed after the request had read it.
             DbError::Refused(_)

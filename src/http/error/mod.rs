@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use crate::telemetry::chain;
 
-pub use codes::Code;
+pub use codes::ErrorCode;
 
 /// The body of every error, for the description of the API. Some have more fields, such as `retry_after`.
 #[derive(Debug, ToSchema)]
@@ -25,14 +25,14 @@ pub struct Problem {
     /// What was wrong and what to send instead, for people. Its wording may change.
     pub error: String,
     /// The same for programs. It does not change.
-    pub code: Code,
+    pub code: ErrorCode,
 }
 
 /// An answer that is not a success.
 #[derive(Debug)]
 pub struct ApiError {
     status: StatusCode,
-    code: Code,
+    code: ErrorCode,
     message: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     fields: Map<String, Value>,
@@ -50,40 +50,40 @@ pub struct ErrorMessage(pub String);
 
 impl ApiError {
     /// An error with a status, a code for programs and a sentence for people: what was wrong and what to send instead.
-    pub fn new(status: StatusCode, code: Code, message: impl Into<String>) -> Self {
+    pub fn new(status: StatusCode, code: ErrorCode, message: impl Into<String>) -> Self {
         let (headers, fields) = (Vec::new(), Map::new());
         Self { status, code, message: message.into(), headers, fields, transient: false }
     }
 
     /// 400
-    pub fn bad_request(code: Code, message: impl Into<String>) -> Self {
+    pub fn bad_request(code: ErrorCode, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
     /// 403
-    pub fn forbidden(code: Code, message: impl Into<String>) -> Self {
+    pub fn forbidden(code: ErrorCode, message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, code, message)
     }
 
     /// 404: missing, or not the caller's.
-    pub fn not_found(code: Code, message: impl Into<String>) -> Self {
+    pub fn not_found(code: ErrorCode, message: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, code, message)
     }
 
     /// 429 with `Retry-After` in seconds, which is also the field `retry_after`.
-    pub fn too_many(code: Code, message: impl Into<String>, retry_after: u64) -> Self {
+    pub fn too_many(code: ErrorCode, message: impl Into<String>, retry_after: u64) -> Self {
         Self::new(StatusCode::TOO_MANY_REQUESTS, code, message)
             .with_header(header::RETRY_AFTER, retry_after.into())
             .with_field("retry_after", retry_after)
     }
 
     /// 502: the network, or the sender of codes, refused or failed.
-    pub fn bad_gateway(code: Code, message: impl Into<String>) -> Self {
+    pub fn bad_gateway(code: ErrorCode, message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, code, message)
     }
 
     /// 503 with `Retry-After` in seconds.
-    pub fn unavailable(code: Code, message: impl Into<String>, retry_after: u64) -> Self {
+    pub fn unavailable(code: ErrorCode, message: impl Into<String>, retry_after: u64) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
             .with_header(header::RETRY_AFTER, retry_after.into())
     }
@@ -93,7 +93,7 @@ impl ApiError {
         tracing::error!(error = chain(cause), "a request failed");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
-            Code::Internal,
+            ErrorCode::Internal,
             "this server made a mistake; it is logged",
         )
     }
@@ -129,7 +129,7 @@ impl ApiError {
     }
 
     #[must_use]
-    pub fn code(&self) -> Code {
+    pub fn code(&self) -> ErrorCode {
         self.code
     }
 }

@@ -6,7 +6,7 @@ use axum::extract::Request;
 use http::uri::PathAndQuery;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-use crate::http::error::{ApiError, Code};
+use crate::http::error::{ApiError, ErrorCode};
 
 /// What must stay encoded in a path's word; a slash, so that it does not become two words.
 const RESERVED: &AsciiSet = &CONTROLS
@@ -79,7 +79,7 @@ fn canonical(path: &str) -> Result<String, ApiError> {
 }
 
 fn invalid() -> ApiError {
-    ApiError::bad_request(Code::InvalidPath, "the path does not decode to UTF-8 text without NUL")
+    ApiError::bad_request(ErrorCode::InvalidPath, "the path does not decode to UTF-8 text without NUL")
 }
 
 #[cfg(test)]

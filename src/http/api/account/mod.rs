@@ -1,5 +1,6 @@
 //! Accounts: a number is created, proved by a code, shown, named and removed.
 
+mod photo;
 mod profile;
 
 use std::time::Duration;
@@ -16,11 +17,11 @@ use super::done::{DONE, Done};
 use crate::domain::{Account, PhoneNumber, Timestamp, UserId};
 use crate::http::AppState;
 use crate::http::error::responses::NetworkResponses;
-use crate::http::error::{ApiError, Code, Problem};
+use crate::http::error::{ApiError, ErrorCode, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{OnlyAccount, RegisteredAccount, StoredAccount, WaitingAccount};
 use crate::http::extract::caller::Caller;
-use crate::http::extract::params::{Parameters, Text};
+use crate::http::extract::params::{RequestParameters, Text};
 use crate::verification::{CODE_LENGTH, Method};
 
 /// How long register-code waits for the session.
@@ -36,6 +37,7 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(register_code))
         .routes(routes!(remove))
         .routes(routes!(nickname, set_nickname))
+        .merge(photo::router())
         .merge(profile::router())
 }
 
@@ -141,12 +143,12 @@ async fn create(
     State(state): State<AppState>,
     caller: Caller,
     keyed: IdempotencyClaim,
-    Parameters(body): Parameters<CreateAccount>,
+    RequestParameters(body): RequestParameters<CreateAccount>,
 ) -> Result<(StatusCode, Json<CodeSent>), ApiError> {
     let network = body.network.as_deref().unwrap_or(&state.default_network);
     if state.sessions.connector(network).is_none() {
         return Err(ApiError::bad_request(
-            Code::NetworkUnknown,
+            ErrorCode::NetworkUnknown,
             "this server has no such network; leave network out for its own choice",
         ));
     }
@@ -215,7 +217,7 @@ struct Registered {
 async fn register_code(
     State(state): State<AppState>,
     WaitingAccount(account): WaitingAccount,
-    Parameters(body): Parameters<RegisterCode>,
+    RequestParameters(body): RequestParameters<RegisterCode>,
 ) -> Result<Json<Registered>, ApiError> {
     let _proved = state.verification.check(account.user, account.id, &account.number, &body.code).await?;
     state.sessions.register(&account).await?;
@@ -238,7 +240,7 @@ async fn remove(
     State(state): State<AppState>,
     account: Result<OnlyAccount, ApiError>,
     keyed: IdempotencyClaim,
-    Parameters(body): Parameters<RemoveAccount>,
+    RequestParameters(body): RequestParameters<RemoveAccount>,
 ) -> Result<Json<Done>, ApiError> {
     // An earlier run of this very request may have removed it; a number of that name would be another account.
     if state.sessions.has_unregistered(keyed.claim()).await? {
@@ -284,7 +286,7 @@ async fn set_nickname(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     keyed: IdempotencyClaim,
-    Parameters(body): Parameters<NewNickname>,
+    RequestParameters(body): RequestParameters<NewNickname>,
 ) -> Result<Json<Done>, ApiError> {
     let mut tx = state.store.begin().await?;
     tx.set_nickname(&account, &body.nickname).await?;
@@ -303,14 +305,14 @@ async fn link(
     let mut tx = state.store.begin().await?;
     if !state.verification.may_create_account(&mut tx, user).await? {
         return Err(ApiError::too_many(
-            Code::TooManyAccounts,
+            ErrorCode::TooManyAccounts,
             "ten of your accounts wait for their codes; register or remove some of them first",
             60,
         ));
     }
     let created = tx.create_account(user, &number, &network, &nickname).await?;
     let Some(account) = created else {
-        return Err(ApiError::bad_request(Code::AccountExists, "you have this number already"));
+        return Err(ApiError::bad_request(ErrorCode::AccountExists, "you have this number already"));
     };
     let sent = CodeSent::by(Method::Sms);
     let expected = keyed.answered(StatusCode::CREATED, &sent)?;

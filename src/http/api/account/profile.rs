@@ -11,10 +11,10 @@ use utoipa_axum::routes;
 use crate::domain::{Account, Audience};
 use crate::http::AppState;
 use crate::http::api::done::Done;
-use crate::http::error::{ApiError, Code};
+use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
-use crate::http::extract::params::{Parameters, Text};
+use crate::http::extract::params::{RequestParameters, Text};
 use crate::store::{OwnProfile, PrivacyChange};
 
 /// The routes of this file.
@@ -30,7 +30,7 @@ async fn own_profile(state: &AppState, account: &Account) -> Result<OwnProfile, 
 }
 
 #[derive(Serialize, ToSchema)]
-struct StatusMessage {
+struct OwnStatusMessage {
     /// Empty when it was never set.
     status_message: String,
 }
@@ -44,13 +44,13 @@ struct NewStatusMessage {
 
 /// The account's status message.
 #[utoipa::path(get, path = "/api/account/status-message/", tag = "account",
-    responses((status = 200, body = StatusMessage), ApiError))]
+    responses((status = 200, body = OwnStatusMessage), ApiError))]
 async fn status_message(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
-) -> Result<Json<StatusMessage>, ApiError> {
+) -> Result<Json<OwnStatusMessage>, ApiError> {
     let OwnProfile { status_message, .. } = own_profile(&state, &account).await?;
-    Ok(Json(StatusMessage { status_message }))
+    Ok(Json(OwnStatusMessage { status_message }))
 }
 
 /// Changes the account's status message.
@@ -60,10 +60,10 @@ async fn set_status_message(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     keyed: IdempotencyClaim,
-    Parameters(body): Parameters<NewStatusMessage>,
+    RequestParameters(body): RequestParameters<NewStatusMessage>,
 ) -> Result<Json<Done>, ApiError> {
     if body.status_message.is_empty() {
-        return Err(ApiError::bad_request(Code::InvalidParameter, "status_message: it cannot be empty"));
+        return Err(ApiError::bad_request(ErrorCode::InvalidParameter, "status_message: it cannot be empty"));
     }
     let mut tx = state.store.begin().await?;
     tx.set_status_message(&account, &body.status_message).await?;
@@ -103,7 +103,7 @@ async fn set_connected_status(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     keyed: IdempotencyClaim,
-    Parameters(body): Parameters<ConnectedStatus>,
+    RequestParameters(body): RequestParameters<ConnectedStatus>,
 ) -> Result<Json<Done>, ApiError> {
     let mut tx = state.store.begin().await?;
     tx.set_connected(&account, matches!(body.connected_status, Connected::Online)).await?;
@@ -172,12 +172,12 @@ async fn set_privacy_settings(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     keyed: IdempotencyClaim,
-    Parameters(body): Parameters<NewPrivacySettings>,
+    RequestParameters(body): RequestParameters<NewPrivacySettings>,
 ) -> Result<Json<ChangedSettings>, ApiError> {
     let NewPrivacySettings { status_message, photo, last_seen } = body;
     if status_message.is_none() && photo.is_none() && last_seen.is_none() {
         return Err(ApiError::bad_request(
-            Code::MissingParameter,
+            ErrorCode::MissingParameter,
             "status_message, photo, last_seen or several of them are needed, each none, contacts or all",
         ));
     }

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use crate::domain::ContactId;
 use crate::http::AppState;
 use crate::http::api::done::Done;
-use crate::http::error::{ApiError, Code};
+use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::params::JsonOnly;
@@ -107,14 +107,14 @@ async fn replace_blocked_list(
 ) -> Result<Json<Done>, ApiError> {
     let Some(numbers) = list.numbers.or(list.contacts) else {
         return Err(ApiError::bad_request(
-            Code::MissingParameter,
+            ErrorCode::MissingParameter,
             "numbers is missing; [] blocks nobody any more",
         ));
     };
     let mut ids: Vec<ContactId> = Vec::with_capacity(numbers.len());
     for number in &numbers {
         let id = ContactId::deserialize(number).map_err(|error| {
-            ApiError::bad_request(Code::InvalidParameter, format!("numbers: {number}: {error}"))
+            ApiError::bad_request(ErrorCode::InvalidParameter, format!("numbers: {number}: {error}"))
         })?;
         ids.push(id);
     }

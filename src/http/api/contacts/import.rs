@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use crate::domain::ContactId;
 use crate::http::AppState;
 use crate::http::error::responses::NetworkResponses;
-use crate::http::error::{ApiError, Code};
+use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::params::{JsonOnly, Text};
@@ -93,7 +93,7 @@ fn entries(list: &[Value]) -> Result<Vec<ImportEntry>, ApiError> {
     for entry in list {
         let Some(id) = entry.get("contact_id").and_then(contact_id) else { continue };
         let names = ImportedNames::deserialize(entry).map_err(|error| {
-            ApiError::bad_request(Code::InvalidParameter, format!("the name of {id}: {error}"))
+            ApiError::bad_request(ErrorCode::InvalidParameter, format!("the name of {id}: {error}"))
         })?;
         entries.push(ImportEntry {
             id,

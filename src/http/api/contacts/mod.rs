@@ -2,7 +2,7 @@
 
 mod block_list;
 mod import;
-pub mod photos;
+mod photos;
 mod profile;
 
 use axum::Json;
@@ -16,10 +16,10 @@ use utoipa_axum::routes;
 use crate::domain::ContactId;
 use crate::http::AppState;
 use crate::http::error::responses::NetworkResponses;
-use crate::http::error::{ApiError, Code, Problem};
+use crate::http::error::{ApiError, ErrorCode, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
-use crate::http::extract::params::{Parameters, Text};
+use crate::http::extract::params::{RequestParameters, Text};
 use crate::http::extract::recipient::PathContact;
 use crate::sessions::roster::SyncedContacts;
 use crate::store::Contact;
@@ -90,7 +90,7 @@ async fn add(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     claim: IdempotencyClaim,
-    Parameters(body): Parameters<NewContact>,
+    RequestParameters(body): RequestParameters<NewContact>,
 ) -> Result<(StatusCode, Json<AddedContact>), ApiError> {
     let names = (&*body.first_name, &*body.last_name);
     let (tx, added) = state.sessions.add_contact(&account, &body.contact_id, names, claim.claim()).await?;
@@ -151,12 +151,12 @@ async fn rename(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     PathContact(contact): PathContact,
-    Parameters(names): Parameters<NewNames>,
+    RequestParameters(names): RequestParameters<NewNames>,
 ) -> Result<Json<UpdatedContact>, ApiError> {
     let (first, last) = (names.first_name.as_deref(), names.last_name.as_deref());
     if first.is_none() && last.is_none() {
         return Err(ApiError::bad_request(
-            Code::MissingParameter,
+            ErrorCode::MissingParameter,
             "first_name, last_name or both are needed",
         ));
     }
@@ -187,5 +187,5 @@ async fn remove(
 }
 
 fn not_in_the_list() -> ApiError {
-    ApiError::not_found(Code::ContactNotFound, "this number is not in the contact list")
+    ApiError::not_found(ErrorCode::ContactNotFound, "this number is not in the contact list")
 }

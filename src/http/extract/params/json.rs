@@ -1,4 +1,4 @@
-//! `application/json`: an object. The parser refuses more than 128 levels, and lone surrogates.
+//! Parser for `application/json`: an object. More than 128 levels and lone surrogates are refused.
 
 use std::fmt;
 
@@ -8,18 +8,18 @@ use serde_json::{Map, Value};
 use super::form;
 use crate::http::error::ApiError;
 
-/// The members of the object; of a repeated name the last.
+/// The members of the object; of a repeated name the last value.
 ///
 /// # Errors
-/// 400 for anything else than one JSON object without NUL characters.
+/// 400 for anything but one JSON object without NUL characters.
 pub fn parse(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(values)) if values.iter().any(|(name, value)| holds_nul(name, value)) => {
-            Err(ApiError::malformed("text must not hold the character NUL"))
+            Err(ApiError::malformed("text must not contain the character NUL"))
         }
         Ok(Value::Object(values)) => Ok(values),
         Ok(_) => Err(ApiError::malformed("the body must be a JSON object, such as {\"message\": \"hello\"}")),
-        Err(error) => Err(ApiError::malformed(format!("the body is no JSON: {error}"))),
+        Err(error) => Err(ApiError::malformed(format!("the body is not valid JSON: {error}"))),
     }
 }
 
@@ -28,10 +28,10 @@ pub fn parse(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
 /// # Errors
 /// As for [`parse`], and for every other kind of value.
 pub fn pairs(bytes: &[u8]) -> Result<Vec<(String, String)>, ApiError> {
-    // The same words for what is no object at all.
+    // Anything but an object gets the same errors as in `parse`.
     parse(bytes)?;
     let Members(members) = serde_json::from_slice(bytes)
-        .map_err(|error| ApiError::malformed(format!("the body is no JSON: {error}")))?;
+        .map_err(|error| ApiError::malformed(format!("the body is not valid JSON: {error}")))?;
     let mut pairs = Vec::new();
     for (name, value) in members {
         match value {
