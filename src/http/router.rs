@@ -74,15 +74,15 @@ async fn refine(State(started): State<Started>, request: Request, next: Next) ->
 #[openapi(
     components(schemas(super::error::Problem)),
     info(title = "Windu", description = "A phone number on a messaging network as a REST API"),
-    modifiers(&Bearer),
+    modifiers(&BearerScheme),
     security(("bearer" = []))
 )]
 struct Description;
 
 /// The scheme of every row that says nothing else.
-struct Bearer;
+struct BearerScheme;
 
-impl utoipa::Modify for Bearer {
+impl utoipa::Modify for BearerScheme {
     fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
         let components = openapi.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
@@ -169,6 +169,9 @@ mod tests {
     fn the_description_has_every_route_and_the_scheme() {
         let description = serde_json::to_value(openapi()).expect("JSON");
         assert_eq!(description["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+        let schemas = &description["components"]["schemas"];
+        assert_eq!(schemas["Problem"]["properties"]["code"]["$ref"], "#/components/schemas/ErrorCode");
+        assert!(schemas["ErrorCode"]["enum"].as_array().is_some_and(|codes| codes.len() > 60));
         assert!(description["paths"]["/livez"]["get"].is_object());
         let header = |path: &str| description["paths"][path]["post"].to_string().contains("Idempotency-Key");
         assert!(header("/api/messages/send-message/"));

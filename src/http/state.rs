@@ -7,16 +7,13 @@ use std::time::Duration;
 
 use axum::extract::FromRef;
 
-use super::error::ApiError;
 use crate::config::CorsOrigins;
-use crate::domain::Account;
 use crate::fetch::Fetch;
 use crate::lifecycle::Lifecycle;
 use crate::media::{Media, Spools};
 use crate::oauth::OAuth;
 use crate::sessions::Sessions;
 use crate::store::Store;
-use crate::upstream::Connector;
 use crate::verification::Verification;
 
 /// What all handlers share. Each layer and each extractor of a request takes a clone: it is a pointer.
@@ -79,23 +76,6 @@ impl Deref for AppState {
 
     fn deref(&self) -> &Shared {
         &self.0
-    }
-}
-
-impl Shared {
-    /// The network of an account.
-    ///
-    /// # Errors
-    /// 503 when this program was not given it.
-    pub fn connector(&self, account: &Account) -> Result<&Arc<dyn Connector>, ApiError> {
-        self.sessions.connector(&account.network).ok_or_else(|| {
-            tracing::error!(network = account.network, "an account's network is not among WINDU_NETWORKS");
-            ApiError::unavailable(
-                "network_unavailable",
-                "this server is not connected to the account's network now",
-                60,
-            )
-        })
     }
 }
 

@@ -8,14 +8,17 @@
 mod attend;
 mod backoff;
 mod command;
+pub mod contact_import;
 mod dispatch;
 mod fetch;
 mod files;
+pub mod group_creation;
 mod groups;
 mod ingest;
 mod liveness;
 mod photos;
 mod registration;
+pub mod roster;
 mod session;
 mod state;
 mod supervisor;

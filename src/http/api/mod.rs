@@ -1,12 +1,13 @@
 //! The endpoints, one folder per resource.
 
 mod account;
-pub mod contacts;
+mod contacts;
 mod done;
 mod groups;
 pub mod health;
 pub mod media;
 mod messages;
+mod photo;
 
 use utoipa_axum::router::OpenApiRouter;
 

@@ -1,48 +1,47 @@
-//! What is wrong with a file, or with the URL that a caller gave for one.
+//! Conversions of the errors of files, and of the URLs that callers send instead of files.
 
-use super::ApiError;
+use super::{ApiError, ErrorCode};
 use crate::fetch::{FetchError, UntrustedError};
 use crate::media::MediaError;
 use crate::telemetry::chain;
 
-/// What became of a URL that the caller sent: it is the caller's, and so is what is wrong with it.
+/// Only for the URLs of callers: a failure is the caller's to mend.
 impl<E: Into<ApiError>> From<UntrustedError<E>> for ApiError {
     fn from(error: UntrustedError<E>) -> Self {
         match error {
             UntrustedError::NotHttp => Self::bad_request(
-                "invalid_parameter",
-                "url: a whole URL is needed, such as https://example.com/photo.jpg",
+                ErrorCode::InvalidParameter,
+                "url: a whole URL is expected, such as https://example.com/photo.jpg",
             ),
-            UntrustedError::Status(status) => url_failed(&format!("was answered with status {status}")),
-            UntrustedError::TooManyRedirects => url_failed("leads on to other URLs more than three times"),
+            UntrustedError::Status(status) => url_failed(&format!("answered with status {status}")),
+            UntrustedError::TooManyRedirects => url_failed("redirects more than three times"),
             UntrustedError::Fetch(error) => fetch_failed(&error),
             UntrustedError::Sink(error) => error.into(),
         }
     }
 }
 
-/// No `From`: of a URL from the settings the caller knows nothing.
+/// No `From`, because the URLs of the settings fail with the same error and are not the caller's.
 fn fetch_failed(error: &FetchError) -> ApiError {
-    tracing::debug!(error = chain(error), "a caller's URL gave nothing");
+    tracing::debug!(error = chain(error), "a caller's URL failed");
     match error {
         FetchError::NotAllowed => ApiError::bad_request(
-            "url_not_allowed",
-            "this URL is not allowed: it must be of http or https, on its usual port, without a user name, and lead \
-             to the internet",
+            ErrorCode::UrlNotAllowed,
+            "this URL is not allowed: it must be http or https, on its usual port, without a user name, and lead to \
+             the internet",
         ),
         FetchError::NotConnected(_) => url_failed("cannot be reached"),
-        FetchError::TimedOut(_) => url_failed("was not answered in time"),
-        FetchError::Broken(_) => url_failed("broke off"),
-        FetchError::TooLong { limit } => ApiError::too_large("file that the URL gives", *limit),
+        FetchError::TimedOut(_) => url_failed("did not answer in time"),
+        FetchError::Broken(_) => url_failed("ended too early"),
+        FetchError::TooLong { limit } => ApiError::too_large("file at the URL", *limit),
         FetchError::Unusable(_) => ApiError::internal(error),
     }
 }
 
-fn url_failed(what: &str) -> ApiError {
-    let message =
-        format!("the URL {what}; look whether it opens without signing in, or send the file itself");
+fn url_failed(how: &str) -> ApiError {
+    let message = format!("the URL {how}; check that it opens without signing in, or send the file itself");
     // The server behind it may answer the next time.
-    ApiError { passing: true, ..ApiError::bad_request("url_failed", message) }
+    ApiError::bad_request(ErrorCode::UrlFailed, message).transient()
 }
 
 impl From<MediaError> for ApiError {
@@ -50,25 +49,25 @@ impl From<MediaError> for ApiError {
         match error {
             MediaError::TooLarge { limit } => Self::too_large("file", limit),
             MediaError::UnknownType(_) | MediaError::WrongFileType(_) => {
-                Self::bad_request("unsupported_file", error.to_string())
+                Self::bad_request(ErrorCode::UnsupportedFile, error.to_string())
             }
-            MediaError::Picture(_) => Self::bad_request("invalid_picture", error.to_string()),
+            MediaError::Picture(_) => Self::bad_request(ErrorCode::InvalidPicture, error.to_string()),
             MediaError::Busy => Self::unavailable(
-                "too_many_uploads",
-                "so many files are on their way that there is no room for another; try again soon",
+                ErrorCode::TooManyUploads,
+                "too many files are being uploaded; try again soon",
                 5,
             ),
             MediaError::Away { .. } => {
-                tracing::error!(error = chain(&error), "files cannot be stored or read");
+                tracing::error!(error = chain(&error), "the storage of files is unavailable");
                 Self::unavailable(
-                    "storage_unavailable",
-                    "the storage of files does not work now; try again soon",
+                    ErrorCode::StorageUnavailable,
+                    "the storage of files is unavailable; try again soon",
                     10,
                 )
             }
             MediaError::Missing(_) => {
-                tracing::error!(error = chain(&error), "a stored file is gone");
-                Self::not_found("media_not_found", "the file is not there any more")
+                tracing::error!(error = chain(&error), "a stored file is missing");
+                Self::not_found(ErrorCode::MediaNotFound, "the file no longer exists")
             }
             MediaError::Store(error) => error.into(),
         }
@@ -80,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_wrong_with_a_callers_url_is_the_callers_to_mend() {
+    fn a_failed_url_of_a_caller_is_the_callers_mistake() {
         let cause = || "a cause that nobody hears of".into();
         for (error, status, code) in [
             (UntrustedError::NotHttp, 400, "invalid_parameter"),
@@ -95,7 +94,7 @@ mod tests {
             (UntrustedError::Sink(ApiError::starting()), 503, "starting"),
         ] {
             let error = ApiError::from(error);
-            assert_eq!((error.status().as_u16(), error.code()), (status, code));
+            assert_eq!((error.status().as_u16(), error.code().as_str()), (status, code));
             assert!(!error.message().contains("nobody hears"), "{}", error.message());
         }
     }

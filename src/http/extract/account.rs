@@ -1,27 +1,27 @@
-//! Which account a request is about, checked to be the caller's.
+//! Extractors for the account that a request is about, checked to be the caller's.
 //!
-//! A handler that takes one of these cannot forget the check. Another user's number is answered exactly as one that
-//! nobody has.
+//! A handler that takes one of these cannot forget the check. Another user's number gets the same response as a number
+//! that nobody has.
 
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use serde::Deserialize;
 
+use super::caller::Caller;
 use super::params;
 use crate::domain::{Account, ChatName, PhoneNumber, UserId};
 use crate::http::AppState;
-use crate::http::error::{ACCOUNT_UNKNOWN, ApiError};
-use crate::http::extract::caller::Caller;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::store::{Reachable, Store};
 
 /// The registered account that `account` names, or without it the caller's oldest registered one.
 pub struct RegisteredAccount(pub Account);
 
-/// For rows that only read what is stored: like [`RegisteredAccount`], but the account that `account` names may also be
-/// one whose number has moved to another user.
+/// For endpoints that only read stored data: like [`RegisteredAccount`], or an account whose number has moved to another
+/// user.
 pub struct StoredAccount(pub Account);
 
-/// The account that `account` names, registered or not, or without it the caller's oldest one that waits for a code.
+/// The account that `account` names, registered or not, or without it the caller's oldest one that is waiting for a code.
 pub struct WaitingAccount(pub Account);
 
 /// The account that `account` names, or without it the caller's only one.
@@ -55,7 +55,11 @@ impl FromRequestParts<AppState> for WaitingAccount {
         let AccountSelector { user, number } = AccountSelector::read(parts, state).await?;
         let store = &state.store;
         if number.is_some() {
-            return store.account(user, number.as_ref()).await?.map(Self).ok_or_else(unknown);
+            return store
+                .account(user, number.as_ref())
+                .await?
+                .map(Self)
+                .ok_or_else(ApiError::account_unknown);
         }
         let accounts = store.accounts(user).await?;
         if accounts.is_empty() {
@@ -63,8 +67,8 @@ impl FromRequestParts<AppState> for WaitingAccount {
         }
         accounts.into_iter().find(|account| !account.is_registered()).map(Self).ok_or_else(|| {
             ApiError::bad_request(
-                "no_account_waits",
-                "none of your accounts waits for a code; name one with account=",
+                ErrorCode::NoAccountWaits,
+                "none of your accounts is waiting for a code; name one with account=",
             )
         })
     }
@@ -77,31 +81,35 @@ impl FromRequestParts<AppState> for OnlyAccount {
         let AccountSelector { user, number } = AccountSelector::read(parts, state).await?;
         let store = &state.store;
         if number.is_some() {
-            return store.account(user, number.as_ref()).await?.map(Self).ok_or_else(unknown);
+            return store
+                .account(user, number.as_ref())
+                .await?
+                .map(Self)
+                .ok_or_else(ApiError::account_unknown);
         }
         let mut accounts = store.accounts(user).await?;
         match (accounts.pop(), accounts.is_empty()) {
             (Some(account), true) => Ok(Self(account)),
             (None, _) => Err(none()),
             (Some(_), false) => Err(ApiError::bad_request(
-                "account_ambiguous",
-                "you have several accounts; say which one by its number with account=",
+                ErrorCode::AccountAmbiguous,
+                "you have several accounts; name one by its number with account=",
             )),
         }
     }
 }
 
-/// AccountSelector account a request is about: the caller's of this number, or without one the caller's oldest registered one.
+/// The caller, and the number of one of its accounts; without a number, its oldest registered account.
 pub struct AccountSelector {
     user: UserId,
     number: Option<PhoneNumber>,
 }
 
 impl AccountSelector {
-    /// The token's user, and the parameter `account`.
+    /// Reads the token and the parameter `account`.
     ///
     /// # Errors
-    /// 401 without a good token, 400 for what is no number.
+    /// 401 for a missing or invalid token, 400 for an invalid number.
     pub async fn read(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let caller = Caller::from_request_parts(parts, state).await?;
         let AccountParameter { account } = params::raw(parts)?.parse()?;
@@ -123,7 +131,7 @@ impl AccountSelector {
         self.usable(store, found, Account::is_registered).await
     }
 
-    /// The same, as of a few seconds ago at most: only for what looks again when it writes.
+    /// The same from a cache that is a few seconds old at most: only for writes that check it again.
     pub async fn addressed_lately(
         &self,
         store: &Store,
@@ -133,49 +141,43 @@ impl AccountSelector {
         self.usable(store, found, Account::is_registered).await
     }
 
-    /// What was found, if the account will do.
+    /// The found account, if it is usable.
     async fn usable(
         &self,
         store: &Store,
         found: Option<(Account, Option<Reachable>)>,
-        will_do: impl Fn(&Account) -> bool + Send,
+        is_usable: impl Fn(&Account) -> bool + Send,
     ) -> Result<(Account, Option<Reachable>), ApiError> {
         match found {
-            Some((account, reachable)) if will_do(&account) => Ok((account, reachable)),
-            None if self.is_named() => Err(unknown()),
+            Some((account, reachable)) if is_usable(&account) => Ok((account, reachable)),
+            None if self.is_named() => Err(ApiError::account_unknown()),
             None if store.accounts(self.user).await?.is_empty() => Err(none()),
             Some(_) | None => Err(not_registered()),
         }
     }
 
-    /// The account alone, if it will do.
+    /// The account without a chat, if it is usable.
     async fn account(
         parts: &mut Parts,
         state: &AppState,
-        will_do: impl Fn(&Account) -> bool + Send,
+        is_usable: impl Fn(&Account) -> bool + Send,
     ) -> Result<Account, ApiError> {
-        let whose = Self::read(parts, state).await?;
-        let found = state.store.addressed(whose.user, whose.number.as_ref(), None).await?;
-        Ok(whose.usable(&state.store, found, will_do).await?.0)
+        let selector = Self::read(parts, state).await?;
+        let found = state.store.addressed(selector.user, selector.number.as_ref(), None).await?;
+        Ok(selector.usable(&state.store, found, is_usable).await?.0)
     }
 }
 
-/// The answer of a row that needs a registered account.
-pub(in crate::http) fn not_registered() -> ApiError {
+fn not_registered() -> ApiError {
     ApiError::bad_request(
-        "account_not_registered",
+        ErrorCode::AccountNotRegistered,
         "this account is not registered; ask for a code and send it to /api/account/register-code/",
     )
 }
 
-/// The answer of a row about an account that the caller does not have.
-pub(in crate::http) fn unknown() -> ApiError {
-    ApiError::bad_request("account_unknown", ACCOUNT_UNKNOWN)
-}
-
 fn none() -> ApiError {
     ApiError::bad_request(
-        "no_account",
-        "you have no account yet; make one with POST /api/account/create-account/",
+        ErrorCode::NoAccount,
+        "you have no account yet; create one with POST /api/account/create-account/",
     )
 }

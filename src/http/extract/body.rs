@@ -1,4 +1,4 @@
-//! Request bodies: how slowly they may come, how large they may be.
+//! Request bodies, with limits of time and size.
 
 use std::error::Error;
 use std::pin::Pin;
@@ -13,74 +13,64 @@ use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 
-/// The most that a body may hold beside files: 2 MiB.
+/// Bytes of the largest body without files.
 pub const LARGEST: u64 = 2 * 1024 * 1024;
 
-/// Of a body that is too large, so much more is read and dropped: a caller that is still writing does not hear
-/// the answer.
-const DROPPED: u64 = 8 * 1024 * 1024;
+/// How many further bytes of a body that is too large are read and dropped: a caller that is still writing does not read
+/// the response.
+const DISCARDED: u64 = 8 * 1024 * 1024;
 
-/// How slowly a body may come.
+/// The time that a body may take to arrive: `base`, and one second more for each `bytes_per_second` bytes received.
 #[derive(Clone, Copy)]
 struct Pace {
-    /// How long it may take to arrive, whatever its size ...
-    patience: Duration,
-    /// ... and a second more for each so many bytes that have arrived.
+    base: Duration,
     bytes_per_second: u64,
 }
 
-const PACE: Pace = Pace { patience: Duration::from_secs(30), bytes_per_second: 16 * 1024 };
+const PACE: Pace = Pace { base: Duration::from_secs(30), bytes_per_second: 16 * 1024 };
 
-/// With a body that ends with an error when it comes too slowly, whoever reads it.
+/// The request with a body that fails when it arrives too slowly.
 pub fn paced(request: Request) -> Request {
-    request.map(|body| Body::new(Paced::new(body, PACE)))
+    request.map(|body| Body::new(PacedBody::new(body, PACE)))
 }
 
-/// A body that is read piece by piece, up to a limit.
-pub struct Limited {
+/// A body that is read in chunks, up to a limit.
+pub struct LimitedBody {
     body: Body,
     limit: u64,
     announced: u64,
     read: u64,
 }
 
-/// Why a body cannot be read to its end.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum BodyError {
-    /// It is larger than is taken.
     #[error("the body is larger than {limit} bytes")]
     TooLarge {
-        /// What is taken, in bytes.
+        /// Bytes.
         limit: u64,
     },
-    /// It comes too slowly.
-    #[error("the body comes too slowly")]
+    #[error("the body arrives too slowly")]
     TooSlow,
-    /// The connection ended, or what came is no body.
-    #[error("the body broke off")]
+    /// The connection ended, or the bytes are not a valid body.
+    #[error("the body ended too early")]
     Broken,
 }
 
-impl Limited {
-    /// A body of at most `limit` bytes.
-    ///
+impl LimitedBody {
     /// # Errors
-    /// [`BodyError::TooLarge`] when a caller that waits to be told to go on announces more.
+    /// [`BodyError::TooLarge`] when a caller that waits for `100 Continue` announces more than `limit` bytes.
     pub fn new(headers: &HeaderMap, body: Body, limit: u64) -> Result<Self, BodyError> {
         let announced = body.size_hint().lower();
-        // Such a caller has not begun to write.
+        // Such a caller has not begun to write, so it will read the response.
         if announced > limit && headers.contains_key(header::EXPECT) {
             return Err(BodyError::TooLarge { limit });
         }
         Ok(Self { body, limit, announced, read: 0 })
     }
 
-    /// The next bytes, never none; `None` at the end.
-    ///
-    /// # Errors
-    /// See [`BodyError`].
+    /// The next bytes, never empty; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Bytes>, BodyError> {
         while let Some(frame) = self.body.frame().await {
             let Ok(data) = frame.map_err(|error| broken(&error))?.into_data() else { continue };
@@ -95,10 +85,10 @@ impl Limited {
         Ok(None)
     }
 
-    /// Reads the rest of a body that is refused and drops it, up to a limit: a caller that is still writing does not
-    /// hear the answer.
-    pub async fn drop_rest(&mut self) {
-        let most = self.limit + DROPPED;
+    /// Reads the rest of a refused body and drops it, up to a limit: a caller that is still writing does not read the
+    /// response.
+    pub async fn discard_rest(&mut self) {
+        let most = self.limit + DISCARDED;
         while self.read <= most && self.announced <= most {
             let Some(Ok(frame)) = self.body.frame().await else { return };
             self.read += frame.data_ref().map_or(0, |data| data.len() as u64);
@@ -112,10 +102,12 @@ impl From<BodyError> for ApiError {
             BodyError::TooLarge { limit } => Self::too_large("body", limit),
             BodyError::TooSlow => Self::new(
                 StatusCode::REQUEST_TIMEOUT,
-                "timeout",
+                ErrorCode::Timeout,
                 "the body of the request took too long to arrive",
             ),
-            BodyError::Broken => Self::bad_request("broken_body", "the body of the request broke off"),
+            BodyError::Broken => {
+                Self::bad_request(ErrorCode::BrokenBody, "the body of the request ended too early")
+            }
         }
     }
 }
@@ -123,9 +115,9 @@ impl From<BodyError> for ApiError {
 /// Reads a whole body of at most `limit` bytes.
 ///
 /// # Errors
-/// 413 when it is larger, 408 when it comes too slowly, 400 when it breaks off.
+/// 413 when it is larger, 408 when it arrives too slowly, 400 when it ends too early.
 pub async fn read(headers: &HeaderMap, body: Body, limit: u64) -> Result<Bytes, ApiError> {
-    let mut body = Limited::new(headers, body, limit)?;
+    let mut body = LimitedBody::new(headers, body, limit)?;
     let expected = usize::try_from(body.announced.min(limit)).unwrap_or_default();
     let mut whole = BytesMut::with_capacity(expected);
     loop {
@@ -134,7 +126,7 @@ pub async fn read(headers: &HeaderMap, body: Body, limit: u64) -> Result<Bytes, 
             Ok(None) => return Ok(whole.freeze()),
             Err(error) => {
                 drop(whole);
-                body.drop_rest().await;
+                body.discard_rest().await;
                 return Err(error.into());
             }
         }
@@ -153,31 +145,31 @@ fn broken(error: &axum::Error) -> BodyError {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the body comes too slowly")]
+#[error("the body arrives too slowly")]
 struct TooSlow;
 
-struct Paced {
+struct PacedBody {
     inner: Body,
     pace: Pace,
     began: Instant,
     received: u64,
-    alarm: Pin<Box<Sleep>>,
+    timer: Pin<Box<Sleep>>,
 }
 
-impl Paced {
+impl PacedBody {
     fn new(inner: Body, pace: Pace) -> Self {
         let began = Instant::now();
-        let alarm = Box::pin(tokio::time::sleep_until(began + pace.patience));
-        Self { inner, pace, began, received: 0, alarm }
+        let timer = Box::pin(tokio::time::sleep_until(began + pace.base));
+        Self { inner, pace, began, received: 0, timer }
     }
 
     fn deadline(&self) -> Instant {
-        let earned = Duration::from_millis(self.received.saturating_mul(1_000) / self.pace.bytes_per_second);
-        self.began + self.pace.patience + earned
+        let extra = Duration::from_millis(self.received.saturating_mul(1_000) / self.pace.bytes_per_second);
+        self.began + self.pace.base + extra
     }
 }
 
-impl HttpBody for Paced {
+impl HttpBody for PacedBody {
     type Data = Bytes;
     type Error = Box<dyn Error + Send + Sync>;
 
@@ -192,12 +184,12 @@ impl HttpBody for Paced {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
         loop {
-            ready!(self.alarm.as_mut().poll(context));
+            ready!(self.timer.as_mut().poll(context));
             let deadline = self.deadline();
             if deadline <= Instant::now() {
                 return Poll::Ready(Some(Err(TooSlow.into())));
             }
-            self.alarm.as_mut().reset(deadline);
+            self.timer.as_mut().reset(deadline);
         }
     }
 
@@ -225,22 +217,25 @@ mod tests {
             tokio::time::sleep(pause).await;
             Ok::<_, std::io::Error>(vec![b'a'; size])
         });
-        let body = Body::new(Paced::new(Body::from_stream(chunks), pace));
-        read(&HeaderMap::new(), body, LARGEST).await.map(|bytes| bytes.len()).map_err(|error| error.code())
+        let body = Body::new(PacedBody::new(Body::from_stream(chunks), pace));
+        read(&HeaderMap::new(), body, LARGEST)
+            .await
+            .map(|bytes| bytes.len())
+            .map_err(|error| error.code().as_str())
     }
 
     #[tokio::test]
-    async fn a_dripping_body_ends_and_a_slow_one_may_go_on() {
+    async fn a_slow_body_is_read_and_a_stalled_one_refused() {
         let pause = Duration::from_millis(20);
-        let pace = Pace { patience: pause * 4, bytes_per_second: 1_000 };
+        let pace = Pace { base: pause * 4, bytes_per_second: 1_000 };
         assert_eq!(read_chunks(1_000, 1, pause, pace).await, Err("timeout"));
         assert_eq!(read_chunks(1, 1, pause * 100, pace).await, Err("timeout"));
-        // Each earns more than ten times its pause, so a busy machine does not fail this.
+        // Each chunk extends the deadline by more than ten times its pause, so a busy machine does not fail this.
         assert_eq!(read_chunks(20, 500, pause, pace).await, Ok(10_000));
     }
 
     #[tokio::test]
-    async fn a_large_body_is_refused_in_the_end() {
+    async fn a_large_body_is_refused_after_it_was_read() {
         let largest = usize::try_from(LARGEST).expect("fits");
         for (count, size) in [(3, 1024 * 1024), (65, 1024 * 1024), (1, largest + 1)] {
             assert_eq!(read_chunks(count, size, Duration::ZERO, PACE).await, Err("too_large"));

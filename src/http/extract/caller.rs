@@ -1,4 +1,4 @@
-//! Who is calling: the bearer token of a request (RFC 6750), in the header and nowhere else.
+//! Extractor for the caller: the bearer token of a request (RFC 6750), in the header and nowhere else.
 
 use std::sync::Arc;
 
@@ -7,17 +7,15 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::domain::{ClientId, UserId};
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::oauth::{Bearer, OAuth};
 
-/// A caller whose token is good.
+/// A caller with a valid token.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    /// The user that the token speaks for.
     pub user: UserId,
-    /// The client that it was given to.
     pub client: ClientId,
-    /// What it may be used for, sorted.
+    /// Sorted.
     pub scopes: Arc<[String]>,
 }
 
@@ -40,8 +38,8 @@ where
     }
 }
 
-/// The token of the header `Authorization`. Another scheme is no token; two headers, or what no token can be, is a
-/// wrong one.
+/// The token of the header `Authorization`. With another scheme the token is missing; two headers, or characters that no
+/// token has, make it invalid.
 fn token(headers: &HeaderMap) -> Result<&str, ApiError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Err(missing()) };
@@ -61,20 +59,24 @@ fn split(value: &[u8]) -> (&[u8], &[u8]) {
     (&value[..end], value[end..].trim_ascii())
 }
 
-/// Without a token the answer says only how to give one (RFC 6750 section 3.1).
+/// Without a token the response says only how to send one (RFC 6750 section 3.1).
 fn missing() -> ApiError {
-    refuse("Bearer", "token_missing", "a token is needed: send the header Authorization: Bearer TOKEN")
+    refuse(
+        "Bearer",
+        ErrorCode::TokenMissing,
+        "a token is missing: send the header Authorization: Bearer TOKEN",
+    )
 }
 
 fn invalid() -> ApiError {
     refuse(
         "Bearer error=\"invalid_token\", error_description=\"the token is unknown, expired or revoked\"",
-        "token_invalid",
-        "the token is unknown, expired or revoked: ask for another at /o/token/",
+        ErrorCode::TokenInvalid,
+        "the token is unknown, expired or revoked: request a new one at /o/token/",
     )
 }
 
-fn refuse(challenge: &'static str, code: &'static str, message: &str) -> ApiError {
+fn refuse(challenge: &'static str, code: ErrorCode, message: &str) -> ApiError {
     ApiError::new(StatusCode::UNAUTHORIZED, code, message)
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge))
 }
@@ -88,7 +90,7 @@ mod tests {
         for value in values {
             headers.append(header::AUTHORIZATION, HeaderValue::from_static(value));
         }
-        token(&headers).map(str::to_owned).map_err(|error| error.code())
+        token(&headers).map(str::to_owned).map_err(|error| error.code().as_str())
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! The claim in the hands of a handler, which commits with its effect what a repeat has to know:
+//! Extractor for the claim on an `Idempotency-Key`. A handler commits, together with its effect, what a repeated request
+//! needs:
 //!
-//! * the answer, when one transaction does it all: [`IdempotencyClaim::commit`];
-//! * what it asked of a session ([`IdempotencyClaim::claim`], given to `Sessions`): a repeat waits for that command;
-//! * the answer that is expected, when something goes out that no transaction covers ([`IdempotencyClaim::answered`], given to
-//!   `Verification`): should the program die meanwhile, a repeat gets that answer and does nothing.
+//! * the response, when one transaction does everything: [`IdempotencyClaim::commit`];
+//! * its command to a session ([`IdempotencyClaim::claim`], passed to `Sessions`): a repeat waits for that command;
+//! * the expected response, when there is an effect that no transaction covers ([`IdempotencyClaim::answered`], passed to
+//!   `Verification`): if the program dies meanwhile, a repeat gets that response and has no effect.
 //!
-//! Without any of these a repeat runs the handler anew: typing, and what was refused before it changed anything.
+//! Without any of these a repeat runs the handler again: typing, and requests that were refused before they changed anything.
 
 use std::convert::Infallible;
 
@@ -15,10 +16,10 @@ use http::StatusCode;
 use http::request::Parts;
 use serde::Serialize;
 
-use super::super::error::ApiError;
+use crate::http::error::ApiError;
 use crate::store::{Claim, ClaimedResponse, SavedResponse, Tx};
 
-/// The claim under which a handler runs, if its caller gave a key.
+/// The claim under which a handler runs, if its caller sent a key.
 pub struct IdempotencyClaim(Option<Claim>);
 
 impl<S: Sync> FromRequestParts<S> for IdempotencyClaim {
@@ -36,10 +37,7 @@ impl IdempotencyClaim {
         self.0.as_ref()
     }
 
-    /// The claim together with a JSON answer, for the store to keep beside the effect; `None` without a key.
-    ///
-    /// # Errors
-    /// 500 when the answer cannot be written as JSON.
+    /// The claim with a JSON response, for the store to save beside the effect; `None` without a key.
     pub fn answered(
         &self,
         status: StatusCode,
@@ -54,10 +52,10 @@ impl IdempotencyClaim {
         Ok(Some(ClaimedResponse { claim, answer }))
     }
 
-    /// Commits a transaction that does all that the request asks for, and with it the answer, which it gives back.
+    /// Commits a transaction that is the whole effect of the request, and saves the response with it.
     ///
     /// # Errors
-    /// 409 when the claim is over; then nothing is changed.
+    /// 409 when the claim has ended; then nothing is changed.
     pub async fn commit<T: Serialize>(
         self,
         mut tx: Tx,

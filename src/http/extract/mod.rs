@@ -1,4 +1,4 @@
-//! What handlers take as arguments: the caller, the account, the recipient, parameters and files of a request.
+//! Extractors, the arguments of handlers: the caller, the account, the recipient, parameters and files of a request.
 
 pub mod account;
 pub mod body;

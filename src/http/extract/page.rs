@@ -1,4 +1,4 @@
-//! Rows that give a list in parts: which part.
+//! Parameters of the endpoints that list in pages.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer};
@@ -6,30 +6,41 @@ use utoipa::IntoParams;
 
 use super::params::WholeNumber;
 use crate::domain::TimeParameter;
+use crate::store::Page;
 
 const DEFAULT_LIMIT: u32 = 20;
 const LARGEST_LIMIT: u32 = 1_000;
-/// What PostgreSQL's OFFSET takes.
+/// The largest OFFSET of PostgreSQL.
 const LARGEST_OFFSET: u64 = i64::MAX.cast_unsigned();
 
-/// `limit`, `offset` and `after`: the newest `limit` rows after skipping `offset` of the newest, given oldest
-/// first. Taken as `Parameters<ListParameters>`, beside the row's own.
+/// The newest `limit` items after skipping the newest `offset`, listed oldest first. Taken as
+/// `RequestParameters<ListParameters>`, beside an endpoint's own parameters.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, IntoParams)]
 #[serde(default)]
 #[into_params(parameter_in = Query)]
 pub struct ListParameters {
-    /// The largest number of rows, 20 when not given; more than 1000 counts as 1000.
+    /// The largest number of items, by default 20; more than 1000 counts as 1000.
     #[serde(deserialize_with = "limit")]
     #[param(required = false, minimum = 0, maximum = 1000)]
     pub limit: u32,
-    /// How many of the newest rows are skipped.
+    /// How many of the newest items are skipped.
     #[serde(deserialize_with = "offset")]
     #[param(required = false, minimum = 0)]
     pub offset: u64,
-    /// Only rows from this time on; whether the very time counts is the row's to say.
+    /// Only items after this time; whether an item of exactly this time counts depends on the endpoint.
     #[serde(deserialize_with = "after")]
     #[param(required = false, value_type = String)]
     pub after: DateTime<Utc>,
+}
+
+impl ListParameters {
+    pub fn page(&self) -> Page {
+        Page {
+            limit: i64::from(self.limit),
+            offset: i64::try_from(self.offset).unwrap_or(i64::MAX),
+            after: self.after,
+        }
+    }
 }
 
 impl Default for ListParameters {

@@ -1,75 +1,67 @@
-//! Whom a row is about: the contact in the path, or the contact or group in the parameters.
+//! Extractors for the contact, group or chat that a request names.
 
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use super::account::{AccountSelector, StoredAccount};
 use super::params::{self, Text};
 use crate::domain::{Account, ChatName, ContactId, GroupId, GroupIdError, PeerId};
 use crate::http::AppState;
-use crate::http::error::ApiError;
-use crate::http::extract::account::{AccountSelector, StoredAccount};
+use crate::http::error::{ApiError, ErrorCode};
 use crate::store::Reachable;
 
-/// The number or public id in the path; a word that is neither is a path that does not exist.
+/// The number or public id in the path; anything else is a path that does not exist.
 pub struct PathContact(pub ContactId);
 
 /// The account whose stored messages are read, and the chat in the path: a contact's, or that of a group which the account
 /// is in or was in.
 pub struct StoredChat {
-    /// AccountSelector.
     pub account: Account,
-    /// With whom.
     pub chat: ChatName,
 }
 
-/// The group that the path or `group_id` names; what is no group's id names none.
+/// The group that the path or `group_id` names; 404 for what is not the id of a group.
 pub struct NamedGroup(pub GroupId);
 
 /// `contact` or `group_id`; with both, the contact.
 #[derive(Deserialize, ToSchema)]
-pub struct Target {
+pub struct ChatSelector {
     /// A number.
     #[schema(value_type = Option<String>)]
     contact: Option<ContactId>,
-    /// A group, when no contact is given. Whatever is no group's id is one of no group.
+    /// A group, when there is no `contact`.
     #[schema(value_type = Option<String>)]
     group_id: Option<Text<{ usize::MAX }>>,
 }
 
-/// The caller's registered account and the person in the path, of whom it may see what they show: a contact that exists
-/// or somebody who wrote first.
+/// The caller's registered account and the person in the path, whose profile it may see: an existing contact, or a person
+/// who wrote first.
 pub struct ShownContact {
-    /// Who looks.
     pub account: Account,
-    /// At whom.
     pub peer: PeerId,
 }
 
-/// The caller's registered account, and the contact or the group that is named, to which it may write.
-pub struct Addressed {
-    /// Who writes.
+/// The caller's registered account, and the named contact or group, to which it may write.
+pub struct Recipient {
     pub account: Account,
-    /// To whom.
     pub chat: ChatName,
-    /// Where that is.
     pub reachable: Reachable,
 }
 
-/// [`Addressed`] as of a few seconds ago at most, for what is looked at again when it is written.
-pub struct Receiver {
-    whose: AccountSelector,
-    /// Who writes, and to whom.
-    pub addressed: Addressed,
+/// A [`Recipient`] that may be a few seconds old, for a write that checks it again.
+pub struct CachedRecipient {
+    selector: AccountSelector,
+    pub recipient: Recipient,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for PathContact {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let word = path_word(parts, state).await?;
-        word.parse().map(Self).map_err(|_| ApiError::not_found("not_found", "there is no such path"))
+        let segment = path_segment(parts, state).await?;
+        segment.parse().map(Self).map_err(|_| ApiError::no_such_path())
     }
 }
 
@@ -78,8 +70,8 @@ impl FromRequestParts<AppState> for StoredChat {
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let StoredAccount(account) = StoredAccount::from_request_parts(parts, state).await?;
-        let word = path_word(parts, state).await?;
-        let chat = word.parse().map_err(|_| ApiError::not_found("not_found", "there is no such path"))?;
+        let segment = path_segment(parts, state).await?;
+        let chat = segment.parse().map_err(|_| ApiError::no_such_path())?;
         readable(state, &account, &chat).await?;
         Ok(Self { account, chat })
     }
@@ -90,79 +82,83 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedGroup {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         #[derive(Deserialize)]
-        struct Named {
+        struct GroupParameter {
             group_id: Text<{ usize::MAX }>,
         }
-        let Named { group_id } = params::raw(parts)?.parse()?;
-        group_id.parse().map(Self).map_err(|GroupIdError| no_such_group())
+        let GroupParameter { group_id } = params::raw(parts)?.parse()?;
+        group_id.parse().map(Self).map_err(|GroupIdError| ApiError::no_such_group())
     }
 }
 
-impl Target {
+impl ChatSelector {
     /// The contact, or without one the group.
     ///
     /// # Errors
-    /// 404 for what is no group's id, 400 when neither is given.
+    /// 404 for what is not the id of a group, 400 when neither is given.
     pub fn chat(self) -> Result<ChatName, ApiError> {
         match (self.contact, self.group_id) {
             (Some(contact), _) => Ok(ChatName::Contact(contact)),
-            (None, Some(group)) => group.parse().map(ChatName::Group).map_err(|GroupIdError| no_such_group()),
-            (None, None) => Err(ApiError::bad_request("missing_parameter", "contact or group_id is missing")),
+            (None, Some(group)) => {
+                group.parse().map(ChatName::Group).map_err(|GroupIdError| ApiError::no_such_group())
+            }
+            (None, None) => {
+                Err(ApiError::bad_request(ErrorCode::MissingParameter, "contact or group_id is missing"))
+            }
         }
     }
 }
 
-impl FromRequestParts<AppState> for Addressed {
+impl FromRequestParts<AppState> for Recipient {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let whose = AccountSelector::read(parts, state).await?;
-        let chat = params::raw(parts)?.parse::<Target>().and_then(Target::chat);
-        // The account's faults are told first, as on every row.
-        let found = whose.addressed(&state.store, chat.as_ref().ok()).await?;
+        let selector = AccountSelector::read(parts, state).await?;
+        let chat = params::raw(parts)?.parse::<ChatSelector>().and_then(ChatSelector::chat);
+        // An error of the account comes first, as on every endpoint.
+        let found = selector.addressed(&state.store, chat.as_ref().ok()).await?;
         Self::allowed(found, chat?)
     }
 }
 
-impl Addressed {
+impl Recipient {
     fn allowed((account, reachable): (Account, Option<Reachable>), chat: ChatName) -> Result<Self, ApiError> {
         match reachable {
             Some(reachable) if reachable.allowed => Ok(Self { account, chat, reachable }),
-            Some(_) | None if chat.is_group() => Err(no_such_group()),
-            Some(_) | None => Err(not_a_contact()),
+            Some(_) | None if chat.is_group() => Err(ApiError::no_such_group()),
+            Some(_) | None => Err(ApiError::not_a_contact()),
         }
     }
 }
 
-impl FromRequestParts<AppState> for Receiver {
+impl FromRequestParts<AppState> for CachedRecipient {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        let whose = AccountSelector::read(parts, state).await?;
-        let addressed = match params::raw(parts)?.parse::<Target>().and_then(Target::chat) {
-            Ok(chat) => Addressed::allowed(whose.addressed_lately(&state.store, &chat).await?, chat)?,
+        let selector = AccountSelector::read(parts, state).await?;
+        let recipient = match params::raw(parts)?.parse::<ChatSelector>().and_then(ChatSelector::chat) {
+            Ok(chat) => Recipient::allowed(selector.addressed_lately(&state.store, &chat).await?, chat)?,
             Err(error) => {
-                whose.addressed(&state.store, None).await?;
+                selector.addressed(&state.store, None).await?;
                 return Err(error);
             }
         };
-        Ok(Self { whose, addressed })
+        Ok(Self { selector, recipient })
     }
 }
 
-impl Receiver {
+impl CachedRecipient {
     /// Whether the caller named the account that writes.
     pub fn is_of_named_account(&self) -> bool {
-        self.whose.is_named()
+        self.selector.is_named()
     }
 
-    /// The same as it is now.
+    /// The recipient as it is now.
     ///
     /// # Errors
-    /// Why the account may not write there now.
-    pub async fn look_again(&self, state: &AppState) -> Result<Addressed, ApiError> {
-        let chat = self.addressed.chat.clone();
-        Addressed::allowed(self.whose.addressed(&state.store, Some(&chat)).await?, chat)
+    /// When the account may no longer write there.
+    pub async fn reload(&self, state: &AppState) -> Result<Recipient, ApiError> {
+        let chat = self.recipient.chat.clone();
+        Recipient::allowed(self.selector.addressed(&state.store, Some(&chat)).await?, chat)
     }
 }
 
@@ -176,40 +172,25 @@ impl FromRequestParts<AppState> for ShownContact {
             AccountSelector::read(parts, state).await?.addressed(&state.store, Some(&chat)).await?;
         match reachable {
             Some(reachable) if reachable.allowed => Ok(Self { account, peer: reachable.peer }),
-            Some(_) | None => Err(not_a_contact()),
+            Some(_) | None => Err(ApiError::not_a_contact()),
         }
     }
 }
 
-/// Nothing for a contact: of a number that never wrote there are no messages.
+/// Accepts every contact: a number that never wrote has an empty list of messages.
 ///
 /// # Errors
 /// 404 for a group that the account never was in.
-pub(in crate::http) async fn readable(
-    state: &AppState,
-    account: &Account,
-    chat: &ChatName,
-) -> Result<(), ApiError> {
+pub async fn readable(state: &AppState, account: &Account, chat: &ChatName) -> Result<(), ApiError> {
     match chat {
-        ChatName::Group(group) if !state.store.has_group_chat(account, group).await? => Err(no_such_group()),
+        ChatName::Group(group) if !state.store.has_group_chat(account, group).await? => {
+            Err(ApiError::no_such_group())
+        }
         ChatName::Group(_) | ChatName::Contact(_) => Ok(()),
     }
 }
 
-async fn path_word<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, ApiError> {
+async fn path_segment<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<String, ApiError> {
     let path = Path::<String>::from_request_parts(parts, state).await;
-    path.map(|Path(word)| word).map_err(|_| ApiError::not_found("not_found", "there is no such path"))
-}
-
-/// The answer about a group that is not there, or not the account's: the same.
-pub(in crate::http) fn no_such_group() -> ApiError {
-    ApiError::not_found("group_not_found", "this account is in no such group")
-}
-
-/// The answer about somebody who may not be written to.
-pub(in crate::http) fn not_a_contact() -> ApiError {
-    ApiError::bad_request(
-        "not_a_contact",
-        "this number is neither a contact that exists nor one that wrote first; add it to the contacts",
-    )
+    path.map(|Path(segment)| segment).map_err(|_| ApiError::no_such_path())
 }

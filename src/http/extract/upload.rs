@@ -1,4 +1,4 @@
-//! The file that a row is about: sent along, or fetched from the URL that the caller gives.
+//! Extractors for the file of a request: part of its form, or fetched from the URL that it names.
 
 use std::sync::Arc;
 
@@ -8,27 +8,27 @@ use serde::Deserialize;
 
 use super::params::{self, File, RawParameters};
 use crate::http::AppState;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::media::Spooled;
 
-/// The file `filename` of a row that sends one; see [`picture_or_file`].
+/// The file `filename` of an endpoint that sends one; see [`file_or_url`].
 #[derive(Debug)]
 pub struct Upload {
-    /// The bytes, on the disk until this is dropped.
+    /// The content, on the disk until this is dropped.
     pub spooled: Arc<Spooled>,
-    /// What it is called, by whoever sent it or by its URL.
+    /// From the form or the URL.
     pub file_name: Option<String>,
 }
 
-/// The file `photo` of a row that sets a profile or group photo; see [`picture_or_file`].
+/// The file `photo` of an endpoint that sets a profile or group photo; see [`file_or_url`].
 #[derive(Debug)]
 pub struct PhotoUpload(pub Upload);
 
-/// The file `filename`, or the only one that is there, as text; nothing when there is none.
+/// The file `filename`, or the only file of the form, as text.
 #[derive(Debug)]
 pub struct TextUpload(pub Option<String>);
 
-/// Bytes of the longest text that is taken from a file.
+/// Bytes of the longest text in a file.
 const LONGEST_TEXT: u64 = 256 * 1024;
 
 #[derive(Deserialize)]
@@ -40,7 +40,7 @@ impl FromRequestParts<AppState> for Upload {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        picture_or_file(state, params::raw(parts)?, "filename").await
+        file_or_url(state, params::raw(parts)?, "filename").await
     }
 }
 
@@ -48,7 +48,7 @@ impl FromRequestParts<AppState> for PhotoUpload {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        picture_or_file(state, params::raw(parts)?, "photo").await.map(Self)
+        file_or_url(state, params::raw(parts)?, "photo").await.map(Self)
     }
 }
 
@@ -58,23 +58,26 @@ impl<S: Sync> FromRequestParts<S> for TextUpload {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let Some(file) = chosen(params::raw(parts)?.files(), "filename") else { return Ok(Self(None)) };
         if file.spooled.size() > LONGEST_TEXT {
-            let text = format!("filename: at most {LONGEST_TEXT} bytes of text are taken");
-            return Err(ApiError::bad_request("invalid_parameter", text));
+            let text = format!("filename: at most {LONGEST_TEXT} bytes of text are accepted");
+            return Err(ApiError::bad_request(ErrorCode::InvalidParameter, text));
         }
         let bytes = tokio::fs::read(file.spooled.path()).await.map_err(|error| ApiError::internal(&error))?;
         let text = String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
         let text = text.ok_or_else(|| {
-            ApiError::bad_request("invalid_parameter", "filename: the file is not UTF-8 text without NUL")
+            ApiError::bad_request(
+                ErrorCode::InvalidParameter,
+                "filename: the file is not UTF-8 text without NUL",
+            )
         })?;
         Ok(Self(Some(text)))
     }
 }
 
-/// The file of this name, or the only one that is there; without one, what the parameter `url` leads to.
+/// The file of this name, or the only file of the form; without one, the content of the parameter `url`.
 ///
 /// # Errors
-/// 400 `missing_parameter` when there is neither; what is wrong with the URL; 413 and 503 as for an upload.
-pub async fn picture_or_file(
+/// 400 `missing_parameter` when there is neither; 400 when the URL cannot be fetched; 413 and 503 as for an upload.
+pub async fn file_or_url(
     state: &AppState,
     parameters: &RawParameters,
     name: &str,
@@ -85,19 +88,19 @@ pub async fn picture_or_file(
     }
     let UrlParameter { url } = parameters.parse()?;
     let url = url.filter(|url| !url.trim().is_empty()).ok_or_else(|| {
-        let text = format!("{name} is missing: send a file as multipart/form-data, or its url");
-        ApiError::bad_request("missing_parameter", text)
+        let text = format!("{name} is missing: send a file as multipart/form-data, or its URL as url");
+        ApiError::bad_request(ErrorCode::MissingParameter, text)
     })?;
     let mut spool = state.media.spool();
-    let given = state.fetch.get_untrusted(url.trim(), state.media.max_upload(), &mut spool).await?;
-    Ok(Upload { spooled: Arc::new(spool.finish().await?), file_name: given.file_name })
+    let fetched = state.fetch.get_untrusted(url.trim(), state.media.max_upload(), &mut spool).await?;
+    Ok(Upload { spooled: Arc::new(spool.finish().await?), file_name: fetched.file_name })
 }
 
-/// Of several files of a name the last, as of all parameters. A browser sends an empty one for a field that was left out.
+/// The last file of this name, as with all parameters. Empty files are ignored: browsers send one for a field without a file.
 fn chosen<'a>(files: &'a [File], name: &str) -> Option<&'a File> {
-    let mut given = files.iter().filter(|file| !(file.file_name.is_empty() && file.spooled.size() == 0));
-    let named = given.clone().rfind(|file| file.name == name);
-    named.or_else(|| given.next().filter(|_| given.next().is_none()))
+    let mut sent = files.iter().filter(|file| !(file.file_name.is_empty() && file.spooled.size() == 0));
+    let named = sent.clone().rfind(|file| file.name == name);
+    named.or_else(|| sent.next().filter(|_| sent.next().is_none()))
 }
 
 #[cfg(test)]
@@ -119,7 +122,7 @@ mod tests {
         let named = file(&spools, "photo", "1.jpg", "1").await;
         let again = file(&spools, "photo", "2.jpg", "2").await;
         let other = file(&spools, "other", "3.jpg", "3").await;
-        let left_out = file(&spools, "photo", "", "").await;
+        let unset = file(&spools, "photo", "", "").await;
         let empty = file(&spools, "photo", "4.jpg", "").await;
         let choice = |files: &[&File]| {
             let files: Vec<File> = files.iter().map(|file| (*file).clone()).collect();
@@ -130,8 +133,8 @@ mod tests {
         assert_eq!(choice(&[&named, &again]).as_deref(), Some("2.jpg"));
         assert_eq!(choice(&[&other]).as_deref(), Some("3.jpg"));
         assert_eq!(choice(&[&other, &other]), None);
-        assert_eq!(choice(&[&left_out]), None);
-        assert_eq!(choice(&[&left_out, &other]).as_deref(), Some("3.jpg"));
+        assert_eq!(choice(&[&unset]), None);
+        assert_eq!(choice(&[&unset, &other]).as_deref(), Some("3.jpg"));
         assert_eq!(choice(&[&empty]).as_deref(), Some("4.jpg"));
     }
 }

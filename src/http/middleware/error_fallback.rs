@@ -6,7 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
-use crate::http::error::{ApiError, ErrorMessage};
+use crate::http::error::{ApiError, ErrorCode, ErrorMessage};
 
 /// An error whose body is not JSON gets the error object of its status, and below `/o` every error object gets the form of
 /// RFC 6749. Its headers stay.
@@ -52,19 +52,23 @@ fn oauth_object(status: StatusCode, sentence: &str) -> Response {
     (status, headers, body).into_response()
 }
 
-fn words(status: StatusCode) -> (&'static str, &'static str) {
+fn words(status: StatusCode) -> (ErrorCode, &'static str) {
     match status {
-        StatusCode::NOT_FOUND => ("not_found", "there is nothing at this path"),
+        StatusCode::NOT_FOUND => (ErrorCode::NotFound, "there is nothing at this path"),
         StatusCode::METHOD_NOT_ALLOWED => (
-            "method_not_allowed",
+            ErrorCode::MethodNotAllowed,
             "this path does not take this method; the header Allow says which it takes",
         ),
-        StatusCode::REQUEST_TIMEOUT => ("timeout", "the request took too long to arrive"),
-        StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "the body is too large"),
-        StatusCode::UNSUPPORTED_MEDIA_TYPE => ("unsupported_media_type", "this type of body is not taken"),
-        StatusCode::INTERNAL_SERVER_ERROR => ("internal", "this server made a mistake; it is logged"),
-        status if status.is_server_error() => ("unavailable", "this server cannot do that now"),
-        _ => ("invalid_request", "the request cannot be understood"),
+        StatusCode::REQUEST_TIMEOUT => (ErrorCode::Timeout, "the request took too long to arrive"),
+        StatusCode::PAYLOAD_TOO_LARGE => (ErrorCode::TooLarge, "the body is too large"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            (ErrorCode::UnsupportedMediaType, "this type of body is not taken")
+        }
+        StatusCode::INTERNAL_SERVER_ERROR => {
+            (ErrorCode::Internal, "this server made a mistake; it is logged")
+        }
+        status if status.is_server_error() => (ErrorCode::Unavailable, "this server cannot do that now"),
+        _ => (ErrorCode::InvalidRequest, "the request cannot be understood"),
     }
 }
 

@@ -24,7 +24,7 @@ use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required, ResponseBui
 use crate::db::DbError;
 use crate::domain::{ProcessId, UserId};
 use crate::http::AppState;
-use crate::http::error::{ApiError, Transient};
+use crate::http::error::{ApiError, ErrorCode, Transient};
 use crate::http::extract::caller::Caller;
 use crate::http::extract::params;
 use crate::store::{Claim, IdempotentRequest, KeyState, SavedResponse};
@@ -58,15 +58,6 @@ pub async fn keep(State(state): State<AppState>, request: Request, next: Next) -
         Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
         Err(error) => ApiError::internal(&error).into_response(),
     }
-}
-
-/// 409: a request with this key runs.
-pub fn in_use() -> ApiError {
-    ApiError::new(
-        StatusCode::CONFLICT,
-        "idempotency_key_in_use",
-        "the first request with this Idempotency-Key still runs; repeat it a little later for its answer",
-    )
 }
 
 /// Adds the header and its answers to the description of every row that takes a key.
@@ -113,7 +104,7 @@ fn takes_key(route: &str) -> bool {
 }
 
 /// What has to be claimed for a request.
-struct Wanted {
+struct KeyedRequest {
     user: UserId,
     route: String,
     key: String,
@@ -122,7 +113,7 @@ struct Wanted {
 }
 
 /// What the request's key asks for; `None` without a key.
-async fn wanted(state: &AppState, parts: &mut Parts) -> Result<Option<Wanted>, ApiError> {
+async fn wanted(state: &AppState, parts: &mut Parts) -> Result<Option<KeyedRequest>, ApiError> {
     let Some(path) = parts.extensions.get::<MatchedPath>() else { return Ok(None) };
     if parts.method != Method::POST || !takes_key(path.as_str()) {
         return Ok(None);
@@ -134,7 +125,7 @@ async fn wanted(state: &AppState, parts: &mut Parts) -> Result<Option<Wanted>, A
     let process = state.sessions.process(UNTIL_JOINED).await.ok_or_else(ApiError::starting)?;
     let user = Caller::from_request_parts(parts, state).await?.user;
     let fingerprint = params::raw(parts)?.fingerprint();
-    Ok(Some(Wanted { user, route, key, fingerprint, process }))
+    Ok(Some(KeyedRequest { user, route, key, fingerprint, process }))
 }
 
 /// The one key of a request.
@@ -147,22 +138,22 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     match (key, values.next()) {
         (Some(key), None) => Ok(Some(key.to_owned())),
         _ => Err(ApiError::bad_request(
-            "idempotency_key_invalid",
+            ErrorCode::IdempotencyKeyInvalid,
             format!("Idempotency-Key: one header of 1 to {LONGEST_KEY} visible ASCII characters is expected"),
         )),
     }
 }
 
 /// Runs the handler if the key is free, or answers from what the key says.
-async fn claim_and_run(state: AppState, wanted: Wanted, request: Request, next: Next) -> Response {
-    let Wanted { user, ref route, ref key, ref fingerprint, process } = wanted;
+async fn claim_and_run(state: AppState, wanted: KeyedRequest, request: Request, next: Next) -> Response {
+    let KeyedRequest { user, ref route, ref key, ref fingerprint, process } = wanted;
     match state.store.claim_key(IdempotentRequest { user, route, key, fingerprint, process }).await {
         Ok(KeyState::Claimed(claim)) => run(state, claim, request, next).await,
         Ok(KeyState::Answered(answer)) => again(answer),
-        Ok(KeyState::Running) => in_use().into_response(),
+        Ok(KeyState::Running) => ApiError::idempotency_key_in_use().into_response(),
         Ok(KeyState::Reused) => ApiError::new(
             StatusCode::UNPROCESSABLE_ENTITY,
-            "idempotency_key_reused",
+            ErrorCode::IdempotencyKeyReused,
             "this Idempotency-Key was used for a request with other parameters; take a new one",
         )
         .into_response(),
@@ -265,7 +256,7 @@ mod tests {
         for value in values {
             headers.append(IDEMPOTENCY_KEY, HeaderValue::from_bytes(value.as_bytes()).expect("a value"));
         }
-        key(&headers).map_err(|error| error.code())
+        key(&headers).map_err(|error| error.code().as_str())
     }
 
     #[test]

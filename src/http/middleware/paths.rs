@@ -6,7 +6,7 @@ use axum::extract::Request;
 use http::uri::PathAndQuery;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 
 /// What must stay encoded in a path's word; a slash, so that it does not become two words.
 const RESERVED: &AsciiSet = &CONTROLS
@@ -79,7 +79,7 @@ fn canonical(path: &str) -> Result<String, ApiError> {
 }
 
 fn invalid() -> ApiError {
-    ApiError::bad_request("invalid_path", "the path does not decode to UTF-8 text without NUL")
+    ApiError::bad_request(ErrorCode::InvalidPath, "the path does not decode to UTF-8 text without NUL")
 }
 
 #[cfg(test)]
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn what_is_no_text_is_refused() {
         for given in ["/api/contacts/%ff/", "/api/contacts/%00/", "/%c3"] {
-            assert_eq!(canonical(given).expect_err(given).code(), "invalid_path");
+            assert_eq!(canonical(given).expect_err(given).code().as_str(), "invalid_path");
         }
     }
 }

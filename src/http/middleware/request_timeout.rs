@@ -21,32 +21,33 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::Instrument as _;
 
 use crate::http::AppState;
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::store::Store;
 
 /// How long a look at the database may take: a readiness probe must answer before its caller gives up.
 const ANSWER: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy)]
-struct Patience {
+struct RequestTimeouts {
     /// A request that has waited for so long is let wait on as long as the database answers ...
     look: Duration,
     /// ... up to this: more than a command takes, less than the end of the program waits for its requests.
     longest: Duration,
 }
 
-const PATIENCE: Patience = Patience { look: Duration::from_secs(5), longest: Duration::from_secs(28) };
+const TIMEOUTS: RequestTimeouts =
+    RequestTimeouts { look: Duration::from_secs(5), longest: Duration::from_secs(28) };
 
 /// Middleware: 503 for a request that waits for a database that does not answer. The time in which its body arrives
 /// does not count.
 pub async fn limit(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let clock = Clock::default();
-    let request = request.map(|body| Body::new(Watched { inner: body, clock: clock.clone() }));
+    let request = request.map(|body| Body::new(TimedBody { inner: body, clock: clock.clone() }));
     let mut handler = Box::pin(next.run(request));
     tokio::select! {
         biased;
         response = &mut handler => response,
-        () = run_out(PATIENCE, clock, || answers(state.store.clone())) => {
+        () = run_out(TIMEOUTS, clock, || answers(state.store.clone())) => {
             tracing::warn!("a request was given up: the database does not answer");
             state.lifecycle.spawn(handler.in_current_span());
             does_not_answer().into_response()
@@ -66,7 +67,7 @@ pub async fn probe(store: &Store) -> Result<(), ApiError> {
 }
 
 fn does_not_answer() -> ApiError {
-    ApiError::unavailable("database_unavailable", "the database does not answer; try again soon", 2)
+    ApiError::unavailable(ErrorCode::DatabaseUnavailable, "the database does not answer; try again soon", 2)
 }
 
 async fn answers(store: Store) -> bool {
@@ -74,17 +75,17 @@ async fn answers(store: Store) -> bool {
 }
 
 /// Returns when there is no use in waiting on.
-async fn run_out<F: Future<Output = bool>>(patience: Patience, clock: Clock, answers: impl Fn() -> F) {
+async fn run_out<F: Future<Output = bool>>(timeouts: RequestTimeouts, clock: Clock, answers: impl Fn() -> F) {
     loop {
         let waited = clock.waited();
-        if waited < patience.look {
-            sleep(patience.look.saturating_sub(waited)).await;
+        if waited < timeouts.look {
+            sleep(timeouts.look.saturating_sub(waited)).await;
             continue;
         }
-        if waited >= patience.longest || !answers().await {
+        if waited >= timeouts.longest || !answers().await {
             return;
         }
-        sleep(patience.look.min(patience.longest.saturating_sub(clock.waited()))).await;
+        sleep(timeouts.look.min(timeouts.longest.saturating_sub(clock.waited()))).await;
     }
 }
 
@@ -109,18 +110,18 @@ impl Clock {
 }
 
 /// A body that stops the clock while its reader waits for more of it.
-struct Watched {
+struct TimedBody {
     inner: Body,
     clock: Clock,
 }
 
-impl Drop for Watched {
+impl Drop for TimedBody {
     fn drop(&mut self) {
         self.clock.set(Some(Instant::now()));
     }
 }
 
-impl HttpBody for Watched {
+impl HttpBody for TimedBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -147,7 +148,8 @@ mod tests {
     use super::*;
     use futures_util::{StreamExt as _, stream};
 
-    const SHORT: Patience = Patience { look: Duration::from_millis(50), longest: Duration::from_millis(400) };
+    const SHORT: RequestTimeouts =
+        RequestTimeouts { look: Duration::from_millis(50), longest: Duration::from_millis(400) };
 
     /// How long a handler is waited for, in a world where the database answers or not.
     async fn given_up(answers: bool, handler: impl AsyncFnOnce(Clock)) -> Option<Duration> {
@@ -178,7 +180,7 @@ mod tests {
                 sleep(SHORT.longest).await;
                 Ok::<_, std::io::Error>("more")
             });
-            let body = Body::new(Watched { inner: Body::from_stream(frames), clock });
+            let body = Body::new(TimedBody { inner: Body::from_stream(frames), clock });
             axum::body::to_bytes(body, usize::MAX).await.expect("a body");
         };
         assert_eq!(given_up(false, upload).await, None);

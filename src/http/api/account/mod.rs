@@ -1,5 +1,6 @@
 //! Accounts: a number is created, proved by a code, shown, named and removed.
 
+mod photo;
 mod profile;
 
 use std::time::Duration;
@@ -15,11 +16,12 @@ use utoipa_axum::routes;
 use super::done::{DONE, Done};
 use crate::domain::{Account, PhoneNumber, Timestamp, UserId};
 use crate::http::AppState;
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::responses::NetworkResponses;
+use crate::http::error::{ApiError, ErrorCode, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{OnlyAccount, RegisteredAccount, StoredAccount, WaitingAccount};
 use crate::http::extract::caller::Caller;
-use crate::http::extract::params::{Parameters, Text};
+use crate::http::extract::params::{RequestParameters, Text};
 use crate::verification::{CODE_LENGTH, Method};
 
 /// How long register-code waits for the session.
@@ -35,6 +37,7 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(register_code))
         .routes(routes!(remove))
         .routes(routes!(nickname, set_nickname))
+        .merge(photo::router())
         .merge(profile::router())
 }
 
@@ -94,7 +97,7 @@ impl From<Account> for AccountInfo {
 
 /// The caller's accounts, oldest first, with what their sessions do.
 #[utoipa::path(get, path = "/api/account/", tag = "account",
-    responses((status = 200, body = AccountList), (status = 401, body = Problem)))]
+    responses((status = 200, body = AccountList), ApiError))]
 async fn list(State(state): State<AppState>, caller: Caller) -> Result<Json<AccountList>, ApiError> {
     let accounts = state.store.accounts(caller.user).await?;
     Ok(Json(AccountList { accounts: accounts.into_iter().map(AccountInfo::from).collect() }))
@@ -129,18 +132,23 @@ impl CodeSent {
 
 /// Links a number: a code is on its way when this answers.
 #[utoipa::path(post, path = "/api/account/create-account/", tag = "account", request_body = CreateAccount,
-    responses((status = 201, body = CodeSent), (status = 400, body = Problem), (status = 403, body = Problem),
-              (status = 429, body = Problem), (status = 502, body = Problem)))]
+    responses(
+        (status = 201, body = CodeSent),
+        ApiError,
+        (status = 403, body = Problem),
+        (status = 429, body = Problem),
+        (status = 502, body = Problem),
+    ))]
 async fn create(
     State(state): State<AppState>,
     caller: Caller,
     keyed: IdempotencyClaim,
-    Parameters(body): Parameters<CreateAccount>,
+    RequestParameters(body): RequestParameters<CreateAccount>,
 ) -> Result<(StatusCode, Json<CodeSent>), ApiError> {
     let network = body.network.as_deref().unwrap_or(&state.default_network);
     if state.sessions.connector(network).is_none() {
         return Err(ApiError::bad_request(
-            "network_unknown",
+            ErrorCode::NetworkUnknown,
             "this server has no such network; leave network out for its own choice",
         ));
     }
@@ -153,8 +161,12 @@ async fn create(
 
 /// Sends a new code as a text message.
 #[utoipa::path(post, path = "/api/account/request-sms-code/", tag = "account",
-    responses((status = 200, body = CodeSent), (status = 400, body = Problem), (status = 429, body = Problem),
-              (status = 502, body = Problem)))]
+    responses(
+        (status = 200, body = CodeSent),
+        ApiError,
+        (status = 429, body = Problem),
+        (status = 502, body = Problem),
+    ))]
 async fn request_sms_code(
     State(state): State<AppState>,
     WaitingAccount(account): WaitingAccount,
@@ -165,8 +177,12 @@ async fn request_sms_code(
 
 /// Sends a new code by a call that reads it out.
 #[utoipa::path(post, path = "/api/account/request-voice-code/", tag = "account",
-    responses((status = 200, body = CodeSent), (status = 400, body = Problem), (status = 429, body = Problem),
-              (status = 502, body = Problem)))]
+    responses(
+        (status = 200, body = CodeSent),
+        ApiError,
+        (status = 429, body = Problem),
+        (status = 502, body = Problem),
+    ))]
 async fn request_voice_code(
     State(state): State<AppState>,
     WaitingAccount(account): WaitingAccount,
@@ -191,13 +207,17 @@ struct Registered {
 
 /// Proves the number. Answers once the session is online, or after ten seconds.
 #[utoipa::path(post, path = "/api/account/register-code/", tag = "account", request_body = RegisterCode,
-    responses((status = 200, body = Registered), (status = 400, body = Problem),
-              (status = 403, body = Problem, description = "with `reason`: wrong, expired or none"),
-              (status = 429, body = Problem), (status = 502, body = Problem)))]
+    responses(
+        (status = 200, body = Registered),
+        ApiError,
+        NetworkResponses,
+        (status = 403, body = Problem, description = "with `reason`: wrong, expired or none"),
+        (status = 429, body = Problem),
+    ))]
 async fn register_code(
     State(state): State<AppState>,
     WaitingAccount(account): WaitingAccount,
-    Parameters(body): Parameters<RegisterCode>,
+    RequestParameters(body): RequestParameters<RegisterCode>,
 ) -> Result<Json<Registered>, ApiError> {
     let _proved = state.verification.check(account.user, account.id, &account.number, &body.code).await?;
     state.sessions.register(&account).await?;
@@ -215,13 +235,12 @@ struct RemoveAccount {
 
 /// Takes the number off its network and deletes the account with all its data.
 #[utoipa::path(post, path = "/api/account/remove-account/", tag = "account", request_body = RemoveAccount,
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 502, body = Problem),
-              (status = 503, body = Problem), (status = 504, body = Problem)))]
+    responses((status = 200, body = Done), ApiError, NetworkResponses))]
 async fn remove(
     State(state): State<AppState>,
     account: Result<OnlyAccount, ApiError>,
     keyed: IdempotencyClaim,
-    Parameters(body): Parameters<RemoveAccount>,
+    RequestParameters(body): RequestParameters<RemoveAccount>,
 ) -> Result<Json<Done>, ApiError> {
     // An earlier run of this very request may have removed it; a number of that name would be another account.
     if state.sessions.has_unregistered(keyed.claim()).await? {
@@ -255,19 +274,19 @@ struct NewNickname {
 
 /// The account's nickname.
 #[utoipa::path(get, path = "/api/account/nickname/", tag = "account",
-    responses((status = 200, body = Nickname), (status = 400, body = Problem)))]
+    responses((status = 200, body = Nickname), ApiError))]
 async fn nickname(StoredAccount(account): StoredAccount) -> Json<Nickname> {
     Json(Nickname { nickname: account.nickname })
 }
 
 /// Changes the account's nickname.
 #[utoipa::path(post, path = "/api/account/nickname/", tag = "account", request_body = NewNickname,
-    responses((status = 200, body = Done), (status = 400, body = Problem)))]
+    responses((status = 200, body = Done), ApiError))]
 async fn set_nickname(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     keyed: IdempotencyClaim,
-    Parameters(body): Parameters<NewNickname>,
+    RequestParameters(body): RequestParameters<NewNickname>,
 ) -> Result<Json<Done>, ApiError> {
     let mut tx = state.store.begin().await?;
     tx.set_nickname(&account, &body.nickname).await?;
@@ -286,14 +305,14 @@ async fn link(
     let mut tx = state.store.begin().await?;
     if !state.verification.may_create_account(&mut tx, user).await? {
         return Err(ApiError::too_many(
-            "too_many_accounts",
+            ErrorCode::TooManyAccounts,
             "ten of your accounts wait for their codes; register or remove some of them first",
             60,
         ));
     }
     let created = tx.create_account(user, &number, &network, &nickname).await?;
     let Some(account) = created else {
-        return Err(ApiError::bad_request("account_exists", "you have this number already"));
+        return Err(ApiError::bad_request(ErrorCode::AccountExists, "you have this number already"));
     };
     let sent = CodeSent::by(Method::Sms);
     let expected = keyed.answered(StatusCode::CREATED, &sent)?;

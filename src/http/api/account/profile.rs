@@ -11,10 +11,10 @@ use utoipa_axum::routes;
 use crate::domain::{Account, Audience};
 use crate::http::AppState;
 use crate::http::api::done::Done;
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::IdempotencyClaim;
-use crate::http::extract::account::{RegisteredAccount, StoredAccount, unknown};
-use crate::http::extract::params::{Parameters, Text};
+use crate::http::extract::account::{RegisteredAccount, StoredAccount};
+use crate::http::extract::params::{RequestParameters, Text};
 use crate::store::{OwnProfile, PrivacyChange};
 
 /// The routes of this file.
@@ -26,11 +26,11 @@ pub fn router() -> OpenApiRouter<AppState> {
 }
 
 async fn own_profile(state: &AppState, account: &Account) -> Result<OwnProfile, ApiError> {
-    state.store.own_profile(account).await?.ok_or_else(unknown)
+    state.store.own_profile(account).await?.ok_or_else(ApiError::account_unknown)
 }
 
 #[derive(Serialize, ToSchema)]
-struct StatusMessage {
+struct OwnStatusMessage {
     /// Empty when it was never set.
     status_message: String,
 }
@@ -44,26 +44,26 @@ struct NewStatusMessage {
 
 /// The account's status message.
 #[utoipa::path(get, path = "/api/account/status-message/", tag = "account",
-    responses((status = 200, body = StatusMessage), (status = 400, body = Problem)))]
+    responses((status = 200, body = OwnStatusMessage), ApiError))]
 async fn status_message(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
-) -> Result<Json<StatusMessage>, ApiError> {
+) -> Result<Json<OwnStatusMessage>, ApiError> {
     let OwnProfile { status_message, .. } = own_profile(&state, &account).await?;
-    Ok(Json(StatusMessage { status_message }))
+    Ok(Json(OwnStatusMessage { status_message }))
 }
 
 /// Changes the account's status message.
 #[utoipa::path(post, path = "/api/account/status-message/", tag = "account", request_body = NewStatusMessage,
-    responses((status = 200, body = Done), (status = 400, body = Problem)))]
+    responses((status = 200, body = Done), ApiError))]
 async fn set_status_message(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     keyed: IdempotencyClaim,
-    Parameters(body): Parameters<NewStatusMessage>,
+    RequestParameters(body): RequestParameters<NewStatusMessage>,
 ) -> Result<Json<Done>, ApiError> {
     if body.status_message.is_empty() {
-        return Err(ApiError::bad_request("invalid_parameter", "status_message: it cannot be empty"));
+        return Err(ApiError::bad_request(ErrorCode::InvalidParameter, "status_message: it cannot be empty"));
     }
     let mut tx = state.store.begin().await?;
     tx.set_status_message(&account, &body.status_message).await?;
@@ -85,7 +85,7 @@ struct ConnectedStatus {
 
 /// Whether the account is shown as online.
 #[utoipa::path(get, path = "/api/account/connected-status/", tag = "account",
-    responses((status = 200, body = ConnectedStatus), (status = 400, body = Problem)))]
+    responses((status = 200, body = ConnectedStatus), ApiError))]
 async fn connected_status(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
@@ -98,12 +98,12 @@ async fn connected_status(
 /// Shows the account as online or offline. Messages come in either way; whether others are online is followed only while
 /// the account is online itself.
 #[utoipa::path(post, path = "/api/account/connected-status/", tag = "account", request_body = ConnectedStatus,
-    responses((status = 200, body = Done), (status = 400, body = Problem)))]
+    responses((status = 200, body = Done), ApiError))]
 async fn set_connected_status(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     keyed: IdempotencyClaim,
-    Parameters(body): Parameters<ConnectedStatus>,
+    RequestParameters(body): RequestParameters<ConnectedStatus>,
 ) -> Result<Json<Done>, ApiError> {
     let mut tx = state.store.begin().await?;
     tx.set_connected(&account, matches!(body.connected_status, Connected::Online)).await?;
@@ -152,7 +152,7 @@ struct ChangedSettings {
 
 /// Who may see what of the account.
 #[utoipa::path(get, path = "/api/account/privacy-settings/", tag = "account",
-    responses((status = 200, body = PrivacySettings), (status = 400, body = Problem)))]
+    responses((status = 200, body = PrivacySettings), ApiError))]
 async fn privacy_settings(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
@@ -167,17 +167,17 @@ async fn privacy_settings(
 
 /// Changes who may see what of the account; what is not given stays.
 #[utoipa::path(post, path = "/api/account/privacy-settings/", tag = "account", request_body = NewPrivacySettings,
-    responses((status = 200, body = ChangedSettings), (status = 400, body = Problem)))]
+    responses((status = 200, body = ChangedSettings), ApiError))]
 async fn set_privacy_settings(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     keyed: IdempotencyClaim,
-    Parameters(body): Parameters<NewPrivacySettings>,
+    RequestParameters(body): RequestParameters<NewPrivacySettings>,
 ) -> Result<Json<ChangedSettings>, ApiError> {
     let NewPrivacySettings { status_message, photo, last_seen } = body;
     if status_message.is_none() && photo.is_none() && last_seen.is_none() {
         return Err(ApiError::bad_request(
-            "missing_parameter",
+            ErrorCode::MissingParameter,
             "status_message, photo, last_seen or several of them are needed, each none, contacts or all",
         ));
     }

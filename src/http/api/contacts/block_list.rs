@@ -9,15 +9,14 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{Account, ContactId};
+use crate::domain::ContactId;
 use crate::http::AppState;
 use crate::http::api::done::Done;
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::params::JsonOnly;
 use crate::http::extract::recipient::PathContact;
-use crate::store::{NewPeer, Peer};
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -38,37 +37,37 @@ struct Changed {
 /// Blocks a number: what it sends no longer arrives, and it sees nothing of the account any more. Groups stay as they are.
 #[utoipa::path(post, path = "/api/contacts/{contact_id}/block/", tag = "contacts",
     params(("contact_id" = String, Path, description = "any number")),
-    responses((status = 200, body = Changed), (status = 400, body = Problem)))]
+    responses((status = 200, body = Changed), ApiError))]
 async fn block(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     PathContact(contact): PathContact,
 ) -> Result<Json<Changed>, ApiError> {
-    let peers = peers(&state, &account, vec![contact]).await?;
+    let peers = state.sessions.peers(&account, vec![contact]).await?;
     let mut tx = state.store.begin().await?;
     let mut changed = false;
     for peer in &peers {
         changed |= tx.block(&account, peer).await?;
     }
     let text = (!changed).then_some("already-blocked");
-    keyed.commit(tx, StatusCode::OK, Changed { text }).await
+    claim.commit(tx, StatusCode::OK, Changed { text }).await
 }
 
 /// Blocks a number no longer.
 #[utoipa::path(post, path = "/api/contacts/{contact_id}/unblock/", tag = "contacts",
     params(("contact_id" = String, Path, description = "any number")),
-    responses((status = 200, body = Changed), (status = 400, body = Problem)))]
+    responses((status = 200, body = Changed), ApiError))]
 async fn unblock(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     PathContact(contact): PathContact,
 ) -> Result<Json<Changed>, ApiError> {
     let mut tx = state.store.begin().await?;
     let changed = tx.unblock(&account, contact.as_str()).await?;
     let text = (!changed).then_some("not-blocked");
-    keyed.commit(tx, StatusCode::OK, Changed { text }).await
+    claim.commit(tx, StatusCode::OK, Changed { text }).await
 }
 
 #[derive(Serialize, ToSchema)]
@@ -89,7 +88,7 @@ struct NewBlockedList {
 
 /// Whom the account has blocked.
 #[utoipa::path(get, path = "/api/contacts/blocked-list/", tag = "contacts",
-    responses((status = 200, body = BlockedList), (status = 400, body = Problem)))]
+    responses((status = 200, body = BlockedList), ApiError))]
 async fn blocked_list(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
@@ -99,54 +98,28 @@ async fn blocked_list(
 
 /// Replaces the whole list, in one step or not at all.
 #[utoipa::path(post, path = "/api/contacts/blocked-list/", tag = "contacts", request_body = NewBlockedList,
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 415, body = Problem)))]
+    responses((status = 200, body = Done), ApiError))]
 async fn replace_blocked_list(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     JsonOnly(list): JsonOnly<NewBlockedList>,
 ) -> Result<Json<Done>, ApiError> {
     let Some(numbers) = list.numbers.or(list.contacts) else {
         return Err(ApiError::bad_request(
-            "missing_parameter",
+            ErrorCode::MissingParameter,
             "numbers is missing; [] blocks nobody any more",
         ));
     };
     let mut ids: Vec<ContactId> = Vec::with_capacity(numbers.len());
     for number in &numbers {
         let id = ContactId::deserialize(number).map_err(|error| {
-            ApiError::bad_request("invalid_parameter", format!("numbers: {number}: {error}"))
+            ApiError::bad_request(ErrorCode::InvalidParameter, format!("numbers: {number}: {error}"))
         })?;
         ids.push(id);
     }
-    let peers = peers(&state, &account, ids).await?;
+    let peers = state.sessions.peers(&account, ids).await?;
     let mut tx = state.store.begin().await?;
     tx.replace_blocked(&account, &peers).await?;
-    keyed.commit(tx, StatusCode::OK, Done {}).await
-}
-
-/// Those whom the ids mean, in order.
-async fn peers(state: &AppState, account: &Account, ids: Vec<ContactId>) -> Result<Vec<Peer>, ApiError> {
-    let connector = state.connector(account)?;
-    let (mut numbers, mut peers) = (Vec::new(), Vec::new());
-    for id in ids {
-        match id {
-            ContactId::Number(number) => {
-                numbers.push(NewPeer { address: connector.address_of(&number).0, number: Some(number) });
-            }
-            ContactId::PublicId(id) => {
-                let peer = state.store.peer_by_public_id(&account.network, &id).await?;
-                peers.push(peer.ok_or_else(|| {
-                    ApiError::bad_request(
-                        "contact_unknown",
-                        format!("nobody on the network has the public id {id}"),
-                    )
-                })?);
-            }
-        }
-    }
-    if !numbers.is_empty() {
-        peers.extend(state.store.peers(&account.network, &numbers).await?);
-    }
-    Ok(peers)
+    claim.commit(tx, StatusCode::OK, Done {}).await
 }

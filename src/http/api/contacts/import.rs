@@ -1,6 +1,4 @@
-//! The contact list changed as a whole: replaced, or thinned out. JSON only.
-
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+//! Changes of the whole contact list: import and removal. JSON only.
 
 use axum::Json;
 use axum::extract::State;
@@ -11,13 +9,14 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{Account, ContactId, PhoneNumber};
+use crate::domain::ContactId;
 use crate::http::AppState;
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::responses::NetworkResponses;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::params::{JsonOnly, Text};
-use crate::store::{ImportedContact, NewPeer, Peer};
+use crate::sessions::contact_import::{ImportEntry, ImportOutcome};
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -26,107 +25,81 @@ pub fn router() -> OpenApiRouter<AppState> {
 
 #[derive(Deserialize, ToSchema)]
 struct ContactList {
-    /// Each with contact_id, and first_name and last_name where wanted. One without a valid number is left out.
+    /// Each with contact_id, and optionally first_name and last_name. An entry without a valid number is left out.
     #[schema(value_type = Vec<Object>)]
     contacts: Vec<Value>,
 }
 
-#[derive(Clone, Default, Deserialize)]
+#[derive(Deserialize, ToSchema)]
+struct RemovalList {
+    /// Numbers, or public ids of contacts that have none. An invalid one is left out.
+    #[schema(value_type = Vec<String>)]
+    contacts: Vec<Value>,
+}
+
+#[derive(Default, Deserialize)]
 #[serde(default)]
-struct Names {
+struct ImportedNames {
     first_name: Option<Text<256>>,
     last_name: Option<Text<256>>,
 }
 
-/// Replaces the whole list in one step. Only names that changed need no word with the network.
+/// Replaces the whole list in one step. The network is asked unless only names change.
 #[utoipa::path(post, path = "/api/contacts/import-contacts/", tag = "contacts", request_body = ContactList,
-    responses((status = 200, description = "added, removed, updated, synced, existing and non_existing as counts; \
-                  contacts_updated when only names changed; message when nothing did"),
-              (status = 400, body = Problem), (status = 415, body = Problem), (status = 503, body = Problem)))]
+    responses(
+        (status = 200, description = "added, removed, updated, synced, existing and non_existing as counts; \
+            contacts_updated when only names changed; message when nothing did"),
+        ApiError,
+        NetworkResponses,
+    ))]
 async fn import(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     JsonOnly(list): JsonOnly<ContactList>,
 ) -> Result<Json<Value>, ApiError> {
     let entries = entries(&list.contacts)?;
-    let peers = peers(&state, &account, entries.keys()).await?;
-    if peers.is_empty() {
-        return Err(no_valid_number());
-    }
-    let current = state.store.contacts(&account).await?;
-    let had: BTreeSet<&str> = current.iter().map(|contact| contact.public_id.as_str()).collect();
-    let wanted: BTreeSet<&str> = peers.iter().map(|peer| peer.public_id.as_str()).collect();
-    let same_people = had == wanted;
-    let existing: HashSet<String> = if same_people {
-        current.iter().filter(|contact| contact.exists).map(|contact| contact.public_id.clone()).collect()
-    } else {
-        let numbers = wanted.iter().filter_map(|id| id.parse().ok()).collect();
-        let found = state.sessions.existing(account.id, numbers, keyed.claim()).await?;
-        // Who has no number was seen on the network itself.
-        let seen = wanted.iter().filter(|id| id.parse::<PhoneNumber>().is_err()).map(|id| (*id).to_owned());
-        found.iter().map(ToString::to_string).chain(seen).collect()
-    };
-    let contacts: Vec<ImportedContact> = peers
-        .into_iter()
-        .map(|peer| {
-            let names = entries.get(&peer.public_id).cloned().unwrap_or_default();
-            ImportedContact {
-                exists: existing.contains(&peer.public_id),
-                first_name: names.first_name.unwrap_or_default().into_inner(),
-                last_name: names.last_name.unwrap_or_default().into_inner(),
-                peer,
-            }
-        })
-        .collect();
-    let mut tx = state.store.begin().await?;
-    let imported = tx.replace_contacts(&account, &contacts).await?;
-    let answer = match (same_people, imported.updated) {
-        (true, 0) => json!({"message": "the list is like this already; nothing changed"}),
-        (true, updated) => json!({"contacts_updated": updated}),
-        (false, updated) => json!({
-            "added": imported.added,
-            "removed": imported.removed,
-            "updated": updated,
-            "synced": contacts.len(),
-            "existing": existing.len(),
-            "non_existing": contacts.len() - existing.len(),
-        }),
-    };
-    keyed.commit(tx, StatusCode::OK, answer).await
+    let (tx, outcome) = state.sessions.import_contacts(&account, entries, claim.claim()).await?;
+    claim.commit(tx, StatusCode::OK, imported(outcome)).await
 }
 
-/// Takes contacts off the list.
-#[utoipa::path(post, path = "/api/contacts/remove-contacts/", tag = "contacts", request_body = ContactList,
-    responses((status = 200, description = "total_deleted, or a message when none was in the list"),
-              (status = 400, body = Problem), (status = 415, body = Problem)))]
+/// Removes contacts from the list.
+#[utoipa::path(post, path = "/api/contacts/remove-contacts/", tag = "contacts", request_body = RemovalList,
+    responses(
+        (status = 200, description = "total_deleted, or a message when none was in the list"),
+        ApiError,
+    ))]
 async fn remove(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
-    JsonOnly(list): JsonOnly<ContactList>,
+    claim: IdempotencyClaim,
+    JsonOnly(list): JsonOnly<RemovalList>,
 ) -> Result<Json<Value>, ApiError> {
     let ids: Vec<String> = list.contacts.iter().filter_map(contact_id).map(|id| id.to_string()).collect();
     if ids.is_empty() {
-        return Err(no_valid_number());
+        return Err(ApiError::no_valid_number());
     }
     let mut tx = state.store.begin().await?;
     let answer = match tx.remove_contacts(&account, &ids).await? {
         0 => json!({"message": "none of these was in the contact list"}),
         deleted => json!({"total_deleted": deleted}),
     };
-    keyed.commit(tx, StatusCode::OK, answer).await
+    claim.commit(tx, StatusCode::OK, answer).await
 }
 
-/// The entries with a valid number, by number; of a number that comes twice the last.
-fn entries(list: &[Value]) -> Result<BTreeMap<String, Names>, ApiError> {
-    let mut entries = BTreeMap::new();
+/// The entries with a valid number or public id.
+fn entries(list: &[Value]) -> Result<Vec<ImportEntry>, ApiError> {
+    let mut entries = Vec::with_capacity(list.len());
     for entry in list {
         let Some(id) = entry.get("contact_id").and_then(contact_id) else { continue };
-        let names = Names::deserialize(entry).map_err(|error| {
-            ApiError::bad_request("invalid_parameter", format!("the name of {id}: {error}"))
+        let names = ImportedNames::deserialize(entry).map_err(|error| {
+            ApiError::bad_request(ErrorCode::InvalidParameter, format!("the name of {id}: {error}"))
         })?;
-        entries.insert(id.to_string(), names);
+        entries.push(ImportEntry {
+            id,
+            first_name: names.first_name.unwrap_or_default().into_inner(),
+            last_name: names.last_name.unwrap_or_default().into_inner(),
+        });
     }
     Ok(entries)
 }
@@ -135,34 +108,19 @@ fn contact_id(value: &Value) -> Option<ContactId> {
     ContactId::deserialize(value).ok()
 }
 
-/// Those whom the entries mean. A public id that nobody on the network has is left out, like an invalid number.
-async fn peers(
-    state: &AppState,
-    account: &Account,
-    ids: impl Iterator<Item = &String>,
-) -> Result<Vec<Peer>, ApiError> {
-    let connector = state.connector(account)?;
-    let (mut numbers, mut peers) = (Vec::new(), Vec::new());
-    for id in ids {
-        match id.parse() {
-            Ok(ContactId::Number(number)) => {
-                numbers.push(NewPeer { address: connector.address_of(&number).0, number: Some(number) });
-            }
-            Ok(ContactId::PublicId(id)) => {
-                peers.extend(state.store.peer_by_public_id(&account.network, &id).await?);
-            }
-            Err(_) => {}
+fn imported(outcome: ImportOutcome) -> Value {
+    match outcome {
+        ImportOutcome::Unchanged => {
+            json!({"message": "the list already has these contacts; nothing changed"})
         }
+        ImportOutcome::Renamed { updated } => json!({"contacts_updated": updated}),
+        ImportOutcome::Replaced { changed, existing, non_existing } => json!({
+            "added": changed.added,
+            "removed": changed.removed,
+            "updated": changed.updated,
+            "synced": existing + non_existing,
+            "existing": existing,
+            "non_existing": non_existing,
+        }),
     }
-    if !numbers.is_empty() {
-        peers.extend(state.store.peers(&account.network, &numbers).await?);
-    }
-    Ok(peers)
-}
-
-fn no_valid_number() -> ApiError {
-    ApiError::bad_request(
-        "invalid_parameter",
-        "contacts: not one valid number is in the list; a number has 5 to 15 digits, such as 15551230000",
-    )
 }

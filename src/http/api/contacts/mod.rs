@@ -2,7 +2,7 @@
 
 mod block_list;
 mod import;
-pub mod photos;
+mod photos;
 mod profile;
 
 use axum::Json;
@@ -13,14 +13,16 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{ContactId, PhoneNumber};
+use crate::domain::ContactId;
 use crate::http::AppState;
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::responses::NetworkResponses;
+use crate::http::error::{ApiError, ErrorCode, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
-use crate::http::extract::params::{Parameters, Text};
+use crate::http::extract::params::{RequestParameters, Text};
 use crate::http::extract::recipient::PathContact;
-use crate::store::{Contact, NewPeer};
+use crate::sessions::roster::SyncedContacts;
+use crate::store::Contact;
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -54,7 +56,7 @@ impl From<Contact> for ContactInfo {
 
 /// The whole list.
 #[utoipa::path(get, path = "/api/contacts/", tag = "contacts",
-    responses((status = 200, body = Vec<ContactInfo>), (status = 400, body = Problem)))]
+    responses((status = 200, body = Vec<ContactInfo>), ApiError))]
 async fn list(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
@@ -83,40 +85,17 @@ struct AddedContact {
 
 /// Adds a contact and asks the network whether it exists.
 #[utoipa::path(post, path = "/api/contacts/add-contact/", tag = "contacts", request_body = NewContact,
-    responses((status = 201, body = AddedContact), (status = 400, body = Problem),
-              (status = 503, body = Problem)))]
+    responses((status = 201, body = AddedContact), ApiError, NetworkResponses))]
 async fn add(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
-    Parameters(body): Parameters<NewContact>,
+    claim: IdempotencyClaim,
+    RequestParameters(body): RequestParameters<NewContact>,
 ) -> Result<(StatusCode, Json<AddedContact>), ApiError> {
-    let exists_already = || {
-        ApiError::bad_request("contact_exists", "this contact is in the list already; PATCH changes its name")
-    };
-    if state.store.contact(&account, body.contact_id.as_str()).await?.is_some() {
-        return Err(exists_already());
-    }
-    let (peer, exists) = match &body.contact_id {
-        ContactId::Number(number) => {
-            let existing = state.sessions.existing(account.id, vec![number.clone()], keyed.claim()).await?;
-            let connector = state.connector(&account)?;
-            let wanted = NewPeer { address: connector.address_of(number).0, number: Some(number.clone()) };
-            let peer = state.store.peers(&account.network, &[wanted]).await?.pop();
-            (peer, existing.contains(number))
-        }
-        ContactId::PublicId(id) => (state.store.peer_by_public_id(&account.network, id).await?, true),
-    };
-    let peer = peer.ok_or_else(|| {
-        ApiError::bad_request("contact_unknown", "nobody on the network has this public id")
-    })?;
     let names = (&*body.first_name, &*body.last_name);
-    let mut tx = state.store.begin().await?;
-    if !tx.add_contact(&account, &peer, names, exists).await? {
-        return Err(exists_already());
-    }
-    let added = AddedContact { contact_id: peer.public_id, exists };
-    Ok((StatusCode::CREATED, keyed.commit(tx, StatusCode::CREATED, added).await?))
+    let (tx, added) = state.sessions.add_contact(&account, &body.contact_id, names, claim.claim()).await?;
+    let added = AddedContact { contact_id: added.public_id, exists: added.exists };
+    Ok((StatusCode::CREATED, claim.commit(tx, StatusCode::CREATED, added).await?))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -127,35 +106,21 @@ struct Synced {
 
 /// Asks the network anew which contacts exist.
 #[utoipa::path(post, path = "/api/contacts/force-sync/", tag = "contacts",
-    responses((status = 200, body = Synced), (status = 503, body = Problem)))]
+    responses((status = 200, body = Synced), ApiError, NetworkResponses))]
 async fn force_sync(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
 ) -> Result<Json<Synced>, ApiError> {
-    let contacts = state.store.contacts(&account).await?;
-    let asked: Vec<String> = contacts.into_iter().map(|contact| contact.public_id).collect();
-    // Who has no number was seen on the network itself.
-    let (numbers, mut existing): (Vec<String>, Vec<String>) =
-        asked.into_iter().partition(|id| id.parse::<PhoneNumber>().is_ok());
-    let mut found = Vec::new();
-    if !numbers.is_empty() {
-        let numbers = numbers.iter().filter_map(|number| number.parse().ok()).collect();
-        found = state.sessions.existing(account.id, numbers, keyed.claim()).await?;
-    }
-    let found: std::collections::HashSet<&str> = found.iter().map(PhoneNumber::as_str).collect();
-    let (known, non_existing): (Vec<String>, Vec<String>) =
-        numbers.iter().cloned().partition(|number| found.contains(number.as_str()));
-    let mut tx = state.store.begin().await?;
-    tx.store_sync(&account, &numbers, &known).await?;
-    existing.extend(known);
-    keyed.commit(tx, StatusCode::OK, Synced { existing, non_existing }).await
+    let (tx, synced) = state.sessions.sync_contacts(&account, claim.claim()).await?;
+    let SyncedContacts { existing, non_existing } = synced;
+    claim.commit(tx, StatusCode::OK, Synced { existing, non_existing }).await
 }
 
 /// One contact.
 #[utoipa::path(get, path = "/api/contacts/{contact_id}/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
-    responses((status = 200, body = ContactInfo), (status = 404, body = Problem)))]
+    responses((status = 200, body = ContactInfo), ApiError, (status = 404, body = Problem)))]
 async fn show(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
@@ -181,16 +146,19 @@ struct UpdatedContact {
 /// Changes a contact's names; what is not given stays.
 #[utoipa::path(patch, path = "/api/contacts/{contact_id}/", tag = "contacts", request_body = NewNames,
     params(("contact_id" = String, Path, description = "the number")),
-    responses((status = 200, body = UpdatedContact), (status = 400, body = Problem), (status = 404, body = Problem)))]
+    responses((status = 200, body = UpdatedContact), ApiError, (status = 404, body = Problem)))]
 async fn rename(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     PathContact(contact): PathContact,
-    Parameters(names): Parameters<NewNames>,
+    RequestParameters(names): RequestParameters<NewNames>,
 ) -> Result<Json<UpdatedContact>, ApiError> {
     let (first, last) = (names.first_name.as_deref(), names.last_name.as_deref());
     if first.is_none() && last.is_none() {
-        return Err(ApiError::bad_request("missing_parameter", "first_name, last_name or both are needed"));
+        return Err(ApiError::bad_request(
+            ErrorCode::MissingParameter,
+            "first_name, last_name or both are needed",
+        ));
     }
     if !state.store.rename_contact(&account, contact.as_str(), first, last).await? {
         return Err(not_in_the_list());
@@ -206,7 +174,7 @@ struct RemovedContact {
 /// Takes a contact off the list.
 #[utoipa::path(delete, path = "/api/contacts/{contact_id}/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
-    responses((status = 200, body = RemovedContact), (status = 404, body = Problem)))]
+    responses((status = 200, body = RemovedContact), ApiError, (status = 404, body = Problem)))]
 async fn remove(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -219,5 +187,5 @@ async fn remove(
 }
 
 fn not_in_the_list() -> ApiError {
-    ApiError::not_found("contact_not_found", "this number is not in the contact list")
+    ApiError::not_found(ErrorCode::ContactNotFound, "this number is not in the contact list")
 }

@@ -10,7 +10,7 @@ use utoipa_axum::routes;
 use crate::clock;
 use crate::domain::{Account, Timestamp, Visible};
 use crate::http::AppState;
-use crate::http::error::{ApiError, Problem};
+use crate::http::error::ApiError;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::recipient::{PathContact, ShownContact};
 use crate::store::{Presence, ProfileScope, StatusMessage};
@@ -50,7 +50,7 @@ impl From<StatusMessage> for StatusMessageInfo {
 /// What a contact says of themselves.
 #[utoipa::path(get, path = "/api/contacts/{contact_id}/status-message/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
-    responses((status = 200, body = StatusMessages), (status = 400, body = Problem)))]
+    responses((status = 200, body = StatusMessages), ApiError))]
 async fn status_message(
     State(state): State<AppState>,
     ShownContact { account, peer }: ShownContact,
@@ -60,7 +60,7 @@ async fn status_message(
 
 /// What each contact that exists says of themselves.
 #[utoipa::path(get, path = "/api/contacts/statuses-messages/", tag = "contacts",
-    responses((status = 200, body = StatusMessages), (status = 400, body = Problem)))]
+    responses((status = 200, body = StatusMessages), ApiError))]
 async fn statuses_messages(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
@@ -96,7 +96,7 @@ struct StatusMessageChange {
 /// What somebody has said of themselves as far as the account has seen it; nothing while it is hidden.
 #[utoipa::path(get, path = "/api/contacts/{contact_id}/status-message-history/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
-    responses((status = 200, body = StatusMessageHistory), (status = 400, body = Problem)))]
+    responses((status = 200, body = StatusMessageHistory), ApiError))]
 async fn status_message_history(
     State(state): State<AppState>,
     StoredAccount(account): StoredAccount,
@@ -143,7 +143,7 @@ impl From<Presence> for PresenceInfo {
 /// Whether a contact is online. Followed only while the account is online itself; else what was known last.
 #[utoipa::path(get, path = "/api/contacts/{contact_id}/connected-status/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
-    responses((status = 200, body = ConnectedStatuses), (status = 400, body = Problem)))]
+    responses((status = 200, body = ConnectedStatuses), ApiError))]
 async fn connected_status(
     State(state): State<AppState>,
     ShownContact { account, peer }: ShownContact,
@@ -153,7 +153,7 @@ async fn connected_status(
 
 /// Whether each contact that exists is online.
 #[utoipa::path(get, path = "/api/contacts/connected-statuses/", tag = "contacts",
-    responses((status = 200, body = ConnectedStatuses), (status = 400, body = Problem)))]
+    responses((status = 200, body = ConnectedStatuses), ApiError))]
 async fn connected_statuses(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,

@@ -1,12 +1,9 @@
-//! Groups: made, shown, changed and left.
-//!
-//! Who may do what is looked up first, so that most refusals need no word with the network; the network decides. A
-//! request that asked its session before it was cut off skips the look: what it wants may be done by now, and then the
-//! account may no longer be in the group.
+//! Groups: created, shown and left.
 
+mod access;
+mod participants;
 mod photos;
-
-use std::collections::{HashMap, HashSet};
+mod subject;
 
 use axum::Json;
 use axum::extract::State;
@@ -16,38 +13,36 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::done::{DONE, Done};
-use crate::domain::{Account, ContactId, GroupId, Timestamp};
+use self::access::{change_group, visible_group};
+use super::done::Done;
+use crate::domain::{ContactId, Timestamp};
 use crate::http::AppState;
+use crate::http::error::responses::NetworkResponses;
 use crate::http::error::{ApiError, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
-use crate::http::extract::params::{JsonOnly, Parameters, Text};
-use crate::http::extract::recipient::{NamedGroup, no_such_group, not_a_contact};
-use crate::sessions::{GroupRefusal, Sessions};
-use crate::store::{Candidate, GroupInfo, GroupView};
-use crate::upstream::{Address, GroupEdit};
+use crate::http::extract::params::{JsonOnly, Text};
+use crate::http::extract::recipient::NamedGroup;
+use crate::sessions::Sessions;
+use crate::store::GroupInfo;
+use crate::upstream::GroupEdit;
 
-/// The routes of this file.
+/// The routes of this folder.
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(create))
         .routes(routes!(info_all))
         .routes(routes!(info))
-        .routes(routes!(subject, set_subject))
-        .routes(routes!(set_subject_of))
-        .routes(routes!(add_participant))
-        .routes(routes!(remove_participant))
-        .routes(routes!(promote_participant))
-        .routes(routes!(demote_participant))
         .routes(routes!(leave))
-        .routes(routes!(leave_one))
+        .routes(routes!(leave_by_id))
+        .merge(subject::router())
+        .merge(participants::router())
         .merge(photos::router())
 }
 
 #[derive(Deserialize, ToSchema)]
-struct NewGroup {
-    /// Numbers of contacts that exist, or that wrote first. The account's own and repeated ones change nothing.
+struct CreateGroup {
+    /// Numbers of contacts that exist, or that wrote first. The account's own number and repeated ones are ignored.
     #[schema(value_type = Vec<String>)]
     participants: Vec<ContactId>,
     #[schema(value_type = String, max_length = 100)]
@@ -59,72 +54,48 @@ struct CreatedGroup {
     groupid: String,
 }
 
-/// Makes a group; the account is its admin. With one who cannot be added no group is made.
-#[utoipa::path(post, path = "/api/groups/create-group/", tag = "groups", request_body = NewGroup,
-    responses((status = 201, body = CreatedGroup),
-              (status = 400, body = Problem, description = "`participants`: those who cannot be added"),
-              (status = 415, body = Problem), (status = 501, body = Problem), (status = 503, body = Problem),
-              (status = 504, body = Problem)))]
+/// Creates a group whose admin is the account. If one participant cannot be added, no group is created.
+#[utoipa::path(post, path = "/api/groups/create-group/", tag = "groups", request_body = CreateGroup,
+    responses(
+        (status = 201, body = CreatedGroup),
+        ApiError,
+        NetworkResponses,
+        (status = 400, body = Problem, description = "`participants`: those who cannot be added"),
+    ))]
 async fn create(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
-    JsonOnly(new): JsonOnly<NewGroup>,
+    claim: IdempotencyClaim,
+    JsonOnly(new): JsonOnly<CreateGroup>,
 ) -> Result<(StatusCode, Json<CreatedGroup>), ApiError> {
-    let subject = not_empty(new.subject)?;
-    let largest = state.connector(&account)?.capabilities().largest_group;
-    if largest == 0 {
-        return Err(ApiError::unsupported("have groups"));
-    }
-    let mut seen = HashSet::from([account.number.to_string()]);
-    let wanted: Vec<String> =
-        new.participants.iter().map(ToString::to_string).filter(|id| seen.insert(id.clone())).collect();
-    if wanted.len() >= largest {
-        return Err(GroupRefusal::TooLarge.into());
-    }
-    let candidates: HashMap<String, Candidate> = state
-        .store
-        .candidates(&account, None, &wanted)
-        .await?
-        .into_iter()
-        .map(|candidate| (candidate.peer.public_id.clone(), candidate))
-        .collect();
-    let asked = Sessions::has_asked(keyed.claim());
-    let may_be_added = |id: &String| candidates.get(id).is_some_and(|one| one.reachable || asked);
-    let bad: Vec<String> = wanted.iter().filter(|id| !may_be_added(id)).cloned().collect();
-    if !bad.is_empty() {
-        let text = "these are neither contacts that exist nor did they write first; add them to the contacts";
-        return Err(ApiError::bad_request("not_a_contact", format!("{text}: {}", bad.join(", ")))
-            .with_field("participants", bad));
-    }
-    let members = wanted.iter().filter_map(|id| Some(Address(candidates.get(id)?.peer.address.clone())));
-    let group = state.sessions.create_group(account.id, subject, members.collect(), keyed.claim()).await?;
+    let subject = subject::required(new.subject)?;
+    let group =
+        state.sessions.create_group_of_contacts(&account, subject, &new.participants, claim.claim()).await?;
     Ok((StatusCode::CREATED, Json(CreatedGroup { groupid: group.to_string() })))
 }
 
 #[derive(Serialize, ToSchema)]
 struct GroupList {
-    grouplist: Vec<Info>,
+    grouplist: Vec<GroupDetails>,
 }
 
 #[derive(Serialize, ToSchema)]
-struct Info {
+struct GroupDetails {
     groupid: String,
-    /// The same.
+    /// The same as `groupid`.
     id: String,
-    /// Who made it, where that is known.
+    /// Number of the creator, if it is known.
     creator: Option<String>,
-    /// When.
     #[schema(value_type = String)]
     creation: Timestamp,
     subject: String,
-    /// Numbers of all who are in it, admins and creator too, in the order in which they came.
+    /// Numbers of all participants, admins included, in the order in which they joined.
     participants: Vec<String>,
-    /// Numbers of those who may add, remove, promote and demote.
+    /// Numbers of the participants who may add, remove, promote and demote.
     admins: Vec<String>,
 }
 
-impl From<GroupInfo> for Info {
+impl From<GroupInfo> for GroupDetails {
     fn from(info: GroupInfo) -> Self {
         let GroupInfo { id, subject, creator, created_at, participants, admins } = info;
         Self {
@@ -141,265 +112,56 @@ impl From<GroupInfo> for Info {
 
 /// The groups that the account is in, oldest first.
 #[utoipa::path(get, path = "/api/groups/info-all/", tag = "groups",
-    responses((status = 200, body = GroupList), (status = 400, body = Problem)))]
+    responses((status = 200, body = GroupList), ApiError))]
 async fn info_all(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
 ) -> Result<Json<GroupList>, ApiError> {
     let groups = state.store.groups(&account, None).await?;
-    Ok(Json(GroupList { grouplist: groups.into_iter().map(Info::from).collect() }))
+    Ok(Json(GroupList { grouplist: groups.into_iter().map(GroupDetails::from).collect() }))
 }
 
 /// One group.
 #[utoipa::path(get, path = "/api/groups/{group_id}/info/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Info), (status = 404, body = Problem)))]
+    responses((status = 200, body = GroupDetails), ApiError, (status = 404, body = Problem)))]
 async fn info(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     NamedGroup(id): NamedGroup,
-) -> Result<Json<Info>, ApiError> {
-    let group = state.store.groups(&account, Some(&id)).await?.pop().ok_or_else(no_such_group)?;
+) -> Result<Json<GroupDetails>, ApiError> {
+    let group = state.store.groups(&account, Some(&id)).await?.pop().ok_or_else(ApiError::no_such_group)?;
     Ok(Json(group.into()))
 }
 
-#[derive(Serialize, ToSchema)]
-struct Subject {
-    subject: String,
-}
-
-#[derive(Deserialize, ToSchema)]
-struct NewSubject {
-    #[schema(value_type = String, max_length = 100)]
-    subject: Text<100>,
-}
-
-/// A group in the parameters; for the description only.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes two extractors as one body")]
-struct Of<T> {
-    group_id: String,
-    #[schema(inline)]
-    #[serde(flatten)]
-    rest: T,
-}
-
-/// A group's subject.
-#[utoipa::path(get, path = "/api/groups/{group_id}/subject/", tag = "groups",
-    params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Subject), (status = 404, body = Problem)))]
-async fn subject(
-    State(state): State<AppState>,
-    RegisteredAccount(account): RegisteredAccount,
-    NamedGroup(id): NamedGroup,
-) -> Result<Json<Subject>, ApiError> {
-    let group = look(&state, &account, &id, false).await?;
-    Ok(Json(Subject { subject: group.subject }))
-}
-
-/// Changes a group's subject; every participant may.
-#[utoipa::path(post, path = "/api/groups/{group_id}/subject/", tag = "groups", request_body = NewSubject,
-    params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 503, body = Problem), (status = 504, body = Problem)))]
-async fn set_subject(
-    State(state): State<AppState>,
-    RegisteredAccount(account): RegisteredAccount,
-    NamedGroup(id): NamedGroup,
-    keyed: IdempotencyClaim,
-    Parameters(new): Parameters<NewSubject>,
-) -> Result<Json<Done>, ApiError> {
-    let group = look(&state, &account, &id, Sessions::has_asked(keyed.claim())).await?;
-    let wish = GroupEdit::Subject { subject: not_empty(new.subject)? };
-    change(&state, &account, group, wish, &keyed).await
-}
-
-/// Changes the subject of the group that `group_id` names.
-#[utoipa::path(post, path = "/api/groups/subject/", tag = "groups", request_body = inline(Of<NewSubject>),
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 503, body = Problem), (status = 504, body = Problem)))]
-async fn set_subject_of(
-    state: State<AppState>,
-    account: RegisteredAccount,
-    group: NamedGroup,
-    keyed: IdempotencyClaim,
-    new: Parameters<NewSubject>,
-) -> Result<Json<Done>, ApiError> {
-    set_subject(state, account, group, keyed, new).await
-}
-
-#[derive(Deserialize, ToSchema)]
-struct Participant {
-    #[schema(value_type = String)]
-    contact: ContactId,
-}
-
-/// Adds a contact to a group; admins may. One who is in it already stays in it.
-#[utoipa::path(post, path = "/api/groups/{group_id}/add-participant/", tag = "groups", request_body = Participant,
-    params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 403, body = Problem),
-              (status = 404, body = Problem), (status = 503, body = Problem), (status = 504, body = Problem)))]
-async fn add_participant(
-    State(state): State<AppState>,
-    RegisteredAccount(account): RegisteredAccount,
-    NamedGroup(id): NamedGroup,
-    keyed: IdempotencyClaim,
-    Parameters(Participant { contact }): Parameters<Participant>,
-) -> Result<Json<Done>, ApiError> {
-    let asked = Sessions::has_asked(keyed.claim());
-    let group = look(&state, &account, &id, asked).await?;
-    if !asked && !group.admin {
-        return Err(GroupRefusal::NotAnAdmin.into());
-    }
-    match candidate(&state, &account, &group, &contact).await? {
-        Some(candidate) if candidate.is_member && !asked => Ok(DONE),
-        Some(candidate) if candidate.reachable || asked => {
-            let wish = GroupEdit::Add { who: vec![Address(candidate.peer.address)] };
-            change(&state, &account, group, wish, &keyed).await
-        }
-        Some(_) | None => Err(not_a_contact()),
-    }
-}
-
-/// Removes a participant from a group; admins may. To remove oneself is to leave.
-#[utoipa::path(post, path = "/api/groups/{group_id}/remove-participant/", tag = "groups",
-    request_body = Participant, params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 403, body = Problem),
-              (status = 404, body = Problem), (status = 503, body = Problem), (status = 504, body = Problem)))]
-async fn remove_participant(
-    State(state): State<AppState>,
-    RegisteredAccount(account): RegisteredAccount,
-    NamedGroup(id): NamedGroup,
-    keyed: IdempotencyClaim,
-    Parameters(Participant { contact }): Parameters<Participant>,
-) -> Result<Json<Done>, ApiError> {
-    if contact.as_str() == account.number.as_str() {
-        let group = look(&state, &account, &id, Sessions::has_asked(keyed.claim())).await?;
-        return change(&state, &account, group, GroupEdit::Leave, &keyed).await;
-    }
-    change_participant(&state, &account, (&id, &contact), &keyed, |who| GroupEdit::Remove { who }).await
-}
-
-/// Makes a participant an admin; admins may.
-#[utoipa::path(post, path = "/api/groups/{group_id}/promote-participant/", tag = "groups",
-    request_body = Participant, params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 403, body = Problem),
-              (status = 404, body = Problem), (status = 503, body = Problem), (status = 504, body = Problem)))]
-async fn promote_participant(
-    State(state): State<AppState>,
-    RegisteredAccount(account): RegisteredAccount,
-    NamedGroup(id): NamedGroup,
-    keyed: IdempotencyClaim,
-    Parameters(Participant { contact }): Parameters<Participant>,
-) -> Result<Json<Done>, ApiError> {
-    change_participant(&state, &account, (&id, &contact), &keyed, |who| GroupEdit::Promote { who }).await
-}
-
-/// Makes an admin an ordinary participant; admins may. A group always has an admin: instead of the last one it is then the
-/// participant who came first.
-#[utoipa::path(post, path = "/api/groups/{group_id}/demote-participant/", tag = "groups",
-    request_body = Participant, params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 403, body = Problem),
-              (status = 404, body = Problem), (status = 503, body = Problem), (status = 504, body = Problem)))]
-async fn demote_participant(
-    State(state): State<AppState>,
-    RegisteredAccount(account): RegisteredAccount,
-    NamedGroup(id): NamedGroup,
-    keyed: IdempotencyClaim,
-    Parameters(Participant { contact }): Parameters<Participant>,
-) -> Result<Json<Done>, ApiError> {
-    change_participant(&state, &account, (&id, &contact), &keyed, |who| GroupEdit::Demote { who }).await
-}
-
-/// Leaves a group. The last admin hands over to the participant who came first; an empty group ends.
+/// Leaves a group. When the last admin leaves, the longest-standing participant becomes admin; an empty group ends.
 #[utoipa::path(post, path = "/api/groups/{group_id}/leave/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Done), (status = 404, body = Problem), (status = 503, body = Problem),
-              (status = 504, body = Problem)))]
+    responses((status = 200, body = Done), ApiError, NetworkResponses, (status = 404, body = Problem)))]
 async fn leave(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     NamedGroup(id): NamedGroup,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
 ) -> Result<Json<Done>, ApiError> {
-    let group = look(&state, &account, &id, Sessions::has_asked(keyed.claim())).await?;
-    change(&state, &account, group, GroupEdit::Leave, &keyed).await
+    let group = visible_group(&state, &account, &id, Sessions::has_asked(claim.claim())).await?;
+    change_group(&state, &account, group, GroupEdit::Leave, &claim).await
 }
 
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes an extractor as a body")]
-struct WhichGroup {
+struct GroupIdBody {
     group_id: String,
 }
 
 /// Leaves the group that `group_id` names.
-#[utoipa::path(post, path = "/api/groups/leave/", tag = "groups", request_body = WhichGroup,
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 503, body = Problem), (status = 504, body = Problem)))]
-async fn leave_one(
+#[utoipa::path(post, path = "/api/groups/leave/", tag = "groups", request_body = GroupIdBody,
+    responses((status = 200, body = Done), ApiError, NetworkResponses, (status = 404, body = Problem)))]
+async fn leave_by_id(
     state: State<AppState>,
     account: RegisteredAccount,
     group: NamedGroup,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
 ) -> Result<Json<Done>, ApiError> {
-    leave(state, account, group, keyed).await
-}
-
-/// The group, if the account is in it; when the session was `asked` already, also if it was.
-pub(in crate::http) async fn look(
-    state: &AppState,
-    account: &Account,
-    id: &GroupId,
-    asked: bool,
-) -> Result<GroupView, ApiError> {
-    let group = state.store.group(account, id).await?;
-    group.filter(|group| group.inside || asked).ok_or_else(no_such_group)
-}
-
-async fn candidate(
-    state: &AppState,
-    account: &Account,
-    group: &GroupView,
-    contact: &ContactId,
-) -> Result<Option<Candidate>, ApiError> {
-    Ok(state.store.candidates(account, Some(group.peer.id), &[contact.to_string()]).await?.pop())
-}
-
-/// What only admins may do to a participant.
-async fn change_participant(
-    state: &AppState,
-    account: &Account,
-    (id, contact): (&GroupId, &ContactId),
-    keyed: &IdempotencyClaim,
-    wish: impl FnOnce(Address) -> GroupEdit + Send,
-) -> Result<Json<Done>, ApiError> {
-    let asked = Sessions::has_asked(keyed.claim());
-    let group = look(state, account, id, asked).await?;
-    if !asked && !group.admin {
-        return Err(GroupRefusal::NotAnAdmin.into());
-    }
-    match candidate(state, account, &group, contact).await? {
-        Some(candidate) if candidate.is_member || asked => {
-            change(state, account, group, wish(Address(candidate.peer.address)), keyed).await
-        }
-        Some(_) | None => Err(GroupRefusal::NotAMember.into()),
-    }
-}
-
-pub(in crate::http) async fn change(
-    state: &AppState,
-    account: &Account,
-    group: GroupView,
-    wish: GroupEdit,
-    keyed: &IdempotencyClaim,
-) -> Result<Json<Done>, ApiError> {
-    state.sessions.change_group(account.id, Address(group.peer.address), wish, keyed.claim()).await?;
-    Ok(DONE)
-}
-
-fn not_empty(subject: Text<100>) -> Result<String, ApiError> {
-    if subject.trim().is_empty() {
-        return Err(ApiError::bad_request("invalid_parameter", "subject: a group's subject is not empty"));
-    }
-    Ok(subject.into_inner())
+    leave(state, account, group, claim).await
 }

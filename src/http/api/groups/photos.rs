@@ -1,4 +1,4 @@
-//! A group's photo: shown to its participants, any of whom may change it.
+//! Photo of a group: shown to its participants, any of whom may change it.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,9 +8,10 @@ use utoipa_axum::routes;
 
 use crate::domain::{Photo, Reference};
 use crate::http::AppState;
-use crate::http::api::contacts::photos::{NewPhoto, PhotoUrl, Size, no_photo, picture};
 use crate::http::api::done::Done;
-use crate::http::api::groups::{change, look};
+use crate::http::api::groups::access::{change_group, visible_group};
+use crate::http::api::photo::{PhotoForm, PhotoSize, PhotoUrl, jpeg_response, no_photo};
+use crate::http::error::responses::NetworkResponses;
 use crate::http::error::{ApiError, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
@@ -31,103 +32,109 @@ pub fn router() -> OpenApiRouter<AppState> {
 /// The group's photo.
 #[utoipa::path(get, path = "/api/groups/{group_id}/photo/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, content_type = "image/jpeg", body = Vec<u8>), (status = 404, body = Problem)))]
+    responses(
+        (status = 200, content_type = "image/jpeg", body = Vec<u8>),
+        ApiError,
+        (status = 404, body = Problem),
+    ))]
 async fn photo(
     State(state): State<AppState>,
     account: RegisteredAccount,
     group: NamedGroup,
 ) -> Result<Response, ApiError> {
-    show(&state, account, group, Size::Whole).await
+    show(&state, account, group, PhotoSize::Whole).await
 }
 
-/// The group's photo, small.
+/// Preview of the group's photo.
 #[utoipa::path(get, path = "/api/groups/{group_id}/preview-photo/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, content_type = "image/jpeg", body = Vec<u8>), (status = 404, body = Problem)))]
+    responses(
+        (status = 200, content_type = "image/jpeg", body = Vec<u8>),
+        ApiError,
+        (status = 404, body = Problem),
+    ))]
 async fn preview_photo(
     State(state): State<AppState>,
     account: RegisteredAccount,
     group: NamedGroup,
 ) -> Result<Response, ApiError> {
-    show(&state, account, group, Size::Preview).await
+    show(&state, account, group, PhotoSize::Preview).await
 }
 
 /// Changes the group's photo; every participant may.
 #[utoipa::path(post, path = "/api/groups/{group_id}/photo/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
-    request_body(content = NewPhoto, content_type = "multipart/form-data"),
-    responses((status = 200, body = Done), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 413, body = Problem), (status = 503, body = Problem), (status = 504, body = Problem)))]
+    request_body(content = PhotoForm, content_type = "multipart/form-data"),
+    responses((status = 200, body = Done), ApiError, NetworkResponses, (status = 404, body = Problem)))]
 async fn set_photo(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     NamedGroup(id): NamedGroup,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     upload: Result<PhotoUpload, ApiError>,
 ) -> Result<Json<Done>, ApiError> {
-    let group = look(&state, &account, &id, Sessions::has_asked(keyed.claim())).await?;
+    let group = visible_group(&state, &account, &id, Sessions::has_asked(claim.claim())).await?;
     let PhotoUpload(upload) = upload?;
-    let kept = state.media.keep_photo(&upload.spooled).await?;
-    let photo = Photo { photo: kept.photo, preview: kept.preview };
-    change(&state, &account, group, GroupEdit::Photo { photo: Some(photo) }, &keyed).await
+    let stored = state.media.keep_photo(&upload.spooled).await?;
+    let photo = Photo { photo: stored.photo, preview: stored.preview };
+    change_group(&state, &account, group, GroupEdit::Photo { photo: Some(photo) }, &claim).await
 }
 
-/// Takes the group's photo away; every participant may.
+/// Removes the group's photo; every participant may.
 #[utoipa::path(delete, path = "/api/groups/{group_id}/photo/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = Done), (status = 404, body = Problem), (status = 503, body = Problem),
-              (status = 504, body = Problem)))]
+    responses((status = 200, body = Done), ApiError, NetworkResponses, (status = 404, body = Problem)))]
 async fn remove_photo(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     NamedGroup(id): NamedGroup,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
 ) -> Result<Json<Done>, ApiError> {
-    let group = look(&state, &account, &id, false).await?;
-    change(&state, &account, group, GroupEdit::Photo { photo: None }, &keyed).await
+    let group = visible_group(&state, &account, &id, false).await?;
+    change_group(&state, &account, group, GroupEdit::Photo { photo: None }, &claim).await
 }
 
 /// The URL of the group's photo.
 #[utoipa::path(get, path = "/api/groups/{group_id}/photo-url/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = PhotoUrl), (status = 404, body = Problem)))]
+    responses((status = 200, body = PhotoUrl), ApiError, (status = 404, body = Problem)))]
 async fn photo_url(
     State(state): State<AppState>,
     account: RegisteredAccount,
     group: NamedGroup,
 ) -> Result<Json<PhotoUrl>, ApiError> {
-    url(&state, account, group, Size::Whole).await
+    url(&state, account, group, PhotoSize::Whole).await
 }
 
-/// The URL of the group's photo, small.
+/// The URL of the preview of the group's photo.
 #[utoipa::path(get, path = "/api/groups/{group_id}/preview-photo-url/", tag = "groups",
     params(("group_id" = String, Path, description = "the group's id")),
-    responses((status = 200, body = PhotoUrl), (status = 404, body = Problem)))]
+    responses((status = 200, body = PhotoUrl), ApiError, (status = 404, body = Problem)))]
 async fn preview_photo_url(
     State(state): State<AppState>,
     account: RegisteredAccount,
     group: NamedGroup,
 ) -> Result<Json<PhotoUrl>, ApiError> {
-    url(&state, account, group, Size::Preview).await
+    url(&state, account, group, PhotoSize::Preview).await
 }
 
 async fn show(
     state: &AppState,
     RegisteredAccount(account): RegisteredAccount,
     NamedGroup(id): NamedGroup,
-    size: Size,
+    size: PhotoSize,
 ) -> Result<Response, ApiError> {
-    let photo = look(state, &account, &id, false).await?.photo.ok_or_else(no_photo)?;
-    picture(state, &size.of(photo)).await
+    let photo = visible_group(state, &account, &id, false).await?.photo.ok_or_else(no_photo)?;
+    jpeg_response(state, &size.of(photo)).await
 }
 
 async fn url(
     state: &AppState,
     RegisteredAccount(account): RegisteredAccount,
     NamedGroup(id): NamedGroup,
-    size: Size,
+    size: PhotoSize,
 ) -> Result<Json<PhotoUrl>, ApiError> {
-    let group = look(state, &account, &id, false).await?;
+    let group = visible_group(state, &account, &id, false).await?;
     let photo_url = group
         .photo
         .zip(group.chat)

@@ -15,8 +15,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::http::AppState;
-use crate::http::api::media::range::Wanted;
-use crate::http::error::{ApiError, Problem};
+use crate::http::api::media::range::RangeRequest;
+use crate::http::error::{ApiError, ErrorCode, Problem};
 use crate::media::{Parts, Served};
 
 /// The types that a browser shows or plays. No SVG, HTML or PDF: those hold programs.
@@ -81,10 +81,10 @@ async fn serve(
     // A range is defined for GET alone (RFC 9110, section 14.2).
     let is_head = method == Method::HEAD;
     let (status, part) = match range::wanted(&headers, &etag, size) {
-        Wanted::Unchanged => (StatusCode::NOT_MODIFIED, None),
-        Wanted::Part(part) if !is_head => (StatusCode::PARTIAL_CONTENT, Some(part)),
-        Wanted::Unsatisfiable if !is_head => return Err(unsatisfiable(size)),
-        Wanted::Whole | Wanted::Part(_) | Wanted::Unsatisfiable => (StatusCode::OK, None),
+        RangeRequest::Unchanged => (StatusCode::NOT_MODIFIED, None),
+        RangeRequest::Part(part) if !is_head => (StatusCode::PARTIAL_CONTENT, Some(part)),
+        RangeRequest::Unsatisfiable if !is_head => return Err(unsatisfiable(size)),
+        RangeRequest::Whole | RangeRequest::Part(_) | RangeRequest::Unsatisfiable => (StatusCode::OK, None),
     };
     let body = if is_head || status == StatusCode::NOT_MODIFIED {
         Body::empty()
@@ -129,14 +129,14 @@ fn value(text: String) -> Result<HeaderValue, ApiError> {
 /// The same for every reason: nothing is said about files to whoever may not have them.
 fn not_found() -> ApiError {
     ApiError::not_found(
-        "media_not_found",
+        ErrorCode::MediaNotFound,
         "there is no file at this address, or it has expired; ask the API for a fresh one",
     )
 }
 
 fn unsatisfiable(size: u64) -> ApiError {
     let message = format!("the file has {size} bytes; none of them are in this range");
-    let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, "range_not_satisfiable", message);
+    let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeNotSatisfiable, message);
     match HeaderValue::try_from(format!("bytes */{size}")) {
         Ok(range) => error.with_header(header::CONTENT_RANGE, range),
         Err(cause) => ApiError::internal(&cause),

@@ -6,7 +6,7 @@ use http::{HeaderMap, header};
 
 /// Which bytes of a file are asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum RangeRequest {
     /// All of them: also for several ranges, and for what is no range.
     Whole,
     /// These, never none.
@@ -18,15 +18,15 @@ pub enum Wanted {
 }
 
 /// Reads what a request for a file of `size` bytes asks for. `etag` is its strong tag, in quotes.
-pub fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> Wanted {
+pub fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> RangeRequest {
     if text(headers, header::IF_NONE_MATCH).is_some_and(|tags| names(tags, etag)) {
-        return Wanted::Unchanged;
+        return RangeRequest::Unchanged;
     }
     // A date cannot be told from another one of the same second, so it fits nothing.
     if headers.contains_key(header::IF_RANGE) && text(headers, header::IF_RANGE) != Some(etag) {
-        return Wanted::Whole;
+        return RangeRequest::Whole;
     }
-    text(headers, header::RANGE).map_or(Wanted::Whole, |range| part(range, size))
+    text(headers, header::RANGE).map_or(RangeRequest::Whole, |range| part(range, size))
 }
 
 /// A header's text, if it is there once.
@@ -40,18 +40,18 @@ fn names(tags: &str, etag: &str) -> bool {
     tags == "*" || tags.split(',').map(str::trim).any(|tag| tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
-fn part(range: &str, size: u64) -> Wanted {
-    let Some((unit, range)) = range.split_once('=') else { return Wanted::Whole };
-    let Some((first, last)) = range.split_once('-') else { return Wanted::Whole };
+fn part(range: &str, size: u64) -> RangeRequest {
+    let Some((unit, range)) = range.split_once('=') else { return RangeRequest::Whole };
+    let Some((first, last)) = range.split_once('-') else { return RangeRequest::Whole };
     let range = match (unit.trim().eq_ignore_ascii_case("bytes"), number(first), number(last)) {
         (true, Number::Fetched(first), Number::None) => first..size,
         (true, Number::Fetched(first), Number::Fetched(last)) if first <= last => {
             first..last.saturating_add(1).min(size)
         }
         (true, Number::None, Number::Fetched(count)) => size.saturating_sub(count)..size,
-        _ => return Wanted::Whole,
+        _ => return RangeRequest::Whole,
     };
-    if range.is_empty() { Wanted::Unsatisfiable } else { Wanted::Part(range) }
+    if range.is_empty() { RangeRequest::Unsatisfiable } else { RangeRequest::Part(range) }
 }
 
 /// One side of a range.
@@ -79,7 +79,7 @@ mod tests {
 
     const ETAG: &str = "\"tag\"";
 
-    fn asked(headers: &[(header::HeaderName, &str)], size: u64) -> Wanted {
+    fn asked(headers: &[(header::HeaderName, &str)], size: u64) -> RangeRequest {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(name, HeaderValue::from_str(value).expect("a value"));
@@ -100,16 +100,16 @@ mod tests {
             ("bytes=-10", 0..10),
             ("bytes=-11", 0..10),
         ] {
-            assert_eq!(asked(&[(header::RANGE, range)], 10), Wanted::Part(part), "{range}");
+            assert_eq!(asked(&[(header::RANGE, range)], 10), RangeRequest::Part(part), "{range}");
         }
     }
 
     #[test]
     fn what_the_file_does_not_have_is_said() {
         for range in ["bytes=10-", "bytes=10-20", "bytes=99999999999999999999999-", "bytes=-0"] {
-            assert_eq!(asked(&[(header::RANGE, range)], 10), Wanted::Unsatisfiable, "{range}");
+            assert_eq!(asked(&[(header::RANGE, range)], 10), RangeRequest::Unsatisfiable, "{range}");
         }
-        assert_eq!(asked(&[(header::RANGE, "bytes=0-")], 0), Wanted::Unsatisfiable);
+        assert_eq!(asked(&[(header::RANGE, "bytes=0-")], 0), RangeRequest::Unsatisfiable);
     }
 
     #[test]
@@ -125,19 +125,23 @@ mod tests {
             "lines=0-1",
             "bytes=+1-2",
         ] {
-            assert_eq!(asked(&[(header::RANGE, range)], 10), Wanted::Whole, "{range}");
+            assert_eq!(asked(&[(header::RANGE, range)], 10), RangeRequest::Whole, "{range}");
         }
         let twice = [(header::RANGE, "bytes=0-1"), (header::RANGE, "bytes=3-4")];
-        assert_eq!(asked(&twice, 10), Wanted::Whole);
-        assert_eq!(asked(&[], 10), Wanted::Whole);
+        assert_eq!(asked(&twice, 10), RangeRequest::Whole);
+        assert_eq!(asked(&[], 10), RangeRequest::Whole);
     }
 
     #[test]
     fn a_range_of_another_version_gives_the_whole() {
         let range = (header::RANGE, "bytes=0-1");
-        assert_eq!(asked(&[range.clone(), (header::IF_RANGE, ETAG)], 10), Wanted::Part(0..2));
+        assert_eq!(asked(&[range.clone(), (header::IF_RANGE, ETAG)], 10), RangeRequest::Part(0..2));
         for other in ["\"other\"", "W/\"tag\"", "Wed, 25 Nov 2026 12:00:00 GMT", ""] {
-            assert_eq!(asked(&[range.clone(), (header::IF_RANGE, other)], 10), Wanted::Whole, "{other}");
+            assert_eq!(
+                asked(&[range.clone(), (header::IF_RANGE, other)], 10),
+                RangeRequest::Whole,
+                "{other}"
+            );
         }
     }
 
@@ -145,15 +149,15 @@ mod tests {
     fn what_the_caller_has_is_not_sent_again() {
         for tags in ["*", ETAG, "W/\"tag\"", "\"other\", \"tag\""] {
             let headers = [(header::IF_NONE_MATCH, tags), (header::RANGE, "bytes=0-1")];
-            assert_eq!(asked(&headers, 10), Wanted::Unchanged, "{tags}");
+            assert_eq!(asked(&headers, 10), RangeRequest::Unchanged, "{tags}");
         }
-        assert_eq!(asked(&[(header::IF_NONE_MATCH, "\"other\"")], 10), Wanted::Whole);
+        assert_eq!(asked(&[(header::IF_NONE_MATCH, "\"other\"")], 10), RangeRequest::Whole);
     }
 
     proptest::proptest! {
         #[test]
         fn a_part_is_always_within_the_file(range in "(bytes)?=?[-0-9a-z, ]{0,12}", size in 0_u64..200) {
-            if let Wanted::Part(part) = asked(&[(header::RANGE, range.as_str())], size) {
+            if let RangeRequest::Part(part) = asked(&[(header::RANGE, range.as_str())], size) {
                 proptest::prop_assert!(part.start < part.end && part.end <= size, "{range} {part:?}");
             }
         }

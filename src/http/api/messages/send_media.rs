@@ -1,4 +1,4 @@
-//! Sending what is more than text: pictures, films, sound, places and cards.
+//! Sending files, locations and contact cards.
 
 use axum::Json;
 use axum::extract::State;
@@ -9,11 +9,11 @@ use utoipa_axum::routes;
 
 use crate::domain::{Account, Card, Content, Location, MediaContent, MediaFile, MediaKind, Reference};
 use crate::http::AppState;
-use crate::http::api::messages::{SendTo, Sent, send};
-use crate::http::error::{ApiError, Problem};
+use crate::http::api::messages::send::{SendTo, Sent, send};
+use crate::http::error::{ApiError, ErrorCode, Problem};
 use crate::http::extract::IdempotencyClaim;
-use crate::http::extract::params::{Degrees, Parameters, Text};
-use crate::http::extract::recipient::Receiver;
+use crate::http::extract::params::{Degrees, RequestParameters, Text};
+use crate::http::extract::recipient::CachedRecipient;
 use crate::http::extract::upload::{TextUpload, Upload};
 use crate::media::{SendRow, vcard};
 
@@ -31,7 +31,6 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(send_vcard))
 }
 
-/// A file, and a text below it.
 #[derive(Deserialize, ToSchema)]
 struct WithCaption {
     /// The file, in a multipart form.
@@ -39,14 +38,13 @@ struct WithCaption {
     #[serde(skip)]
     #[expect(dead_code, reason = "for the description: Upload reads it")]
     filename: (),
-    /// Where to fetch the file, when none is given.
+    /// The URL of the file, if the form has none.
     #[expect(dead_code, reason = "for the description: Upload reads it")]
     url: Option<String>,
     #[schema(value_type = Option<String>, max_length = 1024)]
     caption: Option<Text<1_024>>,
 }
 
-/// A file.
 #[derive(Deserialize, ToSchema)]
 struct WithoutCaption {
     /// The file, in a multipart form.
@@ -54,75 +52,71 @@ struct WithoutCaption {
     #[serde(skip)]
     #[expect(dead_code, reason = "for the description: Upload reads it")]
     filename: (),
-    /// Where to fetch the file, when none is given.
+    /// The URL of the file, if the form has none.
     #[expect(dead_code, reason = "for the description: Upload reads it")]
     url: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
 struct SentFile {
-    /// The message's id, under which receipts come in.
+    /// The message's id, which its receipts name.
     message_id: String,
-    /// The same.
+    /// The same as `message_id`.
     id: String,
-    /// Opens the file without a token, for a day.
+    /// Signed; opens the file without a token for 24 h.
     url: String,
-    /// The base64 SHA-256 of the file as it is stored and sent.
+    /// Base64 of the SHA-256 of the file as it is stored and sent.
     hash: String,
 }
 
-/// Sends a picture: jpg, jpeg, gif, png or webp. What a camera notes in it is removed.
+/// Sends a picture: jpg, jpeg, gif, png or webp. Its metadata is removed.
 #[utoipa::path(post, path = "/api/messages/send-image/", tag = "messages",
     request_body(content = inline(SendTo<WithCaption>), content_type = "multipart/form-data"),
-    responses((status = 200, body = SentFile), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 413, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = SentFile), ApiError, (status = 404, body = Problem)))]
 async fn send_image(
     State(state): State<AppState>,
-    to: Receiver,
+    to: CachedRecipient,
     claim: IdempotencyClaim,
     upload: Upload,
-    Parameters(body): Parameters<WithCaption>,
+    RequestParameters(body): RequestParameters<WithCaption>,
 ) -> Result<Json<SentFile>, ApiError> {
     send_file(&state, to, claim, upload, (SendRow::Image, MediaKind::Image), body.caption).await
 }
 
-/// Sends a film: 3gp, mp4, mov or avi.
+/// Sends a video: 3gp, mp4, mov or avi.
 #[utoipa::path(post, path = "/api/messages/send-video/", tag = "messages",
     request_body(content = inline(SendTo<WithCaption>), content_type = "multipart/form-data"),
-    responses((status = 200, body = SentFile), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 413, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = SentFile), ApiError, (status = 404, body = Problem)))]
 async fn send_video(
     State(state): State<AppState>,
-    to: Receiver,
+    to: CachedRecipient,
     claim: IdempotencyClaim,
     upload: Upload,
-    Parameters(body): Parameters<WithCaption>,
+    RequestParameters(body): RequestParameters<WithCaption>,
 ) -> Result<Json<SentFile>, ApiError> {
     send_file(&state, to, claim, upload, (SendRow::Video, MediaKind::Video), body.caption).await
 }
 
-/// Sends a sound file: 3gp, caf, wav, mp3, wma, ogg, aif, aac or m4a.
+/// Sends an audio file: 3gp, caf, wav, mp3, wma, ogg, aif, aac or m4a.
 #[utoipa::path(post, path = "/api/messages/send-audio/", tag = "messages",
     request_body(content = inline(SendTo<WithoutCaption>), content_type = "multipart/form-data"),
-    responses((status = 200, body = SentFile), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 413, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = SentFile), ApiError, (status = 404, body = Problem)))]
 async fn send_audio(
     State(state): State<AppState>,
-    to: Receiver,
+    to: CachedRecipient,
     claim: IdempotencyClaim,
     upload: Upload,
 ) -> Result<Json<SentFile>, ApiError> {
     send_file(&state, to, claim, upload, (SendRow::Audio, MediaKind::Audio), None).await
 }
 
-/// Sends what was spoken: the same types as send-audio.
+/// Sends a voice message: the same types as send-audio.
 #[utoipa::path(post, path = "/api/messages/send-voice/", tag = "messages",
     request_body(content = inline(SendTo<WithoutCaption>), content_type = "multipart/form-data"),
-    responses((status = 200, body = SentFile), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 413, body = Problem), (status = 503, body = Problem)))]
+    responses((status = 200, body = SentFile), ApiError, (status = 404, body = Problem)))]
 async fn send_voice(
     State(state): State<AppState>,
-    to: Receiver,
+    to: CachedRecipient,
     claim: IdempotencyClaim,
     upload: Upload,
 ) -> Result<Json<SentFile>, ApiError> {
@@ -131,7 +125,7 @@ async fn send_voice(
 
 async fn send_file(
     state: &AppState,
-    to: Receiver,
+    to: CachedRecipient,
     claim: IdempotencyClaim,
     upload: Upload,
     (row, kind): (SendRow, MediaKind),
@@ -141,7 +135,7 @@ async fn send_file(
     let hash = stored.hash;
     let caption = caption.map(Text::into_inner).filter(|caption| !caption.is_empty());
     let content = Content::Media(Box::new(MediaContent { kind, caption, file: MediaFile::Stored(stored) }));
-    // The URL opens the file of the account that sends in the end.
+    // The account that sends may differ from the cached one, so the URL is made from the account.
     let answer = |account: &Account, id: String| {
         let url = state.media.url(Reference::Message(account.id), &hash);
         SentFile { message_id: id.clone(), id, url, hash: hash.base64() }
@@ -161,57 +155,58 @@ struct SendLocation {
     caption: Option<Text<1_024>>,
 }
 
-/// Sends a place.
+/// Sends a location.
 #[utoipa::path(post, path = "/api/messages/send-location/", tag = "messages",
     request_body = inline(SendTo<SendLocation>),
-    responses((status = 200, body = Sent), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 503, body = Problem)))]
+    responses((status = 200, body = Sent), ApiError, (status = 404, body = Problem)))]
 async fn send_location(
     State(state): State<AppState>,
-    to: Receiver,
+    to: CachedRecipient,
     claim: IdempotencyClaim,
-    Parameters(body): Parameters<SendLocation>,
+    RequestParameters(body): RequestParameters<SendLocation>,
 ) -> Result<Json<Sent>, ApiError> {
     let content = Content::Location(Location {
         latitude: body.latitude.0,
         longitude: body.longitude.0,
         caption: body.caption.map(Text::into_inner).filter(|caption| !caption.is_empty()),
     });
-    send(&state, &to, &claim, content, Sent::of).await
+    send(&state, &to, &claim, content, Sent::new).await
 }
 
 #[derive(Deserialize, ToSchema)]
 struct SendCard {
-    /// The card; or a file `filename` in a multipart form.
+    /// The card, or a file `filename` in a multipart form.
     #[schema(value_type = Option<String>, max_length = 65536)]
     vcard: Option<Text<LONGEST_CARD>>,
-    /// ProfileScope it is; without it, the card's own name.
+    /// The name to show; without it, the name in the card.
     #[schema(value_type = Option<String>, max_length = 256)]
     name: Option<Text<256>>,
 }
 
-/// Sends somebody's card: a vCard, as text or as a file.
+/// Sends a contact card: a vCard, as text or as a file.
 #[utoipa::path(post, path = "/api/messages/send-vcard/", tag = "messages",
     request_body = inline(SendTo<SendCard>),
-    responses((status = 200, body = Sent), (status = 400, body = Problem), (status = 404, body = Problem),
-              (status = 503, body = Problem)))]
+    responses((status = 200, body = Sent), ApiError, (status = 404, body = Problem)))]
 async fn send_vcard(
     State(state): State<AppState>,
-    to: Receiver,
+    to: CachedRecipient,
     claim: IdempotencyClaim,
     TextUpload(file): TextUpload,
-    Parameters(body): Parameters<SendCard>,
+    RequestParameters(body): RequestParameters<SendCard>,
 ) -> Result<Json<Sent>, ApiError> {
     let text = match (file, body.vcard) {
         (Some(text), _) => text,
         (None, Some(vcard)) => vcard.into_inner(),
         (None, None) => {
-            return Err(ApiError::bad_request("missing_parameter", "vcard, or a file filename, is missing"));
+            return Err(ApiError::bad_request(
+                ErrorCode::MissingParameter,
+                "vcard is missing: send it as text, or as a file filename",
+            ));
         }
     };
     let card = vcard::read(&text)
-        .map_err(|error| ApiError::bad_request("invalid_parameter", format!("vcard: {error}")))?;
+        .map_err(|error| ApiError::bad_request(ErrorCode::InvalidParameter, format!("vcard: {error}")))?;
     let name = body.name.map(Text::into_inner).filter(|name| !name.is_empty()).or(card.name);
     let name = name.map(|name| name.chars().take(256).collect());
-    send(&state, &to, &claim, Content::VCard(Card { vcard: text, name }), Sent::of).await
+    send(&state, &to, &claim, Content::VCard(Card { vcard: text, name }), Sent::new).await
 }

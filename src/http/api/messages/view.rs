@@ -1,4 +1,4 @@
-//! A message as the lists show it.
+//! A message in the lists of messages.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -9,23 +9,23 @@ use crate::domain::{
 use crate::http::AppState;
 use crate::store::Message;
 
-/// A message. By its type it has text, or a file's facts, or a place, or a card.
+/// A message. Its type decides whether it has text, a file, a location or a card.
 #[derive(Serialize, ToSchema)]
 pub struct MessageInfo {
     id: String,
     /// t text, i image, v video, a audio, s voice, l location, c vcard.
     r#type: &'static str,
-    /// Came in, rather than went out.
+    /// Whether the account received it; otherwise the account sent it.
     received: bool,
-    /// Who wrote what came in into a group.
+    /// The sender of a message received in a group.
     #[serde(skip_serializing_if = "Option::is_none")]
     participant: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
-    /// Opens the file without a token, for a day. Not there while the file is on its way or when it is lost.
+    /// Signed; opens the file without a token for 24 h. Missing while the file is pending or lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<String>,
-    /// The base64 SHA-256 of the file.
+    /// Base64 of the SHA-256 of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,7 +44,7 @@ pub struct MessageInfo {
     /// Seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     duration: Option<f64>,
-    /// Of a file: stored, pending (it is being fetched) or lost.
+    /// State of the file: stored, pending (it is being fetched) or lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     media: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -53,21 +53,21 @@ pub struct MessageInfo {
     longitude: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vcard: Option<String>,
-    /// ProfileScope card it is.
+    /// The name on the card.
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     /// When this server stored it.
     #[schema(value_type = String)]
     time: Timestamp,
-    /// When the network took it.
+    /// When the network accepted it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     sent: Option<Timestamp>,
-    /// When the receiver's side had stored it.
+    /// When the recipient's device stored it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     delivered: Option<Timestamp>,
-    /// When it was seen.
+    /// When the recipient read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     read: Option<Timestamp>,
@@ -79,7 +79,7 @@ pub struct MessageInfo {
 }
 
 impl MessageInfo {
-    /// Of a message of this account; a file gets a fresh URL.
+    /// A file gets a new URL.
     pub fn new(state: &AppState, account: AccountId, message: Message) -> Self {
         let info = Self {
             id: message.id,

@@ -1,17 +1,16 @@
-//! The three kinds of body.
+//! Bodies of requests: forms, multipart forms and JSON.
 
 use axum::body::{Body, Bytes};
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Map, Value};
 
-use super::multipart::Parts;
-use super::{File, form, json, multipart};
-use crate::http::error::ApiError;
+use super::multipart::{File, FormParts};
+use super::{form, json, multipart};
+use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::body;
-use crate::http::extract::body::{LARGEST, Limited};
+use crate::http::extract::body::{LARGEST, LimitedBody};
 use crate::media::Spools;
 
-/// How a body was written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BodyKind {
     /// Empty or absent, whatever its type.
@@ -25,57 +24,56 @@ pub enum BodyKind {
     Json,
 }
 
-/// What a body holds.
 #[derive(Default)]
-pub struct Content {
+pub struct ParsedBody {
     pub values: Map<String, Value>,
     pub files: Vec<File>,
     pub kind: BodyKind,
 }
 
-/// Reads and parses a body of any method. Files of a form go to `spools`.
+/// Reads and parses a body of any method. Files of a form are spooled.
 ///
 /// # Errors
-/// 400 malformed, 408 too slow, 413 too large, 415 another type, 503 when a file cannot be written.
-pub async fn read(headers: &HeaderMap, body: Body, spools: &Spools) -> Result<Content, ApiError> {
+/// 400 malformed, 408 too slow, 413 too large, 415 another type, 503 when a file cannot be spooled.
+pub async fn read(headers: &HeaderMap, body: Body, spools: &Spools) -> Result<ParsedBody, ApiError> {
     Ok(match open(headers, body, Some(spools)).await? {
-        Opened::Empty => Content::default(),
-        Opened::Form(bytes) => {
-            Content { values: form::parse(&bytes)?, kind: BodyKind::Form, ..Content::default() }
+        RawBody::Empty => ParsedBody::default(),
+        RawBody::Form(bytes) => {
+            ParsedBody { values: form::parse(&bytes)?, kind: BodyKind::Form, ..ParsedBody::default() }
         }
-        Opened::Json(bytes) => {
-            Content { values: json::parse(&bytes)?, kind: BodyKind::Json, ..Content::default() }
+        RawBody::Json(bytes) => {
+            ParsedBody { values: json::parse(&bytes)?, kind: BodyKind::Json, ..ParsedBody::default() }
         }
-        Opened::Multipart(Parts { pairs, files }) => {
+        RawBody::Multipart(FormParts { pairs, files }) => {
             let values = pairs.into_iter().map(|(name, value)| (name, value.into())).collect();
-            Content { values, files, kind: BodyKind::Multipart }
+            ParsedBody { values, files, kind: BodyKind::Multipart }
         }
     })
 }
 
-/// Reads a body for a row that must notice a repeated parameter: all names and values in order. Files are ignored, and
-/// count as the rest does.
+/// Reads a body for an endpoint that must notice repeated parameters: all names and values in order. Files are dropped, but
+/// count against the limit. A JSON null is left out.
 ///
 /// # Errors
-/// As for [`read`]; 400 also for a JSON value that is neither text nor a number nor null, which is left out.
+/// As for [`read`]; also 400 for a JSON value that is neither text nor a number nor null.
 pub async fn pairs(headers: &HeaderMap, body: Body) -> Result<Vec<(String, String)>, ApiError> {
     match open(headers, body, None).await? {
-        Opened::Empty => Ok(Vec::new()),
-        Opened::Form(bytes) => form::pairs(&bytes),
-        Opened::Json(bytes) => json::pairs(&bytes),
-        Opened::Multipart(parts) => Ok(parts.pairs),
+        RawBody::Empty => Ok(Vec::new()),
+        RawBody::Form(bytes) => form::pairs(&bytes),
+        RawBody::Json(bytes) => json::pairs(&bytes),
+        RawBody::Multipart(parts) => Ok(parts.pairs),
     }
 }
 
-/// A body that has been read; a multipart form is parsed meanwhile.
-enum Opened {
+/// A body that was read but not parsed, except a multipart form, which is parsed while it is read.
+enum RawBody {
     Empty,
     Form(Bytes),
     Json(Bytes),
-    Multipart(Parts),
+    Multipart(FormParts),
 }
 
-async fn open(headers: &HeaderMap, body: Body, spools: Option<&Spools>) -> Result<Opened, ApiError> {
+async fn open(headers: &HeaderMap, body: Body, spools: Option<&Spools>) -> Result<RawBody, ApiError> {
     let encoded = headers.get(header::CONTENT_ENCODING).is_some_and(|value| value != "identity");
     let essence = content_type(headers).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if essence == "multipart/form-data" && !encoded {
@@ -83,44 +81,39 @@ async fn open(headers: &HeaderMap, body: Body, spools: Option<&Spools>) -> Resul
     }
     let bytes = body::read(headers, body, LARGEST).await?;
     if bytes.is_empty() {
-        return Ok(Opened::Empty);
+        return Ok(RawBody::Empty);
     }
     if encoded {
-        return Err(unsupported("a body must not have a Content-Encoding"));
+        return Err(unsupported("a body must not have a ParsedBody-Encoding"));
     }
     match essence.as_str() {
-        "application/x-www-form-urlencoded" => Ok(Opened::Form(bytes)),
-        "application/json" => Ok(Opened::Json(bytes)),
+        "application/x-www-form-urlencoded" => Ok(RawBody::Form(bytes)),
+        "application/json" => Ok(RawBody::Json(bytes)),
         _ => Err(unsupported(
-            "the body's Content-Type must be application/json, application/x-www-form-urlencoded or \
+            "the body's ParsedBody-Type must be application/json, application/x-www-form-urlencoded or \
              multipart/form-data",
         )),
     }
 }
 
-async fn multipart(headers: &HeaderMap, body: Body, spools: Option<&Spools>) -> Result<Opened, ApiError> {
+async fn multipart(headers: &HeaderMap, body: Body, spools: Option<&Spools>) -> Result<RawBody, ApiError> {
     let limit = spools.map_or(0, Spools::limit).saturating_add(LARGEST);
-    let mut body = Limited::new(headers, body, limit)?;
+    let mut body = LimitedBody::new(headers, body, limit)?;
     let parts = match body.next().await {
-        Ok(None) => return Ok(Opened::Empty),
+        Ok(None) => return Ok(RawBody::Empty),
         Ok(Some(first)) => multipart::read(content_type(headers), first, &mut body, spools).await,
         Err(error) => Err(error.into()),
     };
     if parts.is_err() {
-        body.drop_rest().await;
+        body.discard_rest().await;
     }
-    parts.map(Opened::Multipart)
+    parts.map(RawBody::Multipart)
 }
 
 fn content_type(headers: &HeaderMap) -> &str {
     headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-/// 400 for a body or query that is not what it says.
-pub fn malformed(message: impl Into<String>) -> ApiError {
-    ApiError::bad_request("malformed", message)
-}
-
 fn unsupported(message: &str) -> ApiError {
-    ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message)
+    ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorCode::UnsupportedMediaType, message)
 }

@@ -1,4 +1,4 @@
-//! Geographical coordinates in a row's parameters.
+//! Geographical coordinates as parameters.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -27,7 +27,7 @@ impl<'de, const MAX: i32> Deserialize<'de> for Degrees<MAX> {
                 }
                 Err(E::custom(format_args!("degrees from -{MAX} to {MAX} are expected, such as 51.4778")))
             }
-            // What does not fit into 53 bits is no degree anyway.
+            // A number beyond 32 bits is outside every range.
             fn visit_u64<E: de::Error>(self, degrees: u64) -> Result<Degrees<MAX>, E> {
                 self.visit_f64(u32::try_from(degrees).map_or(f64::INFINITY, f64::from))
             }

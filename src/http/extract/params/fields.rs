@@ -1,5 +1,4 @@
-//! Types for the fields of a row's parameters. A path, a query and a form give text only, JSON also numbers and
-//! booleans: these take both.
+//! Types of parameters. A path, a query and a form have text only, JSON also numbers and booleans: these types accept both.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,20 +9,19 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-/// Text of at most `MAX` characters. Its `Debug` shows no word of it.
+/// Text of at most `MAX` characters. Its `Debug` does not show the text.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Text<const MAX: usize>(String);
 
-/// Yes or no: a JSON boolean, `1` or `0`, `true` or `false`.
+/// A JSON boolean, `1` or `0`, `true` or `false`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flag(pub bool);
 
-/// A whole number from 0 on. What is too large for the type counts as the largest.
+/// A whole number from 0 on. A number that is too large counts as the largest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WholeNumber(pub u64);
 
 impl<const MAX: usize> Text<MAX> {
-    /// The text.
     #[must_use]
     pub fn into_inner(self) -> String {
         self.0
@@ -56,7 +54,7 @@ impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
                 let length = text.chars().count();
                 if length > MAX {
                     return Err(E::custom(format_args!(
-                        "at most {MAX} characters are taken, here are {length}"
+                        "at most {MAX} characters are accepted, this has {length}"
                     )));
                 }
                 Ok(Text(text.to_owned()))
@@ -185,7 +183,7 @@ mod tests {
         assert_eq!(text("true"), None);
         assert_eq!(text("[]"), None);
         let message = serde_json::from_str::<Text<3>>("\"abcd\"").expect_err("too long").to_string();
-        assert!(message.contains("at most 3 characters are taken, here are 4"), "{message}");
+        assert!(message.contains("at most 3 characters are accepted, this has 4"), "{message}");
     }
 
     #[test]

@@ -1,18 +1,17 @@
-//! `application/x-www-form-urlencoded`, of a body or a query, as curl and browsers write it: bytes that should be
-//! encoded may be raw, and a percent sign that begins no escape stands for itself.
+//! Parser for `application/x-www-form-urlencoded`, in a body or a query, as curl and browsers write it: bytes that should
+//! be encoded may be raw, and a percent sign that begins no escape is literal.
 
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode;
 use serde_json::{Map, Value};
 
-use super::body::malformed;
 use crate::http::error::ApiError;
 
-/// More parameters than any row takes: a small body must not become a large table.
-pub const MOST: usize = 1_000;
+/// The most parameters of a request: a small body must not become a large table.
+pub const MAX_PARAMETERS: usize = 1_000;
 
-/// Names and values; of a repeated name the last.
+/// Names and values; of a repeated name the last value.
 ///
 /// # Errors
 /// 400 for what is not UTF-8 or holds a NUL, or too many parameters.
@@ -27,7 +26,7 @@ pub fn parse(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
 pub fn pairs(bytes: &[u8]) -> Result<Vec<(String, String)>, ApiError> {
     let mut pairs = Vec::new();
     for pair in bytes.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
-        if pairs.len() == MOST {
+        if pairs.len() == MAX_PARAMETERS {
             return Err(too_many());
         }
         let end_of_name = pair.iter().position(|byte| *byte == b'=');
@@ -37,9 +36,9 @@ pub fn pairs(bytes: &[u8]) -> Result<Vec<(String, String)>, ApiError> {
     Ok(pairs)
 }
 
-/// 400 for more parameters than [`MOST`].
+/// 400 for more parameters than [`MAX_PARAMETERS`].
 pub fn too_many() -> ApiError {
-    malformed(format!("more than {MOST} parameters"))
+    ApiError::malformed(format!("there are more than {MAX_PARAMETERS} parameters"))
 }
 
 /// The text of bytes that must be UTF-8 without NUL.
@@ -47,9 +46,10 @@ pub fn too_many() -> ApiError {
 /// # Errors
 /// 400 when they are not.
 pub fn text(bytes: Vec<u8>) -> Result<String, ApiError> {
-    let text = String::from_utf8(bytes).map_err(|_| malformed("the parameters are not all UTF-8 text"))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| ApiError::malformed("the parameters are not all UTF-8 text"))?;
     if text.contains('\0') {
-        return Err(malformed("text must not hold the character NUL"));
+        return Err(ApiError::malformed("text must not contain the character NUL"));
     }
     Ok(text)
 }
@@ -85,11 +85,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_refused() {
+    fn invalid_text_is_refused() {
         for bytes in [&b"a=\xff"[..], b"a=%ff", b"a=%00", b"a=\0", b"%00=1", b"a=%C3", b"a=%ED%A0%80"] {
-            assert_eq!(parse(bytes).expect_err("refused").code(), "malformed", "{bytes:?}");
+            assert_eq!(parse(bytes).expect_err("refused").code().as_str(), "malformed", "{bytes:?}");
         }
-        assert!(parse("a=1&".repeat(MOST).as_bytes()).is_ok());
-        assert!(parse("a=1&".repeat(MOST + 1).as_bytes()).is_err());
+        assert!(parse("a=1&".repeat(MAX_PARAMETERS).as_bytes()).is_ok());
+        assert!(parse("a=1&".repeat(MAX_PARAMETERS + 1).as_bytes()).is_err());
     }
 }

@@ -1,26 +1,25 @@
-//! `application/json`: an object. The parser refuses more than 128 levels, and lone surrogates.
+//! Parser for `application/json`: an object. More than 128 levels and lone surrogates are refused.
 
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::body::malformed;
 use super::form;
 use crate::http::error::ApiError;
 
-/// The members of the object; of a repeated name the last.
+/// The members of the object; of a repeated name the last value.
 ///
 /// # Errors
-/// 400 for anything else than one JSON object without NUL characters.
+/// 400 for anything but one JSON object without NUL characters.
 pub fn parse(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
     match serde_json::from_slice(bytes) {
         Ok(Value::Object(values)) if values.iter().any(|(name, value)| holds_nul(name, value)) => {
-            Err(malformed("text must not hold the character NUL"))
+            Err(ApiError::malformed("text must not contain the character NUL"))
         }
         Ok(Value::Object(values)) => Ok(values),
-        Ok(_) => Err(malformed("the body must be a JSON object, such as {\"message\": \"hello\"}")),
-        Err(error) => Err(malformed(format!("the body is no JSON: {error}"))),
+        Ok(_) => Err(ApiError::malformed("the body must be a JSON object, such as {\"message\": \"hello\"}")),
+        Err(error) => Err(ApiError::malformed(format!("the body is not valid JSON: {error}"))),
     }
 }
 
@@ -29,10 +28,10 @@ pub fn parse(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
 /// # Errors
 /// As for [`parse`], and for every other kind of value.
 pub fn pairs(bytes: &[u8]) -> Result<Vec<(String, String)>, ApiError> {
-    // The same words for what is no object at all.
+    // Anything but an object gets the same errors as in `parse`.
     parse(bytes)?;
-    let Members(members) =
-        serde_json::from_slice(bytes).map_err(|error| malformed(format!("the body is no JSON: {error}")))?;
+    let Members(members) = serde_json::from_slice(bytes)
+        .map_err(|error| ApiError::malformed(format!("the body is not valid JSON: {error}")))?;
     let mut pairs = Vec::new();
     for (name, value) in members {
         match value {
@@ -40,7 +39,7 @@ pub fn pairs(bytes: &[u8]) -> Result<Vec<(String, String)>, ApiError> {
             Value::String(text) => pairs.push((form::text(name.into())?, form::text(text.into())?)),
             Value::Number(number) => pairs.push((form::text(name.into())?, number.to_string())),
             Value::Bool(_) | Value::Array(_) | Value::Object(_) => {
-                return Err(malformed("the values of the JSON object must be text"));
+                return Err(ApiError::malformed("the values of the JSON object must be text"));
             }
         }
     }
@@ -94,7 +93,7 @@ mod tests {
         let text = br#"{"a": "1", "b": null, "a": 2}"#;
         assert_eq!(pairs(text).expect("an object"), [pair("a", "1"), pair("a", "2")]);
         for text in [&b"[]"[..], b"{\"a\": [1]}", b"{\"a\": true}", b"{\"a\": \"\\u0000\", \"a\": \"1\"}"] {
-            assert_eq!(pairs(text).expect_err("refused").code(), "malformed");
+            assert_eq!(pairs(text).expect_err("refused").code().as_str(), "malformed");
         }
     }
 
@@ -127,7 +126,7 @@ mod tests {
             &deep(500_000),
         ] {
             let end = text.len().min(40);
-            assert_eq!(parse(text.as_bytes()).expect_err(&text[..end]).code(), "malformed");
+            assert_eq!(parse(text.as_bytes()).expect_err(&text[..end]).code().as_str(), "malformed");
         }
         assert!(parse(b"{\"a\": \"\xff\"}").is_err());
     }

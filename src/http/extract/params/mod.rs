@@ -1,7 +1,8 @@
-//! The parameters of a row: the path's win over the body's, those over the query's; of a repeated one the last wins.
+//! Extractors for the parameters of a request. A parameter of the path replaces one of the body, which replaces one of the
+//! query; of a repeated parameter the last counts.
 //!
 //! [`read`] reads them once per request, after the caller is known. Then handlers take [`Parameters`] or [`JsonOnly`],
-//! and other extractors look into [`RawParameters`], for example for `account`.
+//! and other extractors read [`RawParameters`], for example for `account`.
 
 mod body;
 mod degrees;
@@ -20,7 +21,7 @@ use http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::http::error::ApiError;
+use crate::http::error::{ApiError, ErrorCode};
 use crate::media::Spools;
 use crate::secrets;
 
@@ -29,7 +30,7 @@ pub use degrees::Degrees;
 pub use fields::{Flag, Text, WholeNumber};
 pub use multipart::File;
 
-/// All parameters of a request, merged; a JSON null is one that was not given.
+/// All parameters of a request, merged; a JSON null counts as missing.
 #[derive(Clone, Default)]
 pub struct RawParameters {
     values: Map<String, Value>,
@@ -37,16 +38,16 @@ pub struct RawParameters {
     body: BodyKind,
 }
 
-/// The parameters that a row takes, as its own type; others are ignored. A handler can take several of these.
+/// The parameters of an endpoint as its own type; others are ignored. A handler can take several of these.
 ///
-/// 400 `missing_parameter` or `invalid_parameter`, with the parameter's name in front of what is wrong with it.
-pub struct Parameters<T>(pub T);
+/// 400 `missing_parameter` or `invalid_parameter`; the error begins with the parameter's name.
+pub struct RequestParameters<T>(pub T);
 
-/// [`Parameters`] of a row whose body is JSON or nothing: 415 for a form.
+/// [`Parameters`] of an endpoint whose body is JSON or empty: 415 for a form.
 pub struct JsonOnly<T>(pub T);
 
 impl RawParameters {
-    /// The value of a parameter: of a path, a query or a form always a string.
+    /// The value of a parameter; from a path, a query or a form it is always a string.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Value> {
         self.values.get(name)
@@ -58,22 +59,21 @@ impl RawParameters {
         &self.files
     }
 
-    /// How the body was written.
     #[must_use]
     pub fn body(&self) -> BodyKind {
         self.body
     }
 
-    /// The parameters as a row's own type.
+    /// The parameters as an endpoint's own type.
     ///
     /// # Errors
-    /// 400, naming the parameter that is missing or wrong.
+    /// 400, naming the missing or invalid parameter.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        serde_path_to_error::deserialize(&self.values).map_err(|error| refusal(&error))
+        serde_path_to_error::deserialize(&self.values).map_err(|error| parse_error(&error))
     }
 
-    /// SHA-256 over all parameters and files. The same for the same request in another notation: order, boundary,
-    /// form or JSON, a number or its digits as text.
+    /// SHA-256 over all parameters and files. It does not depend on the notation: order, boundary, form or JSON, a
+    /// number or its digits as text.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
         let mut bytes = Vec::new();
@@ -87,9 +87,8 @@ impl RawParameters {
     }
 }
 
-/// Middleware of the routes that take parameters (as a `route_layer`, so that the path's are known): extracts `E`
-/// first, so that nothing of an unknown caller's body is read, then the parameters. Both are request extensions
-/// afterwards: `E` as itself, the parameters for the extractors of this module.
+/// Middleware of the routes that take parameters (as a `route_layer`, so that those of the path are known): extracts `E`
+/// first, so that the body of an unknown caller is not read, then the parameters. Both become request extensions.
 pub async fn read<E, S>(State(state): State<S>, request: Request, next: Next) -> Response
 where
     E: FromRequestParts<S> + Clone + Send + Sync + 'static,
@@ -119,7 +118,7 @@ pub fn raw(parts: &Parts) -> Result<&RawParameters, ApiError> {
     parts.extensions.get::<Arc<RawParameters>>().map(Arc::as_ref).ok_or_else(|| ApiError::internal(&NotRead))
 }
 
-impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Parameters<T> {
+impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for RequestParameters<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
@@ -136,8 +135,8 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for JsonOnly<T> {
             BodyKind::None | BodyKind::Json => raw.parse().map(Self),
             BodyKind::Form | BodyKind::Multipart => Err(ApiError::new(
                 StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                "unsupported_media_type",
-                "this row takes JSON only: send Content-Type: application/json and an object as the body",
+                ErrorCode::UnsupportedMediaType,
+                "this endpoint accepts JSON only: send Content-Type: application/json and an object as the body",
             )),
         }
     }
@@ -158,15 +157,17 @@ async fn collect(
     Ok(RawParameters { values, files: body.files, body: body.kind })
 }
 
-fn refusal(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
+fn parse_error(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
     let path = error.path().to_string();
     let message = error.inner().to_string();
     let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
     match (path.as_str(), missing) {
-        (".", Some(name)) => ApiError::bad_request("missing_parameter", format!("{name} is missing")),
-        (path, Some(name)) => ApiError::bad_request("missing_parameter", format!("{path}.{name} is missing")),
-        (".", None) => ApiError::bad_request("invalid_parameter", message),
-        (path, None) => ApiError::bad_request("invalid_parameter", format!("{path}: {message}")),
+        (".", Some(name)) => ApiError::bad_request(ErrorCode::MissingParameter, format!("{name} is missing")),
+        (path, Some(name)) => {
+            ApiError::bad_request(ErrorCode::MissingParameter, format!("{path}.{name} is missing"))
+        }
+        (".", None) => ApiError::bad_request(ErrorCode::InvalidParameter, message),
+        (path, None) => ApiError::bad_request(ErrorCode::InvalidParameter, format!("{path}: {message}")),
     }
 }
 

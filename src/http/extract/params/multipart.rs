@@ -1,7 +1,7 @@
-//! `multipart/form-data`, read while it arrives. A part with a file name is a file, each other one a parameter; a part's
-//! own content type is ignored, because curl guesses it.
+//! Parser for `multipart/form-data`, which reads while the body arrives. A part with a file name is a file, each other part
+//! is a parameter; a part's own content type is ignored, because curl guesses it.
 //!
-//! Files go to the disk; everything else, names included, may hold 2 MiB in all.
+//! Files are spooled to the disk; everything else, names included, is limited to 2 MiB.
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,30 +11,27 @@ use axum::body::Bytes;
 use futures_util::{Stream, stream};
 use multer::{Field, Multipart};
 
-use super::body::malformed;
 use super::form;
 use crate::http::error::ApiError;
-use crate::http::extract::body::{BodyError, LARGEST, Limited};
+use crate::http::extract::body::{BodyError, LARGEST, LimitedBody};
 use crate::media::{Spooled, Spools};
 
-/// Bytes that may come without a part beginning, ending or going on: a part's headers, and what stands before the first
-/// part.
-const LONGEST_HEAD: u64 = 16 * 1024;
+/// Bytes that may arrive without progress of a part: the headers of a part, or the text before the first part.
+const MAX_HEAD: u64 = 16 * 1024;
 
 /// A file of a form.
 #[derive(Clone, Debug)]
 pub struct File {
     /// The parameter's name.
     pub name: String,
-    /// What the caller calls the file; never used as a path.
+    /// As the caller wrote it; never used as a path.
     pub file_name: String,
-    /// The bytes, on the disk until the last clone is dropped.
+    /// The content, on the disk until the last clone is dropped.
     pub spooled: Arc<Spooled>,
 }
 
-/// What a form holds.
 #[derive(Default)]
-pub struct Parts {
+pub struct FormParts {
     /// The parameters in order, repeated ones too.
     pub pairs: Vec<(String, String)>,
     /// The files in order.
@@ -44,44 +41,46 @@ pub struct Parts {
 /// Reads a form whose first bytes have been read already. Without `spools` files are read and dropped.
 ///
 /// # Errors
-/// 400 for a broken form, for a part without a name, and for what is not UTF-8 or holds a NUL; 413 for what is too
-/// large; 503 when a file cannot be written.
+/// 400 for a broken form, a part without a name, and text that is not UTF-8 or contains a NUL; 413 when it is too large;
+/// 503 when a file cannot be spooled.
 pub async fn read(
     content_type: &str,
     first: Bytes,
-    body: &mut Limited,
+    body: &mut LimitedBody,
     spools: Option<&Spools>,
-) -> Result<Parts, ApiError> {
+) -> Result<FormParts, ApiError> {
     let boundary = multer::parse_boundary(content_type).map_err(|_| broken())?;
-    let quiet = Arc::new(AtomicU64::new(0));
+    let idle_bytes = Arc::new(AtomicU64::new(0));
     let parts = {
-        let form = Multipart::new(source(first, body, Arc::clone(&quiet)), boundary);
-        Reader { quiet, spools, parts: Parts::default(), text: 0, count: 0 }.read(form).await?
+        let form = Multipart::new(source(first, body, Arc::clone(&idle_bytes)), boundary);
+        FormReader { idle_bytes, spools, parts: FormParts::default(), text: 0, count: 0 }.read(form).await?
     };
-    // Nothing that follows the last part counts, but the caller writes it.
+    // The bytes after the last part are ignored, but the caller must be able to write them.
     while body.next().await?.is_some() {}
     Ok(parts)
 }
 
-struct Reader<'a> {
-    /// Bytes since the last sign of progress.
-    quiet: Arc<AtomicU64>,
+struct FormReader<'a> {
+    /// Bytes since the last progress of a part.
+    idle_bytes: Arc<AtomicU64>,
     spools: Option<&'a Spools>,
-    parts: Parts,
+    parts: FormParts,
     /// Bytes of everything but files.
     text: u64,
     count: usize,
 }
 
-impl Reader<'_> {
-    async fn read(mut self, mut form: Multipart<'_>) -> Result<Parts, ApiError> {
-        while let Some(field) = form.next_field().await.map_err(refusal)? {
-            self.goes_on();
+impl FormReader<'_> {
+    async fn read(mut self, mut form: Multipart<'_>) -> Result<FormParts, ApiError> {
+        while let Some(field) = form.next_field().await.map_err(parse_error)? {
+            self.note_progress();
             self.count += 1;
-            if self.count > form::MOST {
+            if self.count > form::MAX_PARAMETERS {
                 return Err(form::too_many());
             }
-            let Some(name) = field.name() else { return Err(malformed("a part of the form has no name")) };
+            let Some(name) = field.name() else {
+                return Err(ApiError::malformed("a part of the form has no name"));
+            };
             let name = self.text(name.as_bytes().to_vec())?;
             let file_name = field.file_name().map(|name| self.text(name.as_bytes().to_vec())).transpose()?;
             match file_name {
@@ -94,8 +93,8 @@ impl Reader<'_> {
 
     async fn parameter(&mut self, name: String, mut field: Field<'_>) -> Result<(), ApiError> {
         let mut value = Vec::new();
-        while let Some(bytes) = field.chunk().await.map_err(refusal)? {
-            self.goes_on();
+        while let Some(bytes) = field.chunk().await.map_err(parse_error)? {
+            self.note_progress();
             self.count_text(bytes.len())?;
             value.extend_from_slice(&bytes);
         }
@@ -105,8 +104,8 @@ impl Reader<'_> {
 
     async fn file(&mut self, name: String, file_name: String, mut field: Field<'_>) -> Result<(), ApiError> {
         let mut spool = self.spools.map(Spools::spool);
-        while let Some(bytes) = field.chunk().await.map_err(refusal)? {
-            self.goes_on();
+        while let Some(bytes) = field.chunk().await.map_err(parse_error)? {
+            self.note_progress();
             if let Some(spool) = &mut spool {
                 spool.write(&bytes).await?;
             }
@@ -128,35 +127,34 @@ impl Reader<'_> {
         if self.text > LARGEST { Err(BodyError::TooLarge { limit: LARGEST }.into()) } else { Ok(()) }
     }
 
-    fn goes_on(&self) {
-        self.quiet.store(0, Ordering::Relaxed);
+    fn note_progress(&self) {
+        self.idle_bytes.store(0, Ordering::Relaxed);
     }
 }
 
-/// The body for the parser, which reads until nothing is ready and keeps all of it: so after each piece nothing is
-/// ready for a moment.
+/// The body as a stream for the parser. The parser buffers everything that is ready, so the stream is pending once after
+/// each chunk.
 fn source(
     first: Bytes,
-    body: &mut Limited,
-    quiet: Arc<AtomicU64>,
+    body: &mut LimitedBody,
+    idle_bytes: Arc<AtomicU64>,
 ) -> impl Stream<Item = Result<Bytes, SourceError>> + Send {
-    stream::unfold((Some(first), body, quiet), async |(first, body, quiet)| {
-        let piece = if let Some(first) = first {
+    stream::unfold((Some(first), body, idle_bytes), async |(first, body, idle_bytes)| {
+        let chunk = if let Some(first) = first {
             Ok(first)
         } else {
             tokio::task::yield_now().await;
-            if quiet.load(Ordering::Relaxed) > LONGEST_HEAD {
+            if idle_bytes.load(Ordering::Relaxed) > MAX_HEAD {
                 Err(SourceError::LongHead)
             } else {
                 body.next().await.map_err(SourceError::Body).transpose()?
             }
         };
-        quiet.fetch_add(piece.as_ref().map_or(0, |piece| piece.len() as u64), Ordering::Relaxed);
-        Some((piece, (None, body, quiet)))
+        idle_bytes.fetch_add(chunk.as_ref().map_or(0, |chunk| chunk.len() as u64), Ordering::Relaxed);
+        Some((chunk, (None, body, idle_bytes)))
     })
 }
 
-/// Why the parser gets no more bytes.
 #[derive(Debug, thiserror::Error)]
 enum SourceError {
     #[error(transparent)]
@@ -165,22 +163,22 @@ enum SourceError {
     LongHead,
 }
 
-fn refusal(error: multer::Error) -> ApiError {
+fn parse_error(error: multer::Error) -> ApiError {
     let multer::Error::StreamReadFailed(cause) = error else { return broken() };
     match cause.downcast_ref() {
         Some(SourceError::Body(error)) => (*error).into(),
-        Some(SourceError::LongHead) => malformed("the head of a part of the form is too long"),
+        Some(SourceError::LongHead) => ApiError::malformed("the head of a part of the form is too long"),
         None => broken(),
     }
 }
 
 fn broken() -> ApiError {
-    malformed("the body is no multipart form, or its boundary is missing")
+    ApiError::malformed("the body is not a multipart form, or its boundary is missing")
 }
 
-impl fmt::Debug for Parts {
+impl fmt::Debug for FormParts {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Parts({} parameters, {} files)", self.pairs.len(), self.files.len())
+        write!(formatter, "FormParts({} parameters, {} files)", self.pairs.len(), self.files.len())
     }
 }
 

@@ -1,4 +1,4 @@
-//! The layer as a whole, behind a router of its own.
+//! Tests of the middleware and its extractors behind a router.
 
 use super::*;
 use crate::domain::PhoneNumber;
@@ -19,7 +19,7 @@ use tower::ServiceExt as _;
 const FORM: &str = "application/x-www-form-urlencoded";
 const JSON: &str = "application/json";
 
-/// Stands for the caller: refuses requests without an Authorization header.
+/// A caller: requests without an Authorization header are refused.
 #[derive(Clone)]
 struct Somebody;
 
@@ -32,7 +32,7 @@ impl<S: Sync> FromRequestParts<S> for Somebody {
 }
 
 #[derive(Deserialize)]
-struct Send {
+struct SendForm {
     contact: PhoneNumber,
     message: Text<5>,
     #[serde(default)]
@@ -41,10 +41,10 @@ struct Send {
 
 #[derive(Deserialize)]
 struct Import {
-    contacts: Vec<Send>,
+    contacts: Vec<SendForm>,
 }
 
-/// A place for files, which is never made: no request here has any.
+/// A folder that does not exist: no request here has files.
 fn spools() -> Spools {
     Spools::new(std::path::Path::new("/nonexistent"), 1_024)
 }
@@ -57,7 +57,7 @@ fn router() -> Router {
         )
         .route(
             "/send/",
-            any(|_: OriginalUri, Parameters(send): Parameters<Send>| async move {
+            any(|_: OriginalUri, RequestParameters(send): RequestParameters<SendForm>| async move {
                 Json(json!([send.contact, send.message.into_inner(), send.urgent.0]))
             }),
         )
@@ -83,8 +83,8 @@ async fn answer(request: Request) -> (u16, Value) {
     (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
 }
 
-/// The status, the code and the sentence of a refusal.
-async fn refusal_of(target: &str, kind: &str, body: &str) -> (u16, String, String) {
+/// The status, the code and the message of an error.
+async fn error_of(target: &str, kind: &str, body: &str) -> (u16, String, String) {
     let (status, answer) = ask(Method::POST, target, kind, body.to_owned()).await;
     let text = |name: &str| answer[name].as_str().unwrap_or_default().to_owned();
     (status, text("code"), text("error"))
@@ -130,13 +130,13 @@ async fn charsets_are_accepted_and_other_types_refused() {
         );
     }
     for kind in ["", "text/plain", "application/xml", "application/merge-patch+json"] {
-        let (status, code, _) = refusal_of("/raw/p/", kind, "a=1").await;
+        let (status, code, _) = error_of("/raw/p/", kind, "a=1").await;
         assert_eq!((status, code.as_str()), (415, "unsupported_media_type"), "{kind}");
     }
 }
 
 #[tokio::test]
-async fn nothing_of_an_unknown_callers_body_is_read() {
+async fn the_body_of_an_unknown_caller_is_not_read() {
     static READ: AtomicBool = AtomicBool::new(false);
     let body = Body::from_stream(futures_util::stream::poll_fn(|_| {
         READ.store(true, Ordering::SeqCst);
@@ -149,8 +149,8 @@ async fn nothing_of_an_unknown_callers_body_is_read() {
 }
 
 #[tokio::test]
-async fn a_refusal_names_the_parameter() {
-    let refused = async |body: &str| refusal_of("/send/", FORM, body).await;
+async fn an_error_names_the_parameter() {
+    let refused = async |body: &str| error_of("/send/", FORM, body).await;
     let (status, code, error) = refused("contact=15551230000").await;
     assert_eq!((status, code.as_str(), error.as_str()), (400, "missing_parameter", "message is missing"));
     let (status, code, error) = refused("contact=1&message=hi").await;
@@ -159,32 +159,32 @@ async fn a_refusal_names_the_parameter() {
     let (_, _, error) = refused("contact=15551230000message=hi").await;
     assert!(error.contains("is an & missing"), "{error}");
     let (_, _, error) = refused("contact=15551230000&message=hello!").await;
-    assert_eq!(error, "message: at most 5 characters are taken, here are 6");
-    let (_, code, error) = refusal_of("/import/", JSON, r#"{"contacts": [{"contact": 15551230000}]}"#).await;
+    assert_eq!(error, "message: at most 5 characters are accepted, this has 6");
+    let (_, code, error) = error_of("/import/", JSON, r#"{"contacts": [{"contact": 15551230000}]}"#).await;
     assert_eq!((code.as_str(), error.as_str()), ("missing_parameter", "contacts[0].message is missing"));
-    let (_, code, error) = refusal_of("/import/", JSON, r#"{"contacts": 5}"#).await;
+    let (_, code, error) = error_of("/import/", JSON, r#"{"contacts": 5}"#).await;
     assert!(code == "invalid_parameter" && error.starts_with("contacts: "), "{error}");
 }
 
 #[tokio::test]
-async fn json_values_are_taken_as_text_where_text_is() {
+async fn json_values_are_accepted_as_text() {
     let body = r#"{"contact": 15551230000, "message": 12, "urgent": true, "unknown": {}}"#;
     let (status, answer) = ask(Method::POST, "/send/", JSON, body).await;
     assert_eq!((status, answer), (200, json!(["15551230000", "12", true])));
     let (_, answer) =
         ask(Method::POST, "/send/?urgent=1", FORM, "contact=+1 555 123-0000&message=a%20b").await;
     assert_eq!(answer, json!(["15551230000", "a b", true]));
-    let (_, code, _) = refusal_of("/send/", JSON, r#"{"contact": 15551230000, "message": null}"#).await;
+    let (_, code, _) = error_of("/send/", JSON, r#"{"contact": 15551230000, "message": null}"#).await;
     assert_eq!(code, "missing_parameter");
 }
 
 #[tokio::test]
-async fn a_json_row_refuses_forms() {
-    let (status, _, error) = refusal_of("/import/", FORM, "contacts=1").await;
+async fn a_json_endpoint_refuses_forms() {
+    let (status, _, error) = error_of("/import/", FORM, "contacts=1").await;
     assert!(status == 415 && error.contains("application/json"), "{status} {error}");
     let good = r#"{"contacts": []}"#;
     assert_eq!(ask(Method::POST, "/import/", JSON, good).await.0, 200);
-    assert_eq!(refusal_of("/import/", FORM, "").await.1, "missing_parameter");
+    assert_eq!(error_of("/import/", FORM, "").await.1, "missing_parameter");
 }
 
 /// What a server on a real socket answers to these bytes, up to the first blank line.
@@ -209,7 +209,7 @@ async fn head_of_answer(request: Vec<u8>) -> String {
 }
 
 #[tokio::test]
-async fn a_caller_that_writes_too_much_hears_of_it() {
+async fn a_caller_that_writes_too_much_gets_the_error() {
     let head = |more: &str| {
         let start =
             "POST /send/ HTTP/1.1\r\nHost: x\r\nAuthorization: any\r\nContent-Type: application/json\r\n";
@@ -236,8 +236,8 @@ async fn a_caller_that_writes_too_much_hears_of_it() {
 
 #[tokio::test]
 async fn bad_bytes_in_a_query_are_refused() {
-    assert_eq!(refusal_of("/raw/p/?a=%ff", "", "").await.0, 400);
-    assert_eq!(refusal_of("/raw/p/?a=%00", "", "").await.0, 400);
+    assert_eq!(error_of("/raw/p/?a=%ff", "", "").await.0, 400);
+    assert_eq!(error_of("/raw/p/?a=%00", "", "").await.0, 400);
 }
 
 #[test]

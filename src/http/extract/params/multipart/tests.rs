@@ -1,4 +1,4 @@
-//! Forms whole and broken, in pieces of any size.
+//! Tests of complete and broken forms, in chunks of any size.
 
 use super::*;
 use axum::body::Body;
@@ -43,20 +43,20 @@ fn file(name: &str, content: impl Into<Vec<u8>>) -> Part {
 }
 
 /// Parses a body that comes in these pieces.
-async fn parse(pieces: Vec<Vec<u8>>, kind: &str, spools: Option<&Spools>) -> Result<Parts, &'static str> {
+async fn parse(pieces: Vec<Vec<u8>>, kind: &str, spools: Option<&Spools>) -> Result<FormParts, &'static str> {
     let body = Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, std::io::Error>)));
     let limit = MAX_UPLOAD as u64 + LARGEST;
-    let mut body = Limited::new(&HeaderMap::new(), body, limit).map_err(|_| "announced")?;
-    let first = body.next().await.map_err(|error| ApiError::from(error).code())?.expect("not empty");
-    read(kind, first, &mut body, spools).await.map_err(|error| error.code())
+    let mut body = LimitedBody::new(&HeaderMap::new(), body, limit).map_err(|_| "announced")?;
+    let first = body.next().await.map_err(|error| ApiError::from(error).code().as_str())?.expect("not empty");
+    read(kind, first, &mut body, spools).await.map_err(|error| error.code().as_str())
 }
 
-async fn whole(parts: &[Part]) -> Result<Parts, &'static str> {
+async fn whole(parts: &[Part]) -> Result<FormParts, &'static str> {
     parse(vec![encoded(parts)], TYPE, Some(&SPOOLS)).await
 }
 
 /// The same parts as they were written.
-fn decoded(parts: &Parts) -> (Vec<(String, Vec<u8>)>, Vec<Part>) {
+fn decoded(parts: &FormParts) -> (Vec<(String, Vec<u8>)>, Vec<Part>) {
     let pairs = parts.pairs.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes()));
     let files = parts.files.iter().map(|file| {
         let content = fs::read(file.spooled.path()).expect("a file");
@@ -99,7 +99,7 @@ async fn broken_forms_are_refused() {
         replaced("name=\"a\"", "filename=\"a\""),
         replaced("\r\n1\r\n", "\r\n\0\r\n"),
         encoded(&[text("a", b"\xff".to_vec())]),
-        encoded(&vec![text("a", "1"); form::MOST + 1]),
+        encoded(&vec![text("a", "1"); form::MAX_PARAMETERS + 1]),
         replaced("\r\n\r\n", &format!("\r\nX: {}\r\n\r\n", "x".repeat(70_000))),
     ] {
         // In pieces, so that a long head is not all there at once.
@@ -124,7 +124,7 @@ async fn text_and_files_have_their_own_limits() {
 }
 
 #[tokio::test]
-async fn without_a_place_files_are_dropped() {
+async fn without_a_spool_files_are_dropped() {
     let body = encoded(&[file("photo", "bytes"), text("a", "1")]);
     let parts = parse(vec![body], TYPE, None).await.expect("a form");
     assert_eq!((parts.pairs.len(), parts.files.len()), (1, 0));
