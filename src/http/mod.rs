@@ -1,4 +1,5 @@
-//! All of axum: the router, the middleware, the extractors, the errors, and one folder per resource of the API.
+//! The HTTP API, and the only user of axum: the router, the middleware, the extractors, the errors, and one folder per
+//! resource.
 
 mod api;
 pub mod error;

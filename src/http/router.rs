@@ -1,4 +1,4 @@
-//! Every route on one screen, and what surrounds them all.
+//! Routes and the layers around them.
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -32,13 +32,13 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     openapi
 }
 
-/// All routes. The rows below `/api` know their caller before anything of the body is read; a description alone
-/// needs no state for that.
+/// All routes. The endpoints below `/api` know their caller before the body is read, which needs the state; the description
+/// alone does not.
 fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
     let mut api = api::router();
     if let Some(state) = state {
         api = api
-            .route_layer(from_fn_with_state(state.clone(), idempotency::keep))
+            .route_layer(from_fn_with_state(state.clone(), idempotency::run_once))
             .route_layer(from_fn_with_state(state.clone(), params::read::<Caller, AppState>));
     }
     OpenApiRouter::with_openapi(Description::openapi())
@@ -48,19 +48,19 @@ fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
         .merge(api)
 }
 
-/// What every request passes, from the last line to the first. The routes are a service inside a router of their
-/// own, so that the path is put right before they are looked up.
+/// The layers around all routes; a request passes the last one first. The routes are a service inside another router, so that
+/// the path is normalised before routing.
 fn surround(cors_origins: &CorsOrigins, started: &Started, routes: Router) -> Router {
     Router::new()
         .fallback_service(routes)
-        .layer(from_fn_with_state(started.clone(), refine))
+        .layer(from_fn_with_state(started.clone(), normalise))
         .layer(CatchPanicLayer::custom(error_fallback::panicked))
         .layer(cors::layer(cors_origins))
         .layer(from_fn(trace::trace))
 }
 
-/// Puts each request right, and each answer; a layer for each of these would cost more than all that they do.
-async fn refine(State(started): State<Started>, request: Request, next: Next) -> Response {
+/// One layer for several small changes of requests and responses: a layer for each would cost more than the changes.
+async fn normalise(State(started): State<Started>, request: Request, next: Next) -> Response {
     let oauth = request.uri().path().starts_with("/o/");
     let response = match paths::normalised(body::paced(request)) {
         Ok(request) if started.is_set() || request.uri().path() == "/livez" => next.run(request).await,
@@ -79,7 +79,7 @@ async fn refine(State(started): State<Started>, request: Request, next: Next) ->
 )]
 struct Description;
 
-/// The scheme of every row that says nothing else.
+/// The security scheme of every endpoint that names no other.
 struct BearerScheme;
 
 impl utoipa::Modify for BearerScheme {
@@ -98,7 +98,7 @@ mod tests {
     use serde_json::Value;
     use tower::ServiceExt as _;
 
-    /// A few rows behind all that surrounds the real ones; the database is never asked.
+    /// A few endpoints behind the layers of the real ones, without a database.
     fn app() -> Router {
         let started = Started::default();
         started.set();
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn both_slashes_and_the_aliases_reach_a_row() {
+    async fn both_slashes_and_the_aliases_reach_an_endpoint() {
         for path in ["/api/messages/5", "/api/messages/5/", "/api/message/5", "/api/%6dessage/%35/"] {
             let (status, _, body) = ask(Method::GET, &format!("{path}?a=%20b")).await;
             assert_eq!((status.as_u16(), body.as_str()), (200, "/api/messages/5/?a=%20b"), "{path}");
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn refusals_are_objects_and_keep_their_headers() {
+    async fn errors_are_objects_and_keep_their_headers() {
         for (method, path, status, code) in [
             (Method::GET, "/nowhere", 404, "not_found"),
             (Method::GET, "/api/%ff/", 400, "invalid_path"),
@@ -154,9 +154,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn until_the_start_only_the_probe_of_life_answers() {
-        let rows = Router::new().route("/livez", get(async || "ok"));
-        let app = surround(&CorsOrigins::Any, &Started::default(), rows);
+    async fn until_the_start_only_the_liveness_probe_answers() {
+        let routes = Router::new().route("/livez", get(async || "ok"));
+        let app = surround(&CorsOrigins::Any, &Started::default(), routes);
         for (path, status) in [("/livez", 200), ("/livez/", 200), ("/readyz", 503), ("/api/account/", 503)] {
             let request = Request::builder().uri(path).body(Body::empty()).expect("a request");
             let response = app.clone().oneshot(request).await.expect("an answer");

@@ -1,4 +1,4 @@
-//! What handlers share.
+//! State that all handlers share.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -16,35 +16,26 @@ use crate::sessions::Sessions;
 use crate::store::Store;
 use crate::verification::Verification;
 
-/// What all handlers share. Each layer and each extractor of a request takes a clone: it is a pointer.
+/// A pointer, because each layer and each extractor of a request takes a clone.
 #[derive(Clone)]
 pub struct AppState(Arc<Shared>);
 
-/// What is shared.
 pub struct Shared {
-    /// The database.
     pub store: Store,
-    /// Tokens.
     pub oauth: Arc<OAuth>,
-    /// The sessions, wherever they run.
     pub sessions: Sessions,
-    /// Codes that prove numbers.
     pub verification: Verification,
-    /// The one HTTP client.
     pub fetch: Arc<Fetch>,
-    /// Stored files.
     pub media: Media,
     /// Tasks that outlive their request.
     pub lifecycle: Lifecycle,
-    /// The network of an account whose creator names none.
+    /// The network of a new account when its creator names none.
     pub default_network: Arc<str>,
-    /// How long a message may wait for the network.
+    /// How long a message may wait for its network.
     pub send_ttl: Duration,
-    /// The start of every URL that is given out, without a slash at its end.
+    /// The start of the server's own URLs, without a slash at the end.
     pub public_url: Arc<str>,
-    /// Which pages may call the API.
     pub cors_origins: Arc<CorsOrigins>,
-    /// Whether requests are served yet.
     pub started: Started,
 }
 
@@ -53,12 +44,11 @@ pub struct Shared {
 pub struct Started(Arc<AtomicBool>);
 
 impl Started {
-    /// The tables are at this version and everything runs: requests are served from now on.
+    /// Requests are served from now on.
     pub fn set(&self) {
         self.0.store(true, Ordering::Release);
     }
 
-    /// Whether requests are served.
     #[must_use]
     pub fn is_set(&self) -> bool {
         self.0.load(Ordering::Acquire)

@@ -1,4 +1,4 @@
-//! `/livez` and `/readyz`: for whoever runs the program.
+//! Probes for operators: `/livez` and `/readyz`.
 
 use axum::Json;
 use axum::extract::State;
@@ -16,7 +16,6 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new().routes(routes!(livez)).routes(routes!(readyz))
 }
 
-/// How the program is.
 #[derive(Debug, Serialize, ToSchema)]
 struct Health {
     /// `ok`.
@@ -25,13 +24,13 @@ struct Health {
 
 const OK: Json<Health> = Json(Health { status: "ok" });
 
-/// The program runs. Touches nothing.
+/// Answers while the program runs; uses nothing else.
 #[utoipa::path(get, path = "/livez", tag = "health", security(()), responses((status = 200, body = Health)))]
 async fn livez() -> Json<Health> {
     OK
 }
 
-/// The program can serve: its tables are there and the database answers.
+/// Answers when the program has started and the database answers.
 #[utoipa::path(
     get, path = "/readyz", tag = "health", security(()),
     responses((status = 200, body = Health), (status = 503, body = Problem))

@@ -1,4 +1,4 @@
-//! The endpoints, one folder per resource.
+//! Endpoints, one folder per resource.
 
 mod account;
 mod contacts;

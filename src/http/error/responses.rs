@@ -37,11 +37,11 @@ impl IntoResponses for NetworkResponses {
 }
 
 fn problems(described: &[(&str, &str)]) -> BTreeMap<String, RefOr<Response>> {
-    let problem = |(status, description): &(&str, &str)| {
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-        let response =
-            ResponseBuilder::new().description(*description).content("application/json", content).build();
-        ((*status).to_owned(), RefOr::T(response))
-    };
-    described.iter().map(problem).collect()
+    described.iter().map(|(status, description)| ((*status).to_owned(), problem(description))).collect()
+}
+
+/// A response whose body is a `Problem`.
+pub fn problem(description: &str) -> RefOr<Response> {
+    let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
+    RefOr::T(ResponseBuilder::new().description(description).content("application/json", content).build())
 }

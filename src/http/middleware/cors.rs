@@ -1,4 +1,4 @@
-//! Which pages may call the API from a browser.
+//! CORS: the pages that may call the API from a browser.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use super::trace::REQUEST_ID;
 use crate::config::CorsOrigins;
 
-/// Answers preflights on every path, without a token, and marks every other answer.
+/// Answers preflight requests on every path, without a token, and adds the headers to every other response.
 pub fn layer(origins: &CorsOrigins) -> CorsLayer {
     let origins = match origins {
         CorsOrigins::Any => AllowOrigin::any(),

@@ -1,4 +1,4 @@
-//! Error objects for what axum refuses by itself, and for handlers that panic.
+//! Error bodies for requests that axum itself refuses, and for handlers that panic.
 
 use std::any::Any;
 
@@ -8,16 +8,15 @@ use serde_json::json;
 
 use crate::http::error::{ApiError, ErrorCode, ErrorMessage};
 
-/// An error whose body is not JSON gets the error object of its status, and below `/o` every error object gets the form of
-/// RFC 6749. Its headers stay.
+/// Replaces the body of an error that is not JSON, and below `/o` gives every error the form of RFC 6749. Headers are kept.
 pub fn as_object(response: Response, oauth: bool) -> Response {
     let status = response.status();
-    let said = response.extensions().get::<ErrorMessage>().filter(|_| oauth);
-    if !(status.is_client_error() || status.is_server_error()) || (is_json(&response) && said.is_none()) {
+    let message = response.extensions().get::<ErrorMessage>().filter(|_| oauth);
+    if !(status.is_client_error() || status.is_server_error()) || (is_json(&response) && message.is_none()) {
         return response;
     }
-    let sentence = said.map_or(words(status).1, |said| &said.0);
-    let mut object = if oauth { oauth_object(status, sentence) } else { object(status) };
+    let text = message.map_or(default_error(status).1, |message| &message.0);
+    let mut object = if oauth { oauth_object(status, text) } else { object(status) };
     for (name, value) in response.headers() {
         if name != header::CONTENT_TYPE && name != header::CONTENT_LENGTH {
             object.headers_mut().insert(name, value.clone());
@@ -32,18 +31,18 @@ pub fn panicked(_: Box<dyn Any + Send>) -> Response {
 }
 
 fn object(status: StatusCode) -> Response {
-    let (code, message) = words(status);
+    let (code, message) = default_error(status);
     ApiError::new(status, code, message).into_response()
 }
 
-/// The form of RFC 6749, section 5.2.
-fn oauth_object(status: StatusCode, sentence: &str) -> Response {
+/// RFC 6749, section 5.2.
+fn oauth_object(status: StatusCode, text: &str) -> Response {
     let code = match status {
         StatusCode::SERVICE_UNAVAILABLE => "temporarily_unavailable",
         status if status.is_server_error() => "server_error",
         _ => "invalid_request",
     };
-    let body = json!({"error": code, "error_description": sentence}).to_string();
+    let body = json!({"error": code, "error_description": text}).to_string();
     let headers = [
         (header::CONTENT_TYPE, "application/json"),
         (header::CACHE_CONTROL, "no-store"),
@@ -52,17 +51,17 @@ fn oauth_object(status: StatusCode, sentence: &str) -> Response {
     (status, headers, body).into_response()
 }
 
-fn words(status: StatusCode) -> (ErrorCode, &'static str) {
+fn default_error(status: StatusCode) -> (ErrorCode, &'static str) {
     match status {
         StatusCode::NOT_FOUND => (ErrorCode::NotFound, "there is nothing at this path"),
         StatusCode::METHOD_NOT_ALLOWED => (
             ErrorCode::MethodNotAllowed,
-            "this path does not take this method; the header Allow says which it takes",
+            "this path does not accept this method; the header Allow lists those that it accepts",
         ),
         StatusCode::REQUEST_TIMEOUT => (ErrorCode::Timeout, "the request took too long to arrive"),
         StatusCode::PAYLOAD_TOO_LARGE => (ErrorCode::TooLarge, "the body is too large"),
         StatusCode::UNSUPPORTED_MEDIA_TYPE => {
-            (ErrorCode::UnsupportedMediaType, "this type of body is not taken")
+            (ErrorCode::UnsupportedMediaType, "this type of body is not accepted")
         }
         StatusCode::INTERNAL_SERVER_ERROR => {
             (ErrorCode::Internal, "this server made a mistake; it is logged")

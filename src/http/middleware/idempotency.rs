@@ -1,10 +1,12 @@
-//! `Idempotency-Key`: a POST that is repeated under its key runs once and gets the first answer again, for a day.
+//! `Idempotency-Key`: a POST that is repeated under its key runs once and gets the saved response again, for 24 hours.
 //!
-//! [`keep`] surrounds the rows. It claims the key, runs the handler to its end, and keeps the answer (also when the
-//! caller hangs up or PostgreSQL's answer is lost: a key must not stay taken). That is too late for a program that is killed when the effect is
-//! committed, so a handler with an effect takes [`IdempotencyClaim`] and commits with it what a repeat has to know.
+//! The middleware [`run_once`] claims the key, runs the handler to its end, and saves the response (also when the caller
+//! hangs up or PostgreSQL's answer is lost: a key must not stay claimed). That is too late when the program is killed after
+//! the effect is committed, so a handler with an effect takes [`crate::http::extract::IdempotencyClaim`] and commits with
+//! it what a repeat needs.
 //!
-//! Not kept, so that the same request may run again: 5xx, 429, 401, and what failed at a caller's URL. Another request never gets the key.
+//! Not saved, so that the same request may run again: 5xx, 429, 401, and failures of a caller's URL. Another request never
+//! gets the key.
 
 use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::time::Duration;
@@ -19,40 +21,40 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tracing::Instrument as _;
 use utoipa::openapi::path::{ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, SchemaType, Type};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder};
+use utoipa::openapi::{OpenApi, RefOr, Required};
 
 use crate::db::DbError;
 use crate::domain::{ProcessId, UserId};
 use crate::http::AppState;
+use crate::http::error::responses::problem;
 use crate::http::error::{ApiError, ErrorCode, Transient};
 use crate::http::extract::caller::Caller;
 use crate::http::extract::params;
 use crate::store::{Claim, IdempotentRequest, KeyState, SavedResponse};
 use crate::telemetry::chain;
 
-/// The caller's name for a request.
 pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// Marks an answer that was given before.
+/// Marks a saved response.
 pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// Characters of a key.
 const LONGEST_KEY: usize = 255;
-/// The rows that take no key. A code counts once anyway.
+/// The endpoints that accept no key. A code is valid only once anyway.
 const WITHOUT_KEY: &[&str] = &["/api/account/register-code/"];
-/// How long a request waits for a process that joins the others, as each does after its start.
-const UNTIL_JOINED: Duration = Duration::from_secs(2);
-/// Between attempts to write down how a request ended while the database is away.
-const RETRY: Duration = Duration::from_millis(200);
+/// How long a request waits until this process has joined the others, as it does after its start.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between attempts to settle a key while the database is unavailable.
+const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Middleware of the rows below `/api`, within [`params::read`].
-pub async fn keep(State(state): State<AppState>, request: Request, next: Next) -> Response {
+/// Middleware of the endpoints below `/api`, inside [`params::read`].
+pub async fn run_once(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let (mut parts, body) = request.into_parts();
-    let wanted = match wanted(&state, &mut parts).await {
-        Ok(Some(wanted)) => wanted,
+    let keyed = match keyed_request(&state, &mut parts).await {
+        Ok(Some(keyed)) => keyed,
         Ok(None) => return next.run(Request::from_parts(parts, body)).await,
         Err(error) => return error.into_response(),
     };
-    let running = claim_and_run(state.clone(), wanted, Request::from_parts(parts, body), next);
+    let running = claim_and_run(state.clone(), keyed, Request::from_parts(parts, body), next);
     match state.lifecycle.spawn(running.in_current_span()).await {
         Ok(response) => response,
         Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
@@ -60,7 +62,7 @@ pub async fn keep(State(state): State<AppState>, request: Request, next: Next) -
     }
 }
 
-/// Adds the header and its answers to the description of every row that takes a key.
+/// Adds the header and its responses to the description of every endpoint that accepts a key.
 pub fn describe(openapi: &mut OpenApi) {
     let schema = ObjectBuilder::new()
         .schema_type(SchemaType::Type(Type::String))
@@ -74,24 +76,22 @@ pub fn describe(openapi: &mut OpenApi) {
         .required(Required::False)
         .description(Some(
             "Chosen by the caller, visible ASCII. For 24 hours the same request with the same key gets the first \
-             answer again, with the header Idempotency-Replayed, instead of being done twice.",
+             response again, with the header Idempotency-Replayed, and has no second effect.",
         ))
         .schema(Some(schema))
         .build();
-    let problem = |description: &str| {
-        let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-        RefOr::T(ResponseBuilder::new().description(description).content("application/json", content).build())
-    };
     for (path, item) in &mut openapi.paths.paths {
         if !takes_key(path) {
             continue;
         }
-        if let Some(row) = &mut item.post {
-            row.parameters.get_or_insert_default().push(RefOr::T(parameter.clone()));
-            let answers = &mut row.responses.responses;
-            answers
-                .insert("409".to_owned(), problem("the first request with this Idempotency-Key still runs"));
-            answers.insert(
+        if let Some(operation) = &mut item.post {
+            operation.parameters.get_or_insert_default().push(RefOr::T(parameter.clone()));
+            let responses = &mut operation.responses.responses;
+            responses.insert(
+                "409".to_owned(),
+                problem("the first request with this Idempotency-Key is still running"),
+            );
+            responses.insert(
                 "422".to_owned(),
                 problem("the Idempotency-Key belongs to a request with other parameters"),
             );
@@ -103,7 +103,7 @@ fn takes_key(route: &str) -> bool {
     route.starts_with("/api/") && !WITHOUT_KEY.contains(&route)
 }
 
-/// What has to be claimed for a request.
+/// A request with a key, and the process that will run it.
 struct KeyedRequest {
     user: UserId,
     route: String,
@@ -112,17 +112,17 @@ struct KeyedRequest {
     process: ProcessId,
 }
 
-/// What the request's key asks for; `None` without a key.
-async fn wanted(state: &AppState, parts: &mut Parts) -> Result<Option<KeyedRequest>, ApiError> {
+/// `None` for a request that has no key or accepts none.
+async fn keyed_request(state: &AppState, parts: &mut Parts) -> Result<Option<KeyedRequest>, ApiError> {
     let Some(path) = parts.extensions.get::<MatchedPath>() else { return Ok(None) };
     if parts.method != Method::POST || !takes_key(path.as_str()) {
         return Ok(None);
     }
     let route = format!("{} {}", parts.method, path.as_str());
     let Some(key) = key(&parts.headers)? else { return Ok(None) };
-    // A claim ends with its process's heartbeat. One of a process that stops or joins anew is free for others at once:
-    // of two runs of a request only the later one changes anything.
-    let process = state.sessions.process(UNTIL_JOINED).await.ok_or_else(ApiError::starting)?;
+    // A claim ends with its process's heartbeat. When a process stops or joins anew, its claims are free at once: of two
+    // runs of a request only the later one has an effect.
+    let process = state.sessions.process(JOIN_TIMEOUT).await.ok_or_else(ApiError::starting)?;
     let user = Caller::from_request_parts(parts, state).await?.user;
     let fingerprint = params::raw(parts)?.fingerprint();
     Ok(Some(KeyedRequest { user, route, key, fingerprint, process }))
@@ -144,17 +144,17 @@ fn key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// Runs the handler if the key is free, or answers from what the key says.
-async fn claim_and_run(state: AppState, wanted: KeyedRequest, request: Request, next: Next) -> Response {
-    let KeyedRequest { user, ref route, ref key, ref fingerprint, process } = wanted;
+/// Runs the handler if the key is free, otherwise answers from the state of the key.
+async fn claim_and_run(state: AppState, keyed: KeyedRequest, request: Request, next: Next) -> Response {
+    let KeyedRequest { user, ref route, ref key, ref fingerprint, process } = keyed;
     match state.store.claim_key(IdempotentRequest { user, route, key, fingerprint, process }).await {
         Ok(KeyState::Claimed(claim)) => run(state, claim, request, next).await,
-        Ok(KeyState::Answered(answer)) => again(answer),
+        Ok(KeyState::Answered(saved)) => replayed(saved),
         Ok(KeyState::Running) => ApiError::idempotency_key_in_use().into_response(),
         Ok(KeyState::Reused) => ApiError::new(
             StatusCode::UNPROCESSABLE_ENTITY,
             ErrorCode::IdempotencyKeyReused,
-            "this Idempotency-Key was used for a request with other parameters; take a new one",
+            "this Idempotency-Key was used for a request with other parameters; choose a new one",
         )
         .into_response(),
         Ok(KeyState::InDoubt(claim, error)) => {
@@ -183,8 +183,8 @@ async fn run(state: AppState, claim: Claim, mut request: Request, next: Next) ->
             return ApiError::internal(&error).into_response();
         }
     };
-    let passing = parts.extensions.get::<Transient>().is_some();
-    let kept = (is_kept(parts.status) && !passing).then(|| SavedResponse {
+    let transient = parts.extensions.get::<Transient>().is_some();
+    let saved = (is_saved(parts.status) && !transient).then(|| SavedResponse {
         status: parts.status.as_u16(),
         content_type: parts
             .headers
@@ -193,54 +193,56 @@ async fn run(state: AppState, claim: Claim, mut request: Request, next: Next) ->
             .map(str::to_owned),
         body: body.to_vec(),
     });
-    settle(&state, claim, kept).await;
+    settle(&state, claim, saved).await;
     Response::from_parts(parts, Body::from(body))
 }
 
-fn is_kept(status: StatusCode) -> bool {
+fn is_saved(status: StatusCode) -> bool {
     !status.is_server_error() && status != StatusCode::TOO_MANY_REQUESTS && status != StatusCode::UNAUTHORIZED
 }
 
-/// Keeps the answer, or frees the key. While the database is away that is tried again beside the answer: this process
-/// lives, so nobody else would ever free the key.
-async fn settle(state: &AppState, claim: Claim, kept: Option<SavedResponse>) {
-    if try_to_settle(state, &claim, kept.as_ref()).await {
+/// Saves the response, or frees the key. While the database is unavailable this is retried after the response was sent: this
+/// process lives, so nobody else would free the key.
+async fn settle(state: &AppState, claim: Claim, saved: Option<SavedResponse>) {
+    if try_to_settle(state, &claim, saved.as_ref()).await {
         return;
     }
     let (again, soft) = (state.clone(), state.lifecycle.soft().clone());
     state.lifecycle.spawn(async move {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(RETRY) => {}
+                () = tokio::time::sleep(RETRY_PAUSE) => {}
                 () = soft.cancelled() => return,
             }
-            if try_to_settle(&again, &claim, kept.as_ref()).await {
+            if try_to_settle(&again, &claim, saved.as_ref()).await {
                 return;
             }
         }
     });
 }
 
-/// False: worth trying again.
-async fn try_to_settle(state: &AppState, claim: &Claim, kept: Option<&SavedResponse>) -> bool {
-    match state.store.settle_key(claim, kept).await {
+/// False when it should be retried.
+async fn try_to_settle(state: &AppState, claim: &Claim, saved: Option<&SavedResponse>) -> bool {
+    match state.store.settle_key(claim, saved).await {
         Ok(()) => true,
         Err(DbError::Unavailable(_)) => false,
         Err(error) => {
-            tracing::error!(error = chain(&error), "an idempotency key stays taken until this process ends");
+            tracing::error!(
+                error = chain(&error),
+                "an idempotency key stays claimed until this process ends"
+            );
             true
         }
     }
 }
 
-/// The first answer again.
-fn again(answer: SavedResponse) -> Response {
-    let mut response = Response::new(Body::from(answer.body));
-    match StatusCode::from_u16(answer.status) {
+fn replayed(saved: SavedResponse) -> Response {
+    let mut response = Response::new(Body::from(saved.body));
+    match StatusCode::from_u16(saved.status) {
         Ok(status) => *response.status_mut() = status,
         Err(error) => return ApiError::internal(&error).into_response(),
     }
-    if let Some(value) = answer.content_type.and_then(|text| HeaderValue::try_from(text).ok()) {
+    if let Some(value) = saved.content_type.and_then(|text| HeaderValue::try_from(text).ok()) {
         response.headers_mut().insert(header::CONTENT_TYPE, value);
     }
     response.headers_mut().insert(IDEMPOTENCY_REPLAYED, HeaderValue::from_static("true"));
@@ -272,12 +274,12 @@ mod tests {
     }
 
     #[test]
-    fn only_lasting_answers_are_kept() {
+    fn only_lasting_responses_are_saved() {
         for status in [200, 201, 400, 403, 404, 413, 415] {
-            assert!(is_kept(StatusCode::from_u16(status).expect("a status")), "{status}");
+            assert!(is_saved(StatusCode::from_u16(status).expect("a status")), "{status}");
         }
         for status in [401, 429, 500, 501, 502, 503, 504] {
-            assert!(!is_kept(StatusCode::from_u16(status).expect("a status")), "{status}");
+            assert!(!is_saved(StatusCode::from_u16(status).expect("a status")), "{status}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What surrounds the endpoints: each request passes it on the way in, each answer on the way out.
+//! Middleware: layers around the endpoints that each request and each response passes.
 
 pub mod cors;
 pub mod error_fallback;

@@ -1,4 +1,4 @@
-//! One spelling per path before routing: slashes, the aliases of the old documents, percent-encoding.
+//! Normalisation of paths before routing: slashes, the aliases of the old documents, percent-encoding.
 //!
 //! Nothing is redirected, because a redirected POST loses its body.
 
@@ -8,7 +8,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 
 use crate::http::error::{ApiError, ErrorCode};
 
-/// What must stay encoded in a path's word; a slash, so that it does not become two words.
+/// Characters that stay encoded in a segment; the slash, so that it does not split the segment.
 const RESERVED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -25,16 +25,16 @@ const RESERVED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Old spellings and what they mean, as whole words at the start of a path.
+/// Old prefixes of paths and their replacements, in whole segments.
 const ALIASES: &[(&str, &str)] = &[("/api/message/", "/api/messages/"), ("/groups/", "/api/groups/")];
 
-/// Where the documented form of a path ends with a slash; elsewhere it ends without.
+/// Prefixes of the paths that are documented with a slash at the end; all others end without.
 const SLASHED: &[&str] = &["/api/", "/o/"];
 
-/// The request in the spelling that the routes are written in.
+/// The request with its path as the routes are written.
 ///
 /// # Errors
-/// 400 `invalid_path` when a word does not decode to UTF-8 or holds a NUL.
+/// 400 `invalid_path` when a segment does not decode to UTF-8 or contains a NUL.
 pub fn normalised(mut request: Request) -> Result<Request, ApiError> {
     let path = canonical(request.uri().path())?;
     if path != request.uri().path() {
@@ -51,22 +51,22 @@ pub fn normalised(mut request: Request) -> Result<Request, ApiError> {
 }
 
 fn canonical(path: &str) -> Result<String, ApiError> {
-    // `*` and the target of CONNECT are no paths; the router knows neither.
+    // `*` and the target of CONNECT are not paths; the router knows neither.
     if !path.starts_with('/') {
         return Ok(path.to_owned());
     }
-    let mut words = Vec::new();
-    for word in path.trim_end_matches('/').split('/').skip(1) {
-        let word = percent_decode_str(word).decode_utf8().map_err(|_| invalid())?;
-        if word.contains('\0') {
+    let mut segments = Vec::new();
+    for segment in path.trim_end_matches('/').split('/').skip(1) {
+        let segment = percent_decode_str(segment).decode_utf8().map_err(|_| invalid())?;
+        if segment.contains('\0') {
             return Err(invalid());
         }
-        words.push(utf8_percent_encode(&word, RESERVED).to_string());
+        segments.push(utf8_percent_encode(&segment, RESERVED).to_string());
     }
-    if words.is_empty() {
+    if segments.is_empty() {
         return Ok("/".to_owned());
     }
-    let mut path = format!("/{}/", words.join("/"));
+    let mut path = format!("/{}/", segments.join("/"));
     for (old, new) in ALIASES {
         if let Some(rest) = path.strip_prefix(old) {
             path = format!("{new}{rest}");
@@ -87,8 +87,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_spelling_per_path() {
-        for (given, expected) in [
+    fn paths_are_normalised() {
+        for (path, expected) in [
             ("/", "/"),
             ("//", "/"),
             ("/livez", "/livez"),
@@ -111,14 +111,14 @@ mod tests {
             ("/api//contacts/", "/api//contacts/"),
             ("*", "*"),
         ] {
-            assert_eq!(canonical(given).expect(given), expected, "{given}");
+            assert_eq!(canonical(path).expect(path), expected, "{path}");
         }
     }
 
     #[test]
-    fn what_is_no_text_is_refused() {
-        for given in ["/api/contacts/%ff/", "/api/contacts/%00/", "/%c3"] {
-            assert_eq!(canonical(given).expect_err(given).code().as_str(), "invalid_path");
+    fn invalid_text_is_refused() {
+        for path in ["/api/contacts/%ff/", "/api/contacts/%00/", "/%c3"] {
+            assert_eq!(canonical(path).expect_err(path).code().as_str(), "invalid_path");
         }
     }
 }

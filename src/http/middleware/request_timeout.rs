@@ -1,11 +1,10 @@
-//! How long a request may take when the database neither answers nor goes away: then nothing else ends the wait.
+//! Timeout of requests while the database neither answers nor closes its connections: nothing else ends their wait.
 //!
-//! Whatever waits for the network, a code's sender or the caller has a limit of its own, so it is the database that is
-//! asked before a request is given up: a command may take its time while the database lives.
+//! Waiting for the network, the code sender or the caller has timeouts of its own, so the database is probed before a
+//! request is given up: a slow command may continue while the database answers.
 //!
-//! The handler is not dropped then. It goes on behind the answer, so that whatever it has begun (a transaction, a claim
-//! on a key) it also ends, as soon as the database lets it. As with any 503 of a send, what was asked may take effect
-//! all the same.
+//! The handler is not dropped. It continues after the response, so that it ends what it has begun (a transaction, a claim
+//! on a key) as soon as the database answers. As with any 503 of a send, the request may still take effect.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,24 +23,24 @@ use crate::http::AppState;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::store::Store;
 
-/// How long a look at the database may take: a readiness probe must answer before its caller gives up.
-const ANSWER: Duration = Duration::from_secs(2);
+/// A readiness probe must answer before its caller gives up.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Copy)]
 struct RequestTimeouts {
-    /// A request that has waited for so long is let wait on as long as the database answers ...
-    look: Duration,
-    /// ... up to this: more than a command takes, less than the end of the program waits for its requests.
-    longest: Duration,
+    /// After this time the database is probed again and again; the request is given up when the probe fails.
+    probe: Duration,
+    /// After this time the request is given up anyway: longer than a command, shorter than the shutdown waits for requests.
+    total: Duration,
 }
 
 const TIMEOUTS: RequestTimeouts =
-    RequestTimeouts { look: Duration::from_secs(5), longest: Duration::from_secs(28) };
+    RequestTimeouts { probe: Duration::from_secs(5), total: Duration::from_secs(28) };
 
-/// Middleware: 503 for a request that waits for a database that does not answer. The time in which its body arrives
-/// does not count.
+/// Middleware: 503 for a request that waits for a database that does not answer. The time in which its body arrives does
+/// not count.
 pub async fn limit(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let clock = Clock::default();
+    let clock = WaitClock::default();
     let request = request.map(|body| Body::new(TimedBody { inner: body, clock: clock.clone() }));
     let mut handler = Box::pin(next.run(request));
     tokio::select! {
@@ -55,12 +54,10 @@ pub async fn limit(State(state): State<AppState>, request: Request, next: Next) 
     }
 }
 
-/// 503, unless the database answers.
-///
 /// # Errors
-/// When it does not, or says why it cannot.
+/// 503 unless the database answers.
 pub async fn probe(store: &Store) -> Result<(), ApiError> {
-    match timeout(ANSWER, store.db().ping()).await {
+    match timeout(PROBE_TIMEOUT, store.db().ping()).await {
         Ok(answered) => Ok(answered?),
         Err(_) => Err(does_not_answer()),
     }
@@ -74,32 +71,36 @@ async fn answers(store: Store) -> bool {
     probe(&store).await.is_ok()
 }
 
-/// Returns when there is no use in waiting on.
-async fn run_out<F: Future<Output = bool>>(timeouts: RequestTimeouts, clock: Clock, answers: impl Fn() -> F) {
+/// Returns when the request is to be given up.
+async fn run_out<F: Future<Output = bool>>(
+    timeouts: RequestTimeouts,
+    clock: WaitClock,
+    answers: impl Fn() -> F,
+) {
     loop {
         let waited = clock.waited();
-        if waited < timeouts.look {
-            sleep(timeouts.look.saturating_sub(waited)).await;
+        if waited < timeouts.probe {
+            sleep(timeouts.probe.saturating_sub(waited)).await;
             continue;
         }
-        if waited >= timeouts.longest || !answers().await {
+        if waited >= timeouts.total || !answers().await {
             return;
         }
-        sleep(timeouts.look.min(timeouts.longest.saturating_sub(clock.waited()))).await;
+        sleep(timeouts.probe.min(timeouts.total.saturating_sub(clock.waited()))).await;
     }
 }
 
-/// Since when nothing is waited for that the caller has to send; `None` while it is.
+/// The time since which the request waits for this server; `None` while it waits for its body.
 #[derive(Clone)]
-struct Clock(Arc<Mutex<Option<Instant>>>);
+struct WaitClock(Arc<Mutex<Option<Instant>>>);
 
-impl Default for Clock {
+impl Default for WaitClock {
     fn default() -> Self {
         Self(Arc::new(Mutex::new(Some(Instant::now()))))
     }
 }
 
-impl Clock {
+impl WaitClock {
     fn set(&self, since: Option<Instant>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
@@ -109,10 +110,10 @@ impl Clock {
     }
 }
 
-/// A body that stops the clock while its reader waits for more of it.
+/// A body that stops the clock while its reader waits for more.
 struct TimedBody {
     inner: Body,
-    clock: Clock,
+    clock: WaitClock,
 }
 
 impl Drop for TimedBody {
@@ -149,11 +150,11 @@ mod tests {
     use futures_util::{StreamExt as _, stream};
 
     const SHORT: RequestTimeouts =
-        RequestTimeouts { look: Duration::from_millis(50), longest: Duration::from_millis(400) };
+        RequestTimeouts { probe: Duration::from_millis(50), total: Duration::from_millis(400) };
 
-    /// How long a handler is waited for, in a world where the database answers or not.
-    async fn given_up(answers: bool, handler: impl AsyncFnOnce(Clock)) -> Option<Duration> {
-        let (began, clock) = (Instant::now(), Clock::default());
+    /// After which time a handler is given up, if it is.
+    async fn given_up(answers: bool, handler: impl AsyncFnOnce(WaitClock)) -> Option<Duration> {
+        let (began, clock) = (Instant::now(), WaitClock::default());
         tokio::select! {
             () = handler(clock.clone()) => None,
             () = run_out(SHORT, clock, async || answers) => Some(began.elapsed()),
@@ -161,30 +162,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_a_silent_database() {
+    async fn a_silent_database_ends_the_wait() {
         let waited = given_up(false, async |_| std::future::pending().await).await.expect("given up");
-        assert!(waited >= SHORT.look && waited < SHORT.longest, "{waited:?}");
+        assert!(waited >= SHORT.probe && waited < SHORT.total, "{waited:?}");
     }
 
     #[tokio::test]
-    async fn what_takes_its_time_may_while_the_database_answers() {
-        assert_eq!(given_up(true, async |_| sleep(SHORT.look * 3).await).await, None);
+    async fn a_slow_handler_continues_while_the_database_answers() {
+        assert_eq!(given_up(true, async |_| sleep(SHORT.probe * 3).await).await, None);
         let waited = given_up(true, async |_| std::future::pending().await).await.expect("given up");
-        assert!(waited >= SHORT.longest, "{waited:?}");
+        assert!(waited >= SHORT.total, "{waited:?}");
     }
 
     #[tokio::test]
-    async fn a_body_may_come_slowly() {
-        let upload = async |clock: Clock| {
+    async fn a_body_may_arrive_slowly() {
+        let upload = async |clock: WaitClock| {
             let frames = stream::iter(0..3).then(async |_| {
-                sleep(SHORT.longest).await;
+                sleep(SHORT.total).await;
                 Ok::<_, std::io::Error>("more")
             });
             let body = Body::new(TimedBody { inner: Body::from_stream(frames), clock });
             axum::body::to_bytes(body, usize::MAX).await.expect("a body");
         };
         assert_eq!(given_up(false, upload).await, None);
-        let stuck = async |clock: Clock| {
+        let stuck = async |clock: WaitClock| {
             upload(clock).await;
             std::future::pending::<()>().await;
         };

@@ -1,6 +1,6 @@
-//! The request's id, its span in the log, and one line per answer.
+//! Request ids, the span of a request in the log, and one log line per response.
 //!
-//! Neither the query, nor headers, nor bodies are logged: they hold tokens, codes and what people write.
+//! Queries, headers and bodies are not logged: they contain tokens, codes and messages.
 
 use std::time::Instant;
 
@@ -12,17 +12,17 @@ use tracing::Instrument as _;
 
 use crate::secrets;
 
-/// The request's id: taken from the caller when it is sane, else made here.
+/// The caller's own id, if it is valid; otherwise a new one.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const LONGEST_ID: usize = 128;
 
-/// Middleware around everything: puts the id in the request, the span and the answer.
+/// Middleware around everything: puts the id in the request, the span and the response.
 pub async fn trace(mut request: Request, next: Next) -> Response {
     let began = Instant::now();
-    let id = given_id(request.headers()).unwrap_or_else(new_id);
+    let id = id_of_caller(request.headers()).unwrap_or_else(new_id);
     request.headers_mut().insert(REQUEST_ID, id.clone());
-    // Of the highest level, so that no filter of levels takes the id away from the lines within.
+    // The highest level, so that no filter of levels removes the id from the lines within.
     let span = tracing::error_span!(
         "request",
         id = id.to_str().unwrap_or_default(),
@@ -37,26 +37,26 @@ pub async fn trace(mut request: Request, next: Next) -> Response {
     response
 }
 
-fn given_id(headers: &HeaderMap) -> Option<HeaderValue> {
+fn id_of_caller(headers: &HeaderMap) -> Option<HeaderValue> {
     let id = headers.get(REQUEST_ID)?;
     let bytes = id.as_bytes();
-    let sane = (1..=LONGEST_ID).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
-    sane.then(|| id.clone())
+    let valid = (1..=LONGEST_ID).contains(&bytes.len()) && bytes.iter().all(u8::is_ascii_graphic);
+    valid.then(|| id.clone())
 }
 
 fn new_id() -> HeaderValue {
     HeaderValue::try_from(secrets::random_id()).unwrap_or(HeaderValue::from_static("-"))
 }
 
-/// The path with the last three digits of each phone number alone, as everywhere in the log.
+/// The path with only the last three digits of each phone number, as everywhere in the log.
 fn masked(path: &str) -> String {
     const SHORTEST_NUMBER: usize = 5;
     let mut text = String::with_capacity(path.len());
     let mut rest = path;
-    while let Some(start) = rest.find(|sign: char| sign.is_ascii_digit()) {
+    while let Some(start) = rest.find(|character: char| character.is_ascii_digit()) {
         text.push_str(&rest[..start]);
         rest = &rest[start..];
-        let end = rest.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(rest.len());
+        let end = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
         if end < SHORTEST_NUMBER {
             text.push_str(&rest[..end]);
         } else {
@@ -81,17 +81,17 @@ mod tests {
     }
 
     #[test]
-    fn only_a_sane_id_is_taken() {
-        let taken = |id: &[u8]| {
+    fn only_a_valid_id_is_used() {
+        let used = |id: &[u8]| {
             let mut headers = HeaderMap::new();
             headers.insert(REQUEST_ID, HeaderValue::from_bytes(id).expect("a value"));
-            given_id(&headers).is_some()
+            id_of_caller(&headers).is_some()
         };
-        assert!(taken(b"a-1"));
-        assert!(taken(&[b'a'; 128]));
-        assert!(!taken(&[b'a'; 129]));
-        assert!(!taken(b""));
-        assert!(!taken(b"a b"));
-        assert!(!taken("é".as_bytes()));
+        assert!(used(b"a-1"));
+        assert!(used(&[b'a'; 128]));
+        assert!(!used(&[b'a'; 129]));
+        assert!(!used(b""));
+        assert!(!used(b"a b"));
+        assert!(!used("é".as_bytes()));
     }
 }

@@ -12,7 +12,6 @@ use super::NO_STORE;
 use crate::http::error::ApiError;
 use crate::oauth::OAuthError;
 
-/// An answer that is not a success.
 #[derive(Debug)]
 pub struct OAuthFailure {
     status: StatusCode,
@@ -21,7 +20,6 @@ pub struct OAuthFailure {
     retry_after: Option<Duration>,
 }
 
-/// What the caller sees of it.
 #[derive(Serialize, ToSchema)]
 pub struct FailureBody {
     /// For programs: a code of RFC 6749, `temporarily_unavailable` or `server_error`.
@@ -30,7 +28,7 @@ pub struct FailureBody {
     error_description: String,
 }
 
-/// How soon to come again after a 503.
+/// `Retry-After` of a 503.
 const SOON: Duration = Duration::from_secs(2);
 
 impl OAuthFailure {
@@ -38,7 +36,7 @@ impl OAuthFailure {
         Self { status, error, description: description.into(), retry_after: None }
     }
 
-    /// RFC 6749 has no code of its own for this: the one of its section 4.1.2.1 fits.
+    /// RFC 6749 has no code for this case at the token endpoint; the one of section 4.1.2.1 fits.
     fn later(status: StatusCode, description: impl Into<String>, retry_after: Duration) -> Self {
         let failure = Self::new(status, "temporarily_unavailable", description);
         Self { retry_after: Some(retry_after), ..failure }
@@ -57,7 +55,7 @@ impl IntoResponse for OAuthFailure {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
         }
         if let Some(wait) = self.retry_after {
-            // Rounded up: who comes at the end of the second must not be refused again.
+            // Rounded up: a request at the end of the last second must not be refused again.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
@@ -87,7 +85,7 @@ impl From<OAuthError> for OAuthFailure {
     }
 }
 
-/// What the layers that all rows share refuse: the body, the database.
+/// Errors of the layers below, such as the body and the database.
 impl From<ApiError> for OAuthFailure {
     fn from(error: ApiError) -> Self {
         let (status, description) = (error.status(), error.message());

@@ -1,4 +1,4 @@
-//! `/o`: tokens are given, refreshed, revoked and looked into. Answers and errors are those of RFC 6749, 7009, 7662.
+//! Endpoints below `/o`: tokens are issued, refreshed, revoked and introspected (RFC 6749, 7009, 7662).
 
 mod failure;
 mod request;
@@ -25,11 +25,11 @@ pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(token))
         .routes(routes!(revoke))
-        .routes(routes!(revoke_as_of_old))
+        .routes(routes!(revoke_by_old_path))
         .routes(routes!(introspect))
 }
 
-/// What nobody may keep (RFC 6749 section 5.1).
+/// Headers of responses that must not be cached (RFC 6749 section 5.1).
 const NO_STORE: [(HeaderName, &str); 2] = [(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")];
 
 /// The parameters of `/o/token/`.
@@ -44,7 +44,7 @@ struct TokenForm {
     password: Option<String>,
     /// With `refresh_token`: the refresh token. It works once.
     refresh_token: Option<String>,
-    /// What the token is for, separated by blanks: at most `read write`, which is also the default.
+    /// The scopes, separated by blanks: at most `read write`, which is also the default.
     scope: Option<String>,
     /// The client, unless HTTP Basic names it.
     client_id: Option<String>,
@@ -55,10 +55,10 @@ struct TokenForm {
 /// The parameters of `/o/revoke-token/` and `/o/introspect/`.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes the body; each kind of body is read into names and values")]
-struct TokenQuestion {
+struct TokenQuery {
     /// An access or a refresh token.
     token: String,
-    /// Not needed: both kinds are looked for.
+    /// Ignored: both types of token are searched.
     token_type_hint: Option<String>,
     /// The client, unless HTTP Basic names it.
     client_id: Option<String>,
@@ -66,20 +66,19 @@ struct TokenQuestion {
     client_secret: Option<String>,
 }
 
-/// A pair of tokens.
 #[derive(Serialize, ToSchema)]
 struct TokenAnswer {
     access_token: String,
     /// `Bearer`.
     token_type: &'static str,
-    /// How long the access token lives, in seconds.
+    /// The lifetime of the access token, in seconds.
     expires_in: u64,
     refresh_token: String,
     /// Sorted, separated by blanks.
     scope: String,
 }
 
-/// What a token is; only `active` when it is unknown, expired, used or revoked.
+/// Only `active` for a token that is unknown, expired, used or revoked.
 #[derive(Default, Serialize, ToSchema)]
 struct Introspection {
     active: bool,
@@ -92,10 +91,10 @@ struct Introspection {
     /// `Bearer` for an access token; a refresh token has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     token_type: Option<&'static str>,
-    /// Until when it lives, in seconds since 1970.
+    /// The end of its lifetime, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     exp: Option<i64>,
-    /// Since when it lives, in seconds since 1970.
+    /// The beginning of its lifetime, in seconds since 1970.
     #[serde(skip_serializing_if = "Option::is_none")]
     iat: Option<i64>,
     /// The user's id.
@@ -103,10 +102,10 @@ struct Introspection {
     sub: Option<String>,
 }
 
-/// Gives a pair of tokens for a user's password, or a new pair for a refresh token.
+/// Issues a pair of tokens for a user's password, or a new pair for a refresh token.
 ///
-/// A refresh ends the old pair at once. A refresh token that comes again revokes all tokens that came from its
-/// login, except within 10 s, while the new one is unused: then the same pair is given again.
+/// A refresh ends the old pair at once. A refresh token that is used again revokes all tokens of its login, except within
+/// 10 s, while the new one is unused: then the same pair is returned again.
 #[utoipa::path(
     post, path = "/o/token/", tag = "oauth", security(()),
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
@@ -115,7 +114,7 @@ struct Introspection {
         (status = 400, description = "invalid_request, invalid_grant, invalid_scope, unsupported_grant_type", body = FailureBody),
         (status = 401, description = "invalid_client", body = FailureBody),
         (status = 429, description = "too many failed logins; see Retry-After", body = FailureBody),
-        (status = 503, description = "not now; see Retry-After", body = FailureBody),
+        (status = 503, description = "unavailable now; see Retry-After", body = FailureBody),
     )
 )]
 async fn token(
@@ -126,16 +125,16 @@ async fn token(
     Ok((NO_STORE, Json(answer)).into_response())
 }
 
-/// Revokes a token; the other one of its pair dies too. Also for a token that is unknown or another client's, which
-/// changes nothing.
+/// Revokes a token and the other one of its pair. For an unknown token, or another client's, the response is the same and
+/// nothing changes.
 #[utoipa::path(
     post, path = "/o/revoke-token/", tag = "oauth", security(()),
-    request_body(content = TokenQuestion, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = TokenQuery, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "empty"),
         (status = 400, description = "invalid_request", body = FailureBody),
         (status = 401, description = "invalid_client", body = FailureBody),
-        (status = 503, description = "not now; see Retry-After", body = FailureBody),
+        (status = 503, description = "unavailable now; see Retry-After", body = FailureBody),
     )
 )]
 async fn revoke(
@@ -146,30 +145,33 @@ async fn revoke(
     Ok(NO_STORE.into_response())
 }
 
-/// The same as `/o/revoke-token/`, under the path of the old documents.
+/// The same as `/o/revoke-token/`; the path of the old documents.
 #[utoipa::path(
     post, path = "/o/revoke_token/", tag = "oauth", security(()),
-    request_body(content = TokenQuestion, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = TokenQuery, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "empty"),
         (status = 400, description = "invalid_request", body = FailureBody),
         (status = 401, description = "invalid_client", body = FailureBody),
-        (status = 503, description = "not now; see Retry-After", body = FailureBody),
+        (status = 503, description = "unavailable now; see Retry-After", body = FailureBody),
     )
 )]
-async fn revoke_as_of_old(oauth: State<Arc<OAuth>>, request: OAuthRequest) -> Result<Response, OAuthFailure> {
+async fn revoke_by_old_path(
+    oauth: State<Arc<OAuth>>,
+    request: OAuthRequest,
+) -> Result<Response, OAuthFailure> {
     revoke(oauth, request).await
 }
 
-/// Says what a token is, to a confidential client.
+/// Describes a token to a confidential client.
 #[utoipa::path(
     post, path = "/o/introspect/", tag = "oauth", security(()),
-    request_body(content = TokenQuestion, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = TokenQuery, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, body = Introspection),
         (status = 400, description = "invalid_request", body = FailureBody),
         (status = 401, description = "invalid_client", body = FailureBody),
-        (status = 503, description = "not now; see Retry-After", body = FailureBody),
+        (status = 503, description = "unavailable now; see Retry-After", body = FailureBody),
     )
 )]
 async fn introspect(

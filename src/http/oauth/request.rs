@@ -1,4 +1,4 @@
-//! Reading a request under `/o`: HTTP Basic and the body. A parameter in the URL is refused, because URLs are logged.
+//! Extractor for the requests below `/o`: HTTP Basic and the body. Parameters in the URL are refused, because URLs are logged.
 
 use std::sync::Arc;
 
@@ -14,7 +14,6 @@ use crate::http::extract::params;
 use crate::http::server::Remote;
 use crate::oauth::{Basic, OAuth, OAuthError, Parameters, TokenRequest};
 
-/// A request that can be understood.
 pub struct OAuthRequest(pub TokenRequest);
 
 impl<S> FromRequest<S> for OAuthRequest
@@ -47,7 +46,7 @@ fn address(parts: &Parts, oauth: &OAuth) -> Result<std::net::IpAddr, OAuthFailur
     Ok(oauth.client_address(remote.0.ip(), forwarded))
 }
 
-/// The client's credentials. Other schemes are not for us.
+/// The client's credentials. Other schemes are ignored.
 fn basic(headers: &HeaderMap) -> Result<Option<Basic>, OAuthError> {
     let mut found = None;
     for value in headers.get_all(header::AUTHORIZATION) {
@@ -57,7 +56,7 @@ fn basic(headers: &HeaderMap) -> Result<Option<Basic>, OAuthError> {
             continue;
         }
         if found.is_some() {
-            return Err(OAuthError::InvalidRequest("the client is given more than once".to_owned()));
+            return Err(OAuthError::InvalidRequest("the client is named more than once".to_owned()));
         }
         found = Some(decode(rest.trim_ascii()).ok_or(OAuthError::InvalidClient)?);
     }

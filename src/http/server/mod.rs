@@ -1,4 +1,4 @@
-//! Connections: accepting them, their limits, and the orderly end.
+//! Connections: accepted, limited, and drained at the shutdown.
 
 mod write_timeout;
 
@@ -14,25 +14,25 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
-use crate::http::server::write_timeout::Stallable;
+use crate::http::server::write_timeout::WriteTimeoutStream;
 use crate::lifecycle::Lifecycle;
 
-/// From the first to the last byte of a request's head. A connection may also be idle for so long.
+/// From the first to the last byte of a request's head; also the longest idle time of a connection.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The most of a request's head, and of a body that waits for its reader, that is kept per connection.
+/// Bytes per connection for a request's head, and for a body that waits for its reader.
 const BUFFER: usize = 64 * 1024;
 
-/// How long to wait after the operating system refused to accept, for example for want of file descriptors.
+/// The pause after a failed accept, for example when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Where the client's end of the connection is; a request extension.
+/// The client's address; a request extension.
 #[derive(Clone, Copy, Debug)]
 pub struct Remote(pub SocketAddr);
 
 /// Serves until the soft token is cancelled; then every connection finishes its request and ends. Connections are
-/// tasks of `lifecycle`: its `drained` waits for them. At most `max_connections` are open at once, more wait in
-/// the operating system's queue.
+/// tasks of `lifecycle`: its `drained` waits for them. At most `max_connections` are open at once, others wait in the
+/// operating system's queue.
 pub async fn serve(listener: TcpListener, router: Router, max_connections: usize, lifecycle: Lifecycle) {
     let permits = Arc::new(Semaphore::new(max_connections));
     loop {
@@ -52,9 +52,9 @@ pub async fn serve(listener: TcpListener, router: Router, max_connections: usize
                     drop(permit);
                 });
             }
-            Err(error) if is_of_the_connection(&error) => {}
+            Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
-                tracing::error!(%error, "no connection can be accepted");
+                tracing::error!(%error, "accepting a connection failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
@@ -72,7 +72,7 @@ async fn connection(stream: TcpStream, remote: SocketAddr, router: Router, lifec
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(Stallable::new(stream)), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(WriteTimeoutStream::new(stream)), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     let mut draining = false;
     loop {
@@ -93,7 +93,7 @@ async fn connection(stream: TcpStream, remote: SocketAddr, router: Router, lifec
 }
 
 /// Errors of the one connection that was being accepted, not of the listener.
-fn is_of_the_connection(error: &io::Error) -> bool {
+fn is_of_one_connection(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stop_finishes_what_is_under_way_and_takes_nothing_new() {
+    async fn a_stop_finishes_open_requests_and_accepts_no_new_ones() {
         let (address, gate, lifecycle) = start().await;
         let idle = TcpStream::connect(address).await.expect("a connection");
         let mut busy = TcpStream::connect(address).await.expect("a connection");
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_hard_end_waits_for_nobody() {
+    async fn the_hard_stop_ends_open_requests() {
         let (address, gate, lifecycle) = start().await;
         let mut busy = TcpStream::connect(address).await.expect("a connection");
         busy.write_all(REQUEST).await.expect("sent");

@@ -1,4 +1,4 @@
-//! A socket whose client must take what is written to it: one that stops reading would hold an answer in memory.
+//! Write timeout of sockets: a client that stops reading would keep a response in memory.
 
 use std::io;
 use std::pin::Pin;
@@ -9,32 +9,32 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-/// How long the client may take nothing at all.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the client may read nothing at all.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Fails with `TimedOut` when nothing could be written for [`PATIENCE`].
-pub struct Stallable {
+/// Fails with `TimedOut` when nothing could be written for [`WRITE_TIMEOUT`].
+pub struct WriteTimeoutStream {
     stream: TcpStream,
-    /// Set while the socket takes no more.
-    alarm: Option<Pin<Box<Sleep>>>,
+    /// Set while the socket accepts no more bytes.
+    timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Stallable {
+impl WriteTimeoutStream {
     pub fn new(stream: TcpStream) -> Self {
-        Self { stream, alarm: None }
+        Self { stream, timer: None }
     }
 
     fn watch<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.alarm = None;
+            self.timer = None;
             return written;
         }
-        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep(PATIENCE)));
-        alarm.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(WRITE_TIMEOUT)));
+        timer.as_mut().poll(context).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
-impl AsyncRead for Stallable {
+impl AsyncRead for WriteTimeoutStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -44,7 +44,7 @@ impl AsyncRead for Stallable {
     }
 }
 
-impl AsyncWrite for Stallable {
+impl AsyncWrite for WriteTimeoutStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! Accounts: a number is created, proved by a code, shown, named and removed.
+//! Accounts: created, proved by a code, listed, named and removed.
 
 mod photo;
 mod profile;
@@ -25,9 +25,9 @@ use crate::http::extract::params::{RequestParameters, Text};
 use crate::verification::{CODE_LENGTH, Method};
 
 /// How long register-code waits for the session.
-const ONLINE: Duration = Duration::from_secs(10);
+const ONLINE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The routes of this file.
+/// The routes of this folder.
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list))
@@ -54,7 +54,7 @@ struct AccountInfo {
     nickname: String,
     /// The upstream network, such as `local`.
     network: String,
-    /// Proved, and still the caller's.
+    /// Whether the number is proved and still the caller's.
     registered: bool,
     session: SessionInfo,
 }
@@ -65,12 +65,12 @@ struct SessionInfo {
     state: &'static str,
     #[schema(value_type = String)]
     since: Timestamp,
-    /// What led to the state, for programs.
+    /// The cause of the state, for programs.
     reason: Option<String>,
-    /// While waiting: how many attempts failed in a row.
+    /// While waiting: the number of consecutive failed attempts.
     #[serde(skip_serializing_if = "Option::is_none")]
     attempt: Option<u32>,
-    /// Until when the state lasts, where that is known.
+    /// The end of the state, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     until: Option<Timestamp>,
@@ -95,7 +95,7 @@ impl From<Account> for AccountInfo {
     }
 }
 
-/// The caller's accounts, oldest first, with what their sessions do.
+/// The caller's accounts, oldest first, with the states of their sessions.
 #[utoipa::path(get, path = "/api/account/", tag = "account",
     responses((status = 200, body = AccountList), ApiError))]
 async fn list(State(state): State<AppState>, caller: Caller) -> Result<Json<AccountList>, ApiError> {
@@ -130,7 +130,7 @@ impl CodeSent {
     }
 }
 
-/// Links a number: a code is on its way when this answers.
+/// Links a number and sends a code to it.
 #[utoipa::path(post, path = "/api/account/create-account/", tag = "account", request_body = CreateAccount,
     responses(
         (status = 201, body = CodeSent),
@@ -142,19 +142,19 @@ impl CodeSent {
 async fn create(
     State(state): State<AppState>,
     caller: Caller,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     RequestParameters(body): RequestParameters<CreateAccount>,
 ) -> Result<(StatusCode, Json<CodeSent>), ApiError> {
     let network = body.network.as_deref().unwrap_or(&state.default_network);
     if state.sessions.connector(network).is_none() {
         return Err(ApiError::bad_request(
             ErrorCode::NetworkUnknown,
-            "this server has no such network; leave network out for its own choice",
+            "this server has no such network; leave network out for the default",
         ));
     }
-    // A client that hangs up stops nothing: an account whose code was not sent must not stay behind.
+    // A task of its own, because a client that hangs up must not leave an account behind whose code was not sent.
     let network = network.to_owned();
-    let linking = link(state.clone(), caller.user, keyed, body.account, network, body.nickname.into_inner());
+    let linking = link(state.clone(), caller.user, claim, body.account, network, body.nickname.into_inner());
     let linked = state.lifecycle.spawn(linking).await.map_err(|error| ApiError::internal(&error))?;
     Ok((StatusCode::CREATED, linked?))
 }
@@ -170,12 +170,12 @@ async fn create(
 async fn request_sms_code(
     State(state): State<AppState>,
     WaitingAccount(account): WaitingAccount,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
 ) -> Result<Json<CodeSent>, ApiError> {
-    request_code(&state, &account, keyed, Method::Sms).await
+    request_code(&state, &account, claim, Method::Sms).await
 }
 
-/// Sends a new code by a call that reads it out.
+/// Sends a new code by a voice call.
 #[utoipa::path(post, path = "/api/account/request-voice-code/", tag = "account",
     responses(
         (status = 200, body = CodeSent),
@@ -186,14 +186,14 @@ async fn request_sms_code(
 async fn request_voice_code(
     State(state): State<AppState>,
     WaitingAccount(account): WaitingAccount,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
 ) -> Result<Json<CodeSent>, ApiError> {
-    request_code(&state, &account, keyed, Method::Voice).await
+    request_code(&state, &account, claim, Method::Voice).await
 }
 
 #[derive(Deserialize, ToSchema)]
 struct RegisterCode {
-    /// The code; dashes and blanks are ignored.
+    /// Dashes and blanks are ignored.
     #[schema(value_type = String)]
     code: Text<64>,
 }
@@ -205,7 +205,7 @@ struct Registered {
     login: PhoneNumber,
 }
 
-/// Proves the number. Answers once the session is online, or after ten seconds.
+/// Proves the number. Answers when the session is online, or after ten seconds.
 #[utoipa::path(post, path = "/api/account/register-code/", tag = "account", request_body = RegisterCode,
     responses(
         (status = 200, body = Registered),
@@ -221,29 +221,29 @@ async fn register_code(
 ) -> Result<Json<Registered>, ApiError> {
     let _proved = state.verification.check(account.user, account.id, &account.number, &body.code).await?;
     state.sessions.register(&account).await?;
-    state.sessions.wait_online(&account, ONLINE).await?;
+    state.sessions.wait_online(&account, ONLINE_TIMEOUT).await?;
     Ok(Json(Registered { login: account.number }))
 }
 
 #[derive(Deserialize, ToSchema)]
 struct RemoveAccount {
-    /// Why, for the people who run the server; not kept.
+    /// The reason; not stored.
     #[serde(default)]
     #[schema(value_type = Option<String>, max_length = 1024)]
     feedback: Text<1024>,
 }
 
-/// Takes the number off its network and deletes the account with all its data.
+/// Removes the number from its network and deletes the account with all its data.
 #[utoipa::path(post, path = "/api/account/remove-account/", tag = "account", request_body = RemoveAccount,
     responses((status = 200, body = Done), ApiError, NetworkResponses))]
 async fn remove(
     State(state): State<AppState>,
     account: Result<OnlyAccount, ApiError>,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     RequestParameters(body): RequestParameters<RemoveAccount>,
 ) -> Result<Json<Done>, ApiError> {
-    // An earlier run of this very request may have removed it; a number of that name would be another account.
-    if state.sessions.has_unregistered(keyed.claim()).await? {
+    // An earlier run of this request may have removed the account; one with this number would be a new account.
+    if state.sessions.has_unregistered(claim.claim()).await? {
         return Ok(DONE);
     }
     let OnlyAccount(account) = account?;
@@ -251,10 +251,10 @@ async fn remove(
     if !account.is_registered() {
         let mut tx = state.store.begin().await?;
         if tx.delete_unregistered(&account).await? {
-            return keyed.commit(tx, StatusCode::OK, Done {}).await;
+            return claim.commit(tx, StatusCode::OK, Done {}).await;
         }
     }
-    state.sessions.unregister(account.id, keyed.claim()).await?;
+    state.sessions.unregister(account.id, claim.claim()).await?;
     Ok(DONE)
 }
 
@@ -285,19 +285,19 @@ async fn nickname(StoredAccount(account): StoredAccount) -> Json<Nickname> {
 async fn set_nickname(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     RequestParameters(body): RequestParameters<NewNickname>,
 ) -> Result<Json<Done>, ApiError> {
     let mut tx = state.store.begin().await?;
     tx.set_nickname(&account, &body.nickname).await?;
-    keyed.commit(tx, StatusCode::OK, Done {}).await
+    claim.commit(tx, StatusCode::OK, Done {}).await
 }
 
-/// Makes the account and sends its code, or does neither.
+/// Creates the account and sends its code, or does neither.
 async fn link(
     state: AppState,
     user: UserId,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     number: PhoneNumber,
     network: String,
     nickname: String,
@@ -306,34 +306,37 @@ async fn link(
     if !state.verification.may_create_account(&mut tx, user).await? {
         return Err(ApiError::too_many(
             ErrorCode::TooManyAccounts,
-            "ten of your accounts wait for their codes; register or remove some of them first",
+            "ten of your accounts are waiting for their codes; register or remove some of them first",
             60,
         ));
     }
     let created = tx.create_account(user, &number, &network, &nickname).await?;
     let Some(account) = created else {
-        return Err(ApiError::bad_request(ErrorCode::AccountExists, "you have this number already"));
+        return Err(ApiError::bad_request(
+            ErrorCode::AccountExists,
+            "you already have an account with this number",
+        ));
     };
     let sent = CodeSent::by(Method::Sms);
-    let expected = keyed.answered(StatusCode::CREATED, &sent)?;
+    let expected = claim.answered(StatusCode::CREATED, &sent)?;
     if let Err(error) = state.verification.request(tx, user, account, &number, Method::Sms, expected).await {
         // No code, no account: the number can be tried again.
-        state.store.delete_unproved(user, account, keyed.claim()).await?;
+        state.store.delete_unproved(user, account, claim.claim()).await?;
         return Err(error.into());
     }
     Ok(Json(sent))
 }
 
-/// Sends a code; under one key, once. Should the program die when the code is counted and may have gone out, a repeat
-/// is told that it is on its way: who waits for it in vain asks again, under another key.
+/// Sends a code, once per key. If the program dies after the code was counted and may have been sent, a repeat gets the
+/// response of success; a caller whose code does not arrive requests another one under another key.
 async fn request_code(
     state: &AppState,
     account: &Account,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     method: Method,
 ) -> Result<Json<CodeSent>, ApiError> {
     let sent = CodeSent::by(method);
-    let expected = keyed.answered(StatusCode::OK, &sent)?;
+    let expected = claim.answered(StatusCode::OK, &sent)?;
     let tx = state.store.begin().await?;
     state.verification.request(tx, account.user, account.id, &account.number, method, expected).await?;
     Ok(Json(sent))

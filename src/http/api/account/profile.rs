@@ -1,4 +1,4 @@
-//! What an account shows of itself: status message, presence, and who may see what.
+//! The account's own profile: status message, presence and privacy settings.
 
 use axum::Json;
 use axum::extract::State;
@@ -37,7 +37,7 @@ struct OwnStatusMessage {
 
 #[derive(Deserialize, ToSchema)]
 struct NewStatusMessage {
-    /// What others see beside the name; not empty.
+    /// Shown to others beside the name; not empty.
     #[schema(value_type = String, min_length = 1, max_length = 256)]
     status_message: Text<256>,
 }
@@ -59,15 +59,18 @@ async fn status_message(
 async fn set_status_message(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     RequestParameters(body): RequestParameters<NewStatusMessage>,
 ) -> Result<Json<Done>, ApiError> {
     if body.status_message.is_empty() {
-        return Err(ApiError::bad_request(ErrorCode::InvalidParameter, "status_message: it cannot be empty"));
+        return Err(ApiError::bad_request(
+            ErrorCode::InvalidParameter,
+            "status_message: it must not be empty",
+        ));
     }
     let mut tx = state.store.begin().await?;
     tx.set_status_message(&account, &body.status_message).await?;
-    keyed.commit(tx, StatusCode::OK, Done {}).await
+    claim.commit(tx, StatusCode::OK, Done {}).await
 }
 
 /// Whether an account is shown as online.
@@ -95,19 +98,19 @@ async fn connected_status(
     Ok(Json(ConnectedStatus { connected_status }))
 }
 
-/// Shows the account as online or offline. Messages come in either way; whether others are online is followed only while
-/// the account is online itself.
+/// Shows the account as online or offline. Messages arrive either way; the presence of contacts is updated only while the
+/// account is online itself.
 #[utoipa::path(post, path = "/api/account/connected-status/", tag = "account", request_body = ConnectedStatus,
     responses((status = 200, body = Done), ApiError))]
 async fn set_connected_status(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     RequestParameters(body): RequestParameters<ConnectedStatus>,
 ) -> Result<Json<Done>, ApiError> {
     let mut tx = state.store.begin().await?;
     tx.set_connected(&account, matches!(body.connected_status, Connected::Online)).await?;
-    keyed.commit(tx, StatusCode::OK, Done {}).await
+    claim.commit(tx, StatusCode::OK, Done {}).await
 }
 
 #[derive(Serialize, ToSchema)]
@@ -118,7 +121,7 @@ struct PrivacySettings {
     /// The same for the photo.
     #[schema(value_type = String)]
     photo: Audience,
-    /// The same for when the account was last online, and whether it is now.
+    /// The same for the presence: when the account was last online, and whether it is now.
     #[schema(value_type = String)]
     last_seen: Audience,
 }
@@ -131,12 +134,11 @@ struct NewPrivacySettings {
     /// The same for the photo.
     #[schema(value_type = Option<String>)]
     photo: Option<Audience>,
-    /// The same for when the account was last online, and whether it is now.
+    /// The same for the presence: when the account was last online, and whether it is now.
     #[schema(value_type = Option<String>)]
     last_seen: Option<Audience>,
 }
 
-/// The settings that a change named.
 #[derive(Serialize, ToSchema)]
 struct ChangedSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,7 +152,7 @@ struct ChangedSettings {
     last_seen: Option<Audience>,
 }
 
-/// Who may see what of the account.
+/// The account's privacy settings.
 #[utoipa::path(get, path = "/api/account/privacy-settings/", tag = "account",
     responses((status = 200, body = PrivacySettings), ApiError))]
 async fn privacy_settings(
@@ -165,13 +167,13 @@ async fn privacy_settings(
     }))
 }
 
-/// Changes who may see what of the account; what is not given stays.
+/// Changes the privacy settings that are named.
 #[utoipa::path(post, path = "/api/account/privacy-settings/", tag = "account", request_body = NewPrivacySettings,
     responses((status = 200, body = ChangedSettings), ApiError))]
 async fn set_privacy_settings(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
-    keyed: IdempotencyClaim,
+    claim: IdempotencyClaim,
     RequestParameters(body): RequestParameters<NewPrivacySettings>,
 ) -> Result<Json<ChangedSettings>, ApiError> {
     let NewPrivacySettings { status_message, photo, last_seen } = body;
@@ -183,5 +185,5 @@ async fn set_privacy_settings(
     }
     let mut tx = state.store.begin().await?;
     tx.set_privacy(&account, PrivacyChange { status_message, photo, last_seen }).await?;
-    keyed.commit(tx, StatusCode::OK, ChangedSettings { status_message, photo, last_seen }).await
+    claim.commit(tx, StatusCode::OK, ChangedSettings { status_message, photo, last_seen }).await
 }

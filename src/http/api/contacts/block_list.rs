@@ -1,4 +1,4 @@
-//! Whom an account has blocked.
+//! Blocked numbers of an account.
 
 use axum::Json;
 use axum::extract::State;
@@ -26,24 +26,23 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(blocked_list, replace_blocked_list))
 }
 
-/// Nothing, or the word that nothing changed.
 #[derive(Serialize, ToSchema)]
-struct Changed {
+struct BlockChange {
     /// `already-blocked` or `not-blocked`, when nothing changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'static str>,
 }
 
-/// Blocks a number: what it sends no longer arrives, and it sees nothing of the account any more. Groups stay as they are.
+/// Blocks a number: its messages no longer arrive, and it no longer sees the account's profile. Groups are not affected.
 #[utoipa::path(post, path = "/api/contacts/{contact_id}/block/", tag = "contacts",
     params(("contact_id" = String, Path, description = "any number")),
-    responses((status = 200, body = Changed), ApiError))]
+    responses((status = 200, body = BlockChange), ApiError))]
 async fn block(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     claim: IdempotencyClaim,
     PathContact(contact): PathContact,
-) -> Result<Json<Changed>, ApiError> {
+) -> Result<Json<BlockChange>, ApiError> {
     let peers = state.sessions.peers(&account, vec![contact]).await?;
     let mut tx = state.store.begin().await?;
     let mut changed = false;
@@ -51,23 +50,23 @@ async fn block(
         changed |= tx.block(&account, peer).await?;
     }
     let text = (!changed).then_some("already-blocked");
-    claim.commit(tx, StatusCode::OK, Changed { text }).await
+    claim.commit(tx, StatusCode::OK, BlockChange { text }).await
 }
 
-/// Blocks a number no longer.
+/// Unblocks a number.
 #[utoipa::path(post, path = "/api/contacts/{contact_id}/unblock/", tag = "contacts",
     params(("contact_id" = String, Path, description = "any number")),
-    responses((status = 200, body = Changed), ApiError))]
+    responses((status = 200, body = BlockChange), ApiError))]
 async fn unblock(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
     claim: IdempotencyClaim,
     PathContact(contact): PathContact,
-) -> Result<Json<Changed>, ApiError> {
+) -> Result<Json<BlockChange>, ApiError> {
     let mut tx = state.store.begin().await?;
     let changed = tx.unblock(&account, contact.as_str()).await?;
     let text = (!changed).then_some("not-blocked");
-    claim.commit(tx, StatusCode::OK, Changed { text }).await
+    claim.commit(tx, StatusCode::OK, BlockChange { text }).await
 }
 
 #[derive(Serialize, ToSchema)]
@@ -78,15 +77,15 @@ struct BlockedList {
 
 #[derive(Deserialize, ToSchema)]
 struct NewBlockedList {
-    /// Everybody who shall be blocked; empty: nobody.
+    /// All numbers to block; empty for none.
     #[schema(value_type = Vec<String>)]
     numbers: Option<Vec<Value>>,
-    /// Another name of the same.
+    /// Another name of `numbers`.
     #[schema(value_type = Option<Vec<String>>)]
     contacts: Option<Vec<Value>>,
 }
 
-/// Whom the account has blocked.
+/// The numbers that the account has blocked.
 #[utoipa::path(get, path = "/api/contacts/blocked-list/", tag = "contacts",
     responses((status = 200, body = BlockedList), ApiError))]
 async fn blocked_list(
@@ -108,7 +107,7 @@ async fn replace_blocked_list(
     let Some(numbers) = list.numbers.or(list.contacts) else {
         return Err(ApiError::bad_request(
             ErrorCode::MissingParameter,
-            "numbers is missing; [] blocks nobody any more",
+            "numbers is missing; [] unblocks all numbers",
         ));
     };
     let mut ids: Vec<ContactId> = Vec::with_capacity(numbers.len());

@@ -1,4 +1,4 @@
-//! An account's contact list.
+//! Contacts of an account: listed, added, renamed and removed.
 
 mod block_list;
 mod import;
@@ -24,7 +24,7 @@ use crate::http::extract::recipient::PathContact;
 use crate::sessions::roster::SyncedContacts;
 use crate::store::Contact;
 
-/// The routes of this file.
+/// The routes of this folder.
 pub fn router() -> OpenApiRouter<AppState> {
     OpenApiRouter::new()
         .routes(routes!(list))
@@ -39,11 +39,11 @@ pub fn router() -> OpenApiRouter<AppState> {
 
 #[derive(Serialize, ToSchema)]
 struct ContactInfo {
-    /// The number, or the public id of somebody who has none.
+    /// The number, or the public id of a contact without a number.
     contact_id: String,
     first_name: String,
     last_name: String,
-    /// Whether the network knows the number, as the last sync told.
+    /// Whether the number exists on the network, by the last sync.
     exists: bool,
 }
 
@@ -104,7 +104,7 @@ struct Synced {
     non_existing: Vec<String>,
 }
 
-/// Asks the network anew which contacts exist.
+/// Asks the network again which contacts exist.
 #[utoipa::path(post, path = "/api/contacts/force-sync/", tag = "contacts",
     responses((status = 200, body = Synced), ApiError, NetworkResponses))]
 async fn force_sync(
@@ -143,7 +143,7 @@ struct UpdatedContact {
     updated_contact: String,
 }
 
-/// Changes a contact's names; what is not given stays.
+/// Changes the names that are given.
 #[utoipa::path(patch, path = "/api/contacts/{contact_id}/", tag = "contacts", request_body = NewNames,
     params(("contact_id" = String, Path, description = "the number")),
     responses((status = 200, body = UpdatedContact), ApiError, (status = 404, body = Problem)))]
@@ -171,7 +171,7 @@ struct RemovedContact {
     removed_contact: String,
 }
 
-/// Takes a contact off the list.
+/// Removes a contact from the list.
 #[utoipa::path(delete, path = "/api/contacts/{contact_id}/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
     responses((status = 200, body = RemovedContact), ApiError, (status = 404, body = Problem)))]

@@ -1,4 +1,4 @@
-//! What contacts show: status messages and presence.
+//! Profiles of contacts: status messages and presence.
 
 use axum::Json;
 use axum::extract::State;
@@ -47,7 +47,7 @@ impl From<StatusMessage> for StatusMessageInfo {
     }
 }
 
-/// What a contact says of themselves.
+/// A contact's status message.
 #[utoipa::path(get, path = "/api/contacts/{contact_id}/status-message/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
     responses((status = 200, body = StatusMessages), ApiError))]
@@ -58,7 +58,7 @@ async fn status_message(
     show_status_messages(&state, &account, ProfileScope::One(peer)).await
 }
 
-/// What each contact that exists says of themselves.
+/// The status messages of all contacts that exist.
 #[utoipa::path(get, path = "/api/contacts/statuses-messages/", tag = "contacts",
     responses((status = 200, body = StatusMessages), ApiError))]
 async fn statuses_messages(
@@ -71,9 +71,9 @@ async fn statuses_messages(
 async fn show_status_messages(
     state: &AppState,
     account: &Account,
-    whose: ProfileScope,
+    scope: ProfileScope,
 ) -> Result<Json<StatusMessages>, ApiError> {
-    let messages = state.store.status_messages(account, whose).await?;
+    let messages = state.store.status_messages(account, scope).await?;
     let statuses_messages = messages.into_iter().map(StatusMessageInfo::from).collect();
     Ok(Json(StatusMessages { statuses_messages }))
 }
@@ -88,12 +88,12 @@ struct StatusMessageHistory {
 struct StatusMessageChange {
     contact_id: String,
     status_message: String,
-    /// When this server learnt of it.
+    /// When this server learned of the change.
     #[schema(value_type = String)]
     updated: Timestamp,
 }
 
-/// What somebody has said of themselves as far as the account has seen it; nothing while it is hidden.
+/// The status messages that a contact has shown to the account; empty while they are hidden.
 #[utoipa::path(get, path = "/api/contacts/{contact_id}/status-message-history/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
     responses((status = 200, body = StatusMessageHistory), ApiError))]
@@ -124,7 +124,7 @@ struct PresenceInfo {
     contact_id: String,
     /// `online`, `offline`, or `deny` when it is hidden.
     connected_status: &'static str,
-    /// Of one who is online now; null when it is hidden or never was seen.
+    /// The current time for a contact that is online; null when it is hidden or unknown.
     #[schema(value_type = Option<String>)]
     last_seen: Option<Timestamp>,
 }
@@ -140,7 +140,7 @@ impl From<Presence> for PresenceInfo {
     }
 }
 
-/// Whether a contact is online. Followed only while the account is online itself; else what was known last.
+/// Whether a contact is online. Updated only while the account is online itself; otherwise the last known state.
 #[utoipa::path(get, path = "/api/contacts/{contact_id}/connected-status/", tag = "contacts",
     params(("contact_id" = String, Path, description = "the number")),
     responses((status = 200, body = ConnectedStatuses), ApiError))]
@@ -164,9 +164,9 @@ async fn connected_statuses(
 async fn show_presences(
     state: &AppState,
     account: &Account,
-    whose: ProfileScope,
+    scope: ProfileScope,
 ) -> Result<Json<ConnectedStatuses>, ApiError> {
-    let presences = state.store.presences(account, whose).await?;
+    let presences = state.store.presences(account, scope).await?;
     let connected_statuses = presences.into_iter().map(PresenceInfo::from).collect();
     Ok(Json(ConnectedStatuses { connected_statuses }))
 }

@@ -1,7 +1,7 @@
-//! `/media/...`: a stored file, by a signed URL and without a token.
+//! Stored files, by signed URLs without a token.
 //!
-//! Files come from strangers and open in browsers: only a fixed list of types is shown, everything else is for saving,
-//! and nothing runs.
+//! Files come from strangers and open in browsers: only a fixed list of types is shown inline, all others are downloads,
+//! and no script runs.
 
 mod range;
 
@@ -19,7 +19,7 @@ use crate::http::api::media::range::RangeRequest;
 use crate::http::error::{ApiError, ErrorCode, Problem};
 use crate::media::{Parts, Served};
 
-/// The types that a browser shows or plays. No SVG, HTML or PDF: those hold programs.
+/// The types that a browser shows or plays. No SVG, HTML or PDF: these can contain scripts.
 const INLINE: &[&str] = &[
     "image/jpeg",
     "image/png",
@@ -51,20 +51,20 @@ struct Signed {
     signature: String,
 }
 
-/// A stored file, under a URL that the API gave out. Ranges work. A URL that is wrong or has expired, and one whose
-/// message or photo is gone or hidden, are all answered with 404.
+/// A stored file, under a URL from the API. Supports range requests. 404 for a URL that is wrong or expired, or whose message
+/// or photo was removed or is hidden.
 #[utoipa::path(get, path = "/media/{kind}/{id}/{name}", tag = "media", security(()),
     params(
-        ("kind" = String, Path, description = "what refers to the file"),
+        ("kind" = String, Path, description = "the type of the entity that refers to the file"),
         ("id" = String, Path, description = "its id"),
         ("name" = String, Path, description = "the file's SHA-256"),
-        ("expires" = String, Query, description = "until when the URL opens, in unix seconds"),
+        ("expires" = String, Query, description = "the end of the URL's validity, in seconds since 1970"),
         ("signature" = String, Query, description = "made by this server"),
     ),
     responses(
         (status = 200, content_type = "application/octet-stream", body = Vec<u8>),
-        (status = 206, content_type = "application/octet-stream", body = Vec<u8>, description = "the range that was asked for"),
-        (status = 304, description = "the caller has it"),
+        (status = 206, content_type = "application/octet-stream", body = Vec<u8>, description = "the requested range"),
+        (status = 304, description = "the caller has this file already"),
         (status = 404, body = Problem), (status = 416, body = Problem), (status = 503, body = Problem)))]
 async fn serve(
     State(state): State<AppState>,
@@ -80,7 +80,7 @@ async fn serve(
     let etag = format!("\"{hash}\"");
     // A range is defined for GET alone (RFC 9110, section 14.2).
     let is_head = method == Method::HEAD;
-    let (status, part) = match range::wanted(&headers, &etag, size) {
+    let (status, part) = match range::requested(&headers, &etag, size) {
         RangeRequest::Unchanged => (StatusCode::NOT_MODIFIED, None),
         RangeRequest::Part(part) if !is_head => (StatusCode::PARTIAL_CONTENT, Some(part)),
         RangeRequest::Unsatisfiable if !is_head => return Err(unsatisfiable(size)),
@@ -92,16 +92,16 @@ async fn serve(
         Body::from_stream(state.media.stream(&hash, part.clone()).await?)
     };
     let mut response = (status, body).into_response();
-    let answer = response.headers_mut();
+    let headers = response.headers_mut();
     if status != StatusCode::NOT_MODIFIED {
         let length = part.as_ref().map_or(size, |part| part.end - part.start);
-        answer.insert(header::CONTENT_LENGTH, length.into());
+        headers.insert(header::CONTENT_LENGTH, length.into());
     }
     if let Some(part) = part {
         let range = format!("bytes {}-{}/{size}", part.start, part.end - 1);
-        answer.insert(header::CONTENT_RANGE, value(range)?);
+        headers.insert(header::CONTENT_RANGE, value(range)?);
     }
-    describe(answer, &served, etag)?;
+    describe(headers, &served, etag)?;
     Ok(response)
 }
 
@@ -114,8 +114,8 @@ fn describe(headers: &mut HeaderMap, served: &Served, etag: String) -> Result<()
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    let nothing_runs = HeaderValue::from_static("sandbox; default-src 'none'");
-    headers.insert(header::CONTENT_SECURITY_POLICY, nothing_runs);
+    let no_scripts = HeaderValue::from_static("sandbox; default-src 'none'");
+    headers.insert(header::CONTENT_SECURITY_POLICY, no_scripts);
     headers.insert(header::CACHE_CONTROL, value(format!("private, max-age={remaining}"))?);
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::ETAG, value(etag)?);
@@ -126,16 +126,16 @@ fn value(text: String) -> Result<HeaderValue, ApiError> {
     HeaderValue::try_from(text).map_err(|error| ApiError::internal(&error))
 }
 
-/// The same for every reason: nothing is said about files to whoever may not have them.
+/// The same for every reason: a caller without the right URL learns nothing about files.
 fn not_found() -> ApiError {
     ApiError::not_found(
         ErrorCode::MediaNotFound,
-        "there is no file at this address, or it has expired; ask the API for a fresh one",
+        "there is no file at this URL, or the URL has expired; get a new one from the API",
     )
 }
 
 fn unsatisfiable(size: u64) -> ApiError {
-    let message = format!("the file has {size} bytes; none of them are in this range");
+    let message = format!("the file has {size} bytes; none of them is in this range");
     let error = ApiError::new(StatusCode::RANGE_NOT_SATISFIABLE, ErrorCode::RangeNotSatisfiable, message);
     match HeaderValue::try_from(format!("bytes */{size}")) {
         Ok(range) => error.with_header(header::CONTENT_RANGE, range),

@@ -1,35 +1,35 @@
-//! `Range`, `If-Range` and `If-None-Match` of what can be given out in parts (RFC 9110, sections 13 and 14).
+//! Range requests and conditional requests: `Range`, `If-Range` and `If-None-Match` (RFC 9110, sections 13 and 14).
 
 use std::ops::Range;
 
 use http::{HeaderMap, header};
 
-/// Which bytes of a file are asked for.
+/// The bytes of a file that a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RangeRequest {
-    /// All of them: also for several ranges, and for what is no range.
+    /// All bytes; also for several ranges and for an invalid range.
     Whole,
-    /// These, never none.
+    /// Never empty.
     Part(Range<u64>),
-    /// Only such as the file does not have.
+    /// Only bytes beyond the end of the file.
     Unsatisfiable,
-    /// None: the caller has them.
+    /// None: the caller has the file already.
     Unchanged,
 }
 
-/// Reads what a request for a file of `size` bytes asks for. `etag` is its strong tag, in quotes.
-pub fn wanted(headers: &HeaderMap, etag: &str, size: u64) -> RangeRequest {
+/// Reads the headers of a request for a file of `size` bytes. `etag` is its strong tag, in quotes.
+pub fn requested(headers: &HeaderMap, etag: &str, size: u64) -> RangeRequest {
     if text(headers, header::IF_NONE_MATCH).is_some_and(|tags| names(tags, etag)) {
         return RangeRequest::Unchanged;
     }
-    // A date cannot be told from another one of the same second, so it fits nothing.
+    // A date is a weak validator, so it never matches.
     if headers.contains_key(header::IF_RANGE) && text(headers, header::IF_RANGE) != Some(etag) {
         return RangeRequest::Whole;
     }
     text(headers, header::RANGE).map_or(RangeRequest::Whole, |range| part(range, size))
 }
 
-/// A header's text, if it is there once.
+/// The header's text, if the header occurs once.
 fn text(headers: &HeaderMap, name: header::HeaderName) -> Option<&str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?.trim();
@@ -43,32 +43,32 @@ fn names(tags: &str, etag: &str) -> bool {
 fn part(range: &str, size: u64) -> RangeRequest {
     let Some((unit, range)) = range.split_once('=') else { return RangeRequest::Whole };
     let Some((first, last)) = range.split_once('-') else { return RangeRequest::Whole };
-    let range = match (unit.trim().eq_ignore_ascii_case("bytes"), number(first), number(last)) {
-        (true, Number::Fetched(first), Number::None) => first..size,
-        (true, Number::Fetched(first), Number::Fetched(last)) if first <= last => {
+    let range = match (unit.trim().eq_ignore_ascii_case("bytes"), bound(first), bound(last)) {
+        (true, RangeBound::Byte(first), RangeBound::Missing) => first..size,
+        (true, RangeBound::Byte(first), RangeBound::Byte(last)) if first <= last => {
             first..last.saturating_add(1).min(size)
         }
-        (true, Number::None, Number::Fetched(count)) => size.saturating_sub(count)..size,
+        (true, RangeBound::Missing, RangeBound::Byte(count)) => size.saturating_sub(count)..size,
         _ => return RangeRequest::Whole,
     };
     if range.is_empty() { RangeRequest::Unsatisfiable } else { RangeRequest::Part(range) }
 }
 
 /// One side of a range.
-enum Number {
-    None,
-    Fetched(u64),
-    Nonsense,
+enum RangeBound {
+    Missing,
+    Byte(u64),
+    Invalid,
 }
 
-/// What is too large counts as the largest.
-fn number(text: &str) -> Number {
+/// A number that is too large counts as the largest.
+fn bound(text: &str) -> RangeBound {
     match text.trim() {
-        "" => Number::None,
+        "" => RangeBound::Missing,
         digits if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
-            Number::Fetched(digits.parse().unwrap_or(u64::MAX))
+            RangeBound::Byte(digits.parse().unwrap_or(u64::MAX))
         }
-        _ => Number::Nonsense,
+        _ => RangeBound::Invalid,
     }
 }
 
@@ -84,7 +84,7 @@ mod tests {
         for (name, value) in headers {
             map.append(name, HeaderValue::from_str(value).expect("a value"));
         }
-        wanted(&map, ETAG, size)
+        requested(&map, ETAG, size)
     }
 
     #[test]
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_file_does_not_have_is_said() {
+    fn a_range_beyond_the_end_is_unsatisfiable() {
         for range in ["bytes=10-", "bytes=10-20", "bytes=99999999999999999999999-", "bytes=-0"] {
             assert_eq!(asked(&[(header::RANGE, range)], 10), RangeRequest::Unsatisfiable, "{range}");
         }
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn several_ranges_and_what_is_none_give_the_whole() {
+    fn several_ranges_and_invalid_ones_give_the_whole_file() {
         for range in [
             "bytes=0-1,3-4",
             "bytes=5-3",
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_range_of_another_version_gives_the_whole() {
+    fn a_range_of_another_version_gives_the_whole_file() {
         let range = (header::RANGE, "bytes=0-1");
         assert_eq!(asked(&[range.clone(), (header::IF_RANGE, ETAG)], 10), RangeRequest::Part(0..2));
         for other in ["\"other\"", "W/\"tag\"", "Wed, 25 Nov 2026 12:00:00 GMT", ""] {
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_caller_has_is_not_sent_again() {
+    fn an_unchanged_file_is_not_sent_again() {
         for tags in ["*", ETAG, "W/\"tag\"", "\"other\", \"tag\""] {
             let headers = [(header::IF_NONE_MATCH, tags), (header::RANGE, "bytes=0-1")];
             assert_eq!(asked(&headers, 10), RangeRequest::Unchanged, "{tags}");

@@ -84,13 +84,13 @@ async fn open(headers: &HeaderMap, body: Body, spools: Option<&Spools>) -> Resul
         return Ok(RawBody::Empty);
     }
     if encoded {
-        return Err(unsupported("a body must not have a ParsedBody-Encoding"));
+        return Err(unsupported("a body must not have a Content-Encoding"));
     }
     match essence.as_str() {
         "application/x-www-form-urlencoded" => Ok(RawBody::Form(bytes)),
         "application/json" => Ok(RawBody::Json(bytes)),
         _ => Err(unsupported(
-            "the body's ParsedBody-Type must be application/json, application/x-www-form-urlencoded or \
+            "the body's Content-Type must be application/json, application/x-www-form-urlencoded or \
              multipart/form-data",
         )),
     }
