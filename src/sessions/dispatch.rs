@@ -9,11 +9,12 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::backoff::pause_after;
-use super::session::{Fault, Outcome};
+use super::fault::{Fault, SessionEnd};
+use super::timeouts::bounded;
 use crate::db::DbError;
 use crate::domain::{AccountId, Audience, Lease, Privacy};
 use crate::store::{DUE_MESSAGES, Desired, DueMessage, Settled, Settlement, Store};
-use crate::upstream::{Address, Connection, End, Failure, Outgoing, ReadReceipt, SendFailure};
+use crate::upstream::{Address, Connection, Failure, Outgoing, ReadReceipt, SendFailure};
 
 /// Read receipts handed to the network at once.
 const RECEIPTS: i64 = 500;
@@ -28,16 +29,16 @@ pub(super) struct Dispatcher {
     pub lease: Lease,
     pub connection: Arc<dyn Connection>,
     /// How long the network may take for one step before the connection counts as dead.
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 impl Dispatcher {
     /// Does all that is due now. `fresh`: the connection is new, so desired state is applied whether or not it was.
     /// True: the network did not take some of the desired state.
-    pub async fn work(&self, fresh: bool) -> Result<bool, Fault> {
+    pub async fn send_due(&self, fresh: bool) -> Result<bool, Fault> {
         let mut missing = if fresh { self.reconcile(true).await? } else { false };
         loop {
-            let due = self.store.due(&self.lease).await?.ok_or(Fault::Over(Outcome::Fenced))?;
+            let due = self.store.due(&self.lease).await?.ok_or(Fault::Session(SessionEnd::Fenced))?;
             if due.desired && !fresh {
                 missing = self.reconcile(false).await?;
             }
@@ -92,35 +93,35 @@ impl Dispatcher {
         let applied = match desired.aspect.as_str() {
             "nickname" => {
                 let nickname = desired.value.as_str().unwrap_or_default();
-                bounded(self.patience, connection.set_nickname(nickname)).await
+                bounded(self.timeout, connection.set_nickname(nickname)).await
             }
             "status_message" => {
                 let text = desired.value.as_str().unwrap_or_default();
-                bounded(self.patience, connection.set_status_message(text)).await
+                bounded(self.timeout, connection.set_status_message(text)).await
             }
             "photo" => {
                 let photo = self.store.own_photo(account).await?;
-                bounded(self.patience, connection.set_photo(photo)).await
+                bounded(self.timeout, connection.set_photo(photo)).await
             }
             "presence" => {
                 let online = desired.value.as_bool().unwrap_or_default();
-                bounded(self.patience, connection.set_online(online)).await
+                bounded(self.timeout, connection.set_online(online)).await
             }
             "privacy" => {
                 let privacy = read_privacy(account, &desired.value)?;
-                bounded(self.patience, connection.set_privacy(privacy)).await
+                bounded(self.timeout, connection.set_privacy(privacy)).await
             }
             "contacts" => {
                 let contacts = addresses(self.store.contact_addresses(account).await?);
-                bounded(self.patience, connection.set_contacts(&contacts)).await
+                bounded(self.timeout, connection.set_contacts(&contacts)).await
             }
             "blocked" => {
                 let blocked = addresses(self.store.blocked_addresses(account).await?);
-                bounded(self.patience, connection.set_blocked(&blocked)).await
+                bounded(self.timeout, connection.set_blocked(&blocked)).await
             }
             "roster" => {
                 let roster = addresses(self.store.roster(account).await?);
-                bounded(self.patience, connection.watch(&roster)).await
+                bounded(self.timeout, connection.watch(&roster)).await
             }
             aspect => {
                 // A newer version of this program wrote it, and will apply it.
@@ -144,9 +145,9 @@ impl Dispatcher {
                 content: message.content.clone(),
             })
             .collect();
-        let outcomes = timeout(self.patience, self.connection.send(&outgoing))
+        let outcomes = timeout(self.timeout, self.connection.send(&outgoing))
             .await
-            .map_err(|_| Fault::End(End::Retry("network_silent")))?;
+            .map_err(|_| Fault::retry("network_silent"))?;
         let settled = settlements(due, &outcomes);
         let waits = settled.iter().any(|settled| !settled.how.is_final());
         self.store.settle(&self.lease, settled).await?;
@@ -167,7 +168,7 @@ impl Dispatcher {
                 group: receipt.group.clone().map(Address),
             })
             .collect();
-        match bounded(self.patience, self.connection.read(&receipts)).await? {
+        match bounded(self.timeout, self.connection.read(&receipts)).await? {
             Ok(()) | Err(Failure::Refused(_) | Failure::Unsupported(_)) => {
                 let messages: Vec<_> = due.iter().map(|receipt| receipt.message).collect();
                 self.store.receipts_sent(&self.lease, &messages).await?;
@@ -235,12 +236,4 @@ fn settlements(due: &[DueMessage], outcomes: &[Result<(), SendFailure>]) -> Vec<
         settled.push(message.settled(settlement));
     }
     settled
-}
-
-/// A step of the network, bounded in time: silence ends the connection.
-pub(super) async fn bounded<T>(
-    patience: Duration,
-    step: impl Future<Output = Result<T, Failure>>,
-) -> Result<Result<T, Failure>, Fault> {
-    timeout(patience, step).await.map_err(|_| Fault::End(End::Retry("network_silent")))
 }

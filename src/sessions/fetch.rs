@@ -29,7 +29,7 @@ impl Session {
         reference: &str,
     ) -> Result<Spooled, Missing> {
         let silent = |_| Missing::Later("no_answer");
-        let step = self.patience.step;
+        let step = self.timeouts.step;
         let mut stream =
             timeout(step, connection.fetch(reference)).await.map_err(silent)?.map_err(Missing::from)?;
         let mut spool = self.media.spool();

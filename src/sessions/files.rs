@@ -8,8 +8,9 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::backoff::pause_after;
+use super::fault::Fault;
 use super::fetch::Missing;
-use super::session::{Fault, Session};
+use super::session::Session;
 use crate::db::DbError;
 use crate::domain::{MessageId, StoredMedia};
 use crate::store::{PendingMedia, topic};

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::groups::learn;
+use super::peers::{learn, new_peer};
 use crate::db::DbError;
 use crate::domain::{GroupChangeKind, Lease, PeerId};
 use crate::store::{Inbound, InboundKind, NewPeer, Peer, Store, ToldChange};
@@ -192,11 +192,6 @@ impl Ingest<'_> {
             noted => noted,
         }
     }
-}
-
-/// Somebody at an address, as the store makes them.
-pub(super) fn new_peer(connector: &Arc<dyn Connector>, address: &Address) -> NewPeer {
-    NewPeer { address: address.0.clone(), number: connector.number_of(address) }
 }
 
 /// So much of an id as any column takes.

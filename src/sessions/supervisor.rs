@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -12,12 +12,13 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Sessions;
+use super::lease::LeaseClock;
 use super::liveness;
 use super::session::Session;
 use crate::db::DbError;
 use crate::domain::{AccountId, Lease, ProcessId};
 use crate::lifecycle::Lifecycle;
-use crate::store::{LEASE_SECONDS, topic};
+use crate::store::topic;
 use crate::upstream::Connector;
 
 /// How often the process says that it lives.
@@ -34,26 +35,6 @@ const FORGIVEN: Duration = Duration::from_mins(10);
 const FETCHING: usize = 8;
 /// Sessions that may be connecting at once.
 const STARTING: usize = 64;
-
-/// When the process's leases were last renewed, by its own monotonic clock, counted from before the renewal was sent.
-#[derive(Clone)]
-pub(super) struct LeaseClock(Arc<Mutex<Instant>>);
-
-impl LeaseClock {
-    fn new(now: Instant) -> Self {
-        Self(Arc::new(Mutex::new(now)))
-    }
-
-    fn renewed(&self, at: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
-    }
-
-    /// False: another process may hold the leases by now.
-    pub fn is_valid(&self) -> bool {
-        let renewed = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        renewed.elapsed().as_secs_f64() < LEASE_SECONDS
-    }
-}
 
 struct Running {
     lease: Lease,
@@ -201,14 +182,14 @@ impl Supervisor {
             store: self.sessions.store.clone(),
             connector,
             keys: self.sessions.keys.clone(),
-            patience: self.sessions.patience,
+            timeouts: self.sessions.timeouts,
             lease,
             clock: self.clock.clone(),
             starting: self.starting.clone(),
             media: self.sessions.media.clone(),
             fetching: self.fetching.clone(),
             connection: watch::channel(None).0,
-            leaving: watch::channel(false).0,
+            unregistering: watch::channel(false).0,
         };
         let stop = CancellationToken::new();
         let task = self.lifecycle.spawn(run_session(session, stop.clone()));
