@@ -47,7 +47,7 @@ impl Session {
             | MediaError::WrongFileType(_)
             | MediaError::Picture(_) => Missing::Lost(chain(error)),
             MediaError::Busy => Missing::Later("busy"),
-            MediaError::Away { .. } | MediaError::Missing(_) | MediaError::Store(_) => {
+            MediaError::Unavailable { .. } | MediaError::Missing(_) | MediaError::Store(_) => {
                 tracing::warn!(account = %self.lease.account, error = chain(error), "a file was not stored");
                 Missing::Later("storage")
             }

@@ -92,7 +92,7 @@ impl Session {
         if file.hash.is_some_and(|hash| hash != spooled.hash()) {
             return Err(Missing::Later("other_content"));
         }
-        let kept = self.media.keep_inbound(&spooled, &file.mimetype).await;
+        let kept = self.media.ingest(&spooled, &file.mimetype).await;
         kept.map_err(|error| self.missing(&error))
     }
 }

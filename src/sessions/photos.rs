@@ -95,8 +95,7 @@ impl Session {
     ) -> Result<Photo, Missing> {
         let photo = self.spool(connection, &pending.reference.photo).await?;
         let Some(preview) = &pending.reference.preview else {
-            let kept = self.media.keep_photo(&photo).await.map_err(|error| self.missing(&error))?;
-            return Ok(Photo { photo: kept.photo, preview: kept.preview });
+            return self.media.store_photo(&photo).await.map_err(|error| self.missing(&error));
         };
         let preview = self.spool(connection, preview).await?;
         Ok(Photo { photo: self.keep_jpeg(&photo).await?, preview: self.keep_jpeg(&preview).await? })
@@ -104,7 +103,7 @@ impl Session {
 
     async fn keep_jpeg(&self, spooled: &Spooled) -> Result<BlobHash, Missing> {
         // What counts is what it is, not what it is called.
-        let kept = self.media.keep_inbound(spooled, "application/octet-stream").await;
+        let kept = self.media.ingest(spooled, "application/octet-stream").await;
         let kept = kept.map_err(|error| self.missing(&error))?;
         if kept.mimetype == "image/jpeg" {
             Ok(kept.hash)

@@ -1,6 +1,7 @@
-//! What a file is, and which row takes it.
+//! File types, and the kinds of media that accept them.
 
-use windu::media::{Family, FileType, SendRow, WrongFileType, fits, sniff};
+use windu::domain::MediaKind;
+use windu::media::{Family, FileType, WrongFileType, fits, sniff};
 
 use crate::files::{FILES, bytes, path, written};
 
@@ -20,20 +21,20 @@ fn every_type_of_the_contract_has_a_file() {
 }
 
 #[test]
-fn each_row_takes_its_own_files_and_no_others() {
+fn each_kind_accepts_its_own_files_and_no_others() {
     for (name, file_type) in FILES {
         let Some(file_type) = sniff(&path(name)).expect(name).or(file_type) else { continue };
-        for row in [SendRow::Image, SendRow::Voice, SendRow::Audio, SendRow::Video] {
-            let expected = match (row, file_type.family()) {
-                (SendRow::Image, Family::Picture)
-                | (SendRow::Voice | SendRow::Audio, Family::Audio)
-                | (SendRow::Video, Family::Video) => Ok(()),
+        for kind in [MediaKind::Image, MediaKind::Voice, MediaKind::Audio, MediaKind::Video] {
+            let expected = match (kind, file_type.family()) {
+                (MediaKind::Image, Family::Picture)
+                | (MediaKind::Voice | MediaKind::Audio, Family::Audio)
+                | (MediaKind::Video, Family::Video) => Ok(()),
                 (_, Family::Picture) => Err(WrongFileType::Picture),
                 (_, Family::Audio) => Err(WrongFileType::Audio),
                 (_, Family::Video) => Err(WrongFileType::Video),
             };
-            assert_eq!(fits(row, Some(name), file_type), expected, "{row:?} {name}");
-            assert_eq!(fits(row, None, file_type), expected, "{row:?} {name} by a url");
+            assert_eq!(fits(kind, Some(name), file_type), expected, "{kind:?} {name}");
+            assert_eq!(fits(kind, None, file_type), expected, "{kind:?} {name} by a url");
         }
     }
 }

@@ -58,7 +58,7 @@ impl From<MediaError> for ApiError {
                 "so many files are on their way that there is no room for another; try again soon",
                 5,
             ),
-            MediaError::Away { .. } => {
+            MediaError::Unavailable { .. } => {
                 tracing::error!(error = chain(&error), "files cannot be stored or read");
                 Self::unavailable(
                     "storage_unavailable",

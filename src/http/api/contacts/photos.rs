@@ -83,9 +83,9 @@ async fn set_own_photo(
     keyed: IdempotencyClaim,
     PhotoUpload(upload): PhotoUpload,
 ) -> Result<Json<Done>, ApiError> {
-    let kept = state.media.keep_photo(&upload.spooled).await?;
+    let photo = state.media.store_photo(&upload.spooled).await?;
     let mut tx = state.store.begin().await?;
-    tx.set_photo(&account, Some(Photo { photo: kept.photo, preview: kept.preview })).await?;
+    tx.set_photo(&account, Some(photo)).await?;
     keyed.commit(tx, StatusCode::OK, Done {}).await
 }
 

@@ -6,7 +6,7 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{Photo, Reference};
+use crate::domain::Reference;
 use crate::http::AppState;
 use crate::http::api::contacts::photos::{NewPhoto, PhotoUrl, Size, no_photo, picture};
 use crate::http::api::done::Done;
@@ -67,8 +67,7 @@ async fn set_photo(
 ) -> Result<Json<Done>, ApiError> {
     let group = look(&state, &account, &id, Sessions::has_asked(keyed.claim())).await?;
     let PhotoUpload(upload) = upload?;
-    let kept = state.media.keep_photo(&upload.spooled).await?;
-    let photo = Photo { photo: kept.photo, preview: kept.preview };
+    let photo = state.media.store_photo(&upload.spooled).await?;
     change(&state, &account, group, GroupEdit::Photo { photo: Some(photo) }, &keyed).await
 }
 
