@@ -11,7 +11,10 @@ use super::adapter_state::LeasedState;
 use super::backoff::Backoff;
 use super::dispatch::Dispatcher;
 use super::fault::{Fault, SessionEnd};
+use super::fetch::Fetcher;
 use super::ingest::{Stored, store_events};
+use super::message_files::MessageFiles;
+use super::peer_photos::PeerPhotos;
 use super::session::Session;
 use super::timeouts::bounded;
 use crate::domain::{NeedsUser, SessionState};
@@ -56,12 +59,14 @@ impl Session {
         let Opened { connection, signals } = opened;
         self.connection.send_replace(Some(connection.clone()));
         let _reset = ResetOnDrop(&self.connection);
+        let fetcher = Fetcher { session: self, connection: &connection };
+        let (store, lease) = (&self.store, &self.lease);
         tokio::select! {
             result = self.receive(&connection, signals, permit, backoff) => result,
             result = self.send_due(&connection) => result,
             result = self.show_typing(&connection) => result,
-            result = self.fetch_files(&connection) => result,
-            result = self.fetch_photos(&connection) => result,
+            result = fetcher.run(MessageFiles { store, lease }) => result,
+            result = fetcher.run(PeerPhotos { store, lease }) => result,
         }
     }
 
