@@ -181,7 +181,7 @@ async fn what_another_device_sent_is_ours_and_a_twin_of_what_we_sent() {
     assert_eq!(process.texts(&account, BEN).await, ["from here", "from there"]);
     let elsewhere = process.message(&account, BEN, "e1").await;
     assert_eq!(
-        (elsewhere.received, elsewhere.state.as_str(), elsewhere.sent),
+        (elsewhere.received, elsewhere.state.name(), elsewhere.sent),
         (false, "sent", Some(long_ago()))
     );
     let told = process.entries(&account, "message.sent_elsewhere").await;

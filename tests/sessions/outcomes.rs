@@ -22,7 +22,7 @@ async fn a_number_that_is_lost_fails_what_it_had_to_send_and_accepts_no_more() {
     process.sessions.register(&new).await.unwrap();
     process.until_state(&new, "online").await;
     let message = process.message(&old, BEN, &waits).await;
-    assert_eq!((message.state.as_str(), message.failure.as_deref()), ("failed", Some("unregistered")));
+    assert_eq!((message.state.name(), message.failure.as_deref()), ("failed", Some("unregistered")));
     let told = process.entries(&old, "message.failed").await;
     assert_eq!(told, [json!({"chat": BEN, "id": waits, "reason": "unregistered"})]);
     // A request that read the account a moment earlier is told so: nobody would ever send its message.
