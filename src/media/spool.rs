@@ -45,7 +45,7 @@ pub struct Spool {
     spools: Spools,
     writer: Option<SpoolWriter>,
     buffer: Vec<u8>,
-    reserved: Reservation,
+    reserved: QuotaReservation,
 }
 
 /// A complete file. Deleted when dropped.
@@ -53,7 +53,7 @@ pub struct Spool {
 pub struct Spooled {
     path: TempPath,
     hash: BlobHash,
-    reserved: Reservation,
+    reserved: QuotaReservation,
     // After the file, so that the file is deleted before its folder is.
     _folder: Arc<Folder>,
 }
@@ -87,7 +87,7 @@ struct Quota {
 
 /// A file's part of the quota.
 #[derive(Debug)]
-struct Reservation {
+struct QuotaReservation {
     quota: Arc<Quota>,
     bytes: u64,
 }
@@ -118,7 +118,7 @@ impl Spools {
             spools: self.clone(),
             writer: None,
             buffer: Vec::new(),
-            reserved: Reservation { quota: Arc::clone(&self.quota), bytes: 0 },
+            reserved: QuotaReservation { quota: Arc::clone(&self.quota), bytes: 0 },
         }
     }
 
@@ -130,7 +130,7 @@ impl Spools {
 
     /// Hashes a blank file that was written meanwhile.
     pub(super) async fn adopt(&self, BlankFile { file, folder }: BlankFile) -> Result<Spooled, MediaError> {
-        let mut reserved = Reservation { quota: Arc::clone(&self.quota), bytes: 0 };
+        let mut reserved = QuotaReservation { quota: Arc::clone(&self.quota), bytes: 0 };
         let (file, hash, size) = work(move || {
             let (mut hash, mut block, mut size) = (Context::new(&SHA256), vec![0; BLOCK], 0);
             let mut reader = File::open(file.path())?;
@@ -255,7 +255,7 @@ impl SpoolWriter {
     }
 }
 
-impl Reservation {
+impl QuotaReservation {
     fn grow(&mut self, bytes: u64) -> Result<(), MediaError> {
         let Quota { used, limit } = &*self.quota;
         let grown = |used: u64| used.checked_add(bytes).filter(|used| used <= limit);
@@ -265,7 +265,7 @@ impl Reservation {
     }
 }
 
-impl Drop for Reservation {
+impl Drop for QuotaReservation {
     fn drop(&mut self) {
         self.quota.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }

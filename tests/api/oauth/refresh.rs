@@ -58,7 +58,7 @@ async fn a_used_token_ends_its_family() {
         assert!(!is_live(&server, &confidential, &last.access).await);
         assert!(is_live(&server, &confidential, &other.access).await, "another login lives on");
     }
-    server.wait_for_log("a used refresh token came again");
+    server.wait_for_log("a refresh token was reused");
 }
 
 #[tokio::test]
