@@ -28,7 +28,7 @@ pub(super) struct Dispatcher {
     pub store: Store,
     pub lease: Lease,
     pub connection: Arc<dyn Connection>,
-    /// How long the network may take for one step before the connection counts as dead.
+    /// For one call of the connection; then it counts as dead.
     pub timeout: Duration,
 }
 
