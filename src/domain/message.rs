@@ -101,6 +101,43 @@ impl Content {
     }
 }
 
+/// How far a message has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MessageState {
+    /// Outbound, and waits for the network.
+    Queued,
+    /// Outbound, and accepted by the network.
+    Sent,
+    /// Outbound, and will never be sent.
+    Failed,
+    /// Inbound.
+    Received,
+}
+
+impl MessageState {
+    /// The name in the database and in the API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sent => "sent",
+            Self::Failed => "failed",
+            Self::Received => "received",
+        }
+    }
+
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "queued" => Some(Self::Queued),
+            "sent" => Some(Self::Sent),
+            "failed" => Some(Self::Failed),
+            "received" => Some(Self::Received),
+            _ => None,
+        }
+    }
+}
+
 /// Why a message will never be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureReason {

@@ -1,6 +1,7 @@
-//! The words of this program as types. No I/O here.
+//! The concepts of this program as types, without I/O.
 
 mod account;
+mod aspect;
 mod contact_id;
 mod event;
 mod group;
@@ -13,6 +14,7 @@ mod time;
 mod user;
 
 pub use account::{Account, NeedsUser, SessionState, SessionStatus};
+pub use aspect::Aspect;
 pub use contact_id::ContactId;
 pub use event::Event;
 pub use group::{ChatName, GroupChangeKind, GroupId, GroupIdError};
@@ -21,7 +23,8 @@ pub use id::{
 };
 pub use media::{BadHash, BlobHash, MediaKind, Reference, StoredMedia};
 pub use message::{
-    Card, Content, FailureReason, Location, MediaContent, MediaFile, ReceiptKind, RemoteMedia, Typing,
+    Card, Content, FailureReason, Location, MediaContent, MediaFile, MessageState, ReceiptKind, RemoteMedia,
+    Typing,
 };
 pub use number::{NumberError, PhoneNumber};
 pub use profile::{Audience, PeerPresence, Photo, PhotoReference, Privacy, ProfileNews, Visible};

@@ -75,8 +75,8 @@ impl Serialize for PhoneNumber {
 impl<'de> Deserialize<'de> for PhoneNumber {
     /// From a string or a JSON integer.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NumberVisitor;
-        impl Visitor<'_> for NumberVisitor {
+        struct PhoneNumberVisitor;
+        impl Visitor<'_> for PhoneNumberVisitor {
             type Value = PhoneNumber;
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a phone number")
@@ -91,7 +91,7 @@ impl<'de> Deserialize<'de> for PhoneNumber {
                 Err(E::custom(NumberError::Signs))
             }
         }
-        deserializer.deserialize_any(NumberVisitor)
+        deserializer.deserialize_any(PhoneNumberVisitor)
     }
 }
 

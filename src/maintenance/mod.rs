@@ -32,7 +32,7 @@ pub fn start(store: &Store, media: &Media, lifecycle: &Lifecycle) {
                 if let Err(error) = prune(&store).await {
                     tracing::warn!(error = chain(&error), "maintenance failed; it is repeated");
                 }
-                match media.forget_unreferred(files, FILES).await {
+                match media.delete_unreferenced(files, FILES).await {
                     Ok(last) => files = last,
                     Err(error) => {
                         tracing::warn!(error = chain(&error), "files that nobody needs stay; it is repeated");

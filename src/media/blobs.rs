@@ -32,118 +32,112 @@ use crate::config::MediaLocation;
 use crate::domain::BlobHash;
 use crate::secrets;
 
-/// What S3 takes as the smallest part of an object but its last.
+/// The smallest part that S3 accepts of an object, other than the last.
 const S3_PART: usize = 5 * 1024 * 1024;
 const FOLDER_PART: usize = 1024 * 1024;
 
-/// How long the storage may take over something small, or over one part of an object.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// The same for a deletion, during which a transaction waits: less than the database lets it be idle.
-const DELETION: Duration = Duration::from_secs(5);
-const CONNECT: Duration = Duration::from_secs(5);
+/// For one small request to the storage, or one part of an object.
+const OBJECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// For a deletion, during which a transaction waits: less than the database lets it be idle.
+const DELETE_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// A connection on which nothing comes for so long is dead.
-const SILENCE: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A half-written file in the folder that is older was left by a program that was killed.
+/// An older half-written file in the folder was left by a killed program.
 const STALE: Duration = Duration::from_hours(24);
 
-/// An object's bytes as they come.
+/// A stream of an object's bytes.
 pub type ByteStream = BoxStream<'static, io::Result<Bytes>>;
 
-/// The storage. Opened when it is first used, so that one that is away is found again.
+/// The storage. It is opened at its first use that succeeds, so the program can start while it is unavailable.
 pub struct Blobs {
     location: MediaLocation,
     opened: OnceCell<Arc<dyn ObjectStore>>,
 }
 
 impl Blobs {
-    /// The storage at this place.
     #[must_use]
     pub fn new(location: MediaLocation) -> Self {
         Self { location, opened: OnceCell::new() }
     }
 
-    /// Stores a file under its hash, unless it is there already.
+    /// Stores a file under its hash, unless it is stored already.
     ///
     /// # Errors
-    /// [`MediaError::Away`] when the storage does not take it; then nothing of it is visible.
+    /// [`MediaError::Unavailable`] when the storage fails; then nothing of the file is visible.
     pub async fn put(&self, hash: &BlobHash, size: u64, path: &Path) -> Result<(), MediaError> {
         let (store, name) = (self.open().await?, name(hash));
         if self.has(store, &name, size).await? {
             return Ok(());
         }
-        let mut file = File::open(path).await.map_err(|error| self.away(error))?;
+        let mut file = File::open(path).await.map_err(|error| self.unavailable(error))?;
         let first = self.part(&mut file).await?;
         if first.content_length() as u64 == size {
-            return self.within(PATIENCE, store.put(&name, first)).await.map(drop);
+            return self.within(OBJECT_TIMEOUT, store.put(&name, first)).await.map(drop);
         }
-        let mut upload = self.within(PATIENCE, store.put_multipart(&name)).await?;
+        let mut upload = self.within(OBJECT_TIMEOUT, store.put_multipart(&name)).await?;
         let put = self.put_parts(&mut *upload, first, file).await;
         if put.is_err() {
-            // What the storage keeps of it all the same, its own rules remove.
-            let _ = timeout(PATIENCE, upload.abort()).await;
+            // Parts that stay nevertheless are removed by the storage's own rules.
+            let _ = timeout(OBJECT_TIMEOUT, upload.abort()).await;
         }
         put
     }
 
-    /// Stores bytes under their hash.
-    ///
-    /// # Errors
-    /// As for [`Blobs::put`].
+    /// As [`Blobs::put`], for bytes in memory.
     pub async fn put_bytes(&self, hash: &BlobHash, bytes: Vec<u8>) -> Result<(), MediaError> {
         let (store, name) = (self.open().await?, name(hash));
         if self.has(store, &name, bytes.len() as u64).await? {
             return Ok(());
         }
-        self.within(PATIENCE, store.put(&name, bytes.into())).await.map(drop)
+        self.within(OBJECT_TIMEOUT, store.put(&name, bytes.into())).await.map(drop)
     }
 
-    /// The bytes of an object, or those in a range that it has.
+    /// The bytes of an object, or of a range within it.
     ///
     /// # Errors
-    /// [`MediaError::Missing`] when there is no such object, [`MediaError::Away`] when the storage does not answer.
+    /// [`MediaError::Missing`] when there is no such object, [`MediaError::Unavailable`] when the storage does not answer.
     pub async fn stream(&self, hash: &BlobHash, range: Option<Range<u64>>) -> Result<ByteStream, MediaError> {
         let (store, name) = (self.open().await?, name(hash));
         let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
-        match timeout(PATIENCE, store.get_opts(&name, options)).await {
+        match timeout(OBJECT_TIMEOUT, store.get_opts(&name, options)).await {
             Ok(Ok(found)) => Ok(found.into_stream().map_err(io::Error::from).boxed()),
             Ok(Err(object_store::Error::NotFound { .. })) => Err(MediaError::Missing(*hash)),
-            Ok(Err(error)) => Err(self.away(error)),
-            Err(elapsed) => Err(self.away(elapsed)),
+            Ok(Err(error)) => Err(self.unavailable(error)),
+            Err(elapsed) => Err(self.unavailable(elapsed)),
         }
     }
 
-    /// Deletes an object. One that is not there is deleted.
+    /// Deletes an object; a missing one is no error.
     ///
     /// # Errors
-    /// [`MediaError::Away`] when the storage does not answer: the object may be gone then.
+    /// [`MediaError::Unavailable`] when the storage does not answer: the object may be deleted nevertheless.
     pub async fn delete(&self, hash: &BlobHash) -> Result<(), MediaError> {
         let store = self.open().await?;
-        match timeout(DELETION, store.delete(&name(hash))).await {
+        match timeout(DELETE_TIMEOUT, store.delete(&name(hash))).await {
             Ok(Ok(()) | Err(object_store::Error::NotFound { .. })) => Ok(()),
-            Ok(Err(error)) => Err(self.away(error)),
-            Err(elapsed) => Err(self.away(elapsed)),
+            Ok(Err(error)) => Err(self.unavailable(error)),
+            Err(elapsed) => Err(self.unavailable(elapsed)),
         }
     }
 
     /// Writes, reads and deletes a small object.
-    ///
-    /// # Errors
-    /// When one of these fails.
     pub async fn check(&self) -> Result<(), MediaError> {
         let store = self.open().await?;
         let (name, text) =
             (Name::from(format!("check-{}", secrets::random_id())), Bytes::from_static(b"windu"));
-        self.within(PATIENCE, store.put(&name, text.clone().into())).await?;
-        let read = self.within(PATIENCE, async { store.get(&name).await?.bytes().await }).await;
-        self.within(PATIENCE, store.delete(&name)).await?;
-        if read? == text { Ok(()) } else { Err(self.away(io::Error::from(io::ErrorKind::InvalidData))) }
+        self.within(OBJECT_TIMEOUT, store.put(&name, text.clone().into())).await?;
+        let read = self.within(OBJECT_TIMEOUT, async { store.get(&name).await?.bytes().await }).await;
+        self.within(OBJECT_TIMEOUT, store.delete(&name)).await?;
+        if read? == text {
+            Ok(())
+        } else {
+            Err(self.unavailable(io::Error::from(io::ErrorKind::InvalidData)))
+        }
     }
 
-    /// Opens the storage, and removes from a folder what was half written when a program was killed.
-    ///
-    /// # Errors
-    /// [`MediaError::Away`] when it cannot be opened.
+    /// Opens the storage, and removes half-written files of killed programs from a folder.
     pub async fn prepare(&self) -> Result<(), MediaError> {
         self.open().await?;
         if let MediaLocation::Folder(path) = &self.location {
@@ -151,8 +145,8 @@ impl Blobs {
             let before = SystemTime::from(clock::now()) - STALE;
             spawn_blocking(move || sweep(&path, before))
                 .await
-                .map_err(|error| self.away(error))?
-                .map_err(|error| self.away(error))?;
+                .map_err(|error| self.unavailable(error))?
+                .map_err(|error| self.unavailable(error))?;
         }
         Ok(())
     }
@@ -162,17 +156,17 @@ impl Blobs {
             .get_or_try_init(async || {
                 let location = self.location.clone();
                 let opened = spawn_blocking(move || open(&location)).await;
-                opened.map_err(|error| self.away(error))?.map_err(|error| self.away(error))
+                opened.map_err(|error| self.unavailable(error))?.map_err(|error| self.unavailable(error))
             })
             .await
     }
 
     async fn has(&self, store: &Arc<dyn ObjectStore>, name: &Name, size: u64) -> Result<bool, MediaError> {
-        match timeout(PATIENCE, store.head(name)).await {
+        match timeout(OBJECT_TIMEOUT, store.head(name)).await {
             Ok(Ok(found)) => Ok(found.size == size),
             Ok(Err(object_store::Error::NotFound { .. })) => Ok(false),
-            Ok(Err(error)) => Err(self.away(error)),
-            Err(elapsed) => Err(self.away(elapsed)),
+            Ok(Err(error)) => Err(self.unavailable(error)),
+            Err(elapsed) => Err(self.unavailable(elapsed)),
         }
     }
 
@@ -183,12 +177,12 @@ impl Blobs {
         mut file: File,
     ) -> Result<(), MediaError> {
         let mut part = first;
-        // One after the other: a part that waits is memory.
+        // One after the other: each waiting part takes memory.
         while part.content_length() > 0 {
-            self.within(PATIENCE, upload.put_part(part)).await?;
+            self.within(OBJECT_TIMEOUT, upload.put_part(part)).await?;
             part = self.part(&mut file).await?;
         }
-        self.within(PATIENCE, upload.complete()).await.map(drop)
+        self.within(OBJECT_TIMEOUT, upload.complete()).await.map(drop)
     }
 
     /// The next part of a file, empty at its end.
@@ -198,23 +192,23 @@ impl Blobs {
             MediaLocation::S3 { .. } => S3_PART,
         };
         let mut part = Vec::with_capacity(size);
-        file.take(size as u64).read_to_end(&mut part).await.map_err(|error| self.away(error))?;
+        file.take(size as u64).read_to_end(&mut part).await.map_err(|error| self.unavailable(error))?;
         Ok(part.into())
     }
 
     async fn within<T>(
         &self,
-        patience: Duration,
+        limit: Duration,
         done: impl Future<Output = object_store::Result<T>>,
     ) -> Result<T, MediaError> {
-        match timeout(patience, done).await {
-            Ok(done) => done.map_err(|error| self.away(error)),
-            Err(elapsed) => Err(self.away(elapsed)),
+        match timeout(limit, done).await {
+            Ok(done) => done.map_err(|error| self.unavailable(error)),
+            Err(elapsed) => Err(self.unavailable(elapsed)),
         }
     }
 
-    fn away(&self, error: impl std::error::Error + Send + Sync + 'static) -> MediaError {
-        MediaError::away(self.location.to_string(), error)
+    fn unavailable(&self, error: impl std::error::Error + Send + Sync + 'static) -> MediaError {
+        MediaError::unavailable(self.location.to_string(), error)
     }
 }
 
@@ -224,7 +218,7 @@ impl fmt::Debug for Blobs {
     }
 }
 
-/// In 256 folders, so that none grows too large.
+/// The object's name: in one of 256 folders, so that none grows too large.
 fn name(hash: &BlobHash) -> Name {
     let hex = hash.hex();
     Name::from(format!("{}/{hex}", &hex[..2]))
@@ -248,15 +242,17 @@ fn open(location: &MediaLocation) -> object_store::Result<Arc<dyn ObjectStore>> 
 }
 
 fn s3(bucket: &str, variables: &[(String, String)]) -> object_store::Result<AmazonS3> {
-    // Fails only when one is installed already, which is as good.
+    // Fails only when a provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    // No limit on a whole answer: a slow caller takes a large file slowly.
-    let client =
-        ClientOptions::new().with_timeout_disabled().with_connect_timeout(CONNECT).with_read_timeout(SILENCE);
-    let retry = RetryConfig { max_retries: 3, retry_timeout: PATIENCE, ..RetryConfig::default() };
+    // No limit on a whole response: a slow client downloads a large file slowly.
+    let client = ClientOptions::new()
+        .with_timeout_disabled()
+        .with_connect_timeout(CONNECT_TIMEOUT)
+        .with_read_timeout(READ_TIMEOUT);
+    let retry = RetryConfig { max_retries: 3, retry_timeout: OBJECT_TIMEOUT, ..RetryConfig::default() };
     let mut builder = AmazonS3Builder::new().with_client_options(client).with_retry(retry);
     for (name, value) in variables {
-        // Other programs read more of them than this one.
+        // Variables that only other programs read are skipped.
         if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
             builder = builder.with_config(key, value);
         }
@@ -338,15 +334,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_storage_that_is_away_is_found_again() {
+    async fn an_unavailable_storage_is_opened_again_later() {
         let place = tempfile::tempdir().expect("a folder");
         let blobs = folder(place.path());
         fs::write(place.path().join("media"), "in the way").expect("a file");
         let (bytes, hash) = content(1_000);
         for outcome in [blobs.put_bytes(&hash, bytes.clone()).await, blobs.check().await] {
-            assert!(matches!(outcome, Err(MediaError::Away { .. })));
+            assert!(matches!(outcome, Err(MediaError::Unavailable { .. })));
         }
-        assert!(matches!(blobs.stream(&hash, None).await, Err(MediaError::Away { .. })));
+        assert!(matches!(blobs.stream(&hash, None).await, Err(MediaError::Unavailable { .. })));
         fs::remove_file(place.path().join("media")).expect("removed");
         blobs.check().await.expect("works");
         blobs.put_bytes(&hash, bytes).await.expect("put");

@@ -1,52 +1,52 @@
-//! Why a file cannot be stored or given out. The HTTP layer turns it into an answer.
+//! The errors of storing and reading files. The HTTP layer turns them into responses.
 
 use std::error::Error;
 
+use super::WrongFileType;
+use super::accepted_types::accepted_endings;
 use super::picture::PictureError;
-use super::{SendRow, WrongFileType};
 use crate::db::DbError;
-use crate::domain::BlobHash;
+use crate::domain::{BlobHash, MediaKind};
 
-/// A file that cannot be stored or given out.
+/// Why a file cannot be stored or read.
 #[derive(Debug, thiserror::Error)]
 pub enum MediaError {
     /// The file is larger than an upload may be.
     #[error("the file is larger than {limit} bytes")]
     TooLarge {
-        /// What is taken, in bytes.
+        /// In bytes.
         limit: u64,
     },
-    /// The file is of no type that is known.
-    #[error("the file is of no type that this row takes: {}", .0.endings())]
-    UnknownType(SendRow),
-    /// The file is not for the row.
+    #[error("the file is of no type that this endpoint accepts: {}", accepted_endings(*.0))]
+    UnknownType(MediaKind),
     #[error(transparent)]
     WrongFileType(#[from] WrongFileType),
-    /// The picture cannot be used; never [`PictureError::File`].
+    /// Never [`PictureError::File`], which is [`MediaError::Unavailable`].
     #[error(transparent)]
     Picture(PictureError),
-    /// So many files are under way that there is no room for another now.
-    #[error("too many files are under way")]
+    /// Too many files are being uploaded or inspected: try again soon.
+    #[error("too many files are being processed")]
     Busy,
-    /// The disk or the storage does not work now, or is full: worth trying again.
+    /// The disk or the storage fails now, or is full: try again.
     #[error("{place} does not work")]
-    Away {
-        /// Which.
+    Unavailable {
+        /// The disk or the storage, for people.
         place: String,
-        /// What it said.
         source: Box<dyn Error + Send + Sync>,
     },
-    /// The database knows a file that the storage does not have: somebody else took it away.
+    /// The database knows a file that the storage does not have: somebody removed it there.
     #[error("the file {0} is missing from the storage")]
     Missing(BlobHash),
-    /// The database failed.
     #[error(transparent)]
     Store(#[from] DbError),
 }
 
 impl MediaError {
-    /// [`MediaError::Away`].
-    pub(super) fn away(place: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Away { place: place.into(), source: source.into() }
+    /// [`MediaError::Unavailable`].
+    pub(super) fn unavailable(
+        place: impl Into<String>,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
+        Self::Unavailable { place: place.into(), source: source.into() }
     }
 }

@@ -1,21 +1,19 @@
-//! The types of files that can be sent.
+//! The file types that can be sent.
 
-/// The type of a file, told from its content.
+/// The type of a file, determined from its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FileType {
-    /// A JPEG picture.
     Jpeg,
-    /// A PNG picture, also an animated one.
+    /// Also animated.
     Png,
-    /// A GIF picture, also an animated one.
+    /// Also animated.
     Gif,
-    /// A WebP picture, also an animated one.
+    /// Also animated.
     Webp,
     /// 3GPP with sound only.
     ThreeGpAudio,
     /// Apple's Core Audio Format.
     Caf,
-    /// WAVE.
     Wav,
     /// MPEG audio, layer III, also behind an ID3 tag.
     Mp3,
@@ -35,23 +33,19 @@ pub enum FileType {
     Mp4,
     /// QuickTime with a picture track.
     Mov,
-    /// AVI.
     Avi,
 }
 
-/// What a type holds.
+/// The kind of content of a type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// A picture.
     Picture,
     /// Sound only.
     Audio,
-    /// Moving pictures.
     Video,
 }
 
 impl FileType {
-    /// Every type.
     pub const ALL: [Self; 17] = [
         Self::Jpeg,
         Self::Png,
@@ -72,7 +66,6 @@ impl FileType {
         Self::Avi,
     ];
 
-    /// The type's name in a `Content-Type`.
     #[must_use]
     pub fn mimetype(self) -> &'static str {
         match self {
@@ -102,7 +95,6 @@ impl FileType {
         self.extensions()[0]
     }
 
-    /// What the type holds.
     #[must_use]
     pub fn family(self) -> Family {
         match self {
@@ -123,7 +115,7 @@ impl FileType {
     /// The endings that a file of this type may have, in lower case, the usual one first.
     ///
     /// 3gp, mp4 and mov are one container that differs in a brand; cameras and programs mix them up, so each of the
-    /// three names may stand on each of them.
+    /// three endings is accepted for each of them.
     pub(super) fn extensions(self) -> &'static [&'static str] {
         match self {
             Self::Jpeg => &["jpg", "jpeg"],

@@ -1,36 +1,36 @@
-//! Stored files: where they lie, how they get there, and the URLs that open them; and what files are, what may be
-//! sent, and what is taken out of them before they are kept.
+//! Stored files: how they are uploaded, inspected, cleaned and stored, and the URLs that open them.
 //!
-//! An upload is written to a [`Spool`] while it arrives. What is kept of it is stored under the hash of its content,
-//! behind a row in the database that other rows refer to; what nothing refers to is forgotten after an hour.
+//! An upload is written to a [`Spool`] while it arrives. Then it is stored under the hash of its content, behind a row
+//! in the database that other rows refer to; a file that nothing refers to is deleted after an hour.
 //!
-//! The functions that look into files take a path and block; they belong on a bounded pool. Files come from strangers:
-//! they are read by a bounded head or by seeking, and a panic of a parser makes a file unreadable, nothing else.
+//! The functions that inspect files take a path and block; they belong on the bounded pool. Files come from strangers:
+//! only a bounded head is read, or single parts by seeking, and a panic of a parser makes a file unreadable, nothing
+//! else.
 
+mod accepted_types;
+mod blob_source;
 mod blobs;
-mod contained;
+mod catch_panic;
 mod error;
-mod facade;
 mod file_type;
-mod keep;
+mod handle;
+mod inspection;
 mod mp4;
 pub mod picture;
 mod probe;
-mod reading;
-mod row;
+mod read_bytes;
 mod sniff;
-mod source;
 mod spool;
+mod store;
 mod urls;
 pub mod vcard;
 
+pub use accepted_types::{WrongFileType, fits};
 pub use blobs::ByteStream;
 pub use error::MediaError;
-pub use facade::{Media, Served};
 pub use file_type::{Family, FileType};
-pub use keep::PhotoBlobs;
+pub use handle::{Media, ServedFile};
 pub use probe::{Probe, probe};
-pub use row::{SendRow, WrongFileType, fits};
 pub use sniff::sniff;
 pub use spool::{Spool, Spooled, Spools};
-pub use urls::{Opened, Parts};
+pub use urls::{UrlParts, VerifiedUrl};

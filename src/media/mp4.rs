@@ -7,12 +7,12 @@
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
 use super::file_type::FileType;
-use super::reading::bytes;
+use super::read_bytes::read_bytes;
 
-/// So many boxes are looked at in one file.
+/// The most boxes that are read in one file.
 const MOST_BOXES: usize = 4_096;
 
-/// What the boxes say.
+/// The properties of a movie, from its boxes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Movie {
     brand: Option<[u8; 4]>,
@@ -25,7 +25,7 @@ pub struct Movie {
 }
 
 impl Movie {
-    /// The type that can be sent, if it is one.
+    /// The type, if it is one that can be sent.
     pub fn file_type(&self) -> Option<FileType> {
         let quicktime = matches!(self.brand, None | Some([b'q', b't', ..]));
         let three_gp = matches!(self.brand, Some([b'3', b'g', ..]));
@@ -34,20 +34,20 @@ impl Movie {
             (true, _) if three_gp => Some(FileType::ThreeGpVideo),
             (true, _) => Some(FileType::Mp4),
             (false, true) if three_gp => Some(FileType::ThreeGpAudio),
-            // QuickTime with sound only is on no list.
+            // No kind of media accepts QuickTime with sound only.
             (false, true) if !quicktime => Some(FileType::M4a),
             (false, _) => None,
         }
     }
 }
 
-/// Whether the head of a file looks like the first box of the family. Old QuickTime has no `ftyp`.
+/// Whether a file begins with a box of this family. Old QuickTime has no `ftyp`.
 pub fn begins(head: &[u8]) -> bool {
     matches!(head.get(4..8), Some(b"ftyp" | b"moov" | b"mdat" | b"wide" | b"free" | b"skip" | b"pnot"))
 }
 
-/// Reads the brand and the movie box, wherever in the file it stands, or nothing when there is none. Only the short
-/// boxes that say something are read, all others are passed over.
+/// Reads the brand and the movie box, wherever it is in the file; `None` when there is none. Only the short boxes that
+/// are needed are read, all others are skipped.
 pub fn read(file: &mut (impl Read + Seek)) -> io::Result<Option<Movie>> {
     let end = file.seek(SeekFrom::End(0))?;
     let mut boxes = Boxes { file, left: MOST_BOXES };
@@ -55,7 +55,7 @@ pub fn read(file: &mut (impl Read + Seek)) -> io::Result<Option<Movie>> {
     let mut at = 0;
     while let Some(top) = boxes.next(&mut at, end)? {
         match &top.kind {
-            b"ftyp" if brand.is_none() => brand = Some(bytes(boxes.file)?),
+            b"ftyp" if brand.is_none() => brand = Some(read_bytes(boxes.file)?),
             b"moov" => return Ok(Some(Movie { brand, ..movie(&mut boxes, &top)? })),
             _ => {}
         }
@@ -63,70 +63,71 @@ pub fn read(file: &mut (impl Read + Seek)) -> io::Result<Option<Movie>> {
     Ok(None)
 }
 
-/// Boxes one after the other, within a number that one file may have in all.
+/// A cursor over boxes, limited in their number over the whole file.
 struct Boxes<'a, F> {
     file: &'a mut F,
     left: usize,
 }
 
 /// A box: its kind, where its content begins, and where it ends.
-struct Found {
+struct Mp4Box {
     kind: [u8; 4],
     begin: u64,
     end: u64,
 }
 
 impl<F: Read + Seek> Boxes<'_, F> {
-    /// The box at `at`, which is moved behind it; the file stands at the content. Nothing at the end of what holds it,
-    /// and behind the last box that there may be.
-    fn next(&mut self, at: &mut u64, end: u64) -> io::Result<Option<Found>> {
+    /// The box at `at`, which is moved behind it; the file's position is then the content. `None` at `end`, and when the
+    /// limit of boxes is reached.
+    fn next(&mut self, at: &mut u64, end: u64) -> io::Result<Option<Mp4Box>> {
         if *at + 8 > end || self.left == 0 {
             return Ok(None);
         }
         self.left -= 1;
         self.file.seek(SeekFrom::Start(*at))?;
-        let short = u32::from_be_bytes(bytes(self.file)?);
-        let kind = bytes(self.file)?;
+        let short = u32::from_be_bytes(read_bytes(self.file)?);
+        let kind = read_bytes(self.file)?;
         let (size, header) = match short {
             0 => (end - *at, 8),
-            1 => (u64::from_be_bytes(bytes(self.file)?), 16),
+            1 => (u64::from_be_bytes(read_bytes(self.file)?), 16),
             size => (u64::from(size), 8),
         };
         if size < header || size > end - *at {
             return Err(ErrorKind::UnexpectedEof.into());
         }
-        let found = Found { kind, begin: *at + header, end: *at + size };
+        let found = Mp4Box { kind, begin: *at + header, end: *at + size };
         *at = found.end;
         Ok(Some(found))
     }
 
-    /// A field at so many bytes behind the box's version, for the version 0 and for the version 1.
-    fn fields<const LENGTH: usize>(&mut self, of: &Found, at: [u64; 2]) -> io::Result<(bool, [u8; LENGTH])> {
+    /// A field at an offset behind the box's version and flags, which differs for the versions 0 and 1. Returns whether the
+    /// version is 1, too.
+    fn fields<const LENGTH: usize>(&mut self, of: &Mp4Box, at: [u64; 2]) -> io::Result<(bool, [u8; LENGTH])> {
         self.file.seek(SeekFrom::Start(of.begin))?;
-        let [version, _, _, _] = bytes(self.file)?;
+        let [version, _, _, _] = read_bytes(self.file)?;
         self.file.seek(SeekFrom::Start(of.begin + 4 + at[usize::from(version == 1)]))?;
-        Ok((version == 1, bytes(self.file)?))
+        Ok((version == 1, read_bytes(self.file)?))
     }
 
-    /// The number at which the file stands, of 8 bytes or 4.
+    /// The number at the file's position, of 8 bytes or 4.
     fn number(&mut self, long: bool) -> io::Result<u64> {
         if long {
-            Ok(u64::from_be_bytes(bytes(self.file)?))
+            Ok(u64::from_be_bytes(read_bytes(self.file)?))
         } else {
-            Ok(u32::from_be_bytes(bytes(self.file)?).into())
+            Ok(u32::from_be_bytes(read_bytes(self.file)?).into())
         }
     }
 
-    /// The scale and the seconds of a box that has both behind two times.
-    fn seconds(&mut self, of: &Found) -> io::Result<(u32, f64)> {
+    /// The time scale and the duration in seconds of a header box, which has both behind two times.
+    fn seconds(&mut self, of: &Mp4Box) -> io::Result<(u32, f64)> {
         let (long, scale) = self.fields(of, [8, 16])?;
         let scale = u32::from_be_bytes(scale);
         Ok((scale, seconds(self.number(long)?, scale)))
     }
 }
 
-/// What the movie box holds.
-fn movie<F: Read + Seek>(boxes: &mut Boxes<'_, F>, moov: &Found) -> io::Result<Movie> {
+/// Reads the movie box.
+fn movie<F: Read + Seek>(boxes: &mut Boxes<'_, F>, moov: &Mp4Box) -> io::Result<Movie> {
     let mut movie = Movie::default();
     let (mut scale, mut longest) = (0, 0.0_f64);
     let mut at = moov.begin;
@@ -153,7 +154,7 @@ fn movie<F: Read + Seek>(boxes: &mut Boxes<'_, F>, moov: &Found) -> io::Result<M
     Ok(movie)
 }
 
-/// What one track says.
+/// The properties of one track.
 #[derive(Default)]
 struct Track {
     kind: [u8; 4],
@@ -161,7 +162,7 @@ struct Track {
     seconds: f64,
 }
 
-fn track<F: Read + Seek>(boxes: &mut Boxes<'_, F>, outer: &Found) -> io::Result<Track> {
+fn track<F: Read + Seek>(boxes: &mut Boxes<'_, F>, outer: &Mp4Box) -> io::Result<Track> {
     let mut track = Track::default();
     let mut at = outer.begin;
     while let Some(inner) = boxes.next(&mut at, outer.end)? {
@@ -184,8 +185,8 @@ fn track<F: Read + Seek>(boxes: &mut Boxes<'_, F>, outer: &Found) -> io::Result<
     Ok(track)
 }
 
-/// Seconds of a movie in fragments, if its header says so.
-fn fragments<F: Read + Seek>(boxes: &mut Boxes<'_, F>, mvex: &Found, scale: u32) -> io::Result<f64> {
+/// The duration of a fragmented movie in seconds; 0 when its header does not have it.
+fn fragments<F: Read + Seek>(boxes: &mut Boxes<'_, F>, mvex: &Mp4Box, scale: u32) -> io::Result<f64> {
     let mut at = mvex.begin;
     while let Some(inner) = boxes.next(&mut at, mvex.end)? {
         if &inner.kind == b"mehd" {
@@ -206,7 +207,7 @@ fn shown(fields: &[u8; 44]) -> (u32, u32) {
     if on_its_side { (height, width) } else { (width, height) }
 }
 
-/// Units of so many a second, as seconds. All bits set mean that it is not known.
+/// A duration in units of `1 / scale` seconds, as seconds. All bits set mean that it is not known.
 fn seconds(length: u64, scale: u32) -> f64 {
     if scale == 0 || length == u64::MAX || length == u64::from(u32::MAX) {
         return 0.0;

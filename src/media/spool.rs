@@ -1,8 +1,8 @@
-//! Files on their way into the storage: written to a folder of this process alone while they arrive, hashed meanwhile,
-//! deleted when dropped.
+//! Spools: files that are being uploaded, in a folder of this process. They are hashed while they are written, and deleted
+//! when dropped.
 //!
 //! ```text
-//! DATA/spool/          locked while a process makes its folder or sweeps those of the dead
+//! DATA/spool/          locked while a process creates its folder or removes those of ended processes
 //! DATA/spool/RANDOM/   locked by its process as long as that lives
 //! ```
 
@@ -24,37 +24,37 @@ use crate::domain::BlobHash;
 use crate::fetch::Sink;
 use crate::secrets;
 
-/// Bytes that are gathered before they are hashed and written.
+/// Bytes that are buffered before they are hashed and written.
 const BLOCK: usize = 256 * 1024;
 
-/// How many of the largest files may lie in the folder at once, in bytes: the disk is the database's too.
+/// The folder's quota, in files of the largest size: the disk is the database's too.
 const LARGEST_FILES: u64 = 32;
 
-/// Makes spools. Clones share the folder and its room.
+/// Creates spools. Clones share the folder and its quota.
 #[derive(Clone, Debug)]
 pub struct Spools {
     data_dir: Arc<Path>,
-    /// Bytes of a file.
+    /// The largest file, in bytes.
     limit: u64,
     folder: Arc<OnceCell<Arc<Folder>>>,
-    room: Arc<Room>,
+    quota: Arc<Quota>,
 }
 
 /// A file that is being written. At most the largest upload fits; dropped, it is deleted.
 pub struct Spool {
     spools: Spools,
-    writer: Option<Writer>,
-    gathered: Vec<u8>,
-    share: Share,
+    writer: Option<SpoolWriter>,
+    buffer: Vec<u8>,
+    reserved: QuotaReservation,
 }
 
-/// A whole file. Deleted when dropped.
+/// A complete file. Deleted when dropped.
 #[derive(Debug)]
 pub struct Spooled {
     path: TempPath,
     hash: BlobHash,
-    share: Share,
-    // Keeps the folder; after the file, so that it is deleted before its folder is.
+    reserved: QuotaReservation,
+    // After the file, so that the file is deleted before its folder is.
     _folder: Arc<Folder>,
 }
 
@@ -66,75 +66,71 @@ struct Folder {
     _lock: File,
 }
 
-/// A file in the folder for somebody else to write.
-pub(super) struct Blank {
+/// An empty file in the folder, written by code that needs a path.
+pub(super) struct BlankFile {
     file: NamedTempFile,
     folder: Arc<Folder>,
 }
 
-struct Writer {
+struct SpoolWriter {
     file: NamedTempFile,
     hash: Context,
     folder: Arc<Folder>,
 }
 
-/// How many bytes lie in the folder.
+/// The bytes that all files in the folder may take together.
 #[derive(Debug)]
-struct Room {
-    taken: AtomicU64,
+struct Quota {
+    used: AtomicU64,
     limit: u64,
 }
 
-/// A file's part of the room.
+/// A file's part of the quota.
 #[derive(Debug)]
-struct Share {
-    room: Arc<Room>,
+struct QuotaReservation {
+    quota: Arc<Quota>,
     bytes: u64,
 }
 
 impl Spools {
-    /// Spools in this data folder for files of at most `limit` bytes. Nothing is made yet.
+    /// Spools in this data folder for files of at most `limit` bytes. Nothing is created yet.
     #[must_use]
     pub fn new(data_dir: &Path, limit: u64) -> Self {
-        let room = Room { taken: AtomicU64::new(0), limit: limit.saturating_mul(LARGEST_FILES) };
-        Self { data_dir: data_dir.into(), limit, folder: Arc::default(), room: Arc::new(room) }
+        let quota = Quota { used: AtomicU64::new(0), limit: limit.saturating_mul(LARGEST_FILES) };
+        Self { data_dir: data_dir.into(), limit, folder: Arc::default(), quota: Arc::new(quota) }
     }
 
-    /// Bytes of the largest file.
+    /// The largest file, in bytes.
     #[must_use]
     pub fn limit(&self) -> u64 {
         self.limit
     }
 
-    /// Makes the folder of this process, and removes those of processes that are gone. Done once; the first spool does
-    /// it too.
-    ///
-    /// # Errors
-    /// When the disk does not let it.
+    /// Creates the folder of this process, and removes those of ended processes. Done once; the first spool does it too.
     pub async fn prepare(&self) -> Result<(), MediaError> {
         self.folder().await.map(drop)
     }
 
-    /// A new, empty file. It is made when the first bytes are written.
+    /// A new, empty file. It is created on the disk when the first bytes are written.
     #[must_use]
     pub fn spool(&self) -> Spool {
         Spool {
             spools: self.clone(),
             writer: None,
-            gathered: Vec::new(),
-            share: Share { room: Arc::clone(&self.room), bytes: 0 },
+            buffer: Vec::new(),
+            reserved: QuotaReservation { quota: Arc::clone(&self.quota), bytes: 0 },
         }
     }
 
-    /// An empty file, which somebody else writes and [`Spools::adopt`] takes back.
-    pub(super) async fn blank(&self) -> Result<Blank, MediaError> {
+    /// An empty file, to be written through its path and then passed to [`Spools::adopt`].
+    pub(super) async fn blank(&self) -> Result<BlankFile, MediaError> {
         let folder = self.folder().await?;
-        work(move || Ok(Blank { file: file_in(&folder)?, folder })).await
+        work(move || Ok(BlankFile { file: file_in(&folder)?, folder })).await
     }
 
-    /// What somebody has written into a blank file, as a whole file.
-    pub(super) async fn adopt(&self, Blank { file, folder }: Blank) -> Result<Spooled, MediaError> {
-        let mut share = Share { room: Arc::clone(&self.room), bytes: 0 };
+    /// Hashes a blank file that was written meanwhile.
+    pub(super) async fn adopt(&self, BlankFile { file, folder }: BlankFile) -> Result<Spooled, MediaError> {
+        let mut reserved = QuotaReservation { quota: Arc::clone(&self.quota), bytes: 0 };
         let (file, hash, size) = work(move || {
             let (mut hash, mut block, mut size) = (Context::new(&SHA256), vec![0; BLOCK], 0);
             let mut reader = File::open(file.path())?;
@@ -148,60 +144,65 @@ impl Spools {
             }
         })
         .await?;
-        share.grow(size)?;
-        Ok(Spooled { path: file.into_temp_path(), hash, share, _folder: folder })
+        reserved.grow(size)?;
+        Ok(Spooled { path: file.into_temp_path(), hash, reserved, _folder: folder })
     }
 
     async fn folder(&self) -> Result<Arc<Folder>, MediaError> {
-        let made = self.folder.get_or_try_init(async || {
+        let created = self.folder.get_or_try_init(async || {
             let data_dir = Arc::clone(&self.data_dir);
-            work(move || make_folder(&data_dir)).await.map(Arc::new)
+            work(move || create_folder(&data_dir)).await.map(Arc::new)
         });
-        made.await.cloned()
+        created.await.cloned()
     }
 }
 
 impl Spool {
-    /// Adds bytes.
+    /// Appends bytes.
     ///
     /// # Errors
-    /// [`MediaError::TooLarge`] when the file would be larger than an upload may be, [`MediaError::Busy`] when too many
-    /// files are under way, [`MediaError::Away`] when the disk does not take it.
+    /// [`MediaError::TooLarge`] when the file would be larger than an upload may be, [`MediaError::Busy`] when the
+    /// quota is used up, [`MediaError::Unavailable`] when the disk fails or is full.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), MediaError> {
         let limit = self.spools.limit;
         let more = bytes.len() as u64;
-        if self.share.bytes.checked_add(more).is_none_or(|size| size > limit) {
+        if self.reserved.bytes.checked_add(more).is_none_or(|size| size > limit) {
             return Err(MediaError::TooLarge { limit });
         }
-        self.share.grow(more)?;
-        self.gathered.extend_from_slice(bytes);
-        if self.gathered.len() >= BLOCK {
+        self.reserved.grow(more)?;
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BLOCK {
             self.writer = Some(self.flush().await?);
         }
         Ok(())
     }
 
-    /// Bytes so far.
+    /// Bytes written so far.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.share.bytes
+        self.reserved.bytes
     }
 
-    /// Ends the file.
+    /// Completes the file.
     ///
     /// # Errors
-    /// [`MediaError::Away`] when the disk does not take it.
+    /// [`MediaError::Unavailable`] when the disk fails or is full.
     pub async fn finish(mut self) -> Result<Spooled, MediaError> {
-        let Writer { file, hash, folder } = self.flush().await?;
-        Ok(Spooled { path: file.into_temp_path(), hash: digest(hash), share: self.share, _folder: folder })
+        let SpoolWriter { file, hash, folder } = self.flush().await?;
+        Ok(Spooled {
+            path: file.into_temp_path(),
+            hash: digest(hash),
+            reserved: self.reserved,
+            _folder: folder,
+        })
     }
 
-    async fn flush(&mut self) -> Result<Writer, MediaError> {
+    async fn flush(&mut self) -> Result<SpoolWriter, MediaError> {
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
-            None => Writer::open(self.spools.folder().await?).await?,
+            None => SpoolWriter::open(self.spools.folder().await?).await?,
         };
-        let mut block = std::mem::take(&mut self.gathered);
+        let mut block = std::mem::take(&mut self.buffer);
         let (writer, block) = work(move || {
             writer.hash.update(&block);
             writer.file.write_all(&block)?;
@@ -209,12 +210,12 @@ impl Spool {
             Ok((writer, block))
         })
         .await?;
-        self.gathered = block;
+        self.buffer = block;
         Ok(writer)
     }
 }
 
-/// What a caller's URL gives goes to a spool as an upload does.
+/// A file from a caller-supplied URL is spooled as an upload is.
 impl Sink for Spool {
     type Error = MediaError;
 
@@ -224,68 +225,68 @@ impl Sink for Spool {
 }
 
 impl Spooled {
-    /// Where it is, until this is dropped.
+    /// The file's path, valid until this is dropped.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// SHA-256 of its bytes.
     #[must_use]
     pub fn hash(&self) -> BlobHash {
         self.hash
     }
 
-    /// Bytes.
+    /// In bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.share.bytes
+        self.reserved.bytes
     }
 }
 
-impl Blank {
-    /// Where it is.
+impl BlankFile {
     pub(super) fn path(&self) -> &Path {
         self.file.path()
     }
 }
 
-impl Writer {
+impl SpoolWriter {
     async fn open(folder: Arc<Folder>) -> Result<Self, MediaError> {
         work(move || Ok(Self { file: file_in(&folder)?, hash: Context::new(&SHA256), folder })).await
     }
 }
 
-impl Share {
+impl QuotaReservation {
     fn grow(&mut self, bytes: u64) -> Result<(), MediaError> {
-        let Room { taken, limit } = &*self.room;
-        let grown = |taken: u64| taken.checked_add(bytes).filter(|taken| taken <= limit);
-        taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).map_err(|_| MediaError::Busy)?;
+        let Quota { used, limit } = &*self.quota;
+        let grown = |used: u64| used.checked_add(bytes).filter(|used| used <= limit);
+        used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).map_err(|_| MediaError::Busy)?;
         self.bytes += bytes;
         Ok(())
     }
 }
 
-impl Drop for Share {
+impl Drop for QuotaReservation {
     fn drop(&mut self) {
-        self.room.taken.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.quota.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What stays is swept by the next process.
+        // A folder that stays is removed by the next process.
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// Runs file operations where they may block.
+/// Runs file operations on a thread where they may block.
 async fn work<T: Send + 'static>(
     task: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, MediaError> {
     match spawn_blocking(task).await {
-        Ok(done) => done.map_err(|error| MediaError::away("the folder spool in the data folder", error)),
-        Err(error) => Err(MediaError::away("the folder spool in the data folder", error)),
+        Ok(done) => {
+            done.map_err(|error| MediaError::unavailable("the folder spool in the data folder", error))
+        }
+        Err(error) => Err(MediaError::unavailable("the folder spool in the data folder", error)),
     }
 }
 
@@ -299,10 +300,10 @@ fn digest(hash: Context) -> BlobHash {
     BlobHash(digest)
 }
 
-fn make_folder(data_dir: &Path) -> io::Result<Folder> {
+fn create_folder(data_dir: &Path) -> io::Result<Folder> {
     let all = data_dir::make(data_dir)?.join("spool");
-    make_private(&all)?;
-    // Between its making and its lock, a folder looks like that of a process that is gone.
+    create_private(&all)?;
+    // Between its creation and its lock, a folder looks like that of an ended process.
     let turn = File::open(&all)?;
     turn.lock()?;
     sweep(&all);
@@ -314,14 +315,14 @@ fn make_folder(data_dir: &Path) -> io::Result<Folder> {
     Ok(Folder { path, _lock: lock })
 }
 
-fn make_private(path: &Path) -> io::Result<()> {
+fn create_private(path: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        made => made,
+        created => created,
     }
 }
 
-/// Removes the folders that no process has locked. What cannot be removed is left: it only takes room.
+/// Removes the folders that no process has locked. One that cannot be removed only takes disk space.
 fn sweep(all: &Path) {
     let Ok(entries) = fs::read_dir(all) else { return };
     for path in entries.filter_map(Result::ok).map(|entry| entry.path()) {
@@ -332,7 +333,7 @@ fn sweep(all: &Path) {
             Err(TryLockError::Error(error)) => Err(error),
         };
         if let Err(error) = removed {
-            tracing::warn!(%error, path = %path.display(), "what a killed process left cannot be removed");
+            tracing::warn!(%error, path = %path.display(), "the files of a killed process cannot be removed");
         }
     }
 }

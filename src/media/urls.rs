@@ -1,8 +1,8 @@
-//! URLs under which a stored file opens without a token:
+//! Signed URLs, which open a stored file without a token:
 //! `PUBLIC/media/{kind}/{id}/{hash}?expires=SECONDS&signature=MAC`.
 //!
-//! The signature (HMAC-SHA256, base64url) binds the row, the file and the time. Whoever serves one looks at the row too:
-//! it must still refer to the file.
+//! The signature (HMAC-SHA256, base64url) binds the row, the file and the time. Before a file is served, its row must
+//! still refer to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::secrets::MasterKey;
 
 const PURPOSE: &str = "media url";
 
-/// Makes and reads the URLs.
+/// Signs and verifies URLs.
 #[derive(Debug)]
 pub struct Urls {
     keys: MasterKey,
@@ -23,29 +23,27 @@ pub struct Urls {
     lifetime: Duration,
 }
 
-/// What a good URL says.
+/// The content of a URL whose signature is right and that has not expired.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opened {
-    /// By which row.
+pub struct VerifiedUrl {
+    /// The row that gives access.
     pub reference: Reference,
-    /// Which file.
     pub hash: BlobHash,
-    /// How long the URL opens yet.
+    /// The time until the URL expires.
     pub remaining: Duration,
 }
 
 /// The parts of a URL as they came in, decoded.
 #[derive(Clone, Copy, Debug)]
-pub struct Parts<'a> {
+pub struct UrlParts<'a> {
     /// The kind of the reference.
     pub kind: &'a str,
     /// The id of its row.
     pub id: &'a str,
-    /// The name of the file.
+    /// The file's hash in hex.
     pub name: &'a str,
     /// Unix seconds.
     pub expires: &'a str,
-    /// The MAC.
     pub signature: &'a str,
 }
 
@@ -56,15 +54,15 @@ impl Urls {
         Self { keys, public_url, lifetime }
     }
 
-    /// A fresh URL.
+    /// A URL that expires after the lifetime.
     #[must_use]
     pub fn sign(&self, reference: Reference, hash: &BlobHash) -> String {
         self.sign_until(reference, hash, now().saturating_add(self.lifetime.as_secs()))
     }
 
-    /// What a URL says; `None` when it was not made here for this row and file, or has expired.
+    /// `None` when the URL was not signed here for this row and file, or has expired.
     #[must_use]
-    pub fn open(&self, parts: Parts<'_>) -> Option<Opened> {
+    pub fn verify(&self, parts: UrlParts<'_>) -> Option<VerifiedUrl> {
         let signature = BASE64URL_NOPAD.decode(parts.signature.as_bytes()).ok()?;
         let signed = [parts.kind, parts.id, parts.name, parts.expires].map(str::as_bytes);
         if !self.keys.mac_matches(PURPOSE, &signed, &signature) {
@@ -74,7 +72,7 @@ impl Urls {
             parts.expires.parse::<u64>().ok()?.checked_sub(now()).filter(|seconds| *seconds > 0)?;
         let reference = reference(parts.kind, parts.id.parse().ok()?)?;
         let hash = parts.name.parse().ok()?;
-        Some(Opened { reference, hash, remaining: Duration::from_secs(remaining) })
+        Some(VerifiedUrl { reference, hash, remaining: Duration::from_secs(remaining) })
     }
 
     fn sign_until(&self, reference: Reference, hash: &BlobHash, expires: u64) -> String {
@@ -127,13 +125,13 @@ mod tests {
         Urls::new(keys, "https://windu.example".into(), Duration::from_hours(24))
     }
 
-    fn open(urls: &Urls, url: &str) -> Option<Opened> {
+    fn open(urls: &Urls, url: &str) -> Option<VerifiedUrl> {
         let rest = url.strip_prefix("https://windu.example/media/")?;
         let (path, query) = rest.split_once('?')?;
         let mut words = path.split('/');
         let (expires, signature) = query.strip_prefix("expires=")?.split_once("&signature=")?;
         let (kind, id, name) = (words.next()?, words.next()?, words.next()?);
-        urls.open(Parts { kind, id, name, expires, signature })
+        urls.verify(UrlParts { kind, id, name, expires, signature })
     }
 
     #[test]

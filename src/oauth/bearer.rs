@@ -1,7 +1,7 @@
-//! Access tokens that were looked up lately.
+//! The cache of recently used access tokens.
 //!
 //! An entry lives at most 5 s from the start of its lookup, never longer than its token, and a revocation drops it.
-//! A lookup that was under way during a revocation may have seen the token alive, so its outcome is not kept.
+//! A lookup that was under way during a revocation may have found the token valid, so its result is not cached.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -14,26 +14,23 @@ use crate::store::{BearerRecord, TokenHash};
 const LONGEST: Duration = Duration::from_secs(5);
 const CAPACITY: u64 = 20_000;
 
-/// Whom a request speaks for.
+/// The user and client that a token authenticates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bearer {
-    /// The user.
     pub user: UserId,
-    /// The client.
     pub client: ClientId,
-    /// What the token may be used for, sorted.
+    /// Sorted.
     pub scopes: Arc<[String]>,
 }
 
-/// The cache.
 pub struct BearerCache {
     entries: Cache<TokenHash, Entry>,
-    /// How many revocations there were. Held while entries are added or dropped, so that the two do not cross.
+    /// The number of revocations. Locked while entries are added or removed, so that the two do not cross.
     revocations: Mutex<u64>,
 }
 
-/// A lookup under way.
-pub struct Lookup {
+/// A lookup in the database that is under way.
+pub struct PendingLookup {
     began: Instant,
     revocations: u64,
 }
@@ -50,18 +47,17 @@ impl BearerCache {
         Self { entries, revocations: Mutex::new(0) }
     }
 
-    /// What is known of a token.
     pub fn get(&self, hash: &TokenHash) -> Option<Bearer> {
         self.entries.get(hash).filter(|entry| Instant::now() < entry.until).map(|entry| entry.bearer)
     }
 
-    /// Call before the database is asked.
-    pub fn begin(&self) -> Lookup {
-        Lookup { began: Instant::now(), revocations: *self.lock() }
+    /// To be called before the query.
+    pub fn begin(&self) -> PendingLookup {
+        PendingLookup { began: Instant::now(), revocations: *self.lock() }
     }
 
-    /// Keeps what the database said, unless a revocation came between.
-    pub fn finish(&self, hash: TokenHash, lookup: &Lookup, record: &BearerRecord) -> Bearer {
+    /// Caches the query's result, unless a revocation came between.
+    pub fn finish(&self, hash: TokenHash, lookup: &PendingLookup, record: &BearerRecord) -> Bearer {
         let bearer = Bearer {
             user: record.user,
             client: record.client,
@@ -109,7 +105,7 @@ mod tests {
         assert_eq!(bearer.scopes.join(","), "read,write");
         assert_eq!(cache.get(&TOKEN), Some(bearer));
         cache.forget(&[2; 32]);
-        assert!(cache.get(&TOKEN).is_some(), "another token's end changes nothing");
+        assert!(cache.get(&TOKEN).is_some(), "the revocation of another token changes nothing");
         cache.forget(&TOKEN);
         assert_eq!(cache.get(&TOKEN), None);
         cache.finish(TOKEN, &cache.begin(), &record(LONGEST));
@@ -118,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lookup_that_a_revocation_crossed_is_not_kept() {
+    fn a_lookup_that_a_revocation_crossed_is_not_cached() {
         let cache = BearerCache::new();
         for revoke in [|cache: &BearerCache| cache.forget(&TOKEN), BearerCache::forget_all] {
             let lookup = cache.begin();
@@ -134,7 +130,7 @@ mod tests {
         cache.finish(TOKEN, &cache.begin(), &record(Duration::ZERO));
         assert_eq!(cache.get(&TOKEN), None);
         let began = Instant::now().checked_sub(LONGEST).expect("a time in the past");
-        cache.finish(TOKEN, &Lookup { began, revocations: 0 }, &record(Duration::from_hours(1)));
+        cache.finish(TOKEN, &PendingLookup { began, revocations: 0 }, &record(Duration::from_hours(1)));
         assert_eq!(cache.get(&TOKEN), None);
     }
 }

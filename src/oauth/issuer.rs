@@ -1,4 +1,4 @@
-//! Token pairs: making, rotating and finding them, as oxide-auth's issuer.
+//! The issuer of token pairs for oxide-auth: creates, rotates and finds them.
 
 use std::time::Duration;
 
@@ -15,22 +15,19 @@ use crate::domain::{ClientId, UserId};
 use crate::store::{LoginAttempt, NewGrant, NewPair, SealedPair};
 use crate::{clock, secrets};
 
-/// The purpose of the key that a refresh token gives for its successor.
+/// The purpose of the key that is derived from a refresh token to seal its successor.
 const SUCCESSOR_KEY: &str = "successor of a refresh token";
 
-/// A login whose password was right.
+/// A login whose password was verified.
 pub struct VerifiedLogin {
-    /// The user.
     pub user: UserId,
-    /// The hash that the password was compared with.
+    /// The hash that the password was verified against.
     pub password_hash: String,
-    /// The client's row.
     pub client: ClientId,
-    /// Where the login came from.
     pub attempt: LoginAttempt,
 }
 
-/// The issuer of one request. oxide-auth's errors carry no cause, so it stays here, as does the pair for the answer.
+/// The issuer of one request. oxide-auth's errors carry no cause, so it is stored here, as is the pair for the response.
 pub struct TokenIssuer<'a> {
     oauth: &'a OAuth,
     login: Option<VerifiedLogin>,
@@ -44,10 +41,7 @@ impl<'a> TokenIssuer<'a> {
         Self { oauth, login, pair: None, failure: None }
     }
 
-    /// The pair that was made.
-    ///
-    /// # Errors
-    /// Why none was.
+    /// The issued pair, or the reason why there is none.
     pub fn into_pair(self) -> Result<TokenPair, OAuthError> {
         match (self.pair, self.failure) {
             (Some(pair), _) => Ok(pair),
@@ -61,13 +55,14 @@ impl<'a> TokenIssuer<'a> {
         self.failure.take().unwrap_or(OAuthError::Impossible("an issuer failed without a reason"))
     }
 
-    fn keep<T>(&mut self, outcome: Result<T, OAuthError>) -> Result<T, ()> {
+    /// Stores the cause of an error for [`TokenIssuer::into_pair`].
+    fn store_failure<T>(&mut self, outcome: Result<T, OAuthError>) -> Result<T, ()> {
         outcome.map_err(|failure| self.failure = Some(failure))
     }
 
     async fn grant(&mut self, grant: &Grant) -> Result<TokenPair, OAuthError> {
         let login = self.login.take().ok_or(OAuthError::Impossible("a grant without a login"))?;
-        let (pair, row) = self.make(&grant.scope);
+        let (pair, row) = self.new_pair(&grant.scope);
         let new = NewGrant {
             user: login.user,
             password_hash: login.password_hash,
@@ -84,13 +79,13 @@ impl<'a> TokenIssuer<'a> {
     }
 
     async fn rotate(&mut self, token: &str, grant: &Grant) -> Result<TokenPair, OAuthError> {
-        let (pair, row) = self.make(&grant.scope);
+        let (pair, row) = self.new_pair(&grant.scope);
         let hash = secrets::sha256(token.as_bytes());
         let plain = format!("{} {}", pair.access_token, pair.refresh_token);
         let key = secrets::derive(token.as_bytes(), SUCCESSOR_KEY);
         let sealed = secrets::seal_with(&key, &hash, plain.as_bytes());
-        if let Some(dead) = self.oauth.store.rotate(&hash, &sealed, &row).await? {
-            self.oauth.revoked(&[dead]);
+        if let Some(revoked) = self.oauth.store.rotate(&hash, &sealed, &row).await? {
+            self.oauth.announce_revoked(&[revoked]);
             return Ok(pair);
         }
         let Some(used) = self.oauth.store.used_token(&hash).await? else {
@@ -99,13 +94,13 @@ impl<'a> TokenIssuer<'a> {
         if let Some(pair) = used.successor.and_then(|successor| reopen(token, &hash, &successor)) {
             return Ok(pair);
         }
-        tracing::warn!(user = %used.user, "a used refresh token came again: all tokens of its login are revoked");
-        let dead = self.oauth.store.revoke_family(used.grant).await?;
-        self.oauth.revoked(&dead);
+        tracing::warn!(user = %used.user, "a refresh token was reused: all tokens of its login are revoked");
+        let revoked = self.oauth.store.revoke_family(used.grant).await?;
+        self.oauth.announce_revoked(&revoked);
         Err(OAuthError::InvalidGrant)
     }
 
-    fn make(&self, scope: &Scope) -> (TokenPair, NewPair) {
+    fn new_pair(&self, scope: &Scope) -> (TokenPair, NewPair) {
         let pair = TokenPair {
             access_token: secrets::random_token(),
             refresh_token: secrets::random_token(),
@@ -127,7 +122,7 @@ impl<'a> TokenIssuer<'a> {
 impl Issuer for TokenIssuer<'_> {
     async fn issue(&mut self, grant: Grant) -> Result<IssuedToken, ()> {
         let outcome = self.grant(&grant).await;
-        let pair = self.keep(outcome)?;
+        let pair = self.store_failure(outcome)?;
         let issued = IssuedToken {
             token: pair.access_token.clone(),
             refresh: Some(pair.refresh_token.clone()),
@@ -140,7 +135,7 @@ impl Issuer for TokenIssuer<'_> {
 
     async fn refresh(&mut self, token: &str, grant: Grant) -> Result<RefreshedToken, ()> {
         let outcome = self.rotate(token, &grant).await;
-        let pair = self.keep(outcome)?;
+        let pair = self.store_failure(outcome)?;
         let refreshed = RefreshedToken {
             token: pair.access_token.clone(),
             refresh: Some(pair.refresh_token.clone()),
@@ -151,22 +146,22 @@ impl Issuer for TokenIssuer<'_> {
         Ok(refreshed)
     }
 
-    /// Not used: [`OAuth::authenticate`] asks for less and knows a cache.
+    /// Not used: [`OAuth::authenticate`] needs less and has a cache.
     async fn recover_token(&mut self, _: &str) -> Result<Option<Grant>, ()> {
         Ok(None)
     }
 
-    /// Also finds a token that was used before: what that means is decided when it is rotated.
+    /// Also finds a token that was used before: the rotation decides what follows from that.
     async fn recover_refresh(&mut self, token: &str) -> Result<Option<Grant>, ()> {
         let found = self.oauth.store.refresh_grant(&secrets::sha256(token.as_bytes())).await;
-        let Some(found) = self.keep(found.map_err(OAuthError::from))? else { return Ok(None) };
+        let Some(found) = self.store_failure(found.map_err(OAuthError::from))? else { return Ok(None) };
         let scope = found.scope.parse().map_err(|_| OAuthError::Impossible("a stored scope does not parse"));
         Ok(Some(Grant {
             owner_id: found.user.to_string(),
             client_id: found.client_id,
-            scope: self.keep(scope)?,
+            scope: self.store_failure(scope)?,
             redirect_uri: no_redirect(),
-            // By our clock, which oxide-auth compares it with; the database has decided already.
+            // oxide-auth compares it with our clock; the database has checked the expiry already.
             until: clock::now() + delta(found.remaining),
             extensions: Extensions::new(),
         }))

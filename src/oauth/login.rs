@@ -1,7 +1,7 @@
 //! The password grant: the steps of oxide-auth's client credentials flow, with the user's password in between.
 //!
-//! Only failures are throttled. The throttle is asked before a place for hashing is waited for, and again on that
-//! place: so a burst gets at most one guess per core more than the limits say.
+//! Only failures are throttled. The throttle is checked before waiting for a hashing slot, and again in the slot: so a
+//! burst gets at most one guess per core beyond the limits.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use super::{Client, OAuth, OAuthError, TokenPair, TokenRequest};
 use crate::store::{LoginAttempt, UserRecord};
 use crate::{clock, secrets};
 
-/// How often a login starts anew because the stored hash changed under it.
+/// Attempts of a login; it starts anew when the stored hash changed meanwhile.
 const TRIES: usize = 3;
 
 impl OAuth {
@@ -38,7 +38,7 @@ impl OAuth {
             extensions: Extensions::new(),
         };
         let mut issuer = TokenIssuer::new(self, Some(login));
-        // The outcome, with its cause, stays in the issuer.
+        // The issuer stores the outcome with its cause.
         let _ = issuer.issue(grant).await;
         issuer.into_pair()
     }
@@ -58,18 +58,18 @@ impl OAuth {
                 user: user.as_ref().map(|user| user.id),
             };
             self.throttle(&attempt).await?;
-            let place = self.hasher.enter().await?;
+            let slot = self.hasher.slot().await?;
             self.throttle(&attempt).await?;
             let hash = user.as_ref().map(|user| user.password_hash.clone());
-            let verdict = place.verify(password.to_owned(), hash).await?;
+            let outcome = slot.verify(password.to_owned(), hash).await?;
             let (Some(user), LoginOutcome::Right { outdated }) =
-                (user.filter(|user| !user.disabled), verdict)
+                (user.filter(|user| !user.disabled), outcome)
             else {
                 self.store.record_login_failure(&attempt).await?;
                 return Err(OAuthError::WrongLogin);
             };
             let current = if outdated {
-                let new = place.hash(password.to_owned()).await?;
+                let new = slot.hash(password.to_owned()).await?;
                 self.rehash(&user, new).await?
             } else {
                 Some(user.password_hash)
@@ -93,7 +93,7 @@ impl OAuth {
         }
     }
 
-    /// The new hash, or `None` when another login or a new password came first.
+    /// Stores the new hash and returns it; `None` when another login or a new password came first.
     async fn rehash(&self, user: &UserRecord, new: String) -> Result<Option<String>, OAuthError> {
         let replaced = self.store.replace_password_hash(user.id, &user.password_hash, &new).await?;
         Ok(replaced.then_some(new))
@@ -110,7 +110,8 @@ async fn negotiate(client: &Client, scope: Option<&str>) -> Result<PreGrant, OAu
     })
 }
 
-/// What counts as one address: of IPv6 the network of 64 bits, which belongs to one customer at least.
+/// The unit that is throttled: an IPv4 address, or the /64 network of an IPv6 address, which belongs to one customer at
+/// least.
 fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),

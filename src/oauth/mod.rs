@@ -1,8 +1,8 @@
-//! OAuth 2: all of oxide-auth, on the store.
+//! The OAuth 2 server: oxide-auth on top of the store.
 //!
 //! oxide-auth has no password grant, no revocation and no introspection: the first follows the steps of its client
-//! credentials flow, the others are queries. Refresh is its own flow; rotation, the notice of a second use and the
-//! 10 s in which a lost answer is given again are in [`issuer`]. Only hashes of tokens are kept.
+//! credentials flow, the others are queries. Refresh is its own flow; [`issuer`] rotates tokens, detects the reuse of an
+//! old one, and repeats a lost response for 10 s. Only hashes of tokens are stored.
 
 mod bearer;
 mod bootstrap;
@@ -33,12 +33,12 @@ pub use bearer::Bearer;
 pub use bootstrap::{BootstrapError, FirstPassword, bootstrap};
 pub use error::OAuthError;
 pub use password::hash_password;
-pub use request::{Basic, Parameters, TokenRequest};
+pub use request::{Basic, TokenParameters, TokenRequest};
 
 /// The public client of the old documents, which a migration seeds.
 pub const PUBLIC_CLIENT: &str = "RoVMZF1EIpC2vcfGC864gr4NZsv0mJlyPlE3gtQY";
 
-/// The token server: grants, refreshes, revokes and recognises tokens.
+/// The token server: issues, refreshes, revokes and authenticates tokens.
 pub struct OAuth {
     store: Store,
     hasher: Hasher,
@@ -48,21 +48,18 @@ pub struct OAuth {
     trusted_proxies: TrustedProxies,
 }
 
-/// A pair of tokens for a client; the only place where they stand in clear.
+/// A pair of tokens for a client; the only place where they are in clear text.
 #[derive(Clone)]
 pub struct TokenPair {
-    /// The access token.
     pub access_token: String,
-    /// The refresh token.
     pub refresh_token: String,
-    /// How long the access token still lives.
+    /// The remaining lifetime of the access token.
     pub expires_in: Duration,
-    /// What the access token may be used for: sorted, separated by blanks.
+    /// The scopes of the access token: sorted, separated by spaces.
     pub scope: String,
 }
 
 impl OAuth {
-    /// A token server on the store.
     #[must_use]
     pub fn new(store: Store, settings: &OAuthSettings) -> Self {
         Self {
@@ -76,9 +73,6 @@ impl OAuth {
     }
 
     /// `POST /o/token`: the password grant (RFC 6749 section 4.3) and refresh (section 6).
-    ///
-    /// # Errors
-    /// Why no token is given.
     pub async fn token(&self, request: &TokenRequest) -> Result<TokenPair, OAuthError> {
         let parameters = &request.parameters;
         let grant_type = parameters.required("grant_type")?;
@@ -93,17 +87,14 @@ impl OAuth {
         }
     }
 
-    /// `POST /o/revoke-token` (RFC 7009): a token of either kind takes the other one of its pair, and all that came
-    /// before, with it. Unknown and other clients' tokens change nothing.
-    ///
-    /// # Errors
-    /// When the client is not known, no token is given, or the database is away.
+    /// `POST /o/revoke-token` (RFC 7009): a token of either kind is revoked with the other one of its pair and all earlier
+    /// pairs of its login. Unknown and other clients' tokens change nothing.
     pub async fn revoke(&self, request: &TokenRequest) -> Result<(), OAuthError> {
         let client = self.client(request).await?.registrar.id()?;
         let token = request.parameters.required("token")?;
-        let dead = self.store.revoke_token(client, &secrets::sha256(token.as_bytes())).await?;
-        if !dead.is_empty() {
-            self.revoked(&dead);
+        let revoked = self.store.revoke_token(client, &secrets::sha256(token.as_bytes())).await?;
+        if !revoked.is_empty() {
+            self.announce_revoked(&revoked);
         }
         Ok(())
     }
@@ -111,7 +102,7 @@ impl OAuth {
     /// `POST /o/introspect` (RFC 7662), for confidential clients: they may ask about any token that they hold.
     ///
     /// # Errors
-    /// When the client is not known or has no secret, no token is given, or the database is away.
+    /// [`OAuthError::InvalidClient`] when the client is unknown or public.
     pub async fn introspect(&self, request: &TokenRequest) -> Result<Option<LiveToken>, OAuthError> {
         if !self.client(request).await?.registrar.is_confidential() {
             return Err(OAuthError::InvalidClient);
@@ -120,8 +111,8 @@ impl OAuth {
         Ok(self.store.live_token(&secrets::sha256(token.as_bytes())).await?)
     }
 
-    /// Whom a bearer token speaks for: from a cache of at most 5 s, else by one query. `None`: the token is
-    /// unknown, expired or revoked.
+    /// The user and client of a bearer token, from a cache of at most 5 s, else by one query. `None`: the token is unknown,
+    /// expired or revoked.
     pub async fn authenticate(&self, token: &str) -> Result<Option<Bearer>, DbError> {
         let hash = secrets::sha256(token.as_bytes());
         if let Some(bearer) = self.bearers.get(&hash) {
@@ -132,8 +123,7 @@ impl OAuth {
         Ok(found.map(|record| self.bearers.finish(hash, &lookup, &record)))
     }
 
-    /// Starts a task that forgets all that is remembered whenever any process revoked tokens. Ends with the soft
-    /// token.
+    /// Starts a task that empties the cache whenever any process revoked tokens. It ends with the lifecycle's soft token.
     pub fn follow_revocations(self: &Arc<Self>, lifecycle: &Lifecycle) {
         let mut revocations = self.store.notifications().subscribe(topic::tokens());
         let (oauth, soft) = (Arc::clone(self), lifecycle.soft().clone());
@@ -144,12 +134,12 @@ impl OAuth {
         });
     }
 
-    /// Drops what is remembered of an access token that was revoked.
+    /// Removes a revoked access token from the cache.
     pub fn forget(&self, access_hash: &TokenHash) {
         self.bearers.forget(access_hash);
     }
 
-    /// Drops all that is remembered, when it is not known what was revoked elsewhere.
+    /// Empties the cache, when tokens were revoked elsewhere.
     pub fn forget_all(&self) {
         self.bearers.forget_all();
     }
@@ -163,7 +153,7 @@ impl OAuth {
         self.trusted_proxies.client(peer, forwarded)
     }
 
-    /// The client that a request names and proves to be (RFC 6749 section 2.3).
+    /// Authenticates the client of a request (RFC 6749 section 2.3).
     async fn client(&self, request: &TokenRequest) -> Result<Client, OAuthError> {
         let (id, secret) = request.client()?;
         let registrar = ClientRegistrar::load(&self.store, id).await?;
@@ -171,8 +161,8 @@ impl OAuth {
         Ok(Client { registrar, id: id.to_owned(), secret: secret.to_owned() })
     }
 
-    /// After the commit: this process forgets at once, the others as soon as they hear of it.
-    fn revoked(&self, access_hashes: &[TokenHash]) {
+    /// To be called after the commit: removes the tokens from the cache of this process, and notifies the others.
+    fn announce_revoked(&self, access_hashes: &[TokenHash]) {
         for hash in access_hashes {
             self.forget(hash);
         }
@@ -180,7 +170,7 @@ impl OAuth {
     }
 }
 
-/// A client that proved itself.
+/// A client that was authenticated.
 struct Client {
     registrar: ClientRegistrar,
     id: String,

@@ -12,60 +12,58 @@ use super::OAuthError;
 use crate::domain::NewPassword;
 use crate::secrets;
 
-/// 19 MiB, two passes, one lane: what OWASP's cheat sheet on password storage asks for at least.
+/// 19 MiB, two passes, one lane: the minimum of OWASP's cheat sheet on password storage.
 const PARAMS: Params = match Params::new(19 * 1_024, 2, 1, None) {
     Ok(params) => params,
     Err(_) => panic!("the parameters are within argon2's limits"),
 };
 
-/// The hash that stands in for an unknown user's, made with [`PARAMS`]; no password is known for it.
-const NOBODY: &str =
+/// The hash that replaces an unknown user's, made with [`PARAMS`]; no password is known for it.
+const DUMMY_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdCEhIQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// How many may wait for a core before more are turned away.
+/// How many logins may wait for a core before more are refused.
 const WAITING: usize = 64;
 
-/// The bounded pool.
+/// Runs one hashing per core at a time.
 pub struct Hasher {
     cores: Arc<Semaphore>,
     queue: Arc<Semaphore>,
 }
 
-/// A place on a core, held until it is dropped and the work that was begun on it has ended.
-pub struct Place(Arc<OwnedSemaphorePermit>);
+/// The right to hash on one core, held until it is dropped and the work that was begun with it has ended.
+pub struct HashingSlot(Arc<OwnedSemaphorePermit>);
 
-/// What came of a comparison.
+/// The result of a password check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LoginOutcome {
-    /// The password is right.
     Right {
-        /// The hash was made with other parameters than today's.
+        /// The hash was made with other parameters than [`PARAMS`].
         outdated: bool,
     },
-    /// It is wrong, or there is no such user.
+    /// Also when there is no such user.
     Wrong,
 }
 
 impl Hasher {
-    /// A pool with a place for each core.
     pub fn new() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self { cores: Arc::new(Semaphore::new(cores)), queue: Arc::new(Semaphore::new(cores + WAITING)) }
     }
 
-    /// Waits for a place.
+    /// Waits for a core.
     ///
     /// # Errors
     /// [`OAuthError::Busy`] when too many wait already.
-    pub async fn enter(&self) -> Result<Place, OAuthError> {
+    pub async fn slot(&self) -> Result<HashingSlot, OAuthError> {
         let _queued = self.queue.try_acquire().map_err(|_| OAuthError::Busy)?;
         let permit = Arc::clone(&self.cores).acquire_owned().await.map_err(|_| OAuthError::Busy)?;
-        Ok(Place(Arc::new(permit)))
+        Ok(HashingSlot(Arc::new(permit)))
     }
 }
 
-impl Place {
-    /// Compares a password with a hash; without a hash it takes as long and is wrong.
+impl HashingSlot {
+    /// Checks a password against a hash. Without a hash it takes as long, and the password is wrong.
     ///
     /// # Errors
     /// [`OAuthError::Hashing`] when the stored hash cannot be read.
@@ -73,8 +71,6 @@ impl Place {
         self.work(move || verify(&password, hash.as_deref())).await
     }
 
-    /// Hashes a password anew.
-    ///
     /// # Errors
     /// [`OAuthError::Hashing`] when there is no memory for it.
     pub async fn hash(&self, password: String) -> Result<String, OAuthError> {
@@ -85,10 +81,10 @@ impl Place {
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, OAuthError> {
-        // The work cannot be cancelled: it keeps the place even when nobody waits for it any more.
-        let place = Arc::clone(&self.0);
+        // The work cannot be cancelled: it holds the slot even when nobody waits for it any more.
+        let slot = Arc::clone(&self.0);
         let done = tokio::task::spawn_blocking(move || {
-            let _place = place;
+            let _slot = slot;
             work()
         });
         match done.await {
@@ -98,16 +94,16 @@ impl Place {
     }
 }
 
-/// The hash of a password that is set, for places where nothing else runs, such as the command line.
+/// The hash of a new password, outside of a [`Hasher`]: for the command line and the start.
 ///
 /// # Errors
 /// [`OAuthError::Hashing`] when there is no memory for it.
 pub async fn hash_password(password: &NewPassword) -> Result<String, OAuthError> {
-    Hasher::new().enter().await?.hash(password.reveal().to_owned()).await
+    Hasher::new().slot().await?.hash(password.reveal().to_owned()).await
 }
 
 fn verify(password: &str, hash: Option<&str>) -> Result<LoginOutcome, Error> {
-    let known = PasswordHash::new(hash.unwrap_or(NOBODY))?;
+    let known = PasswordHash::new(hash.unwrap_or(DUMMY_HASH))?;
     match Argon2::default().verify_password(password.as_bytes(), &known) {
         Ok(()) if hash.is_some() => Ok(LoginOutcome::Right { outdated: is_outdated(&known) }),
         Ok(()) | Err(Error::PasswordInvalid) => Ok(LoginOutcome::Wrong),
@@ -134,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hash_fits_its_password_alone() {
+    fn a_hash_fits_only_its_password() {
         let made = hash("correct horse").expect("a hash");
         assert!(made.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{made}");
         assert_ne!(made, hash("correct horse").expect("a hash"), "each has its own salt");
@@ -144,9 +140,9 @@ mod tests {
     }
 
     #[test]
-    fn nobody_costs_as_much_as_somebody() {
-        let nobody = PasswordHash::new(NOBODY).expect("a hash");
-        assert!(!is_outdated(&nobody));
+    fn an_unknown_user_costs_as_much_as_a_known_one() {
+        let dummy = PasswordHash::new(DUMMY_HASH).expect("a hash");
+        assert!(!is_outdated(&dummy));
         assert_eq!(verify("", None), Ok(LoginOutcome::Wrong));
     }
 

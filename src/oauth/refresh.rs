@@ -1,4 +1,4 @@
-//! Refresh: oxide-auth's own flow, with our client and issuer.
+//! The refresh grant: oxide-auth's own flow, with our client and issuer.
 
 use std::borrow::Cow;
 
@@ -7,34 +7,31 @@ use oxide_auth_async::code_grant::refresh::{Endpoint, refresh as flow};
 use oxide_auth_async::primitives::{Issuer, Registrar};
 
 use super::issuer::TokenIssuer;
-use super::{Client, OAuth, OAuthError, Parameters, TokenPair, TokenRequest};
+use super::{Client, OAuth, OAuthError, TokenPair, TokenParameters, TokenRequest};
 
-/// Gives a new pair for a refresh token.
-///
-/// # Errors
-/// Why there is none.
+/// Issues a new pair for a refresh token.
 pub async fn refresh(
     oauth: &OAuth,
     request: &TokenRequest,
     client: &Client,
 ) -> Result<TokenPair, OAuthError> {
     request.parameters.required("refresh_token")?;
-    let mut parties = Parties { client, issuer: TokenIssuer::new(oauth, None) };
-    let asked = Asked { parameters: &request.parameters, client };
-    match flow(&mut parties, &asked).await {
-        Ok(_) => parties.issuer.into_pair(),
-        Err(Error::Primitive) => Err(parties.issuer.take_failure()),
+    let mut endpoint = RefreshEndpoint { client, issuer: TokenIssuer::new(oauth, None) };
+    let request = RefreshRequest { parameters: &request.parameters, client };
+    match flow(&mut endpoint, &request).await {
+        Ok(_) => endpoint.issuer.into_pair(),
+        Err(Error::Primitive) => Err(endpoint.issuer.take_failure()),
         Err(Error::Unauthorized(..)) => Err(OAuthError::InvalidClient),
         Err(Error::Invalid(mut description)) => Err(description.description().kind().into()),
     }
 }
 
-struct Parties<'a> {
+struct RefreshEndpoint<'a> {
     client: &'a Client,
     issuer: TokenIssuer<'a>,
 }
 
-impl Endpoint for Parties<'_> {
+impl Endpoint for RefreshEndpoint<'_> {
     fn registrar(&self) -> &(dyn Registrar + Sync) {
         &self.client.registrar
     }
@@ -44,12 +41,12 @@ impl Endpoint for Parties<'_> {
     }
 }
 
-struct Asked<'a> {
-    parameters: &'a Parameters,
+struct RefreshRequest<'a> {
+    parameters: &'a TokenParameters,
     client: &'a Client,
 }
 
-impl Request for Asked<'_> {
+impl Request for RefreshRequest<'_> {
     fn valid(&self) -> bool {
         true
     }
@@ -66,7 +63,7 @@ impl Request for Asked<'_> {
         self.parameters.get("grant_type").map(Cow::Borrowed)
     }
 
-    /// Always there, also for a public client: without it the flow would not ask whose token it is.
+    /// Always `Some`, also for a public client: without it the flow would not check that the token is the client's.
     fn authorization(&self) -> Option<(Cow<'_, str>, Cow<'_, [u8]>)> {
         Some((Cow::Borrowed(&self.client.id), Cow::Borrowed(self.client.secret.as_bytes())))
     }

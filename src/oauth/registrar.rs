@@ -1,4 +1,4 @@
-//! The client of one request, as oxide-auth's registrar knows it.
+//! The registrar of oxide-auth, for the client of one request.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -15,23 +15,20 @@ use crate::domain::ClientId;
 use crate::secrets;
 use crate::store::{ClientRecord, Store};
 
-/// Grants must have a redirect URI; clients that only sign in by password have none.
+/// The redirect URI of all grants: oxide-auth requires one, and clients that only sign in by password have none.
 static NO_REDIRECT: LazyLock<Url> =
     LazyLock::new(|| Url::parse("urn:windu:no-redirect").expect("a constant URL parses"));
 
-/// Knows one client, loaded by one query, or none: then every answer is "unspecified".
+/// Knows the one client of the request, or none: then every result is [`RegistrarError::Unspecified`].
 pub struct ClientRegistrar(Option<ClientRecord>);
 
 impl ClientRegistrar {
-    /// Looks the client up.
     pub async fn load(store: &Store, client_id: &str) -> Result<Self, DbError> {
         Ok(Self(store.client(client_id).await?))
     }
 
-    /// The row of the client.
-    ///
     /// # Errors
-    /// [`OAuthError::InvalidClient`] when there is none.
+    /// [`OAuthError::InvalidClient`] when the client is unknown.
     pub fn id(&self) -> Result<ClientId, OAuthError> {
         self.0.as_ref().map(|client| client.id).ok_or(OAuthError::InvalidClient)
     }
@@ -56,7 +53,7 @@ impl Registrar for ClientRegistrar {
         })
     }
 
-    /// Without a wish the client gets all that it may have; more than that is refused, never cut.
+    /// A client that requests no scope gets all that it may have. More than that is refused, never reduced.
     async fn negotiate<'a>(
         &self,
         client: BoundClient<'a>,
@@ -66,7 +63,7 @@ impl Registrar for ClientRegistrar {
             self.named(&client.client_id)?.scope.parse().map_err(|_| RegistrarError::PrimitiveError)?;
         let scope = match scope {
             None => allowed,
-            Some(wish) if allowed.priviledged_to(&wish) => wish,
+            Some(requested) if allowed.priviledged_to(&requested) => requested,
             Some(_) => return Err(RegistrarError::Unspecified),
         };
         Ok(PreGrant {
@@ -76,26 +73,25 @@ impl Registrar for ClientRegistrar {
         })
     }
 
-    /// A public client proves nothing, and an empty secret is none; a secret that it cannot have is refused.
+    /// A public client needs no secret, and an empty secret counts as none; a secret for a public client is refused.
     async fn check(&self, client_id: &str, passphrase: Option<&[u8]>) -> Result<(), RegistrarError> {
         let client = self.named(client_id)?;
-        let passphrase = passphrase.filter(|given| !given.is_empty());
-        let proved = match (&client.secret_hash, passphrase) {
+        let passphrase = passphrase.filter(|passphrase| !passphrase.is_empty());
+        let matches = match (&client.secret_hash, passphrase) {
             (None, None) => true,
-            // A comparison of hashes tells nothing about the secret, however long it takes.
-            (Some(hash), Some(given)) => secrets::sha256(given).as_slice() == hash,
+            // The time of a comparison of hashes reveals nothing about the secret.
+            (Some(hash), Some(passphrase)) => secrets::sha256(passphrase).as_slice() == hash,
             (None, Some(_)) | (Some(_), None) => false,
         };
-        if proved { Ok(()) } else { Err(RegistrarError::Unspecified) }
+        if matches { Ok(()) } else { Err(RegistrarError::Unspecified) }
     }
 }
 
-/// What stands in grants for the redirect URI.
 pub fn no_redirect() -> Url {
     NO_REDIRECT.clone()
 }
 
-/// The words of a scope in order, as answers and rows hold them.
+/// A scope with its words sorted, as in responses and rows.
 pub fn sorted(scope: &Scope) -> String {
     let mut words: Vec<&str> = scope.iter().collect();
     words.sort_unstable();

@@ -1,4 +1,4 @@
-//! What a request under `/o` says, before anything is looked up.
+//! Requests to the endpoints under `/o`, parsed but not yet checked.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,35 +6,31 @@ use std::net::IpAddr;
 
 use super::OAuthError;
 
-/// The parameters of a body, each at most once. One without a value counts as not given (RFC 6749 section 3.2).
+/// The parameters of a body, each at most once. A parameter without a value is ignored (RFC 6749 section 3.2).
 #[derive(Clone, Default)]
-pub struct Parameters(BTreeMap<String, String>);
+pub struct TokenParameters(BTreeMap<String, String>);
 
 /// Client credentials from HTTP Basic, decoded.
 #[derive(Clone)]
 pub struct Basic {
-    /// The client's id.
     pub client_id: String,
-    /// Its secret; empty for a public client.
+    /// Empty for a public client.
     pub secret: String,
 }
 
-/// A request as `http` took it apart.
+/// A request as `http` has parsed it.
 #[derive(Clone)]
 pub struct TokenRequest {
-    /// From the header, if it is there.
+    /// From the `Authorization` header.
     pub basic: Option<Basic>,
-    /// From the body.
-    pub parameters: Parameters,
-    /// Where it came from.
+    pub parameters: TokenParameters,
+    /// The caller's address.
     pub address: IpAddr,
 }
 
-impl Parameters {
-    /// Takes the pairs of a body.
-    ///
+impl TokenParameters {
     /// # Errors
-    /// [`OAuthError::InvalidRequest`] when a name comes twice (RFC 6749 section 3.2).
+    /// [`OAuthError::InvalidRequest`] when a name is repeated (RFC 6749 section 3.2).
     pub fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Result<Self, OAuthError> {
         let mut parameters = BTreeMap::new();
         for (name, value) in pairs {
@@ -46,32 +42,30 @@ impl Parameters {
         Ok(Self(parameters))
     }
 
-    /// The value of a parameter.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
     }
 
-    /// The value of a parameter that must be there.
-    ///
     /// # Errors
-    /// [`OAuthError::InvalidRequest`] which names it.
+    /// [`OAuthError::InvalidRequest`] when the parameter is missing; the text names it.
     pub fn required(&self, name: &str) -> Result<&str, OAuthError> {
         self.get(name).ok_or_else(|| OAuthError::InvalidRequest(format!("the parameter {name} is missing")))
     }
 }
 
-impl fmt::Debug for Parameters {
+impl fmt::Debug for TokenParameters {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_set().entries(self.0.keys()).finish()
     }
 }
 
 impl TokenRequest {
-    /// The client's id and secret (empty: none), by the one way that the request uses.
+    /// The client's id and secret (empty: none), from the header or the body.
     ///
     /// # Errors
-    /// [`OAuthError::InvalidClient`] when there is no client, [`OAuthError::InvalidRequest`] when there are two.
+    /// [`OAuthError::InvalidClient`] when there is no client, [`OAuthError::InvalidRequest`] when both name one and they
+    /// differ.
     pub(super) fn client(&self) -> Result<(&str, &str), OAuthError> {
         let (id, secret) = (self.parameters.get("client_id"), self.parameters.get("client_secret"));
         let Some(basic) = &self.basic else {
@@ -93,7 +87,7 @@ mod tests {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         TokenRequest {
             basic: basic.map(|(id, secret)| Basic { client_id: id.to_owned(), secret: secret.to_owned() }),
-            parameters: Parameters::new(pairs).expect("no repeats"),
+            parameters: TokenParameters::new(pairs).expect("no repeats"),
             address: [127, 0, 0, 1].into(),
         }
     }
@@ -113,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_shows_names_alone() {
+    fn debug_shows_names_only() {
         let request = request(None, &[("password", "correct horse")]);
         assert_eq!(format!("{:?}", request.parameters), r#"{"password"}"#);
     }

@@ -1,4 +1,4 @@
-//! How long to wait before connecting again.
+//! The pauses between attempts: exponential, capped and jittered.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ const BASE: Duration = Duration::from_secs(1);
 /// The longest pause.
 const CAP: Duration = Duration::from_mins(5);
 
-/// Counts failed attempts; each pause is twice the last, up to [`CAP`], less a random half.
+/// Counts failed attempts. Each pause is twice the last, up to [`CAP`], less a random half.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     attempt: u32,
 }
 
 impl Backoff {
-    /// As it is after so many failed attempts.
+    /// The state after some failed attempts.
     pub fn after(attempt: u32) -> Self {
         Self { attempt }
     }
@@ -26,20 +26,19 @@ impl Backoff {
         self.attempt
     }
 
-    /// The pause after one more failure.
+    /// Counts one more failure, and returns the pause after it.
     pub fn next(&mut self) -> Duration {
         let pause = pause_after(self.attempt, BASE, CAP);
         self.attempt = self.attempt.saturating_add(1);
         pause
     }
 
-    /// Success.
     pub fn reset(&mut self) {
         self.attempt = 0;
     }
 }
 
-/// `shortest`, doubled with each earlier attempt, up to `longest`, less a random half.
+/// The pause after some attempts: `shortest`, doubled with each earlier attempt, up to `longest`, less a random half.
 pub(super) fn pause_after(attempts: u32, shortest: Duration, longest: Duration) -> Duration {
     let whole = shortest.saturating_mul(1 << attempts.min(16)).min(longest);
     let half = u64::try_from(whole.as_millis() / 2).unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! From the store to the network: expiry, desired state, messages, read receipts.
+//! The dispatcher from the store to the network: expiry, desired state, messages, read receipts.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -9,37 +9,38 @@ use serde_json::Value;
 use tokio::time::timeout;
 
 use super::backoff::pause_after;
-use super::session::{Fault, Outcome};
+use super::fault::{Fault, SessionEnd};
+use super::timeouts::bounded;
 use crate::db::DbError;
-use crate::domain::{AccountId, Audience, Lease, Privacy};
+use crate::domain::{AccountId, Aspect, Audience, Lease, Privacy};
 use crate::store::{DUE_MESSAGES, Desired, DueMessage, Settled, Settlement, Store};
-use crate::upstream::{Address, Connection, End, Failure, Outgoing, ReadReceipt, SendFailure};
+use crate::upstream::{Address, Connection, Failure, Outgoing, ReadReceipt, SendFailure};
 
-/// Read receipts handed to the network at once.
+/// Read receipts in one call of the connection.
 const RECEIPTS: i64 = 500;
 /// The pause after the first attempt for a message, doubled with each further one.
 const SHORTEST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause between two attempts for one message.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
-/// Brings one connection's network up to what the store says.
+/// Brings the network up to date with the store over one connection.
 pub(super) struct Dispatcher {
     pub store: Store,
     pub lease: Lease,
     pub connection: Arc<dyn Connection>,
-    /// How long the network may take for one step before the connection counts as dead.
-    pub patience: Duration,
+    /// For one call of the connection; then it counts as dead.
+    pub timeout: Duration,
 }
 
 impl Dispatcher {
-    /// Does all that is due now. `fresh`: the connection is new, so desired state is applied whether or not it was.
-    /// True: the network did not take some of the desired state.
-    pub async fn work(&self, fresh: bool) -> Result<bool, Fault> {
-        let mut missing = if fresh { self.reconcile(true).await? } else { false };
+    /// Sends all that is due now. `fresh`: the connection is new, so all desired state is applied again. Returns whether
+    /// the network did not accept some of the desired state.
+    pub async fn send_due(&self, fresh: bool) -> Result<bool, Fault> {
+        let mut incomplete = if fresh { self.reconcile(true).await? } else { false };
         loop {
-            let due = self.store.due(&self.lease).await?.ok_or(Fault::Over(Outcome::Fenced))?;
+            let due = self.store.due(&self.lease).await?.ok_or(Fault::Session(SessionEnd::Fenced))?;
             if due.desired && !fresh {
-                missing = self.reconcile(false).await?;
+                incomplete = self.reconcile(false).await?;
             }
             if due.expired {
                 while self.store.expire_outbox(&self.lease).await? > 0 {}
@@ -48,90 +49,86 @@ impl Dispatcher {
             if due.receipts {
                 while self.send_receipts().await? {}
             }
-            // What waits comes up again by the sweep; going on at once would hammer a network that said no.
+            // A waiting message is found again by the sweep; an immediate retry would hammer a network that refused it.
             if waits || due.messages.len() < DUE_MESSAGES {
-                return Ok(missing);
+                return Ok(incomplete);
             }
         }
     }
 
+    /// Applies desired state: what changed, or everything. Returns whether the network did not accept some of it.
     async fn reconcile(&self, everything: bool) -> Result<bool, Fault> {
-        let mut missing = false;
+        let mut incomplete = false;
         let mut desired = self.store.desired(self.lease.account, everything).await?;
-        // What keeps people from seeing something comes before what there is to see, and holds it up.
-        desired.sort_by_key(|desired| !is_a_guard(&desired.aspect));
-        let shown = hide_what_changes(self.lease.account, &mut desired)?;
+        // Restrictions come first, and their failure holds up the rest: nobody may see what is to be hidden.
+        desired.sort_by_key(|desired| !desired.aspect.restricts_visibility());
+        let privacy = hide_what_changes(self.lease.account, &mut desired)?;
         let first = desired.into_iter().map(|desired| (desired, false));
-        for (desired, is_last) in first.chain(shown.map(|shown| (shown, true))) {
-            if missing && (is_last || !is_a_guard(&desired.aspect)) {
+        for (desired, is_last) in first.chain(privacy.map(|privacy| (privacy, true))) {
+            if incomplete && (is_last || !desired.aspect.restricts_visibility()) {
                 break;
             }
-            let Some(applied) = self.apply(&desired).await? else { continue };
-            match applied {
-                Ok(()) => self.store.applied(&self.lease, &desired.aspect, desired.version).await?,
+            match self.apply(&desired).await? {
+                Ok(()) => self.store.applied(&self.lease, desired.aspect, desired.version).await?,
                 Err(Failure::Refused(reason)) => {
-                    tracing::warn!(account = %self.lease.account, aspect = desired.aspect, reason,
-                        "the network refused what the account should show");
-                    self.store.applied(&self.lease, &desired.aspect, desired.version).await?;
+                    tracing::warn!(account = %self.lease.account, aspect = desired.aspect.name(), reason,
+                        "the network refused a change of the account's profile");
+                    self.store.applied(&self.lease, desired.aspect, desired.version).await?;
                 }
                 Err(Failure::Unsupported(what)) => {
-                    tracing::debug!(account = %self.lease.account, what, "this network shows no such thing");
-                    self.store.applied(&self.lease, &desired.aspect, desired.version).await?;
+                    tracing::debug!(account = %self.lease.account, what, "not supported by this network");
+                    self.store.applied(&self.lease, desired.aspect, desired.version).await?;
                 }
-                // It stays due: the sweep brings it up again.
-                Err(Failure::Retry(_) | Failure::RateLimited(_) | Failure::OutcomeUnknown) => missing = true,
+                // It stays due: the sweep finds it again.
+                Err(Failure::Retry(_) | Failure::RateLimited(_) | Failure::OutcomeUnknown) => {
+                    incomplete = true
+                }
             }
         }
-        Ok(missing)
+        Ok(incomplete)
     }
 
-    /// Offers one aspect to the network; `None` when it is none that this version knows.
-    async fn apply(&self, desired: &Desired) -> Result<Option<Result<(), Failure>>, Fault> {
+    /// Offers one aspect to the network.
+    async fn apply(&self, desired: &Desired) -> Result<Result<(), Failure>, Fault> {
         let (account, connection) = (self.lease.account, &self.connection);
         let addresses = |addresses: Vec<String>| addresses.into_iter().map(Address).collect::<Vec<_>>();
-        let applied = match desired.aspect.as_str() {
-            "nickname" => {
+        match desired.aspect {
+            Aspect::Nickname => {
                 let nickname = desired.value.as_str().unwrap_or_default();
-                bounded(self.patience, connection.set_nickname(nickname)).await
+                bounded(self.timeout, connection.set_nickname(nickname)).await
             }
-            "status_message" => {
+            Aspect::StatusMessage => {
                 let text = desired.value.as_str().unwrap_or_default();
-                bounded(self.patience, connection.set_status_message(text)).await
+                bounded(self.timeout, connection.set_status_message(text)).await
             }
-            "photo" => {
+            Aspect::Photo => {
                 let photo = self.store.own_photo(account).await?;
-                bounded(self.patience, connection.set_photo(photo)).await
+                bounded(self.timeout, connection.set_photo(photo)).await
             }
-            "presence" => {
+            Aspect::Presence => {
                 let online = desired.value.as_bool().unwrap_or_default();
-                bounded(self.patience, connection.set_online(online)).await
+                bounded(self.timeout, connection.set_online(online)).await
             }
-            "privacy" => {
+            Aspect::Privacy => {
                 let privacy = read_privacy(account, &desired.value)?;
-                bounded(self.patience, connection.set_privacy(privacy)).await
+                bounded(self.timeout, connection.set_privacy(privacy)).await
             }
-            "contacts" => {
+            Aspect::Contacts => {
                 let contacts = addresses(self.store.contact_addresses(account).await?);
-                bounded(self.patience, connection.set_contacts(&contacts)).await
+                bounded(self.timeout, connection.set_contacts(&contacts)).await
             }
-            "blocked" => {
+            Aspect::Blocked => {
                 let blocked = addresses(self.store.blocked_addresses(account).await?);
-                bounded(self.patience, connection.set_blocked(&blocked)).await
+                bounded(self.timeout, connection.set_blocked(&blocked)).await
             }
-            "roster" => {
+            Aspect::Roster => {
                 let roster = addresses(self.store.roster(account).await?);
-                bounded(self.patience, connection.watch(&roster)).await
+                bounded(self.timeout, connection.watch(&roster)).await
             }
-            aspect => {
-                // A newer version of this program wrote it, and will apply it.
-                tracing::debug!(%account, aspect, "desired state of another version");
-                return Ok(None);
-            }
-        };
-        applied.map(Some)
+        }
     }
 
-    /// True: the network did not take some of them yet.
+    /// Returns whether the network did not accept some of them yet.
     async fn send(&self, due: &[DueMessage]) -> Result<bool, Fault> {
         if due.is_empty() {
             return Ok(false);
@@ -144,16 +141,16 @@ impl Dispatcher {
                 content: message.content.clone(),
             })
             .collect();
-        let outcomes = timeout(self.patience, self.connection.send(&outgoing))
+        let outcomes = timeout(self.timeout, self.connection.send(&outgoing))
             .await
-            .map_err(|_| Fault::End(End::Retry("network_silent")))?;
+            .map_err(|_| Fault::retry("network_silent"))?;
         let settled = settlements(due, &outcomes);
         let waits = settled.iter().any(|settled| !settled.how.is_final());
         self.store.settle(&self.lease, settled).await?;
         Ok(waits)
     }
 
-    /// True: there may be more.
+    /// Returns whether there may be more.
     async fn send_receipts(&self) -> Result<bool, Fault> {
         let due = self.store.due_receipts(self.lease.account, RECEIPTS).await?;
         if due.is_empty() {
@@ -167,7 +164,7 @@ impl Dispatcher {
                 group: receipt.group.clone().map(Address),
             })
             .collect();
-        match bounded(self.patience, self.connection.read(&receipts)).await? {
+        match bounded(self.timeout, self.connection.read(&receipts)).await? {
             Ok(()) | Err(Failure::Refused(_) | Failure::Unsupported(_)) => {
                 let messages: Vec<_> = due.iter().map(|receipt| receipt.message).collect();
                 self.store.receipts_sent(&self.lease, &messages).await?;
@@ -178,13 +175,14 @@ impl Dispatcher {
     }
 }
 
-/// Whoever shows again what they have changed while it was hidden does not mean what was there before. So what is about to
-/// change is hidden first, and given is what is to be done last: to show it as the user wants it.
+/// Hides the aspects that are about to change, and returns the privacy settings that the user wants, to be applied last:
+/// a user who shows an aspect again that was changed while it was hidden does not mean to show its old value.
 fn hide_what_changes(account: AccountId, desired: &mut [Desired]) -> Result<Option<Desired>, DbError> {
-    let changes = |aspect: &str| desired.iter().any(|desired| desired.due && desired.aspect == aspect);
+    let changes = |aspect| desired.iter().any(|desired| desired.due && desired.aspect == aspect);
     let (status_message, photo, presence) =
-        (changes("status_message"), changes("photo"), changes("presence"));
-    let Some(privacy) = desired.iter_mut().find(|desired| desired.due && desired.aspect == "privacy") else {
+        (changes(Aspect::StatusMessage), changes(Aspect::Photo), changes(Aspect::Presence));
+    let Some(privacy) = desired.iter_mut().find(|desired| desired.due && desired.aspect == Aspect::Privacy)
+    else {
         return Ok(None);
     };
     let wanted = read_privacy(account, &privacy.value)?;
@@ -198,7 +196,7 @@ fn hide_what_changes(account: AccountId, desired: &mut [Desired]) -> Result<Opti
         return Ok(None);
     }
     let last = privacy.clone();
-    // Of no version: that is not what the user wants.
+    // Version 0: these are not the settings that the user wants.
     (privacy.value, privacy.version) = (serde_json::to_value(at_first).unwrap_or_default(), 0);
     Ok(Some(last))
 }
@@ -208,17 +206,12 @@ fn read_privacy(account: AccountId, value: &Value) -> Result<Privacy, DbError> {
         .map_err(|error| DbError::Corrupt(format!("privacy settings of account {account}: {error}")))
 }
 
-/// Whether an aspect says who may not see what.
-fn is_a_guard(aspect: &str) -> bool {
-    ["blocked", "contacts", "privacy"].contains(&aspect)
-}
-
-/// What to store for each message. One that the adapter said nothing about counts as not sent.
+/// The settlement to store for each message. A message without an outcome counts as not sent.
 fn settlements(due: &[DueMessage], outcomes: &[Result<(), SendFailure>]) -> Vec<Settled> {
-    let mut held_up = HashSet::new();
+    let mut waiting_chats = HashSet::new();
     let mut settled = Vec::with_capacity(due.len());
-    for (place, message) in due.iter().enumerate() {
-        let settlement = match outcomes.get(place).copied().unwrap_or(Err(SendFailure::Retry)) {
+    for (index, message) in due.iter().enumerate() {
+        let settlement = match outcomes.get(index).copied().unwrap_or(Err(SendFailure::Retry)) {
             Ok(()) => Settlement::Sent,
             Err(SendFailure::Refused(reason)) => Settlement::Failed(reason),
             Err(SendFailure::RateLimited(pause)) => Settlement::Later(pause),
@@ -228,19 +221,11 @@ fn settlements(due: &[DueMessage], outcomes: &[Result<(), SendFailure>]) -> Vec<
             // It stays due behind the one that failed.
             Err(SendFailure::NotTried) => continue,
         };
-        if !settlement.is_final() && !held_up.insert(message.chat) {
-            // Only the oldest of a chat waits by the clock; the rest wait behind it.
+        if !settlement.is_final() && !waiting_chats.insert(message.chat) {
+            // Only the oldest message of a chat has a time to wait for; the others wait behind it.
             continue;
         }
         settled.push(message.settled(settlement));
     }
     settled
-}
-
-/// A step of the network, bounded in time: silence ends the connection.
-pub(super) async fn bounded<T>(
-    patience: Duration,
-    step: impl Future<Output = Result<T, Failure>>,
-) -> Result<Result<T, Failure>, Fault> {
-    timeout(patience, step).await.map_err(|_| Fault::End(End::Retry("network_silent")))
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::Sessions;
 use super::command::AskError;
-use super::groups::GroupRefusal;
+use super::GroupRefusal;
 use crate::db::DbError;
 use crate::domain::{Account, ContactId, GroupId};
 use crate::store::{Candidate, Claim};

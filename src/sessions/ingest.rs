@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::groups::learn;
+use super::peers::{learn, new_peer};
 use crate::db::DbError;
 use crate::domain::Lease;
 use crate::store::{
@@ -152,11 +152,6 @@ impl Ingest<'_> {
             stored => stored.map(drop),
         }
     }
-}
-
-/// A person at an address, for the store.
-pub(super) fn new_peer(connector: &Arc<dyn Connector>, address: &Address) -> NewPeer {
-    NewPeer { address: address.0.clone(), number: connector.number_of(address) }
 }
 
 /// The part of an id that any column takes.

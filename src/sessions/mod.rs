@@ -5,114 +5,91 @@
 //! rest of the program talks to it through the store: rows first, then a wake-up, so the session may run in any
 //! process.
 
-mod attend;
+mod adapter_state;
 mod backoff;
 mod command;
+mod connection;
 pub mod contact_import;
 mod dispatch;
+mod fault;
 mod fetch;
-mod files;
 pub mod group_creation;
-mod groups;
 mod ingest;
+mod lease;
 mod liveness;
-mod photos;
+mod message_files;
+mod peer_photos;
+mod peers;
 mod registration;
+mod run;
 pub mod roster;
 mod session;
-mod state;
 mod supervisor;
+mod timeouts;
+mod typing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::db::DbError;
-use crate::domain::{Account, AccountId, ProcessId, SessionState, Typing};
+use crate::domain::{Account, ProcessId, SessionState};
 use crate::lifecycle::Lifecycle;
 use crate::media::Media;
 use crate::secrets::MasterKey;
 use crate::store::{Store, topic};
-use crate::upstream::{Address, Connector};
+use crate::upstream::Connector;
 
-pub use command::{AskError, CommandAnswer, CommandRequest};
-pub use groups::{GroupRefusal, GroupRequest};
+pub use command::{AskError, CommandAnswer, CommandRequest, GroupRefusal, GroupRequest};
 pub use liveness::own_name;
 pub use registration::RegisterError;
+pub use timeouts::Timeouts;
 
 /// The networks of this program, by name.
 #[derive(Clone, Default)]
 pub struct Connectors(BTreeMap<&'static str, Arc<dyn Connector>>);
 
 impl Connectors {
-    /// Adds a network.
     pub fn add(&mut self, connector: Arc<dyn Connector>) {
         self.0.insert(connector.network(), connector);
     }
 
-    /// The network of this name.
     #[must_use]
     pub fn get(&self, network: &str) -> Option<&Arc<dyn Connector>> {
         self.0.get(network)
     }
 
-    /// The names of all.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
         self.0.keys().map(|name| (*name).to_owned()).collect()
     }
 }
 
-/// How long a session waits for its network before the connection counts as dead.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// For a connection to open.
-    pub connect: Duration,
-    /// For one thing asked of a connection.
-    pub step: Duration,
-    /// For the next signal; adapters show life every 20 s.
-    pub silence: Duration,
-    /// Online for so long, a connection counts as good: the backoff begins anew.
-    pub stable: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(30),
-            step: Duration::from_secs(30),
-            silence: Duration::from_secs(50),
-            stable: Duration::from_secs(30),
-        }
-    }
-}
-
-/// What the API needs of the sessions, wherever they run. Clones share it.
+/// The API's access to the sessions, wherever they run. Clones share it.
 #[derive(Clone)]
 pub struct Sessions {
     store: Store,
     connectors: Connectors,
     keys: MasterKey,
     media: Media,
-    patience: Timeouts,
+    timeouts: Timeouts,
     process: watch::Sender<Option<ProcessId>>,
 }
 
 impl Sessions {
-    /// The handle alone. [`Sessions::run`] makes this process run sessions too.
+    /// The handle only. [`Sessions::run`] makes this process run sessions too.
     #[must_use]
     pub fn new(store: Store, connectors: Connectors, keys: MasterKey, media: Media) -> Self {
-        let patience = Timeouts::default();
-        Self { store, connectors, keys, media, patience, process: watch::Sender::new(None) }
+        let timeouts = Timeouts::default();
+        Self { store, connectors, keys, media, timeouts, process: watch::Sender::new(None) }
     }
 
-    /// The same with other limits of time.
     #[must_use]
-    pub fn with_timeouts(self, patience: Timeouts) -> Self {
-        Self { patience, ..self }
+    pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
+        Self { timeouts, ..self }
     }
 
     /// Starts the supervisor. It ends, and gives its leases back, when the lifecycle's soft token is cancelled.
@@ -120,23 +97,22 @@ impl Sessions {
         supervisor::start(self.clone(), process_name, lifecycle);
     }
 
-    /// This process, as the others know it: another one each time that it lost its leases. It stays what it was last while
-    /// the process joins anew, and when it has left to stop. `None` when it has not joined within `patience`.
-    pub async fn process(&self, patience: Duration) -> Option<ProcessId> {
+    /// This process's id in the database. It joins under a new id each time that it lost its leases; meanwhile, and after
+    /// it has left to stop, this is the last one. `None` when it has not joined within `limit`.
+    pub async fn process(&self, limit: Duration) -> Option<ProcessId> {
         let mut process = self.process.subscribe();
-        *timeout(patience, process.wait_for(Option::is_some)).await.ok()?.ok()?
+        *timeout(limit, process.wait_for(Option::is_some)).await.ok()?.ok()?
     }
 
-    /// The network of an account; an account of a network that this program was not given is an error of its
-    /// settings.
+    /// The network of this name; `None` when it is not among WINDU_NETWORKS.
     #[must_use]
     pub fn connector(&self, network: &str) -> Option<&Arc<dyn Connector>> {
         self.connectors.get(network)
     }
 
-    /// Waits until the account's session is online, at most `patience`. Returns whether it is.
-    pub async fn wait_online(&self, account: &Account, patience: Duration) -> Result<bool, DbError> {
-        let deadline = Instant::now() + patience;
+    /// Waits until the account's session is online, at most `limit`. Returns whether it is.
+    pub async fn wait_online(&self, account: &Account, limit: Duration) -> Result<bool, DbError> {
+        let deadline = Instant::now() + limit;
         let mut changes = self.store.notifications().subscribe(topic::session(account.id));
         loop {
             let now = self.store.account(account.user, Some(&account.number)).await?;
@@ -147,18 +123,10 @@ impl Sessions {
             }
             tokio::select! {
                 () = changes.woken() => {}
-                // A wake-up may be lost; half a second later the row still tells.
-                () = tokio::time::sleep(Duration::from_millis(500)) => {}
-                () = tokio::time::sleep_until(deadline) => return Ok(false),
+                // A wake-up may be lost; the row is read again after half a second.
+                () = sleep(Duration::from_millis(500)) => {}
+                () = sleep_until(deadline) => return Ok(false),
             }
-        }
-    }
-
-    /// Shows somebody that the account writes, if its session is online. Not kept.
-    pub fn typing(&self, account: AccountId, to: &Address, typing: Typing) {
-        let hint = session::TypingRequest { to: to.0.clone(), composing: typing == Typing::Composing };
-        if let Ok(body) = serde_json::to_string(&hint) {
-            self.store.notifications().hint(topic::work(account), body);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Getting a proved number onto its network, and off it.
+//! The registration of a proved number on its network, and its removal.
 
 use std::sync::Arc;
 
@@ -9,32 +9,29 @@ use crate::store::topic;
 use crate::telemetry::chain;
 use crate::upstream::{Connector, Failure};
 
-/// How often two users who prove one number at the same moment may undo each other before one gives up.
+/// How often two users who prove one number at the same moment may undo each other's registration before one gives up.
 const ROUNDS: usize = 5;
 
-/// Why a proved number was not registered. The code stays good, so the user may try again.
+/// Why a proved number was not registered. The code stays valid, so the user may try again.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
-    /// The network failed or said no.
     #[error(transparent)]
     Network(#[from] Failure),
-    /// Another request registers it at this moment, or has just done so.
+    /// Another request registers the number now, or has just done so.
     #[error("a registration of this number is under way")]
     UnderWay,
-    /// This program was not given the account's network.
     #[error("the network {0} is not among WINDU_NETWORKS")]
     NoSuchNetwork(String),
-    /// A query failed.
     #[error(transparent)]
     Store(#[from] DbError),
 }
 
 impl Sessions {
-    /// Registers a number that its user has just proved: whoever had it before loses it, the network makes it a
-    /// fresh account, and a session starts. Of a number that is registered already only a broken login is renewed.
+    /// Registers a number that its user has just proved: a former owner loses it, the network creates a new account for
+    /// it, and a session starts. For a number that is registered already, only broken credentials are renewed.
     ///
     /// # Errors
-    /// When the network or the database fails; the code is not used up then.
+    /// The code is not consumed.
     pub async fn register(&self, account: &Account) -> Result<(), RegisterError> {
         let connector = self
             .connectors
@@ -73,7 +70,7 @@ impl Sessions {
             }
             let credentials = connector.register(&account.number).await?;
             let sealed = self.keys.seal("credentials", account.number.as_str().as_bytes(), &credentials.0);
-            match self.finish(account, &sealed).await {
+            match self.store_registration(account, &sealed).await {
                 Ok(true) => break,
                 Ok(false) => return Err(RegisterError::UnderWay),
                 Err(error)
@@ -90,11 +87,11 @@ impl Sessions {
         Ok(())
     }
 
-    /// Takes every account of a user off its network and deletes it: what must come before the user goes. The user
-    /// should be disabled, so that none is made meanwhile.
+    /// Unregisters and deletes every account of a user, before the user is deleted. The user should be disabled, so that no
+    /// account is created meanwhile.
     ///
     /// # Errors
-    /// When a network or the database fails; what was done stays done, and it can be begun again.
+    /// Some accounts may be deleted already; the call can be repeated.
     pub async fn remove_all(&self, user: UserId) -> Result<(), RegisterError> {
         for account in self.store.accounts(user).await? {
             self.remove(&account, false).await?;
@@ -102,11 +99,11 @@ impl Sessions {
         Ok(())
     }
 
-    /// Takes an account off its network, if it is registered, and deletes it, without asking its session. With `force`
-    /// it is deleted although the network fails, or is none of this program's any more.
+    /// Unregisters an account from its network, if it is registered, and deletes it, without its session. With `force` it is
+    /// deleted even if the network fails or is not among WINDU_NETWORKS any more.
     ///
     /// # Errors
-    /// When the network or the database fails; then it is still there, and this can be begun again.
+    /// The account is not deleted; the call can be repeated.
     pub async fn remove(&self, account: &Account, force: bool) -> Result<(), RegisterError> {
         if account.is_registered() {
             match self.leave_network(account).await {
@@ -131,8 +128,8 @@ impl Sessions {
         Ok(connector.unregister(&account.number).await?)
     }
 
-    /// False: the code is gone, so nothing may follow from it.
-    async fn finish(&self, account: &Account, credentials: &[u8]) -> Result<bool, DbError> {
+    /// Stores the registration. False: the code was consumed or replaced meanwhile, so nothing was stored.
+    async fn store_registration(&self, account: &Account, credentials: &[u8]) -> Result<bool, DbError> {
         let mut tx = self.store.begin().await?;
         tx.forget_groups(account.id).await?;
         let mut journal = tx.open_journal(account.counter).await?;

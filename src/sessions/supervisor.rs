@@ -1,8 +1,8 @@
-//! Heartbeat, leases and the tasks that run the sessions of this process.
+//! The supervisor of this process: its heartbeat, its leases, and the tasks of its sessions.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -12,57 +12,38 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Sessions;
+use super::lease::LeaseClock;
 use super::liveness;
 use super::session::Session;
 use crate::db::DbError;
 use crate::domain::{AccountId, Lease, ProcessId};
 use crate::lifecycle::Lifecycle;
-use crate::store::{LEASE_SECONDS, topic};
+use crate::store::topic;
 use crate::upstream::Connector;
 
-/// How often the process says that it lives.
+/// The interval of the process's heartbeats.
 const HEARTBEAT: Duration = Duration::from_secs(5);
-/// How often it looks for accounts to claim and for work that no wake-up announced.
+/// The interval of searches for accounts to claim and for work whose wake-up was lost.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How often it compares what it runs with what it holds.
-const CHECK: Duration = Duration::from_secs(5);
-/// Accounts claimed, or handed over, at once.
-const AT_ONCE: usize = 500;
-/// After so long without one, earlier panics of a session no longer count: twice the longest pause.
-const FORGIVEN: Duration = Duration::from_mins(10);
+/// The interval of comparisons between running sessions and held leases.
+const LEASE_CHECK: Duration = Duration::from_secs(5);
+/// The most accounts that are claimed, or handed over, at once.
+const BATCH: usize = 500;
+/// After so long without a panic, earlier ones of a session no longer count: twice the longest pause.
+const PANICS_FORGOTTEN_AFTER: Duration = Duration::from_mins(10);
 /// Files that may be fetched at once.
 const FETCHING: usize = 8;
 /// Sessions that may be connecting at once.
 const STARTING: usize = 64;
 
-/// When the process's leases were last renewed, by its own monotonic clock, counted from before the renewal was sent.
-#[derive(Clone)]
-pub(super) struct LeaseClock(Arc<Mutex<Instant>>);
-
-impl LeaseClock {
-    fn new(now: Instant) -> Self {
-        Self(Arc::new(Mutex::new(now)))
-    }
-
-    fn renewed(&self, at: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
-    }
-
-    /// False: another process may hold the leases by now.
-    pub fn is_valid(&self) -> bool {
-        let renewed = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        renewed.elapsed().as_secs_f64() < LEASE_SECONDS
-    }
-}
-
-struct Running {
+struct RunningSession {
     lease: Lease,
     network: &'static str,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
 
-/// One membership of this process among those that share the database.
+/// One registration of this process in the database, from its start or the loss of its leases on.
 struct Supervisor {
     sessions: Sessions,
     lifecycle: Lifecycle,
@@ -70,7 +51,7 @@ struct Supervisor {
     clock: LeaseClock,
     starting: Arc<Semaphore>,
     fetching: Arc<Semaphore>,
-    running: HashMap<AccountId, Running>,
+    running: HashMap<AccountId, RunningSession>,
 }
 
 /// Starts the supervisor as a task of the lifecycle.
@@ -98,11 +79,11 @@ async fn supervise(sessions: Sessions, process_name: String, lifecycle: Lifecycl
                 supervisor.run().await;
                 supervisor.stop_all().await;
                 if let Err(error) = sessions.store.leave_process(process).await {
-                    tracing::debug!(%error, "the leases run out by themselves");
+                    tracing::debug!(%error, "the leases were not given back; they expire");
                 }
                 sessions.store.notifications().wake(topic::accounts());
             }
-            Err(error) => tracing::warn!(%error, "no sessions yet; trying again"),
+            Err(error) => tracing::warn!(%error, "the process could not join; trying again"),
         }
         tokio::select! {
             () = sleep(SWEEP) => {}
@@ -111,11 +92,11 @@ async fn supervise(sessions: Sessions, process_name: String, lifecycle: Lifecycl
     }
 }
 
-/// Joins the processes that share the database, and frees the leases of those of this machine that have ended.
+/// Registers this process in the database, and frees the leases of this machine's processes that have ended.
 async fn join(sessions: &Sessions, name: &str) -> Result<ProcessId, DbError> {
     for other in sessions.store.process_names().await? {
         if liveness::is_dead(&other) {
-            tracing::info!(process = other, "it has ended without giving its leases back");
+            tracing::info!(process = other, "freeing the leases of a dead process");
             sessions.store.forget_process(&other).await?;
         }
     }
@@ -123,17 +104,17 @@ async fn join(sessions: &Sessions, name: &str) -> Result<ProcessId, DbError> {
 }
 
 impl Supervisor {
-    /// Runs until the stop, or until the leases are lost.
+    /// Runs until the program stops, or until the leases are lost.
     async fn run(&mut self) {
         let soft = self.lifecycle.soft().clone();
-        let heart = beat(self.sessions.clone(), self.process, self.clock.clone());
-        tokio::pin!(heart);
+        let heartbeat = heartbeat(self.sessions.clone(), self.process, self.clock.clone());
+        tokio::pin!(heartbeat);
         let mut changes = self.sessions.store.notifications().subscribe(topic::accounts());
         let mut checked = Instant::now();
         loop {
             tokio::select! {
                 () = soft.cancelled() => return,
-                () = &mut heart => {
+                () = &mut heartbeat => {
                     tracing::warn!(process = %self.process, "the leases are lost; joining anew");
                     return;
                 }
@@ -141,13 +122,13 @@ impl Supervisor {
                     Ok(true) => continue,
                     Ok(false) => {}
                     Err(error) => {
-                        tracing::debug!(%error, "a round of the supervisor failed; it is repeated");
+                        tracing::debug!(%error, "a round of the supervisor failed; trying again");
                     }
                 },
             }
             tokio::select! {
                 () = soft.cancelled() => return,
-                () = &mut heart => {
+                () = &mut heartbeat => {
                     tracing::warn!(process = %self.process, "the leases are lost; joining anew");
                     return;
                 }
@@ -157,10 +138,11 @@ impl Supervisor {
         }
     }
 
-    /// True: there is more to claim or to hand over.
+    /// Claims or hands over sessions up to the process's share, and wakes sessions that have work. Returns whether there is
+    /// more to claim or to hand over.
     async fn round(&mut self, checked: &mut Instant) -> Result<bool, DbError> {
         self.running.retain(|_, running| !running.task.is_finished());
-        if checked.elapsed() >= CHECK {
+        if checked.elapsed() >= LEASE_CHECK {
             *checked = Instant::now();
             self.stop_lost().await?;
         }
@@ -169,9 +151,9 @@ impl Supervisor {
             let share = share.per_process();
             let running = self.running.values().filter(|running| running.network == network).count();
             if running < share {
-                more |= self.claim(&network, (share - running).min(AT_ONCE)).await? == AT_ONCE;
+                more |= self.claim(&network, (share - running).min(BATCH)).await? == BATCH;
             } else if running > share {
-                more |= self.hand_over(&network, (running - share).min(AT_ONCE)).await? == AT_ONCE;
+                more |= self.hand_over(&network, (running - share).min(BATCH)).await? == BATCH;
             }
         }
         for topic in self.sessions.store.accounts_with_work(self.process).await? {
@@ -180,7 +162,7 @@ impl Supervisor {
         Ok(more)
     }
 
-    /// Claims accounts of a network that nobody runs, and starts their sessions. Returns how many.
+    /// Claims accounts of a network that no process runs, and starts their sessions. Returns their number.
     async fn claim(&mut self, network: &str, limit: usize) -> Result<usize, DbError> {
         let Some(connector) = self.sessions.connectors.get(network).cloned() else { return Ok(0) };
         let rows = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -195,24 +177,24 @@ impl Supervisor {
         Ok(leases.len())
     }
 
-    fn start_session(&self, lease: Lease, connector: Arc<dyn Connector>) -> Running {
+    fn start_session(&self, lease: Lease, connector: Arc<dyn Connector>) -> RunningSession {
         let network = connector.network();
         let session = Session {
             store: self.sessions.store.clone(),
             connector,
             keys: self.sessions.keys.clone(),
-            patience: self.sessions.patience,
+            timeouts: self.sessions.timeouts,
             lease,
             clock: self.clock.clone(),
             starting: self.starting.clone(),
             media: self.sessions.media.clone(),
             fetching: self.fetching.clone(),
             connection: watch::channel(None).0,
-            leaving: watch::channel(false).0,
+            unregistering: watch::channel(false).0,
         };
         let stop = CancellationToken::new();
         let task = self.lifecycle.spawn(run_session(session, stop.clone()));
-        Running { lease, network, stop, task }
+        RunningSession { lease, network, stop, task }
     }
 
     /// Stops sessions whose lease is no longer this process's (moved, removed, registered anew), and frees leases
@@ -220,18 +202,18 @@ impl Supervisor {
     async fn stop_lost(&mut self) -> Result<(), DbError> {
         let held: HashMap<_, _> = self.sessions.store.held_leases(self.process).await?.into_iter().collect();
         self.running.retain(|_, running| {
-            let keeps = held.get(&running.lease.counter) == Some(&running.lease.fence);
-            if !keeps {
+            let is_held = held.get(&running.lease.counter) == Some(&running.lease.fence);
+            if !is_held {
                 running.stop.cancel();
             }
-            keeps
+            is_held
         });
         let running: HashSet<_> = self.running.values().map(|running| running.lease.counter).collect();
         let idle: Vec<_> = held.into_iter().filter(|(counter, _)| !running.contains(counter)).collect();
         self.sessions.store.release_leases(self.process, &idle).await
     }
 
-    /// Gives sessions back, for processes that hold less than their share. Returns how many.
+    /// Gives leases back, for processes that hold less than their share. Returns their number.
     async fn hand_over(&mut self, network: &str, count: usize) -> Result<usize, DbError> {
         let accounts: Vec<AccountId> = self
             .running
@@ -270,14 +252,14 @@ impl Supervisor {
     }
 }
 
-/// Renews the leases until they are lost.
-async fn beat(sessions: Sessions, process: ProcessId, clock: LeaseClock) {
+/// Renews the process's leases until they are lost.
+async fn heartbeat(sessions: Sessions, process: ProcessId, clock: LeaseClock) {
     loop {
         let before = Instant::now();
         match sessions.store.heartbeat(process).await {
             Ok(true) => clock.renewed(before),
             Ok(false) => return,
-            Err(error) => tracing::warn!(%error, "no heartbeat; trying again"),
+            Err(error) => tracing::warn!(%error, "the heartbeat failed; trying again"),
         }
         if !clock.is_valid() {
             return;
@@ -286,22 +268,22 @@ async fn beat(sessions: Sessions, process: ProcessId, clock: LeaseClock) {
     }
 }
 
-/// Runs a session; a panic in it harms no other, and it begins anew after a pause.
+/// Runs a session. After a panic, which affects no other session, it begins anew after a pause.
 async fn run_session(session: Session, stop: CancellationToken) {
     let mut panics = 0;
     loop {
         let began = Instant::now();
         let running = AssertUnwindSafe(session.run(panics)).catch_unwind();
-        let outcome = tokio::select! {
-            outcome = running => outcome,
+        let end = tokio::select! {
+            end = running => end,
             () = stop.cancelled() => return,
         };
         let account = session.lease.account;
-        if let Ok(outcome) = outcome {
-            tracing::debug!(%account, ?outcome, "the session is over");
+        if let Ok(end) = end {
+            tracing::debug!(%account, ?end, "the session is over");
             return;
         }
-        panics = if began.elapsed() > FORGIVEN { 1 } else { panics + 1 };
+        panics = if began.elapsed() > PANICS_FORGOTTEN_AFTER { 1 } else { panics + 1 };
         tracing::error!(%account, panics, "a session panicked");
     }
 }

@@ -1,6 +1,7 @@
-//! File types, and the endpoints that accept them.
+//! File types, and the kinds of media that accept them.
 
-use windu::media::{Family, FileType, SendRow, WrongFileType, fits, sniff};
+use windu::domain::MediaKind;
+use windu::media::{Family, FileType, WrongFileType, fits, sniff};
 
 use crate::files::{FILES, bytes, path, written};
 
@@ -20,20 +21,20 @@ fn every_accepted_type_has_a_test_file() {
 }
 
 #[test]
-fn each_send_endpoint_accepts_only_its_own_file_types() {
+fn each_kind_accepts_its_own_files_and_no_others() {
     for (name, file_type) in FILES {
         let Some(file_type) = sniff(&path(name)).expect(name).or(file_type) else { continue };
-        for endpoint in [SendRow::Image, SendRow::Voice, SendRow::Audio, SendRow::Video] {
-            let expected = match (endpoint, file_type.family()) {
-                (SendRow::Image, Family::Picture)
-                | (SendRow::Voice | SendRow::Audio, Family::Audio)
-                | (SendRow::Video, Family::Video) => Ok(()),
+        for kind in [MediaKind::Image, MediaKind::Voice, MediaKind::Audio, MediaKind::Video] {
+            let expected = match (kind, file_type.family()) {
+                (MediaKind::Image, Family::Picture)
+                | (MediaKind::Voice | MediaKind::Audio, Family::Audio)
+                | (MediaKind::Video, Family::Video) => Ok(()),
                 (_, Family::Picture) => Err(WrongFileType::Picture),
                 (_, Family::Audio) => Err(WrongFileType::Audio),
                 (_, Family::Video) => Err(WrongFileType::Video),
             };
-            assert_eq!(fits(endpoint, Some(name), file_type), expected, "{endpoint:?} {name}");
-            assert_eq!(fits(endpoint, None, file_type), expected, "{endpoint:?} {name} by a url");
+            assert_eq!(fits(kind, Some(name), file_type), expected, "{kind:?} {name}");
+            assert_eq!(fits(kind, None, file_type), expected, "{kind:?} {name} by a url");
         }
     }
 }

@@ -184,7 +184,7 @@ async fn a_message_from_another_device_is_outbound_and_may_be_a_duplicate() {
     assert_eq!(process.texts(&account, BEN).await, ["from here", "from there"]);
     let elsewhere = process.message(&account, BEN, "e1").await;
     assert_eq!(
-        (elsewhere.received, elsewhere.state.as_str(), elsewhere.sent),
+        (elsewhere.received, elsewhere.state.name(), elsewhere.sent),
         (false, "sent", Some(long_ago()))
     );
     let events = process.entries(&account, "message.sent_elsewhere").await;

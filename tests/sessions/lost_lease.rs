@@ -1,6 +1,7 @@
 //! Sessions that lost their lease: they change nothing, neither here nor on the network.
 
 use windu::db::DbError;
+use windu::domain::Aspect;
 
 use crate::scripted::{Call, at, message};
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -39,7 +40,7 @@ async fn a_session_without_its_lease_sends_nothing() {
     let id = process.send(&account, BEN, "for the new holder").await;
     let ended = async || (line.open() == 0).then_some(());
     wait_until_async("the session's end", DEADLINE, ended).await;
-    assert_eq!(process.message(&account, BEN, &id).await.state, "queued");
+    assert_eq!(process.message(&account, BEN, &id).await.state.name(), "queued");
     assert!(!line.calls().iter().any(|call| matches!(call, Call::Send { .. })), "{:?}", line.calls());
 }
 
@@ -72,7 +73,7 @@ async fn each_write_of_a_session_is_refused_without_its_lease() {
             ("ingest", store.ingest(&lease, inbound.to_vec(), Some(b"point")).await.map(drop)),
             ("settle", store.settle(&lease, settled).await),
             ("receipts", store.receipts_sent(&lease, &[due[0].message]).await),
-            ("applied", store.applied(&lease, "nickname", 1).await),
+            ("applied", store.applied(&lease, Aspect::Nickname, 1).await),
             ("adapter", store.put_adapter_state(&lease, &["key".to_owned()], &[b"value".to_vec()]).await),
             ("take", store.take_command(&lease).await.map(|_| ())),
             ("answer", store.answer(&lease, command, &serde_json::json!({})).await),

@@ -84,7 +84,7 @@ async fn a_message_behind_a_waiting_one_is_not_tried() {
     let second = process.send(&account, BEN, "second").await;
     let other = process.send(&account, CLEO, "other").await;
     process.until_message(&account, CLEO, &other, "sent").await;
-    assert_eq!(process.message(&account, BEN, &second).await.state, "queued");
+    assert_eq!(process.message(&account, BEN, &second).await.state.name(), "queued");
     process.until_message(&account, BEN, &second, "sent").await;
     let texts: Vec<String> = line.sent().into_iter().map(|(text, _)| text).collect();
     assert_eq!(texts, ["first", "other", "first", "second"]);
@@ -101,7 +101,7 @@ async fn a_refused_message_fails_and_the_next_is_sent() {
     let next = process.send(&account, BEN, "next").await;
     process.until_message(&account, BEN, &next, "sent").await;
     let message = process.message(&account, BEN, &failed).await;
-    assert_eq!((message.state.as_str(), message.failure.as_deref()), ("failed", Some("recipient_gone")));
+    assert_eq!((message.state.name(), message.failure.as_deref()), ("failed", Some("recipient_gone")));
     assert_eq!(message.sent, None);
     let events = process.entries(&account, "message.failed").await;
     assert_eq!(events, [json!({"chat": BEN, "id": failed, "reason": "recipient_gone"})]);
@@ -123,7 +123,7 @@ async fn a_message_expires_while_the_network_is_unavailable() {
     assert_eq!(message.failure.as_deref(), Some("expired"));
     let events = process.entries(&account, "message.failed").await;
     assert_eq!(events, [json!({"chat": BEN, "id": id, "reason": "expired"})]);
-    assert_eq!(process.message(&account, BEN, &long_lived).await.state, "queued");
+    assert_eq!(process.message(&account, BEN, &long_lived).await.state.name(), "queued");
     assert_eq!(line.sent(), []);
 }
 

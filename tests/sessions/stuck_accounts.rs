@@ -38,7 +38,7 @@ async fn accounts_whose_network_hangs_do_not_slow_others() {
     let after = converse(&world, &process, &others, 1).await;
     assert!(after < before * 3 + Duration::from_secs(2), "{before:?}, then {after:?}");
     for (account, id) in hanging.iter().zip(&waiting) {
-        assert_eq!(process.message(account, BEN, id).await.state, "queued");
+        assert_eq!(process.message(account, BEN, id).await.state.name(), "queued");
         assert!(world.line(account).sent().is_empty());
         // Their new messages are still accepted.
         process.send(account, BEN, "waits too").await;
@@ -107,7 +107,7 @@ async fn a_full_mailbox_accepts_messages_again_when_it_has_room() {
     process.send(&anna, "15550100003", "goes").await;
     assert_eq!(process.until_texts(&carl, "15550100001", 1).await, ["goes"]);
     world.until_count("SELECT count(*) FROM outbox WHERE attempts > 0", 1).await;
-    assert_eq!(process.message(&anna, BEN, &waits).await.state, "queued");
+    assert_eq!(process.message(&anna, BEN, &waits).await.state.name(), "queued");
     world.sql("DELETE FROM localnet_stanza WHERE id IN (SELECT min(id) FROM localnet_stanza)");
     process.until_message(&anna, BEN, &waits, "sent").await;
     process.until_message(&anna, BEN, &behind, "sent").await;

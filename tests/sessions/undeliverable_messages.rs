@@ -22,7 +22,7 @@ async fn messages_of_a_lost_number_fail_and_new_ones_are_refused() {
     process.sessions.register(&new).await.unwrap();
     process.until_state(&new, "online").await;
     let message = process.message(&old, BEN, &waits).await;
-    assert_eq!((message.state.as_str(), message.failure.as_deref()), ("failed", Some("unregistered")));
+    assert_eq!((message.state.name(), message.failure.as_deref()), ("failed", Some("unregistered")));
     let failed = process.entries(&old, "message.failed").await;
     assert_eq!(failed, [json!({"chat": BEN, "id": waits, "reason": "unregistered"})]);
     // A request that read the account a moment earlier is refused: nobody would ever send its message.

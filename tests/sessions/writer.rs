@@ -322,6 +322,6 @@ async fn a_receipt_in_the_same_batch_as_its_settlement_counts() {
         kinds.iter().map(String::as_str).filter(|kind| kind.starts_with("message.")).collect();
     assert_eq!(kinds, ["message.queued", "message.sent", "message.delivered"]);
     let message = process.message(&account, BEN, &due[0].network_id).await;
-    assert!(message.state == "sent" && message.delivered.is_some(), "{message:?}");
+    assert!(message.state.name() == "sent" && message.delivered.is_some(), "{message:?}");
     assert!(store.due(&lease).await.unwrap().unwrap().messages.is_empty());
 }

@@ -46,7 +46,7 @@ fn hash(path: &str) -> String {
 async fn only_unreferenced_files_are_deleted_after_an_hour() {
     let (server, [one, other]) = two_files().await;
     let media = media(&server, &BTreeMap::new());
-    let forget = async || media.forget_unreferred(None, 1_000).await.expect("looked");
+    let forget = async || media.delete_unreferenced(None, 1_000).await.expect("looked");
     server.database().sql(&format!("DELETE FROM message_media WHERE hash = {}", hash(&one)));
     assert_eq!(forget().await, None);
     assert_eq!(objects(&server), 2, "the hour has not passed");
@@ -73,19 +73,19 @@ async fn files_that_are_stored_again_or_newly_referenced_stay() {
     let mut spool = media.spool();
     spool.write(&sound_file(1_000, 1)).await.expect("written");
     let spooled = spool.finish().await.expect("finished");
-    media.keep_inbound(&spooled, "audio/wav").await.expect("stored");
+    media.ingest(&spooled, "audio/wav").await.expect("stored");
     // An open transaction is about to reference the other one.
     let held = database.hold(&format!(
         "INSERT INTO message_media (message_id, account_id, hash)
          SELECT id, account_id, {} FROM message WHERE id = {message}",
         hash(&other)
     ));
-    media.forget_unreferred(None, 1_000).await.expect("looked");
+    media.delete_unreferenced(None, 1_000).await.expect("looked");
     assert_eq!(objects(&server), 2);
     drop(held);
     // PostgreSQL takes a moment to notice the end of the client; until then its lock is respected.
     wait_until_async("the other file to be deleted after all", DEADLINE, async || {
-        media.forget_unreferred(None, 1_000).await.expect("looked");
+        media.delete_unreferenced(None, 1_000).await.expect("looked");
         (objects(&server) == 1).then_some(())
     })
     .await;
@@ -117,11 +117,11 @@ async fn the_next_clean_up_continues_after_the_last_file() {
     let media = media(&server, &BTreeMap::new());
     server.database().sql("DELETE FROM message_media");
     age(&server);
-    let first = media.forget_unreferred(None, 1).await.expect("looked");
+    let first = media.delete_unreferenced(None, 1).await.expect("looked");
     assert!(first.is_some());
     assert_eq!(objects(&server), 1);
-    let second = media.forget_unreferred(first, 1).await.expect("looked");
-    assert_eq!((media.forget_unreferred(second, 1).await.expect("looked"), objects(&server)), (None, 0));
+    let second = media.delete_unreferenced(first, 1).await.expect("looked");
+    assert_eq!((media.delete_unreferenced(second, 1).await.expect("looked"), objects(&server)), (None, 0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -117,7 +117,7 @@ async fn files_are_stored_streamed_and_deleted_in_s3() {
     let large = paths[1].split(['/', '?']).nth(4).expect("a name");
     server.database().sql(&format!("DELETE FROM message_media WHERE hash = '\\x{large}'"));
     age(&server);
-    media(&server, &settings).forget_unreferred(None, 1_000).await.expect("looked");
+    media(&server, &settings).delete_unreferenced(None, 1_000).await.expect("looked");
     let names = s3.objects().await;
     assert!(names.len() == 1 && !names[0].contains(large), "{names:?}");
     assert_eq!(get(&server, &paths[1], &[]).await.status, 404);

@@ -47,7 +47,7 @@ impl Network for LocalNetwork {
         let media = self.media(&Store::new(Db::from_url(&self.database.url(), 1).unwrap()));
         let mut spool = media.spool();
         spool.write(bytes).await.unwrap();
-        media.keep_inbound(&spool.finish().await.unwrap(), mimetype).await.unwrap()
+        media.ingest(&spool.finish().await.unwrap(), mimetype).await.unwrap()
     }
 
     fn number(&self) -> PhoneNumber {

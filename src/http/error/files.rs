@@ -57,7 +57,7 @@ impl From<MediaError> for ApiError {
                 "too many files are being uploaded; try again soon",
                 5,
             ),
-            MediaError::Away { .. } => {
+            MediaError::Unavailable { .. } => {
                 tracing::error!(error = chain(&error), "the storage of files is unavailable");
                 Self::unavailable(
                     ErrorCode::StorageUnavailable,

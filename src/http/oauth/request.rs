@@ -12,7 +12,7 @@ use super::failure::OAuthFailure;
 use crate::http::error::ApiError;
 use crate::http::extract::params;
 use crate::http::server::Remote;
-use crate::oauth::{Basic, OAuth, OAuthError, Parameters, TokenRequest};
+use crate::oauth::{Basic, OAuth, OAuthError, TokenParameters, TokenRequest};
 
 pub struct OAuthRequest(pub TokenRequest);
 
@@ -30,7 +30,7 @@ where
             return Err(OAuthError::InvalidRequest(text.to_owned()).into());
         }
         let basic = basic(&parts.headers)?;
-        let parameters = Parameters::new(params::pairs(&parts.headers, body).await?)?;
+        let parameters = TokenParameters::new(params::pairs(&parts.headers, body).await?)?;
         let address = address(&parts, &Arc::<OAuth>::from_ref(state))?;
         Ok(Self(TokenRequest { basic, parameters, address }))
     }

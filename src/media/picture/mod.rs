@@ -1,4 +1,4 @@
-//! Pictures: decoded only within limits, cleaned of camera data, turned into profile photos.
+//! Pictures: decoding within limits, removal of camera data, and encoding of profile photos.
 
 mod photo;
 mod strip;
@@ -10,9 +10,9 @@ use std::path::Path;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
-pub use self::photo::{Photo, photo};
+pub use self::photo::{EncodedPhoto, photo};
 pub use self::strip::strip;
-use super::contained::contained;
+use super::catch_panic::catch_panic;
 use super::file_type::FileType;
 
 /// The longest side of a picture, in pixels.
@@ -25,13 +25,12 @@ const MOST_MEMORY: u64 = 256 << 20;
 /// Why a picture cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PictureError {
-    /// The file is no picture.
     #[error("this is no picture")]
     NotAPicture,
-    /// It is broken, cut short, or not what its first bytes promise.
+    /// Broken, cut short, or of another type than its first bytes promise.
     #[error("the picture is broken or incomplete")]
     Broken,
-    /// It is larger than the limits, or takes more memory to decode.
+    /// Beyond the limits of size, or of memory to decode it.
     #[error("the picture is too large: at most 10,000 pixels on a side, and 32 million in all")]
     TooLarge,
     /// The file cannot be read or written: our failure.
@@ -39,11 +38,11 @@ pub enum PictureError {
     File(#[from] io::Error),
 }
 
-/// Decodes the whole picture, of an animated one the first frame, and gives its width and height in pixels as shown,
-/// that is, after it was turned upright.
+/// Decodes the whole picture (the first frame of an animated one) and returns its width and height in pixels as shown,
+/// that is, after rotation.
 ///
 /// # Errors
-/// [`PictureError::TooLarge`] is told from the header alone.
+/// [`PictureError::TooLarge`] is decided by the header alone.
 pub fn inspect(path: &Path, file_type: FileType) -> Result<(u32, u32), PictureError> {
     guarded(|| {
         let (picture, orientation, _) = decode(path, file_type)?;
@@ -51,27 +50,24 @@ pub fn inspect(path: &Path, file_type: FileType) -> Result<(u32, u32), PictureEr
     })
 }
 
-/// The size as [`inspect`] gives it, from the header alone.
-///
-/// # Errors
-/// As for [`inspect`].
+/// The size as [`inspect`] returns it, from the header alone.
 pub fn size(path: &Path, file_type: FileType) -> Result<(u32, u32), PictureError> {
     guarded(|| {
         let mut decoder = decoder(path, file_type)?;
-        let orientation = decoder.orientation().map_err(sort)?;
+        let orientation = decoder.orientation().map_err(classify)?;
         Ok(upright(decoder.dimensions(), orientation))
     })
 }
 
-/// The picture as it is stored, how it must be turned, and its colour profile.
+/// The picture as it is encoded, its orientation, and its colour profile.
 fn decode(
     path: &Path,
     file_type: FileType,
 ) -> Result<(DynamicImage, Orientation, Option<Vec<u8>>), PictureError> {
     let mut decoder = decoder(path, file_type)?;
-    let orientation = decoder.orientation().map_err(sort)?;
-    let profile = decoder.icc_profile().map_err(sort)?;
-    let picture = DynamicImage::from_decoder(decoder).map_err(sort)?;
+    let orientation = decoder.orientation().map_err(classify)?;
+    let profile = decoder.icc_profile().map_err(classify)?;
+    let picture = DynamicImage::from_decoder(decoder).map_err(classify)?;
     Ok((picture, orientation, profile))
 }
 
@@ -90,7 +86,7 @@ fn decoder(path: &Path, file_type: FileType) -> Result<impl ImageDecoder, Pictur
     limits.max_image_height = Some(LONGEST_SIDE);
     limits.max_alloc = Some(MOST_MEMORY);
     reader.limits(limits);
-    let decoder = reader.into_decoder().map_err(sort)?;
+    let decoder = reader.into_decoder().map_err(classify)?;
     let (width, height) = decoder.dimensions();
     if width > LONGEST_SIDE
         || height > LONGEST_SIDE
@@ -117,20 +113,20 @@ fn upright((width, height): (u32, u32), orientation: Orientation) -> (u32, u32) 
 
 /// A panic of a decoder is a broken picture.
 fn guarded<T>(work: impl FnOnce() -> Result<T, PictureError>) -> Result<T, PictureError> {
-    contained(work).unwrap_or(Err(PictureError::Broken))
+    catch_panic(work).unwrap_or(Err(PictureError::Broken))
 }
 
-/// Our failures apart from the picture's.
-fn sort(error: ImageError) -> PictureError {
+/// Separates our failures from the picture's.
+fn classify(error: ImageError) -> PictureError {
     match error {
         ImageError::Limits(_) => PictureError::TooLarge,
-        ImageError::IoError(error) => ended(error),
+        ImageError::IoError(error) => classify_io(error),
         _ => PictureError::Broken,
     }
 }
 
-/// A file that ends too early, or that says what cannot be, is a broken picture; other failures are ours.
-fn ended(error: io::Error) -> PictureError {
+/// A file that ends too early or is invalid is a broken picture; other failures are ours.
+fn classify_io(error: io::Error) -> PictureError {
     match error.kind() {
         io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
             PictureError::Broken

@@ -1,4 +1,4 @@
-//! Profile and group photos: any picture as a JPEG that stands upright, and its preview.
+//! Profile and group photos: any picture as an upright JPEG, and its preview.
 
 use std::path::Path;
 
@@ -9,31 +9,28 @@ use image::{DynamicImage, ImageEncoder as _, Rgb, RgbImage};
 use super::{PictureError, decode, guarded};
 use crate::media::file_type::FileType;
 
-/// The longest side of a photo; a larger picture is made smaller, a smaller one stays as it is.
+/// The longest side of a photo in pixels; a larger picture is scaled down, a smaller one stays as it is.
 pub const PHOTO_SIDE: u32 = 1_600;
-/// The longest side of a preview, always.
+/// The longest side of each preview, in pixels.
 pub const PREVIEW_SIDE: u32 = 96;
 
 const QUALITY: u8 = 85;
 
-/// A colour profile is kept when it describes RGB and is not larger than real ones are.
+/// The largest colour profile that is kept, in bytes; it must describe RGB, too.
 const MOST_PROFILE: usize = 64_000;
 
 /// A photo and its preview, both JPEG files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Photo {
+pub struct EncodedPhoto {
     /// The photo, its longest side at most 1,600 pixels.
     pub jpeg: Vec<u8>,
     /// The preview, its longest side 96 pixels.
     pub preview: Vec<u8>,
 }
 
-/// Makes a photo of a picture: the first frame of an animated one, turned upright, what is transparent in white, and
-/// nothing of the camera's data.
-///
-/// # Errors
-/// As for [`inspect`](super::inspect).
-pub fn photo(path: &Path, file_type: FileType) -> Result<Photo, PictureError> {
+/// Encodes a picture as a photo: the first frame of an animated one, upright, on white where it is transparent, without
+/// camera data.
+pub fn photo(path: &Path, file_type: FileType) -> Result<EncodedPhoto, PictureError> {
     guarded(|| {
         let (picture, orientation, profile) = decode(path, file_type)?;
         let mut picture = on_white(picture);
@@ -45,7 +42,7 @@ pub fn photo(path: &Path, file_type: FileType) -> Result<Photo, PictureError> {
         let profile = profile.filter(|profile| {
             profile.len() <= MOST_PROFILE && profile.get(16..20).is_some_and(|space| space == b"RGB ")
         });
-        Ok(Photo { jpeg: encode(&picture, profile.clone())?, preview: encode(&preview, profile)? })
+        Ok(EncodedPhoto { jpeg: encode(&picture, profile.clone())?, preview: encode(&preview, profile)? })
     })
 }
 
@@ -72,9 +69,9 @@ fn encode(picture: &DynamicImage, profile: Option<Vec<u8>>) -> Result<Vec<u8>, P
     let mut jpeg = Vec::new();
     let mut encoder = JpegEncoder::new_with_quality(&mut jpeg, QUALITY);
     if let Some(profile) = profile {
-        // A profile that cannot be kept only shifts the colours a little.
+        // Without its profile a picture's colours shift only a little.
         let _ = encoder.set_icc_profile(profile);
     }
-    encoder.encode_image(picture).map_err(super::sort)?;
+    encoder.encode_image(picture).map_err(super::classify)?;
     Ok(jpeg)
 }

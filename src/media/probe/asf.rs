@@ -1,4 +1,4 @@
-//! Windows Media: the file properties object says how long it plays (ASF specification, section 3.2).
+//! Windows Media: the duration is in the file properties object (ASF specification, section 3.2).
 
 use std::io::{self, Read, Seek};
 

@@ -3,11 +3,11 @@
 use std::io::{self, Read};
 
 use super::{Probe, known};
-use crate::media::reading::bytes;
+use crate::media::read_bytes::read_bytes;
 
-/// Size and length from the main header. One that is not at its place tells nothing.
+/// Dimensions and duration from the main header; nothing when it is not at its position.
 pub fn probe(mut file: impl Read) -> io::Result<Probe> {
-    let head: [u8; 72] = bytes(&mut file)?;
+    let head: [u8; 72] = read_bytes(&mut file)?;
     if &head[8..16] != b"AVI LIST" || &head[20..28] != b"hdrlavih" {
         return Ok(Probe::default());
     }

@@ -4,14 +4,14 @@
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::known;
-use crate::media::reading::bytes;
+use crate::media::read_bytes::read_bytes;
 
-/// Chunks that are passed over until all is known.
+/// The most chunks that are read or skipped.
 const MOST_CHUNKS: usize = 1_024;
 
-/// What the description says, for one packet each; 0 when it varies.
-struct Description {
-    frames_a_second: f64,
+/// The audio description; bytes and frames are of one packet, 0 when they vary.
+struct PacketDescription {
+    frames_per_second: f64,
     bytes: u32,
     frames: u32,
 }
@@ -26,8 +26,8 @@ pub fn duration(file: &mut (impl Read + Seek)) -> io::Result<Option<f64>> {
             break;
         }
         file.seek(SeekFrom::Start(at))?;
-        let kind: [u8; 4] = bytes(file)?;
-        let size = i64::from_be_bytes(bytes(file)?);
+        let kind: [u8; 4] = read_bytes(file)?;
+        let size = i64::from_be_bytes(read_bytes(file)?);
         // The sound may have the length -1 when it goes on to the end of the file.
         let rest = end - at - 12;
         let size = u64::try_from(size).unwrap_or(rest).min(rest);
@@ -48,20 +48,20 @@ pub fn duration(file: &mut (impl Read + Seek)) -> io::Result<Option<f64>> {
         }
         _ => return Ok(None),
     };
-    Ok(known(frames / description.frames_a_second))
+    Ok(known(frames / description.frames_per_second))
 }
 
-fn describe(file: &mut impl Read) -> io::Result<Description> {
-    let frames_a_second = f64::from_be_bytes(bytes(file)?);
-    let [_format, _flags]: [[u8; 4]; 2] = [bytes(file)?, bytes(file)?];
-    let [bytes, frames] = [u32::from_be_bytes(bytes(file)?), u32::from_be_bytes(bytes(file)?)];
-    Ok(Description { frames_a_second, bytes, frames })
+fn describe(file: &mut impl Read) -> io::Result<PacketDescription> {
+    let frames_per_second = f64::from_be_bytes(read_bytes(file)?);
+    let [_format, _flags]: [[u8; 4]; 2] = [read_bytes(file)?, read_bytes(file)?];
+    let [bytes, frames] = [u32::from_be_bytes(read_bytes(file)?), u32::from_be_bytes(read_bytes(file)?)];
+    Ok(PacketDescription { frames_per_second, bytes, frames })
 }
 
 /// The packet table's count of frames without padding, which follows its count of packets.
 fn valid_frames(file: &mut impl Read) -> io::Result<f64> {
-    let _packets: [u8; 8] = bytes(file)?;
+    let _packets: [u8; 8] = read_bytes(file)?;
     #[expect(clippy::cast_precision_loss, reason = "more precise than anyone hears")]
-    let frames = i64::from_be_bytes(bytes(file)?) as f64;
+    let frames = i64::from_be_bytes(read_bytes(file)?) as f64;
     Ok(frames)
 }

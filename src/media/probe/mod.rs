@@ -1,4 +1,4 @@
-//! How large and how long a file is, as far as that can be read safely.
+//! The dimensions and durations of files, as far as they can be read safely.
 
 mod asf;
 mod avi;
@@ -11,11 +11,11 @@ use std::path::Path;
 use lofty::config::ParseOptions;
 use lofty::file::{AudioFile as _, FileType as Lofty};
 
-use super::contained::contained;
+use super::catch_panic::catch_panic;
 use super::file_type::FileType;
 use super::{mp4, picture};
 
-/// What could be told.
+/// A file's properties, as far as they are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Probe {
     /// In pixels, as shown; of pictures and videos.
@@ -26,10 +26,10 @@ pub struct Probe {
     pub duration: Option<f64>,
 }
 
-/// Reads the headers of a file of this type. Whatever is missing or broken is not told; nothing is an error.
+/// Reads the headers of a file of this type. A property that is missing or broken is `None`; nothing is an error.
 #[must_use]
 pub fn probe(path: &Path, file_type: FileType) -> Probe {
-    contained(|| of(path, file_type)).flatten().unwrap_or_default()
+    catch_panic(|| of(path, file_type)).flatten().unwrap_or_default()
 }
 
 fn of(path: &Path, file_type: FileType) -> Option<Probe> {
@@ -62,7 +62,7 @@ fn of(path: &Path, file_type: FileType) -> Option<Probe> {
     }
 }
 
-/// Which kind of Ogg it is.
+/// The codec in an Ogg file.
 fn ogg(path: &Path) -> Option<Lofty> {
     let mut head = Vec::new();
     File::open(path).ok()?.take(64).read_to_end(&mut head).ok()?;
@@ -76,7 +76,7 @@ fn sound(path: &Path, kind: Lofty) -> Option<f64> {
     known(file.properties().duration().as_secs_f64())
 }
 
-/// A length that says something.
+/// A duration that is a positive number.
 fn known(seconds: f64) -> Option<f64> {
     (seconds.is_finite() && seconds > 0.0).then_some(seconds)
 }

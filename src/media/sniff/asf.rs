@@ -1,10 +1,10 @@
-//! Windows Media's container (Advanced Systems Format specification, 2004, sections 2 and 3). Its header says what
-//! streams there are: sound only is wma.
+//! Windows Media's container (Advanced Systems Format specification, 2004, sections 2 and 3). Its header lists
+//! the streams: sound only is wma.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::media::file_type::FileType;
-use crate::media::reading::bytes;
+use crate::media::read_bytes::read_bytes;
 
 /// The GUID of the header object, with which the file begins.
 pub const HEADER: [u8; 16] = guid(0x75B2_2630, 0x668E, 0x11CF, 0xA6D9_00AA_0062_CE6C);
@@ -15,19 +15,19 @@ const VIDEO: [u8; 16] = guid(0xBC19_EFC0, 0x5B4D, 0x11CF, 0xA8FD_0080_5F5C_442B)
 /// The largest header that is read; it holds the cover pictures too.
 const MOST_HEADER: u64 = 4 << 20;
 
-/// Wma, when the header names a stream of sound and none of pictures, wherever in the header (streams of one rate
-/// out of several stand in its extension).
+/// Wma, when the header names a stream of sound and none of pictures, anywhere in the header (streams that exclude each
+/// other are in its extension).
 pub fn sniff(file: &mut (impl Read + Seek)) -> io::Result<Option<FileType>> {
     let header = header(file)?;
     let names = |stream: &[u8; 16]| header.windows(stream.len()).any(|part| part == stream);
     Ok((names(&AUDIO) && !names(&VIDEO)).then_some(FileType::Wma))
 }
 
-/// The bytes of the header object. One that is longer than [`MOST_HEADER`] is none.
+/// The bytes of the header object; empty when it is missing or longer than [`MOST_HEADER`].
 pub fn header(file: &mut (impl Read + Seek)) -> io::Result<Vec<u8>> {
     file.seek(SeekFrom::Start(0))?;
-    let kind: [u8; 16] = bytes(file)?;
-    let length: [u8; 8] = bytes(file)?;
+    let kind: [u8; 16] = read_bytes(file)?;
+    let length: [u8; 8] = read_bytes(file)?;
     let size = u64::from_le_bytes(length);
     if kind != HEADER || size > MOST_HEADER {
         return Ok(Vec::new());

@@ -1,4 +1,4 @@
-//! Tells a file's type from its content.
+//! The detection of a file's type from its content.
 
 pub(super) mod asf;
 mod mpeg_audio;
@@ -10,22 +10,18 @@ use std::path::Path;
 
 use image::ImageFormat;
 
-use super::contained::contained;
+use super::catch_panic::catch_panic;
 use super::file_type::FileType;
 use super::mp4;
 
-/// How much of the beginning tells the container.
+/// Bytes at the beginning that identify the container.
 const HEAD: u64 = 64;
 
-/// The file's type, or nothing when it is none that can be sent. Containers that hold sound or video are told apart
-/// by the streams in them: a Windows Media or Ogg file with pictures is none that can be sent. What follows the
-/// headers is not looked at.
-///
-/// # Errors
-/// When the file cannot be read.
+/// The file's type; `None` when it is none that can be sent. For containers of sound or video the streams in them
+/// decide: a Windows Media or Ogg file with pictures cannot be sent. Nothing behind the headers is read.
 pub fn sniff(path: &Path) -> io::Result<Option<FileType>> {
     let mut file = File::open(path)?;
-    match contained(|| of(&mut file)) {
+    match catch_panic(|| of(&mut file)) {
         Some(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
         Some(found) => found,
         None => Ok(None),

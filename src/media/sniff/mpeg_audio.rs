@@ -1,28 +1,28 @@
 //! MP3 (ISO/IEC 11172-3 and 13818-3, layer III) and AAC in ADTS frames (ISO/IEC 13818-7): streams of frames without
 //! a file header, maybe behind ID3 tags. Two bytes at the start are no proof (a UTF-16 text begins like a frame):
-//! frames must follow each other at the distance that they say.
+//! frames must follow each other at the distance that their headers state.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
 use crate::media::file_type::FileType;
 
-/// How many tags may stand in front.
+/// The most tags at the beginning.
 const MOST_TAGS: usize = 8;
 
-/// How far after the tags the first frame may begin: after padding, or in a stream that was cut anywhere.
+/// The most bytes between the tags and the first frame: after padding, or in a stream that was cut anywhere.
 const WINDOW: usize = 8 << 10;
 
-/// The longest frame of either kind (ADTS has 13 bits for it), and a header.
+/// The longest frame of either type (ADTS has 13 bits for it), and a header.
 const FRAME: usize = (8 << 10) + 8;
 
-/// So many frames in a row are proof, or fewer when the file ends right behind the last.
+/// Consecutive frames that prove the type; fewer do when the file ends right behind the last one.
 const IN_A_ROW: usize = 3;
 
-/// Kilobits a second of layer III by the index in the header, MPEG-1 and its low rates in MPEG-2.
+/// Kilobits per second of layer III by the index in the header, MPEG-1 and its low rates in MPEG-2.
 const RATES_1: [usize; 14] = [32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320];
 const RATES_2: [usize; 14] = [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160];
 
-/// What a frame's header says: the kind, its length in bytes, and the bits that stay the same in a stream.
+/// A frame's header: the type, the length in bytes, and the bits that are equal in all frames of a stream.
 #[derive(Clone, Copy)]
 struct Frame {
     file_type: FileType,
@@ -30,7 +30,7 @@ struct Frame {
     same: [u8; 2],
 }
 
-/// Mp3 or aac, when frames of it follow the tags.
+/// Mp3 or aac, when such frames follow the tags.
 pub fn sniff(file: &mut (impl Read + Seek)) -> io::Result<Option<FileType>> {
     let start = after_tags(file)?;
     file.seek(SeekFrom::Start(start))?;
@@ -42,7 +42,7 @@ pub fn sniff(file: &mut (impl Read + Seek)) -> io::Result<Option<FileType>> {
     Ok(found)
 }
 
-/// Where the ID3v2 tags end (id3.org, ID3v2.4.0, section 3.1): ten bytes of header, the size in four times seven bits,
+/// The end of the ID3v2 tags (id3.org, ID3v2.4.0, section 3.1): ten bytes of header, the size in four times seven bits,
 /// and a footer when the flags say so.
 fn after_tags(file: &mut (impl Read + Seek)) -> io::Result<u64> {
     let mut start = 0;
@@ -60,7 +60,7 @@ fn after_tags(file: &mut (impl Read + Seek)) -> io::Result<u64> {
     Ok(start)
 }
 
-/// The kind of the frames that begin here, if enough of them do.
+/// The type of the frames that begin here, if there are enough.
 fn chain(bytes: &[u8], start: usize, ends: bool) -> Option<FileType> {
     let first = frame(bytes.get(start..)?)?;
     let mut at = start + first.length;

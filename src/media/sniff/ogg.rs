@@ -1,9 +1,9 @@
-//! Ogg (RFC 3533): the first page of each stream stands at the beginning of the file and names its codec.
+//! Ogg (RFC 3533): the first page of each stream is at the beginning of the file and names its codec.
 
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use crate::media::file_type::FileType;
-use crate::media::reading::bytes;
+use crate::media::read_bytes::read_bytes;
 
 /// More streams than any real file has.
 const MOST_STREAMS: usize = 16;
@@ -18,13 +18,13 @@ const SOUND: [&[u8]; 4] = [b"\x01vorbis", b"OpusHead", b"Speex   ", b"\x7fFLAC"]
 /// A stream that only describes the others.
 const SKELETON: &[u8] = b"fishead\0";
 
-/// Ogg, when there is sound in it and nothing else.
+/// Ogg, when all streams are sound.
 pub fn sniff(file: &mut (impl Read + Seek)) -> io::Result<Option<FileType>> {
     file.seek(SeekFrom::Start(0))?;
     let mut reader = BufReader::new(file);
     let mut sound = false;
     for _ in 0..MOST_STREAMS {
-        let page: [u8; PAGE] = bytes(&mut reader)?;
+        let page: [u8; PAGE] = read_bytes(&mut reader)?;
         if !page.starts_with(b"OggS") {
             return Ok(None);
         }

@@ -24,7 +24,7 @@ async fn a_file_has_the_hash_and_size_of_what_was_written() {
         drop(spooled);
         assert!(!path.exists());
     }
-    assert_eq!(spools.room.taken.load(Ordering::Relaxed), 0);
+    assert_eq!(spools.quota.used.load(Ordering::Relaxed), 0);
     drop(spools);
     assert_eq!(folders(data_dir.path()), 0);
 }
@@ -40,7 +40,7 @@ async fn no_file_grows_beyond_the_limit() {
 }
 
 #[tokio::test]
-async fn no_more_than_the_room_is_taken() {
+async fn no_more_than_the_quota_is_used() {
     let data_dir = tempfile::tempdir().expect("a folder");
     let spools = Spools::new(data_dir.path(), 10);
     let mut full = Vec::new();
@@ -78,7 +78,7 @@ async fn a_disk_that_does_not_take_it_is_said_and_tried_again() {
     let data_dir = parent.path().join("data");
     fs::write(&data_dir, "in the way").expect("a file");
     let spools = Spools::new(&data_dir, 1_000);
-    assert!(matches!(spools.prepare().await, Err(MediaError::Away { .. })));
+    assert!(matches!(spools.prepare().await, Err(MediaError::Unavailable { .. })));
     fs::remove_file(&data_dir).expect("removed");
     assert!(spools.prepare().await.is_ok());
 }

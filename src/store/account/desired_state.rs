@@ -3,14 +3,13 @@
 use serde_json::Value;
 
 use crate::db::DbError;
-use crate::domain::{AccountId, Lease};
+use crate::domain::{AccountId, Aspect, Lease};
 use crate::store::{Store, Tx};
 
 /// One aspect that the network does not show yet.
 #[derive(Clone, Debug)]
 pub struct Desired {
-    /// What: `blocked`, `contacts`, `nickname`, `photo`, `presence`, `privacy`, `roster`, `status_message`.
-    pub aspect: String,
+    pub aspect: Aspect,
     /// How it should be.
     pub value: Value,
     /// Grows with each change.
@@ -22,7 +21,7 @@ pub struct Desired {
 impl Tx {
     /// Asks the session to tell the network anew whom the account wants to hear of.
     pub(in crate::store) async fn roster_changed(&mut self, account: AccountId) -> Result<(), DbError> {
-        self.set_desired(account, "roster", &Value::Null).await
+        self.set_desired(account, Aspect::Roster, &Value::Null).await
     }
 
     /// Writes how an aspect should be; the account's session applies it. The counter must be locked, or nobody
@@ -30,7 +29,7 @@ impl Tx {
     pub async fn set_desired(
         &mut self,
         account: AccountId,
-        aspect: &str,
+        aspect: Aspect,
         value: &Value,
     ) -> Result<(), DbError> {
         sqlx::query!(
@@ -38,7 +37,7 @@ impl Tx {
              ON CONFLICT (account_id, aspect)
              DO UPDATE SET value = excluded.value, version = desired_state.version + 1",
             account.0,
-            aspect,
+            aspect.name(),
             value
         )
         .execute(&mut *self.inner)
@@ -48,30 +47,37 @@ impl Tx {
 }
 
 impl Store {
-    /// What the session has to apply: what changed, or everything after a fresh connection.
+    /// What the session has to apply: what changed, or everything after a fresh connection. Aspects that only a newer
+    /// version of this program knows are left to it.
     pub async fn desired(&self, account: AccountId, everything: bool) -> Result<Vec<Desired>, DbError> {
-        Ok(sqlx::query_as!(
-            Desired,
+        let rows = sqlx::query!(
             r#"SELECT aspect, value, version, applied < version AS "due!" FROM desired_state
                WHERE account_id = $1 AND (applied < version OR $2) ORDER BY aspect"#,
             account.0,
             everything
         )
         .fetch_all(self.db.pool())
-        .await?)
+        .await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| {
+                let aspect = Aspect::from_name(&row.aspect)?;
+                Some(Desired { aspect, value: row.value, version: row.version, due: row.due })
+            })
+            .collect())
     }
 
     /// Notes that the network shows this version of the aspect.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the lease has passed on.
-    pub async fn applied(&self, lease: &Lease, aspect: &str, version: i64) -> Result<(), DbError> {
+    pub async fn applied(&self, lease: &Lease, aspect: Aspect, version: i64) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         tx.assert_lease(lease).await?;
         sqlx::query!(
             "UPDATE desired_state SET applied = greatest(applied, $3) WHERE account_id = $1 AND aspect = $2",
             lease.account.0,
-            aspect,
+            aspect.name(),
             version
         )
         .execute(&mut *tx.inner)

@@ -11,8 +11,8 @@ use super::{Claim, LEASE_SECONDS, Reachable, Store, Tx, topic};
 use crate::db::batcher::at_place;
 use crate::db::{Db, DbError};
 use crate::domain::{
-    Account, AccountId, ChatName, CounterId, Event, Lease, PeerId, PhoneNumber, SessionState, SessionStatus,
-    UserId,
+    Account, AccountId, Aspect, ChatName, CounterId, Event, Lease, PeerId, PhoneNumber, SessionState,
+    SessionStatus, UserId,
 };
 use crate::store::writer::SessionWrite;
 
@@ -331,7 +331,7 @@ impl Tx {
         if let Some(id) = id
             && !nickname.is_empty()
         {
-            self.set_desired(AccountId(id), "nickname", &nickname.into()).await?;
+            self.set_desired(AccountId(id), Aspect::Nickname, &nickname.into()).await?;
         }
         Ok(id.map(AccountId))
     }
@@ -348,7 +348,7 @@ impl Tx {
         .execute(&mut *self.inner)
         .await?;
         if changed.rows_affected() == 1 {
-            self.set_desired(account.id, "nickname", &nickname.into()).await?;
+            self.set_desired(account.id, Aspect::Nickname, &nickname.into()).await?;
             journal.record(Event::NicknameChanged);
         }
         self.close_journal(journal).await?;

@@ -1,7 +1,7 @@
 //! What an account shows of itself.
 
 use crate::db::DbError;
-use crate::domain::{Account, Audience, Event, Privacy};
+use crate::domain::{Account, Aspect, Audience, Event, Privacy};
 use crate::store::{Store, Tx, topic};
 
 /// An account's own profile, but for nickname and photo.
@@ -61,7 +61,7 @@ impl Tx {
         .execute(&mut *self.inner)
         .await?;
         if changed.rows_affected() == 1 {
-            self.set_desired(account.id, "status_message", &text.into()).await?;
+            self.set_desired(account.id, Aspect::StatusMessage, &text.into()).await?;
             journal.record(Event::StatusMessageChanged);
         }
         self.profile_changed(account, journal).await
@@ -79,7 +79,7 @@ impl Tx {
         .execute(&mut *self.inner)
         .await?;
         if changed.rows_affected() == 1 {
-            self.set_desired(account.id, "presence", &connected.into()).await?;
+            self.set_desired(account.id, Aspect::Presence, &connected.into()).await?;
             journal.record(Event::ConnectedStatusChanged);
         }
         self.profile_changed(account, journal).await
@@ -109,7 +109,7 @@ impl Tx {
             let privacy = privacy(&row.privacy_status_message, &row.privacy_photo, &row.privacy_last_seen)?;
             let value = serde_json::to_value(privacy)
                 .map_err(|error| DbError::Corrupt(format!("privacy settings cannot be written: {error}")))?;
-            self.set_desired(account.id, "privacy", &value).await?;
+            self.set_desired(account.id, Aspect::Privacy, &value).await?;
             journal.record(Event::PrivacyChanged);
         }
         self.profile_changed(account, journal).await

@@ -1,7 +1,7 @@
 //! Whom an account has blocked.
 
 use crate::db::DbError;
-use crate::domain::{Account, AccountId, Event};
+use crate::domain::{Account, AccountId, Aspect, Event};
 use crate::store::{Journal, Peer, Store, Tx, topic};
 
 impl Store {
@@ -103,7 +103,7 @@ impl Tx {
     }
 
     async fn blocks_changed(&mut self, account: &Account, journal: Journal) -> Result<(), DbError> {
-        self.set_desired(account.id, "blocked", &serde_json::Value::Null).await?;
+        self.set_desired(account.id, Aspect::Blocked, &serde_json::Value::Null).await?;
         self.close_journal(journal).await?;
         self.notify_on_commit(topic::work(account.id));
         self.notify_on_commit(topic::journal(account.counter));

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{Journal, Peer, Store, Tx, topic};
 use crate::db::DbError;
-use crate::domain::{Account, AccountId, Event, PeerId};
+use crate::domain::{Account, AccountId, Aspect, Event, PeerId};
 
 /// One entry of the list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -205,7 +205,7 @@ impl Tx {
         journal: Journal,
     ) -> Result<(), DbError> {
         self.roster_changed(account.id).await?;
-        self.set_desired(account.id, "contacts", &Value::Null).await?;
+        self.set_desired(account.id, Aspect::Contacts, &Value::Null).await?;
         self.close_journal(journal).await?;
         self.notify_on_commit(topic::work(account.id));
         self.notify_on_commit(topic::journal(account.counter));

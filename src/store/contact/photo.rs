@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::db::DbError;
-use crate::domain::{Account, AccountId, Event, Lease, PeerId, Photo, PhotoReference, Visible};
+use crate::domain::{Account, AccountId, Aspect, Event, Lease, PeerId, Photo, PhotoReference, Visible};
 use crate::store::{ProfileScope, Store, Tx, topic};
 
 /// Somebody's photo as the account sees it; `None`: they have none.
@@ -242,7 +242,7 @@ impl Tx {
         .execute(&mut *self.inner)
         .await?;
         if changed.rows_affected() == 1 {
-            self.set_desired(account.id, "photo", &serde_json::Value::Null).await?;
+            self.set_desired(account.id, Aspect::Photo, &serde_json::Value::Null).await?;
             journal.record(Event::PhotoChanged);
         }
         self.close_journal(journal).await?;

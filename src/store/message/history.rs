@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use super::content::content;
 use crate::db::DbError;
-use crate::domain::{Account, Content};
+use crate::domain::{Account, Content, MessageState};
 use crate::store::Store;
 
 /// A page of a list: the newest `limit` rows later than `after`, behind `offset` newer ones.
@@ -39,8 +39,7 @@ pub struct Message {
     pub delivered: Option<DateTime<Utc>>,
     /// When it was seen.
     pub read: Option<DateTime<Utc>>,
-    /// `queued`, `sent`, `failed` or `received`.
-    pub state: String,
+    pub state: MessageState,
     /// Why it failed.
     pub failure: Option<String>,
 }
@@ -118,7 +117,8 @@ impl Store {
                     sent: row.sent,
                     delivered: row.delivered,
                     read: row.read,
-                    state: row.state,
+                    state: MessageState::from_name(&row.state)
+                        .ok_or_else(|| DbError::Corrupt(format!("a message is {}", row.state)))?,
                     failure: row.failure,
                 })
             })

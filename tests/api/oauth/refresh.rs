@@ -58,7 +58,7 @@ async fn reusing_a_refresh_token_revokes_all_tokens_of_the_login() {
         assert!(!is_live(&server, &confidential, &last.access).await);
         assert!(is_live(&server, &confidential, &other.access).await, "another login stays valid");
     }
-    server.wait_for_log("a used refresh token came again");
+    server.wait_for_log("a refresh token was reused");
 }
 
 #[tokio::test]

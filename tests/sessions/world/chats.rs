@@ -106,7 +106,7 @@ impl Process {
 
     pub async fn until_message(&self, account: &Account, chat: &str, id: &str, state: &str) -> Message {
         wait_until_async(state, DEADLINE, async || {
-            Some(self.message(account, chat, id).await).filter(|message| message.state == state)
+            Some(self.message(account, chat, id).await).filter(|message| message.state.name() == state)
         })
         .await
     }

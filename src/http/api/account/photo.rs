@@ -7,7 +7,6 @@ use http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::Photo;
 use crate::http::AppState;
 use crate::http::api::done::{DONE, Done};
 use crate::http::api::photo::{PhotoForm, jpeg_response, no_photo};
@@ -46,9 +45,9 @@ async fn set_own_photo(
     claim: IdempotencyClaim,
     PhotoUpload(upload): PhotoUpload,
 ) -> Result<Json<Done>, ApiError> {
-    let stored = state.media.keep_photo(&upload.spooled).await?;
+    let photo = state.media.store_photo(&upload.spooled).await?;
     let mut tx = state.store.begin().await?;
-    tx.set_photo(&account, Some(Photo { photo: stored.photo, preview: stored.preview })).await?;
+    tx.set_photo(&account, Some(photo)).await?;
     claim.commit(tx, StatusCode::OK, Done {}).await
 }
 

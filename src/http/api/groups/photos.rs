@@ -6,7 +6,7 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{Photo, Reference};
+use crate::domain::Reference;
 use crate::http::AppState;
 use crate::http::api::done::Done;
 use crate::http::api::groups::access::{change_group, visible_group};
@@ -75,8 +75,7 @@ async fn set_photo(
 ) -> Result<Json<Done>, ApiError> {
     let group = visible_group(&state, &account, &id, Sessions::has_asked(claim.claim())).await?;
     let PhotoUpload(upload) = upload?;
-    let stored = state.media.keep_photo(&upload.spooled).await?;
-    let photo = Photo { photo: stored.photo, preview: stored.preview };
+    let photo = state.media.store_photo(&upload.spooled).await?;
     change_group(&state, &account, group, GroupEdit::Photo { photo: Some(photo) }, &claim).await
 }
 

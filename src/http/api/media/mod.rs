@@ -17,7 +17,7 @@ use utoipa_axum::routes;
 use crate::http::AppState;
 use crate::http::api::media::range::RangeRequest;
 use crate::http::error::{ApiError, ErrorCode, Problem};
-use crate::media::{Parts, Served};
+use crate::media::{ServedFile, UrlParts};
 
 /// The types that a browser shows or plays. No SVG, HTML or PDF: these can contain scripts.
 const INLINE: &[&str] = &[
@@ -74,9 +74,9 @@ async fn serve(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Ok(Query(Signed { expires, signature })) = signed else { return Err(not_found()) };
-    let parts = Parts { kind: &kind, id: &id, name: &name, expires: &expires, signature: &signature };
+    let parts = UrlParts { kind: &kind, id: &id, name: &name, expires: &expires, signature: &signature };
     let served = state.media.open(parts).await?.ok_or_else(not_found)?;
-    let (hash, size) = (served.opened.hash, served.blob.size);
+    let (hash, size) = (served.url.hash, served.blob.size);
     let etag = format!("\"{hash}\"");
     // A range is defined for GET alone (RFC 9110, section 14.2).
     let is_head = method == Method::HEAD;
@@ -106,11 +106,11 @@ async fn serve(
 }
 
 /// The headers that do not depend on the range.
-fn describe(headers: &mut HeaderMap, served: &Served, etag: String) -> Result<(), ApiError> {
+fn describe(headers: &mut HeaderMap, served: &ServedFile, etag: String) -> Result<(), ApiError> {
     let shown = INLINE.iter().find(|known| **known == served.blob.mimetype);
     let disposition = if shown.is_some() { "inline" } else { "attachment" };
     let kind = shown.copied().unwrap_or("application/octet-stream");
-    let remaining = served.opened.remaining.as_secs();
+    let remaining = served.url.remaining.as_secs();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

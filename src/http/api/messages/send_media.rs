@@ -15,7 +15,7 @@ use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::params::{Degrees, RequestParameters, Text};
 use crate::http::extract::recipient::CachedRecipient;
 use crate::http::extract::upload::{TextUpload, Upload};
-use crate::media::{SendRow, vcard};
+use crate::media::vcard;
 
 /// The longest card, in characters.
 const LONGEST_CARD: usize = 65_536;
@@ -80,7 +80,7 @@ async fn send_image(
     upload: Upload,
     RequestParameters(body): RequestParameters<WithCaption>,
 ) -> Result<Json<SentFile>, ApiError> {
-    send_file(&state, to, claim, upload, (SendRow::Image, MediaKind::Image), body.caption).await
+    send_file(&state, to, claim, upload, MediaKind::Image, body.caption).await
 }
 
 /// Sends a video: 3gp, mp4, mov or avi.
@@ -94,7 +94,7 @@ async fn send_video(
     upload: Upload,
     RequestParameters(body): RequestParameters<WithCaption>,
 ) -> Result<Json<SentFile>, ApiError> {
-    send_file(&state, to, claim, upload, (SendRow::Video, MediaKind::Video), body.caption).await
+    send_file(&state, to, claim, upload, MediaKind::Video, body.caption).await
 }
 
 /// Sends an audio file: 3gp, caf, wav, mp3, wma, ogg, aif, aac or m4a.
@@ -107,7 +107,7 @@ async fn send_audio(
     claim: IdempotencyClaim,
     upload: Upload,
 ) -> Result<Json<SentFile>, ApiError> {
-    send_file(&state, to, claim, upload, (SendRow::Audio, MediaKind::Audio), None).await
+    send_file(&state, to, claim, upload, MediaKind::Audio, None).await
 }
 
 /// Sends a voice message: the same types as send-audio.
@@ -120,7 +120,7 @@ async fn send_voice(
     claim: IdempotencyClaim,
     upload: Upload,
 ) -> Result<Json<SentFile>, ApiError> {
-    send_file(&state, to, claim, upload, (SendRow::Voice, MediaKind::Voice), None).await
+    send_file(&state, to, claim, upload, MediaKind::Voice, None).await
 }
 
 async fn send_file(
@@ -128,10 +128,10 @@ async fn send_file(
     to: CachedRecipient,
     claim: IdempotencyClaim,
     upload: Upload,
-    (row, kind): (SendRow, MediaKind),
+    kind: MediaKind,
     caption: Option<Text<1_024>>,
 ) -> Result<Json<SentFile>, ApiError> {
-    let stored = state.media.keep(&upload.spooled, row, upload.file_name.as_deref()).await?;
+    let stored = state.media.store(&upload.spooled, kind, upload.file_name.as_deref()).await?;
     let hash = stored.hash;
     let caption = caption.map(Text::into_inner).filter(|caption| !caption.is_empty());
     let content = Content::Media(Box::new(MediaContent { kind, caption, file: MediaFile::Stored(stored) }));

@@ -72,7 +72,7 @@ pub struct MessageInfo {
     #[schema(value_type = Option<String>)]
     read: Option<Timestamp>,
     /// queued, sent, failed or received.
-    state: String,
+    state: &'static str,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
@@ -104,7 +104,7 @@ impl MessageInfo {
             sent: message.sent.map(Timestamp),
             delivered: message.delivered.map(Timestamp),
             read: message.read.map(Timestamp),
-            state: message.state,
+            state: message.state.name(),
             failure: message.failure,
         };
         match message.content {

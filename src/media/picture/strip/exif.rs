@@ -1,14 +1,14 @@
-//! EXIF (CIPA DC-008, a TIFF file inside): how the picture must be turned is the one thing in it that is kept.
+//! EXIF (CIPA DC-008, a TIFF file inside): only the orientation is preserved.
 
 use image::metadata::Orientation;
 
 /// The longest record that is read, in bytes. A JPEG cannot hold a longer one.
 pub const LONGEST: u64 = 64 << 10;
 
-/// What stands before the record in a JPEG, and by mistake in some other files.
+/// The prefix of the record in a JPEG, and by mistake in some other files.
 pub const PREFIX: &[u8] = b"Exif\0\0";
 
-/// A record that says only how the picture must be turned; nothing when it stands upright or does not say.
+/// A record that has only the orientation; `None` when the picture is upright or has no orientation.
 pub fn orientation_only(record: &[u8]) -> Option<[u8; 26]> {
     let record = record.strip_prefix(PREFIX).unwrap_or(record);
     let orientation = Orientation::from_exif_chunk(record)?;

@@ -1,23 +1,23 @@
-//! GIF (CompuServe, version 89a): a screen, then pictures and extensions, each a row of short blocks.
+//! GIF (CompuServe, version 89a): a screen, then pictures and extensions, each a sequence of short blocks.
 
 use std::io::{self, BufRead, Read, Write};
 
-use super::{broken, bytes, copy};
+use super::{broken, copy, read_bytes};
 
 const PICTURE: u8 = 0x2c;
 const EXTENSION: u8 = 0x21;
 const TRAILER: u8 = 0x3b;
-/// How long the next picture is shown, and what of it is transparent.
+/// The delay and the transparent colour of the next picture.
 const CONTROL: u8 = 0xf9;
 const APPLICATION: u8 = 0xff;
 
-/// The applications whose extensions are part of the picture: how often an animation runs, and the colour profile.
-const KEPT: [&[u8; 11]; 3] = [b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ICCRGBG1012"];
+/// The applications whose extensions are part of the picture: repetitions of the animation, and the colour profile.
+const ALLOWED_APPLICATIONS: [&[u8; 11]; 3] = [b"NETSCAPE2.0", b"ANIMEXTS1.0", b"ICCRGBG1012"];
 
-/// Copies up to the end of the picture, which is set where it is missing behind a whole block; what follows is
-/// dropped.
+/// Copies up to the end of the picture and drops the rest. An end marker that is missing behind a complete block is
+/// added.
 pub fn clean(reader: &mut impl BufRead, writer: &mut impl Write) -> io::Result<()> {
-    let head: [u8; 13] = bytes(reader)?;
+    let head: [u8; 13] = read_bytes(reader)?;
     if !head.starts_with(b"GIF87a") && !head.starts_with(b"GIF89a") {
         return Err(broken());
     }
@@ -27,9 +27,9 @@ pub fn clean(reader: &mut impl BufRead, writer: &mut impl Write) -> io::Result<(
         if reader.fill_buf()?.is_empty() {
             return writer.write_all(&[TRAILER]);
         }
-        match bytes(reader)? {
+        match read_bytes(reader)? {
             [PICTURE] => {
-                let place: [u8; 9] = bytes(reader)?;
+                let place: [u8; 9] = read_bytes(reader)?;
                 writer.write_all(&[PICTURE])?;
                 writer.write_all(&place)?;
                 // The colours of this picture, and the length of its first code.
@@ -46,16 +46,16 @@ pub fn clean(reader: &mut impl BufRead, writer: &mut impl Write) -> io::Result<(
 }
 
 fn extension(reader: &mut impl Read, writer: &mut impl Write) -> io::Result<()> {
-    match bytes(reader)? {
+    match read_bytes(reader)? {
         [CONTROL] => {
             writer.write_all(&[EXTENSION, CONTROL])?;
             blocks(reader, writer)
         }
         [APPLICATION] => {
-            let [length] = bytes(reader)?;
+            let [length] = read_bytes(reader)?;
             let mut application = vec![0; usize::from(length)];
             reader.read_exact(&mut application)?;
-            if length > 0 && KEPT.iter().any(|kept| application == *kept) {
+            if length > 0 && ALLOWED_APPLICATIONS.iter().any(|allowed| application == *allowed) {
                 writer.write_all(&[EXTENSION, APPLICATION, length])?;
                 writer.write_all(&application)?;
                 blocks(reader, writer)
@@ -69,7 +69,7 @@ fn extension(reader: &mut impl Read, writer: &mut impl Write) -> io::Result<()> 
     }
 }
 
-/// The bytes of a colour table, from the flags that announce it.
+/// The size of a colour table in bytes, from its flags.
 fn colours(flags: u8) -> u64 {
     if flags & 0x80 == 0 { 0 } else { 3 << (u64::from(flags & 7) + 1) }
 }
@@ -77,7 +77,7 @@ fn colours(flags: u8) -> u64 {
 /// Copies blocks up to an empty one.
 fn blocks(reader: &mut impl Read, writer: &mut impl Write) -> io::Result<()> {
     loop {
-        let [length] = bytes(reader)?;
+        let [length] = read_bytes(reader)?;
         writer.write_all(&[length])?;
         if length == 0 {
             return Ok(());

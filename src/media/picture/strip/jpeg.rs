@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, ErrorKind, Read, Write};
 
-use super::{broken, bytes, exif};
+use super::{broken, exif, read_bytes};
 
 const START: u8 = 0xd8;
 const END: u8 = 0xd9;
@@ -12,13 +12,13 @@ const APP1: u8 = 0xe1;
 const APP2: u8 = 0xe2;
 const APP14: u8 = 0xee;
 
-/// The JFIF header without the small picture that may follow: its last two bytes are the small picture's size.
+/// The JFIF header without the thumbnail that may follow: its last two bytes are the thumbnail's size.
 const JFIF: &[u8] = b"JFIF\0";
 const JFIF_LENGTH: usize = 14;
 
-/// Copies up to the end of the picture; what follows (a second picture, a film) is dropped.
+/// Copies up to the end of the picture and drops the rest (a second picture, a video).
 pub fn clean(reader: &mut impl BufRead, writer: &mut impl Write) -> io::Result<()> {
-    if bytes(reader)? != [0xff, START] {
+    if read_bytes(reader)? != [0xff, START] {
         return Err(broken());
     }
     writer.write_all(&[0xff, START])?;
@@ -26,15 +26,15 @@ pub fn clean(reader: &mut impl BufRead, writer: &mut impl Write) -> io::Result<(
     loop {
         match marker {
             END => return writer.write_all(&[0xff, END]),
-            // A restart or a lone sign between segments says nothing.
+            // A restart or a stray marker between segments has no meaning.
             0x00 | 0x01 | 0xd0..=START => {}
             _ => {
                 let content = segment(reader)?;
-                if let Some(kept) = kept(marker, content) {
-                    let length = u16::try_from(kept.len() + 2).map_err(|_| broken())?;
+                if let Some(allowed) = allowed(marker, content) {
+                    let length = u16::try_from(allowed.len() + 2).map_err(|_| broken())?;
                     writer.write_all(&[0xff, marker])?;
                     writer.write_all(&length.to_be_bytes())?;
-                    writer.write_all(&kept)?;
+                    writer.write_all(&allowed)?;
                 }
                 if marker == SCAN {
                     marker = coded(reader, writer)?;
@@ -46,8 +46,8 @@ pub fn clean(reader: &mut impl BufRead, writer: &mut impl Write) -> io::Result<(
     }
 }
 
-/// What of the segment may stay.
-fn kept(marker: u8, mut content: Vec<u8>) -> Option<Vec<u8>> {
+/// The part of the segment that may stay.
+fn allowed(marker: u8, mut content: Vec<u8>) -> Option<Vec<u8>> {
     match marker {
         // Tables, frames, scans, the restart interval, and the number of lines.
         0xc0..=0xcf | 0xda..=0xdf => Some(content),
@@ -59,7 +59,7 @@ fn kept(marker: u8, mut content: Vec<u8>) -> Option<Vec<u8>> {
         APP1 if content.starts_with(exif::PREFIX) => {
             exif::orientation_only(&content).map(|minimal| [exif::PREFIX, &minimal].concat())
         }
-        // The colour profile, and which colours the numbers are.
+        // The colour profile, and the colour transform.
         APP2 if content.starts_with(b"ICC_PROFILE\0") => Some(content),
         APP14 if content.starts_with(b"Adobe") => Some(content),
         _ => None,
@@ -67,13 +67,13 @@ fn kept(marker: u8, mut content: Vec<u8>) -> Option<Vec<u8>> {
 }
 
 fn segment(reader: &mut impl Read) -> io::Result<Vec<u8>> {
-    let length = u16::from_be_bytes(bytes(reader)?).checked_sub(2).ok_or_else(broken)?;
+    let length = u16::from_be_bytes(read_bytes(reader)?).checked_sub(2).ok_or_else(broken)?;
     let mut content = vec![0; usize::from(length)];
     reader.read_exact(&mut content)?;
     Ok(content)
 }
 
-/// The next marker; what is no marker is passed over.
+/// The next marker; other bytes are skipped.
 fn next_marker(reader: &mut impl BufRead) -> io::Result<u8> {
     loop {
         to_sign(reader, &mut io::sink())?;
@@ -84,7 +84,7 @@ fn next_marker(reader: &mut impl BufRead) -> io::Result<u8> {
     }
 }
 
-/// Copies the coded data of a scan, with its restarts, and gives the marker behind it.
+/// Copies the coded data of a scan, with its restarts, and returns the marker behind it.
 fn coded(reader: &mut impl BufRead, writer: &mut impl Write) -> io::Result<u8> {
     loop {
         to_sign(reader, writer)?;
@@ -115,7 +115,7 @@ fn to_sign(reader: &mut impl BufRead, writer: &mut impl Write) -> io::Result<()>
 /// The byte behind one `FF` or several.
 fn after_fill(reader: &mut impl Read) -> io::Result<u8> {
     loop {
-        let [byte] = bytes(reader)?;
+        let [byte] = read_bytes(reader)?;
         if byte != 0xff {
             return Ok(byte);
         }

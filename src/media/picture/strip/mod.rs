@@ -1,11 +1,10 @@
-//! Takes out of a picture what a camera or a program wrote beside it, without decoding it: place, time, device, names,
-//! comments, small copies of it.
+//! The removal of metadata from a picture without decoding it: place, time, device, names, comments, thumbnails.
 //!
-//! What may stay is listed, so that what nobody has thought of goes. The pixels' bytes stay as they are; so do the
-//! colour profile, the animation, and how the picture must be turned, in an EXIF record that holds nothing else.
+//! An allow-list decides, so that unknown metadata is removed. The pixels' bytes stay as they are; so do the colour
+//! profile, the animation, and the orientation, in an EXIF record that holds nothing else.
 //!
 //! The files are copied while they are read. The library for this, img-parts, was tried: it reads files whole, and
-//! keeps all that follows a JPEG's first scan, where phones put a second picture with a place of its own.
+//! keeps everything behind a JPEG's first scan, where phones put a second picture with a location of its own.
 
 mod exif;
 mod gif;
@@ -17,12 +16,12 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, ErrorKind, Read, Write};
 use std::path::Path;
 
-use super::{PictureError, ended, guarded};
+use super::{PictureError, classify_io, guarded};
 use crate::media::file_type::FileType;
-use crate::media::reading::bytes;
+use crate::media::read_bytes::read_bytes;
 
-/// Writes the picture at `from` anew to `to`, which must not be the same file, without camera data. After an error
-/// what is in `to` is no picture.
+/// Writes the picture at `from` to `to`, which must be another file, without camera data. After an error `to` holds no
+/// picture.
 ///
 /// # Errors
 /// [`PictureError::Broken`] when the file's parts do not follow each other as they must, or its end is missing.
@@ -37,18 +36,18 @@ pub fn strip(from: &Path, to: &Path, file_type: FileType) -> Result<(), PictureE
     let mut reader = BufReader::new(File::open(from)?);
     let mut writer = BufWriter::new(File::create(to)?);
     guarded(|| {
-        clean(&mut reader, &mut writer).map_err(ended)?;
+        clean(&mut reader, &mut writer).map_err(classify_io)?;
         writer.flush()?;
         Ok(())
     })
 }
 
-/// Not what the format says.
+/// The error for a file that violates its format.
 fn broken() -> io::Error {
     ErrorKind::InvalidData.into()
 }
 
-/// Copies so many bytes, all of which must be there.
+/// Copies `length` bytes; an earlier end is an error.
 fn copy(reader: &mut impl Read, writer: &mut impl Write, length: u64) -> io::Result<()> {
     let copied = io::copy(&mut reader.take(length), writer)?;
     if copied == length { Ok(()) } else { Err(ErrorKind::UnexpectedEof.into()) }

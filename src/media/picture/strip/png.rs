@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Write};
 
-use super::{broken, bytes, copy, exif, record, skip};
+use super::{broken, copy, exif, read_bytes, record, skip};
 
 const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
@@ -12,15 +12,15 @@ const KEPT: [&[u8; 4]; 19] = [
     b"cLLI", b"bKGD", b"hIST", b"pHYs", b"sPLT", b"acTL", b"fcTL", b"fdAT",
 ];
 
-/// Copies up to the end of the picture; what follows is dropped.
+/// Copies up to the end of the picture and drops the rest.
 pub fn clean(reader: &mut impl BufRead, writer: &mut impl Write) -> io::Result<()> {
-    if bytes(reader)? != SIGNATURE {
+    if read_bytes(reader)? != SIGNATURE {
         return Err(broken());
     }
     writer.write_all(&SIGNATURE)?;
     loop {
-        let length = bytes(reader)?;
-        let kind = bytes(reader)?;
+        let length = read_bytes(reader)?;
+        let kind = read_bytes(reader)?;
         let rest = u64::from(u32::from_be_bytes(length)) + 4;
         if &kind == b"IEND" || KEPT.contains(&&kind) {
             writer.write_all(&length)?;
@@ -28,7 +28,7 @@ pub fn clean(reader: &mut impl BufRead, writer: &mut impl Write) -> io::Result<(
             copy(reader, writer, rest)?;
         } else if &kind == b"eXIf" {
             let record = record(reader, rest)?;
-            // A record that does not fit its checksum is one that nobody reads.
+            // Readers ignore a record whose checksum is wrong.
             let minimal = record.split_last_chunk::<4>().and_then(|(content, sum)| {
                 (*sum == checksum(kind, content)).then(|| exif::orientation_only(content)).flatten()
             });

@@ -1,19 +1,19 @@
-//! WebP (RFC 9649): a RIFF file of chunks. The first one of an extended file says which others follow.
+//! WebP (RFC 9649): a RIFF file of chunks. The first one of an extended file announces the others.
 
 use std::io::{self, BufRead, Seek, SeekFrom, Write};
 
-use super::{broken, bytes, copy, exif, record, skip};
+use super::{broken, copy, exif, read_bytes, record, skip};
 
 /// The chunks that the picture, its colours and its animation need.
 const KEPT: [&[u8; 4]; 6] = [b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP"];
 
-/// What the first byte of `VP8X` says of the chunks that go.
+/// The flags in the first byte of `VP8X` of the chunks that are removed.
 const HAS_EXIF: u8 = 0x08;
 const HAS_XMP: u8 = 0x04;
 
-/// Copies the chunks within the length that the file's header says; what follows is dropped.
+/// Copies the chunks within the length in the file's header and drops the rest.
 pub fn clean(reader: &mut impl BufRead, writer: &mut (impl Write + Seek)) -> io::Result<()> {
-    let [b'R', b'I', b'F', b'F', a, b, c, d, b'W', b'E', b'B', b'P'] = bytes(reader)? else {
+    let [b'R', b'I', b'F', b'F', a, b, c, d, b'W', b'E', b'B', b'P'] = read_bytes(reader)? else {
         return Err(broken());
     };
     let mut rest = u64::from(u32::from_le_bytes([a, b, c, d])).checked_sub(4).ok_or_else(broken)?;
@@ -21,13 +21,13 @@ pub fn clean(reader: &mut impl BufRead, writer: &mut (impl Write + Seek)) -> io:
     let mut extended = None;
     let mut turned = false;
     while rest >= 8 {
-        let kind = bytes(reader)?;
-        let length = bytes(reader)?;
+        let kind = read_bytes(reader)?;
+        let length = read_bytes(reader)?;
         let size = u64::from(u32::from_le_bytes(length));
         rest = rest.checked_sub(8 + size).ok_or_else(broken)?;
         match &kind {
             b"VP8X" if size == 10 && extended.is_none() => {
-                let [flags, others @ ..]: [u8; 10] = bytes(reader)?;
+                let [flags, others @ ..]: [u8; 10] = read_bytes(reader)?;
                 let flags = flags & !(HAS_EXIF | HAS_XMP);
                 writer.write_all(b"VP8X\x0a\0\0\0")?;
                 extended = Some((writer.stream_position()?, flags));
@@ -50,7 +50,7 @@ pub fn clean(reader: &mut impl BufRead, writer: &mut (impl Write + Seek)) -> io:
             }
             _ => skip(reader, size)?,
         }
-        // What the header's length or the file itself lacks at the very end is most often this byte.
+        // The padding byte is often missing at the end of the file, or in the header's length.
         if size % 2 == 1 && rest > 0 {
             skip(reader, 1)?;
             rest -= 1;

@@ -1,4 +1,4 @@
-//! Stored files for the networks that send them.
+//! Stored files as a source for the networks that send them.
 
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -13,7 +13,7 @@ impl BlobSource for Media {
     async fn read(&self, hash: &BlobHash) -> Result<FileStream, Failure> {
         let stream = self.stream(hash, None).await.map_err(|error| match error {
             MediaError::Missing(_) => {
-                tracing::error!(error = chain(&error), "a stored file is gone");
+                tracing::error!(error = chain(&error), "a stored file is missing");
                 Failure::Refused("the file is not there any more".to_owned())
             }
             error => {

@@ -1,4 +1,4 @@
-//! What adapters keep, over the store and under the session's lease.
+//! The state of adapters, stored under the session's lease.
 
 use async_trait::async_trait;
 
@@ -7,7 +7,7 @@ use crate::domain::Lease;
 use crate::store::Store;
 use crate::upstream::{AdapterState, Failure};
 
-/// The state of one account's adapter.
+/// The stored state of one account's adapter.
 pub(super) struct LeasedState {
     pub store: Store,
     pub lease: Lease,
@@ -32,7 +32,7 @@ fn failure(error: &DbError) -> Failure {
         DbError::Unavailable(_) => Failure::Retry("database_unavailable"),
         DbError::Fenced => Failure::Retry("lease_lost"),
         DbError::Corrupt(_) | DbError::Refused(_) => {
-            tracing::error!(%error, cause = ?error, "an adapter's state could not be kept");
+            tracing::error!(%error, cause = ?error, "an adapter's state could not be read or stored");
             Failure::Retry("internal")
         }
     }

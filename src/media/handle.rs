@@ -1,4 +1,4 @@
-//! What the rest of the program sees of stored files.
+//! The handle of stored files, for the rest of the program.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,9 +8,9 @@ use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
 
 use super::blobs::{Blobs, ByteStream};
-use super::keep::Lookers;
+use super::inspection::InspectionPool;
 use super::spool::{Spool, Spools};
-use super::urls::{Opened, Parts, Urls};
+use super::urls::{UrlParts, Urls, VerifiedUrl};
 use super::{MediaError, Spooled};
 use crate::config::{MediaLocation, MediaSettings};
 use crate::domain::{BlobHash, Reference};
@@ -18,25 +18,24 @@ use crate::secrets::MasterKey;
 use crate::store::{ServedBlob, Store};
 use crate::telemetry::chain;
 
-/// Stored files, and those on their way. Clones are cheap.
+/// Stored files, and those being uploaded. Clones are cheap.
 #[derive(Clone)]
-pub struct Media(Arc<Inner>);
+pub struct Media(Arc<MediaInner>);
 
-struct Inner {
+struct MediaInner {
     store: Store,
     blobs: Blobs,
     spools: Spools,
     urls: Urls,
-    lookers: Lookers,
+    inspections: InspectionPool,
     location: MediaLocation,
 }
 
-/// A file that may be given out.
+/// A file that a URL opens.
 #[derive(Clone, Debug)]
-pub struct Served {
-    /// What the URL says.
-    pub opened: Opened,
-    /// What the database says of the file.
+pub struct ServedFile {
+    pub url: VerifiedUrl,
+    /// The file's row.
     pub blob: ServedBlob,
 }
 
@@ -45,18 +44,18 @@ impl Media {
     /// end. Nothing is opened yet.
     #[must_use]
     pub fn new(store: Store, keys: MasterKey, settings: &MediaSettings, public_url: Arc<str>) -> Self {
-        Self(Arc::new(Inner {
+        Self(Arc::new(MediaInner {
             store,
             blobs: Blobs::new(settings.location.clone()),
             spools: Spools::new(&settings.data_dir, settings.max_upload),
             urls: Urls::new(keys, public_url, settings.url_lifetime),
-            lookers: Lookers::new(),
+            inspections: InspectionPool::new(),
             location: settings.location.clone(),
         }))
     }
 
-    /// Opens what can be opened, and removes what killed programs left. What does not work now is tried again when it
-    /// is needed; it is logged, and no reason not to start.
+    /// Opens the spool and the storage, and removes half-written files of killed programs. A failure is logged, and no
+    /// reason not to start: both are opened again when they are needed.
     pub async fn prepare(&self) {
         for prepared in [self.0.spools.prepare().await, self.0.blobs.prepare().await] {
             if let Err(error) = prepared {
@@ -72,35 +71,31 @@ impl Media {
     }
 
     /// Writes, reads and deletes a small object.
-    ///
-    /// # Errors
-    /// When one of these fails.
     pub async fn check(&self) -> Result<(), MediaError> {
         self.0.blobs.check().await
     }
 
-    /// Bytes of the largest file that is taken.
+    /// The largest upload, in bytes.
     #[must_use]
     pub fn max_upload(&self) -> u64 {
         self.0.spools.limit()
     }
 
-    /// A new file for what arrives. Nothing is made before the first write.
+    /// A new file for an upload. Nothing is created on the disk before the first write.
     #[must_use]
     pub fn spool(&self) -> Spool {
         self.0.spools.spool()
     }
 
-    /// What makes such files, for whoever needs nothing else.
     #[must_use]
     pub fn spools(&self) -> &Spools {
         &self.0.spools
     }
 
-    /// The bytes of a stored file, or those in a range that it has, as they come.
+    /// The bytes of a stored file, or of a range within it, as a stream.
     ///
     /// # Errors
-    /// [`MediaError::Missing`], [`MediaError::Away`].
+    /// [`MediaError::Missing`], [`MediaError::Unavailable`].
     pub async fn stream(&self, hash: &BlobHash, range: Option<Range<u64>>) -> Result<ByteStream, MediaError> {
         self.0.blobs.stream(hash, range).await
     }
@@ -115,44 +110,41 @@ impl Media {
             whole.extend_from_slice(&chunk);
             Ok(whole)
         });
-        Ok(whole.await.map_err(|error| MediaError::away(self.location(), error))?.freeze())
+        Ok(whole.await.map_err(|error| MediaError::unavailable(self.location(), error))?.freeze())
     }
 
-    /// A URL that opens the file without a token, as long as `reference` refers to it and its time has not ended.
+    /// A URL that opens the file without a token, until it expires or `reference` does not refer to the file any more.
     #[must_use]
     pub fn url(&self, reference: Reference, hash: &BlobHash) -> String {
         self.0.urls.sign(reference, hash)
     }
 
-    /// The file that a URL opens; `None` when its signature is wrong, its time has ended, or its row does not refer to
-    /// the file any more.
-    pub async fn open(&self, parts: Parts<'_>) -> Result<Option<Served>, MediaError> {
-        let Some(opened) = self.0.urls.open(parts) else { return Ok(None) };
-        let blob = self.0.store.referred_blob(opened.reference, &opened.hash).await?;
-        Ok(blob.map(|blob| Served { opened, blob }))
+    /// The file that a URL opens; `None` when its signature is wrong, when it has expired, or when its row does not refer
+    /// to the file any more.
+    pub async fn open(&self, parts: UrlParts<'_>) -> Result<Option<ServedFile>, MediaError> {
+        let Some(url) = self.0.urls.verify(parts) else { return Ok(None) };
+        let blob = self.0.store.referred_blob(url.reference, &url.hash).await?;
+        Ok(blob.map(|blob| ServedFile { url, blob }))
     }
 
-    /// Forgets files that nothing refers to, an hour after they were last put: looks at the `batch` files after
-    /// `after` in the order of their hashes. Gives the last one that it looked at; `None` at the end of all.
-    ///
-    /// # Errors
-    /// When the database or the storage fails.
-    pub async fn forget_unreferred(
+    /// Deletes files that nothing refers to, an hour after they were last stored: examines the `batch` files after
+    /// `after` in the order of their hashes. Returns the last one that it examined; `None` at the end of all.
+    pub async fn delete_unreferenced(
         &self,
         after: Option<BlobHash>,
         batch: i64,
     ) -> Result<Option<BlobHash>, MediaError> {
-        let looked = self.0.store.unreferred_blobs(after, batch).await?;
-        for hash in &looked.unreferred {
+        let examined = self.0.store.unreferred_blobs(after, batch).await?;
+        for hash in &examined.unreferred {
             let mut tx = self.0.store.begin().await?;
             if tx.lock_unreferred_blob(hash).await? {
-                // Under the row's lock, so that nobody refers to it or puts it anew meanwhile.
+                // Under the row's lock, so that nobody refers to it or stores it again meanwhile.
                 self.0.blobs.delete(hash).await?;
                 tx.delete_blob(hash).await?;
                 tx.commit().await?;
             }
         }
-        Ok(looked.last)
+        Ok(examined.last)
     }
 
     /// Stores a file: the row first, so that the clean-up knows the object whatever happens.
@@ -162,7 +154,7 @@ impl Media {
         self.0.blobs.put(&hash, size, spooled.path()).await
     }
 
-    /// Stores bytes in the same way.
+    /// As [`Media::put`], for bytes in memory.
     pub(super) async fn put_bytes(
         &self,
         hash: &BlobHash,
@@ -173,8 +165,8 @@ impl Media {
         self.0.blobs.put_bytes(hash, bytes).await
     }
 
-    pub(super) fn lookers(&self) -> &Lookers {
-        &self.0.lookers
+    pub(super) fn inspections(&self) -> &InspectionPool {
+        &self.0.inspections
     }
 }
 

@@ -1,0 +1,39 @@
+//! The people and groups of a network as the store takes them.
+
+use std::sync::Arc;
+
+use crate::db::DbError;
+use crate::store::{NewGroup, NewMember, NewPeer, Store};
+use crate::upstream::{Address, Connector, Group};
+
+/// The person at an address.
+pub(super) fn new_peer(connector: &Arc<dyn Connector>, address: &Address) -> NewPeer {
+    NewPeer { address: address.0.clone(), number: connector.number_of(address) }
+}
+
+/// Stores a group as its network describes it, for all accounts. An older revision than the stored one changes nothing.
+pub(super) async fn learn(
+    store: &Store,
+    connector: &Arc<dyn Connector>,
+    group: &Group,
+) -> Result<(), DbError> {
+    if store.knows_group(connector.network(), &group.address.0, group.revision) {
+        return Ok(());
+    }
+    let members = group.members.iter().map(|member| NewMember {
+        peer: new_peer(connector, &member.address),
+        admin: member.admin,
+        since: member.since,
+    });
+    let learned = NewGroup {
+        network: connector.network().to_owned(),
+        address: group.address.0.clone(),
+        subject: group.subject.clone(),
+        creator: group.creator.as_ref().map(|creator| new_peer(connector, creator)),
+        created_at: group.created_at,
+        revision: group.revision,
+        photo: group.photo,
+        members: members.collect(),
+    };
+    store.learn_group(Arc::new(learned)).await
+}
