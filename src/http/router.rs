@@ -41,7 +41,7 @@ fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
             .route_layer(from_fn_with_state(state.clone(), idempotency::run_once))
             .route_layer(from_fn_with_state(state.clone(), params::read::<Caller, AppState>));
     }
-    OpenApiRouter::with_openapi(Description::openapi())
+    OpenApiRouter::with_openapi(ApiDescription::openapi())
         .merge(api::health::router())
         .merge(oauth::router())
         .merge(api::media::router())
@@ -77,7 +77,7 @@ async fn normalise(State(started): State<Started>, request: Request, next: Next)
     modifiers(&BearerScheme),
     security(("bearer" = []))
 )]
-struct Description;
+struct ApiDescription;
 
 /// The security scheme of every endpoint that names no other.
 struct BearerScheme;

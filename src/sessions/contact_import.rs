@@ -15,7 +15,6 @@ pub struct ImportEntry {
     pub last_name: String,
 }
 
-/// What an import did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ImportOutcome {
     Unchanged,
@@ -35,7 +34,7 @@ impl Sessions {
     /// nobody on the network has is left out. The caller commits the transaction.
     ///
     /// # Errors
-    /// Notably [`ContactError::NobodyNamed`] when no entry remains.
+    /// Notably [`ContactError::NoValidEntry`] when no entry remains.
     pub async fn import_contacts(
         &self,
         account: &Account,
@@ -47,7 +46,7 @@ impl Sessions {
         let ids = entries.values().map(|entry| entry.id.clone()).collect();
         let peers = self.known_peers(account, ids).await?;
         if peers.is_empty() {
-            return Err(ContactError::NobodyNamed);
+            return Err(ContactError::NoValidEntry);
         }
         let current = self.store.contacts(account).await?;
         let before: BTreeSet<&str> = current.iter().map(|contact| contact.public_id.as_str()).collect();

@@ -2,9 +2,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::GroupRefusal;
 use super::Sessions;
 use super::command::AskError;
-use super::GroupRefusal;
 use crate::db::DbError;
 use crate::domain::{Account, ContactId, GroupId};
 use crate::store::{Candidate, Claim};
@@ -29,7 +29,7 @@ pub enum CreateGroupError {
 }
 
 impl Sessions {
-    /// Creates a group of contacts whose admin is the account. The account's own number and repeated ones change nothing.
+    /// Creates a group of contacts whose admin is the account. The account's own number and repeated ones are ignored.
     /// A request with a key that asked the session before gets that answer.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
-//! Contacts of an account, as far as its network has a say: who a number or a public id is, and whether the number exists.
+//! Changes of an account's contact list that need its network: which peer an id names, and whether a number exists.
 //!
-//! Each change returns its open transaction: the caller commits it together with what it answers.
+//! Each change returns its open transaction, which the caller commits together with its response.
 
 use std::collections::HashSet;
 
@@ -17,9 +17,9 @@ pub enum ContactError {
     Exists,
     #[error("nobody on the network has the public id {0}")]
     UnknownPublicId(String),
-    /// An import without any entry that names somebody.
-    #[error("no entry names anybody on the network")]
-    NobodyNamed,
+    /// Of an import.
+    #[error("no entry of the list names a peer")]
+    NoValidEntry,
     /// The program was started without the account's network.
     #[error("this program has no network {0}")]
     NoSuchNetwork(String),
@@ -127,7 +127,7 @@ impl Sessions {
         self.stored_peers(account, named).await
     }
 
-    /// Asks the network which of these ids exist; public ids that are no numbers are not among the answer.
+    /// Asks the network which of these ids exist; public ids that are not numbers are ignored.
     pub(super) async fn existing_ids(
         &self,
         account: &Account,
@@ -152,7 +152,7 @@ impl Sessions {
                 }
                 ContactId::PublicId(id) => match self.store.peer_by_public_id(&account.network, &id).await? {
                     Some(peer) => named.by_public_id.push(peer),
-                    None => named.unknown.push(id.to_string()),
+                    None => named.unknown.push(id),
                 },
             }
         }

@@ -84,7 +84,8 @@ async fn a_message_to_an_unregistered_number_fails() {
 /// something into its mailbox: a message, or the receipt for one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_that_arrives_while_a_number_changes_its_owner_is_dropped() {
-    for (moves, message, statement) in [(BEN, "failed", "WITH sender AS%"), (ANNA, "sent", "WITH removed AS%localnet_stanza%")]
+    for (moves, message, statement) in
+        [(BEN, "failed", "WITH sender AS%"), (ANNA, "sent", "WITH removed AS%localnet_stanza%")]
     {
         let world = World::new().await;
         let process = world.process();

@@ -1,4 +1,4 @@
-//! The codes of the API's errors: what a program tells one error from another by.
+//! Error codes of the API, by which programs distinguish errors.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ macro_rules! codes {
         }
 
         impl ErrorCode {
-            /// The code as it stands in the body of an error.
+            /// The code in the body of an error.
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self {
@@ -36,7 +36,7 @@ codes! {
     InvalidParameter = "invalid_parameter",
     /// A parameter is missing; the error names it.
     MissingParameter = "missing_parameter",
-    /// The body or the query cannot be read as what it is said to be.
+    /// The body or the query does not have the form that its type requires.
     Malformed = "malformed",
     /// The body of the request ended too early.
     BrokenBody = "broken_body",
@@ -60,7 +60,7 @@ codes! {
     TokenMissing = "token_missing",
     /// The bearer token is unknown, expired or revoked.
     TokenInvalid = "token_invalid",
-    /// The header Idempotency-Key is not one short word of visible ASCII characters.
+    /// The header Idempotency-Key must occur once and have 1 to 255 visible ASCII characters.
     IdempotencyKeyInvalid = "idempotency_key_invalid",
     /// The first request with this Idempotency-Key is still running.
     IdempotencyKeyInUse = "idempotency_key_in_use",
@@ -174,7 +174,7 @@ codes! {
 
 impl PartialSchema for ErrorCode {
     fn schema() -> RefOr<Schema> {
-        let mut description = "What a program tells one error from another by.\n".to_owned();
+        let mut description = "The codes by which programs distinguish errors.\n".to_owned();
         for (code, sentence) in Self::DESCRIBED {
             description.push_str("\n* `");
             description.push_str(code);

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::{ApiError, ErrorCode};
 
 impl ApiError {
-    /// 400 for a body or a query that is not what it is said to be.
+    /// 400 for a body or a query that cannot be parsed.
     pub fn malformed(message: impl Into<String>) -> Self {
         Self::bad_request(ErrorCode::Malformed, message)
     }
@@ -18,8 +18,8 @@ impl ApiError {
 
     /// 413 for a body or a file of more than `limit` bytes.
     #[must_use]
-    pub fn too_large(what: &str, limit: u64) -> Self {
-        let message = format!("the {what} is larger than {} KiB", limit / 1024);
+    pub fn too_large(name: &str, limit: u64) -> Self {
+        let message = format!("the {name} is larger than {} KiB", limit / 1024);
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::TooLarge, message)
     }
 

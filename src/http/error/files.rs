@@ -5,7 +5,7 @@ use crate::fetch::{FetchError, UntrustedError};
 use crate::media::MediaError;
 use crate::telemetry::chain;
 
-/// Only for the URLs of callers: a failure is the caller's to mend.
+/// Only for the URLs of callers: a failure is the caller's mistake.
 impl<E: Into<ApiError>> From<UntrustedError<E>> for ApiError {
     fn from(error: UntrustedError<E>) -> Self {
         match error {
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_failed_url_of_a_caller_is_the_callers_mistake() {
-        let cause = || "a cause that nobody hears of".into();
+        let cause = || "a cause that only the log has".into();
         for (error, status, code) in [
             (UntrustedError::NotHttp, 400, "invalid_parameter"),
             (UntrustedError::Status(404), 400, "url_failed"),
@@ -95,7 +95,7 @@ mod tests {
         ] {
             let error = ApiError::from(error);
             assert_eq!((error.status().as_u16(), error.code().as_str()), (status, code));
-            assert!(!error.message().contains("nobody hears"), "{}", error.message());
+            assert!(!error.message().contains("only the log"), "{}", error.message());
         }
     }
 }

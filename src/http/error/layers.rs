@@ -82,7 +82,7 @@ impl From<ContactError> for ApiError {
                 ErrorCode::ContactUnknown,
                 format!("nobody on the network has the public id {id}"),
             ),
-            ContactError::NobodyNamed => Self::no_valid_number(),
+            ContactError::NoValidEntry => Self::no_valid_number(),
             ContactError::NoSuchNetwork(_) => network_missing(&error),
             ContactError::Ask(error) => error.into(),
             ContactError::Store(error) => error.into(),
@@ -90,7 +90,7 @@ impl From<ContactError> for ApiError {
     }
 }
 
-/// The networks come from the settings, so this is ours to mend.
+/// The networks come from the settings, so this is the operator's mistake.
 fn network_missing(error: &dyn std::error::Error) -> ApiError {
     tracing::error!(%error, "an account's network is not among WINDU_NETWORKS");
     ApiError::unavailable(

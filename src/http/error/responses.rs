@@ -41,6 +41,7 @@ fn problems(described: &[(&str, &str)]) -> BTreeMap<String, RefOr<Response>> {
 }
 
 /// A response whose body is a `Problem`.
+#[must_use]
 pub fn problem(description: &str) -> RefOr<Response> {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
     RefOr::T(ResponseBuilder::new().description(description).content("application/json", content).build())

@@ -117,6 +117,7 @@ impl AccountSelector {
     }
 
     /// Whether the account was named.
+    #[must_use]
     pub fn is_named(&self) -> bool {
         self.number.is_some()
     }

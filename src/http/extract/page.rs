@@ -34,6 +34,7 @@ pub struct ListParameters {
 }
 
 impl ListParameters {
+    #[must_use]
     pub fn page(&self) -> Page {
         Page {
             limit: i64::from(self.limit),
@@ -74,9 +75,9 @@ mod tests {
     #[test]
     fn limits_are_cut_and_wrong_ones_named() {
         assert_eq!(read(json!({})), Ok(ListParameters::default()));
-        let given = read(json!({"limit": "1001", "offset": 3, "after": "2016-05-20", "other": []}));
+        let parsed = read(json!({"limit": "1001", "offset": 3, "after": "2016-05-20", "other": []}));
         let after = "2016-05-20".parse::<TimeParameter>().expect("a time").at();
-        assert_eq!(given, Ok(ListParameters { limit: 1_000, offset: 3, after }));
+        assert_eq!(parsed, Ok(ListParameters { limit: 1_000, offset: 3, after }));
         assert_eq!(read(json!({"limit": "99999999999999999999999"})).expect("cut").limit, 1_000);
         assert_eq!(read(json!({"limit": 0})).expect("none").limit, 0);
         assert_eq!(read(json!({"offset": u64::MAX})).expect("cut").offset, LARGEST_OFFSET);

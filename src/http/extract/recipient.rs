@@ -148,6 +148,7 @@ impl FromRequestParts<AppState> for CachedRecipient {
 
 impl CachedRecipient {
     /// Whether the caller named the account that writes.
+    #[must_use]
     pub fn is_of_named_account(&self) -> bool {
         self.selector.is_named()
     }

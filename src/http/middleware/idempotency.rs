@@ -120,7 +120,7 @@ async fn keyed_request(state: &AppState, parts: &mut Parts) -> Result<Option<Key
     }
     let route = format!("{} {}", parts.method, path.as_str());
     let Some(key) = key(&parts.headers)? else { return Ok(None) };
-    // A claim ends with its process's heartbeat. When a process stops or joins anew, its claims are free at once: of two
+    // A claim ends with its process's heartbeat. When a process stops or joins again, its claims are free at once: of two
     // runs of a request only the later one has an effect.
     let process = state.sessions.process(JOIN_TIMEOUT).await.ok_or_else(ApiError::starting)?;
     let user = Caller::from_request_parts(parts, state).await?.user;

@@ -48,7 +48,7 @@ struct TokenForm {
     scope: Option<String>,
     /// The client, unless HTTP Basic names it.
     client_id: Option<String>,
-    /// The secret of a confidential client, unless HTTP Basic gives it.
+    /// The secret of a confidential client, unless HTTP Basic contains it.
     client_secret: Option<String>,
 }
 
@@ -62,7 +62,7 @@ struct TokenQuery {
     token_type_hint: Option<String>,
     /// The client, unless HTTP Basic names it.
     client_id: Option<String>,
-    /// The secret of a confidential client, unless HTTP Basic gives it.
+    /// The secret of a confidential client, unless HTTP Basic contains it.
     client_secret: Option<String>,
 }
 

@@ -38,7 +38,7 @@ where
 
 fn address(parts: &Parts, oauth: &OAuth) -> Result<std::net::IpAddr, OAuthFailure> {
     #[derive(Debug, thiserror::Error)]
-    #[error("the server did not say where a connection comes from")]
+    #[error("the server did not record the address of a connection")]
     struct NoRemote;
     let remote = parts.extensions.get::<Remote>().ok_or_else(|| ApiError::internal(&NoRemote))?;
     let forwarded = parts.headers.get_all("x-forwarded-for").iter();

@@ -1,7 +1,7 @@
 //! Stored files, by signed URLs without a token.
 //!
-//! Files come from strangers and open in browsers: only a fixed list of types is shown inline, all others are downloads,
-//! and no script runs.
+//! Files come from strangers and open in browsers: only a fixed list of types is shown inline, all others are
+//! downloads, and no script runs.
 
 mod range;
 

@@ -79,7 +79,7 @@ mod tests {
 
     const ETAG: &str = "\"tag\"";
 
-    fn asked(headers: &[(header::HeaderName, &str)], size: u64) -> RangeRequest {
+    fn parsed(headers: &[(header::HeaderName, &str)], size: u64) -> RangeRequest {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(name, HeaderValue::from_str(value).expect("a value"));
@@ -100,16 +100,16 @@ mod tests {
             ("bytes=-10", 0..10),
             ("bytes=-11", 0..10),
         ] {
-            assert_eq!(asked(&[(header::RANGE, range)], 10), RangeRequest::Part(part), "{range}");
+            assert_eq!(parsed(&[(header::RANGE, range)], 10), RangeRequest::Part(part), "{range}");
         }
     }
 
     #[test]
     fn a_range_beyond_the_end_is_unsatisfiable() {
         for range in ["bytes=10-", "bytes=10-20", "bytes=99999999999999999999999-", "bytes=-0"] {
-            assert_eq!(asked(&[(header::RANGE, range)], 10), RangeRequest::Unsatisfiable, "{range}");
+            assert_eq!(parsed(&[(header::RANGE, range)], 10), RangeRequest::Unsatisfiable, "{range}");
         }
-        assert_eq!(asked(&[(header::RANGE, "bytes=0-")], 0), RangeRequest::Unsatisfiable);
+        assert_eq!(parsed(&[(header::RANGE, "bytes=0-")], 0), RangeRequest::Unsatisfiable);
     }
 
     #[test]
@@ -125,20 +125,20 @@ mod tests {
             "lines=0-1",
             "bytes=+1-2",
         ] {
-            assert_eq!(asked(&[(header::RANGE, range)], 10), RangeRequest::Whole, "{range}");
+            assert_eq!(parsed(&[(header::RANGE, range)], 10), RangeRequest::Whole, "{range}");
         }
         let twice = [(header::RANGE, "bytes=0-1"), (header::RANGE, "bytes=3-4")];
-        assert_eq!(asked(&twice, 10), RangeRequest::Whole);
-        assert_eq!(asked(&[], 10), RangeRequest::Whole);
+        assert_eq!(parsed(&twice, 10), RangeRequest::Whole);
+        assert_eq!(parsed(&[], 10), RangeRequest::Whole);
     }
 
     #[test]
     fn a_range_of_another_version_gives_the_whole_file() {
         let range = (header::RANGE, "bytes=0-1");
-        assert_eq!(asked(&[range.clone(), (header::IF_RANGE, ETAG)], 10), RangeRequest::Part(0..2));
+        assert_eq!(parsed(&[range.clone(), (header::IF_RANGE, ETAG)], 10), RangeRequest::Part(0..2));
         for other in ["\"other\"", "W/\"tag\"", "Wed, 25 Nov 2026 12:00:00 GMT", ""] {
             assert_eq!(
-                asked(&[range.clone(), (header::IF_RANGE, other)], 10),
+                parsed(&[range.clone(), (header::IF_RANGE, other)], 10),
                 RangeRequest::Whole,
                 "{other}"
             );
@@ -149,15 +149,15 @@ mod tests {
     fn an_unchanged_file_is_not_sent_again() {
         for tags in ["*", ETAG, "W/\"tag\"", "\"other\", \"tag\""] {
             let headers = [(header::IF_NONE_MATCH, tags), (header::RANGE, "bytes=0-1")];
-            assert_eq!(asked(&headers, 10), RangeRequest::Unchanged, "{tags}");
+            assert_eq!(parsed(&headers, 10), RangeRequest::Unchanged, "{tags}");
         }
-        assert_eq!(asked(&[(header::IF_NONE_MATCH, "\"other\"")], 10), RangeRequest::Whole);
+        assert_eq!(parsed(&[(header::IF_NONE_MATCH, "\"other\"")], 10), RangeRequest::Whole);
     }
 
     proptest::proptest! {
         #[test]
         fn a_part_is_always_within_the_file(range in "(bytes)?=?[-0-9a-z, ]{0,12}", size in 0_u64..200) {
-            if let RangeRequest::Part(part) = asked(&[(header::RANGE, range.as_str())], size) {
+            if let RangeRequest::Part(part) = parsed(&[(header::RANGE, range.as_str())], size) {
                 proptest::prop_assert!(part.start < part.end && part.end <= size, "{range} {part:?}");
             }
         }

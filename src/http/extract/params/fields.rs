@@ -101,13 +101,13 @@ impl<'de> Deserialize<'de> for Flag {
 
 impl<'de> Deserialize<'de> for WholeNumber {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct NumberVisitor;
-        impl NumberVisitor {
+        struct WholeNumberVisitor;
+        impl WholeNumberVisitor {
             fn refuse<E: de::Error>() -> Result<WholeNumber, E> {
                 Err(E::custom("a whole number from 0 on is expected"))
             }
         }
-        impl Visitor<'_> for NumberVisitor {
+        impl Visitor<'_> for WholeNumberVisitor {
             type Value = WholeNumber;
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str("a whole number from 0 on")
@@ -131,7 +131,7 @@ impl<'de> Deserialize<'de> for WholeNumber {
                 Ok(WholeNumber(text.parse().unwrap_or(u64::MAX)))
             }
         }
-        deserializer.deserialize_any(NumberVisitor)
+        deserializer.deserialize_any(WholeNumberVisitor)
     }
 }
 

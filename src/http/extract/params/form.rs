@@ -14,7 +14,7 @@ pub const MAX_PARAMETERS: usize = 1_000;
 /// Names and values; of a repeated name the last value.
 ///
 /// # Errors
-/// 400 for what is not UTF-8 or holds a NUL, or too many parameters.
+/// 400 for text that is not UTF-8 or contains a NUL, and for too many parameters.
 pub fn parse(bytes: &[u8]) -> Result<Map<String, Value>, ApiError> {
     Ok(pairs(bytes)?.into_iter().map(|(name, value)| (name, value.into())).collect())
 }

@@ -1,7 +1,7 @@
 //! Extractors for the parameters of a request. A parameter of the path replaces one of the body, which replaces one of the
 //! query; of a repeated parameter the last counts.
 //!
-//! [`read`] reads them once per request, after the caller is known. Then handlers take [`Parameters`] or [`JsonOnly`],
+//! [`read`] reads them once per request, after the caller is known. Then handlers take [`RequestParameters`] or [`JsonOnly`],
 //! and other extractors read [`RawParameters`], for example for `account`.
 
 mod body;
@@ -43,7 +43,7 @@ pub struct RawParameters {
 /// 400 `missing_parameter` or `invalid_parameter`; the error begins with the parameter's name.
 pub struct RequestParameters<T>(pub T);
 
-/// [`Parameters`] of an endpoint whose body is JSON or empty: 415 for a form.
+/// [`RequestParameters`] of an endpoint whose body is JSON or empty: 415 for a form.
 pub struct JsonOnly<T>(pub T);
 
 impl RawParameters {

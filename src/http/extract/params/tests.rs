@@ -21,9 +21,9 @@ const JSON: &str = "application/json";
 
 /// A caller: requests without an Authorization header are refused.
 #[derive(Clone)]
-struct Somebody;
+struct TestCaller;
 
-impl<S: Sync> FromRequestParts<S> for Somebody {
+impl<S: Sync> FromRequestParts<S> for TestCaller {
     type Rejection = StatusCode;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
@@ -65,7 +65,7 @@ fn router() -> Router {
             "/import/",
             any(|JsonOnly(import): JsonOnly<Import>| async move { import.contacts.len().to_string() }),
         )
-        .route_layer(from_fn_with_state(spools(), read::<Somebody, Spools>))
+        .route_layer(from_fn_with_state(spools(), read::<TestCaller, Spools>))
 }
 
 async fn ask(method: Method, target: &str, kind: &str, body: impl Into<Body>) -> (u16, Value) {
@@ -187,8 +187,8 @@ async fn a_json_endpoint_refuses_forms() {
     assert_eq!(error_of("/import/", FORM, "").await.1, "missing_parameter");
 }
 
-/// What a server on a real socket answers to these bytes, up to the first blank line.
-async fn head_of_answer(request: Vec<u8>) -> String {
+/// The response of a server on a real socket to these bytes, up to the first blank line.
+async fn response_head(request: Vec<u8>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
     let address = listener.local_addr().expect("an address");
     let lifecycle = Lifecycle::default();
@@ -218,7 +218,7 @@ async fn a_caller_that_writes_too_much_gets_the_error() {
     let size = 6 * 1024 * 1024;
     let mut whole = head(&format!("Content-Length: {size}"));
     whole.resize(whole.len() + size, b' ');
-    assert!(head_of_answer(whole).await.starts_with("HTTP/1.1 413"));
+    assert!(response_head(whole).await.starts_with("HTTP/1.1 413"));
     let mut chunked = head("Transfer-Encoding: chunked");
     for _ in 0..6 {
         chunked.extend_from_slice(b"100000\r\n");
@@ -226,12 +226,12 @@ async fn a_caller_that_writes_too_much_gets_the_error() {
         chunked.extend_from_slice(b"\r\n");
     }
     chunked.extend_from_slice(b"0\r\n\r\n");
-    assert!(head_of_answer(chunked).await.starts_with("HTTP/1.1 413"));
-    // This one asks before it writes.
-    let asks = head(&format!("Content-Length: {size}\r\nExpect: 100-continue"));
-    assert!(head_of_answer(asks).await.starts_with("HTTP/1.1 413"));
-    let asks = head("Content-Length: 2\r\nExpect: 100-continue");
-    assert!(head_of_answer(asks).await.starts_with("HTTP/1.1 100"));
+    assert!(response_head(chunked).await.starts_with("HTTP/1.1 413"));
+    // These callers wait for `100 Continue` before they write.
+    let waiting = head(&format!("Content-Length: {size}\r\nExpect: 100-continue"));
+    assert!(response_head(waiting).await.starts_with("HTTP/1.1 413"));
+    let waiting = head("Content-Length: 2\r\nExpect: 100-continue");
+    assert!(response_head(waiting).await.starts_with("HTTP/1.1 100"));
 }
 
 #[tokio::test]

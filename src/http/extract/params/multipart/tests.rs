@@ -18,9 +18,9 @@ static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("
 static SPOOLS: LazyLock<Spools> = LazyLock::new(|| Spools::new(FOLDER.path(), MAX_UPLOAD as u64));
 
 /// A part: its name, the file's name if it is one, the content.
-type Part = (String, Option<String>, Vec<u8>);
+type FormPart = (String, Option<String>, Vec<u8>);
 
-fn encoded(parts: &[Part]) -> Vec<u8> {
+fn encoded(parts: &[FormPart]) -> Vec<u8> {
     let mut body = Vec::new();
     for (name, file_name, content) in parts {
         let file_name = file_name.as_ref().map(|name| format!("; filename=\"{name}\"")).unwrap_or_default();
@@ -34,29 +34,29 @@ fn encoded(parts: &[Part]) -> Vec<u8> {
     body
 }
 
-fn text(name: &str, content: impl Into<Vec<u8>>) -> Part {
+fn text(name: &str, content: impl Into<Vec<u8>>) -> FormPart {
     (name.to_owned(), None, content.into())
 }
 
-fn file(name: &str, content: impl Into<Vec<u8>>) -> Part {
+fn file(name: &str, content: impl Into<Vec<u8>>) -> FormPart {
     (name.to_owned(), Some("a.jpg".to_owned()), content.into())
 }
 
-/// Parses a body that comes in these pieces.
-async fn parse(pieces: Vec<Vec<u8>>, kind: &str, spools: Option<&Spools>) -> Result<FormParts, &'static str> {
-    let body = Body::from_stream(stream::iter(pieces.into_iter().map(Ok::<_, std::io::Error>)));
+/// Parses a body that comes in these chunks.
+async fn parse(chunks: Vec<Vec<u8>>, kind: &str, spools: Option<&Spools>) -> Result<FormParts, &'static str> {
+    let body = Body::from_stream(stream::iter(chunks.into_iter().map(Ok::<_, std::io::Error>)));
     let limit = MAX_UPLOAD as u64 + LARGEST;
     let mut body = LimitedBody::new(&HeaderMap::new(), body, limit).map_err(|_| "announced")?;
     let first = body.next().await.map_err(|error| ApiError::from(error).code().as_str())?.expect("not empty");
     read(kind, first, &mut body, spools).await.map_err(|error| error.code().as_str())
 }
 
-async fn whole(parts: &[Part]) -> Result<FormParts, &'static str> {
+async fn whole(parts: &[FormPart]) -> Result<FormParts, &'static str> {
     parse(vec![encoded(parts)], TYPE, Some(&SPOOLS)).await
 }
 
 /// The same parts as they were written.
-fn decoded(parts: &FormParts) -> (Vec<(String, Vec<u8>)>, Vec<Part>) {
+fn decoded(parts: &FormParts) -> (Vec<(String, Vec<u8>)>, Vec<FormPart>) {
     let pairs = parts.pairs.iter().map(|(name, value)| (name.clone(), value.clone().into_bytes()));
     let files = parts.files.iter().map(|file| {
         let content = fs::read(file.spooled.path()).expect("a file");
@@ -102,10 +102,10 @@ async fn broken_forms_are_refused() {
         encoded(&vec![text("a", "1"); form::MAX_PARAMETERS + 1]),
         replaced("\r\n\r\n", &format!("\r\nX: {}\r\n\r\n", "x".repeat(70_000))),
     ] {
-        // In pieces, so that a long head is not all there at once.
-        let pieces = body.chunks(10_000).map(<[u8]>::to_vec).collect();
+        // In chunks, so that a long head is not all there at once.
+        let chunks = body.chunks(10_000).map(<[u8]>::to_vec).collect();
         let shown = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
-        assert_eq!(parse(pieces, TYPE, Some(&SPOOLS)).await.err(), Some("malformed"), "{shown:?}");
+        assert_eq!(parse(chunks, TYPE, Some(&SPOOLS)).await.err(), Some("malformed"), "{shown:?}");
     }
     assert!(parse(vec![one], "multipart/form-data", Some(&SPOOLS)).await.is_err());
 }
@@ -143,7 +143,7 @@ proptest! {
         ), 0..6),
         size in 1_usize..2_000,
     ) {
-        let parts: Vec<Part> = parts
+        let parts: Vec<FormPart> = parts
             .into_iter()
             .map(|(name, file_name, content)| match &file_name {
                 Some(_) => (name, file_name, content),
@@ -151,10 +151,10 @@ proptest! {
             })
             .filter(|(_, _, content)| !String::from_utf8_lossy(content).contains("X-boundary"))
             .collect();
-        let pieces = encoded(&parts).chunks(size).map(<[u8]>::to_vec).collect();
-        let read = Runtime::new().expect("a runtime").block_on(parse(pieces, TYPE, Some(&SPOOLS)));
+        let chunks = encoded(&parts).chunks(size).map(<[u8]>::to_vec).collect();
+        let read = Runtime::new().expect("a runtime").block_on(parse(chunks, TYPE, Some(&SPOOLS)));
         let (pairs, files) = decoded(&read.expect("a form"));
-        let (expected_files, texts): (Vec<Part>, Vec<Part>) =
+        let (expected_files, texts): (Vec<FormPart>, Vec<FormPart>) =
             parts.into_iter().partition(|(_, file_name, _)| file_name.is_some());
         let expected_pairs: Vec<_> = texts.into_iter().map(|(name, _, content)| (name, content)).collect();
         prop_assert_eq!(pairs, expected_pairs);
@@ -163,7 +163,7 @@ proptest! {
 
     #[test]
     fn nonsense_is_refused_and_nothing_else(
-        pieces in vec(prop_oneof![
+        chunks in vec(prop_oneof![
             vec(any::<u8>(), 1..200),
             Just(b"--X-boundary".to_vec()),
             Just(b"--X-boundary--".to_vec()),
@@ -173,7 +173,7 @@ proptest! {
             Just(b"; filename=\"".to_vec()),
         ], 1..40),
     ) {
-        let read = Runtime::new().expect("a runtime").block_on(parse(pieces, TYPE, Some(&SPOOLS)));
+        let read = Runtime::new().expect("a runtime").block_on(parse(chunks, TYPE, Some(&SPOOLS)));
         prop_assert!(matches!(read, Ok(_) | Err("malformed")), "{:?}", read);
     }
 }
