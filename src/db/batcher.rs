@@ -237,7 +237,7 @@ fn concerns_all(error: &DbError) -> bool {
 }
 
 /// The answer to the request at `place`, which a query numbers from 1 on (`WITH ORDINALITY`).
-pub fn at_place<T>(answers: &mut [T], place: i64) -> Option<&mut T> {
+pub fn at_position<T>(answers: &mut [T], place: i64) -> Option<&mut T> {
     answers.get_mut(usize::try_from(place - 1).ok()?)
 }
 

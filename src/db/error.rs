@@ -2,26 +2,25 @@
 
 use std::sync::Arc;
 
-/// A query that failed. A clone is for each of the callers that shared the query.
+/// The error of a failed query. Callers that shared the query get a clone each.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DbError {
-    /// The database is away, starting, stopping or out of connections: worth trying again.
+    /// The database is unavailable, starting, stopping or out of connections: worth a retry.
     #[error("the database cannot be reached")]
     Unavailable(#[source] Arc<sqlx::Error>),
-    /// What the write was made under, such as a session's lease or a request's claim on its key, belongs to somebody else
-    /// by now: nothing was written.
-    #[error("the lease or the claim has passed on")]
+    /// The session's lease, or the request's claim on its key, belongs to another process by now: nothing was written.
+    #[error("the lease or the claim has passed to another process")]
     Fenced,
     /// A row whose values no version of this program can have written.
     #[error("impossible row: {0}")]
     Corrupt(String),
-    /// A query that the database refused: our mistake.
+    /// A query that the database refused: a mistake of this program.
     #[error("the database refused a query")]
     Refused(#[source] Arc<sqlx::Error>),
 }
 
 impl DbError {
-    /// The name of the constraint that the query broke, if that is why it failed.
+    /// The name of the constraint that the query violated, if it failed for that reason.
     #[must_use]
     pub fn constraint(&self) -> Option<&str> {
         match self {
@@ -30,8 +29,8 @@ impl DbError {
         }
     }
 
-    /// Whether the values can never be stored: a data exception (SQLSTATE class 22) such as a NUL in a text, or more than
-    /// an index takes (54).
+    /// Whether the values can never be stored: a data exception (SQLSTATE class 22) such as a NUL in a text, or a value
+    /// too long for an index (54).
     #[must_use]
     pub fn is_unstorable(&self) -> bool {
         match self {
@@ -40,7 +39,7 @@ impl DbError {
         }
     }
 
-    /// Whether the transaction was rolled back in favour of another one (SQLSTATE class 40): worth trying again.
+    /// Whether the transaction was rolled back in favour of another one (SQLSTATE class 40): worth a retry.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
         match self {
@@ -49,13 +48,13 @@ impl DbError {
         }
     }
 
-    /// A queue that takes no more: answered like a pool without a free connection.
+    /// The error of a full queue: the same as that of a pool without a free connection.
     #[must_use]
     pub fn overloaded() -> Self {
         Self::Unavailable(Arc::new(sqlx::Error::PoolTimedOut))
     }
 
-    /// For callers whose work was given up because the program ends.
+    /// The error of a request that was dropped because the program ends.
     #[must_use]
     pub fn shutting_down() -> Self {
         Self::Unavailable(Arc::new(sqlx::Error::WorkerCrashed))
@@ -74,7 +73,7 @@ impl From<sqlx::Error> for DbError {
             Error::Io(_) | Error::Tls(_) | Error::PoolTimedOut | Error::PoolClosed | Error::WorkerCrashed => {
                 Self::Unavailable(Arc::new(error))
             }
-            // A connection that broke in the middle of an answer.
+            // The connection broke in the middle of an answer.
             Error::Protocol(_) => Self::Unavailable(Arc::new(error)),
             Error::Database(ref refusal) if is_transient(refusal.code().as_deref()) => {
                 Self::Unavailable(Arc::new(error))
@@ -84,10 +83,9 @@ impl From<sqlx::Error> for DbError {
     }
 }
 
-/// SQLSTATEs that pass by themselves: connection failures (08), too many connections and out of memory or
-/// disk (53), a database that takes no connections now (55000), a lock that was not had in time (55P03), a transaction
-/// that was left alone for too long (25P03), operator intervention such as a shutdown or a start (57P), serialisation
-/// and deadlock (40).
+/// SQLSTATEs of errors that pass by themselves: connection failures (08), too many connections and out of memory or
+/// disk (53), a database that takes no connections now (55000), a lock timeout (55P03), a transaction that was idle for
+/// too long (25P03), operator intervention such as a shutdown or a start (57P), serialisation and deadlock (40).
 fn is_transient(code: Option<&str>) -> bool {
     code.is_some_and(|code| {
         ["08", "25P03", "53", "55000", "55P03", "57P", "40"].iter().any(|class| code.starts_with(class))

@@ -1,7 +1,8 @@
 //! Notifications between tasks and between processes: wake-ups and hints, carried by PostgreSQL's NOTIFY.
 //!
-//! A wake-up says "look again" and may come late, twice or not at all: who waits registers first, reads the database
-//! then, and polls besides. It is sent after the commit, never within the transaction: NOTIFY serialises commits.
+//! A wake-up says that something changed, and may come late, twice or not at all: a waiting task subscribes first, reads
+//! the database then, and polls besides. It is sent after the commit, never within the transaction: NOTIFY serialises
+//! commits.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,42 +19,41 @@ use crate::lifecycle::Lifecycle;
 use crate::secrets;
 
 const CHANNEL: &str = "windu";
-/// PostgreSQL takes payloads below 8,000 bytes.
+/// In bytes; PostgreSQL takes payloads below 8,000.
 const PAYLOAD_LIMIT: usize = 7_500;
-/// More than any note takes: the longest is a typing hint with two addresses.
-const LONGEST_NOTE: usize = 1_024;
-/// The least time between two notifications: what comes meanwhile shares the next.
-const PACE: Duration = Duration::from_millis(20);
-/// The rhythm of those who have just looked and are woken again: what comes between two beats is done together, and all
-/// of them ask the database at the same moment, so that their questions share a query.
-const BEAT: Duration = Duration::from_millis(20);
-/// Notes that wait to be sent to other processes; beyond it they are dropped and polling takes over.
-const QUEUE: usize = 8_192;
+/// In bytes, more than any note takes: the longest is a typing hint with two addresses.
+const MAX_NOTE: usize = 1_024;
+/// The least time between two NOTIFY statements; notes that come meanwhile share the next.
+const NOTIFY_INTERVAL: Duration = Duration::from_millis(20);
+/// The interval of the beats, see [`Subscription::woken_on_beat`].
+const BEAT_INTERVAL: Duration = Duration::from_millis(20);
+/// Notes that may wait to be sent to other processes; more are dropped, and polling takes over.
+const QUEUE_LIMIT: usize = 8_192;
 
-/// What a notification is about. The layers above give each kind a letter of its own; to this one they are words.
+/// The subject of a notification. The layers above give each kind a letter of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Topic {
-    /// The only one of its kind.
+    /// The only topic of its kind.
     Single(Kind),
-    /// The one with this number or name.
-    Of(Keyed),
+    /// One of many topics of its kind.
+    Of(KeyedTopic),
 }
 
-/// The kind of a topic.
+/// The kind of a topic: a letter.
 pub type Kind = char;
 
 /// A topic among many of its kind: `{"kind": key}`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Keyed {
+pub struct KeyedTopic {
     kind: Kind,
-    key: Key,
+    key: TopicKey,
 }
 
-/// Which topic of its kind.
+/// The id of a row, or a name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(untagged)]
-enum Key {
+enum TopicKey {
     Number(i64),
     Name(String),
 }
@@ -68,25 +68,25 @@ impl Topic {
     /// The topic of a row, by its id.
     #[must_use]
     pub fn of_row(kind: Kind, id: i64) -> Self {
-        Self::Of(Keyed { kind, key: Key::Number(id) })
+        Self::Of(KeyedTopic { kind, key: TopicKey::Number(id) })
     }
 
     /// The topic of a name.
     #[must_use]
     pub fn of_name(kind: Kind, name: impl Into<String>) -> Self {
-        Self::Of(Keyed { kind, key: Key::Name(name.into()) })
+        Self::Of(KeyedTopic { kind, key: TopicKey::Name(name.into()) })
     }
 }
 
-impl Serialize for Keyed {
+impl Serialize for KeyedTopic {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map([(self.kind, &self.key)])
     }
 }
 
-impl<'de> Deserialize<'de> for Keyed {
+impl<'de> Deserialize<'de> for KeyedTopic {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let members = BTreeMap::<Kind, Key>::deserialize(deserializer)?;
+        let members = BTreeMap::<Kind, TopicKey>::deserialize(deserializer)?;
         let mut members = members.into_iter();
         match (members.next(), members.next()) {
             (Some((kind, key)), None) => Ok(Self { kind, key }),
@@ -95,7 +95,7 @@ impl<'de> Deserialize<'de> for Keyed {
     }
 }
 
-/// What goes to the other processes.
+/// A notification for the other processes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 enum Note {
     #[serde(rename = "w")]
@@ -105,7 +105,7 @@ enum Note {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Payload {
+struct NotifyPayload {
     from: String,
     notes: Vec<Note>,
 }
@@ -117,22 +117,23 @@ pub struct Notifications {
 }
 
 struct Hub {
+    /// The sender of payloads, so that a process ignores its own.
     name: String,
     began: Instant,
-    waiting: Mutex<HashMap<Topic, watch::Sender<()>>>,
-    hinted: Mutex<HashMap<Topic, mpsc::Sender<String>>>,
+    subscribers: Mutex<HashMap<Topic, watch::Sender<()>>>,
+    hint_receivers: Mutex<HashMap<Topic, mpsc::Sender<String>>>,
     outbound: mpsc::Sender<Note>,
     queue: Mutex<Option<mpsc::Receiver<Note>>>,
 }
 
-/// Woken whenever its topic is; wake-ups between two waits count as one.
+/// The subscription to a topic; wake-ups between two waits count as one.
 pub struct Subscription {
     topic: Topic,
     receiver: Option<watch::Receiver<()>>,
     hub: Arc<Hub>,
 }
 
-/// The hints for one topic, oldest first; what does not fit is dropped.
+/// The receiver of the hints for one topic, oldest first; hints that do not fit are dropped.
 pub struct Hints {
     topic: Topic,
     receiver: mpsc::Receiver<String>,
@@ -141,13 +142,13 @@ pub struct Hints {
 
 impl Default for Notifications {
     fn default() -> Self {
-        let (outbound, queue) = mpsc::channel(QUEUE);
+        let (outbound, queue) = mpsc::channel(QUEUE_LIMIT);
         Self {
             hub: Arc::new(Hub {
                 name: secrets::random_id(),
                 began: Instant::now(),
-                waiting: Mutex::default(),
-                hinted: Mutex::default(),
+                subscribers: Mutex::default(),
+                hint_receivers: Mutex::default(),
                 outbound,
                 queue: Mutex::new(Some(queue)),
             }),
@@ -159,31 +160,31 @@ impl Notifications {
     /// Begins to listen to a topic. Subscribe first, read the database after.
     #[must_use]
     pub fn subscribe(&self, topic: Topic) -> Subscription {
-        let mut waiting = self.hub.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let receiver = waiting.entry(topic.clone()).or_insert_with(|| watch::channel(()).0).subscribe();
+        let mut subscribers = self.hub.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        let receiver = subscribers.entry(topic.clone()).or_insert_with(|| watch::channel(()).0).subscribe();
         Subscription { topic, receiver: Some(receiver), hub: self.hub.clone() }
     }
 
-    /// Notifications those who wait for the topic, here and in the other processes.
+    /// Wakes the subscribers of the topic, here and in the other processes.
     pub fn wake(&self, topic: Topic) {
         self.hub.wake_here(&topic);
         self.send(Note::Wake(topic));
     }
 
-    /// Notifications those who wait for the topic in this process only: the sweep of each process finds its own.
+    /// Wakes the subscribers of the topic in this process only: each process finds its own work by polling.
     pub fn wake_here(&self, topic: &Topic) {
         self.hub.wake_here(topic);
     }
 
-    /// Begins to receive the hints for a topic; an earlier receiver gets no more.
+    /// Begins to receive the hints for a topic; an earlier receiver gets none from now on.
     #[must_use]
     pub fn hints(&self, topic: Topic) -> Hints {
         let (sender, receiver) = mpsc::channel(16);
-        self.hub.hinted.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.clone(), sender);
+        self.hub.hint_receivers.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.clone(), sender);
         Hints { topic, receiver, hub: self.hub.clone() }
     }
 
-    /// Sends something that is not worth keeping, such as "is typing", to whoever receives the topic's hints.
+    /// Sends a hint, which is not stored anywhere (such as "is typing"), to the receiver of the topic's hints.
     pub fn hint(&self, topic: Topic, body: String) {
         if !self.hub.hint_here(&topic, &body) {
             self.send(Note::Hint(topic, body));
@@ -200,7 +201,7 @@ impl Notifications {
 
     fn send(&self, note: Note) {
         if let Err(error) = self.hub.outbound.try_send(note) {
-            tracing::debug!(%error, "a wake-up for other processes was dropped; their sweep finds the work");
+            tracing::debug!(%error, "a wake-up for other processes was dropped; they find the work by polling");
         }
     }
 }
@@ -217,11 +218,12 @@ impl Subscription {
         std::future::pending::<()>().await;
     }
 
-    /// Waits like [`Subscription::woken`]; when that is soon, until the next beat at the least.
+    /// Waits like [`Subscription::woken`], but when that takes less than 20 ms, until the next beat: wake-ups between two
+    /// beats count as one, and all subscribers query the database at the same moment, so that they share a batch.
     pub async fn woken_on_beat(&mut self) {
         let began = Instant::now();
         self.woken().await;
-        if began.elapsed() < BEAT {
+        if began.elapsed() < BEAT_INTERVAL {
             self.hub.beat().await;
         }
     }
@@ -230,9 +232,9 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.receiver = None;
-        let mut waiting = self.hub.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        if waiting.get(&self.topic).is_some_and(|sender| sender.receiver_count() == 0) {
-            waiting.remove(&self.topic);
+        let mut subscribers = self.hub.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        if subscribers.get(&self.topic).is_some_and(|sender| sender.receiver_count() == 0) {
+            subscribers.remove(&self.topic);
         }
     }
 }
@@ -250,9 +252,9 @@ impl Hints {
 impl Drop for Hints {
     fn drop(&mut self) {
         self.receiver.close();
-        let mut hinted = self.hub.hinted.lock().unwrap_or_else(PoisonError::into_inner);
-        if hinted.get(&self.topic).is_some_and(mpsc::Sender::is_closed) {
-            hinted.remove(&self.topic);
+        let mut receivers = self.hub.hint_receivers.lock().unwrap_or_else(PoisonError::into_inner);
+        if receivers.get(&self.topic).is_some_and(mpsc::Sender::is_closed) {
+            receivers.remove(&self.topic);
         }
     }
 }
@@ -260,27 +262,27 @@ impl Drop for Hints {
 impl Hub {
     /// Waits for the next beat.
     async fn beat(&self) {
-        let beats = self.began.elapsed().as_millis() / BEAT.as_millis() + 1;
-        let next = BEAT.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX));
+        let beats = self.began.elapsed().as_millis() / BEAT_INTERVAL.as_millis() + 1;
+        let next = BEAT_INTERVAL.saturating_mul(u32::try_from(beats).unwrap_or(u32::MAX));
         tokio::time::sleep_until(self.began + next).await;
     }
 
     fn wake_here(&self, topic: &Topic) {
-        if let Some(sender) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).get(topic) {
+        if let Some(sender) = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner).get(topic) {
             sender.send_replace(());
         }
     }
 
     fn wake_all_here(&self) {
-        for sender in self.waiting.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for sender in self.subscribers.lock().unwrap_or_else(PoisonError::into_inner).values() {
             sender.send_replace(());
         }
     }
 
-    /// True when somebody here receives the topic's hints, whether or not this one fitted.
+    /// True when this process has a receiver of the topic's hints, whether or not this hint fitted.
     fn hint_here(&self, topic: &Topic, body: &str) -> bool {
-        let hinted = self.hinted.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(sender) = hinted.get(topic) else { return false };
+        let receivers = self.hint_receivers.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sender) = receivers.get(topic) else { return false };
         if sender.try_send(body.to_owned()).is_err() {
             tracing::debug!("a hint was dropped: its receiver is behind");
         }
@@ -288,26 +290,26 @@ impl Hub {
     }
 }
 
-/// Sends what has gathered, as one NOTIFY per payload; while one is on its way the next gathers.
+/// Sends the queued notes, as one NOTIFY per payload; notes that come meanwhile form the next payload.
 async fn notify(hub: Arc<Hub>, mut queue: mpsc::Receiver<Note>, pool: PgPool, lifecycle: Lifecycle) {
     loop {
         let first = tokio::select! {
-            // The queue first: a stop that comes together with a last wake-up must not swallow it.
+            // The queue first: a stop that comes together with a last wake-up must not lose it.
             biased;
             () = lifecycle.hard().cancelled() => None,
             note = queue.recv() => note,
             () = lifecycle.soft().cancelled() => None,
         };
         let Some(first) = first else { return };
-        let mut size = written(&first);
+        let mut size = encoded_len(&first);
         let mut notes = HashSet::from([first]);
         // The next note may be as long as a typing hint; it must still fit.
-        while size < PAYLOAD_LIMIT - LONGEST_NOTE {
+        while size < PAYLOAD_LIMIT - MAX_NOTE {
             let Ok(note) = queue.try_recv() else { break };
-            size += written(&note);
+            size += encoded_len(&note);
             notes.insert(note);
         }
-        let payload = Payload { from: hub.name.clone(), notes: notes.into_iter().collect() };
+        let payload = NotifyPayload { from: hub.name.clone(), notes: notes.into_iter().collect() };
         let Ok(text) = serde_json::to_string(&payload) else { continue };
         if text.len() > PAYLOAD_LIMIT {
             tracing::warn!(bytes = text.len(), "wake-ups for other processes were too long to send");
@@ -315,17 +317,17 @@ async fn notify(hub: Arc<Hub>, mut queue: mpsc::Receiver<Note>, pool: PgPool, li
         }
         let sent = sqlx::query!("SELECT pg_notify($1, $2)", CHANNEL, text).execute(&pool).await;
         if let Err(error) = sent {
-            tracing::debug!(%error, "wake-ups for other processes were lost; their sweep finds the work");
+            tracing::debug!(%error, "wake-ups for other processes were lost; they find the work by polling");
         }
         tokio::select! {
-            () = tokio::time::sleep(PACE) => {}
+            () = tokio::time::sleep(NOTIFY_INTERVAL) => {}
             () = lifecycle.soft().cancelled() => {}
         }
     }
 }
 
 /// How many bytes a note takes in a payload.
-fn written(note: &Note) -> usize {
+fn encoded_len(note: &Note) -> usize {
     serde_json::to_string(note).map_or(0, |text| text.len() + 1)
 }
 
@@ -335,16 +337,16 @@ async fn listen(hub: Arc<Hub>, pool: PgPool, lifecycle: Lifecycle) {
         let listening = async {
             let mut listener = PgListener::connect_with(&pool).await?;
             listener.listen(CHANNEL).await?;
-            // What came while nobody listened is unknown: everybody looks again.
+            // Wake-ups that came before this were missed: all subscribers read the database again.
             hub.wake_all_here();
             while let Some(notification) = listener.try_recv().await? {
-                take(&hub, notification.payload());
+                dispatch(&hub, notification.payload());
             }
             Ok::<(), sqlx::Error>(())
         };
         tokio::select! {
             result = listening => if let Err(error) = result {
-                tracing::debug!(%error, "not listening for wake-ups; trying again");
+                tracing::debug!(%error, "the listener for wake-ups failed; it is started again");
             },
             () = stop.cancelled() => return,
         }
@@ -355,8 +357,8 @@ async fn listen(hub: Arc<Hub>, pool: PgPool, lifecycle: Lifecycle) {
     }
 }
 
-fn take(hub: &Hub, text: &str) {
-    let Ok(payload) = serde_json::from_str::<Payload>(text) else {
+fn dispatch(hub: &Hub, text: &str) {
+    let Ok(payload) = serde_json::from_str::<NotifyPayload>(text) else {
         tracing::debug!("a wake-up of another version was ignored");
         return;
     };
@@ -379,14 +381,14 @@ mod tests {
 
     /// Processes of the previous version run beside this one and read the same notifications.
     #[test]
-    fn topics_are_written_as_they_always_were() {
-        for (topic, written) in [
+    fn the_encoding_of_topics_is_stable() {
+        for (topic, encoded) in [
             (Topic::single('r'), r#""r""#),
             (Topic::of_row('w', 5), r#"{"w":5}"#),
             (Topic::of_name('m', "15550100001"), r#"{"m":"15550100001"}"#),
         ] {
-            assert_eq!(serde_json::to_string(&topic).expect("JSON"), written);
-            assert_eq!(serde_json::from_str::<Topic>(written).expect("a topic"), topic);
+            assert_eq!(serde_json::to_string(&topic).expect("JSON"), encoded);
+            assert_eq!(serde_json::from_str::<Topic>(encoded).expect("a topic"), topic);
         }
     }
 }

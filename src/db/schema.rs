@@ -1,4 +1,4 @@
-//! Bringing the tables to this program's version, and telling whether they are.
+//! Migrations of the schema to this program's version, and the check whether they are applied.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use super::{Db, DbError};
 
 static MIGRATOR: Migrator = sqlx::migrate!();
 
-/// Where sqlx notes what is applied.
+/// The table of sqlx with the applied migrations.
 const TABLE: &str = "_sqlx_migrations";
 
-/// The advisory lock that one migrating program holds: "windu" in ASCII.
+/// The advisory lock of the program that migrates: "windu" in ASCII.
 const LOCK: i64 = 0x77_69_6e_64_75;
 
-/// How often a program that waits for another one's migration looks again.
-const POLL: Duration = Duration::from_millis(200);
+/// The interval at which a program that waits for another one's migration tries the lock.
+const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Why the tables are not at this program's version.
+/// The reason why the tables are not at this program's version.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
-    /// The database is away: worth trying again.
+    /// The database is unavailable: worth a retry.
     #[error(transparent)]
     Database(#[from] DbError),
     /// A migration failed, or was changed after it was applied.
@@ -49,26 +49,23 @@ impl From<MigrateError> for SchemaError {
 }
 
 impl Db {
-    /// Applies the migrations that this program brings and the database lacks; one program at a time does. Those
-    /// that only the database knows are a newer program's: its schema must serve this one too.
-    ///
-    /// # Errors
-    /// When the database is away, or a migration fails or was changed after it was applied.
+    /// Applies the migrations that the database lacks, in one program at a time. Migrations that only the database has
+    /// are from a newer program, whose schema must serve this one too.
     pub async fn migrate(&self) -> Result<(), SchemaError> {
         let mut connection = self.pool.acquire().await.map_err(DbError::from)?;
-        // Waiting inside pg_advisory_lock would be an open snapshot, and an index that is built concurrently
-        // waits for those: a deadlock. So the lock is asked for again and again.
+        // A program that waits inside pg_advisory_lock has an open snapshot, and an index that is built concurrently
+        // waits for those: a deadlock. So the lock is polled.
         while !sqlx::query_scalar!(r#"SELECT pg_try_advisory_lock($1) AS "taken!""#, LOCK)
             .fetch_one(&mut *connection)
             .await
             .map_err(DbError::from)?
         {
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
         let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
         migrator.set_locking(false).set_ignore_missing(true);
         let outcome = migrator.run(&mut *connection).await;
-        // Closed rather than unlocked: the lock goes with the connection, whatever state that is in.
+        // Closed rather than unlocked: the lock ends with the connection, whatever state that is in.
         let _ = connection.close().await;
         Ok(outcome?)
     }

@@ -95,7 +95,7 @@ impl<'a> TokenIssuer<'a> {
             return Ok(pair);
         }
         tracing::warn!(user = %used.user, "a refresh token was reused: all tokens of its login are revoked");
-        let revoked = self.oauth.store.revoke_family(used.grant).await?;
+        let revoked = self.oauth.store.revoke_grant(used.grant).await?;
         self.oauth.announce_revoked(&revoked);
         Err(OAuthError::InvalidGrant)
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::db::DbError;
-use crate::store::{NewGroup, NewMember, NewPeer, Store};
+use crate::store::{GroupReport, NewPeer, ReportedMember, Store};
 use crate::upstream::{Address, Connector, Group};
 
 /// The person at an address.
@@ -17,15 +17,15 @@ pub(super) async fn learn(
     connector: &Arc<dyn Connector>,
     group: &Group,
 ) -> Result<(), DbError> {
-    if store.knows_group(connector.network(), &group.address.0, group.revision) {
+    if store.has_group_revision(connector.network(), &group.address.0, group.revision) {
         return Ok(());
     }
-    let members = group.members.iter().map(|member| NewMember {
+    let members = group.members.iter().map(|member| ReportedMember {
         peer: new_peer(connector, &member.address),
         admin: member.admin,
         since: member.since,
     });
-    let learned = NewGroup {
+    let learned = GroupReport {
         network: connector.network().to_owned(),
         address: group.address.0.clone(),
         subject: group.subject.clone(),
@@ -35,5 +35,5 @@ pub(super) async fn learn(
         photo: group.photo,
         members: members.collect(),
     };
-    store.learn_group(Arc::new(learned)).await
+    store.save_group(Arc::new(learned)).await
 }

@@ -1,4 +1,4 @@
-//! Facts of the whole deployment.
+//! Facts about the whole deployment: the version of PostgreSQL and the fingerprint of the master key.
 
 use super::Store;
 use crate::db::DbError;
@@ -6,16 +6,15 @@ use crate::secrets::MasterKey;
 
 const KEY_FINGERPRINT: &str = "key_fingerprint";
 
-/// Why the master key does not fit the database.
+/// The reason why the master key does not fit the database.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// What is in the database was sealed with another key. The start must stop here.
+    /// The data in the database was encrypted with another key. The program must not start.
     #[error(
         "WINDU_SECRET_KEY is not the key that this database was used with: put that key back (without DATABASE_URL \
          it is secret.key in the data folder), or give it as WINDU_SECRET_KEY_OLD to change keys"
     )]
     Other,
-    /// The database failed.
     #[error(transparent)]
     Store(#[from] DbError),
 }
@@ -23,14 +22,13 @@ pub enum KeyError {
 /// The database server's version.
 #[derive(Clone, Debug)]
 pub struct ServerVersion {
-    /// As people write it: `15.18`.
+    /// Such as `15.18`.
     pub name: String,
-    /// As it compares: 150018.
+    /// Such as 150018.
     pub number: i32,
 }
 
 impl Store {
-    /// Which PostgreSQL answers.
     pub async fn server_version(&self) -> Result<ServerVersion, DbError> {
         Ok(sqlx::query_as!(
             ServerVersion,
@@ -41,11 +39,11 @@ impl Store {
         .await?)
     }
 
-    /// Compares the master key with the one that this database was first used with, by fingerprint; the first key
-    /// is remembered. When the known one is the old key of a rotation, the new key takes its place.
+    /// Compares the fingerprint of the master key with the stored one; the first key of a database is stored. When the
+    /// stored one is the old key of a rotation, the new key replaces it.
     ///
     /// # Errors
-    /// [`KeyError::Other`] when neither key is the known one.
+    /// [`KeyError::Other`] when neither key is the stored one.
     pub async fn check_key_fingerprint(&self, key: &MasterKey) -> Result<(), KeyError> {
         let fingerprint = key.fingerprint();
         sqlx::query!(
@@ -58,10 +56,10 @@ impl Store {
         .execute(self.db.pool())
         .await
         .map_err(DbError::from)?;
-        let known = sqlx::query_scalar!("SELECT value FROM deployment WHERE key = $1", KEY_FINGERPRINT)
+        let stored = sqlx::query_scalar!("SELECT value FROM deployment WHERE key = $1", KEY_FINGERPRINT)
             .fetch_optional(self.db.pool())
             .await
             .map_err(DbError::from)?;
-        if known.as_ref() == Some(&fingerprint) { Ok(()) } else { Err(KeyError::Other) }
+        if stored.as_ref() == Some(&fingerprint) { Ok(()) } else { Err(KeyError::Other) }
     }
 }

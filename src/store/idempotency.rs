@@ -1,7 +1,7 @@
 //! Idempotency keys: which request runs under a key, and the first answer, for a day.
 //!
 //! A claim is committed before anything else is done. What a request changes is then committed with what a repeat needs
-//! to answer as the first request would have, should the process die: the answer ([`Tx::keep_answer`]); the answer that
+//! to answer as the first request would have, should the process die: the answer ([`Tx::save_answer`]); the answer that
 //! is expected, while something is done outside that no transaction covers ([`Tx::expect_answer`]); the command that was
 //! asked ([`Store::ask`]). All of it is written under the claim, so of two processes that both believe to run a request
 //! one changes nothing.
@@ -217,14 +217,14 @@ impl Tx {
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the claim is over: the caller must not commit.
-    pub async fn keep_answer(&mut self, keyed: Option<&ClaimedResponse>) -> Result<(), DbError> {
+    pub async fn save_answer(&mut self, keyed: Option<&ClaimedResponse>) -> Result<(), DbError> {
         match keyed {
             Some(ClaimedResponse { claim, answer }) => self.write_answer(claim, answer, false).await,
             None => Ok(()),
         }
     }
 
-    /// Like [`Tx::keep_answer`], for a request that is not over with the transaction: should its process die, a repeat
+    /// Like [`Tx::save_answer`], for a request that is not over with the transaction: should its process die, a repeat
     /// gets this answer and does nothing. Otherwise the request ends as any other does.
     ///
     /// # Errors
@@ -279,8 +279,8 @@ impl Tx {
         if freed.rows_affected() == 1 { Ok(()) } else { Err(DbError::Fenced) }
     }
 
-    /// [`Tx::keep_answer`] for several requests at once; returns the claims that are not over.
-    pub(super) async fn keep_answers<'a>(
+    /// [`Tx::save_answer`] for several requests at once; returns the claims that are not over.
+    pub(super) async fn save_answers<'a>(
         &mut self,
         answers: impl Iterator<Item = &'a ClaimedResponse> + Clone,
     ) -> Result<HashSet<Claim>, DbError> {

@@ -1,10 +1,11 @@
 //! The counter row of a number, and the journal that it numbers.
 //!
-//! The row orders everything: event numbers have no gaps and stored times never run backwards, in commit order. It is
-//! locked after chat rows and before all others of an account (account, contact, message, outbox, desired state).
+//! The row's lock puts all changes of an account in order: event numbers have no gaps and stored times never run
+//! backwards, in commit order. It is locked after chat rows and before all other rows of an account (account, contact,
+//! message, outbox, desired state).
 //!
-//! Statements that check a lease compare the owner with IS NOT DISTINCT FROM, which no index serves: PostgreSQL would
-//! else look through all accounts of a process for one.
+//! Statements that check a lease compare the owner with IS NOT DISTINCT FROM, which no index serves: otherwise
+//! PostgreSQL would search all accounts of a process for one.
 
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
@@ -25,21 +26,20 @@ pub struct Journal {
     events: Vec<(DateTime<Utc>, Event)>,
 }
 
-/// One entry as it is read.
+/// An event with its number and time.
 #[derive(Clone, Debug)]
 pub struct JournalEntry {
-    /// The entry's number, from 1 on, without gaps.
+    /// From 1 on, without gaps.
     pub seq: i64,
-    /// When it was stored.
+    /// The time at which it was stored.
     pub at: DateTime<Utc>,
-    /// What happened.
+    /// Such as `message.received`.
     pub kind: String,
-    /// The facts.
     pub payload: Value,
 }
 
 impl Journal {
-    /// Of a counter that is locked and stands at `seq` and `now`.
+    /// The journal of a locked counter whose last event is `seq`, and whose last stored time is `now` or earlier.
     pub(super) fn new(counter: CounterId, seq: i64, now: DateTime<Utc>) -> Self {
         Self { counter, seq, now, has_moved: false, events: Vec::new() }
     }
@@ -51,12 +51,12 @@ impl Journal {
         self.now
     }
 
-    /// Whether anything happened since it was locked.
+    /// Whether it has new events or gave out times since it was locked.
     pub(super) fn has_moved(&self) -> bool {
         self.has_moved
     }
 
-    /// Adds an entry.
+    /// Adds an event, which [`Tx::close_journal`] writes.
     pub fn record(&mut self, event: Event) {
         let at = self.next_time();
         self.events.push((at, event));
@@ -84,7 +84,7 @@ impl Store {
 }
 
 impl Tx {
-    /// The counter of a user's number, made if it is the first time.
+    /// The counter of a user's number, made if there is none.
     pub async fn counter(&mut self, user: UserId, number: &PhoneNumber) -> Result<CounterId, DbError> {
         let id = sqlx::query_scalar!(
             "INSERT INTO account_counter (user_id, number, epoch) VALUES ($1, $2, $3)
@@ -137,13 +137,13 @@ impl Tx {
     /// Writes the entries of several numbers and moves their counters on.
     pub(super) async fn close_journals(&mut self, journals: Vec<Journal>) -> Result<(), DbError> {
         let mut counters = (Vec::new(), Vec::new(), Vec::new());
-        let (mut whose, mut numbers, mut times) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut counter_ids, mut numbers, mut times) = (Vec::new(), Vec::new(), Vec::new());
         let (mut kinds, mut payloads) = (Vec::new(), Vec::new());
         for journal in journals {
             let mut seq = journal.seq;
             for (at, event) in journal.events {
                 seq += 1;
-                whose.push(journal.counter.0);
+                counter_ids.push(journal.counter.0);
                 numbers.push(seq);
                 times.push(at);
                 kinds.push(event.kind());
@@ -160,7 +160,7 @@ impl Tx {
              )
              UPDATE account_counter c SET seq = n.seq, stored_at = n.at
              FROM unnest($6::bigint[], $7::bigint[], $8::timestamptz[]) AS n (id, seq, at) WHERE c.id = n.id",
-            &whose,
+            &counter_ids,
             &numbers,
             &times,
             &kinds as &[&str],

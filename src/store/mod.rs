@@ -39,11 +39,11 @@ pub use auth::user::{UserListing, UserRecord};
 pub use auth::verification::{CodeId, CodeLimits, Guess, NewCode, Reservation, TakenGuess};
 pub use contact::import::{Imported, ImportedContact};
 pub use contact::peer::{NewPeer, Peer};
-pub use contact::peer_profile::{LastSeen, Presence, ProfileScope, StatusChange, StatusMessage};
+pub use contact::peer_profile::{LastSeen, PeerStatusMessage, Presence, ProfileScope, StatusChange};
 pub use contact::photo::{PeerPhoto, PendingPhoto, PhotoChange, SeenPhoto};
 pub use contact::{Contact, Reachable};
 pub use deployment::{KeyError, ServerVersion};
-pub use group::{Candidate, GroupInfo, GroupView, NewGroup, NewMember};
+pub use group::{Candidate, GroupInfo, GroupReport, GroupView, ReportedMember};
 pub use idempotency::{Claim, ClaimedResponse, IdempotentRequest, KeyState, SavedResponse};
 pub use journal::{Journal, JournalEntry};
 pub use message::blobs::{InspectedBlob, ServedBlob};
@@ -53,7 +53,7 @@ pub use message::outbox::{DUE_MESSAGES, Due, DueMessage, DueReceipt, Settled, Se
 pub use message::pending_media::PendingMedia;
 pub use message::{Accepted, NewMessage, OUTBOX_LIMIT};
 pub use session::command::{CommandProgress, TakenCommand};
-pub use session::lease::{LEASE_SECONDS, Share};
+pub use session::lease::{LEASE_SECONDS, LeaseShare};
 
 /// The product's data; clones share it.
 #[derive(Clone)]
@@ -66,16 +66,16 @@ pub struct Store {
 
 /// The reads that every request or every session makes.
 struct Batchers {
-    accounts: Batcher<account::Wanted, Option<account::Addressed>>,
+    accounts: Batcher<account::AccountLookup, Option<account::AccountMatch>>,
     session_accounts: Batcher<Lease, Option<SessionAccount>>,
     due: Batcher<Lease, Option<Due>>,
-    learned: Batcher<(Store, Arc<NewGroup>), ()>,
+    group_reports: Batcher<(Store, Arc<GroupReport>), ()>,
 }
 
-/// What is remembered for 5 s: other processes change it too.
+/// Entries live for 5 s: other processes change the same data.
 struct Caches {
-    /// The accounts and chats that a message may be sent to.
-    sendable: Cache<account::Wanted, (Account, Reachable)>,
+    /// Accounts with chats that they may write to.
+    sendable: Cache<account::AccountLookup, (Account, Reachable)>,
     /// By network and address.
     peers: Cache<(String, String), Peer>,
     /// The revisions of groups, by network and address.
@@ -92,23 +92,23 @@ pub struct Tx {
 }
 
 impl Store {
-    /// The product's data in this database.
     #[must_use]
     pub fn new(db: Db) -> Self {
         let batchers = Batchers {
-            accounts: Batcher::new(&db, |db, wanted| Box::pin(account::addressed_of(db, wanted))),
+            accounts: Batcher::new(&db, |db, lookups| {
+                Box::pin(account::accounts_with_recipients(db, lookups))
+            }),
             session_accounts: Batcher::new(&db, |db, leases| {
                 Box::pin(account::session_accounts_of(db, leases))
             }),
             due: Batcher::new(&db, |db, leases| Box::pin(message::outbox::due_of(db, leases))),
-            learned: Batcher::new(&db, |_, groups| Box::pin(group::learn_all(groups))),
+            group_reports: Batcher::new(&db, |_, groups| Box::pin(group::save_groups(groups))),
         };
         let caches = Caches { sendable: cache(), peers: cache(), groups: cache() };
         let writer = Arc::new(Writer::new(&db));
         Self { db, writer, batchers: Arc::new(batchers), caches: Arc::new(caches) }
     }
 
-    /// The database below.
     #[must_use]
     pub fn db(&self) -> &Db {
         &self.db
@@ -131,8 +131,7 @@ impl Tx {
         Ok(Self { inner: db.begin().await? })
     }
 
-    /// Makes the changes durable, then notifies all whom they concern. An error leaves unknown whether the changes were
-    /// made.
+    /// Makes the changes durable, then notifies the topics. An error leaves unknown whether the changes were made.
     pub async fn commit(self) -> Result<(), DbError> {
         self.inner.commit().await
     }
@@ -142,7 +141,7 @@ impl Tx {
     }
 }
 
-/// A number of seconds that PostgreSQL computed; what has passed already is zero.
+/// A number of seconds that PostgreSQL computed; a negative one is zero.
 fn seconds(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or_default()
 }

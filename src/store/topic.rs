@@ -4,7 +4,7 @@
 use crate::db::Topic;
 use crate::domain::{AccountId, CommandId, CounterId};
 
-/// An account's session has something to bring to its network.
+/// An account's session has something to send to its network.
 #[must_use]
 pub fn work(account: AccountId) -> Topic {
     Topic::of_row('w', account.0)
@@ -16,7 +16,7 @@ pub fn commands(account: AccountId) -> Topic {
     Topic::of_row('c', account.0)
 }
 
-/// An account's session has files to fetch. Notified in the session's own process only.
+/// An account's session has files to fetch. Only the session's own process is notified.
 #[must_use]
 pub fn files(account: AccountId) -> Topic {
     Topic::of_row('f', account.0)

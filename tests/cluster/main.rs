@@ -230,7 +230,7 @@ async fn a_cluster_of_a_version_that_is_not_installed_is_refused() {
     data.start().await.stop().await.expect("stops");
     fs::write(data.path().join("pg/data/PG_VERSION"), "14\n").expect("a file");
     let error = Cluster::start(data.path(), None, Missing::Create).await.err().expect("a missing version");
-    assert!(matches!(error, ClusterError::VersionGone { wanted: 14, .. }), "{error}");
+    assert!(matches!(error, ClusterError::VersionMissing { needed: 14, .. }), "{error}");
     data.assert_nothing_runs();
 }
 

@@ -258,7 +258,11 @@ async fn a_contact_that_writes_exists() {
     process.add_contact(&account, BEN, false).await;
     let may_write = async || {
         let ben = BEN.parse().unwrap();
-        let found = process.store.addressed(account.user, Some(&account.number), Some(&ben)).await.unwrap();
+        let found = process
+            .store
+            .account_with_recipient(account.user, Some(&account.number), Some(&ben))
+            .await
+            .unwrap();
         found.unwrap().1.unwrap().allowed
     };
     assert!(!may_write().await);

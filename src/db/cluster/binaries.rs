@@ -1,4 +1,4 @@
-//! Where PostgreSQL's programs are on this machine, and which version of them to use.
+//! PostgreSQL's programs on this machine, and the choice of a version.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -15,15 +15,15 @@ pub(super) struct Binaries {
 }
 
 impl Binaries {
-    /// The programs for a cluster: those in `given` (`WINDU_PG_BIN`), else of all installed ones.
+    /// The programs for a cluster: those in `pg_bin` (`WINDU_PG_BIN`), else of all installed ones.
     ///
-    /// A cluster that exists needs the version that made it; a new one gets the newest.
+    /// An existing cluster needs the version that made it; a new one gets the newest.
     pub(super) fn find(
-        given: Option<&Path>,
+        pg_bin: Option<&Path>,
         existing: Option<u32>,
         cluster_folder: &Path,
     ) -> Result<Self, ClusterError> {
-        let found = match given {
+        let found = match pg_bin {
             Some(folder) => {
                 vec![probe(folder).ok_or_else(|| ClusterError::NoPrograms(folder.to_owned()))?]
             }
@@ -47,8 +47,8 @@ fn choose(
     found.sort_by_key(|binaries| std::cmp::Reverse(binaries.version));
     let newest = found.first().ok_or(ClusterError::NotInstalled)?.clone();
     match existing {
-        Some(wanted) => found.into_iter().find(|binaries| binaries.version == wanted).ok_or_else(|| {
-            ClusterError::VersionGone { wanted, found: newest.version, folder: cluster_folder.to_owned() }
+        Some(needed) => found.into_iter().find(|binaries| binaries.version == needed).ok_or_else(|| {
+            ClusterError::VersionMissing { needed, found: newest.version, folder: cluster_folder.to_owned() }
         }),
         None if newest.version < OLDEST => Err(ClusterError::TooOld { found: newest.version }),
         None => Ok(newest),
@@ -78,7 +78,7 @@ fn usual_folders() -> Vec<PathBuf> {
     folders
 }
 
-/// The programs in a folder, if both are there and tell their version.
+/// The programs in a folder, if both exist and print their version.
 fn probe(folder: &Path) -> Option<Binaries> {
     let (server, initdb) = (folder.join("postgres"), folder.join("initdb"));
     if !server.is_file() || !initdb.is_file() {
@@ -92,7 +92,7 @@ fn probe(folder: &Path) -> Option<Binaries> {
 /// The major version in text such as `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)` or `.. 19beta1`.
 fn parse_version(text: &str) -> Option<u32> {
     let number = text.split("(PostgreSQL)").nth(1)?.trim_start();
-    number.split(|sign: char| !sign.is_ascii_digit()).next()?.parse().ok()
+    number.split(|character: char| !character.is_ascii_digit()).next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -116,8 +116,8 @@ mod tests {
     }
 
     #[test]
-    fn a_version_that_is_gone_tells_how_to_take_the_data_along() {
-        let text = choice(&[16, 17], Some(15)).expect_err("gone").to_string();
+    fn the_error_of_a_missing_version_says_how_to_move_the_data() {
+        let text = choice(&[16, 17], Some(15)).expect_err("missing").to_string();
         for part in
             ["PostgreSQL 15", "found: 17", "pg_dump -h /data/pg ", "mv /data/pg ", "pg_restore -h /data/pg "]
         {
@@ -126,14 +126,14 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_read_as_the_programs_say_them() {
+    fn versions_are_parsed_as_the_programs_print_them() {
         assert_eq!(parse_version("postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)\n"), Some(15));
         assert_eq!(parse_version("postgres (PostgreSQL) 19beta1\n"), Some(19));
         assert_eq!(parse_version("something else"), None);
     }
 
     #[test]
-    fn a_given_folder_without_the_programs_is_named() {
+    fn the_error_of_a_configured_folder_without_the_programs_names_it() {
         let error =
             Binaries::find(Some(Path::new("/nowhere")), None, Path::new("/data/pg")).expect_err("nothing");
         assert!(error.to_string().starts_with("WINDU_PG_BIN: /nowhere"), "{error}");

@@ -1,4 +1,4 @@
-//! Waiting in blocking code, in a way that ends when nobody wants the result any more.
+//! Blocking work that is cancelled when its caller goes away.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,52 +7,51 @@ use std::time::{Duration, Instant};
 
 use super::error::ClusterError;
 
-const LOOK: Duration = Duration::from_millis(20);
-const REPORT: Duration = Duration::from_secs(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
+const REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Tells blocking work that its caller is gone: set when the future that it belongs to is dropped.
+/// The cancellation flag of blocking work: set when the future that waits for it is dropped.
 #[derive(Clone, Default)]
 pub(super) struct Cancel(Arc<AtomicBool>);
 
 /// Cancels when dropped.
-struct EndOnDrop(Cancel);
+struct CancelOnDrop(Cancel);
 
-impl Drop for EndOnDrop {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         self.0.0.store(true, Ordering::Relaxed);
     }
 }
 
 impl Cancel {
-    /// Looks again and again until there is something; `None` when the limit has passed. Says every 10 s what it
-    /// waits for.
+    /// Calls `poll` until it returns something; `None` after the timeout. Logs every 10 s what it waits for.
     ///
     /// # Errors
-    /// When `look` fails, or the caller gave up.
+    /// When `poll` fails, or [`ClusterError::Cancelled`] when the caller went away.
     pub(super) fn wait<T>(
         &self,
         what: &str,
-        limit: Duration,
-        mut look: impl FnMut() -> Result<Option<T>, ClusterError>,
+        timeout: Duration,
+        mut poll: impl FnMut() -> Result<Option<T>, ClusterError>,
     ) -> Result<Option<T>, ClusterError> {
         let begin = Instant::now();
-        let mut report = begin + REPORT;
+        let mut report = begin + REPORT_INTERVAL;
         loop {
-            if let Some(found) = look()? {
+            if let Some(found) = poll()? {
                 return Ok(Some(found));
             }
             if self.0.load(Ordering::Relaxed) {
-                return Err(ClusterError::GivenUp);
+                return Err(ClusterError::Cancelled);
             }
             let now = Instant::now();
-            if now.duration_since(begin) >= limit {
+            if now.duration_since(begin) >= timeout {
                 return Ok(None);
             }
             if now >= report {
                 tracing::info!(seconds = now.duration_since(begin).as_secs(), "still waiting: {what}");
-                report = now + REPORT;
+                report = now + REPORT_INTERVAL;
             }
-            thread::sleep(LOOK);
+            thread::sleep(POLL_INTERVAL);
         }
     }
 }
@@ -62,13 +61,13 @@ pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce(&Cancel) -> Result<T, ClusterError> + Send + 'static,
 ) -> Result<T, ClusterError> {
     let cancel = Cancel::default();
-    let _end = EndOnDrop(cancel.clone());
+    let _cancel_on_drop = CancelOnDrop(cancel.clone());
     match tokio::task::spawn_blocking(move || work(&cancel)).await {
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going down.
-            Err(_) => Err(ClusterError::GivenUp),
+            // The runtime shuts down.
+            Err(_) => Err(ClusterError::Cancelled),
         },
     }
 }

@@ -1,4 +1,4 @@
-//! Why the private cluster cannot be used. The texts are for whoever starts the program, and say what to do.
+//! The errors of the private cluster. The texts are for the person who starts the program, and say what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,11 @@ pub(super) const OLDEST: u32 = 15;
 /// Why the private cluster cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
-    /// No PostgreSQL on this machine.
     #[error(
         "PostgreSQL is not installed. Install it with:\n  {}\nor give the database of your choice in DATABASE_URL",
         install_line()
     )]
     NotInstalled,
-    /// Only versions that are too old.
     #[error(
         "PostgreSQL {OLDEST} or newer is needed, found only {found}. Install it with:\n  {}",
         install_line()
@@ -28,77 +26,74 @@ pub enum ClusterError {
     #[error("WINDU_PG_BIN: {0} does not hold PostgreSQL's programs postgres and initdb")]
     NoPrograms(PathBuf),
     /// The cluster was made by a version that is no longer installed.
-    #[error("{}", version_gone(*.wanted, *.found, .folder))]
-    VersionGone {
+    #[error("{}", version_missing(*.needed, *.found, .folder))]
+    VersionMissing {
         /// The version that made the cluster.
-        wanted: u32,
+        needed: u32,
         /// The newest version that is installed.
         found: u32,
         /// The folder of the cluster and its socket.
         folder: PathBuf,
     },
-    /// There is no cluster, and this command makes none.
+    /// There is no cluster, and this command does not make one.
     #[error("there is no database in {0} yet: run windu serve or windu migrate first")]
     Missing(PathBuf),
-    /// Root may not run PostgreSQL, and there is nobody else to run it as.
+    /// Root may not run PostgreSQL, and there is no other user to run it as.
     #[error(
         "PostgreSQL refuses to run as root and there is no user postgres to run it as: \
          make one (useradd --system postgres) or run windu as another user"
     )]
     NoRunner,
-    /// The user that PostgreSQL runs as cannot get to the data folder.
+    /// The user that PostgreSQL runs as cannot enter the data folder.
     #[error(
         "PostgreSQL refuses to run as root, so it runs as the user {user}, who cannot enter {folder}. \
          Choose another data folder, for example WINDU_DATA_DIR=/var/lib/windu"
     )]
     Closed {
-        /// Who runs PostgreSQL.
         user: String,
-        /// The outermost folder on the way that is closed.
+        /// The outermost folder of the path that the user cannot enter.
         folder: PathBuf,
     },
-    /// The cluster is another user's.
+    /// The cluster belongs to another user.
     #[error("{folder} belongs to the user with id {owner}: run windu as that user, or as root")]
     NotOurs {
         /// The cluster's folder.
         folder: PathBuf,
-        /// Its owner.
+        /// A user id.
         owner: u32,
     },
     /// Neither the data folder nor the system's temp folder can hold the socket.
     #[error("{0} cannot hold the socket of PostgreSQL: {1}. Choose a data folder with a shorter path")]
     SocketFolder(PathBuf, String),
-    /// A folder that is no cluster stands where the cluster should be.
+    /// The folder of the cluster exists, but is no cluster.
     #[error("{0} is not a PostgreSQL cluster (it has no readable PG_VERSION)")]
     Damaged(PathBuf),
     /// A program of PostgreSQL failed.
     #[error("{program} failed: {output}")]
     Program {
-        /// Its name.
         program: &'static str,
-        /// The end of what it said.
+        /// The end of its output.
         output: String,
     },
-    /// It did not become ready, or did not end, in time.
+    /// The server did not become ready, or did not end, in time.
     #[error("PostgreSQL did not {0} in time; its log is {1}")]
-    Late(&'static str, PathBuf),
-    /// Another program started or stopped it all this time.
+    TimedOut(&'static str, PathBuf),
+    /// Another program held the control lock all the time.
     #[error("another program has been starting or stopping the database for too long (it holds {0})")]
     Busy(PathBuf),
     /// The socket of a running server was removed while others use that server.
     #[error(
-        "the socket of the running PostgreSQL is gone: stop every windu on this data folder, then start again"
+        "the socket of the running PostgreSQL is missing: stop every windu on this data folder, then start again"
     )]
-    SocketGone,
+    SocketMissing,
     /// The caller no longer waits, or the cluster was stopped already.
-    #[error("the start of PostgreSQL was given up")]
-    GivenUp,
-    /// The file system.
+    #[error("the start of PostgreSQL was cancelled")]
+    Cancelled,
+    /// An error of the file system.
     #[error("{path}: {source}")]
     File {
-        /// Which file or folder.
+        /// The file or folder.
         path: PathBuf,
-        /// What happened.
         source: io::Error,
     },
 }
@@ -110,7 +105,7 @@ impl ClusterError {
     }
 }
 
-/// The one line that installs PostgreSQL here.
+/// The command that installs PostgreSQL on this system.
 fn install_line() -> &'static str {
     let has = |path: &str| Path::new(path).exists();
     let root = nix::unistd::Uid::effective().is_root();
@@ -129,14 +124,14 @@ fn install_line() -> &'static str {
     }
 }
 
-fn version_gone(wanted: u32, found: u32, folder: &Path) -> String {
+fn version_missing(needed: u32, found: u32, folder: &Path) -> String {
     let folder = folder.display();
     format!(
-        "the database in {folder} was made by PostgreSQL {wanted}, which is not installed here (found: {found}). \
-         Install version {wanted} again, or take the data to {found}:\n\
-         1. with version {wanted}, while windu runs: \
+        "the database in {folder} was made by PostgreSQL {needed}, which is not installed here (found: {found}). \
+         Install version {needed} again, or move the data to {found}:\n\
+         1. with version {needed}, while windu runs: \
          pg_dump -h {folder} -U windu --format=custom --file=windu.dump windu\n\
-         2. stop windu, and put the old cluster aside: mv {folder} {folder}.{wanted}\n\
+         2. stop windu, and put the old cluster aside: mv {folder} {folder}.{needed}\n\
          3. with version {found}, start windu, which makes an empty database; while it runs: \
          pg_restore -h {folder} -U windu -d windu --clean --if-exists --single-transaction windu.dump\n\
          4. restart windu"

@@ -1,4 +1,4 @@
-//! Where the parts of the cluster are in the data folder, who owns them, and where the socket is.
+//! The paths of the cluster in the data folder, their owners, and the place of the socket.
 //!
 //! ```text
 //! DATA/               0700; as root 0711, so that the cluster's user passes
@@ -26,10 +26,10 @@ use crate::secrets;
 
 /// Part of the socket's name only: nothing listens on TCP.
 pub(super) const PORT: u16 = 5432;
-/// What `sockaddr_un` can hold, without the closing NUL.
+/// The length that `sockaddr_un` can hold, without the closing NUL.
 const LONGEST_SOCKET_PATH: usize = if cfg!(target_os = "linux") { 107 } else { 103 };
 
-/// The paths of one cluster, and who runs it.
+/// The paths of one cluster, and the user that runs it.
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     pub(super) data_dir: PathBuf,
@@ -41,7 +41,7 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Finds the folders, makes the data folder if asked to, and sees that PostgreSQL can work there.
+    /// Finds the folders, makes the data folder unless `missing` refuses that, and checks that PostgreSQL can work there.
     pub(super) fn prepare(data_dir: &Path, missing: Missing) -> Result<Self, ClusterError> {
         let refuse = |data_dir: &Path| Err(ClusterError::Missing(data_dir.to_owned()));
         if missing == Missing::Refuse && !data_dir.try_exists().map_err(ClusterError::at(data_dir))? {
@@ -71,7 +71,7 @@ impl Layout {
         Ok(layout)
     }
 
-    /// Makes the folder of the cluster's user. To be called in turn.
+    /// Makes the folder of the cluster's user. The caller holds the control lock.
     pub(super) fn make_folder(&self) -> Result<(), ClusterError> {
         own_folder(&self.folder, self.runner.as_ref()).map_err(ClusterError::at(&self.folder))
     }
@@ -115,16 +115,16 @@ impl Layout {
         }
     }
 
-    /// Removes the socket's folder if it stands outside of the data folder and is empty.
+    /// Removes the socket's folder if it is outside the data folder and empty.
     pub(super) fn remove_socket_folder(&self, sockets: &Path) {
         if sockets != self.folder {
-            // Nothing depends on it: it is made again when needed.
+            // An error does no harm: the folder is made again when it is needed.
             let _ = fs::remove_dir(sockets);
         }
     }
 
-    /// A program of PostgreSQL, run as the cluster's user, with nothing of our environment but what it needs:
-    /// the rest holds secrets.
+    /// A program of PostgreSQL, run as the cluster's user, with only the environment variables that it needs: others
+    /// hold secrets.
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         command.env_clear();
@@ -140,7 +140,7 @@ impl Layout {
         command
     }
 
-    /// Tries whether the cluster's user can enter the data folder.
+    /// Checks that the cluster's user can enter the data folder.
     fn check_entry(&self) -> Result<(), ClusterError> {
         let Some(runner) = &self.runner else { return Ok(()) };
         // The change of folder happens after the change of user.
@@ -155,10 +155,10 @@ impl Layout {
 
     /// The outermost folder on the way to the data folder that is not open to everybody.
     fn closed_folder(&self) -> PathBuf {
-        let mut way: Vec<&Path> = self.data_dir.ancestors().collect();
-        way.reverse();
+        let mut path: Vec<&Path> = self.data_dir.ancestors().collect();
+        path.reverse();
         let closed = |folder: &&Path| fs::metadata(folder).is_ok_and(|metadata| metadata.mode() & 0o001 == 0);
-        way.into_iter().find(closed).unwrap_or(&self.data_dir).to_owned()
+        path.into_iter().find(closed).unwrap_or(&self.data_dir).to_owned()
     }
 }
 
@@ -193,8 +193,8 @@ fn owner_of(folder: &Path) -> Result<Option<Uid>, ClusterError> {
     }
 }
 
-/// Makes a folder that only `runner` (`None`: we) can enter. One that is there must be exactly that: in a temp folder
-/// anybody may have made it first.
+/// Makes a folder that only `runner` (`None`: this program's user) can enter. An existing folder must be exactly that:
+/// in a temp folder anybody may have made it first.
 fn own_folder(folder: &Path, runner: Option<&User>) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -204,10 +204,10 @@ fn own_folder(folder: &Path, runner: Option<&User>) -> io::Result<()> {
     let us = Uid::effective().as_raw();
     let owner = runner.map_or(us, |runner| runner.uid.as_raw());
     if !metadata.is_dir() || metadata.mode() & 0o077 != 0 || ![owner, us].contains(&metadata.uid()) {
-        return Err(io::Error::other("it is there, but not a folder that only its owner can enter"));
+        return Err(io::Error::other("it exists, but is not a folder that only its owner can enter"));
     }
     match runner {
-        // Just made, or left so by a program that was killed right here.
+        // Just made, or left like this by a program that was killed before the next line.
         Some(runner) if metadata.uid() == us => {
             lchown(folder, Some(runner.uid.as_raw()), Some(runner.gid.as_raw()))
         }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_somebody_elses_making_is_refused() {
+    fn a_folder_that_others_can_enter_and_a_link_are_refused() {
         let parent = tempfile::tempdir().expect("a folder");
         let open = parent.path().join("open");
         fs::create_dir(&open).expect("a folder");

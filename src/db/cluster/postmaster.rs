@@ -1,4 +1,4 @@
-//! What `postmaster.pid` says about the server of a cluster, and whether that server lives.
+//! The state of a cluster's server, from `postmaster.pid` and the process that it names.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,26 +13,25 @@ use nix::unistd::Pid;
 
 use super::error::ClusterError;
 
-/// The server of a cluster, as it is now.
+/// The state of a cluster's server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Postmaster {
-    /// There is none, and no file of one.
+    /// There is neither a server nor its file.
     Absent,
-    /// The file of one that was killed. Its process id may be another program's by now.
+    /// The file of a server that was killed. Its process id may belong to another program now.
     Stale,
     /// The file is being written, or was cut off.
     Unreadable,
-    /// Starting, or recovering from a crash.
+    /// Also while it recovers from a crash.
     Starting(Pid),
     /// Ready for queries; its socket is in that folder. A socket that accepts is not enough: the server refuses
-    /// queries (57P03) until it says that it is ready.
+    /// queries (57P03) until its file says `ready`.
     Ready(Pid, PathBuf),
-    /// Stopping.
     Stopping(Pid),
 }
 
 impl Postmaster {
-    /// Looks at the cluster in that folder.
+    /// The state of the server of the cluster in that folder.
     pub(super) fn of(cluster: &Path) -> Result<Self, ClusterError> {
         let path = cluster.join("postmaster.pid");
         let bytes = match fs::read(&path) {
@@ -40,16 +39,16 @@ impl Postmaster {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::Absent),
             Err(error) => return Err(ClusterError::at(&path)(error)),
         };
-        let read = parse(&bytes);
-        Ok(match read {
+        let parsed = parse(&bytes);
+        Ok(match parsed {
             Self::Starting(pid) | Self::Ready(pid, _) | Self::Stopping(pid) if !lives(pid, cluster) => {
                 Self::Stale
             }
-            read => read,
+            parsed => parsed,
         })
     }
 
-    /// The process, when there is one.
+    /// The process, if there is one.
     pub(super) fn pid(&self) -> Option<Pid> {
         match self {
             Self::Absent | Self::Stale | Self::Unreadable => None,
@@ -81,7 +80,7 @@ fn parse(bytes: &[u8]) -> Postmaster {
     }
 }
 
-/// Whether the process is a live server of this cluster. After a crash or a reboot its id may be anybody's.
+/// Whether the process is a live server of this cluster. After a crash or a reboot any process may have its id.
 fn lives(pid: Pid, cluster: &Path) -> bool {
     if matches!(kill(pid, None), Err(Errno::ESRCH)) {
         return false;
@@ -89,23 +88,24 @@ fn lives(pid: Pid, cluster: &Path) -> bool {
     let name = cluster.as_os_str().as_bytes();
     if Path::new("/proc/self/stat").exists() {
         let status = fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The state follows the program's name, which stands in parentheses and may hold any sign.
+        // The state follows the program's name, which is in parentheses and may contain any character.
         let after_name = status.iter().rposition(|byte| *byte == b')').map_or(0, |at| at + 1);
         if matches!(status[after_name..].trim_ascii_start().first(), None | Some(b'Z' | b'X')) {
             return false;
         }
-        // A server works in its cluster's folder. That link is closed to root in most containers, so the command
-        // line counts too.
-        let works_there = fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == cluster);
+        // The working directory of a server is its cluster's folder. Root cannot read that link in most containers, so
+        // the command line counts too.
+        let runs_there = fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|folder| folder == cluster);
         let command = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        return works_there || command.split(|byte| *byte == 0).any(|argument| argument == name);
+        return runs_there || command.split(|byte| *byte == 0).any(|argument| argument == name);
     }
-    let Ok(seen) = Command::new("ps").args(["-ww", "-o", "stat=,command=", "-p", &pid.to_string()]).output()
+    let Ok(output) =
+        Command::new("ps").args(["-ww", "-o", "stat=,command=", "-p", &pid.to_string()]).output()
     else {
         return true;
     };
-    !seen.stdout.trim_ascii_start().starts_with(b"Z")
-        && seen.stdout.windows(name.len()).any(|window| window == name)
+    !output.stdout.trim_ascii_start().starts_with(b"Z")
+        && output.stdout.windows(name.len()).any(|window| window == name)
 }
 
 #[cfg(test)]
@@ -115,7 +115,7 @@ mod tests {
     const READY: &[u8] = b"4242\n/d/pg/data\n1700000000\n5432\n/d/pg\n\n  1234  5678\nready   \n";
 
     #[test]
-    fn the_eighth_line_tells_whether_it_is_ready() {
+    fn the_eighth_line_is_the_state() {
         let pid = Pid::from_raw(4242);
         assert_eq!(parse(READY), Postmaster::Ready(pid, "/d/pg".into()));
         let text = String::from_utf8_lossy(READY);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_id_that_is_somebody_elses_by_now_is_stale() {
+    fn a_process_id_of_another_program_is_stale() {
         let cluster = tempfile::tempdir().expect("a folder");
         assert_eq!(Postmaster::of(cluster.path()).expect("read"), Postmaster::Absent);
         let ours = String::from_utf8_lossy(READY).replace("4242", &std::process::id().to_string());

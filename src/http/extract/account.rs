@@ -128,7 +128,7 @@ impl AccountSelector {
         store: &Store,
         chat: Option<&ChatName>,
     ) -> Result<(Account, Option<Reachable>), ApiError> {
-        let found = store.addressed(self.user, self.number.as_ref(), chat).await?;
+        let found = store.account_with_recipient(self.user, self.number.as_ref(), chat).await?;
         self.usable(store, found, Account::is_registered).await
     }
 
@@ -138,7 +138,7 @@ impl AccountSelector {
         store: &Store,
         chat: &ChatName,
     ) -> Result<(Account, Option<Reachable>), ApiError> {
-        let found = store.addressed_lately(self.user, self.number.as_ref(), chat).await?;
+        let found = store.recent_account_with_recipient(self.user, self.number.as_ref(), chat).await?;
         self.usable(store, found, Account::is_registered).await
     }
 
@@ -164,7 +164,7 @@ impl AccountSelector {
         is_usable: impl Fn(&Account) -> bool + Send,
     ) -> Result<Account, ApiError> {
         let selector = Self::read(parts, state).await?;
-        let found = state.store.addressed(selector.user, selector.number.as_ref(), None).await?;
+        let found = state.store.account_with_recipient(selector.user, selector.number.as_ref(), None).await?;
         Ok(selector.usable(&state.store, found, is_usable).await?.0)
     }
 }

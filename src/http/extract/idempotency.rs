@@ -62,7 +62,7 @@ impl IdempotencyClaim {
         status: StatusCode,
         body: T,
     ) -> Result<Json<T>, ApiError> {
-        tx.keep_answer(self.answered(status, &body)?.as_ref()).await?;
+        tx.save_answer(self.answered(status, &body)?.as_ref()).await?;
         tx.commit().await?;
         Ok(Json(body))
     }

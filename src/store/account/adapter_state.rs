@@ -1,4 +1,4 @@
-//! What an adapter keeps for an account, by key.
+//! The state that an adapter stores for an account, by key.
 
 use crate::db::DbError;
 use crate::domain::{AccountId, Lease};

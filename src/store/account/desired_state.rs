@@ -1,4 +1,4 @@
-//! Desired state: what the user wants the network to show, and how far a session has applied it.
+//! Desired state: what the network should show of an account, and which version of it a session has applied.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::db::DbError;
 use crate::domain::{AccountId, Aspect, Lease};
 use crate::store::{Store, Tx};
 
-/// One aspect that the network does not show yet.
+/// One aspect of an account on its network.
 #[derive(Clone, Debug)]
 pub struct Desired {
     pub aspect: Aspect,
@@ -19,13 +19,13 @@ pub struct Desired {
 }
 
 impl Tx {
-    /// Asks the session to tell the network anew whom the account wants to hear of.
+    /// Asks the session to send the network a new list of the people whose profile the account follows.
     pub(in crate::store) async fn roster_changed(&mut self, account: AccountId) -> Result<(), DbError> {
         self.set_desired(account, Aspect::Roster, &Value::Null).await
     }
 
-    /// Writes how an aspect should be; the account's session applies it. The counter must be locked, or nobody
-    /// else know the account yet: these rows come after it.
+    /// Writes the desired value of an aspect; the account's session applies it. The counter must be locked, because these
+    /// rows are locked after it; an account that is made in the same transaction needs no lock.
     pub async fn set_desired(
         &mut self,
         account: AccountId,
@@ -67,7 +67,7 @@ impl Store {
             .collect())
     }
 
-    /// Notes that the network shows this version of the aspect.
+    /// Marks this version of the aspect as applied.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the lease has passed on.

@@ -8,7 +8,7 @@ pub mod registration;
 use chrono::{DateTime, Utc};
 
 use super::{Claim, LEASE_SECONDS, Reachable, Store, Tx, topic};
-use crate::db::batcher::at_place;
+use crate::db::batcher::at_position;
 use crate::db::{Db, DbError};
 use crate::domain::{
     Account, AccountId, Aspect, ChatName, CounterId, Event, Lease, PeerId, PhoneNumber, SessionState,
@@ -16,20 +16,17 @@ use crate::domain::{
 };
 use crate::store::writer::SessionWrite;
 
-/// What a session needs to connect.
+/// The data that a session needs to connect.
 #[derive(Clone, Debug)]
 pub struct SessionAccount {
-    /// The owner.
     pub user: UserId,
-    /// The number.
     pub number: PhoneNumber,
-    /// The network.
     pub network: String,
-    /// Sealed by the layer above.
+    /// Encrypted by the layer above.
     pub credentials: Option<Vec<u8>>,
-    /// Where the connection left off.
+    /// The position in the network's stream of events at which the last connection ended, in the adapter's encoding.
     pub resume_point: Option<Vec<u8>>,
-    /// What the last session, here or in another process, published.
+    /// The status that the last session, in this or another process, published.
     pub session: SessionStatus,
 }
 
@@ -47,7 +44,7 @@ struct AccountRow {
     session_reason: Option<String>,
     session_attempt: Option<i32>,
     session_until: Option<DateTime<Utc>>,
-    /// A living process holds the lease; without one nothing runs, whatever was published last.
+    /// Whether a living process holds the lease; without one no session runs, whatever was published last.
     held: bool,
 }
 
@@ -85,7 +82,7 @@ fn state_of(
 
 /// A stored number as a [`PhoneNumber`].
 pub(super) fn number_of(text: &str) -> Result<PhoneNumber, DbError> {
-    text.parse().map_err(|_| DbError::Corrupt("a stored phone number is none".to_owned()))
+    text.parse().map_err(|_| DbError::Corrupt("a stored phone number is invalid".to_owned()))
 }
 
 impl Store {
@@ -116,12 +113,12 @@ impl Store {
         user: UserId,
         number: Option<&PhoneNumber>,
     ) -> Result<Option<Account>, DbError> {
-        Ok(self.addressed(user, number, None).await?.map(|(account, _)| account))
+        Ok(self.account_with_recipient(user, number, None).await?.map(|(account, _)| account))
     }
 
-    /// The same account, together with whether it may write to this number, public id or group; `None` for the latter
-    /// when nobody on its network is known by it.
-    pub async fn addressed(
+    /// The same account, and whether it may write to this number, public id or group; `None` for the latter when the
+    /// network has nobody of that name.
+    pub async fn account_with_recipient(
         &self,
         user: UserId,
         number: Option<&PhoneNumber>,
@@ -130,33 +127,33 @@ impl Store {
         self.batchers.accounts.submit((user, number.cloned(), chat.cloned())).await
     }
 
-    /// [`Store::addressed`], as of a few seconds ago at most, if the account might write there then. Only for what looks
-    /// again when it writes.
-    pub async fn addressed_lately(
+    /// [`Store::account_with_recipient`] from a cache, up to 5 s old, if the account was allowed to write there. Only for
+    /// callers that check it again when they write.
+    pub async fn recent_account_with_recipient(
         &self,
         user: UserId,
         number: Option<&PhoneNumber>,
         chat: &ChatName,
     ) -> Result<Option<(Account, Option<Reachable>)>, DbError> {
-        let wanted = (user, number.cloned(), Some(chat.clone()));
-        if let Some((account, reachable)) = self.caches.sendable.get(&wanted) {
+        let lookup = (user, number.cloned(), Some(chat.clone()));
+        if let Some((account, reachable)) = self.caches.sendable.get(&lookup) {
             return Ok(Some((account, Some(reachable))));
         }
-        let found = self.addressed(user, number, Some(chat)).await?;
+        let found = self.account_with_recipient(user, number, Some(chat)).await?;
         if let Some((account, Some(reachable))) = &found
             && account.is_registered()
             && reachable.allowed
         {
-            self.caches.sendable.insert(wanted, (account.clone(), reachable.clone()));
+            self.caches.sendable.insert(lookup, (account.clone(), reachable.clone()));
         }
         Ok(found)
     }
 
-    /// Takes away an account whose code was not sent, and frees the key of the request that made it.
+    /// Deletes an account whose code was not sent, and frees the key of the request that made it.
     ///
     /// # Errors
-    /// [`DbError::Fenced`] when the request's claim is over: the account stays, because it may have been told that it
-    /// is there.
+    /// [`DbError::Fenced`] when the request's claim is over: the account stays, because the user may have got the answer
+    /// that it exists.
     pub async fn delete_unproved(
         &self,
         user: UserId,
@@ -177,12 +174,12 @@ impl Store {
         tx.commit().await
     }
 
-    /// What a session needs to connect; `None` when the lease is lost or the account no longer registered.
+    /// The data that a session needs to connect; `None` when the lease is lost or the account no longer registered.
     pub async fn session_account(&self, lease: &Lease) -> Result<Option<SessionAccount>, DbError> {
         self.batchers.session_accounts.submit(*lease).await
     }
 
-    /// Publishes what the session does.
+    /// Publishes the session's state.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the lease has passed on.
@@ -198,18 +195,21 @@ impl Store {
     }
 }
 
-/// The arguments of [`Store::addressed`].
-pub(super) type Wanted = (UserId, Option<PhoneNumber>, Option<ChatName>);
-/// What it finds.
-pub(super) type Addressed = (Account, Option<Reachable>);
+/// The arguments of [`Store::account_with_recipient`].
+pub(super) type AccountLookup = (UserId, Option<PhoneNumber>, Option<ChatName>);
+/// The result of [`Store::account_with_recipient`].
+pub(super) type AccountMatch = (Account, Option<Reachable>);
 
-/// Many calls of [`Store::addressed`] as one query.
-pub(super) async fn addressed_of(db: &Db, wanted: &[&Wanted]) -> Result<Vec<Option<Addressed>>, DbError> {
-    let users: Vec<i64> = wanted.iter().map(|(user, ..)| user.0).collect();
+/// Many calls of [`Store::account_with_recipient`] as one query.
+pub(super) async fn accounts_with_recipients(
+    db: &Db,
+    lookups: &[&AccountLookup],
+) -> Result<Vec<Option<AccountMatch>>, DbError> {
+    let users: Vec<i64> = lookups.iter().map(|(user, ..)| user.0).collect();
     let numbers: Vec<Option<&str>> =
-        wanted.iter().map(|(_, number, _)| number.as_ref().map(PhoneNumber::as_str)).collect();
+        lookups.iter().map(|(_, number, _)| number.as_ref().map(PhoneNumber::as_str)).collect();
     let chats: Vec<Option<&str>> =
-        wanted.iter().map(|(.., chat)| chat.as_ref().map(ChatName::as_str)).collect();
+        lookups.iter().map(|(.., chat)| chat.as_ref().map(ChatName::as_str)).collect();
     let (mut connection, checkout) = db.checkout().await?;
     let rows = sqlx::query!(
         r#"SELECT w.place AS "place!", a.id, a.user_id, a.counter_id, a.number, a.network, a.nickname, a.registered_at,
@@ -236,7 +236,7 @@ pub(super) async fn addressed_of(db: &Db, wanted: &[&Wanted]) -> Result<Vec<Opti
     .fetch_all(&mut *connection)
     .await?;
     checkout.put_back(connection);
-    let mut answers: Vec<_> = wanted.iter().map(|_| None).collect();
+    let mut answers: Vec<_> = lookups.iter().map(|_| None).collect();
     for row in rows {
         let reachable = row.peer.zip(row.address).map(|(peer, address)| Reachable {
             peer: PeerId(peer),
@@ -259,7 +259,7 @@ pub(super) async fn addressed_of(db: &Db, wanted: &[&Wanted]) -> Result<Vec<Opti
             session_until: row.session_until,
             held: row.held,
         });
-        if let Some(answer) = at_place(&mut answers, row.place) {
+        if let Some(answer) = at_position(&mut answers, row.place) {
             *answer = Some((account?, reachable));
         }
     }
@@ -292,8 +292,8 @@ pub(super) async fn session_accounts_of(
     checkout.put_back(connection);
     let mut answers: Vec<Option<SessionAccount>> = leases.iter().map(|_| None).collect();
     for row in rows {
-        let place = usize::try_from(row.place - 1).unwrap_or(usize::MAX);
-        let (Some(answer), Some(lease)) = (answers.get_mut(place), leases.get(place)) else { continue };
+        let index = usize::try_from(row.place - 1).unwrap_or(usize::MAX);
+        let (Some(answer), Some(lease)) = (answers.get_mut(index), leases.get(index)) else { continue };
         let state = state_of(lease.account, &row.session_state, row.session_attempt, row.session_until)?;
         *answer = Some(SessionAccount {
             user: UserId(row.user_id),
@@ -308,7 +308,7 @@ pub(super) async fn session_accounts_of(
 }
 
 impl Tx {
-    /// Makes an account that waits for its code. `None`: the user has this number already.
+    /// Makes an account that is not registered yet. `None`: the user has this number already.
     pub async fn create_account(
         &mut self,
         user: UserId,
@@ -336,7 +336,7 @@ impl Tx {
         Ok(id.map(AccountId))
     }
 
-    /// Changes the account's nickname and asks its session to tell the network.
+    /// Changes the account's nickname; its session applies that on the network.
     pub async fn set_nickname(&mut self, account: &Account, nickname: &str) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let changed = sqlx::query!(

@@ -1,33 +1,29 @@
-//! What an account shows of itself.
+//! The profile of an account: status message, presence and privacy.
 
 use crate::db::DbError;
 use crate::domain::{Account, Aspect, Audience, Event, Privacy};
 use crate::store::{Store, Tx, topic};
 
-/// An account's own profile, but for nickname and photo.
+/// An account's own profile without nickname and photo.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnProfile {
     /// Empty when it was never set.
     pub status_message: String,
-    /// Whether the user wants to be seen as online.
+    /// Whether the account is shown as online.
     pub connected: bool,
-    /// Who may see what.
     pub privacy: Privacy,
 }
 
-/// The settings that a change names; the others stay.
+/// A change of privacy settings; `None` leaves a setting as it is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PrivacyChange {
-    /// The status message.
     pub status_message: Option<Audience>,
-    /// The photo.
     pub photo: Option<Audience>,
-    /// When it was last online, and whether it is now.
+    /// Of the presence: the time at which the account was last online, and whether it is online now.
     pub last_seen: Option<Audience>,
 }
 
 impl Store {
-    /// The account's own profile.
     pub async fn own_profile(&self, account: &Account) -> Result<Option<OwnProfile>, DbError> {
         let row = sqlx::query!(
             "SELECT status_message, connected, privacy_status_message, privacy_photo, privacy_last_seen
@@ -49,7 +45,7 @@ impl Store {
 }
 
 impl Tx {
-    /// Changes the status message and asks the session to tell the network.
+    /// Changes the status message; the session applies that on the network.
     pub async fn set_status_message(&mut self, account: &Account, text: &str) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let changed = sqlx::query!(
@@ -67,7 +63,7 @@ impl Tx {
         self.profile_changed(account, journal).await
     }
 
-    /// Shows the account as online or offline from now on, and asks the session to tell the network.
+    /// Shows the account as online or offline from now on; the session applies that on the network.
     pub async fn set_connected(&mut self, account: &Account, connected: bool) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let changed = sqlx::query!(
@@ -85,7 +81,7 @@ impl Tx {
         self.profile_changed(account, journal).await
     }
 
-    /// Changes who may see what, and asks the session to tell the network.
+    /// Changes privacy settings; the session applies that on the network.
     pub async fn set_privacy(&mut self, account: &Account, change: PrivacyChange) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let row = sqlx::query!(
@@ -127,8 +123,8 @@ impl Tx {
     }
 }
 
-/// Privacy settings as columns keep them.
+/// Privacy settings from their columns.
 fn privacy(status_message: &str, photo: &str, last_seen: &str) -> Result<Privacy, DbError> {
     Privacy::from_names(status_message, photo, last_seen)
-        .ok_or_else(|| DbError::Corrupt("a stored audience is none".to_owned()))
+        .ok_or_else(|| DbError::Corrupt("a stored audience is invalid".to_owned()))
 }

@@ -1,4 +1,4 @@
-//! How a number becomes an account's, moves to another user, and goes.
+//! Registration of an account's number, its move to another user, and the deletion of an account.
 
 use crate::db::DbError;
 use crate::domain::{Account, AccountId, CounterId, Event, NeedsUser, PhoneNumber, SessionState, UserId};
@@ -7,17 +7,14 @@ use crate::store::{Journal, Store, Tx, topic};
 /// An account that had the number before its new owner proved it.
 #[derive(Clone, Debug)]
 pub struct FormerAccount {
-    /// The row.
     pub id: AccountId,
-    /// What numbers its events.
     pub counter: CounterId,
-    /// The network it was registered on.
     pub network: String,
 }
 
 impl Store {
-    /// Begins a registration that the account's code has allowed. False: another one is under way, or the code was
-    /// used up meanwhile. A registration that was cut off is over after a minute.
+    /// Begins a registration after the account's code was entered. False: another one is under way, or the code was used
+    /// up meanwhile. A registration that was interrupted ends after a minute.
     pub async fn begin_registration(&self, account: AccountId) -> Result<bool, DbError> {
         let begun = sqlx::query!(
             "UPDATE account SET registering_until = clock_timestamp() + interval '1 minute'
@@ -30,7 +27,7 @@ impl Store {
         Ok(begun.rows_affected() == 1)
     }
 
-    /// Ends a registration, whether or not it succeeded.
+    /// Ends a registration that succeeded or failed.
     pub async fn end_registration(&self, account: AccountId) -> Result<(), DbError> {
         sqlx::query!("UPDATE account SET registering_until = NULL WHERE id = $1", account.0)
             .execute(self.db.pool())
@@ -38,7 +35,7 @@ impl Store {
         Ok(())
     }
 
-    /// The account of another user that this number is registered for.
+    /// The account of another user with this number, if it is registered.
     pub async fn former_account(
         &self,
         number: &PhoneNumber,
@@ -59,8 +56,8 @@ impl Store {
         }))
     }
 
-    /// Ends another user's hold on a number: unregistered, its queue failed, its lease taken away. The stored
-    /// history stays with that user.
+    /// Unregisters another user's account: its queued messages fail, and its lease is revoked. The stored history stays
+    /// with that user.
     pub async fn unregister_former(&self, former: &FormerAccount) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         tx.forget_groups(former.id).await?;
@@ -78,7 +75,7 @@ impl Store {
         .await?;
         if changed.rows_affected() == 1 {
             tx.fail_queue(former.id, &mut journal).await?;
-            tx.take_lease_away(former.counter).await?;
+            tx.revoke_lease(former.counter).await?;
             journal.record(Event::AccountUnregistered);
         }
         tx.close_journal(journal).await?;
@@ -91,10 +88,10 @@ impl Store {
 }
 
 impl Tx {
-    /// Marks the account registered, with what the network gave to log in with (sealed).
+    /// Marks the account registered, with its encrypted credentials on the network.
     ///
     /// # Errors
-    /// When a query fails; the constraint `account_registered_number_key` when another user has it registered.
+    /// The constraint `account_registered_number_key` is violated when another user has registered the number.
     pub async fn register_account(
         &mut self,
         account: &Account,
@@ -112,13 +109,13 @@ impl Tx {
         )
         .execute(&mut *self.inner)
         .await?;
-        // Whatever ran for an earlier registration must not go on with the old login.
-        self.take_lease_away(account.counter).await?;
-        // A fresh account on the network knows nothing of what the user wants shown.
+        // A session of an earlier registration must not go on with the old credentials.
+        self.revoke_lease(account.counter).await?;
+        // The new account on the network has none of the desired state.
         sqlx::query!("UPDATE desired_state SET applied = 0 WHERE account_id = $1", account.id.0)
             .execute(&mut *self.inner)
             .await?;
-        // And tells anew what it shows of others.
+        // The network reports the profiles of others again.
         sqlx::query!("DELETE FROM peer_profile WHERE account_id = $1", account.id.0)
             .execute(&mut *self.inner)
             .await?;
@@ -126,11 +123,11 @@ impl Tx {
         Ok(())
     }
 
-    /// Deletes the account and all its data; the journal keeps a last entry that says so.
+    /// Deletes the account and all its data; the journal gets a last event that says so.
     pub async fn delete_account(&mut self, account: AccountId, counter: CounterId) -> Result<(), DbError> {
         self.lock_chats(account).await?;
         let mut journal = self.open_journal(counter).await?;
-        self.take_lease_away(counter).await?;
+        self.revoke_lease(counter).await?;
         sqlx::query!("DELETE FROM account WHERE id = $1", account.0).execute(&mut *self.inner).await?;
         sqlx::query!("DELETE FROM event WHERE counter_id = $1", counter.0).execute(&mut *self.inner).await?;
         journal.record(Event::AccountRemoved);
@@ -141,7 +138,7 @@ impl Tx {
     /// changed.
     pub async fn delete_unregistered(&mut self, account: &Account) -> Result<bool, DbError> {
         self.lock_chats(account.id).await?;
-        // Whoever registers or unregisters an account locks its counter.
+        // Registering and unregistering an account lock its counter, too.
         let _locked = self.open_journal(account.counter).await?;
         let registered = sqlx::query_scalar!(
             r#"SELECT registered_at IS NOT NULL AS "registered!" FROM account WHERE id = $1"#,
@@ -157,8 +154,8 @@ impl Tx {
         Ok(true)
     }
 
-    /// Locks the account's chats, which come before the counter: to be called before the lease is asserted in a
-    /// transaction that deletes the account.
+    /// Locks the account's chats. A transaction that deletes the account calls this before it asserts the lease, because
+    /// chats are locked before the counter.
     pub async fn lock_chats(&mut self, account: AccountId) -> Result<(), DbError> {
         sqlx::query!("SELECT id FROM chat WHERE account_id = $1 ORDER BY peer_id FOR UPDATE", account.0)
             .fetch_all(&mut *self.inner)
@@ -166,8 +163,8 @@ impl Tx {
         Ok(())
     }
 
-    /// Forgets in which groups an account is: a number that is registered anew is in none. Its chats are locked, so this
-    /// comes before its counter.
+    /// Removes the account from its groups: a number that is registered again is in no group. It locks chats, so it comes
+    /// before the lock of the counter.
     pub async fn forget_groups(&mut self, account: AccountId) -> Result<(), DbError> {
         self.lock_chats(account).await?;
         sqlx::query!(
@@ -179,7 +176,7 @@ impl Tx {
         Ok(())
     }
 
-    async fn take_lease_away(&mut self, counter: CounterId) -> Result<(), DbError> {
+    async fn revoke_lease(&mut self, counter: CounterId) -> Result<(), DbError> {
         sqlx::query!("UPDATE account_counter SET owner = NULL, fence = fence + 1 WHERE id = $1", counter.0)
             .execute(&mut *self.inner)
             .await?;

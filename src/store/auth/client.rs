@@ -1,4 +1,4 @@
-//! OAuth clients. What ends a client's trust revokes the tokens in the same transaction.
+//! OAuth clients. A change that ends a client's access revokes the tokens in the same transaction.
 
 use chrono::{DateTime, Utc};
 
@@ -9,30 +9,28 @@ use crate::store::{Store, TokenHash};
 /// A client that may use the server.
 #[derive(Clone)]
 pub struct ClientRecord {
-    /// The row.
     pub id: ClientId,
-    /// What the client calls itself.
+    /// The id in OAuth requests.
     pub client_id: String,
     /// SHA-256 of the secret; `None`: a public client.
     pub secret_hash: Option<Vec<u8>>,
-    /// What its tokens may carry, separated by blanks.
+    /// The scopes that its tokens may have, separated by blanks.
     pub scope: String,
 }
 
-/// A client as a person at the terminal sees it.
+/// A client as the command line shows it.
 #[derive(Clone, Debug)]
 pub struct ClientListing {
-    /// What the client calls itself in requests.
+    /// The id in OAuth requests.
     pub client_id: String,
-    /// What people call it.
+    /// The name in the command line.
     pub name: String,
     /// Whether it has a secret.
     pub confidential: bool,
-    /// What its tokens may carry, separated by blanks.
+    /// The scopes that its tokens may have, separated by blanks.
     pub scope: String,
-    /// Since when it exists.
     pub created_at: DateTime<Utc>,
-    /// Since when it may not be used.
+    /// `None`: it may be used.
     pub disabled_at: Option<DateTime<Utc>>,
 }
 
@@ -54,7 +52,7 @@ impl Store {
         }))
     }
 
-    /// Makes a client, public without a secret. False when the name is taken.
+    /// Makes a client; without a secret it is a public one. False when the name is taken.
     pub async fn create_client(
         &self,
         client_id: &str,
@@ -84,7 +82,7 @@ impl Store {
         .await?)
     }
 
-    /// The client of a name, or of a client id when no client has that name; disabled ones too.
+    /// The client of a name, else of a client id; disabled ones too.
     pub async fn find_client(&self, name_or_id: &str) -> Result<Option<ClientListing>, DbError> {
         Ok(sqlx::query_as!(
             ClientListing,
@@ -96,7 +94,7 @@ impl Store {
         .await?)
     }
 
-    /// Gives a confidential client another secret; its tokens stay. False when there is no such client.
+    /// Replaces the secret of a confidential client; its tokens stay. False when there is no such client.
     pub async fn rotate_client(&self, client_id: &str, secret_hash: &TokenHash) -> Result<bool, DbError> {
         let done = sqlx::query!(
             "UPDATE oauth_client SET secret_hash = $2 WHERE client_id = $1 AND secret_hash IS NOT NULL",
@@ -108,7 +106,7 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Ends a client's use and revokes its tokens. False when there is no such client.
+    /// Disables a client and revokes its tokens. False when there is no such client.
     pub async fn disable_client(&self, client_id: &str) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
         let client = sqlx::query_scalar!(
@@ -124,7 +122,7 @@ impl Store {
         Ok(client.is_some())
     }
 
-    /// Lets a client be used again. False when there is no such client.
+    /// Enables a disabled client. False when there is no such client.
     pub async fn enable_client(&self, client_id: &str) -> Result<bool, DbError> {
         let done = sqlx::query!("UPDATE oauth_client SET disabled_at = NULL WHERE client_id = $1", client_id)
             .execute(self.db.pool())

@@ -6,28 +6,28 @@ use crate::db::DbError;
 use crate::domain::UserId;
 use crate::store::{Store, Tx, seconds};
 
-/// Failures of one user name and address after which each further one makes it wait.
+/// Failures of one user name and address after which the next attempt has to wait.
 const QUICK_FAILURES: i32 = 5;
-/// Failures per hour and user name from addresses that never signed in as that user.
+/// Failures per hour and user name from addresses that have not signed in as that user for 30 days.
 const STRANGER_FAILURES: i32 = 100;
 /// The wait after the last of the quick failures, in seconds; each further one doubles it.
 const FIRST_WAIT: f64 = 5.0;
 /// The longest wait after a failure, in seconds. An hour without one starts the count anew.
 const LONGEST_WAIT: f64 = 900.0;
 
-/// Who tries to sign in from where.
+/// An attempt to sign in.
 #[derive(Clone)]
 pub struct LoginAttempt {
-    /// SHA-256 of the user name that was given.
+    /// SHA-256 of the entered user name.
     pub name_hash: [u8; 32],
-    /// The address, or the network that is treated as one.
+    /// The address, or the network that counts as one address.
     pub address: String,
-    /// The user, if there is one of that name.
+    /// `None`: there is no user of that name.
     pub user: Option<UserId>,
 }
 
 impl Store {
-    /// How long the attempt must wait; `None`: it may be made now.
+    /// The time until the attempt may be made; `None`: it may be made now.
     pub async fn login_wait(&self, attempt: &LoginAttempt) -> Result<Option<Duration>, DbError> {
         let wait = sqlx::query_scalar!(
             r#"SELECT extract(epoch FROM greatest(
@@ -85,7 +85,7 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes at most `limit` counts of each kind that no longer matter; gives how many.
+    /// Deletes at most `limit` expired counts of each kind; returns how many.
     pub async fn prune_logins(&self, limit: i64) -> Result<u64, DbError> {
         let failures = sqlx::query!(
             "DELETE FROM login_failure WHERE (name_hash, address) IN (
@@ -116,7 +116,7 @@ impl Store {
 }
 
 impl Tx {
-    /// Forgets the failures of this user name and address, and remembers the address.
+    /// Deletes the failures of this user name and address, and stores the address.
     pub async fn record_login(&mut self, user: UserId, attempt: &LoginAttempt) -> Result<(), DbError> {
         sqlx::query!(
             "WITH forgiven AS (DELETE FROM login_failure WHERE name_hash = $1 AND address = $2)

@@ -1,4 +1,4 @@
-//! Grants and their token pairs, by hash. Locks are taken grant first, then tokens, so that nothing deadlocks.
+//! Grants and their token pairs, by hash. The grant is locked before its tokens, so that there is no deadlock.
 
 use std::time::Duration;
 
@@ -11,82 +11,70 @@ use crate::store::{Store, Tx, seconds};
 /// SHA-256 of a token.
 pub type TokenHash = [u8; 32];
 
-/// For how long a used refresh token gives its successor again, in seconds.
+/// How long a used refresh token returns its successor again, in seconds.
 const GRACE: f64 = 10.0;
 
 /// A pair to be written.
 #[derive(Clone)]
 pub struct NewPair {
-    /// Of the access token.
     pub access_hash: TokenHash,
-    /// What the access token may be used for; at most the grant's scope.
+    /// At most the grant's scope.
     pub access_scope: String,
-    /// How long the access token lives.
     pub access_lifetime: Duration,
-    /// Of the refresh token.
     pub refresh_hash: TokenHash,
-    /// How long the refresh token lives.
     pub refresh_lifetime: Duration,
 }
 
-/// A login that was verified, to be granted only if it still holds.
+/// A verified login, which is granted only if user, password and client are still valid.
 #[derive(Clone)]
 pub struct NewGrant {
-    /// The user.
     pub user: UserId,
     /// The password hash that the login was verified against.
     pub password_hash: String,
-    /// The client.
     pub client: ClientId,
-    /// The scope, separated by blanks.
+    /// Separated by blanks.
     pub scope: String,
 }
 
-/// Whom an access token speaks for.
+/// The user and client of an access token.
 #[derive(Clone, Debug)]
 pub struct BearerRecord {
-    /// The user.
     pub user: UserId,
-    /// The client.
     pub client: ClientId,
-    /// The scope, separated by blanks.
+    /// Separated by blanks.
     pub scope: String,
-    /// How long the token still lives.
+    /// The remaining lifetime of the token.
     pub remaining: Duration,
 }
 
-/// The grant behind a refresh token, which may have been used.
+/// The grant of a refresh token, which may have been used.
 #[derive(Clone, Debug)]
 pub struct RefreshRecord {
-    /// The user.
     pub user: UserId,
-    /// What the client calls itself.
+    /// The client's id in OAuth requests.
     pub client_id: String,
     /// The grant's whole scope.
     pub scope: String,
-    /// How long the refresh token still lives.
+    /// The remaining lifetime of the refresh token.
     pub remaining: Duration,
 }
 
 /// A refresh token that was used before.
 #[derive(Clone)]
 pub struct UsedToken {
-    /// The family.
     pub grant: i64,
-    /// The user.
     pub user: UserId,
-    /// What was given for it, while that may be given again.
+    /// The pair that replaced it, while that may be returned again.
     pub successor: Option<SealedPair>,
 }
 
-/// A pair that was given, sealed with a key from its predecessor.
+/// A pair of tokens, encrypted with a key that is derived from the refresh token before it.
 #[derive(Clone)]
 pub struct SealedPair {
-    /// The sealed tokens.
     pub sealed: Vec<u8>,
     /// The access token's scope.
     pub scope: String,
-    /// How long the access token still lives.
+    /// The remaining lifetime of the access token.
     pub remaining: Duration,
 }
 
@@ -95,22 +83,18 @@ pub struct SealedPair {
 pub struct LiveToken {
     /// Whether it is an access token; else a refresh token.
     pub access: bool,
-    /// The user.
     pub user: UserId,
-    /// The user's name.
     pub username: String,
-    /// What its client calls itself.
+    /// The client's id in OAuth requests.
     pub client_id: String,
-    /// The scope, separated by blanks.
+    /// Separated by blanks.
     pub scope: String,
-    /// Since when it lives.
     pub issued_at: DateTime<Utc>,
-    /// Until when it lives.
     pub expires_at: DateTime<Utc>,
 }
 
 impl Store {
-    /// Whom a live access token speaks for: one query.
+    /// The user and client of a live access token.
     pub async fn bearer(&self, access_hash: &TokenHash) -> Result<Option<BearerRecord>, DbError> {
         let row = sqlx::query!(
             r#"SELECT g.user_id, g.client_id, t.access_scope,
@@ -154,8 +138,8 @@ impl Store {
         }))
     }
 
-    /// Uses a refresh token up and writes its successor, in one statement. Gives the hash of the access token that
-    /// died with it; `None` when the token is unknown, expired, or was used before: nothing is written then.
+    /// Uses up a refresh token and writes its successor, in one statement. Returns the hash of the access token that was
+    /// revoked with it; `None` when the token is unknown, expired, or was used before: then nothing is written.
     pub async fn rotate(
         &self,
         refresh_hash: &TokenHash,
@@ -197,7 +181,7 @@ impl Store {
         row.map(token_hash).transpose()
     }
 
-    /// A refresh token that was used before, and what may still be given for it again.
+    /// A refresh token that was used before.
     pub async fn used_token(&self, refresh_hash: &TokenHash) -> Result<Option<UsedToken>, DbError> {
         let row = sqlx::query!(
             r#"SELECT t.grant_id, g.user_id, t.sealed_successor, s.access_scope AS "scope?",
@@ -224,9 +208,9 @@ impl Store {
         }))
     }
 
-    /// Revokes the family of a token of either kind, if it is this client's. Gives the access tokens that died.
+    /// Revokes the grant of a token of either kind, if it is this client's. Returns the revoked access tokens.
     pub async fn revoke_token(&self, client: ClientId, hash: &TokenHash) -> Result<Vec<TokenHash>, DbError> {
-        let family = sqlx::query_scalar!(
+        let grant = sqlx::query_scalar!(
             "SELECT g.id FROM oauth_token t JOIN oauth_grant g ON g.id = t.grant_id
              WHERE g.client_id = $1 AND (t.access_hash = $2 OR t.refresh_hash = $2)",
             client.0,
@@ -234,20 +218,20 @@ impl Store {
         )
         .fetch_optional(self.db.pool())
         .await?;
-        match family {
-            Some(family) => self.revoke_family(family).await,
+        match grant {
+            Some(grant) => self.revoke_grant(grant).await,
             None => Ok(Vec::new()),
         }
     }
 
-    /// Revokes all tokens of a grant. Gives the access tokens that died.
-    pub async fn revoke_family(&self, grant: i64) -> Result<Vec<TokenHash>, DbError> {
+    /// Revokes all tokens of a grant. Returns the revoked access tokens.
+    pub async fn revoke_grant(&self, grant: i64) -> Result<Vec<TokenHash>, DbError> {
         let mut tx = self.begin().await?;
-        // Waits for a refresh under way, so that its new pair is seen below.
+        // Waits for a refresh under way, so that the next statement sees its new pair.
         sqlx::query!("SELECT id FROM oauth_grant WHERE id = $1 FOR UPDATE", grant)
             .fetch_optional(&mut *tx.inner)
             .await?;
-        let gone = sqlx::query_scalar!(
+        let revoked = sqlx::query_scalar!(
             "DELETE FROM oauth_token WHERE grant_id = $1 RETURNING CASE WHEN used_at IS NULL THEN access_hash END",
             grant
         )
@@ -255,7 +239,7 @@ impl Store {
         .await?;
         sqlx::query!("DELETE FROM oauth_grant WHERE id = $1", grant).execute(&mut *tx.inner).await?;
         tx.commit().await?;
-        gone.into_iter().flatten().map(token_hash).collect()
+        revoked.into_iter().flatten().map(token_hash).collect()
     }
 
     /// A live token of either kind.
@@ -286,8 +270,8 @@ impl Store {
         }))
     }
 
-    /// Forgets sealed pairs whose time is over, and deletes at most `limit` expired pairs and as many grants that
-    /// have no other; gives how many rows changed.
+    /// Deletes the sealed pairs that are past their grace, at most `limit` expired pairs, and as many grants without
+    /// other pairs; returns how many rows changed.
     pub async fn prune_tokens(&self, limit: i64) -> Result<u64, DbError> {
         let sealed = sqlx::query!(
             "UPDATE oauth_token SET sealed_successor = NULL
@@ -322,8 +306,8 @@ impl Store {
 }
 
 impl Tx {
-    /// Writes a grant and its first pair, if the user's password is still the verified one and neither user nor
-    /// client was disabled meanwhile; else gives false and writes nothing.
+    /// Writes a grant and its first pair, if the user's password is still the verified one and neither user nor client was
+    /// disabled meanwhile. False: nothing was written.
     pub async fn grant(&mut self, grant: &NewGrant, pair: &NewPair) -> Result<bool, DbError> {
         let done = sqlx::query!(
             "WITH owner AS (
@@ -356,5 +340,5 @@ impl Tx {
 }
 
 fn token_hash(bytes: Vec<u8>) -> Result<TokenHash, DbError> {
-    bytes.try_into().map_err(|_| DbError::Corrupt("a token's hash has not 32 bytes".to_owned()))
+    bytes.try_into().map_err(|_| DbError::Corrupt("the hash of a token is not 32 bytes long".to_owned()))
 }

@@ -1,4 +1,4 @@
-//! Users: the logins of this server. What ends a user's trust revokes the tokens in the same transaction.
+//! Users: the logins of this server. A change that ends a user's access revokes the tokens in the same transaction.
 
 use chrono::{DateTime, Utc};
 
@@ -6,10 +6,9 @@ use crate::db::DbError;
 use crate::domain::{UserId, UserName};
 use crate::store::Store;
 
-/// What a login is checked against.
+/// The data that a login is checked against.
 #[derive(Clone)]
 pub struct UserRecord {
-    /// The user.
     pub id: UserId,
     /// The argon2id hash in PHC format.
     pub password_hash: String,
@@ -17,14 +16,12 @@ pub struct UserRecord {
     pub disabled: bool,
 }
 
-/// A user as a person at the terminal sees it.
+/// A user as the command line shows it.
 #[derive(Clone, Debug)]
 pub struct UserListing {
-    /// The name.
     pub name: String,
-    /// Since when the user exists.
     pub created_at: DateTime<Utc>,
-    /// Since when the user may not sign in.
+    /// `None`: the user may sign in.
     pub disabled_at: Option<DateTime<Utc>>,
 }
 
@@ -42,14 +39,13 @@ impl Store {
         Ok(id.map(UserId))
     }
 
-    /// Whether there is any user.
     pub async fn has_users(&self) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM windu_user) AS "any!""#)
             .fetch_one(self.db.pool())
             .await?)
     }
 
-    /// The user of a name, as a login gives it.
+    /// The user of a name, disabled ones too.
     pub async fn user_by_name(&self, name: &str) -> Result<Option<UserRecord>, DbError> {
         let row = sqlx::query!("SELECT id, password_hash, disabled_at FROM windu_user WHERE name = $1", name)
             .fetch_optional(self.db.pool())
@@ -68,7 +64,7 @@ impl Store {
             .await?)
     }
 
-    /// Keeps the same password under another hash. False when the hash is no longer `old`.
+    /// Replaces the hash of an unchanged password. False when the hash is no longer `old`.
     pub async fn replace_password_hash(&self, user: UserId, old: &str, new: &str) -> Result<bool, DbError> {
         let done = sqlx::query!(
             "UPDATE windu_user SET password_hash = $3 WHERE id = $1 AND password_hash = $2",

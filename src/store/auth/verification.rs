@@ -1,7 +1,7 @@
-//! Codes that wait to be entered, and the logs of codes sent and guesses made that the limits are counted from.
+//! Verification codes, and the logs of sent codes and of guesses, from which the limits are counted.
 //!
-//! Every time here is PostgreSQL's. Reservations of the whole deployment happen one after the other (an advisory
-//! lock), guesses of one user likewise (the user's row), so each count includes all that came before.
+//! All times are PostgreSQL's. The reservations of the whole deployment happen one after the other (an advisory lock),
+//! and the guesses of one user too (the lock of the user's row), so each count includes all earlier ones.
 
 use std::time::Duration;
 
@@ -9,76 +9,71 @@ use crate::db::DbError;
 use crate::domain::{AccountId, PhoneNumber, UserId};
 use crate::store::{Store, Tx};
 
-/// What is counted over the 24 hours before a code is sent, and the pause between two codes.
+/// Limits on the codes of the last 24 hours, and the pause between two codes.
 #[derive(Clone, Copy, Debug)]
 pub struct CodeLimits {
-    /// Between two codes for one number, whoever asks.
+    /// Between two codes for one number, of any user.
     pub pause: Duration,
-    /// Codes a day for one number, asked for by one user.
     pub per_user_and_number: i64,
-    /// Codes a day for one number, whoever asks.
+    /// Of all users.
     pub per_number: i64,
-    /// Codes a day asked for by one user.
     pub per_user: i64,
-    /// Codes a day in all.
     pub per_deployment: i64,
 }
 
 /// A code that is about to be sent.
 #[derive(Clone, Copy, Debug)]
 pub struct NewCode<'a> {
-    /// Who asks.
     pub user: UserId,
     /// The account whose number it proves.
     pub account: AccountId,
-    /// That number.
     pub number: &'a PhoneNumber,
     /// `sms` or `voice`.
     pub method: &'static str,
-    /// What is kept of the code.
+    /// A MAC of the code, which is not stored itself.
     pub mac: &'a [u8],
-    /// How long it can be entered.
+    /// How long the code can be entered.
     pub lifetime: Duration,
 }
 
-/// A code's row and its entry in the log.
+/// The ids of a code and of its entry in the log.
 #[derive(Clone, Copy, Debug)]
 pub struct CodeId {
     code: i64,
     sent: i64,
 }
 
-/// Whether a code may be sent. Waits are whole seconds, rounded up, at least 1.
+/// The decision whether a code may be sent. Waits are whole seconds, rounded up, at least 1.
 #[derive(Clone, Copy, Debug)]
 pub enum Reservation {
-    /// It may, and can be entered from now on; [`Store::code_accepted`] or [`Store::code_refused`] must follow.
+    /// It may be sent, and can be entered from now on; [`Store::code_accepted`] or [`Store::code_refused`] must follow.
     Reserved(CodeId),
-    /// The number had a code a moment ago.
+    /// The pause since the last code of the number is not over.
     TooSoon {
-        /// Seconds until it may have the next.
+        /// Seconds until the end of the pause.
         retry_after: u64,
     },
     /// A limit per day is reached.
     DailyLimit {
-        /// Seconds until all of them leave room for one more.
+        /// Seconds until all limits allow one more code.
         retry_after: u64,
     },
     /// The user has no such account, or it has another number.
     NoAccount,
 }
 
-/// Whether a guess may be compared.
+/// The decision whether a guess may be compared.
 #[derive(Debug)]
 pub enum Guess {
-    /// It may, and is counted already.
+    /// It may be compared, and is counted already.
     Taken(TakenGuess),
-    /// No code waits.
+    /// The account has no code.
     NoneAsked,
     /// The code was not entered in time.
     Expired,
-    /// The code's guesses are used up, or the user's of the day.
+    /// The guesses for the code, or those of the user in 24 hours, are used up.
     TooMany {
-        /// Seconds until a new code may be asked for, or a guess leaves the day; at least 1.
+        /// Seconds until a new code may be requested, or until the user may guess again; at least 1.
         retry_after: u64,
     },
 }
@@ -86,17 +81,15 @@ pub enum Guess {
 /// A guess that is counted and not yet compared.
 #[derive(Debug)]
 pub struct TakenGuess {
-    /// What the code's MAC must be.
+    /// The MAC of the right code.
     pub mac: Vec<u8>,
     code: i64,
     guess: i64,
 }
 
 impl Store {
-    /// The code went out, or may have: older ones of its account are void.
-    ///
-    /// # Errors
-    /// Nothing is lost then: the newest code counts anyway.
+    /// Deletes the older codes of the account, after a code was sent or may have been sent. An error does no harm: only
+    /// the newest code counts anyway.
     pub async fn code_accepted(&self, id: CodeId) -> Result<(), DbError> {
         sqlx::query!(
             "DELETE FROM verification_code older USING verification_code newer
@@ -108,10 +101,8 @@ impl Store {
         Ok(())
     }
 
-    /// The code surely did not go out: it is void, the one before it counts again, and the number need not wait.
-    ///
-    /// # Errors
-    /// When the database is away: the number has to wait for the usual pause then.
+    /// Deletes a code that was certainly not sent: the code before it counts again, and the number need not wait. After an
+    /// error the number has to wait for the usual pause.
     pub async fn code_refused(&self, id: CodeId) -> Result<(), DbError> {
         sqlx::query!(
             "WITH void AS (DELETE FROM verification_code WHERE id = $1)
@@ -168,7 +159,7 @@ impl Store {
         if code.guesses >= per_code {
             return Ok(Guess::TooMany { retry_after: seconds(code.pause).unwrap_or(1) });
         }
-        // Not in one transaction with sending: the row may be gone, replaced by a newer code.
+        // Sending does not lock the user's row: the code may have been replaced by a newer one.
         let counted =
             sqlx::query!("UPDATE verification_code SET guesses = guesses + 1 WHERE id = $1", code.id)
                 .execute(&mut *tx)
@@ -186,7 +177,7 @@ impl Store {
         Ok(Guess::Taken(TakenGuess { mac: code.mac, code: code.id, guess }))
     }
 
-    /// The guess was right: it is not counted after all, so that the same code can be entered again.
+    /// Takes back the count of a right guess, so that the same code can be entered again.
     pub async fn give_guess_back(&self, taken: &TakenGuess) -> Result<(), DbError> {
         sqlx::query!(
             "WITH back AS (DELETE FROM code_guess WHERE id = $2)
@@ -199,8 +190,8 @@ impl Store {
         Ok(())
     }
 
-    /// Removes what no limit counts any more: codes that expired and entries that were made over a day ago, at
-    /// most `batch` of each kind. Returns how many rows went; fewer than `batch` means that nothing is left.
+    /// Deletes codes that expired and log entries that were made more than a day ago, at most `batch` of each kind.
+    /// Returns how many; fewer than `batch` means that none are left.
     pub async fn prune_verification(&self, batch: i64) -> Result<u64, DbError> {
         let codes = sqlx::query!(
             "DELETE FROM verification_code WHERE id IN (
@@ -231,15 +222,15 @@ impl Store {
 }
 
 impl Tx {
-    /// Counts a code and makes it the account's newest, if no limit forbids it. Others who want a code wait until the
-    /// commit: nothing may follow but a request's answer.
+    /// Counts a code and makes it the account's newest, if no limit forbids it. All other reservations wait until the
+    /// commit: only the saved response of the request may follow in the transaction.
     pub async fn reserve_code(
         &mut self,
         new: NewCode<'_>,
         limits: CodeLimits,
     ) -> Result<Reservation, DbError> {
         let NewCode { user, account, number, method, mac, lifetime } = new;
-        // Rows first, in the order in which a user is removed; then the lock, which nobody holds while waiting.
+        // Rows first, in the order in which a user is deleted; the advisory lock last, so that its holder never waits.
         let found = sqlx::query_scalar!(
             "SELECT account.id FROM windu_user JOIN account ON account.user_id = windu_user.id
              WHERE windu_user.id = $1 AND account.id = $2 AND account.number = $3 FOR KEY SHARE",
@@ -252,9 +243,9 @@ impl Tx {
         if found.is_none() {
             return Ok(Reservation::NoAccount);
         }
-        // "codes" in ASCII. A statement of its own: the next one must see what the one before us committed.
+        // "codes" in ASCII. A statement of its own: the next one must see what the lock's last holder committed.
         sqlx::query!("SELECT pg_advisory_xact_lock(x'636f646573'::bigint)").execute(&mut *self.inner).await?;
-        // Of a limit n, the n-th newest code must leave its window before the next may be sent.
+        // With a limit n, the n-th newest code must leave its window before the next may be sent.
         let wait = sqlx::query!(
             r#"SELECT
                  ceil(extract(epoch FROM (
@@ -303,10 +294,10 @@ impl Tx {
         Ok(Reservation::Reserved(CodeId { code, sent }))
     }
 
-    /// Whether a user with at most `limit` accounts that were never proved has room for one more. Holds the
-    /// user's row until the end of the transaction, which should also make the account: then the answer stays true.
+    /// Whether the user has fewer than `limit` accounts that were never proved. Locks the user's row until the end of the
+    /// transaction; the answer stays true if the same transaction makes the account.
     pub async fn has_room_for_account(&mut self, user: UserId, limit: i64) -> Result<bool, DbError> {
-        // A statement of its own: the count must see what the one before us committed.
+        // A statement of its own: the count must see what the lock's last holder committed.
         sqlx::query!("SELECT id FROM windu_user WHERE id = $1 FOR NO KEY UPDATE", user.0)
             .fetch_optional(&mut *self.inner)
             .await?;
@@ -320,8 +311,8 @@ impl Tx {
         Ok(unproved < limit)
     }
 
-    /// Uses up the account's code and notes that its number was proved. False: there was no code any more (two
-    /// requests entered it at once, and the other was first), so nothing may follow from it.
+    /// Uses up the account's code and marks its number as proved. False: there was no code any more, because another
+    /// request entered it first; the caller must go no further.
     pub async fn consume_code(&mut self, account: AccountId) -> Result<bool, DbError> {
         let codes = sqlx::query!("DELETE FROM verification_code WHERE account_id = $1", account.0)
             .execute(&mut *self.inner)
@@ -336,7 +327,7 @@ impl Tx {
     }
 }
 
-/// A wait that is not over yet.
+/// A wait that is not over yet, in seconds.
 fn seconds(wait: Option<i64>) -> Option<u64> {
     wait.and_then(|seconds| u64::try_from(seconds).ok()).filter(|seconds| *seconds > 0)
 }

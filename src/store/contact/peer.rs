@@ -48,7 +48,7 @@ impl Store {
         let addresses: Vec<String> = numbers.keys().map(|address| (*address).to_owned()).collect();
         let numbers: Vec<Option<String>> =
             numbers.values().map(|number| number.map(ToString::to_string)).collect();
-        let known = self.known_peers(network, &addresses).await?;
+        let known = self.find_peers(network, &addresses).await?;
         let known = if known.len() == addresses.len() {
             known
         } else {
@@ -64,7 +64,7 @@ impl Store {
             )
             .execute(self.db.pool())
             .await?;
-            self.known_peers(network, &addresses).await?
+            self.find_peers(network, &addresses).await?
         };
         let known: HashMap<&str, &Peer> = known.iter().map(|peer| (peer.address.as_str(), peer)).collect();
         wanted
@@ -87,7 +87,7 @@ impl Store {
         Ok(row.map(|row| Peer { id: PeerId(row.id), address: row.address, public_id: row.public_id }))
     }
 
-    pub(in crate::store) async fn known_peers(
+    pub(in crate::store) async fn find_peers(
         &self,
         network: &str,
         addresses: &[String],

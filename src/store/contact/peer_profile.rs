@@ -17,7 +17,7 @@ pub enum ProfileScope {
 
 /// Somebody's status message as the account sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StatusMessage {
+pub struct PeerStatusMessage {
     /// The number or public id.
     pub public_id: String,
     /// Empty when none was ever set.
@@ -66,7 +66,7 @@ impl Store {
         &self,
         account: &Account,
         whose: ProfileScope,
-    ) -> Result<Vec<StatusMessage>, DbError> {
+    ) -> Result<Vec<PeerStatusMessage>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT p.public_id AS "public_id!", f.status_message AS "text?", f.status_hidden AS "hidden?"
                FROM (SELECT $2::bigint AS peer_id, NULL::timestamptz AS created_at WHERE $2 IS NOT NULL
@@ -82,7 +82,7 @@ impl Store {
         .await?;
         Ok(rows
             .into_iter()
-            .map(|row| StatusMessage {
+            .map(|row| PeerStatusMessage {
                 public_id: row.public_id,
                 text: if row.hidden == Some(true) {
                     Visible::Hidden

@@ -5,7 +5,7 @@
 //! account's other news. An account is in a group when its own peer is a member and it was told so since it was
 //! registered: a number's new owner is in none of the old one's.
 
-mod learn;
+mod report;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -15,8 +15,8 @@ use crate::db::DbError;
 use crate::domain::{Account, ChatId, CommandId, GroupId, Lease, PeerId, Photo};
 use crate::store::contact::photo::photo_of;
 
-pub(super) use learn::learn_all;
-pub use learn::{NewGroup, NewMember};
+pub(super) use report::save_groups;
+pub use report::{GroupReport, ReportedMember};
 
 /// A group as one account sees it.
 #[derive(Clone, Debug)]

@@ -49,7 +49,7 @@ pub enum Accepted {
 impl Store {
     /// Accepts a message: when this returns `Queued`, it is committed and will be sent under its id. The answer of a
     /// request with a key is committed with it. Whether the account may write there is looked up here once more, so that
-    /// what [`Store::addressed_lately`] remembers will do.
+    /// what [`Store::recent_account_with_recipient`] remembers will do.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the request's claim is over; then nothing is queued.

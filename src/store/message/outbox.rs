@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::content::content;
-use crate::db::batcher::at_place;
+use crate::db::batcher::at_position;
 use crate::db::{Db, DbError};
 use crate::domain::{AccountId, ChatId, Content, FailureReason, Lease, MessageId};
 use crate::store::Store;
@@ -224,7 +224,7 @@ pub(in crate::store) async fn due_of(db: &Db, leases: &[&Lease]) -> Result<Vec<O
     checkout.put_back(connection);
     let mut answers: Vec<Option<Due>> = leases.iter().map(|_| None).collect();
     for row in rows {
-        let Some(answer) = at_place(&mut answers, row.place) else { continue };
+        let Some(answer) = at_position(&mut answers, row.place) else { continue };
         let due = answer.get_or_insert_default();
         (due.desired, due.expired, due.receipts) = (row.desired, row.expired, row.receipts);
         let (Some(message), Some(chat), Some(attempts)) = (row.message, row.chat, row.attempts) else {

@@ -13,14 +13,14 @@ pub const LEASE_SECONDS: f64 = 15.0;
 
 /// How the work is shared among the processes that live.
 #[derive(Clone, Copy, Debug)]
-pub struct Share {
+pub struct LeaseShare {
     /// Accounts that need a session.
     pub accounts: i64,
     /// Processes that live and may run them.
     pub processes: i64,
 }
 
-impl Share {
+impl LeaseShare {
     /// The most accounts that one process should hold.
     #[must_use]
     pub fn per_process(self) -> usize {
@@ -104,9 +104,9 @@ impl Store {
     }
 
     /// How many accounts there are on all networks, and how many processes.
-    pub async fn share(&self) -> Result<Share, DbError> {
+    pub async fn share(&self) -> Result<LeaseShare, DbError> {
         Ok(sqlx::query_as!(
-            Share,
+            LeaseShare,
             r#"SELECT (SELECT count(*) FROM account WHERE registered_at IS NOT NULL) AS "accounts!",
                       (SELECT count(*) FROM process
                        WHERE heartbeat_at > clock_timestamp() - make_interval(secs => $1)) AS "processes!""#,
@@ -117,7 +117,7 @@ impl Store {
     }
 
     /// How the accounts of each of these networks are shared among the processes that run it.
-    pub async fn shares(&self, networks: &[String]) -> Result<Vec<(String, Share)>, DbError> {
+    pub async fn shares(&self, networks: &[String]) -> Result<Vec<(String, LeaseShare)>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT n.name AS "name!",
                       (SELECT count(*) FROM account a
@@ -131,7 +131,7 @@ impl Store {
         )
         .fetch_all(self.db.pool())
         .await?;
-        let share = |accounts, processes| Share { accounts, processes };
+        let share = |accounts, processes| LeaseShare { accounts, processes };
         Ok(rows.into_iter().map(|row| (row.name, share(row.accounts, row.processes))).collect())
     }
 

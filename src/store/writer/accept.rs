@@ -7,7 +7,7 @@ use serde_json::Value;
 use sqlx::PgConnection;
 
 use super::locks::Locking;
-use crate::db::batcher::{Outcome, at_place, column};
+use crate::db::batcher::{Outcome, at_position, column};
 use crate::db::{Db, DbError};
 use crate::domain::{AccountId, Content, CounterId, Event, MediaFile, MessageId, PeerId};
 use crate::store::message::content::{details, fingerprint};
@@ -125,7 +125,7 @@ impl Tx {
         }
         self.refer_to_files(&files).await?;
         if !keyed.is_empty() {
-            let kept = self.keep_answers(keyed.iter().copied()).await?;
+            let kept = self.save_answers(keyed.iter().copied()).await?;
             // With one whose claim is over nothing is written: the batch is split until that one is alone.
             if keyed.iter().any(|answer| !kept.contains(&answer.claim)) {
                 return Err(DbError::Fenced);
@@ -176,7 +176,7 @@ async fn write(connection: &mut PgConnection, sends: &[&SendRequest]) -> Result<
     .await?;
     let mut outcomes = vec![SendOutcome::Deferred; sends.len()];
     for row in rows {
-        if let Some(outcome) = at_place(&mut outcomes, row.position) {
+        if let Some(outcome) = at_position(&mut outcomes, row.position) {
             let missing = if row.allowed { SendOutcome::OutboxFull } else { SendOutcome::NotAllowed };
             *outcome = row.id.map_or(missing, |id| SendOutcome::Queued(MessageId(id)));
         }

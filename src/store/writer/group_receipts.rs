@@ -22,7 +22,7 @@ pub(super) struct NewGroupReceipt<'a> {
 }
 
 /// A message that has a new receipt, and what its events say.
-struct Receipted {
+struct ReceiptedMessage {
     message: i64,
     at: DateTime<Utc>,
     was_queued: bool,
@@ -84,7 +84,7 @@ impl Tx {
         let receipted = rows.into_iter().filter_map(|row| {
             let place = usize::try_from(row.place - 1).ok()?;
             let receipt = receipts.get(place)?;
-            Some(Receipted {
+            Some(ReceiptedMessage {
                 message: row.id,
                 at: *at.get(place)?,
                 was_queued: row.was_queued,
@@ -143,7 +143,7 @@ impl Tx {
         group: &Peer,
         counter: CounterId,
         journals: &mut LockedJournals,
-    ) -> Result<Vec<Receipted>, DbError> {
+    ) -> Result<Vec<ReceiptedMessage>, DbError> {
         let rows = sqlx::query!(
             "SELECT m.id, m.network_id FROM chat h JOIN message m ON m.chat_id = h.id
              WHERE h.account_id = $1 AND h.peer_id = $2 AND m.sender_peer_id IS NULL AND m.read_at IS NULL
@@ -155,7 +155,7 @@ impl Tx {
         .fetch_all(&mut *self.inner)
         .await?;
         let Some(journal) = journals.of(counter) else { return Ok(Vec::new()) };
-        let receipted = rows.into_iter().map(|row| Receipted {
+        let receipted = rows.into_iter().map(|row| ReceiptedMessage {
             message: row.id,
             at: journal.next_time(),
             was_queued: false,
@@ -170,7 +170,7 @@ impl Tx {
     /// deleted.
     async fn complete(
         &mut self,
-        receipted: Vec<Receipted>,
+        receipted: Vec<ReceiptedMessage>,
         journals: &mut LockedJournals,
     ) -> Result<(), DbError> {
         if receipted.is_empty() {

@@ -13,7 +13,7 @@ use crate::http::AppState;
 use crate::http::error::ApiError;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::recipient::{PathContact, ShownContact};
-use crate::store::{Presence, ProfileScope, StatusMessage};
+use crate::store::{PeerStatusMessage, Presence, ProfileScope};
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -37,8 +37,8 @@ struct StatusMessageInfo {
     status_message: Option<String>,
 }
 
-impl From<StatusMessage> for StatusMessageInfo {
-    fn from(message: StatusMessage) -> Self {
+impl From<PeerStatusMessage> for StatusMessageInfo {
+    fn from(message: PeerStatusMessage) -> Self {
         let status_message = match message.text {
             Visible::Hidden => None,
             Visible::Value(text) => Some(text),

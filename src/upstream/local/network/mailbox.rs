@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::columns::number_of;
 use super::{MAILBOX_BATCH, MAILBOX_LIMIT, NewStanza, StoredStanza, Subscriber, mailbox_topic};
-use crate::db::batcher::{Batcher, at_place};
+use crate::db::batcher::{Batcher, at_position};
 use crate::db::{Db, DbError};
 use crate::domain::PhoneNumber;
 use crate::upstream::local::stanza::Stanza;
@@ -150,7 +150,7 @@ async fn read(db: &Db, requests: &[&ReadRequest]) -> Result<Vec<Option<Vec<Store
     checkout.put_back(connection);
     let mut answers: Vec<Option<Vec<StoredStanza>>> = requests.iter().map(|_| None).collect();
     for row in rows {
-        let Some(answer) = at_place(&mut answers, row.place) else { continue };
+        let Some(answer) = at_position(&mut answers, row.place) else { continue };
         let stanzas = answer.get_or_insert_default();
         let (Some(id), Some(sender), Some(body), Some(sent_at)) =
             (row.id, row.sender, row.stanza, row.sent_at)

@@ -17,7 +17,7 @@ const NOBODY: &str = "00000";
 
 /// A group as a network told of it.
 #[derive(Clone, Debug)]
-pub struct NewGroup {
+pub struct GroupReport {
     /// The network's name.
     pub network: String,
     /// Where the network reaches it.
@@ -33,12 +33,12 @@ pub struct NewGroup {
     /// Its photo.
     pub photo: Option<Photo>,
     /// Who is in it, in the order in which they came.
-    pub members: Vec<NewMember>,
+    pub members: Vec<ReportedMember>,
 }
 
 /// Somebody in a group.
 #[derive(Clone, Debug)]
-pub struct NewMember {
+pub struct ReportedMember {
     /// Who.
     pub peer: NewPeer,
     /// May add, remove, promote and demote.
@@ -50,14 +50,14 @@ pub struct NewMember {
 impl Store {
     /// Whether a group was stored lately at this revision or a later one. False says nothing.
     #[must_use]
-    pub fn knows_group(&self, network: &str, address: &str, revision: i64) -> bool {
+    pub fn has_group_revision(&self, network: &str, address: &str, revision: i64) -> bool {
         let known = self.caches.groups.get(&(network.to_owned(), address.to_owned()));
         known.is_some_and(|known| known >= revision)
     }
 
     /// Stores a group, unless it is known at this revision or a later one.
-    pub async fn learn_group(&self, group: Arc<NewGroup>) -> Result<(), DbError> {
-        self.batchers.learned.submit((self.clone(), group)).await
+    pub async fn save_group(&self, group: Arc<GroupReport>) -> Result<(), DbError> {
+        self.batchers.group_reports.submit((self.clone(), group)).await
     }
 
     /// The peers of these groups, in the same order, made where they are new.
@@ -87,7 +87,7 @@ impl Store {
         let mut number = created_at.timestamp();
         let wanted = [address.to_owned()];
         for _ in 0..TRIES {
-            if let Some(peer) = self.known_peers(network, &wanted).await?.pop() {
+            if let Some(peer) = self.find_peers(network, &wanted).await?.pop() {
                 cache.insert(key, peer.clone());
                 return Ok(peer);
             }
@@ -118,15 +118,15 @@ impl Store {
         .await?)
     }
 
-    async fn learn_one(&self, group: &NewGroup) -> Result<(), DbError> {
-        if self.knows_group(&group.network, &group.address, group.revision) {
+    async fn save_once(&self, group: &GroupReport) -> Result<(), DbError> {
+        if self.has_group_revision(&group.network, &group.address, group.revision) {
             return Ok(());
         }
         // Looked at without a lock first: of the many who are told the same all but one find it done.
         let known = self.group_revision(&group.network, &group.address).await?;
         let stored = match known {
             Some(known) if known >= group.revision => known,
-            _ => self.store_group(group).await?,
+            _ => self.write_group(group).await?,
         };
         let key = (group.network.clone(), group.address.clone());
         self.caches.groups.insert(key, stored);
@@ -134,7 +134,7 @@ impl Store {
     }
 
     /// Writes a group unless it is there at this revision or a later one; gives the revision that is there then.
-    async fn store_group(&self, group: &NewGroup) -> Result<i64, DbError> {
+    async fn write_group(&self, group: &GroupReport) -> Result<i64, DbError> {
         let people: Vec<NewPeer> =
             group.members.iter().map(|member| member.peer.clone()).chain(group.creator.clone()).collect();
         let mut people = self.peers(&group.network, &people).await?;
@@ -204,9 +204,9 @@ impl Store {
     }
 }
 
-/// Many calls of [`Store::learn_group`]: of each group the newest revision, one group after the other.
-pub(in crate::store) async fn learn_all(groups: &[&(Store, Arc<NewGroup>)]) -> Result<Vec<()>, DbError> {
-    let mut newest: BTreeMap<(&str, &str), (&Store, &NewGroup)> = BTreeMap::new();
+/// Many calls of [`Store::save_group`]: of each group the newest revision, one group after the other.
+pub(in crate::store) async fn save_groups(groups: &[&(Store, Arc<GroupReport>)]) -> Result<Vec<()>, DbError> {
+    let mut newest: BTreeMap<(&str, &str), (&Store, &GroupReport)> = BTreeMap::new();
     for (store, group) in groups {
         let known = newest.entry((&group.network, &group.address)).or_insert((store, group));
         if known.1.revision < group.revision {
@@ -214,7 +214,7 @@ pub(in crate::store) async fn learn_all(groups: &[&(Store, Arc<NewGroup>)]) -> R
         }
     }
     for (store, group) in newest.into_values() {
-        store.learn_one(group).await?;
+        store.save_once(group).await?;
     }
     Ok(vec![(); groups.len()])
 }
