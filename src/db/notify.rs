@@ -326,7 +326,7 @@ async fn notify(hub: Arc<Hub>, mut queue: mpsc::Receiver<Note>, pool: PgPool, li
     }
 }
 
-/// How many bytes a note takes in a payload.
+/// The bytes that a note takes in a payload.
 fn encoded_len(note: &Note) -> usize {
     serde_json::to_string(note).map_or(0, |text| text.len() + 1)
 }

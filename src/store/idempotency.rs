@@ -1,12 +1,12 @@
-//! Idempotency keys: which request runs under a key, and the first answer, for a day.
+//! Idempotency keys: the request that runs under a key, and its saved response, for a day.
 //!
-//! A claim is committed before anything else is done. What a request changes is then committed with what a repeat needs
-//! to answer as the first request would have, should the process die: the answer ([`Tx::save_answer`]); the answer that
-//! is expected, while something is done outside that no transaction covers ([`Tx::expect_answer`]); the command that was
-//! asked ([`Store::ask`]). All of it is written under the claim, so of two processes that both believe to run a request
-//! one changes nothing.
+//! A claim is committed before anything else is done. The changes of a request are then committed together with what a
+//! repeat needs to give the same answer, in case the process dies: the response ([`Tx::save_answer`]); the expected
+//! response, while something outside is done that no transaction covers ([`Tx::expect_answer`]); the command
+//! ([`Store::ask`]). All of it is written under the claim: if two processes both believe that they run a request, one of
+//! them changes nothing.
 //!
-//! A key belongs to the parameters that it was first used with, also while it has no answer.
+//! A key belongs to the parameters that it was first used with, also while it has no response.
 
 use std::collections::HashSet;
 
@@ -15,82 +15,75 @@ use crate::db::DbError;
 use crate::domain::{CommandId, ProcessId, UserId};
 use crate::secrets;
 
-/// How long a key keeps its answer.
-const KEPT_SECONDS: f64 = 24.0 * 3600.0;
-/// A row that vanishes between two looks at it is looked for so many times.
-const LOOKS: usize = 3;
-/// Stands for the process of a request that has ended without an answer to keep.
-const NOBODY: i64 = 0;
+/// How long a key and its response are stored.
+const RETENTION_SECONDS: f64 = 24.0 * 3600.0;
+/// Attempts to claim or read a key whose row is deleted between the two statements.
+const CLAIM_ATTEMPTS: usize = 3;
+/// The process id of a key whose request ended without a response to save.
+const NO_PROCESS: i64 = 0;
 
-/// A request that wants to run under a key.
+/// A request with an idempotency key.
 #[derive(Clone, Copy, Debug)]
 pub struct IdempotentRequest<'a> {
-    /// ProfileScope key it is.
     pub user: UserId,
     /// Method and pattern of the path.
     pub route: &'a str,
     /// As the caller chose it.
     pub key: &'a str,
-    /// Of the parameters.
+    /// A hash of the parameters.
     pub fingerprint: &'a [u8; 32],
-    /// Who would run it.
+    /// The process that would run it.
     pub process: ProcessId,
 }
 
-/// The right to run a request, of one process, until its heartbeat ends.
+/// The right of one process to run a request, as long as the process has a heartbeat.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Claim {
     user: UserId,
     route: String,
     key: String,
-    /// Chosen before the claim is made, so that it can be ended by one who never heard whether it was.
+    /// Chosen before the claim is made, so that a caller can end a claim without knowing whether it was made.
     id: i64,
     fingerprint: [u8; 32],
-    /// What an earlier claimant asked of a session, and left without an answer.
+    /// The command that an earlier claimant wrote and left without an answer.
     pub command: Option<CommandId>,
 }
 
-/// An answer as it is given again.
+/// A response that is sent again when its request is repeated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SavedResponse {
     /// The HTTP status.
     pub status: u16,
-    /// The media type of the body.
     pub content_type: Option<String>,
-    /// The body, whole.
     pub body: Vec<u8>,
 }
 
-/// A claim and the answer that ends it.
+/// A claim and the response that ends it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimedResponse {
-    /// Under which the request runs.
     pub claim: Claim,
-    /// What will be answered if the request's transaction commits.
+    /// The response in case that the request's transaction commits.
     pub answer: SavedResponse,
 }
 
-/// What a key is to a request.
+/// The state of a key for a request.
 #[derive(Clone, Debug)]
 pub enum KeyState {
-    /// Free until now: the request runs under this claim.
+    /// The key was free: the request runs under this claim.
     Claimed(Claim),
     /// The first request still runs.
     Running,
-    /// A request with other parameters has it.
+    /// The key belongs to a request with other parameters.
     Reused,
-    /// The first answer.
+    /// The response of the first request.
     Answered(SavedResponse),
-    /// The connection broke before the answer: the key may be claimed by now, or soon. The claim has to be settled.
+    /// The connection broke before PostgreSQL answered: the key may be claimed, now or soon. The claim has to be settled.
     InDoubt(Claim, DbError),
 }
 
 impl Store {
-    /// Claims a key, or says what it is used for. A claim whose process has no heartbeat any more, and a row of more
-    /// than a day, count as none.
-    ///
-    /// # Errors
-    /// When a query fails; then nothing is claimed.
+    /// Claims a key, or returns its state. A claim whose process has no heartbeat any more, and a key older than a day,
+    /// do not count. After an error nothing is claimed.
     pub async fn claim_key(&self, request: IdempotentRequest<'_>) -> Result<KeyState, DbError> {
         let claim = Claim {
             user: request.user,
@@ -100,20 +93,20 @@ impl Store {
             fingerprint: *request.fingerprint,
             command: None,
         };
-        for _ in 0..LOOKS {
+        for _ in 0..CLAIM_ATTEMPTS {
             if let Some(state) = self.try_to_claim(&claim, request.process).await? {
                 return Ok(state);
             }
-            if let Some(state) = self.look_at_key(request).await? {
+            if let Some(state) = self.key_state(request).await? {
                 return Ok(state);
             }
         }
         Ok(KeyState::Running)
     }
 
-    /// Keeps the answer of a request that has ended, or without one frees its key. Nothing happens when the claim is
-    /// over: another process took it, or the answer was kept together with what the request changed. A claim that was
-    /// not made yet never will be.
+    /// Saves the response of a request that has ended, or frees its key when there is none. Nothing happens when the claim
+    /// is over: another process took it, or the response was saved together with the request's changes. A claim that
+    /// PostgreSQL has not executed yet is refused when it does.
     pub async fn settle_key(&self, claim: &Claim, answer: Option<&SavedResponse>) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         let settled = match answer {
@@ -127,7 +120,7 @@ impl Store {
         }
     }
 
-    /// Forgets up to `batch` keys of more than a day. Returns how many there were.
+    /// Deletes up to `batch` keys that are older than a day. Returns how many.
     pub async fn prune_keys(&self, batch: i64) -> Result<u64, DbError> {
         let deleted = sqlx::query!(
             "DELETE FROM idempotency_key WHERE (user_id, route, key) IN (
@@ -135,17 +128,17 @@ impl Store {
                 WHERE created_at < clock_timestamp() - make_interval(secs => $2) LIMIT $1)
              AND created_at < clock_timestamp() - make_interval(secs => $2)",
             batch,
-            KEPT_SECONDS
+            RETENTION_SECONDS
         )
         .execute(self.db.pool())
         .await?;
         Ok(deleted.rows_affected())
     }
 
-    /// Claims a key that is new, or that this very request has without anybody who runs it. What the last claimant
-    /// expected to answer is the answer then. A claim that was settled already is not made.
+    /// Claims a key that is new, or that the same request had before in a process that is dead. If that process had
+    /// written an expected response, that is the response. A claim that was settled already is not made.
     async fn try_to_claim(&self, claim: &Claim, process: ProcessId) -> Result<Option<KeyState>, DbError> {
-        // Without a connection there is no doubt.
+        // An error before the statement is sent leaves no doubt: nothing is claimed.
         let mut connection = self.db.pool().acquire().await?;
         let claimed = sqlx::query!(
             "INSERT INTO idempotency_key AS k (user_id, route, key, fingerprint, process_id, claim)
@@ -165,7 +158,7 @@ impl Store {
             &claim.fingerprint[..],
             process.0,
             claim.id,
-            KEPT_SECONDS,
+            RETENTION_SECONDS,
             LEASE_SECONDS
         )
         .fetch_optional(&mut *connection)
@@ -179,14 +172,14 @@ impl Store {
             }
             Err(error) => return Err(error),
         };
-        if let Some(answer) = kept(row.status, row.content_type, row.body)? {
+        if let Some(answer) = saved_response(row.status, row.content_type, row.body)? {
             return Ok(Some(KeyState::Answered(answer)));
         }
         Ok(Some(KeyState::Claimed(Claim { command: row.command_id.map(CommandId), ..claim.clone() })))
     }
 
-    /// What the key is that could not be claimed; `None` when it is free by now.
-    async fn look_at_key(&self, request: IdempotentRequest<'_>) -> Result<Option<KeyState>, DbError> {
+    /// The state of a key that could not be claimed; `None` when it is free by now.
+    async fn key_state(&self, request: IdempotentRequest<'_>) -> Result<Option<KeyState>, DbError> {
         let row = sqlx::query!(
             r#"WITH expired AS (
                 DELETE FROM idempotency_key WHERE user_id = $1 AND route = $2 AND key = $3
@@ -196,7 +189,7 @@ impl Store {
             request.user.0,
             request.route,
             request.key,
-            KEPT_SECONDS
+            RETENTION_SECONDS
         )
         .fetch_optional(self.db.pool())
         .await?;
@@ -204,7 +197,7 @@ impl Store {
         if row.fingerprint != request.fingerprint {
             return Ok(Some(KeyState::Reused));
         }
-        match kept(row.status, row.content_type, row.body)? {
+        match saved_response(row.status, row.content_type, row.body)? {
             Some(answer) if !row.provisional => Ok(Some(KeyState::Answered(answer))),
             Some(_) | None => Ok(Some(KeyState::Running)),
         }
@@ -212,31 +205,31 @@ impl Store {
 }
 
 impl Tx {
-    /// Keeps the answer of a request, if it has a key, beside what it changes. The last statement before the commit,
-    /// so that whoever asks for the key meanwhile waits for no more than that.
+    /// Saves the response of a request that has a key, together with the request's changes. To be called last before the
+    /// commit, because requests for the same key wait from here on.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the claim is over: the caller must not commit.
-    pub async fn save_answer(&mut self, keyed: Option<&ClaimedResponse>) -> Result<(), DbError> {
-        match keyed {
+    pub async fn save_answer(&mut self, response: Option<&ClaimedResponse>) -> Result<(), DbError> {
+        match response {
             Some(ClaimedResponse { claim, answer }) => self.write_answer(claim, answer, false).await,
             None => Ok(()),
         }
     }
 
-    /// Like [`Tx::save_answer`], for a request that is not over with the transaction: should its process die, a repeat
-    /// gets this answer and does nothing. Otherwise the request ends as any other does.
+    /// Like [`Tx::save_answer`], for a request that goes on after the transaction: if its process dies, a repeat gets this
+    /// response and does nothing. Otherwise the request ends like any other.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the claim is over: the caller must not commit.
-    pub async fn expect_answer(&mut self, keyed: Option<&ClaimedResponse>) -> Result<(), DbError> {
-        match keyed {
+    pub async fn expect_answer(&mut self, response: Option<&ClaimedResponse>) -> Result<(), DbError> {
+        match response {
             Some(ClaimedResponse { claim, answer }) => self.write_answer(claim, answer, true).await,
             None => Ok(()),
         }
     }
 
-    /// Notes what the request asks of a session.
+    /// Stores the command that the request waits for.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the claim is over: the caller must not commit.
@@ -255,8 +248,8 @@ impl Tx {
         if noted.rows_affected() == 1 { Ok(()) } else { Err(DbError::Fenced) }
     }
 
-    /// Ends a claim without an answer: the same request may claim the key anew, and go on with what was asked. Of a
-    /// claim that PostgreSQL has not come to yet it leaves the row that the claim then finds, with its own id.
+    /// Ends a claim without a response: a repeat of the request may claim the key again, and go on with its command. If
+    /// PostgreSQL has not executed the claim yet, this writes a row with the claim's id, so that the claim fails.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the claim is over: the caller must not commit.
@@ -271,7 +264,7 @@ impl Tx {
             claim.route,
             claim.key,
             &claim.fingerprint[..],
-            NOBODY,
+            NO_PROCESS,
             claim.id
         )
         .execute(&mut *self.inner)
@@ -279,20 +272,20 @@ impl Tx {
         if freed.rows_affected() == 1 { Ok(()) } else { Err(DbError::Fenced) }
     }
 
-    /// [`Tx::save_answer`] for several requests at once; returns the claims that are not over.
+    /// [`Tx::save_answer`] for several requests; returns the claims that are not over.
     pub(super) async fn save_answers<'a>(
         &mut self,
-        answers: impl Iterator<Item = &'a ClaimedResponse> + Clone,
+        responses: impl Iterator<Item = &'a ClaimedResponse> + Clone,
     ) -> Result<HashSet<Claim>, DbError> {
-        let users: Vec<i64> = answers.clone().map(|keyed| keyed.claim.user.0).collect();
-        let routes: Vec<&str> = answers.clone().map(|keyed| keyed.claim.route.as_str()).collect();
-        let keys: Vec<&str> = answers.clone().map(|keyed| keyed.claim.key.as_str()).collect();
-        let claims: Vec<i64> = answers.clone().map(|keyed| keyed.claim.id).collect();
-        let statuses: Vec<i32> = answers.clone().map(|keyed| keyed.answer.status.into()).collect();
+        let users: Vec<i64> = responses.clone().map(|response| response.claim.user.0).collect();
+        let routes: Vec<&str> = responses.clone().map(|response| response.claim.route.as_str()).collect();
+        let keys: Vec<&str> = responses.clone().map(|response| response.claim.key.as_str()).collect();
+        let claims: Vec<i64> = responses.clone().map(|response| response.claim.id).collect();
+        let statuses: Vec<i32> = responses.clone().map(|response| response.answer.status.into()).collect();
         let types: Vec<Option<&str>> =
-            answers.clone().map(|keyed| keyed.answer.content_type.as_deref()).collect();
-        let bodies: Vec<Vec<u8>> = answers.clone().map(|keyed| keyed.answer.body.clone()).collect();
-        let kept = sqlx::query_scalar!(
+            responses.clone().map(|response| response.answer.content_type.as_deref()).collect();
+        let bodies: Vec<Vec<u8>> = responses.clone().map(|response| response.answer.body.clone()).collect();
+        let saved = sqlx::query_scalar!(
             "UPDATE idempotency_key k SET status = a.status, content_type = a.content_type, body = a.body
              FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::integer[], $6::text[], $7::bytea[])
                   AS a (user_id, route, key, claim, status, content_type, body)
@@ -308,8 +301,11 @@ impl Tx {
         )
         .fetch_all(&mut *self.inner)
         .await?;
-        let kept: HashSet<i64> = kept.into_iter().collect();
-        Ok(answers.map(|keyed| keyed.claim.clone()).filter(|claim| kept.contains(&claim.id)).collect())
+        let saved: HashSet<i64> = saved.into_iter().collect();
+        Ok(responses
+            .map(|response| response.claim.clone())
+            .filter(|claim| saved.contains(&claim.id))
+            .collect())
     }
 
     async fn write_answer(
@@ -319,8 +315,8 @@ impl Tx {
         provisional: bool,
     ) -> Result<(), DbError> {
         let status = i16::try_from(answer.status)
-            .map_err(|_| DbError::Corrupt(format!("an answer has the status {}", answer.status)))?;
-        let kept = sqlx::query!(
+            .map_err(|_| DbError::Corrupt(format!("a response has the status {}", answer.status)))?;
+        let saved = sqlx::query!(
             "UPDATE idempotency_key
              SET status = $5, content_type = $6, body = $7, provisional = $8, command_id = NULL
              WHERE user_id = $1 AND route = $2 AND key = $3 AND claim = $4 AND (status IS NULL OR provisional)",
@@ -335,17 +331,17 @@ impl Tx {
         )
         .execute(&mut *self.inner)
         .await?;
-        if kept.rows_affected() == 1 { Ok(()) } else { Err(DbError::Fenced) }
+        if saved.rows_affected() == 1 { Ok(()) } else { Err(DbError::Fenced) }
     }
 }
 
-fn kept(
+fn saved_response(
     status: Option<i16>,
     content_type: Option<String>,
     body: Option<Vec<u8>>,
 ) -> Result<Option<SavedResponse>, DbError> {
     let (Some(status), Some(body)) = (status, body) else { return Ok(None) };
     let status = u16::try_from(status)
-        .map_err(|_| DbError::Corrupt(format!("a kept answer has the status {status}")))?;
+        .map_err(|_| DbError::Corrupt(format!("a saved response has the status {status}")))?;
     Ok(Some(SavedResponse { status, content_type, body }))
 }

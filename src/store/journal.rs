@@ -10,9 +10,9 @@
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
 
-use super::{Store, Tx};
+use super::{Store, Tx, topic};
 use crate::db::DbError;
-use crate::domain::{CounterId, Event, Lease, PhoneNumber, UserId};
+use crate::domain::{Account, CounterId, Event, Lease, PhoneNumber, UserId};
 use crate::secrets;
 
 /// The locked counter of a number, with the events to write when the transaction ends.
@@ -132,6 +132,19 @@ impl Tx {
     /// Writes the entries and moves the counter on.
     pub async fn close_journal(&mut self, journal: Journal) -> Result<(), DbError> {
         self.close_journals(vec![journal]).await
+    }
+
+    /// Writes the entries of a change that the account's session has to apply; the commit notifies the session and the
+    /// readers of the journal.
+    pub(super) async fn close_journal_for_session(
+        &mut self,
+        account: &Account,
+        journal: Journal,
+    ) -> Result<(), DbError> {
+        self.close_journal(journal).await?;
+        self.notify_on_commit(topic::work(account.id));
+        self.notify_on_commit(topic::journal(account.counter));
+        Ok(())
     }
 
     /// Writes the entries of several numbers and moves their counters on.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// The oldest PostgreSQL that the schema works on.
 pub(super) const OLDEST: u32 = 15;
 
-/// Why the private cluster cannot be used.
+/// The reason why the private cluster cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     #[error(

@@ -7,7 +7,7 @@ pub mod registration;
 
 use chrono::{DateTime, Utc};
 
-use super::{Claim, LEASE_SECONDS, Reachable, Store, Tx, topic};
+use super::{Claim, LEASE_SECONDS, Reachable, Store, Tx};
 use crate::db::batcher::at_position;
 use crate::db::{Db, DbError};
 use crate::domain::{
@@ -212,22 +212,24 @@ pub(super) async fn accounts_with_recipients(
         lookups.iter().map(|(.., chat)| chat.as_ref().map(ChatName::as_str)).collect();
     let (mut connection, checkout) = db.checkout().await?;
     let rows = sqlx::query!(
-        r#"SELECT w.place AS "place!", a.id, a.user_id, a.counter_id, a.number, a.network, a.nickname, a.registered_at,
-                  a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until,
-                  a.proved_at IS NOT NULL AS "was_proved!", o.id IS NOT NULL AS "held!",
-                  p.id AS "peer?", p.address AS "address?",
+        r#"SELECT lookup.position AS "position!", a.id, a.user_id, a.counter_id, a.number, a.network, a.nickname,
+                  a.registered_at, a.session_state, a.session_since, a.session_reason, a.session_attempt,
+                  a.session_until, a.proved_at IS NOT NULL AS "was_proved!", holder.id IS NOT NULL AS "held!",
+                  recipient.id AS "peer?", recipient.address AS "address?",
                   coalesce(writable.allowed, false) AS "allowed!"
-           FROM unnest($1::bigint[], $2::text[], $3::text[]) WITH ORDINALITY AS w (user_id, number, chat, place)
+           FROM unnest($1::bigint[], $2::text[], $3::text[])
+                WITH ORDINALITY AS lookup (user_id, number, chat, position)
            CROSS JOIN LATERAL (
-               SELECT * FROM account a WHERE a.user_id = w.user_id
-                 AND (a.number = w.number OR (w.number IS NULL AND a.registered_at IS NOT NULL))
-               ORDER BY a.created_at, a.id LIMIT 1) a
-           JOIN account_counter c ON c.id = a.counter_id
-           LEFT JOIN process o ON o.id = c.owner
-                AND o.heartbeat_at > clock_timestamp() - make_interval(secs => $4)
-           LEFT JOIN peer p ON p.network = a.network AND p.public_id = w.chat
+               SELECT * FROM account WHERE user_id = lookup.user_id
+                 AND (number = lookup.number OR (lookup.number IS NULL AND registered_at IS NOT NULL))
+               ORDER BY created_at, id LIMIT 1) a
+           JOIN account_counter counter ON counter.id = a.counter_id
+           LEFT JOIN process holder ON holder.id = counter.owner
+                AND holder.heartbeat_at > clock_timestamp() - make_interval(secs => $4)
+           LEFT JOIN peer recipient ON recipient.network = a.network AND recipient.public_id = lookup.chat
            LEFT JOIN LATERAL (
-               SELECT allowed FROM writable_chat WHERE account_id = a.id AND peer_id = p.id LIMIT 1) writable ON true"#,
+               SELECT allowed FROM writable_chat
+               WHERE account_id = a.id AND peer_id = recipient.id LIMIT 1) writable ON true"#,
         &users,
         &numbers as &[Option<&str>],
         &chats as &[Option<&str>],
@@ -259,7 +261,7 @@ pub(super) async fn accounts_with_recipients(
             session_until: row.session_until,
             held: row.held,
         });
-        if let Some(answer) = at_position(&mut answers, row.place) {
+        if let Some(answer) = at_position(&mut answers, row.position) {
             *answer = Some((account?, reachable));
         }
     }
@@ -274,14 +276,15 @@ pub(super) async fn session_accounts_of(
     let column = |of: fn(&Lease) -> i64| leases.iter().map(|lease| of(lease)).collect::<Vec<_>>();
     let (mut connection, checkout) = db.checkout().await?;
     let rows = sqlx::query!(
-        r#"SELECT l.place AS "place!", a.user_id, a.number, a.network, a.credentials, a.resume_point,
+        r#"SELECT lease.position AS "position!", a.user_id, a.number, a.network, a.credentials, a.resume_point,
                   a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until
            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
-                WITH ORDINALITY AS l (account_id, counter_id, owner, fence, place)
+                WITH ORDINALITY AS lease (account_id, counter_id, owner, fence, position)
            CROSS JOIN LATERAL (
-               SELECT * FROM account a WHERE a.id = l.account_id AND a.registered_at IS NOT NULL OFFSET 0) a
-           CROSS JOIN LATERAL (SELECT * FROM account_counter c WHERE c.id = a.counter_id OFFSET 0) c
-           WHERE c.id = l.counter_id AND c.owner IS NOT DISTINCT FROM l.owner AND c.fence = l.fence"#,
+               SELECT * FROM account WHERE id = lease.account_id AND registered_at IS NOT NULL OFFSET 0) a
+           CROSS JOIN LATERAL (SELECT * FROM account_counter WHERE id = a.counter_id OFFSET 0) counter
+           WHERE counter.id = lease.counter_id AND counter.owner IS NOT DISTINCT FROM lease.owner
+             AND counter.fence = lease.fence"#,
         &column(|lease| lease.account.0),
         &column(|lease| lease.counter.0),
         &column(|lease| lease.process.0),
@@ -292,7 +295,7 @@ pub(super) async fn session_accounts_of(
     checkout.put_back(connection);
     let mut answers: Vec<Option<SessionAccount>> = leases.iter().map(|_| None).collect();
     for row in rows {
-        let index = usize::try_from(row.place - 1).unwrap_or(usize::MAX);
+        let index = usize::try_from(row.position - 1).unwrap_or(usize::MAX);
         let (Some(answer), Some(lease)) = (answers.get_mut(index), leases.get(index)) else { continue };
         let state = state_of(lease.account, &row.session_state, row.session_attempt, row.session_until)?;
         *answer = Some(SessionAccount {
@@ -351,9 +354,6 @@ impl Tx {
             self.set_desired(account.id, Aspect::Nickname, &nickname.into()).await?;
             journal.record(Event::NicknameChanged);
         }
-        self.close_journal(journal).await?;
-        self.notify_on_commit(topic::work(account.id));
-        self.notify_on_commit(topic::journal(account.counter));
-        Ok(())
+        self.close_journal_for_session(account, journal).await
     }
 }

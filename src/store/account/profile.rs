@@ -2,7 +2,7 @@
 
 use crate::db::DbError;
 use crate::domain::{Account, Aspect, Audience, Event, Privacy};
-use crate::store::{Store, Tx, topic};
+use crate::store::{Store, Tx};
 
 /// An account's own profile without nickname and photo.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Tx {
             self.set_desired(account.id, Aspect::StatusMessage, &text.into()).await?;
             journal.record(Event::StatusMessageChanged);
         }
-        self.profile_changed(account, journal).await
+        self.close_journal_for_session(account, journal).await
     }
 
     /// Shows the account as online or offline from now on; the session applies that on the network.
@@ -78,7 +78,7 @@ impl Tx {
             self.set_desired(account.id, Aspect::Presence, &connected.into()).await?;
             journal.record(Event::ConnectedStatusChanged);
         }
-        self.profile_changed(account, journal).await
+        self.close_journal_for_session(account, journal).await
     }
 
     /// Changes privacy settings; the session applies that on the network.
@@ -108,18 +108,7 @@ impl Tx {
             self.set_desired(account.id, Aspect::Privacy, &value).await?;
             journal.record(Event::PrivacyChanged);
         }
-        self.profile_changed(account, journal).await
-    }
-
-    async fn profile_changed(
-        &mut self,
-        account: &Account,
-        journal: crate::store::Journal,
-    ) -> Result<(), DbError> {
-        self.close_journal(journal).await?;
-        self.notify_on_commit(topic::work(account.id));
-        self.notify_on_commit(topic::journal(account.counter));
-        Ok(())
+        self.close_journal_for_session(account, journal).await
     }
 }
 

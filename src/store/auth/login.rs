@@ -12,7 +12,7 @@ const QUICK_FAILURES: i32 = 5;
 const STRANGER_FAILURES: i32 = 100;
 /// The wait after the last of the quick failures, in seconds; each further one doubles it.
 const FIRST_WAIT: f64 = 5.0;
-/// The longest wait after a failure, in seconds. An hour without one starts the count anew.
+/// The longest wait after a failure, in seconds. An hour without one resets the count.
 const LONGEST_WAIT: f64 = 900.0;
 
 /// An attempt to sign in.
@@ -51,27 +51,28 @@ impl Store {
     /// Counts a failure. The fifth one makes the next attempt wait 5 s, and each further one twice as long.
     pub async fn record_login_failure(&self, attempt: &LoginAttempt) -> Result<(), DbError> {
         sqlx::query!(
-            "WITH counted AS (
-                 INSERT INTO login_failure AS f (name_hash, address, failures, failed_at, blocked_until)
+            "WITH counted_failure AS (
+                 INSERT INTO login_failure AS old (name_hash, address, failures, failed_at, blocked_until)
                  VALUES ($1, $2, 1, now(), now())
                  ON CONFLICT (name_hash, address) DO UPDATE SET
-                     failures = CASE WHEN f.failed_at < now() - interval '1 hour' THEN 1 ELSE f.failures + 1 END,
+                     failures = CASE WHEN old.failed_at < now() - interval '1 hour' THEN 1
+                                     ELSE old.failures + 1 END,
                      failed_at = now(),
                      blocked_until = CASE
-                         WHEN f.failed_at < now() - interval '1 hour' OR f.failures + 1 < $4 THEN now()
+                         WHEN old.failed_at < now() - interval '1 hour' OR old.failures + 1 < $4 THEN now()
                          ELSE now() + make_interval(
-                             secs => least($6::float8, $7 * power(2, least(f.failures + 1 - $4, 30))))
+                             secs => least($6::float8, $7 * power(2, least(old.failures + 1 - $4, 30))))
                      END
              )
-             INSERT INTO login_stranger AS s (name_hash, failures, hour_began_at)
+             INSERT INTO login_stranger AS old (name_hash, failures, hour_began_at)
              SELECT $1, 1, now()
              WHERE NOT EXISTS (SELECT FROM login_address
                                WHERE user_id = $3 AND address = $2 AND signed_in_at > now() - interval '30 days')
              ON CONFLICT (name_hash) DO UPDATE SET
-                 failures = CASE WHEN s.hour_began_at < now() - interval '1 hour' THEN 1
-                                 ELSE least(s.failures + 1, $5) END,
-                 hour_began_at = CASE WHEN s.hour_began_at < now() - interval '1 hour' THEN now()
-                                      ELSE s.hour_began_at END",
+                 failures = CASE WHEN old.hour_began_at < now() - interval '1 hour' THEN 1
+                                 ELSE least(old.failures + 1, $5) END,
+                 hour_began_at = CASE WHEN old.hour_began_at < now() - interval '1 hour' THEN now()
+                                      ELSE old.hour_began_at END",
             attempt.name_hash.as_slice(),
             attempt.address,
             attempt.user.map(|user| user.0),

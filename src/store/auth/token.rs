@@ -147,27 +147,28 @@ impl Store {
         pair: &NewPair,
     ) -> Result<Option<TokenHash>, DbError> {
         let row = sqlx::query_scalar!(
-            r#"WITH family AS (
-                   SELECT g.id FROM oauth_grant g
-                   WHERE g.id = (SELECT grant_id FROM oauth_token WHERE refresh_hash = $1)
+            r#"WITH locked_grant AS (
+                   SELECT id FROM oauth_grant
+                   WHERE id = (SELECT grant_id FROM oauth_token WHERE refresh_hash = $1)
                    FOR KEY SHARE
-               ), used AS (
-                   UPDATE oauth_token t SET used_at = now(), sealed_successor = $2
-                   FROM family
-                   WHERE t.refresh_hash = $1 AND t.grant_id = family.id
-                     AND t.used_at IS NULL AND t.refresh_expires_at > now()
-                   RETURNING t.id, t.grant_id, t.parent_id, t.access_hash
-               ), forgotten AS (
-                   UPDATE oauth_token t SET sealed_successor = NULL
-                   FROM used WHERE t.id = used.parent_id AND t.sealed_successor IS NOT NULL
-               ), successor AS (
+               ), used_token AS (
+                   UPDATE oauth_token token SET used_at = now(), sealed_successor = $2
+                   FROM locked_grant
+                   WHERE token.refresh_hash = $1 AND token.grant_id = locked_grant.id
+                     AND token.used_at IS NULL AND token.refresh_expires_at > now()
+                   RETURNING token.id, token.grant_id, token.parent_id, token.access_hash
+               ), updated_parent AS (
+                   UPDATE oauth_token parent SET sealed_successor = NULL
+                   FROM used_token
+                   WHERE parent.id = used_token.parent_id AND parent.sealed_successor IS NOT NULL
+               ), new_token AS (
                    INSERT INTO oauth_token (grant_id, parent_id, access_hash, access_scope, access_expires_at,
                                             refresh_hash, refresh_expires_at)
                    SELECT grant_id, id, $3, $4, now() + make_interval(secs => $5),
                           $6, now() + make_interval(secs => $7)
-                   FROM used
+                   FROM used_token
                )
-               SELECT access_hash FROM used"#,
+               SELECT access_hash FROM used_token"#,
             refresh_hash.as_slice(),
             sealed_successor,
             pair.access_hash.as_slice(),
@@ -310,19 +311,19 @@ impl Tx {
     /// disabled meanwhile. False: nothing was written.
     pub async fn grant(&mut self, grant: &NewGrant, pair: &NewPair) -> Result<bool, DbError> {
         let done = sqlx::query!(
-            "WITH owner AS (
+            "WITH locked_user AS (
                  SELECT id FROM windu_user WHERE id = $1 AND password_hash = $2 AND disabled_at IS NULL FOR SHARE
-             ), client AS (
+             ), locked_client AS (
                  SELECT id FROM oauth_client WHERE id = $3 AND disabled_at IS NULL FOR SHARE
-             ), made AS (
+             ), new_grant AS (
                  INSERT INTO oauth_grant (user_id, client_id, scope)
-                 SELECT owner.id, client.id, $4 FROM owner, client
+                 SELECT locked_user.id, locked_client.id, $4 FROM locked_user, locked_client
                  RETURNING id
              )
              INSERT INTO oauth_token (grant_id, access_hash, access_scope, access_expires_at,
                                       refresh_hash, refresh_expires_at)
              SELECT id, $5, $6, now() + make_interval(secs => $7), $8, now() + make_interval(secs => $9)
-             FROM made",
+             FROM new_grant",
             grant.user.0,
             grant.password_hash,
             grant.client.0,

@@ -1,11 +1,11 @@
-//! Whom an account has blocked.
+//! The block list of an account.
 
 use crate::db::DbError;
 use crate::domain::{Account, AccountId, Aspect, Event};
-use crate::store::{Journal, Peer, Store, Tx, topic};
+use crate::store::{Journal, Peer, Store, Tx};
 
 impl Store {
-    /// The numbers or public ids of those whom the account has blocked, oldest first.
+    /// The numbers or public ids of the blocked people, oldest entry first.
     pub async fn blocked(&self, account: &Account) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT p.public_id FROM block b JOIN peer p ON p.id = b.peer_id WHERE b.account_id = $1
@@ -16,7 +16,7 @@ impl Store {
         .await?)
     }
 
-    /// Where the network reaches those whom the account has blocked.
+    /// The addresses of the blocked people.
     pub async fn blocked_addresses(&self, account: AccountId) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT p.address FROM block b JOIN peer p ON p.id = b.peer_id WHERE b.account_id = $1
@@ -29,7 +29,7 @@ impl Store {
 }
 
 impl Tx {
-    /// Blocks somebody. False: they are blocked already, and nothing changed.
+    /// Blocks a person. False: they are blocked already, and nothing changed.
     pub async fn block(&mut self, account: &Account, peer: &Peer) -> Result<bool, DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let added = sqlx::query!(
@@ -47,7 +47,7 @@ impl Tx {
         Ok(true)
     }
 
-    /// Blocks somebody no longer. False: they were not blocked, and nothing changed.
+    /// Unblocks a person. False: they were not blocked, and nothing changed.
     pub async fn unblock(&mut self, account: &Account, public_id: &str) -> Result<bool, DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let removed = sqlx::query!(
@@ -67,9 +67,9 @@ impl Tx {
         Ok(true)
     }
 
-    /// Makes the list hold these and nobody else.
-    pub async fn replace_blocked(&mut self, account: &Account, wanted: &[Peer]) -> Result<(), DbError> {
-        let peers: Vec<i64> = wanted.iter().map(|peer| peer.id.0).collect();
+    /// Replaces the whole list.
+    pub async fn replace_blocked(&mut self, account: &Account, blocked: &[Peer]) -> Result<(), DbError> {
+        let peers: Vec<i64> = blocked.iter().map(|peer| peer.id.0).collect();
         let mut journal = self.open_journal(account.counter).await?;
         let removed = sqlx::query_scalar!(
             "DELETE FROM block b USING peer p
@@ -82,8 +82,8 @@ impl Tx {
         let added = sqlx::query_scalar!(
             "WITH added AS (
                 INSERT INTO block (account_id, peer_id)
-                SELECT $1, w.peer_id FROM unnest($2::bigint[]) WITH ORDINALITY AS w (peer_id, place)
-                ORDER BY w.place ON CONFLICT DO NOTHING RETURNING peer_id)
+                SELECT $1, peer_id FROM unnest($2::bigint[]) WITH ORDINALITY AS blocked (peer_id, position)
+                ORDER BY position ON CONFLICT DO NOTHING RETURNING peer_id)
              SELECT p.public_id FROM added a JOIN peer p ON p.id = a.peer_id",
             account.id.0,
             &peers
@@ -104,9 +104,6 @@ impl Tx {
 
     async fn blocks_changed(&mut self, account: &Account, journal: Journal) -> Result<(), DbError> {
         self.set_desired(account.id, Aspect::Blocked, &serde_json::Value::Null).await?;
-        self.close_journal(journal).await?;
-        self.notify_on_commit(topic::work(account.id));
-        self.notify_on_commit(topic::journal(account.counter));
-        Ok(())
+        self.close_journal_for_session(account, journal).await
     }
 }

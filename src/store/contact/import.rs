@@ -1,4 +1,4 @@
-//! The contact list changed as a whole.
+//! Changes of many entries of the contact list at once.
 
 use std::collections::HashSet;
 
@@ -6,10 +6,9 @@ use crate::db::DbError;
 use crate::domain::{Account, Event};
 use crate::store::{Peer, Tx, topic};
 
-/// An entry that the list shall have.
+/// An entry of the new list.
 #[derive(Clone, Debug)]
 pub struct ImportedContact {
-    /// Who.
     pub peer: Peer,
     /// As the user wrote it.
     pub first_name: String,
@@ -19,28 +18,26 @@ pub struct ImportedContact {
     pub exists: bool,
 }
 
-/// What an import changed, in numbers of entries.
+/// The numbers of entries that an import changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Imported {
-    /// New in the list.
     pub added: usize,
-    /// No longer in it.
     pub removed: usize,
-    /// Kept, under another name.
+    /// Entries with a new name.
     pub updated: usize,
 }
 
 impl Tx {
-    /// Makes the list hold these entries and no others, in one step.
+    /// Replaces the whole list.
     pub async fn replace_contacts(
         &mut self,
         account: &Account,
-        wanted: &[ImportedContact],
+        contacts: &[ImportedContact],
     ) -> Result<Imported, DbError> {
-        let peers: Vec<i64> = wanted.iter().map(|contact| contact.peer.id.0).collect();
-        let first_names: Vec<String> = wanted.iter().map(|contact| contact.first_name.clone()).collect();
-        let last_names: Vec<String> = wanted.iter().map(|contact| contact.last_name.clone()).collect();
-        let exist: Vec<bool> = wanted.iter().map(|contact| contact.exists).collect();
+        let peers: Vec<i64> = contacts.iter().map(|contact| contact.peer.id.0).collect();
+        let first_names: Vec<String> = contacts.iter().map(|contact| contact.first_name.clone()).collect();
+        let last_names: Vec<String> = contacts.iter().map(|contact| contact.last_name.clone()).collect();
+        let exist: Vec<bool> = contacts.iter().map(|contact| contact.exists).collect();
 
         let mut journal = self.open_journal(account.counter).await?;
         let removed = sqlx::query_scalar!(
@@ -51,20 +48,22 @@ impl Tx {
         )
         .fetch_all(&mut *self.inner)
         .await?;
-        // A name that differs is an update; whether the network knows the number is a fact of its own.
-        let kept = sqlx::query!(
-            r#"WITH wanted AS (
+        // An entry whose name stays is no update, but has an event when the network's knowledge of the number changed.
+        let changed = sqlx::query!(
+            r#"WITH imported AS (
                 SELECT * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::boolean[])
-                    AS w (peer_id, first_name, last_name, exists_there)),
-             before AS (
-                SELECT c.peer_id, c.first_name, c.last_name, c.exists_there FROM contact c
-                WHERE c.account_id = $1 FOR UPDATE)
-             UPDATE contact c SET first_name = w.first_name, last_name = w.last_name, exists_there = w.exists_there
-             FROM wanted w JOIN before b ON b.peer_id = w.peer_id JOIN peer p ON p.id = w.peer_id
-             WHERE c.account_id = $1 AND c.peer_id = w.peer_id
-               AND (b.first_name, b.last_name, b.exists_there) <> (w.first_name, w.last_name, w.exists_there)
-             RETURNING p.public_id,
-                 (b.first_name, b.last_name) <> (w.first_name, w.last_name) AS "renamed!""#,
+                    AS imported (peer_id, first_name, last_name, exists_there)
+             ), old AS (
+                SELECT peer_id, first_name, last_name, exists_there FROM contact WHERE account_id = $1 FOR UPDATE
+             )
+             UPDATE contact SET first_name = new.first_name, last_name = new.last_name,
+                    exists_there = new.exists_there
+             FROM imported new JOIN old ON old.peer_id = new.peer_id JOIN peer ON peer.id = new.peer_id
+             WHERE contact.account_id = $1 AND contact.peer_id = new.peer_id
+               AND (old.first_name, old.last_name, old.exists_there)
+                   <> (new.first_name, new.last_name, new.exists_there)
+             RETURNING peer.public_id,
+                 (old.first_name, old.last_name) <> (new.first_name, new.last_name) AS "renamed!""#,
             account.id.0,
             &peers,
             &first_names,
@@ -77,8 +76,8 @@ impl Tx {
             "INSERT INTO contact (account_id, peer_id, first_name, last_name, exists_there)
              SELECT $1, peer_id, first_name, last_name, exists_there
              FROM unnest($2::bigint[], $3::text[], $4::text[], $5::boolean[]) WITH ORDINALITY
-                 AS w (peer_id, first_name, last_name, exists_there, place)
-             ORDER BY place ON CONFLICT DO NOTHING RETURNING peer_id",
+                 AS imported (peer_id, first_name, last_name, exists_there, position)
+             ORDER BY position ON CONFLICT DO NOTHING RETURNING peer_id",
             account.id.0,
             &peers,
             &first_names,
@@ -89,15 +88,15 @@ impl Tx {
         .await?
         .into_iter()
         .collect();
-        let updated = kept.iter().filter(|row| row.renamed).count();
+        let updated = changed.iter().filter(|row| row.renamed).count();
         let imported = Imported { added: added.len(), removed: removed.len(), updated };
         for contact in removed {
             journal.record(Event::ContactRemoved { contact });
         }
-        for row in kept {
+        for row in changed {
             journal.record(Event::ContactUpdated { contact: row.public_id });
         }
-        for contact in wanted.iter().filter(|contact| added.contains(&contact.peer.id.0)) {
+        for contact in contacts.iter().filter(|contact| added.contains(&contact.peer.id.0)) {
             journal.record(Event::ContactAdded { contact: contact.peer.public_id.clone() });
         }
         if imported.added + imported.removed > 0 {
@@ -109,7 +108,7 @@ impl Tx {
         Ok(imported)
     }
 
-    /// Takes entries off the list. Returns how many were in it.
+    /// Removes entries. Returns how many were in the list.
     pub async fn remove_contacts(
         &mut self,
         account: &Account,

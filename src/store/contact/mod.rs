@@ -12,10 +12,10 @@ use super::{Journal, Peer, Store, Tx, topic};
 use crate::db::DbError;
 use crate::domain::{Account, AccountId, Aspect, Event, PeerId};
 
-/// One entry of the list.
+/// An entry of the contact list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contact {
-    /// The number, or the public id of somebody who has none.
+    /// The number, or the public id of a person without a number.
     pub public_id: String,
     /// As the user wrote it.
     pub first_name: String,
@@ -25,19 +25,18 @@ pub struct Contact {
     pub exists: bool,
 }
 
-/// Whether an account may write to somebody, or into a group.
+/// A recipient, and whether the account may write there.
 #[derive(Clone, Debug)]
 pub struct Reachable {
-    /// Whom.
     pub peer: PeerId,
-    /// Where the network reaches them.
+    /// The address on the network.
     pub address: String,
-    /// In the list and known to the network, or wrote first; of a group: the account is in it.
+    /// A person who is in the list and known to the network, or wrote first; a group that the account is in.
     pub allowed: bool,
 }
 
 impl Store {
-    /// The whole list, oldest first.
+    /// The whole list, oldest entry first.
     pub async fn contacts(&self, account: &Account) -> Result<Vec<Contact>, DbError> {
         Ok(sqlx::query_as!(
             Contact,
@@ -65,7 +64,7 @@ impl Store {
         .await?)
     }
 
-    /// Changes the names that are given. False: not in the list.
+    /// Changes one or both names; `None` leaves a name as it is. False: not in the list.
     pub async fn rename_contact(
         &self,
         account: &Account,
@@ -96,7 +95,7 @@ impl Store {
         Ok(true)
     }
 
-    /// Takes an entry off the list. False: not in it.
+    /// Removes an entry. False: not in the list.
     pub async fn remove_contact(&self, account: &Account, public_id: &str) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
         let mut journal = tx.open_journal(account.counter).await?;
@@ -118,7 +117,7 @@ impl Store {
         Ok(true)
     }
 
-    /// The addresses of those whom the account has in its list, whether or not they exist.
+    /// The addresses of all entries, whether or not the network knows them.
     pub async fn contact_addresses(&self, account: AccountId) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT p.address FROM contact c JOIN peer p ON p.id = c.peer_id WHERE c.account_id = $1
@@ -129,7 +128,7 @@ impl Store {
         .await?)
     }
 
-    /// The addresses whose profile an account wants to hear of: its contacts and those it talked with.
+    /// The addresses of the people whose profile an account follows: its contacts, and the people that it has chats with.
     pub async fn roster(&self, account: AccountId) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT address FROM peer WHERE kind = 'person' AND id IN (
@@ -171,11 +170,11 @@ impl Tx {
         Ok(true)
     }
 
-    /// Stores which entries the network knows: `existing` are public ids, all other numbers of `asked` are unknown.
+    /// Stores which of the checked entries the network knows; `checked` and `existing` are public ids.
     pub async fn store_sync(
         &mut self,
         account: &Account,
-        asked: &[String],
+        checked: &[String],
         existing: &[String],
     ) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
@@ -185,7 +184,7 @@ impl Tx {
                AND c.exists_there <> (p.public_id = ANY($4)) RETURNING p.public_id",
             account.id.0,
             account.network,
-            asked,
+            checked,
             existing
         )
         .fetch_all(&mut *self.inner)
@@ -198,7 +197,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Ends a change of who is in the list.
+    /// Closes the journal after entries were added or removed, and notifies the session.
     pub(super) async fn contacts_changed(
         &mut self,
         account: &Account,
@@ -206,9 +205,6 @@ impl Tx {
     ) -> Result<(), DbError> {
         self.roster_changed(account.id).await?;
         self.set_desired(account.id, Aspect::Contacts, &Value::Null).await?;
-        self.close_journal(journal).await?;
-        self.notify_on_commit(topic::work(account.id));
-        self.notify_on_commit(topic::journal(account.counter));
-        Ok(())
+        self.close_journal_for_session(account, journal).await
     }
 }

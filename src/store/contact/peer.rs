@@ -1,4 +1,4 @@
-//! Whom one can talk to, people and groups: one row per network and address.
+//! Peers: people and groups, one row per network and address.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,57 +6,56 @@ use crate::db::DbError;
 use crate::domain::{PeerId, PhoneNumber};
 use crate::store::Store;
 
-/// Somebody on a network, as the store knows them.
+/// A stored person or group of a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// The row.
     pub id: PeerId,
-    /// Where the network reaches them.
+    /// The address on the network.
     pub address: String,
-    /// The number, or the public id of somebody who has none.
+    /// The number, or the public id of a person without a number, or the id of a group.
     pub public_id: String,
 }
 
-/// An address that a network named, with the number it stands for if it stands for one.
+/// A person that may be stored already.
 #[derive(Clone, Debug)]
 pub struct NewPeer {
-    /// Where the network reaches them.
+    /// The address on the network.
     pub address: String,
-    /// The number, where the address is one of the network's own.
+    /// `None`: the network reported no number.
     pub number: Option<PhoneNumber>,
 }
 
 impl Store {
     /// The peers of these addresses, in the same order, made where they are new.
-    pub async fn peers(&self, network: &str, wanted: &[NewPeer]) -> Result<Vec<Peer>, DbError> {
+    pub async fn peers(&self, network: &str, people: &[NewPeer]) -> Result<Vec<Peer>, DbError> {
         let cache = &self.caches.peers;
         let cached: Option<Vec<Peer>> =
-            wanted.iter().map(|peer| cache.get(&(network.to_owned(), peer.address.clone()))).collect();
+            people.iter().map(|peer| cache.get(&(network.to_owned(), peer.address.clone()))).collect();
         if let Some(cached) = cached {
             return Ok(cached);
         }
-        let peers = self.find_or_make_peers(network, wanted).await?;
+        let peers = self.find_or_make_peers(network, people).await?;
         for peer in &peers {
             cache.insert((network.to_owned(), peer.address.clone()), peer.clone());
         }
         Ok(peers)
     }
 
-    async fn find_or_make_peers(&self, network: &str, wanted: &[NewPeer]) -> Result<Vec<Peer>, DbError> {
+    async fn find_or_make_peers(&self, network: &str, people: &[NewPeer]) -> Result<Vec<Peer>, DbError> {
         let numbers: BTreeMap<&str, Option<&PhoneNumber>> =
-            wanted.iter().map(|peer| (peer.address.as_str(), peer.number.as_ref())).collect();
+            people.iter().map(|peer| (peer.address.as_str(), peer.number.as_ref())).collect();
         let addresses: Vec<String> = numbers.keys().map(|address| (*address).to_owned()).collect();
         let numbers: Vec<Option<String>> =
             numbers.values().map(|number| number.map(ToString::to_string)).collect();
-        let known = self.find_peers(network, &addresses).await?;
-        let known = if known.len() == addresses.len() {
-            known
+        let found = self.find_peers(network, &addresses).await?;
+        let found = if found.len() == addresses.len() {
+            found
         } else {
             sqlx::query!(
                 "INSERT INTO peer (network, address, number, public_id)
                  SELECT $1, address, number, coalesce(number, 'x' || nextval('peer_public_id'))
-                 FROM unnest($2::text[], $3::text[]) AS wanted (address, number)
-                 WHERE NOT EXISTS (SELECT 1 FROM peer p WHERE p.network = $1 AND p.address = wanted.address)
+                 FROM unnest($2::text[], $3::text[]) AS new (address, number)
+                 WHERE NOT EXISTS (SELECT 1 FROM peer p WHERE p.network = $1 AND p.address = new.address)
                  ORDER BY address ON CONFLICT DO NOTHING",
                 network,
                 &addresses,
@@ -66,15 +65,15 @@ impl Store {
             .await?;
             self.find_peers(network, &addresses).await?
         };
-        let known: HashMap<&str, &Peer> = known.iter().map(|peer| (peer.address.as_str(), peer)).collect();
-        wanted
+        let found: HashMap<&str, &Peer> = found.iter().map(|peer| (peer.address.as_str(), peer)).collect();
+        people
             .iter()
-            .map(|peer| known.get(peer.address.as_str()).map(|peer| Peer::clone(peer)))
+            .map(|peer| found.get(peer.address.as_str()).map(|peer| Peer::clone(peer)))
             .collect::<Option<_>>()
             .ok_or_else(|| DbError::Corrupt("a peer that was just made is missing".to_owned()))
     }
 
-    /// The peer behind a number or public id, if anybody on the network was ever known by it.
+    /// The person with a number or public id, if one is stored.
     pub async fn peer_by_public_id(&self, network: &str, public_id: &str) -> Result<Option<Peer>, DbError> {
         let row = sqlx::query!(
             "SELECT id, address, public_id FROM peer
@@ -87,6 +86,7 @@ impl Store {
         Ok(row.map(|row| Peer { id: PeerId(row.id), address: row.address, public_id: row.public_id }))
     }
 
+    /// The stored peers of these addresses, in any order.
     pub(in crate::store) async fn find_peers(
         &self,
         network: &str,

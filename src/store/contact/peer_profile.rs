@@ -1,4 +1,4 @@
-//! What an account was told of others' profiles, as the API shows it.
+//! The profiles of other people, as an account sees them.
 
 use chrono::{DateTime, Utc};
 
@@ -6,16 +6,15 @@ use crate::db::DbError;
 use crate::domain::{Account, PeerId, Visible};
 use crate::store::Store;
 
-/// Of whom the API shows something.
+/// The people whose profiles are listed.
 #[derive(Clone, Copy, Debug)]
 pub enum ProfileScope {
-    /// This one person.
     One(PeerId),
-    /// All contacts that exist, in the order of the list.
+    /// All contacts that the network knows, in the order of the list.
     EveryContact,
 }
 
-/// Somebody's status message as the account sees it.
+/// A person's status message as the account sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerStatusMessage {
     /// The number or public id.
@@ -24,30 +23,27 @@ pub struct PeerStatusMessage {
     pub text: Visible<String>,
 }
 
-/// Somebody's presence as the account sees it.
+/// A person's presence as the account sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Presence {
     /// The number or public id.
     pub public_id: String,
-    /// What is known of it.
     pub seen: Visible<LastSeen>,
 }
 
-/// Somebody's presence.
+/// A person's presence, as the network last reported it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LastSeen {
-    /// Online when it was last told.
     pub online: bool,
-    /// Of one who is offline: since when, where that is known.
+    /// The time at which an offline person was last online, if the network reported it.
     pub last_seen: Option<DateTime<Utc>>,
 }
 
-/// A status message that somebody had, and when the account learnt of it.
+/// A status message that a person has or had.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StatusChange {
-    /// The message.
     pub text: String,
-    /// When it was learnt.
+    /// The time at which the network reported it.
     pub updated: DateTime<Utc>,
 }
 
@@ -60,60 +56,45 @@ impl ProfileScope {
     }
 }
 
+/// The columns of a profile that the lists show; `None` when the network has reported nothing of the person.
+struct ProfileRow {
+    public_id: String,
+    status_message: Option<String>,
+    status_hidden: Option<bool>,
+    online: Option<bool>,
+    last_seen: Option<DateTime<Utc>>,
+    presence_hidden: Option<bool>,
+}
+
 impl Store {
     /// Status messages, in one query.
     pub async fn status_messages(
         &self,
         account: &Account,
-        whose: ProfileScope,
+        scope: ProfileScope,
     ) -> Result<Vec<PeerStatusMessage>, DbError> {
-        let rows = sqlx::query!(
-            r#"SELECT p.public_id AS "public_id!", f.status_message AS "text?", f.status_hidden AS "hidden?"
-               FROM (SELECT $2::bigint AS peer_id, NULL::timestamptz AS created_at WHERE $2 IS NOT NULL
-                     UNION ALL SELECT peer_id, created_at FROM contact
-                     WHERE account_id = $1 AND exists_there AND $2::bigint IS NULL) w
-               JOIN peer p ON p.id = w.peer_id
-               LEFT JOIN peer_profile f ON f.account_id = $1 AND f.peer_id = p.id
-               ORDER BY w.created_at, p.public_id"#,
-            account.id.0,
-            whose.peer()
-        )
-        .fetch_all(self.db.pool())
-        .await?;
+        let rows = self.peer_profiles(account, scope).await?;
         Ok(rows
             .into_iter()
             .map(|row| PeerStatusMessage {
                 public_id: row.public_id,
-                text: if row.hidden == Some(true) {
+                text: if row.status_hidden == Some(true) {
                     Visible::Hidden
                 } else {
-                    Visible::Value(row.text.unwrap_or_default())
+                    Visible::Value(row.status_message.unwrap_or_default())
                 },
             })
             .collect())
     }
 
     /// Presences, in one query.
-    pub async fn presences(&self, account: &Account, whose: ProfileScope) -> Result<Vec<Presence>, DbError> {
-        let rows = sqlx::query!(
-            r#"SELECT p.public_id AS "public_id!", f.online AS "online?", f.last_seen AS "last_seen?",
-                      f.presence_hidden AS "hidden?"
-               FROM (SELECT $2::bigint AS peer_id, NULL::timestamptz AS created_at WHERE $2 IS NOT NULL
-                     UNION ALL SELECT peer_id, created_at FROM contact
-                     WHERE account_id = $1 AND exists_there AND $2::bigint IS NULL) w
-               JOIN peer p ON p.id = w.peer_id
-               LEFT JOIN peer_profile f ON f.account_id = $1 AND f.peer_id = p.id
-               ORDER BY w.created_at, p.public_id"#,
-            account.id.0,
-            whose.peer()
-        )
-        .fetch_all(self.db.pool())
-        .await?;
+    pub async fn presences(&self, account: &Account, scope: ProfileScope) -> Result<Vec<Presence>, DbError> {
+        let rows = self.peer_profiles(account, scope).await?;
         Ok(rows
             .into_iter()
             .map(|row| Presence {
                 public_id: row.public_id,
-                seen: if row.hidden == Some(true) {
+                seen: if row.presence_hidden == Some(true) {
                     Visible::Hidden
                 } else {
                     Visible::Value(LastSeen { online: row.online == Some(true), last_seen: row.last_seen })
@@ -122,7 +103,30 @@ impl Store {
             .collect())
     }
 
-    /// The status messages that the account saw of somebody, newest first; none while they are hidden.
+    async fn peer_profiles(
+        &self,
+        account: &Account,
+        scope: ProfileScope,
+    ) -> Result<Vec<ProfileRow>, DbError> {
+        Ok(sqlx::query_as!(
+            ProfileRow,
+            r#"SELECT p.public_id AS "public_id!", f.status_message AS "status_message?",
+                      f.status_hidden AS "status_hidden?", f.online AS "online?", f.last_seen AS "last_seen?",
+                      f.presence_hidden AS "presence_hidden?"
+               FROM (SELECT $2::bigint AS peer_id, NULL::timestamptz AS created_at WHERE $2 IS NOT NULL
+                     UNION ALL SELECT peer_id, created_at FROM contact
+                     WHERE account_id = $1 AND exists_there AND $2::bigint IS NULL) listed
+               JOIN peer p ON p.id = listed.peer_id
+               LEFT JOIN peer_profile f ON f.account_id = $1 AND f.peer_id = p.id
+               ORDER BY listed.created_at, p.public_id"#,
+            account.id.0,
+            scope.peer()
+        )
+        .fetch_all(self.db.pool())
+        .await?)
+    }
+
+    /// The status messages of a person that the account saw, newest first; none while they are hidden.
     pub async fn status_changes(
         &self,
         account: &Account,

@@ -1,4 +1,4 @@
-//! Profile photos: an account's own, and those that it sees of others.
+//! Profile photos: an account's own, and those of others that it sees.
 
 use std::time::Duration;
 
@@ -8,46 +8,42 @@ use crate::db::DbError;
 use crate::domain::{Account, AccountId, Aspect, Event, Lease, PeerId, Photo, PhotoReference, Visible};
 use crate::store::{ProfileScope, Store, Tx, topic};
 
-/// Somebody's photo as the account sees it; `None`: they have none.
+/// A person's photo as the account sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PeerPhoto {
     /// The number or public id.
     pub public_id: String,
-    /// The photo.
+    /// `None`: they have none.
     pub photo: Visible<Option<SeenPhoto>>,
 }
 
-/// A photo that somebody has or had.
+/// A photo that a person has or had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeenPhoto {
-    /// The row by which it was learnt of.
+    /// The id of its row in `photo_change`.
     pub change: i64,
-    /// The files.
     pub photo: Photo,
 }
 
-/// A photo that somebody had, or that they had none, and when the account learnt of it.
+/// A change of a person's photo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PhotoChange {
-    /// The photo; `None`: it was taken away.
+    /// `None`: it was removed.
     pub photo: Option<SeenPhoto>,
-    /// When it was learnt.
+    /// The time at which it was stored.
     pub updated: DateTime<Utc>,
 }
 
-/// A photo that the network told of and that is to be fetched.
+/// A photo that the network reported and that is not fetched yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingPhoto {
-    /// ProfileScope.
     pub peer: PeerId,
-    /// What the network calls it.
     pub reference: PhotoReference,
-    /// How often it was tried.
+    /// Failed attempts so far.
     pub attempts: u32,
 }
 
 impl Store {
-    /// The account's own photo.
     pub async fn own_photo(&self, account: AccountId) -> Result<Option<Photo>, DbError> {
         let row = sqlx::query!("SELECT photo, photo_preview FROM account WHERE id = $1", account.0)
             .fetch_optional(self.db.pool())
@@ -59,20 +55,20 @@ impl Store {
     pub async fn peer_photos(
         &self,
         account: &Account,
-        whose: ProfileScope,
+        scope: ProfileScope,
     ) -> Result<Vec<PeerPhoto>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT p.public_id AS "public_id!", f.photo_hidden AS "hidden?", c.id AS "change?", c.photo AS "photo?",
                       c.preview AS "preview?"
                FROM (SELECT $2::bigint AS peer_id, NULL::timestamptz AS created_at WHERE $2 IS NOT NULL
                      UNION ALL SELECT peer_id, created_at FROM contact
-                     WHERE account_id = $1 AND exists_there AND $2::bigint IS NULL) w
-               JOIN peer p ON p.id = w.peer_id
+                     WHERE account_id = $1 AND exists_there AND $2::bigint IS NULL) listed
+               JOIN peer p ON p.id = listed.peer_id
                LEFT JOIN peer_profile f ON f.account_id = $1 AND f.peer_id = p.id
                LEFT JOIN photo_change c ON c.id = f.photo_change_id
-               ORDER BY w.created_at, p.public_id"#,
+               ORDER BY listed.created_at, p.public_id"#,
             account.id.0,
-            whose.peer()
+            scope.peer()
         )
         .fetch_all(self.db.pool())
         .await?;
@@ -88,7 +84,7 @@ impl Store {
             .collect()
     }
 
-    /// The photos that the account saw of somebody, newest first; none while they are hidden.
+    /// The photos of a person that the account saw, newest first; none while they are hidden.
     pub async fn photo_changes(
         &self,
         account: &Account,
@@ -114,7 +110,7 @@ impl Store {
             .collect()
     }
 
-    /// Photos of others that are to be fetched now, without those of `under_way`.
+    /// Photos of others that are due to be fetched, without those of the people in `under_way`.
     pub async fn pending_photos(
         &self,
         lease: &Lease,
@@ -142,8 +138,8 @@ impl Store {
             .collect())
     }
 
-    /// Shows a photo that was fetched, unless the network has told of another one meanwhile. The same one again is no
-    /// change.
+    /// Stores a fetched photo as the person's current one, unless the network has reported another one meanwhile. The same
+    /// photo again is no change.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the lease has passed on.
@@ -155,20 +151,21 @@ impl Store {
     ) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         let mut journal = tx.open_journal_leased(lease).await?;
-        if !tx.forget_pending(lease, pending).await? {
+        if !tx.delete_pending(lease, pending).await? {
             return Ok(());
         }
-        let (account, peer, learnt) = (lease.account.0, pending.peer.0, journal.next_time());
+        let (account, peer, updated) = (lease.account.0, pending.peer.0, journal.next_time());
         let contact = sqlx::query_scalar!(
-            "WITH last AS (
+            "WITH last_change AS (
                 SELECT id, photo FROM photo_change WHERE account_id = $1 AND peer_id = $2 ORDER BY id DESC LIMIT 1
-             ), new AS (
+             ), new_change AS (
                 INSERT INTO photo_change (account_id, peer_id, photo, preview, updated)
-                SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT 1 FROM last WHERE photo = $3)
+                SELECT $1, $2, $3, $4, $5 WHERE NOT EXISTS (SELECT 1 FROM last_change WHERE photo = $3)
                 RETURNING id
-             ), shown AS (
+             ), updated_profile AS (
                 INSERT INTO peer_profile (account_id, peer_id, photo_change_id, photo_reference)
-                SELECT $1, $2, c.id, $6 FROM (SELECT id FROM new UNION ALL SELECT id FROM last WHERE photo = $3) c
+                SELECT $1, $2, current.id, $6
+                FROM (SELECT id FROM new_change UNION ALL SELECT id FROM last_change WHERE photo = $3) current
                 ON CONFLICT (account_id, peer_id) DO UPDATE
                 SET photo_change_id = excluded.photo_change_id, photo_reference = excluded.photo_reference)
              SELECT public_id FROM peer WHERE id = $2",
@@ -176,7 +173,7 @@ impl Store {
             peer,
             &photo.photo.0[..],
             &photo.preview.0[..],
-            learnt,
+            updated,
             pending.reference.photo
         )
         .fetch_one(&mut *tx.inner)
@@ -188,18 +185,18 @@ impl Store {
         Ok(())
     }
 
-    /// Gives up on a photo: the network does not have it, and will tell of another one if there is one.
+    /// Gives up a photo that the network does not have; the network reports the next one.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the lease has passed on.
     pub async fn photo_lost(&self, lease: &Lease, pending: &PendingPhoto) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         tx.assert_lease(lease).await?;
-        tx.forget_pending(lease, pending).await?;
+        tx.delete_pending(lease, pending).await?;
         tx.commit().await
     }
 
-    /// Tries a photo again after so long.
+    /// Postpones the next attempt to fetch a photo.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the lease has passed on.
@@ -227,7 +224,7 @@ impl Store {
 }
 
 impl Tx {
-    /// Changes or removes the account's own photo, and asks the session to tell the network.
+    /// Changes or removes the account's own photo; the session applies that on the network.
     pub async fn set_photo(&mut self, account: &Account, photo: Option<Photo>) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let (photo, preview) = Photo::hashes(photo);
@@ -245,15 +242,12 @@ impl Tx {
             self.set_desired(account.id, Aspect::Photo, &serde_json::Value::Null).await?;
             journal.record(Event::PhotoChanged);
         }
-        self.close_journal(journal).await?;
-        self.notify_on_commit(topic::work(account.id));
-        self.notify_on_commit(topic::journal(account.counter));
-        Ok(())
+        self.close_journal_for_session(account, journal).await
     }
 
-    /// False: the network has told of another one, or of none.
-    async fn forget_pending(&mut self, lease: &Lease, pending: &PendingPhoto) -> Result<bool, DbError> {
-        let forgotten = sqlx::query!(
+    /// False: the network has reported another photo meanwhile, or that there is none.
+    async fn delete_pending(&mut self, lease: &Lease, pending: &PendingPhoto) -> Result<bool, DbError> {
+        let deleted = sqlx::query!(
             "DELETE FROM pending_photo WHERE account_id = $1 AND peer_id = $2 AND photo = $3",
             lease.account.0,
             pending.peer.0,
@@ -261,16 +255,17 @@ impl Tx {
         )
         .execute(&mut *self.inner)
         .await?;
-        Ok(forgotten.rows_affected() == 1)
+        Ok(deleted.rows_affected() == 1)
     }
 }
 
-/// The photo in two columns.
+/// The photo of two columns.
 pub(in crate::store) fn photo_of(
     photo: Option<Vec<u8>>,
     preview: Option<Vec<u8>>,
 ) -> Result<Option<Photo>, DbError> {
-    Photo::from_hashes(photo, preview).map_err(|_| DbError::Corrupt("a hash of another length".to_owned()))
+    Photo::from_hashes(photo, preview)
+        .map_err(|_| DbError::Corrupt("the hash of a photo is not 32 bytes long".to_owned()))
 }
 
 fn seen_photo(

@@ -1,9 +1,9 @@
-//! Groups, as the networks told of them: each once per deployment and network, whoever of its accounts is in it.
+//! Groups as the networks report them, stored once for all accounts of the deployment.
 //!
-//! What a network tells of a group comes with a revision, and only a newer one is written, in a transaction that locks
-//! the group's row and nothing else. What an account was told of it is in its chat with the group, stored with the
-//! account's other news. An account is in a group when its own peer is a member and it was told so since it was
-//! registered: a number's new owner is in none of the old one's.
+//! A report has a revision, and only a newer one is written, in a transaction that locks the group's row and nothing else.
+//! The subject and revision that an account has seen are in its chat with the group, written with the account's other
+//! inbound events. An account is in a group when its own peer is a member and its network reported that since its
+//! registration: the new owner of a number is in no group of the old one.
 
 mod report;
 
@@ -21,50 +21,42 @@ pub use report::{GroupReport, ReportedMember};
 /// A group as one account sees it.
 #[derive(Clone, Debug)]
 pub struct GroupView {
-    /// The group.
     pub peer: Peer,
-    /// Its subject.
     pub subject: String,
-    /// Its photo.
     pub photo: Option<Photo>,
-    /// The account's chat there, if it ever was in it.
+    /// The account's chat with the group, if it ever was in it.
     pub chat: Option<ChatId>,
-    /// The account is in it. Otherwise nothing of this is for it to know.
+    /// The account is in it. If not, the other fields must not be shown.
     pub inside: bool,
     /// The account is an admin of it.
     pub admin: bool,
 }
 
-/// All that is shown of a group.
+/// The details of a group.
 #[derive(Clone, Debug)]
 pub struct GroupInfo {
-    /// Its id.
     pub id: String,
-    /// Its subject.
     pub subject: String,
-    /// Who made it, by number or public id.
+    /// A number or public id.
     pub creator: Option<String>,
-    /// When.
     pub created_at: DateTime<Utc>,
-    /// Who is in it, in the order in which they came.
+    /// Numbers or public ids, in the order in which they joined.
     pub participants: Vec<String>,
-    /// Who of them is an admin.
+    /// The participants that are admins.
     pub admins: Vec<String>,
 }
 
-/// Somebody whom an account names to a group.
+/// A person that an account names to a group.
 #[derive(Clone, Debug)]
 pub struct Candidate {
-    /// Who.
     pub peer: Peer,
-    /// May be written to: in the list and known to the network, or wrote first.
+    /// The account may write to them: in the list and known to the network, or wrote first.
     pub reachable: bool,
-    /// Is in the group.
     pub is_member: bool,
 }
 
 impl Store {
-    /// A group that some account of this deployment was told of.
+    /// A group that any account of this deployment has seen.
     pub async fn group(&self, account: &Account, id: &GroupId) -> Result<Option<GroupView>, DbError> {
         let row = sqlx::query!(
             r#"SELECT p.id, p.address, p.public_id, g.subject, g.photo, g.photo_preview, h.id AS "chat?",
@@ -92,7 +84,7 @@ impl Store {
         .transpose()
     }
 
-    /// All that is shown of the groups that an account is in, oldest first; or of one of them.
+    /// The details of the groups that an account is in, oldest first; or of one of them.
     pub async fn groups(&self, account: &Account, only: Option<&GroupId>) -> Result<Vec<GroupInfo>, DbError> {
         Ok(sqlx::query_as!(
             GroupInfo,
@@ -114,7 +106,7 @@ impl Store {
         .await?)
     }
 
-    /// Those of these numbers and public ids whom anybody was ever known by, and what they are to a group.
+    /// The people that are stored with these numbers and public ids, and whether they are in a group.
     pub async fn candidates(
         &self,
         account: &Account,
@@ -146,7 +138,7 @@ impl Store {
             .collect())
     }
 
-    /// Whether the account has, or had, a chat with a group: then it may read what it holds.
+    /// Whether the account is, or was, in a group: then it may read its messages.
     pub async fn has_group_chat(&self, account: &Account, id: &GroupId) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(
             r#"SELECT EXISTS (SELECT 1 FROM chat h JOIN peer p ON p.id = h.peer_id
@@ -159,7 +151,7 @@ impl Store {
         .await?)
     }
 
-    /// Stores the answer to a command that made or changed a group, and wakes the asker. From then on the account is in
+    /// Stores the answer to a command that made or changed a group, and wakes the caller. From then on the account is in
     /// the group that it made.
     ///
     /// # Errors
@@ -173,7 +165,7 @@ impl Store {
         subject: &str,
     ) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
-        // What the network tells of the change comes after this, and is news then.
+        // The network's report of the change comes later, with a higher revision.
         sqlx::query!(
             "INSERT INTO chat (account_id, peer_id, group_revision, group_subject)
              SELECT id, $2, 0, $3 FROM account WHERE id = $1

@@ -1,4 +1,4 @@
-//! What a network tells of a group, written once for all accounts.
+//! The state of groups as networks report it, stored once for all accounts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,52 +10,47 @@ use crate::domain::{PeerId, Photo};
 use crate::secrets;
 use crate::store::{NewPeer, Peer, Store};
 
-/// How often another number is tried for a group's id that is taken.
-const TRIES: usize = 100;
-/// What stands for the number of a creator of whom the network does not tell.
-const NOBODY: &str = "00000";
+/// Attempts to find a free id for a new group.
+const ID_ATTEMPTS: usize = 100;
+/// The first part of a group's id when the network does not report the creator's number.
+const UNKNOWN_CREATOR: &str = "00000";
 
-/// A group as a network told of it.
+/// The state of a group as a network reported it.
 #[derive(Clone, Debug)]
 pub struct GroupReport {
-    /// The network's name.
     pub network: String,
-    /// Where the network reaches it.
+    /// The address on the network.
     pub address: String,
-    /// Its subject.
     pub subject: String,
-    /// Who made it, where that is told.
+    /// `None`: the network did not report the creator.
     pub creator: Option<NewPeer>,
-    /// When.
     pub created_at: DateTime<Utc>,
     /// Grows with each change.
     pub revision: i64,
-    /// Its photo.
     pub photo: Option<Photo>,
-    /// Who is in it, in the order in which they came.
+    /// In the order in which they joined.
     pub members: Vec<ReportedMember>,
 }
 
-/// Somebody in a group.
+/// A member of a group.
 #[derive(Clone, Debug)]
 pub struct ReportedMember {
-    /// Who.
     pub peer: NewPeer,
     /// May add, remove, promote and demote.
     pub admin: bool,
-    /// Since when, by the network's clock.
+    /// The time of joining, by the network's clock.
     pub since: DateTime<Utc>,
 }
 
 impl Store {
-    /// Whether a group was stored lately at this revision or a later one. False says nothing.
+    /// Whether a group was stored in the last seconds at this revision or a later one. False: unknown.
     #[must_use]
     pub fn has_group_revision(&self, network: &str, address: &str, revision: i64) -> bool {
-        let known = self.caches.groups.get(&(network.to_owned(), address.to_owned()));
-        known.is_some_and(|known| known >= revision)
+        let stored = self.caches.groups.get(&(network.to_owned(), address.to_owned()));
+        stored.is_some_and(|stored| stored >= revision)
     }
 
-    /// Stores a group, unless it is known at this revision or a later one.
+    /// Stores a group, unless it is stored at this revision or a later one.
     pub async fn save_group(&self, group: Arc<GroupReport>) -> Result<(), DbError> {
         self.batchers.group_reports.submit((self.clone(), group)).await
     }
@@ -69,7 +64,7 @@ impl Store {
         Ok(peers)
     }
 
-    /// The peer of a group; a new one gets its id: the creator's number, a dash, and when it was made in seconds.
+    /// The peer of a group. The id of a new one is the creator's number, a dash, and the Unix time of its creation.
     async fn group_peer(
         &self,
         network: &str,
@@ -82,12 +77,12 @@ impl Store {
         if let Some(peer) = cache.get(&key) {
             return Ok(peer);
         }
-        let creator = creator.map_or(NOBODY, |creator| creator.public_id.trim_start_matches('x'));
-        let creator = if (5..=15).contains(&creator.len()) { creator } else { NOBODY };
+        let creator = creator.map_or(UNKNOWN_CREATOR, |creator| creator.public_id.trim_start_matches('x'));
+        let creator = if (5..=15).contains(&creator.len()) { creator } else { UNKNOWN_CREATOR };
         let mut number = created_at.timestamp();
-        let wanted = [address.to_owned()];
-        for _ in 0..TRIES {
-            if let Some(peer) = self.find_peers(network, &wanted).await?.pop() {
+        let addresses = [address.to_owned()];
+        for _ in 0..ID_ATTEMPTS {
+            if let Some(peer) = self.find_peers(network, &addresses).await?.pop() {
                 cache.insert(key, peer.clone());
                 return Ok(peer);
             }
@@ -100,10 +95,10 @@ impl Store {
             )
             .execute(self.db.pool())
             .await?;
-            // Another group of the creator's was made in the same second.
+            // The creator made another group in the same second.
             number += 1 + i64::try_from(secrets::random_below(60)).unwrap_or(0);
         }
-        Err(DbError::Corrupt("no id was left for a group".to_owned()))
+        Err(DbError::Corrupt("no id is free for a group".to_owned()))
     }
 
     /// The revision at which a group is stored.
@@ -122,10 +117,10 @@ impl Store {
         if self.has_group_revision(&group.network, &group.address, group.revision) {
             return Ok(());
         }
-        // Looked at without a lock first: of the many who are told the same all but one find it done.
-        let known = self.group_revision(&group.network, &group.address).await?;
-        let stored = match known {
-            Some(known) if known >= group.revision => known,
+        // Read without a lock first: the sessions of all members report the same, and only the first has to write it.
+        let stored = self.group_revision(&group.network, &group.address).await?;
+        let stored = match stored {
+            Some(stored) if stored >= group.revision => stored,
             _ => self.write_group(group).await?,
         };
         let key = (group.network.clone(), group.address.clone());
@@ -133,7 +128,7 @@ impl Store {
         Ok(())
     }
 
-    /// Writes a group unless it is there at this revision or a later one; gives the revision that is there then.
+    /// Writes a group unless it is stored at this revision or a later one; returns the revision that is stored then.
     async fn write_group(&self, group: &GroupReport) -> Result<i64, DbError> {
         let people: Vec<NewPeer> =
             group.members.iter().map(|member| member.peer.clone()).chain(group.creator.clone()).collect();
@@ -156,14 +151,14 @@ impl Store {
         )
         .execute(&mut *tx.inner)
         .await?;
-        let known = sqlx::query_scalar!(
+        let stored = sqlx::query_scalar!(
             "SELECT revision FROM chat_group WHERE peer_id = $1 FOR NO KEY UPDATE",
             peer.id.0
         )
         .fetch_one(&mut *tx.inner)
         .await?;
-        if known >= group.revision {
-            return Ok(known);
+        if stored >= group.revision {
+            return Ok(stored);
         }
         let (photo, preview) = Photo::hashes(group.photo);
         sqlx::query!(
@@ -185,10 +180,10 @@ impl Store {
         .await?;
         sqlx::query!(
             "INSERT INTO group_member AS old (group_peer_id, member_peer_id, admin, since, position)
-             SELECT $1, m.peer_id, m.admin, m.since, m.place::integer
+             SELECT $1, member.peer_id, member.admin, member.since, member.position::integer
              FROM unnest($2::bigint[], $3::boolean[], $4::timestamptz[])
-                  WITH ORDINALITY AS m (peer_id, admin, since, place)
-             ORDER BY m.place
+                  WITH ORDINALITY AS member (peer_id, admin, since, position)
+             ORDER BY member.position
              ON CONFLICT (group_peer_id, member_peer_id)
              DO UPDATE SET admin = excluded.admin, since = excluded.since, position = excluded.position
              WHERE (old.admin, old.since, old.position) <> (excluded.admin, excluded.since, excluded.position)",
@@ -204,13 +199,13 @@ impl Store {
     }
 }
 
-/// Many calls of [`Store::save_group`]: of each group the newest revision, one group after the other.
+/// Many calls of [`Store::save_group`]: the newest revision of each group, one group after the other.
 pub(in crate::store) async fn save_groups(groups: &[&(Store, Arc<GroupReport>)]) -> Result<Vec<()>, DbError> {
     let mut newest: BTreeMap<(&str, &str), (&Store, &GroupReport)> = BTreeMap::new();
     for (store, group) in groups {
-        let known = newest.entry((&group.network, &group.address)).or_insert((store, group));
-        if known.1.revision < group.revision {
-            *known = (store, group);
+        let entry = newest.entry((&group.network, &group.address)).or_insert((store, group));
+        if entry.1.revision < group.revision {
+            *entry = (store, group);
         }
     }
     for (store, group) in newest.into_values() {

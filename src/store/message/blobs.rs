@@ -1,7 +1,7 @@
-//! Stored files by their content, and what refers to them.
+//! Stored files by their content, and the references to them.
 //!
-//! Every table that refers to a file is part of the view `media_reference`; the row that a URL is bound to is looked at
-//! in [`Store::referred_blob`].
+//! Every table that refers to a file is part of the view `media_reference`; [`Store::referred_blob`] checks the row that a
+//! URL is bound to.
 
 use crate::db::DbError;
 use crate::domain::{BlobHash, Reference};
@@ -10,24 +10,24 @@ use crate::store::{Store, Tx};
 /// A stored file that a row refers to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServedBlob {
-    /// Bytes.
+    /// In bytes.
     pub size: u64,
     /// Such as `image/jpeg`.
     pub mimetype: String,
 }
 
-/// A part of all stored files.
+/// The unreferred files in one page of all stored files.
 #[derive(Debug)]
-pub struct InspectedBlob {
-    /// Those that nothing refers to, and that were last put more than an hour ago.
+pub struct UnreferredBlobs {
+    /// Files without a reference that were last put more than an hour ago.
     pub unreferred: Vec<BlobHash>,
-    /// The last one of all; `None` when there are no more.
+    /// The last file of the page; `None`: there are no more pages.
     pub last: Option<BlobHash>,
 }
 
 impl Store {
-    /// Notes that a file is about to be put: for an hour it stays although nothing refers to it. Waits while the
-    /// clean-up deletes the same file.
+    /// Registers a file that is about to be put: it stays for an hour without a reference. Waits while the clean-up
+    /// deletes the same file.
     pub async fn put_blob(&self, hash: &BlobHash, size: u64, mimetype: &str) -> Result<(), DbError> {
         sqlx::query!(
             "INSERT INTO media_blob (hash, size, mimetype) VALUES ($1, $2, $3)
@@ -74,7 +74,7 @@ impl Store {
             )
             .fetch_one(self.db.pool())
             .await?,
-            // Only as long as the account is in the group.
+            // Only while the account is in the group.
             Reference::GroupPhoto(chat) => sqlx::query_scalar!(
                 r#"SELECT EXISTS (
                        SELECT 1 FROM chat h JOIN account a ON a.id = h.account_id AND a.registered_at IS NOT NULL
@@ -99,15 +99,15 @@ impl Store {
         }))
     }
 
-    /// Looks at the `limit` files after `after`, in the order of their hashes.
+    /// The unreferred ones of the `limit` files after `after`, in the order of their hashes.
     pub async fn unreferred_blobs(
         &self,
         after: Option<BlobHash>,
         limit: i64,
-    ) -> Result<InspectedBlob, DbError> {
+    ) -> Result<UnreferredBlobs, DbError> {
         let after = after.map(|hash| hash.0.to_vec()).unwrap_or_default();
         let rows = sqlx::query!(
-            // One after the other: PostgreSQL would else collect all references first.
+            // LATERAL: otherwise PostgreSQL would collect all references first.
             r#"SELECT b.hash, b.put_at < now() - interval '1 hour' AND r.hash IS NULL AS "unreferred!"
                FROM (SELECT hash, put_at FROM media_blob WHERE hash > $1 ORDER BY hash LIMIT $2) b
                LEFT JOIN LATERAL (SELECT hash FROM media_reference r WHERE r.hash = b.hash LIMIT 1) r ON true
@@ -118,21 +118,21 @@ impl Store {
         .fetch_all(self.db.pool())
         .await?;
         let full = i64::try_from(rows.len()).unwrap_or(i64::MAX) == limit;
-        let mut looked = InspectedBlob { unreferred: Vec::new(), last: None };
+        let mut page = UnreferredBlobs { unreferred: Vec::new(), last: None };
         for row in rows {
             let hash = blob_hash(&row.hash)?;
             if row.unreferred {
-                looked.unreferred.push(hash);
+                page.unreferred.push(hash);
             }
-            looked.last = full.then_some(hash);
+            page.last = full.then_some(hash);
         }
-        Ok(looked)
+        Ok(page)
     }
 }
 
 impl Tx {
-    /// Locks a file's row if nobody else has; true when nothing refers to the file and it was last put more than an
-    /// hour ago. Until the end of the transaction nothing can refer to it or put it anew.
+    /// Locks a file's row, unless it is locked already; true when nothing refers to the file and it was last put more than
+    /// an hour ago. Until the end of the transaction nothing can refer to it or put it again.
     pub async fn lock_unreferred_blob(&mut self, hash: &BlobHash) -> Result<bool, DbError> {
         let locked =
             sqlx::query!("SELECT FROM media_blob WHERE hash = $1 FOR UPDATE SKIP LOCKED", &hash.0[..])
@@ -141,7 +141,7 @@ impl Tx {
         if locked.is_none() {
             return Ok(false);
         }
-        // Another statement: the first one does not see what was committed while it took the lock.
+        // A second statement, because the first one does not see what was committed while it took the lock.
         let unreferred = sqlx::query_scalar!(
             r#"SELECT put_at < now() - interval '1 hour'
                       AND NOT EXISTS (SELECT 1 FROM media_reference r WHERE r.hash = b.hash) AS "unreferred!"
@@ -153,10 +153,7 @@ impl Tx {
         Ok(unreferred)
     }
 
-    /// Deletes a file's row.
-    ///
-    /// # Errors
-    /// When the query fails, also because something refers to the file.
+    /// Deletes a file's row. Fails when something refers to the file.
     pub async fn delete_blob(&mut self, hash: &BlobHash) -> Result<(), DbError> {
         sqlx::query!("DELETE FROM media_blob WHERE hash = $1", &hash.0[..]).execute(&mut *self.inner).await?;
         Ok(())
@@ -165,5 +162,5 @@ impl Tx {
 
 /// The hash of a column.
 pub(in crate::store) fn blob_hash(bytes: &[u8]) -> Result<BlobHash, DbError> {
-    bytes.try_into().map_err(|_| DbError::Corrupt("a hash of another length".to_owned()))
+    bytes.try_into().map_err(|_| DbError::Corrupt("the hash of a file is not 32 bytes long".to_owned()))
 }

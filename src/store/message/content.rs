@@ -1,4 +1,4 @@
-//! What a message says, as columns: kind, text and details.
+//! The content of a message as columns: kind, text and details.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,11 +9,11 @@ use crate::domain::{
 };
 use crate::secrets;
 
-/// All that is not in the columns `type` and `text`.
+/// The column `details`: all content that is not in the columns `type` and `text`.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Details {
-    /// Of a file that the network still has: where.
+    /// The place on the network of a file that is not stored yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     reference: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -41,7 +41,7 @@ pub(in crate::store) fn details(content: &Content) -> Option<Value> {
     let details = match content {
         Content::Text(_) => return None,
         Content::Media(media) => match &media.file {
-            MediaFile::Stored(stored) => of_stored(stored),
+            MediaFile::Stored(stored) => details_of_stored(stored),
             MediaFile::Remote(remote) => Details {
                 reference: Some(remote.reference.clone()),
                 hash: remote.hash,
@@ -60,10 +60,10 @@ pub(in crate::store) fn details(content: &Content) -> Option<Value> {
 
 /// The column `details` of a message whose file has been stored.
 pub(in crate::store) fn stored_details(stored: &StoredMedia) -> Value {
-    serde_json::to_value(of_stored(stored)).unwrap_or_default()
+    serde_json::to_value(details_of_stored(stored)).unwrap_or_default()
 }
 
-fn of_stored(stored: &StoredMedia) -> Details {
+fn details_of_stored(stored: &StoredMedia) -> Details {
     let StoredMedia { hash, mimetype, size, width, height, duration } = stored;
     Details {
         hash: Some(*hash),
@@ -82,11 +82,11 @@ pub(in crate::store) fn content(
     text: Option<String>,
     details: Option<Value>,
 ) -> Result<Content, DbError> {
-    read(kind, text, details)
+    parse(kind, text, details)
         .ok_or_else(|| DbError::Corrupt(format!("a message of kind {kind} without its content")))
 }
 
-fn read(kind: &str, text: Option<String>, details: Option<Value>) -> Option<Content> {
+fn parse(kind: &str, text: Option<String>, details: Option<Value>) -> Option<Content> {
     if kind == "t" {
         return text.map(Content::Text);
     }
@@ -114,8 +114,8 @@ fn read(kind: &str, text: Option<String>, details: Option<Value>) -> Option<Cont
     Some(Content::Media(Box::new(MediaContent { kind, caption: text, file })))
 }
 
-/// Tells two messages of one id apart: SHA-256 over kind and content. Of a file it is the content's hash that counts,
-/// where the network tells it: it may keep the file somewhere else the next time.
+/// Distinguishes two messages with one id: SHA-256 over kind and content. For a file it uses the hash of its content, if
+/// the network reports that, because the network may have moved the file when it reports the message again.
 pub(in crate::store) fn fingerprint(content: &Content) -> [u8; 32] {
     let mut bytes = content.letter().as_bytes().to_vec();
     bytes.extend_from_slice(content.text().unwrap_or_default().as_bytes());
@@ -186,8 +186,8 @@ mod tests {
     fn content_survives_its_columns() {
         for sample in samples() {
             let text = sample.text().map(str::to_owned);
-            let read = content(sample.letter(), text, details(&sample)).expect("its columns");
-            assert_eq!(read, sample);
+            let parsed = content(sample.letter(), text, details(&sample)).expect("its columns");
+            assert_eq!(parsed, sample);
         }
         for (kind, details) in
             [("t", None), ("i", None), ("i", Some("{}")), ("l", Some("{}")), ("z", Some("{}"))]
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_the_same_wherever_the_network_keeps_it() {
+    fn the_fingerprint_of_a_file_does_not_depend_on_its_place_on_the_network() {
         let at = |reference: &str| {
             media(MediaFile::Remote(RemoteMedia {
                 reference: reference.to_owned(),

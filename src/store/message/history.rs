@@ -7,66 +7,62 @@ use crate::db::DbError;
 use crate::domain::{Account, Content, MessageState};
 use crate::store::Store;
 
-/// A page of a list: the newest `limit` rows later than `after`, behind `offset` newer ones.
+/// A page of a list: at most `limit` entries later than `after`, from the newest on, without the `offset` newest ones.
 #[derive(Clone, Copy, Debug)]
 pub struct Page {
-    /// At most so many.
     pub limit: i64,
-    /// Skip so many of the newest.
     pub offset: i64,
-    /// Only later ones; the row says whether the very time counts.
+    /// Exclusive or inclusive, depending on the list.
     pub after: DateTime<Utc>,
 }
 
-/// A message as it is listed.
+/// A message of a chat's history.
 #[derive(Clone, Debug)]
 pub struct Message {
     /// The id on the network.
     pub id: String,
-    /// Came in, rather than went out.
+    /// Inbound, not outbound.
     pub received: bool,
-    /// Came in, in a group: the number or public id of who wrote it.
+    /// The author of an inbound message in a group, by number or public id.
     pub participant: Option<String>,
-    /// What it says.
     pub content: Content,
-    /// Its file will never come.
+    /// Its file could not be fetched.
     pub lost: bool,
-    /// When this server stored it.
+    /// The time at which this server stored it.
     pub time: DateTime<Utc>,
-    /// What the network said.
+    /// By the network's clock.
     pub sent: Option<DateTime<Utc>>,
-    /// When the receiver's side had stored it.
+    /// The time at which the receipt was stored.
     pub delivered: Option<DateTime<Utc>>,
-    /// When it was seen.
+    /// The time at which the receipt was stored, or at which the account read the message.
     pub read: Option<DateTime<Utc>>,
     pub state: MessageState,
     /// Why it failed.
     pub failure: Option<String>,
 }
 
-/// A message's id with the time that a receipt was stored.
+/// A message of the account with a receipt.
 #[derive(Clone, Debug)]
 pub struct Receipted {
     /// The id on the network.
     pub id: String,
-    /// When the receipt was stored.
+    /// The time at which the receipt was stored.
     pub at: DateTime<Utc>,
 }
 
-/// A chat as it is listed.
+/// A chat in the list of chats.
 #[derive(Clone, Debug)]
 pub struct ChatSummary {
     /// The number or public id of the other side, or the group's id.
     pub id: String,
-    /// A group.
     pub is_group: bool,
-    /// Names, else nickname, else the id; a group's subject as the account heard it last.
+    /// The contact's names, else the nickname, else the id; for a group the last subject that the account has seen.
     pub title: String,
-    /// The text of the last message.
+    /// The beginning of the last message's text.
     pub snippet: Option<String>,
     /// The letter of the last message's kind.
     pub kind: String,
-    /// When the last message was stored.
+    /// The time at which the last message was stored.
     pub time: DateTime<Utc>,
     /// Received messages that were not read.
     pub unread: i32,
@@ -83,15 +79,16 @@ impl Store {
     ) -> Result<Vec<Message>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT m.network_id AS id, m.type AS kind, m.sender_peer_id IS NOT NULL AS "received!", m.text,
-                      m.details, f.message_id IS NOT NULL AND f.hash IS NULL AND f.retry_at IS NULL AS "lost!",
-                      (SELECT s.public_id FROM peer s JOIN chat h ON h.id = m.chat_id
-                       JOIN peer g ON g.id = h.peer_id AND g.kind = 'group'
-                       WHERE s.id = m.sender_peer_id) AS participant,
+                      m.details,
+                      media.message_id IS NOT NULL AND media.hash IS NULL AND media.retry_at IS NULL AS "lost!",
+                      (SELECT sender.public_id FROM peer sender JOIN chat ON chat.id = m.chat_id
+                       JOIN peer chat_peer ON chat_peer.id = chat.peer_id AND chat_peer.kind = 'group'
+                       WHERE sender.id = m.sender_peer_id) AS participant,
                       m.stored_at AS time, m.sent_at AS sent, m.delivered_at AS delivered, m.read_at AS read,
                       m.state, m.failure
-               FROM message m LEFT JOIN message_media f ON f.message_id = m.id
-               WHERE m.chat_id = (SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
-                                  WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3)
+               FROM message m LEFT JOIN message_media media ON media.message_id = m.id
+               WHERE m.chat_id = (SELECT chat.id FROM chat JOIN peer ON peer.id = chat.peer_id
+                                  WHERE chat.account_id = $1 AND peer.network = $2 AND peer.public_id = $3)
                  AND m.stored_at > $4 AND (NOT $5 OR m.sender_peer_id IS NOT NULL)
                ORDER BY m.stored_at DESC LIMIT $6 OFFSET $7"#,
             account.id.0,
@@ -147,7 +144,7 @@ impl Store {
         .await?)
     }
 
-    /// What the account sent into a chat and was delivered at `page.after` or later, oldest first.
+    /// The messages of the account in a chat that were delivered at `page.after` or later, oldest first.
     pub async fn delivered(
         &self,
         account: &Account,
@@ -175,7 +172,7 @@ impl Store {
         Ok(receipts)
     }
 
-    /// What the account sent into a chat and was read at `page.after` or later, oldest first.
+    /// The messages of the account in a chat that were read at `page.after` or later, oldest first.
     pub async fn read(
         &self,
         account: &Account,

@@ -10,7 +10,7 @@ pub mod pending_media;
 use chrono::{DateTime, Utc};
 use std::time::Duration;
 
-use super::{ClaimedResponse, Journal, Store, Tx, topic};
+use super::{ClaimedResponse, Journal, Store, Tx};
 use crate::db::DbError;
 use crate::domain::{Account, AccountId, ChatId, ChatName, Content, Event, FailureReason, PeerId};
 use crate::store::writer::SendRequest;
@@ -18,56 +18,55 @@ use crate::store::writer::SendRequest;
 /// Messages of one account that may wait for the network; a send beyond it is refused until some are taken.
 pub const OUTBOX_LIMIT: i64 = 10_000;
 
-/// A message that the API wants to send.
+/// A message of the API.
 #[derive(Clone, Copy, Debug)]
 pub struct NewMessage<'a> {
-    /// The id that the network will see, of [`secrets::growing_id`].
+    /// The id on the network, of [`secrets::growing_id`].
     pub id: &'a str,
-    /// Whether the caller named the account; without that it is the user's oldest one.
+    /// Whether the caller named the account; otherwise it must be the user's oldest one.
     pub named: bool,
-    /// To whom.
+    /// The recipient.
     pub peer: PeerId,
-    /// How the API shows them.
+    /// The number, public id or group id of the recipient.
     pub chat: &'a ChatName,
-    /// What.
     pub content: &'a Content,
     /// How long it may wait for the network.
     pub time_to_live: Duration,
 }
 
-/// What became of a send.
+/// The outcome of a send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accepted {
     /// Stored and queued under this id.
     Queued(String),
     /// The account's outbox is full.
     OutboxFull,
-    /// The account may not, or no longer, write there: whoever asks anew hears why.
+    /// The account may not, or no longer, write there; [`Store::account_with_recipient`] finds out why.
     NotAllowed,
 }
 
 impl Store {
-    /// Accepts a message: when this returns `Queued`, it is committed and will be sent under its id. The answer of a
-    /// request with a key is committed with it. Whether the account may write there is looked up here once more, so that
-    /// what [`Store::recent_account_with_recipient`] remembers will do.
+    /// Accepts a message: when this returns `Queued`, it is committed and will be sent under its id. The response of a
+    /// request with a key is committed with it. The account's permission to write there is checked again, so a cached
+    /// result of [`Store::recent_account_with_recipient`] is enough.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the request's claim is over; then nothing is queued.
     pub async fn accept_send(
         &self,
         account: &Account,
-        outgoing: &NewMessage<'_>,
+        message: &NewMessage<'_>,
         keyed: Option<&ClaimedResponse>,
     ) -> Result<Accepted, DbError> {
         let send = SendRequest {
             account: account.id,
             counter: account.counter,
-            named: outgoing.named,
-            id: outgoing.id.to_owned(),
-            peer: outgoing.peer,
-            public_id: outgoing.chat.as_str().to_owned(),
-            content: outgoing.content.clone(),
-            time_to_live: outgoing.time_to_live,
+            named: message.named,
+            id: message.id.to_owned(),
+            peer: message.peer,
+            public_id: message.chat.as_str().to_owned(),
+            content: message.content.clone(),
+            time_to_live: message.time_to_live,
             keyed: keyed.cloned(),
         };
         self.writer.send(send).await
@@ -75,8 +74,8 @@ impl Store {
 }
 
 impl Tx {
-    /// Marks the received messages of a chat read that were stored before `before` (all when `None`), and queues
-    /// their read receipts. Returns how many there were.
+    /// Marks received messages of a chat as read, those that were stored before `before` (`None`: all), and queues their
+    /// read receipts. Returns how many.
     pub async fn mark_read(
         &mut self,
         account: &Account,
@@ -99,13 +98,11 @@ impl Tx {
             return Ok(0);
         }
         journal.record(Event::ChatRead { chat: public_id.to_owned(), messages: count });
-        self.close_journal(journal).await?;
-        self.notify_on_commit(topic::work(account.id));
-        self.notify_on_commit(topic::journal(account.counter));
+        self.close_journal_for_session(account, journal).await?;
         Ok(count)
     }
 
-    /// Marks received messages read, up to a time; `announce` queues receipts to their senders.
+    /// Marks received messages as read, up to a time; `announce` queues receipts to their senders.
     pub(super) async fn read_up_to(
         &mut self,
         account: AccountId,
@@ -146,16 +143,16 @@ impl Tx {
         Ok(read.len() as u64)
     }
 
-    /// Fails all that an account still has to send.
+    /// Marks the queued messages of an account as failed, and deletes its queued receipts.
     pub(super) async fn fail_queue(
         &mut self,
         account: AccountId,
         journal: &mut Journal,
     ) -> Result<(), DbError> {
         let failed = sqlx::query!(
-            "WITH gone AS (DELETE FROM outbox WHERE account_id = $1 RETURNING message_id)
-             UPDATE message m SET state = 'failed', failure = $2 FROM gone, chat h, peer p
-             WHERE m.id = gone.message_id AND h.id = m.chat_id AND p.id = h.peer_id
+            "WITH dequeued AS (DELETE FROM outbox WHERE account_id = $1 RETURNING message_id)
+             UPDATE message m SET state = 'failed', failure = $2 FROM dequeued, chat h, peer p
+             WHERE m.id = dequeued.message_id AND h.id = m.chat_id AND p.id = h.peer_id
              RETURNING m.network_id, p.public_id",
             account.0,
             FailureReason::Unregistered.name()

@@ -1,4 +1,5 @@
-//! What waits for the network: messages and read receipts, taken and settled by the session that holds the lease.
+//! The outbox: messages and read receipts that wait for the network, and their settlement by the session that holds the
+//! lease.
 
 use std::time::Duration;
 
@@ -12,35 +13,33 @@ use crate::store::writer::SessionWrite;
 /// Messages in one [`Due`].
 pub const DUE_MESSAGES: usize = 100;
 
-/// What an account's session has to bring to its network.
+/// The work of an account's session for its network.
 #[derive(Clone, Debug, Default)]
 pub struct Due {
-    /// Desired state that changed.
+    /// Whether there is desired state to apply.
     pub desired: bool,
-    /// Messages whose time to live has ended.
+    /// Whether there are messages whose time to live has ended.
     pub expired: bool,
-    /// Read receipts.
+    /// Whether there are read receipts to send.
     pub receipts: bool,
-    /// The oldest messages, oldest first, none of a chat whose older message has to wait.
+    /// The oldest messages, oldest first, none from a chat where an older message has to wait.
     pub messages: Vec<DueMessage>,
 }
 
 /// A message that is due.
 #[derive(Clone, Debug)]
 pub struct DueMessage {
-    /// The row.
     pub message: MessageId,
-    /// Its chat: order within it is kept.
+    /// The messages of a chat are sent in order.
     pub chat: ChatId,
-    /// The id to send it under, always the same.
+    /// The id on the network, the same in all attempts.
     pub network_id: String,
-    /// Where to.
+    /// The recipient's address on the network.
     pub address: String,
     /// The number or public id of the other side, or the group's id.
     pub public_id: String,
-    /// What it says.
     pub content: Content,
-    /// How often it was tried.
+    /// Failed attempts so far.
     pub attempts: u32,
 }
 
@@ -49,29 +48,27 @@ pub struct DueMessage {
 pub struct DueReceipt {
     /// The message that was read.
     pub message: MessageId,
-    /// Its id on the network.
+    /// The message's id on the network.
     pub network_id: String,
-    /// Who sent it.
+    /// The address of the message's author.
     pub address: String,
-    /// The address of the group that it was sent into, if it was.
+    /// The address of the group, for a message in a group.
     pub group: Option<String>,
 }
 
-/// A message that was due, and what became of it.
+/// A message that was due, and the outcome.
 #[derive(Clone, Debug)]
 pub struct Settled {
-    /// The row.
     pub message: MessageId,
     /// The number or public id of the other side, or the group's id.
     pub chat: String,
-    /// The id that it was sent under.
+    /// The id on the network.
     pub network_id: String,
-    /// What became of it.
     pub how: Settlement,
 }
 
 impl DueMessage {
-    /// With what became of it.
+    /// The message with its outcome.
     #[must_use]
     pub fn settled(&self, how: Settlement) -> Settled {
         let Self { message, public_id, network_id, .. } = self;
@@ -79,19 +76,19 @@ impl DueMessage {
     }
 }
 
-/// What became of a message that was due.
+/// The outcome of a message that was due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settlement {
-    /// The network took it.
+    /// The network accepted it.
     Sent,
     /// It will never be sent.
     Failed(FailureReason),
-    /// Try again after so long.
+    /// It is tried again after a pause.
     Later(Duration),
 }
 
 impl Settlement {
-    /// Whether nothing more is tried.
+    /// Whether there is no further attempt.
     #[must_use]
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Later(_))
@@ -99,12 +96,12 @@ impl Settlement {
 }
 
 impl Store {
-    /// What the account's session has to bring to its network. `None` when the lease has passed on.
+    /// The work of the account's session for its network. `None` when the lease has passed on.
     pub async fn due(&self, lease: &Lease) -> Result<Option<Due>, DbError> {
         self.batchers.due.submit(*lease).await
     }
 
-    /// Stores what became of messages that were due.
+    /// Stores the outcomes of messages that were due.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the lease has passed on.
@@ -113,7 +110,7 @@ impl Store {
         Ok(())
     }
 
-    /// Fails the messages that the network did not take in time. Returns how many.
+    /// Marks messages as failed that the network did not accept in time. Returns how many.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the lease has passed on.
@@ -163,7 +160,7 @@ impl Store {
             .collect())
     }
 
-    /// Forgets read receipts that the network took.
+    /// Deletes read receipts that the network accepted.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the lease has passed on.
@@ -187,32 +184,35 @@ pub(in crate::store) async fn due_of(db: &Db, leases: &[&Lease]) -> Result<Vec<O
     let column = |of: fn(&Lease) -> i64| leases.iter().map(|lease| of(lease)).collect::<Vec<_>>();
     let (mut connection, checkout) = db.checkout().await?;
     let rows = sqlx::query!(
-        r#"SELECT l.place AS "place!", f.desired AS "desired!", f.expired AS "expired!", f.receipts AS "receipts!",
-                  m.message_id AS "message?", m.chat_id AS "chat?", m.attempts AS "attempts?",
-                  m.network_id AS "network_id?", m.type AS "kind?", m.text AS "text?",
-                  m.details AS "details?", m.address AS "address?", m.public_id AS "public_id?"
+        r#"SELECT lease.position AS "position!", work.desired AS "desired!", work.expired AS "expired!",
+                  work.receipts AS "receipts!", due.message_id AS "message?", due.chat_id AS "chat?",
+                  due.attempts AS "attempts?", due.network_id AS "network_id?", due.type AS "kind?",
+                  due.text AS "text?", due.details AS "details?", due.address AS "address?",
+                  due.public_id AS "public_id?"
            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
-                WITH ORDINALITY AS l (account_id, counter_id, owner, fence, place)
-           JOIN account_counter c ON c.id = l.counter_id
-                AND c.owner IS NOT DISTINCT FROM l.owner AND c.fence = l.fence
+                WITH ORDINALITY AS lease (account_id, counter_id, owner, fence, position)
+           JOIN account_counter counter ON counter.id = lease.counter_id
+                AND counter.owner IS NOT DISTINCT FROM lease.owner AND counter.fence = lease.fence
            CROSS JOIN LATERAL (
-               SELECT EXISTS (SELECT 1 FROM desired_state d
-                              WHERE d.account_id = l.account_id AND d.applied < d.version) AS desired,
-                      EXISTS (SELECT 1 FROM outbox o
-                              WHERE o.account_id = l.account_id AND o.expires_at <= clock_timestamp()) AS expired,
-                      EXISTS (SELECT 1 FROM receipt_outbox r WHERE r.account_id = l.account_id) AS receipts
-               OFFSET 0) f
+               SELECT EXISTS (SELECT 1 FROM desired_state
+                              WHERE account_id = lease.account_id AND applied < version) AS desired,
+                      EXISTS (SELECT 1 FROM outbox
+                              WHERE account_id = lease.account_id AND expires_at <= clock_timestamp()) AS expired,
+                      EXISTS (SELECT 1 FROM receipt_outbox WHERE account_id = lease.account_id) AS receipts
+               OFFSET 0) work
            LEFT JOIN LATERAL (
-               SELECT o.message_id, o.chat_id, o.attempts, m.network_id, m.type, m.text, m.details, p.address,
-                      p.public_id
-               FROM outbox o JOIN message m ON m.id = o.message_id
-               JOIN chat h ON h.id = o.chat_id JOIN peer p ON p.id = h.peer_id
-               WHERE o.account_id = l.account_id
-                 AND o.retry_at <= clock_timestamp() AND o.expires_at > clock_timestamp()
-                 AND NOT EXISTS (SELECT 1 FROM outbox e WHERE e.account_id = l.account_id AND e.chat_id = o.chat_id
-                                 AND e.message_id < o.message_id AND e.retry_at > clock_timestamp())
-               ORDER BY o.message_id LIMIT $5) m ON true
-           ORDER BY l.place, m.message_id"#,
+               SELECT queued.message_id, queued.chat_id, queued.attempts, message.network_id, message.type,
+                      message.text, message.details, peer.address, peer.public_id
+               FROM outbox queued JOIN message ON message.id = queued.message_id
+               JOIN chat ON chat.id = queued.chat_id JOIN peer ON peer.id = chat.peer_id
+               WHERE queued.account_id = lease.account_id
+                 AND queued.retry_at <= clock_timestamp() AND queued.expires_at > clock_timestamp()
+                 AND NOT EXISTS (SELECT 1 FROM outbox earlier
+                                 WHERE earlier.account_id = lease.account_id AND earlier.chat_id = queued.chat_id
+                                   AND earlier.message_id < queued.message_id
+                                   AND earlier.retry_at > clock_timestamp())
+               ORDER BY queued.message_id LIMIT $5) due ON true
+           ORDER BY lease.position, due.message_id"#,
         &column(|lease| lease.account.0),
         &column(|lease| lease.counter.0),
         &column(|lease| lease.process.0),
@@ -224,7 +224,7 @@ pub(in crate::store) async fn due_of(db: &Db, leases: &[&Lease]) -> Result<Vec<O
     checkout.put_back(connection);
     let mut answers: Vec<Option<Due>> = leases.iter().map(|_| None).collect();
     for row in rows {
-        let Some(answer) = at_position(&mut answers, row.place) else { continue };
+        let Some(answer) = at_position(&mut answers, row.position) else { continue };
         let due = answer.get_or_insert_default();
         (due.desired, due.expired, due.receipts) = (row.desired, row.expired, row.receipts);
         let (Some(message), Some(chat), Some(attempts)) = (row.message, row.chat, row.attempts) else {

@@ -1,4 +1,4 @@
-//! Files of received messages: what the network still has, and what came of fetching it.
+//! Files of received messages that are still to be fetched from the network, and the outcome.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -9,24 +9,23 @@ use crate::domain::{AccountId, BlobHash, Event, Lease, MediaFile, MessageId, Sto
 use crate::store::message::blobs::blob_hash;
 use crate::store::{Store, Tx, topic};
 
-/// A file that the network still has.
+/// A file that is to be fetched.
 #[derive(Clone, Debug)]
 pub struct PendingMedia {
-    /// Of which message.
     pub message: MessageId,
-    /// Where the network keeps it, in its own words.
+    /// Its place on the network, in the network's encoding.
     pub reference: String,
-    /// What the sender said it is.
+    /// As the sender declared it.
     pub mimetype: String,
-    /// What the sender said of its content.
+    /// As the sender declared it.
     pub hash: Option<BlobHash>,
-    /// How often it was tried.
+    /// Failed attempts so far.
     pub attempts: u32,
 }
 
 impl Store {
-    /// The oldest files that are due, at most `limit` and none of those that are `under_way`; none when the lease has
-    /// passed on.
+    /// The oldest files that are due, at most `limit`, without those of the messages in `under_way`; none when the lease
+    /// has passed on.
     pub async fn pending_media(
         &self,
         lease: &Lease,
@@ -64,7 +63,7 @@ impl Store {
             .collect()
     }
 
-    /// The file is here: the message refers to it, and the journal says so.
+    /// Makes the message refer to its fetched file, with an event.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the lease has passed on.
@@ -77,7 +76,7 @@ impl Store {
         self.end_pending(lease, message, Some(stored)).await
     }
 
-    /// The file will never be here, and the journal says so.
+    /// Gives up the file of a message, with an event.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the lease has passed on.
@@ -85,7 +84,7 @@ impl Store {
         self.end_pending(lease, message, None).await
     }
 
-    /// The file is tried again after a pause.
+    /// Postpones the next attempt to fetch a file.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the lease has passed on.
@@ -145,7 +144,7 @@ impl Store {
 }
 
 impl Tx {
-    /// Notes the files of messages that were just inserted: those that are here, and those to be fetched.
+    /// Writes the references of messages that were just inserted to their files: stored ones, and those to be fetched.
     pub(in crate::store) async fn refer_to_files(
         &mut self,
         files: &[(MessageId, AccountId, &MediaFile)],

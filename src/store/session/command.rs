@@ -1,4 +1,4 @@
-//! Commands: what the API asks of the process that holds an account's lease, and the answers.
+//! Commands of the API to the process that holds an account's lease, and their answers.
 
 use std::time::Duration;
 
@@ -8,51 +8,50 @@ use crate::db::DbError;
 use crate::domain::{AccountId, CommandId, Lease};
 use crate::store::{Claim, Store, Tx, topic};
 
-/// A command as its session takes it.
+/// A command that a session has taken.
 #[derive(Clone, Debug)]
 pub struct TakenCommand {
-    /// Which.
     pub id: CommandId,
-    /// What is asked, in the words of the sessions' layer.
+    /// In the encoding of the sessions' layer.
     pub request: Value,
-    /// How long the asker still waits.
+    /// The time until the caller stops waiting.
     pub remaining: Duration,
 }
 
-/// How far a command has come.
+/// The state of a command.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CommandProgress {
     /// No session has taken it yet.
     Waiting,
     /// A session works on it.
     Taken,
-    /// The answer.
+    /// It has an answer.
     Done(Value),
 }
 
 impl Store {
-    /// Writes a command and wakes the account's session. A request with a key whose earlier claimant asked the same
-    /// goes on with that command: one that was answered, or that a session works on, stays as it is; one that nobody
-    /// waited for any more waits anew.
+    /// Writes a command and wakes the account's session. If an earlier claimant of the request's key wrote the same
+    /// command, that one is used again: one that is answered, or that a session works on, stays as it is; an abandoned or
+    /// expired one waits for a session again.
     ///
     /// # Errors
-    /// [`DbError::Fenced`] when the request's claim is over; then nothing is asked.
+    /// [`DbError::Fenced`] when the request's claim is over; then nothing is written.
     pub async fn ask(
         &self,
         account: AccountId,
         request: &Value,
-        patience: Duration,
+        timeout: Duration,
         claim: Option<&Claim>,
     ) -> Result<CommandId, DbError> {
         let mut tx = self.begin().await?;
         let earlier = claim.and_then(|claim| claim.command);
         let resumed = match earlier {
-            Some(earlier) => tx.resume(earlier, account, request, patience).await?,
+            Some(earlier) => tx.resume(earlier, account, request, timeout).await?,
             None => None,
         };
         let id = match resumed {
             Some(command) => command,
-            None => tx.write_command(account, request, patience).await?,
+            None => tx.write_command(account, request, timeout).await?,
         };
         if let Some(claim) = claim {
             tx.note_command(claim, id).await?;
@@ -62,7 +61,7 @@ impl Store {
         Ok(id)
     }
 
-    /// How far the command has come.
+    /// The state of a command.
     pub async fn command_progress(&self, command: CommandId) -> Result<CommandProgress, DbError> {
         let row = sqlx::query!("SELECT state, answer FROM command WHERE id = $1", command.0)
             .fetch_one(self.db.pool())
@@ -75,7 +74,7 @@ impl Store {
         }
     }
 
-    /// Gives up on a command that no session has taken. False: one has.
+    /// Abandons a command that no session has taken. False: a session has taken it.
     pub async fn abandon(&self, command: CommandId) -> Result<bool, DbError> {
         let updated = sqlx::query!(
             "UPDATE command SET state = 'abandoned' WHERE id = $1 AND state = 'waiting'",
@@ -86,25 +85,25 @@ impl Store {
         Ok(updated.rows_affected() == 1)
     }
 
-    /// Takes the account's oldest command: one that waits, or one that an earlier holder of the lease left behind.
-    /// Commands past their deadline are left alone.
+    /// Takes the account's oldest command that waits, or that an earlier holder of the lease has not answered. Commands
+    /// past their deadline are not taken.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the lease has passed on.
     pub async fn take_command(&self, lease: &Lease) -> Result<Option<TakenCommand>, DbError> {
         let row = sqlx::query!(
-            r#"WITH lease AS (
+            r#"WITH locked_lease AS (
                 SELECT id FROM account_counter WHERE id = $3 AND owner IS NOT DISTINCT FROM $4 AND fence = $2
                 FOR NO KEY UPDATE
-             ), taken AS (
+             ), taken_command AS (
                 UPDATE command SET state = 'taken', fence = $2
-                WHERE EXISTS (SELECT 1 FROM lease) AND id = (
+                WHERE EXISTS (SELECT 1 FROM locked_lease) AND id = (
                    SELECT id FROM command WHERE account_id = $1 AND deadline > clock_timestamp()
                      AND (state = 'waiting' OR (state = 'taken' AND fence <> $2))
                    ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
                 RETURNING id, request, extract(epoch FROM deadline - clock_timestamp())::float8 AS remaining)
-             SELECT t.id AS "id?", t.request AS "request?", t.remaining AS "remaining?"
-             FROM lease LEFT JOIN taken t ON true"#,
+             SELECT taken.id AS "id?", taken.request AS "request?", taken.remaining AS "remaining?"
+             FROM locked_lease LEFT JOIN taken_command taken ON true"#,
             lease.account.0,
             lease.fence,
             lease.counter.0,
@@ -118,7 +117,7 @@ impl Store {
         Ok(Some(TakenCommand { id: CommandId(id), request, remaining }))
     }
 
-    /// Stores the answer and wakes the asker.
+    /// Stores the answer and wakes the caller that waits for it.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the lease has passed on.
@@ -131,8 +130,8 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets up to `batch` commands that are an hour old and noted with no key: nobody waits for them any more. Returns
-    /// how many.
+    /// Deletes up to `batch` commands that are an hour old and belong to no idempotency key: no request waits for them any
+    /// more. Returns how many.
     pub async fn prune_commands(&self, batch: i64) -> Result<u64, DbError> {
         let deleted = sqlx::query!(
             "DELETE FROM command WHERE id IN (
@@ -147,7 +146,7 @@ impl Store {
 }
 
 impl Tx {
-    /// Stores the answer as part of a larger change.
+    /// Stores the answer as a part of a larger transaction.
     pub async fn store_answer(&mut self, command: CommandId, answer: &Value) -> Result<(), DbError> {
         sqlx::query!("UPDATE command SET state = 'done', answer = $2 WHERE id = $1", command.0, answer)
             .execute(&mut *self.inner)
@@ -155,7 +154,7 @@ impl Tx {
         Ok(())
     }
 
-    /// Holds the lease until the transaction ends.
+    /// Locks the lease until the transaction ends.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when it has passed on.
@@ -177,27 +176,27 @@ impl Tx {
         &mut self,
         account: AccountId,
         request: &Value,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<CommandId, DbError> {
         let id = sqlx::query_scalar!(
             "INSERT INTO command (account_id, request, deadline)
              VALUES ($1, $2, clock_timestamp() + make_interval(secs => $3)) RETURNING id",
             account.0,
             request,
-            patience.as_secs_f64()
+            timeout.as_secs_f64()
         )
         .fetch_one(&mut *self.inner)
         .await?;
         Ok(CommandId(id))
     }
 
-    /// Goes on with a command, if it asked the same.
+    /// Uses a command again, if its request is the same.
     async fn resume(
         &mut self,
         command: CommandId,
         account: AccountId,
         request: &Value,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Option<CommandId>, DbError> {
         let id = sqlx::query_scalar!(
             "UPDATE command
@@ -208,7 +207,7 @@ impl Tx {
             command.0,
             account.0,
             request,
-            patience.as_secs_f64()
+            timeout.as_secs_f64()
         )
         .fetch_optional(&mut *self.inner)
         .await?;

@@ -1,22 +1,22 @@
-//! Running programs, their heartbeats, and the leases on accounts.
+//! Processes, their heartbeats, and their leases on accounts.
 //!
-//! A process lives while its heartbeat is younger than [`LEASE_SECONDS`] by PostgreSQL's clock. A claim raises the
-//! fence in the same row that every write of a session locks, so an earlier holder writes nothing any more.
+//! A process lives while its heartbeat is younger than [`LEASE_SECONDS`] by PostgreSQL's clock. A claim raises the fence
+//! in the row that every write of a session locks, so the writes of an earlier holder fail.
 
 use crate::db::DbError;
 use crate::db::Topic;
 use crate::domain::{AccountId, CounterId, Lease, ProcessId};
 use crate::store::{Store, topic};
 
-/// A process without a heartbeat for so long has lost its leases.
+/// A process without a heartbeat for this time has lost its leases.
 pub const LEASE_SECONDS: f64 = 15.0;
 
-/// How the work is shared among the processes that live.
+/// The numbers of accounts and of processes that share them.
 #[derive(Clone, Copy, Debug)]
 pub struct LeaseShare {
     /// Accounts that need a session.
     pub accounts: i64,
-    /// Processes that live and may run them.
+    /// Living processes that may run them.
     pub processes: i64,
 }
 
@@ -30,20 +30,20 @@ impl LeaseShare {
 }
 
 impl Store {
-    /// The names of the processes that are not known to have ended.
+    /// The names of all processes in the list, dead ones too.
     pub async fn process_names(&self) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!("SELECT name FROM process ORDER BY id").fetch_all(self.db.pool()).await?)
     }
 
-    /// Takes a process that has ended off the list; its leases are free at once.
+    /// Removes a process that has ended from the list; its leases are free at once.
     pub async fn forget_process(&self, name: &str) -> Result<(), DbError> {
         let found = sqlx::query_scalar!("SELECT id FROM process WHERE name = $1", name)
             .fetch_all(self.db.pool())
             .await?;
-        self.forget(&found).await
+        self.remove_processes(&found).await
     }
 
-    /// Announces this process under a name that tells it from all others, and the networks that it runs.
+    /// Adds this process to the list, with a unique name and the networks that it runs.
     pub async fn join_process(&self, name: &str, networks: &[String]) -> Result<ProcessId, DbError> {
         let id = sqlx::query_scalar!(
             "INSERT INTO process (name, networks) VALUES ($1, $2) RETURNING id",
@@ -55,7 +55,7 @@ impl Store {
         Ok(ProcessId(id))
     }
 
-    /// Says that the process lives. False: it was given up and must join anew.
+    /// Renews the heartbeat of the process. False: it came too late, and the process must join again.
     pub async fn heartbeat(&self, process: ProcessId) -> Result<bool, DbError> {
         let updated = sqlx::query!(
             "UPDATE process SET heartbeat_at = clock_timestamp()
@@ -68,24 +68,24 @@ impl Store {
         Ok(updated.rows_affected() == 1)
     }
 
-    /// Takes the process off the list; its leases are free at once.
+    /// Removes the process from the list; its leases are free at once.
     pub async fn leave_process(&self, process: ProcessId) -> Result<(), DbError> {
-        self.forget(&[process.0]).await
+        self.remove_processes(&[process.0]).await
     }
 
-    /// Forgets processes that have been silent for ten minutes.
+    /// Removes processes without a heartbeat for ten minutes.
     pub async fn prune_processes(&self) -> Result<(), DbError> {
         let silent = sqlx::query_scalar!(
             "SELECT id FROM process WHERE heartbeat_at < clock_timestamp() - interval '10 minutes'"
         )
         .fetch_all(self.db.pool())
         .await?;
-        self.forget(&silent).await
+        self.remove_processes(&silent).await
     }
 
-    /// Frees the leases first: whoever writes about an account may have to look at the process that it is leased to, and
-    /// holds the account's counter then.
-    async fn forget(&self, processes: &[i64]) -> Result<(), DbError> {
+    /// Frees the leases first: a statement that holds an account's counter may have to read the process that it is leased
+    /// to.
+    async fn remove_processes(&self, processes: &[i64]) -> Result<(), DbError> {
         if processes.is_empty() {
             return Ok(());
         }
@@ -103,7 +103,7 @@ impl Store {
         tx.commit().await
     }
 
-    /// How many accounts there are on all networks, and how many processes.
+    /// The share over all networks.
     pub async fn share(&self) -> Result<LeaseShare, DbError> {
         Ok(sqlx::query_as!(
             LeaseShare,
@@ -116,7 +116,7 @@ impl Store {
         .await?)
     }
 
-    /// How the accounts of each of these networks are shared among the processes that run it.
+    /// The share of each of these networks.
     pub async fn shares(&self, networks: &[String]) -> Result<Vec<(String, LeaseShare)>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT n.name AS "name!",
@@ -143,24 +143,25 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<Lease>, DbError> {
         let rows = sqlx::query!(
-            r#"WITH living AS (
+            r#"WITH living_process AS (
                 SELECT id FROM process WHERE heartbeat_at > clock_timestamp() - make_interval(secs => $4)
-             ), due AS (
-                SELECT c.id, a.id AS account_id FROM account a JOIN account_counter c ON c.id = a.counter_id
-                WHERE a.registered_at IS NOT NULL AND a.network = ANY($2)
-                  AND (c.owner IS NULL OR c.owner NOT IN (SELECT id FROM living))
-                ORDER BY c.id LIMIT $3 FOR NO KEY UPDATE OF c SKIP LOCKED
-             ), claimed AS (
-                UPDATE account_counter c SET owner = $1, fence = c.fence + 1 FROM due
-                WHERE c.id = due.id AND $1 IN (SELECT id FROM living)
-                RETURNING c.id AS counter_id, due.account_id, c.fence
-             ), shown AS (
-                -- The last holder's connection is over; what the network told it (logged out, wait) still holds.
-                UPDATE account a SET session_state = 'starting', session_since = clock_timestamp()
-                FROM claimed WHERE a.id = claimed.account_id
-                  AND a.session_state IN ('connecting', 'catching_up', 'online')
+             ), free_account AS (
+                SELECT counter.id AS counter_id, account.id AS account_id
+                FROM account JOIN account_counter counter ON counter.id = account.counter_id
+                WHERE account.registered_at IS NOT NULL AND account.network = ANY($2)
+                  AND (counter.owner IS NULL OR counter.owner NOT IN (SELECT id FROM living_process))
+                ORDER BY counter.id LIMIT $3 FOR NO KEY UPDATE OF counter SKIP LOCKED
+             ), claimed_lease AS (
+                UPDATE account_counter counter SET owner = $1, fence = counter.fence + 1 FROM free_account free
+                WHERE counter.id = free.counter_id AND $1 IN (SELECT id FROM living_process)
+                RETURNING counter.id AS counter_id, free.account_id, counter.fence
+             ), updated_account AS (
+                -- The last holder's connection has ended; a state that its network caused (logged out, wait) stays.
+                UPDATE account SET session_state = 'starting', session_since = clock_timestamp()
+                FROM claimed_lease WHERE account.id = claimed_lease.account_id
+                  AND account.session_state IN ('connecting', 'catching_up', 'online')
              )
-             SELECT counter_id AS "counter!", account_id AS "account!", fence AS "fence!" FROM claimed"#,
+             SELECT counter_id AS "counter!", account_id AS "account!", fence AS "fence!" FROM claimed_lease"#,
             process.0,
             networks,
             limit,
@@ -187,10 +188,8 @@ impl Store {
         Ok(rows.into_iter().map(|row| (CounterId(row.id), row.fence)).collect())
     }
 
-    /// Gives leases back, by counter and fence, so that another process may claim them.
-    ///
-    /// # Errors
-    /// A lease that had passed on already is no error.
+    /// Frees leases, by counter and fence, so that another process may claim them. A lease that belongs to another process
+    /// already is no error.
     pub async fn release_leases(
         &self,
         process: ProcessId,
@@ -198,7 +197,7 @@ impl Store {
     ) -> Result<(), DbError> {
         let (counters, fences): (Vec<i64>, Vec<i64>) =
             leases.iter().map(|(counter, fence)| (counter.0, *fence)).unzip();
-        // Locked in the order of all who lock several.
+        // In the order in which every transaction locks counters.
         sqlx::query!(
             "WITH held AS (
                 SELECT c.id FROM account_counter c
@@ -215,23 +214,24 @@ impl Store {
         Ok(())
     }
 
-    /// Which accounts that are leased to this process have something to do, and of which kind: the sweep behind all
-    /// wake-ups.
+    /// The topics of the work that accounts leased to this process have: what polling finds when a wake-up was lost.
     pub async fn accounts_with_work(&self, process: ProcessId) -> Result<Vec<Topic>, DbError> {
         // From the work to its owner: most accounts have none.
         let rows = sqlx::query!(
-            r#"SELECT a.id, w.kind AS "kind!" FROM (
+            r#"SELECT account.id, work.kind AS "kind!" FROM (
                    SELECT account_id, 'work' AS kind FROM outbox
                          WHERE retry_at <= clock_timestamp() OR expires_at <= clock_timestamp()
                    UNION SELECT account_id, 'work' FROM receipt_outbox
                    UNION SELECT account_id, 'work' FROM desired_state WHERE applied < version
                    UNION SELECT account_id, 'files' FROM message_media WHERE retry_at <= clock_timestamp()
                    UNION SELECT account_id, 'files' FROM pending_photo WHERE retry_at <= clock_timestamp()
-                   UNION SELECT account_id, 'attend' FROM outbox WHERE expires_at <= clock_timestamp()
-                   UNION SELECT account_id, 'attend' FROM command
+                   UNION SELECT account_id, 'commands' FROM outbox WHERE expires_at <= clock_timestamp()
+                   UNION SELECT account_id, 'commands' FROM command
                          WHERE state IN ('waiting', 'taken') AND deadline > clock_timestamp()
-               ) w JOIN account a ON a.id = w.account_id JOIN account_counter c ON c.id = a.counter_id
-               WHERE c.owner IS NOT DISTINCT FROM $1"#,
+               ) work
+               JOIN account ON account.id = work.account_id
+               JOIN account_counter counter ON counter.id = account.counter_id
+               WHERE counter.owner IS NOT DISTINCT FROM $1"#,
             process.0
         )
         .fetch_all(self.db.pool())
@@ -239,7 +239,7 @@ impl Store {
         Ok(rows
             .into_iter()
             .map(|row| match row.kind.as_str() {
-                "attend" => topic::commands(AccountId(row.id)),
+                "commands" => topic::commands(AccountId(row.id)),
                 "files" => topic::files(AccountId(row.id)),
                 _ => topic::work(AccountId(row.id)),
             })

@@ -1,4 +1,4 @@
-//! Sessions: the leases that say which process runs which, and what is asked of them.
+//! Leases, which say which process runs a session, and the commands to sessions.
 
 pub mod command;
 pub mod lease;

@@ -1,7 +1,7 @@
 //! Changes of groups, and the receipts of their members.
 //!
-//! A message into a group is delivered (read) once every other member that was in the group when it was stored, and still
-//! is, has received (read) it. A message into a group without other members is never delivered.
+//! A message in a group is delivered (read) once every other member that was in the group when it was stored, and still
+//! is, has received (read) it. A message in a group without other members is never delivered.
 
 use chrono::{DateTime, Utc};
 use std::collections::HashMap;
@@ -21,7 +21,7 @@ pub(super) struct NewGroupReceipt<'a> {
     pub kind: ReceiptKind,
 }
 
-/// A message that has a new receipt, and what its events say.
+/// A message that may be complete now, and the data of its events.
 struct ReceiptedMessage {
     message: i64,
     at: DateTime<Utc>,
@@ -32,7 +32,7 @@ struct ReceiptedMessage {
 }
 
 impl Tx {
-    /// Stores the receipts of members, and completes the messages that all others have.
+    /// Stores the receipts of members, and completes the messages that all other members have.
     pub(super) async fn store_group_receipts(
         &mut self,
         receipts: &[NewGroupReceipt<'_>],
@@ -47,31 +47,31 @@ impl Tx {
         let at: Vec<DateTime<Utc>> =
             receipts.iter().filter_map(|one| Some(journals.of(one.lease.counter)?.next_time())).collect();
         let rows = sqlx::query!(
-            r#"WITH wanted AS (
-                SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[],
-                                     $6::timestamptz[])
-                     WITH ORDINALITY AS w (account_id, group_id, participant, network_id, read, at, place)
-             ), meant AS (
-                SELECT m.id, m.state, w.participant, w.read, w.at, w.place FROM wanted w
-                JOIN chat h ON h.account_id = w.account_id AND h.peer_id = w.group_id
-                JOIN group_member g ON g.group_peer_id = w.group_id AND g.member_peer_id = w.participant
+            r#"WITH receipted AS (
+                SELECT m.id, m.state, r.participant, r.read, r.at, r.position
+                FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[], $6::timestamptz[])
+                     WITH ORDINALITY AS r (account_id, group_id, participant, network_id, read, at, position)
+                JOIN chat ON chat.account_id = r.account_id AND chat.peer_id = r.group_id
+                JOIN group_member member
+                     ON member.group_peer_id = r.group_id AND member.member_peer_id = r.participant
                 CROSS JOIN LATERAL (
-                    SELECT n.id, n.chat_id, n.sender_peer_id, n.state, n.read_at FROM message n
-                    WHERE n.account_id = w.account_id AND n.network_id = w.network_id OFFSET 0) m
-                WHERE m.chat_id = h.id AND m.sender_peer_id IS NULL AND m.state <> 'failed' AND m.read_at IS NULL
-             ), noted AS (
+                    SELECT id, chat_id, sender_peer_id, state, read_at FROM message
+                    WHERE account_id = r.account_id AND network_id = r.network_id OFFSET 0) m
+                WHERE m.chat_id = chat.id AND m.sender_peer_id IS NULL AND m.state <> 'failed'
+                  AND m.read_at IS NULL
+             ), new_receipt AS (
                 INSERT INTO message_receipt AS old (message_id, peer_id, delivered_at, read_at)
-                SELECT id, participant, min(at), min(at) FILTER (WHERE read) FROM meant
+                SELECT id, participant, min(at), min(at) FILTER (WHERE read) FROM receipted
                 GROUP BY id, participant ORDER BY id, participant
                 ON CONFLICT (message_id, peer_id)
                 DO UPDATE SET read_at = coalesce(old.read_at, excluded.read_at)
-             ), taken AS (
-                DELETE FROM outbox WHERE message_id = ANY(ARRAY(SELECT id FROM meant WHERE state = 'queued'))
-             ), sent AS (
+             ), dequeued AS (
+                DELETE FROM outbox WHERE message_id = ANY(ARRAY(SELECT id FROM receipted WHERE state = 'queued'))
+             ), updated_message AS (
                 UPDATE message SET state = 'sent', sent_at = coalesce(sent_at, clock_timestamp())
-                WHERE id = ANY(ARRAY(SELECT id FROM meant WHERE state = 'queued')))
-             SELECT id AS "id!", max(place) AS "place!", bool_or(state = 'queued') AS "was_queued!"
-             FROM meant GROUP BY id ORDER BY max(place)"#,
+                WHERE id = ANY(ARRAY(SELECT id FROM receipted WHERE state = 'queued')))
+             SELECT id AS "id!", max(position) AS "position!", bool_or(state = 'queued') AS "was_queued!"
+             FROM receipted GROUP BY id ORDER BY max(position)"#,
             &of(|one| one.lease.account.0),
             &of(|one| one.group.0),
             &of(|one| one.participant.0),
@@ -82,11 +82,11 @@ impl Tx {
         .fetch_all(&mut *self.inner)
         .await?;
         let receipted = rows.into_iter().filter_map(|row| {
-            let place = usize::try_from(row.place - 1).ok()?;
-            let receipt = receipts.get(place)?;
+            let index = usize::try_from(row.position - 1).ok()?;
+            let receipt = receipts.get(index)?;
             Some(ReceiptedMessage {
                 message: row.id,
-                at: *at.get(place)?,
+                at: *at.get(index)?,
                 was_queued: row.was_queued,
                 counter: receipt.lease.counter,
                 chat: receipt.public_id.to_owned(),
@@ -97,8 +97,8 @@ impl Tx {
         self.complete(receipted, journals).await
     }
 
-    /// Stores what a network reported of a group to an account, once. Receipts of members that left are no longer waited
-    /// for.
+    /// Stores a change of a group that the network reported to an account, unless it is stored already. Messages no longer
+    /// wait for the receipts of members that left.
     pub(super) async fn ingest_group(
         &mut self,
         lease: &Lease,
@@ -136,7 +136,7 @@ impl Tx {
         Ok(())
     }
 
-    /// The messages of the account into a group that have receipts, but not of all.
+    /// The messages of the account in a group that have receipts, but not from all members.
     async fn waiting_in(
         &mut self,
         account: AccountId,
@@ -166,8 +166,8 @@ impl Tx {
         Ok(receipted.collect())
     }
 
-    /// Marks messages delivered, and read, that all other members have; the receipts of one that all have read are
-    /// deleted.
+    /// Marks messages as delivered, and as read, that all other members have; deletes the receipts of messages that all
+    /// have read.
     async fn complete(
         &mut self,
         receipted: Vec<ReceiptedMessage>,
@@ -179,28 +179,31 @@ impl Tx {
         let messages: Vec<i64> = receipted.iter().map(|one| one.message).collect();
         let at: Vec<DateTime<Utc>> = receipted.iter().map(|one| one.at).collect();
         let rows = sqlx::query!(
-            r#"WITH waiting AS (
-                SELECT m.id, m.stored_at, w.at, h.peer_id AS group_id, own.peer_id AS own
-                FROM unnest($1::bigint[], $2::timestamptz[]) AS w (id, at)
-                JOIN message m ON m.id = w.id JOIN chat h ON h.id = m.chat_id
+            r#"WITH candidate AS (
+                SELECT m.id, m.stored_at, r.at, chat.peer_id AS group_id, own.peer_id AS own_peer_id
+                FROM unnest($1::bigint[], $2::timestamptz[]) AS r (id, at)
+                JOIN message m ON m.id = r.id JOIN chat ON chat.id = m.chat_id
                 JOIN account_peer own ON own.account_id = m.account_id
-             ), counted AS (
-                SELECT w.id, w.at, count(*) AS others, count(r.peer_id) AS delivered, count(r.read_at) AS read
-                FROM waiting w
-                JOIN group_member g ON g.group_peer_id = w.group_id AND g.member_peer_id <> w.own
-                     AND g.since <= w.stored_at
-                LEFT JOIN message_receipt r ON r.message_id = w.id AND r.peer_id = g.member_peer_id
-                GROUP BY w.id, w.at
-             ), changed AS (
+             ), receipt_count AS (
+                SELECT c.id, c.at, count(*) AS others, count(receipt.peer_id) AS delivered,
+                       count(receipt.read_at) AS read
+                FROM candidate c
+                JOIN group_member member ON member.group_peer_id = c.group_id
+                     AND member.member_peer_id <> c.own_peer_id AND member.since <= c.stored_at
+                LEFT JOIN message_receipt receipt
+                     ON receipt.message_id = c.id AND receipt.peer_id = member.member_peer_id
+                GROUP BY c.id, c.at
+             ), updated_message AS (
                 UPDATE message m SET delivered_at = coalesce(m.delivered_at, c.at),
                        read_at = CASE WHEN c.read = c.others THEN c.at END
-                FROM counted c
+                FROM receipt_count c
                 WHERE m.id = c.id AND c.delivered = c.others
                   AND (m.delivered_at IS NULL OR (c.read = c.others AND m.read_at IS NULL))
                 RETURNING m.id, m.delivered_at = c.at AS newly_delivered, c.read = c.others AS read
-             ), done AS (
-                DELETE FROM message_receipt WHERE message_id = ANY(ARRAY(SELECT id FROM changed WHERE read)))
-             SELECT id, newly_delivered AS "newly_delivered!", read AS "read!" FROM changed"#,
+             ), deleted_receipt AS (
+                DELETE FROM message_receipt
+                WHERE message_id = ANY(ARRAY(SELECT id FROM updated_message WHERE read)))
+             SELECT id, newly_delivered AS "newly_delivered!", read AS "read!" FROM updated_message"#,
             &messages,
             &at
         )

@@ -6,12 +6,12 @@ use crate::db::DbError;
 use crate::domain::{AccountId, CounterId, PeerId};
 use crate::store::{Journal, Tx};
 
-/// How locks are taken.
+/// The locks that a transaction takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Locking {
-    /// Only those that are free, of any number of accounts.
+    /// Only locks that are free, for any number of accounts.
     Free,
-    /// All, of one account; chats that are missing are made.
+    /// All locks of one account; missing chats are made.
     Waiting,
 }
 
@@ -27,15 +27,15 @@ impl LockedJournals {
         self.0.get_mut(&counter)
     }
 
-    /// The journals that got entries or gave out times since.
+    /// The journals that have got events or have given out times.
     pub fn into_moved(self) -> Vec<Journal> {
         self.0.into_values().filter(Journal::has_moved).collect()
     }
 }
 
 impl Tx {
-    /// Waits for the locks of the chats, which are made where they are missing, and then of the counters. Returns the
-    /// accounts that have new chats with people: their sessions have to watch them.
+    /// Waits for the locks of the chats, makes the missing ones, and then waits for the locks of the counters. Returns the
+    /// accounts that have new chats with people: their sessions have to follow the profiles of these people.
     pub(super) async fn wait_for(
         &mut self,
         chats: &BTreeSet<(PeerId, AccountId)>,
@@ -52,16 +52,16 @@ impl Tx {
         Ok(new)
     }
 
-    /// Locks the chats and makes those that are missing; returns the accounts that have new ones with people.
+    /// Locks the chats and makes the missing ones; returns the accounts that have new chats with people.
     async fn make_chats(
         &mut self,
-        wanted: &BTreeSet<(PeerId, AccountId)>,
+        chats: &BTreeSet<(PeerId, AccountId)>,
     ) -> Result<BTreeSet<AccountId>, DbError> {
-        let (peers, accounts) = columns(wanted);
+        let (peers, accounts) = columns(chats);
         let rows = sqlx::query!(
             r#"INSERT INTO chat (account_id, peer_id)
-               SELECT account_id, peer_id FROM unnest($1::bigint[], $2::bigint[]) AS w (account_id, peer_id)
-               WHERE EXISTS (SELECT 1 FROM account a WHERE a.id = w.account_id)
+               SELECT account_id, peer_id FROM unnest($1::bigint[], $2::bigint[]) AS new (account_id, peer_id)
+               WHERE EXISTS (SELECT 1 FROM account WHERE id = new.account_id)
                ORDER BY peer_id, account_id
                ON CONFLICT ON CONSTRAINT chat_account_peer_key DO UPDATE SET unread = chat.unread
                RETURNING account_id, xmax = 0 AND EXISTS (

@@ -1,4 +1,4 @@
-//! Changes of the profiles that accounts see.
+//! Changes of other people's profiles, as accounts see them.
 
 use std::collections::BTreeMap;
 
@@ -19,21 +19,21 @@ pub(super) struct ProfileUpdates<'a>(BTreeMap<(AccountId, PeerId), ProfileUpdate
 struct ProfileUpdate<'a> {
     counter: CounterId,
     public_id: &'a str,
-    /// The number has left the network: the profile is deleted first.
-    gone: bool,
+    /// The person has left the network: the stored profile is deleted first.
+    removed: bool,
     nickname: Option<&'a str>,
-    /// In order: each different one is a change.
+    /// In order: each text that differs from the one before is a change.
     status_messages: Vec<&'a Visible<String>>,
     presence: PresenceUpdate,
-    /// In order: that there was none in between is a change.
+    /// In order: a removal in between is a change.
     photos: Vec<&'a Visible<Option<PhotoReference>>>,
 }
 
-/// The change of a presence; `None` stays as it is.
+/// A change of a presence; `None` leaves a value as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct PresenceUpdate {
     hidden: Option<bool>,
-    /// Online, or offline since then.
+    /// Online or not, and the time at which the person was last online.
     seen: Option<(bool, Option<DateTime<Utc>>)>,
 }
 
@@ -54,28 +54,28 @@ impl<'a> ProfileUpdates<'a> {
     }
 
     pub fn add(&mut self, lease: &Lease, peer: &'a Peer, news: &'a ProfileNews) {
-        let fresh = |gone| ProfileUpdate {
+        let new = |removed| ProfileUpdate {
             counter: lease.counter,
             public_id: &peer.public_id,
-            gone,
+            removed,
             nickname: None,
             status_messages: Vec::new(),
             presence: PresenceUpdate::default(),
             photos: Vec::new(),
         };
-        let profile = self.0.entry((lease.account, peer.id)).or_insert_with(|| fresh(false));
+        let profile = self.0.entry((lease.account, peer.id)).or_insert_with(|| new(false));
         match news {
             ProfileNews::Nickname(nickname) => profile.nickname = Some(nickname),
             ProfileNews::StatusMessage(text) => profile.status_messages.push(text),
             ProfileNews::Presence(presence) => profile.presence.add(*presence),
             ProfileNews::Photo(photo) => profile.photos.push(photo),
-            ProfileNews::Gone => *profile = fresh(true),
+            ProfileNews::Gone => *profile = new(true),
         }
     }
 }
 
 impl Tx {
-    /// The counters are locked, so nobody else writes about these accounts.
+    /// The caller has locked the counters, so no other transaction writes about these accounts.
     pub(super) async fn store_profiles(
         &mut self,
         profiles: ProfileUpdates<'_>,
@@ -84,10 +84,10 @@ impl Tx {
         if profiles.0.is_empty() {
             return Ok(());
         }
-        self.forget_profiles(&profiles).await?;
+        self.delete_profiles(&profiles).await?;
         self.store_names_and_presences(&profiles).await?;
         for ((account, peer), profile) in &profiles.0 {
-            let mut changed = profile.gone;
+            let mut changed = profile.removed;
             for text in &profile.status_messages {
                 let Some(journal) = journals.of(profile.counter) else { continue };
                 let at = journal.next_time();
@@ -99,7 +99,7 @@ impl Tx {
             if changed && let Some(journal) = journals.of(profile.counter) {
                 journal.record(Event::ContactStatusChanged { contact: profile.public_id.to_owned() });
             }
-            let mut changed = profile.gone;
+            let mut changed = profile.removed;
             for photo in &profile.photos {
                 let Some(journal) = journals.of(profile.counter) else { continue };
                 let at = journal.next_time();
@@ -116,22 +116,22 @@ impl Tx {
         Ok(())
     }
 
-    async fn forget_profiles(&mut self, profiles: &ProfileUpdates<'_>) -> Result<(), DbError> {
-        let gone = profiles.0.iter().filter(|(_, profile)| profile.gone);
+    async fn delete_profiles(&mut self, profiles: &ProfileUpdates<'_>) -> Result<(), DbError> {
+        let removed = profiles.0.iter().filter(|(_, profile)| profile.removed);
         let (accounts, peers): (Vec<i64>, Vec<i64>) =
-            gone.map(|((account, peer), _)| (account.0, peer.0)).unzip();
+            removed.map(|((account, peer), _)| (account.0, peer.0)).unzip();
         if accounts.is_empty() {
             return Ok(());
         }
         sqlx::query!(
-            "WITH gone AS (SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS g (account_id, peer_id)
-             ), profiles AS (
-                DELETE FROM peer_profile f USING gone g WHERE f.account_id = g.account_id AND f.peer_id = g.peer_id
-             ), pending AS (
-                DELETE FROM pending_photo p USING gone g WHERE p.account_id = g.account_id AND p.peer_id = g.peer_id
-             ), photos AS (
-                DELETE FROM photo_change c USING gone g WHERE c.account_id = g.account_id AND c.peer_id = g.peer_id)
-             DELETE FROM status_change c USING gone g WHERE c.account_id = g.account_id AND c.peer_id = g.peer_id",
+            "WITH removed AS (SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS removed (account_id, peer_id)
+             ), deleted_profile AS (
+                DELETE FROM peer_profile f USING removed r WHERE f.account_id = r.account_id AND f.peer_id = r.peer_id
+             ), deleted_pending AS (
+                DELETE FROM pending_photo p USING removed r WHERE p.account_id = r.account_id AND p.peer_id = r.peer_id
+             ), deleted_photo AS (
+                DELETE FROM photo_change c USING removed r WHERE c.account_id = r.account_id AND c.peer_id = r.peer_id)
+             DELETE FROM status_change c USING removed r WHERE c.account_id = r.account_id AND c.peer_id = r.peer_id",
             &accounts,
             &peers
         )
@@ -199,13 +199,13 @@ impl Tx {
         Ok(hidden.rows_affected() == 1)
     }
 
-    /// True: something else was seen before. Another text than the last one seen is a change.
+    /// True: the account saw another text, or none, before. A text that differs from the last visible one is a change.
     async fn store_status_message(
         &mut self,
         account: AccountId,
         peer: PeerId,
         text: &str,
-        learnt: DateTime<Utc>,
+        updated: DateTime<Utc>,
     ) -> Result<bool, DbError> {
         let stored = sqlx::query!(
             "WITH change AS (
@@ -220,17 +220,17 @@ impl Tx {
             account.0,
             peer.0,
             text,
-            learnt
+            updated
         )
         .execute(&mut *self.inner)
         .await?;
         Ok(stored.rows_affected() == 1)
     }
 
-    /// True: it was not hidden before. What was to be fetched is told of again when it is shown.
+    /// True: it was not hidden before. The network reports a pending photo again when it is visible again.
     async fn hide_photo(&mut self, account: AccountId, peer: PeerId) -> Result<bool, DbError> {
         let hidden = sqlx::query!(
-            "WITH forgotten AS (DELETE FROM pending_photo WHERE account_id = $1 AND peer_id = $2)
+            "WITH deleted_pending AS (DELETE FROM pending_photo WHERE account_id = $1 AND peer_id = $2)
              INSERT INTO peer_profile (account_id, peer_id, photo_hidden) VALUES ($1, $2, true)
              ON CONFLICT (account_id, peer_id) DO UPDATE SET photo_hidden = true WHERE NOT peer_profile.photo_hidden",
             account.0,
@@ -241,16 +241,16 @@ impl Tx {
         Ok(hidden.rows_affected() == 1)
     }
 
-    /// True: something else was seen before. That a photo was taken away is a change.
+    /// True: the account saw a photo, or the photo was hidden, before. The removal of a photo is a change.
     async fn store_no_photo(
         &mut self,
         account: AccountId,
         peer: PeerId,
-        learnt: DateTime<Utc>,
+        updated: DateTime<Utc>,
     ) -> Result<bool, DbError> {
         let stored = sqlx::query!(
-            "WITH forgotten AS (DELETE FROM pending_photo WHERE account_id = $1 AND peer_id = $2
-             ), change AS (
+            "WITH deleted_pending AS (DELETE FROM pending_photo WHERE account_id = $1 AND peer_id = $2
+             ), new_change AS (
                 INSERT INTO photo_change (account_id, peer_id, updated)
                 SELECT $1, $2, $3 WHERE (
                     SELECT photo FROM photo_change WHERE account_id = $1 AND peer_id = $2
@@ -261,14 +261,14 @@ impl Tx {
              WHERE peer_profile.photo_change_id IS NOT NULL OR peer_profile.photo_hidden",
             account.0,
             peer.0,
-            learnt
+            updated
         )
         .execute(&mut *self.inner)
         .await?;
         Ok(stored.rows_affected() == 1)
     }
 
-    /// Notes a photo that is to be fetched, unless it is the one that is there. True: it was hidden before.
+    /// Registers a photo to be fetched, unless it is the current one. True: the photo was hidden before.
     async fn store_photo_reference(
         &mut self,
         account: AccountId,
@@ -276,20 +276,20 @@ impl Tx {
         photo: &PhotoReference,
     ) -> Result<bool, DbError> {
         let row = sqlx::query!(
-            r#"WITH before AS (
+            r#"WITH old_profile AS (
                 SELECT photo_reference, photo_hidden FROM peer_profile WHERE account_id = $1 AND peer_id = $2
-             ), forgotten AS (
+             ), deleted_pending AS (
                 DELETE FROM pending_photo WHERE account_id = $1 AND peer_id = $2
-                  AND EXISTS (SELECT 1 FROM before WHERE photo_reference = $3)
-             ), pending AS (
+                  AND EXISTS (SELECT 1 FROM old_profile WHERE photo_reference = $3)
+             ), new_pending AS (
                 INSERT INTO pending_photo (account_id, peer_id, photo, preview)
-                SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT 1 FROM before WHERE photo_reference = $3)
+                SELECT $1, $2, $3, $4 WHERE NOT EXISTS (SELECT 1 FROM old_profile WHERE photo_reference = $3)
                 ON CONFLICT (account_id, peer_id) DO UPDATE
                 SET photo = excluded.photo, preview = excluded.preview, attempts = 0, retry_at = clock_timestamp()
-             ), shown AS (
+             ), unhidden_profile AS (
                 UPDATE peer_profile SET photo_hidden = false
                 WHERE account_id = $1 AND peer_id = $2 AND photo_hidden RETURNING photo_change_id)
-             SELECT EXISTS (SELECT 1 FROM shown) AS "changed!""#,
+             SELECT EXISTS (SELECT 1 FROM unhidden_profile) AS "changed!""#,
             account.0,
             peer.0,
             photo.photo,
