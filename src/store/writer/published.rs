@@ -27,7 +27,7 @@ impl Tx {
         let mut last: BTreeMap<i64, &Published> = BTreeMap::new();
         for one in published {
             last.insert(one.lease.account.0, one);
-            if one.state.is_news()
+            if one.state.is_event()
                 && let Some(journal) = locked.journal(one.lease.counter)
             {
                 let reason = one.reason.map(str::to_owned);
