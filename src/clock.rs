@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-/// The present, in UTC, to the microsecond: what PostgreSQL keeps, so a value read back equals the one written.
+/// The present in UTC, cut to microseconds as PostgreSQL stores it, so that a value read back equals the one written.
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the clock")]
 pub fn now() -> DateTime<Utc> {

@@ -1,6 +1,6 @@
-//! Signals, the two steps of a stop, and the tasks that a stop waits for.
+//! Shutdown: signals, the two tokens that stop the program, and the tracker of its tasks.
 //!
-//! The soft token asks everything to finish what it has begun; the hard one ends it where it stands.
+//! The soft token asks all tasks to finish the work that they have begun; the hard one ends them at once.
 
 use std::future::Future;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long a stop may take before what is left is ended.
+/// The longest time from the soft token to the hard one.
 pub const DRAIN: Duration = Duration::from_secs(30);
 
 /// The tokens and the tracked tasks of one program run; clones share them.
@@ -22,7 +22,7 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// Runs a task that the stop waits for. The task must end soon after `soft` is cancelled.
+    /// Spawns a task that the shutdown waits for. The task must end soon after `soft` is cancelled.
     #[expect(clippy::disallowed_methods, reason = "the tracker is where all spawns go")]
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
@@ -32,22 +32,20 @@ impl Lifecycle {
         tokio::spawn(self.tracker.track_future(task))
     }
 
-    /// Cancelled when the program was asked to stop.
+    /// Cancelled when the program is to stop.
     #[must_use]
     pub fn soft(&self) -> &CancellationToken {
         &self.soft
     }
 
-    /// Cancelled when it must stop now.
+    /// Cancelled when the program is to stop at once.
     #[must_use]
     pub fn hard(&self) -> &CancellationToken {
         &self.hard
     }
 
-    /// Turns SIGTERM and SIGINT into the soft token, a second one (or the end of [`DRAIN`]) into the hard one.
-    ///
-    /// # Errors
-    /// When the signal handlers cannot be installed.
+    /// Starts a task that cancels the soft token at SIGTERM or SIGINT, and the hard one at a second signal or after
+    /// [`DRAIN`].
     pub fn listen_for_signals(&self) -> std::io::Result<()> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -59,20 +57,21 @@ impl Lifecycle {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            tracing::info!("stopping: finishing what is under way; a second signal ends at once");
+            tracing::info!("stopping: unfinished work is completed; a second signal stops at once");
             this.soft.cancel();
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
                 () = tokio::time::sleep(DRAIN) => {}
             }
-            tracing::warn!("ending at once");
+            tracing::warn!("stopping at once");
             this.hard.cancel();
         });
         Ok(())
     }
 
-    /// Waits until all tasks have ended or the hard token is cancelled. True: everything finished in order.
+    /// Cancels the soft token, and waits until all tasks have ended or the hard token is cancelled. Returns whether all have
+    /// ended.
     pub async fn drained(&self) -> bool {
         self.soft.cancel();
         self.tracker.close();

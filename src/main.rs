@@ -9,7 +9,7 @@ use windu::{cli, telemetry};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Before anything can speak TLS. It fails only when a provider is installed already: then that one serves.
+    // Before the first use of TLS. Fails only when a provider is installed already, which is then used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let arguments = Arguments::parse();
     match run(arguments).await {

@@ -1,4 +1,4 @@
-//! The master key and what is derived from it; sealing; randomness; hashes of tokens.
+//! Cryptography: the master key and derived keys, sealing of values, randomness, hashes of tokens.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -8,22 +8,21 @@ use data_encoding::{BASE64, BASE64URL_NOPAD, HEXLOWER};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{aead, digest, hkdf, hmac};
 
-/// Keys are 256 bits long.
+/// In bytes: keys have 256 bits.
 pub const KEY_LENGTH: usize = 32;
 const NONCE_LENGTH: usize = 12;
 
 /// Why a key or a sealed value was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
-    /// The text is not base64 of 32 bytes.
-    #[error("the key must be 32 bytes in base64 (make one with: openssl rand -base64 32)")]
+    #[error("the key must be 32 bytes in base64 (generate one with: openssl rand -base64 32)")]
     BadKey,
-    /// The value was sealed with another key, for another purpose, or was changed.
-    #[error("a sealed value does not open with WINDU_SECRET_KEY or WINDU_SECRET_KEY_OLD")]
+    /// The value was sealed with another key, purpose or context, or was changed.
+    #[error("a sealed value cannot be decrypted with WINDU_SECRET_KEY or WINDU_SECRET_KEY_OLD")]
     DoesNotOpen,
 }
 
-/// The master key, and an older one that still opens what it sealed while a rotation is under way.
+/// The master key, and during a rotation the old one, which still opens the values that it sealed.
 #[derive(Clone)]
 pub struct MasterKey {
     current: [u8; KEY_LENGTH],
@@ -37,10 +36,7 @@ impl fmt::Debug for MasterKey {
 }
 
 impl MasterKey {
-    /// Reads the key, and the old one if given, from base64 of 32 bytes each.
-    ///
-    /// # Errors
-    /// [`SecretError::BadKey`] when a text is anything else.
+    /// Reads the key, and the old one if there is one, from base64 of 32 bytes each.
     pub fn from_base64(current: &str, old: Option<&str>) -> Result<Self, SecretError> {
         let parse = |text: &str| -> Result<[u8; KEY_LENGTH], SecretError> {
             let bytes = BASE64.decode(text.trim().as_bytes()).map_err(|_| SecretError::BadKey)?;
@@ -55,13 +51,13 @@ impl MasterKey {
         BASE64.encode(&random_bytes::<KEY_LENGTH>())
     }
 
-    /// A public name of the key: two programs with the same fingerprint have the same key. 32 hex digits.
+    /// A public id of the key, of 32 hex digits: programs with the same fingerprint have the same key.
     #[must_use]
     pub fn fingerprint(&self) -> String {
         HEXLOWER.encode(&derive(&self.current, "fingerprint")[..16])
     }
 
-    /// The fingerprint of the old key, when one is given.
+    /// The fingerprint of the old key, if there is one.
     #[must_use]
     pub fn old_fingerprint(&self) -> Option<String> {
         self.old.as_ref().map(|old| HEXLOWER.encode(&derive(old, "fingerprint")[..16]))
@@ -82,16 +78,13 @@ impl MasterKey {
         })
     }
 
-    /// Seals a value (ChaCha20-Poly1305, random nonce in front) for `purpose`, bound to `context`: an id of its row.
+    /// Encrypts a value (ChaCha20-Poly1305, behind its random nonce) for `purpose`, bound to `context`: an id of its row.
     #[must_use]
     pub fn seal(&self, purpose: &str, context: &[u8], plain: &[u8]) -> Vec<u8> {
         seal_with(&derive(&self.current, purpose), context, plain)
     }
 
-    /// Opens what [`MasterKey::seal`] made.
-    ///
-    /// # Errors
-    /// [`SecretError::DoesNotOpen`] for another key, purpose or context, or changed bytes.
+    /// Decrypts a value of [`MasterKey::seal`].
     pub fn open(&self, purpose: &str, context: &[u8], sealed: &[u8]) -> Result<Vec<u8>, SecretError> {
         std::iter::once(&self.current)
             .chain(self.old.as_ref())
@@ -100,7 +93,7 @@ impl MasterKey {
     }
 }
 
-/// Seals under a key of the caller's own (for example one derived from a token), as [`MasterKey::seal`] does.
+/// As [`MasterKey::seal`], with another key, for example one derived from a token.
 ///
 /// # Panics
 /// Never: the key's length is fixed and the input far below the cipher's limit.
@@ -120,7 +113,7 @@ pub fn seal_with(key: &[u8; KEY_LENGTH], context: &[u8], plain: &[u8]) -> Vec<u8
     sealed
 }
 
-/// Opens what [`seal_with`] made; `None` when it does not open.
+/// Decrypts a value of [`seal_with`]; `None` when its key or context is another one, or it was changed.
 #[must_use]
 pub fn open_with(key: &[u8; KEY_LENGTH], context: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     let (nonce, body) = sealed.split_first_chunk::<NONCE_LENGTH>()?;
@@ -130,7 +123,7 @@ pub fn open_with(key: &[u8; KEY_LENGTH], context: &[u8], sealed: &[u8]) -> Optio
     Some(plain.to_vec())
 }
 
-/// A key for one purpose from other key material: HKDF-SHA256 (RFC 5869).
+/// Derives a key for one purpose from key material: HKDF-SHA256 (RFC 5869).
 ///
 /// # Panics
 /// Never: the output length is one that HKDF allows.
@@ -145,7 +138,6 @@ pub fn derive(material: &[u8], purpose: &str) -> [u8; KEY_LENGTH] {
     key
 }
 
-/// SHA-256.
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0; 32];
@@ -156,7 +148,7 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
 /// Random bytes from the operating system.
 ///
 /// # Panics
-/// When the operating system has no randomness to give; nothing safe can be done then.
+/// When the operating system has no randomness; nothing safe can be done then.
 #[must_use]
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     #[expect(clippy::disallowed_methods, reason = "this is the one place that draws randomness")]
@@ -179,7 +171,7 @@ pub fn random_id() -> String {
 }
 
 /// An id that cannot be guessed and grows with time: 12 hex digits of milliseconds, 80 random bits as 20 hex digits.
-/// Rows that come one after the other then lie side by side in an index.
+/// Rows that are inserted one after the other are then neighbours in an index.
 #[must_use]
 pub fn growing_id(now: DateTime<Utc>) -> String {
     format!("{:012x}{}", now.timestamp_millis(), HEXLOWER.encode(&random_bytes::<10>()))
@@ -209,7 +201,7 @@ fn mac_with(key: &[u8; KEY_LENGTH], parts: &[&[u8]]) -> [u8; 32] {
     bytes
 }
 
-/// Parts one after the other, each behind its length, so that no two lists give the same bytes.
+/// Concatenates parts, each behind its length, so that different lists give different bytes.
 fn join(parts: &[&[u8]]) -> Vec<u8> {
     let mut joined = Vec::new();
     for part in parts {
@@ -246,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_told_apart() {
+    fn boundaries_between_parts_matter() {
         let key = MasterKey::from_base64(&MasterKey::generate_base64(), None).expect("a key");
         assert_ne!(key.mac("code", &[b"ab", b"c"]), key.mac("code", &[b"a", b"bc"]));
         assert!(key.mac_matches("code", &[b"a"], &key.mac("code", &[b"a"])));

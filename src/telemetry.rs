@@ -1,6 +1,6 @@
-//! The log: tracing to the standard error stream. Standard output is for what a person must see.
+//! The log: tracing to the standard error stream. Standard output is for messages to the person at the terminal.
 //!
-//! Nothing secret is logged: no token, code, message text or query; phone numbers by their last three digits.
+//! Nothing secret is logged: no token, code, message text or query, and only the last three digits of a phone number.
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -10,16 +10,13 @@ use tracing_subscriber::EnvFilter;
 use crate::config::{ConfigError, Env, LogFormat, LogSettings};
 
 /// Starts the log of this process.
-///
-/// # Errors
-/// When a setting cannot be used.
 pub fn start(env: &Env) -> Result<(), ConfigError> {
     let settings = LogSettings::read(env)?;
     let filter = EnvFilter::try_new(&settings.filter).map_err(|_| {
         ConfigError::new("WINDU_LOG", "a level such as info, or directives such as windu=debug,info")
     })?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // It fails only when a log was started before: then that one stays.
+    // Fails only when a log was started before, which is then used.
     let _ = match settings.format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
@@ -39,7 +36,7 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// A panic is a log line like others, inside the span of what panicked: a request's line has its id.
+/// Logs a panic inside its span, so that a request's panic has the request's id.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let message = panic.payload_as_str().unwrap_or("(no text)");
     let location = panic.location().map(ToString::to_string).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! `windu check`: what works with these settings, and what does not.
+//! `windu check`: checks of the settings and of everything that they name.
 
 use std::io::{self, Write as _};
 use std::time::Duration;
@@ -13,16 +13,16 @@ use crate::media::Media;
 use crate::telemetry::chain;
 use crate::verification::Verification;
 
-/// The oldest PostgreSQL that the tables and queries are written for.
+/// The oldest supported PostgreSQL.
 const OLDEST_POSTGRES: i32 = 150_000;
-/// How long each part may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// For one answer of the database or a network.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Checks the settings, the database, the storage of media and the networks; writes a line for each. Changes nothing but
-/// a small object, which it stores and deletes, and makes no cluster.
+/// Checks the settings, the database, the storage of media, the networks and the sender of codes; prints a line for each.
+/// It creates no cluster, and writes only a small object, which it deletes again.
 ///
 /// # Errors
-/// When something does not work.
+/// When a check failed.
 pub async fn check(env: &Env) -> anyhow::Result<()> {
     let mut report = Report::default();
     let settings = match Settings::read(env) {
@@ -62,19 +62,20 @@ pub async fn check(env: &Env) -> anyhow::Result<()> {
 
 async fn check_database(report: &mut Report, database: &Database) -> anyhow::Result<()> {
     let store = &database.store;
-    let version = match tokio::time::timeout(PATIENCE, store.server_version()).await {
+    let version = match tokio::time::timeout(ANSWER_TIMEOUT, store.server_version()).await {
         Ok(Ok(version)) => version,
         Ok(Err(error)) => return report.bad("database", &chain(&error)),
         Err(_) => return report.bad("database", "does not answer"),
     };
     if version.number < OLDEST_POSTGRES {
-        return report.bad("database", &format!("PostgreSQL {} is too old: 15 or newer", version.name));
+        return report
+            .bad("database", &format!("PostgreSQL {} is too old: 15 or newer is needed", version.name));
     }
     report.good("database", &format!("PostgreSQL {}", version.name))?;
     match store.db().is_migrated().await {
         Ok(true) => report.good("tables", "at this version")?,
         Ok(false) => {
-            return report.bad("tables", "older than this program; windu serve or windu migrate mends that");
+            return report.bad("tables", "older than this program: run windu serve or windu migrate");
         }
         Err(error) => return report.bad("tables", &error.to_string()),
     }
@@ -101,7 +102,7 @@ async fn check_networks(report: &mut Report, settings: &Settings, database: &Dat
     for network in &settings.networks.networks {
         let name = format!("network {network}");
         let Some(connector) = connectors.get(network) else { continue };
-        match tokio::time::timeout(PATIENCE, connector.existing(&[])).await {
+        match tokio::time::timeout(ANSWER_TIMEOUT, connector.existing(&[])).await {
             Ok(Ok(_)) => report.good(&name, "answers")?,
             Ok(Err(failure)) => report.bad(&name, &failure.to_string())?,
             Err(_) => report.bad(&name, "does not answer")?,
@@ -111,7 +112,7 @@ async fn check_networks(report: &mut Report, settings: &Settings, database: &Dat
     Ok(())
 }
 
-/// The lines so far.
+/// The numbers of checks so far.
 #[derive(Default)]
 struct Report {
     passed: usize,

@@ -1,4 +1,4 @@
-//! The database that the settings name, or the private cluster, with the key that belongs to it.
+//! The database of the settings, or the private cluster, with its master key.
 
 use std::sync::Arc;
 
@@ -17,14 +17,13 @@ use crate::upstream::local::network::LocalNet;
 
 use super::{RETRY, Settings};
 
-/// Connections to the database: right for two to four cores, whatever the number of clients.
+/// Connections to the database: enough for two to four cores, independent of the number of clients.
 const POOL: u32 = 12;
 
-/// The database with what its values are sealed by, for the server and for the other commands.
+/// The database with its master key, for the server and for the other commands.
 pub struct Database {
-    /// The store. May not be connected yet, nor migrated.
+    /// May be neither connected nor migrated yet.
     pub store: Store,
-    /// The master key.
     pub keys: MasterKey,
     networks: Vec<String>,
     media: MediaSettings,
@@ -32,17 +31,14 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens the database that the settings name, or the private cluster when they name none. `missing` says
-    /// whether a cluster and a key that are not there are made. Does not wait for a database that is away.
-    ///
-    /// # Errors
-    /// When the settings do not fit, or the cluster does not start.
+    /// Opens the database of the settings, or the private cluster when they name none. `missing` decides whether a missing
+    /// cluster and key are created. Does not wait for an unavailable database.
     pub async fn open(env: &Env, settings: &Settings, missing: Missing) -> anyhow::Result<Self> {
         let (networks, media) = (settings.networks.networks.clone(), settings.media.clone());
         let settings = &settings.database;
         let keys = config::master_key(env, settings, missing)?;
         let (options, cluster) = if let Some(url) = &settings.url {
-            // The URL may hold a password, so the parser's words stay unsaid.
+            // The URL may hold a password, so the parser's error is not shown.
             let options = url.parse().map_err(|_| {
                 ConfigError::new("DATABASE_URL", "a URL such as postgres://user@host/database is expected")
             })?;
@@ -54,11 +50,8 @@ impl Database {
         Ok(Self { store: Store::new(Db::new(options, POOL)), keys, networks, media, cluster })
     }
 
-    /// Waits until the tables are at this program's version, which with `migrate` this program brings about, and
-    /// checks that the values in them open with this key.
-    ///
-    /// # Errors
-    /// When a migration fails, or the database belongs to another key. A database that is away is waited for.
+    /// Migrates the tables, or without `migrate` waits until they are at this program's version, and checks that the key is
+    /// the database's. Waits for an unavailable database.
     pub async fn prepare(&self, migrate: bool) -> anyhow::Result<()> {
         wait_for_schema(&self.store, migrate).await?;
         loop {
@@ -72,20 +65,20 @@ impl Database {
         }
     }
 
-    /// Stored files, whose URLs begin with `public_url`.
+    /// The handle of stored files, whose URLs begin with `public_url`.
     #[must_use]
     pub fn media(&self, public_url: &str) -> Media {
         Media::new(self.store.clone(), self.keys.clone(), &self.media, public_url.into())
     }
 
-    /// The handle on the sessions, wherever they run, with the networks that the settings name.
+    /// The handle of the sessions, with the networks of the settings.
     #[must_use]
     pub fn sessions(&self, media: &Media, lifecycle: &Lifecycle) -> Sessions {
         let connectors = self.connectors(media, lifecycle);
         Sessions::new(self.store.clone(), connectors, self.keys.clone(), media.clone())
     }
 
-    /// The networks that the settings name.
+    /// The networks of the settings.
     #[must_use]
     pub fn connectors(&self, media: &Media, lifecycle: &Lifecycle) -> Connectors {
         let mut connectors = Connectors::default();
@@ -98,8 +91,8 @@ impl Database {
         connectors
     }
 
-    /// Gives all connections back; the last program out stops the private cluster. Not `in_order`: a connection that
-    /// an unfinished task holds would keep the pool from closing; PostgreSQL undoes its work.
+    /// Closes all connections; the last program stops the private cluster. When not `in_order`, unfinished tasks may hold
+    /// connections and the pool is not closed; PostgreSQL rolls their work back.
     pub async fn close(self, in_order: bool) {
         if in_order {
             self.store.db().close().await;

@@ -1,4 +1,4 @@
-//! Composition: what is made, in which order it starts, and in which order it stops.
+//! Composition of the program: construction, start and stop, each in its order.
 
 mod check;
 mod database;
@@ -28,30 +28,23 @@ use crate::verification::Verification;
 pub use check::check;
 pub use database::Database;
 
-/// Pauses between attempts to reach a database that is away.
+/// The pause between attempts to reach an unavailable database.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Every setting of the program.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The listener.
     pub listen: ListenSettings,
-    /// The database.
     pub database: DatabaseSettings,
-    /// The networks.
     pub networks: NetworkSettings,
-    /// Stored files.
     pub media: MediaSettings,
-    /// Verification codes.
     pub codes: CodeSettings,
-    /// Tokens and the first user.
     pub oauth: OAuthSettings,
-    /// URLs that callers give.
     pub fetch: FetchSettings,
 }
 
 impl Settings {
-    /// The names of all variables that some part of the program reads.
+    /// The names of all variables that the program reads.
     const NAMES: &[&[&str]] = &[
         ListenSettings::NAMES,
         DatabaseSettings::NAMES,
@@ -65,13 +58,10 @@ impl Settings {
         FetchSettings::NAMES,
     ];
 
-    /// Reads all settings, and warns of variables that nothing reads.
-    ///
-    /// # Errors
-    /// When one cannot be used.
+    /// Reads all settings, and warns of unknown variables.
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         for name in config::unknown(env, Self::NAMES) {
-            tracing::warn!(name, "this variable is not a setting of windu; is it misspelt?");
+            tracing::warn!(name, "unknown variable; is it misspelt?");
         }
         let listen = ListenSettings::read(env)?;
         let database = DatabaseSettings::read(env)?;
@@ -91,10 +81,10 @@ impl Settings {
     }
 }
 
-/// The database for the commands that work beside a running server; close it when they are done.
+/// Opens the database for a command that works beside a running server. The caller closes it.
 ///
 /// # Errors
-/// When there is none yet, or its tables are older than this program.
+/// When there is no database yet, or its tables are older than this program.
 pub async fn open(env: &Env) -> anyhow::Result<Database> {
     let settings = Settings::read(env)?;
     let database = Database::open(env, &settings, Missing::Refuse).await?;
@@ -112,9 +102,6 @@ pub async fn open(env: &Env) -> anyhow::Result<Database> {
 }
 
 /// `windu migrate`.
-///
-/// # Errors
-/// When the database cannot be reached or migrated.
 pub async fn migrate(env: &Env) -> anyhow::Result<()> {
     let settings = Settings::read(env)?;
     let database = Database::open(env, &settings, Missing::Create).await?;
@@ -127,10 +114,7 @@ pub async fn migrate(env: &Env) -> anyhow::Result<()> {
     checked
 }
 
-/// `windu serve`: until a signal asks for the end.
-///
-/// # Errors
-/// When the program cannot start; a database that is away is waited for.
+/// `windu serve`: runs until a signal stops it. Waits for an unavailable database.
 pub async fn serve(env: &Env) -> anyhow::Result<()> {
     let settings = Settings::read(env)?;
     raise_file_limit();
@@ -142,10 +126,7 @@ pub async fn serve(env: &Env) -> anyhow::Result<()> {
     serve_on(listener, settings, database).await
 }
 
-/// Serves on a listener that is given.
-///
-/// # Errors
-/// When the program cannot start.
+/// As [`serve`], on an open listener.
 pub async fn serve_on(listener: TcpListener, settings: Settings, database: Database) -> anyhow::Result<()> {
     let lifecycle = Lifecycle::default();
     lifecycle.listen_for_signals()?;
@@ -175,7 +156,7 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
         cors_origins: Arc::new(settings.listen.cors_origins.clone()),
         started: Started::default(),
     });
-    // Listening before the database answers: probes and callers hear a 503 instead of a refused connection.
+    // Listening before the database answers: probes and callers get a 503 instead of a refused connection.
     let max_connections = settings.listen.max_connections;
     lifecycle.spawn(server::serve(listener, router::router(&state), max_connections, lifecycle.clone()));
 
@@ -192,11 +173,11 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
         tracing::info!("stopped");
         started
     } else {
-        started.and(Err(anyhow!("ended before everything was finished")))
+        started.and(Err(anyhow!("stopped before all tasks had finished")))
     }
 }
 
-/// What must be there before requests are served; background tasks start here.
+/// Prepares the database and starts the background tasks; then requests are served.
 async fn start(
     settings: &Settings,
     database: &Database,
@@ -210,7 +191,7 @@ async fn start(
     state.store.db().connect_notifications(lifecycle);
     state.sessions.run(own_name(), lifecycle);
     let media = state.media.clone();
-    // Beside the rest: a slow disk is no reason not to serve.
+    // As a task: a slow disk must not delay the start.
     lifecycle.spawn(async move { media.prepare().await });
     maintenance::start(&state.store, &state.media, lifecycle);
     state.started.set();
@@ -233,12 +214,12 @@ async fn first_user(
     }
 }
 
-/// Every connection is an open file, and many systems allow 1,024 unless asked for more.
+/// Every connection is an open file, and on many systems the soft limit is 1,024.
 fn raise_file_limit() {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
-        tracing::debug!(%error, "the limit of open files stays as it is");
+        tracing::debug!(%error, "the limit of open files could not be raised");
     }
 }

@@ -1,4 +1,4 @@
-//! What the person at the terminal must see: where the server is, who may sign in, and how.
+//! The message at the start, for the person at the terminal: the server's URL, the first user, and a request for a token.
 
 use std::fs;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -9,11 +9,8 @@ use anyhow::Context as _;
 
 use crate::oauth::{FirstPassword, PUBLIC_CLIENT};
 
-/// Says that the server serves. A password that was made up is shown this once: on the terminal, else in a file that
-/// only this user can read; never in the log. The first line is also for programs that start this one.
-///
-/// # Errors
-/// When standard output or the file cannot be written.
+/// Announces that the server is ready. A generated password is shown this once: on the terminal, else in a file that only
+/// this user can read; never in the log. The line with the URL is also for programs that start this one.
 pub fn announce(url: &str, user: &str, first: Option<&FirstPassword>, data_dir: &Path) -> anyhow::Result<()> {
     let mut out = io::stdout();
     let password = match first {
@@ -23,7 +20,7 @@ pub fn announce(url: &str, user: &str, first: Option<&FirstPassword>, data_dir: 
             format!("-d password={password}")
         }
         Some(first) => {
-            let path = keep(first, data_dir)?;
+            let path = write_password(first, data_dir)?;
             writeln!(out, "The first user is {}; the password is in {}", first.user, path.display())?;
             format!("--data-urlencode password@{}", path.display())
         }
@@ -38,8 +35,8 @@ pub fn announce(url: &str, user: &str, first: Option<&FirstPassword>, data_dir: 
     Ok(out.flush()?)
 }
 
-/// Writes the password, without a line's end, so that curl can send the file.
-fn keep(first: &FirstPassword, data_dir: &Path) -> anyhow::Result<PathBuf> {
+/// Writes the password to a file, without a line feed, so that curl can send the file.
+fn write_password(first: &FirstPassword, data_dir: &Path) -> anyhow::Result<PathBuf> {
     let path = data_dir.join("first-password");
     let write = || {
         fs::create_dir_all(data_dir)?;

@@ -1,4 +1,4 @@
-//! `windu account`: the numbers of this server. Works beside a running one.
+//! `windu account`: commands on the accounts of this server. They work beside a running one.
 
 use std::io::{self, Write as _};
 
@@ -9,7 +9,6 @@ use crate::domain::PhoneNumber;
 use crate::sessions::Sessions;
 use crate::store::Store;
 
-/// What can be done to accounts.
 #[derive(Debug, Subcommand)]
 pub enum AccountCommand {
     /// List all accounts, or those of one user
@@ -19,20 +18,16 @@ pub enum AccountCommand {
     },
     /// Take a number off its network and delete the account with all its data
     Remove {
-        /// The name of the user whose account it is
+        /// The name of the account's user
         user: String,
         /// The number
         number: String,
-        /// Delete it even if its network cannot be reached or is gone for good
+        /// Delete it even if its network cannot be reached or is not configured any more
         #[arg(long)]
         force: bool,
     },
 }
 
-/// Does it.
-///
-/// # Errors
-/// When there is no such user or account, its network fails, or the database is away.
 pub async fn run(command: AccountCommand, store: &Store, sessions: &Sessions) -> anyhow::Result<()> {
     match command {
         AccountCommand::List { user } => list(store, user.as_deref()).await,
@@ -43,7 +38,7 @@ pub async fn run(command: AccountCommand, store: &Store, sessions: &Sessions) ->
                 bail!("{user} has no account {}", number.as_str());
             };
             let removed = sessions.remove(&account, force).await;
-            removed.context("it could not leave its network; --force deletes it all the same")
+            removed.context("it could not leave its network; --force deletes it nevertheless")
         }
     }
 }

@@ -1,40 +1,40 @@
-//! `windu client`: the programs that sign users in. Works beside a running server.
+//! `windu client`: commands on OAuth clients. They work beside a running server.
 
 use std::io::{self, Write as _};
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
-use super::announce;
+use super::announce_revocation;
 use crate::secrets;
 use crate::store::{ClientListing, Store};
 
 const LONGEST_NAME: usize = 150;
 
-/// What can be done to clients. Where one is named, its client id serves as well.
+/// A `name` may also be a client id.
 #[derive(Debug, Subcommand)]
 pub enum ClientCommand {
-    /// Make a client that may ask for the scopes read and write; prints its id
+    /// Create a client that may request the scopes read and write; prints its id
     Create {
-        /// What to call it
+        /// The client's name
         name: String,
-        /// With a secret, which is shown once: for programs that can keep one, such as a server
+        /// With a secret, which is shown once: for programs that can protect one, such as a server
         #[arg(long)]
         confidential: bool,
     },
     /// List all clients
     List,
-    /// Give a confidential client another secret, shown once; the old one ends, tokens stay
+    /// Replace the secret of a confidential client by a new one, which is shown once; tokens stay valid
     Rotate {
         /// The client's name or id
         name: String,
     },
-    /// Stop a client from being used and revoke its tokens
+    /// Disable a client and revoke its tokens
     Disable {
         /// The client's name or id
         name: String,
     },
-    /// Let a disabled client be used again
+    /// Enable a disabled client again
     Enable {
         /// The client's name or id
         name: String,
@@ -46,10 +46,6 @@ pub enum ClientCommand {
     },
 }
 
-/// Does it.
-///
-/// # Errors
-/// When there is no such client, the name is taken, or the database is away.
 pub async fn run(command: ClientCommand, store: &Store) -> anyhow::Result<()> {
     match command {
         ClientCommand::Create { name, confidential } => create(store, &name, confidential).await,
@@ -64,18 +60,18 @@ pub async fn run(command: ClientCommand, store: &Store) -> anyhow::Result<()> {
         }
         ClientCommand::Disable { name } => {
             let client = find(store, &name).await?;
-            known(store.disable_client(&client.client_id).await?, &name)?;
-            announce(store);
+            require(store.disable_client(&client.client_id).await?, &name)?;
+            announce_revocation(store);
             Ok(())
         }
         ClientCommand::Enable { name } => {
             let client = find(store, &name).await?;
-            known(store.enable_client(&client.client_id).await?, &name)
+            require(store.enable_client(&client.client_id).await?, &name)
         }
         ClientCommand::Delete { name } => {
             let client = find(store, &name).await?;
-            known(store.delete_client(&client.client_id).await?, &name)?;
-            announce(store);
+            require(store.delete_client(&client.client_id).await?, &name)?;
+            announce_revocation(store);
             Ok(())
         }
     }
@@ -84,7 +80,7 @@ pub async fn run(command: ClientCommand, store: &Store) -> anyhow::Result<()> {
 async fn create(store: &Store, name: &str, confidential: bool) -> anyhow::Result<()> {
     let length = name.chars().count();
     if !(1..=LONGEST_NAME).contains(&length) || name.trim() != name || name.chars().any(char::is_control) {
-        bail!("a client's name has 1 to 150 characters, no control characters, and no blanks at its ends");
+        bail!("a client's name has 1 to 150 characters, no control characters, and no spaces at its ends");
     }
     let client_id = secrets::random_id();
     let secret = confidential.then(secrets::random_token);
@@ -116,7 +112,7 @@ async fn find(store: &Store, name: &str) -> anyhow::Result<ClientListing> {
     store.find_client(name).await?.with_context(|| format!("there is no client {name:?}"))
 }
 
-fn known(found: bool, name: &str) -> anyhow::Result<()> {
+fn require(found: bool, name: &str) -> anyhow::Result<()> {
     if !found {
         bail!("there is no client {name:?} any more");
     }

@@ -1,4 +1,4 @@
-//! The command line: one variant per subcommand; each calls into [`crate::app`].
+//! The command line: one variant per subcommand.
 
 mod account;
 mod client;
@@ -28,29 +28,29 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the API; this is what `windu` alone does
+    /// Serve the API; the default
     Serve,
-    /// Make, list, change and delete users
+    /// Create, list, change and delete users
     #[command(subcommand)]
     User(UserCommand),
-    /// Make, list, change and delete OAuth clients
+    /// Create, list, change and delete OAuth clients
     #[command(subcommand)]
     Client(ClientCommand),
-    /// List accounts, and remove one whatever its network says
+    /// List accounts, and remove one even if its network fails
     #[command(subcommand)]
     Account(AccountCommand),
-    /// Bring the database's tables to this version and exit
+    /// Migrate the database's tables to this version and exit
     Migrate,
-    /// Tell what works with these settings and what does not: configuration, database, networks, codes
+    /// Check the settings, the database, the storage of media, the networks and the sender of codes
     Check,
     /// Print the OpenAPI description of the API as JSON
     Openapi,
 }
 
-/// Does what the command line asks for.
+/// Runs the command.
 ///
 /// # Errors
-/// When it cannot be done; the message is for the person at the terminal.
+/// The message is for the person at the terminal.
 pub async fn run(arguments: Arguments, env: &Env) -> anyhow::Result<()> {
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => app::serve(env).await,
@@ -83,14 +83,13 @@ async fn with_sessions(
     let sessions = database.sessions(&database.media(""), &lifecycle);
     database.store.db().connect_notifications(&lifecycle);
     let done = command(&database.store, &sessions).await;
-    // Until running servers have been told what changed.
+    // Until running servers were notified of the changes.
     lifecycle.drained().await;
     database.close(true).await;
     done
 }
 
-/// Tells running servers to forget what they remember of tokens. If it does not reach them, they forget by themselves
-/// within 5 s.
-fn announce(store: &Store) {
+/// Notifies running servers that tokens were revoked. If it does not reach them, their caches expire within 5 s.
+fn announce_revocation(store: &Store) {
     store.notifications().wake(topic::tokens());
 }

@@ -1,24 +1,23 @@
-//! `windu user`: the logins of this server. Works beside a running one.
+//! `windu user`: commands on the users of this server. They work beside a running one.
 
 use std::io::{self, Read as _, Write as _};
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
-use super::announce;
+use super::announce_revocation;
 use crate::domain::{NewPassword, UserName};
 use crate::oauth::hash_password;
 use crate::secrets;
 use crate::sessions::Sessions;
 use crate::store::Store;
 
-/// More bytes than any password has.
+/// In bytes; longer than any password.
 const LONGEST_INPUT: u64 = 16 * 1_024;
 
-/// What can be done to users.
 #[derive(Debug, Subcommand)]
 pub enum UserCommand {
-    /// Make a user, with a random password that is shown once
+    /// Create a user, with a random password that is shown once
     Create {
         /// The name to sign in with
         name: String,
@@ -36,12 +35,12 @@ pub enum UserCommand {
         #[arg(long)]
         password_stdin: bool,
     },
-    /// Stop a user from signing in and revoke the tokens
+    /// Disable a user and revoke the tokens
     Disable {
         /// The user's name
         name: String,
     },
-    /// Let a disabled user sign in again
+    /// Enable a disabled user again
     Enable {
         /// The user's name
         name: String,
@@ -53,40 +52,36 @@ pub enum UserCommand {
     },
 }
 
-/// Does it.
-///
-/// # Errors
-/// When there is no such user, the name is taken, a password does not fit, or the database is away.
 pub async fn run(command: UserCommand, store: &Store, sessions: &Sessions) -> anyhow::Result<()> {
     match command {
         UserCommand::Create { name, password_stdin } => {
             let name = UserName::parse(&name)?;
-            let (password, made_up) = password(password_stdin)?;
+            let (password, generated) = password(password_stdin)?;
             if store.create_user(&name, &hash_password(&password).await?).await?.is_none() {
                 bail!("there is a user {name} already");
             }
-            show(&password, made_up)
+            show(&password, generated)
         }
         UserCommand::List => list(store).await,
         UserCommand::SetPassword { name, password_stdin } => {
-            let (password, made_up) = password(password_stdin)?;
-            known(store.set_password(&name, &hash_password(&password).await?).await?, &name)?;
-            announce(store);
-            show(&password, made_up)
+            let (password, generated) = password(password_stdin)?;
+            require(store.set_password(&name, &hash_password(&password).await?).await?, &name)?;
+            announce_revocation(store);
+            show(&password, generated)
         }
         UserCommand::Disable { name } => {
-            known(store.disable_user(&name).await?, &name)?;
-            announce(store);
+            require(store.disable_user(&name).await?, &name)?;
+            announce_revocation(store);
             Ok(())
         }
-        UserCommand::Enable { name } => known(store.enable_user(&name).await?, &name),
+        UserCommand::Enable { name } => require(store.enable_user(&name).await?, &name),
         UserCommand::Delete { name } => {
-            let Some(user) = store.user_by_name(&name).await? else { return known(false, &name) };
+            let Some(user) = store.user_by_name(&name).await? else { return require(false, &name) };
             // No new account while the old ones leave their networks.
             store.disable_user(&name).await?;
-            announce(store);
+            announce_revocation(store);
             sessions.remove_all(user.id).await.context("an account could not leave its network")?;
-            known(store.delete_user(&name).await?, &name)
+            require(store.delete_user(&name).await?, &name)
         }
     }
 }
@@ -100,14 +95,14 @@ async fn list(store: &Store) -> anyhow::Result<()> {
     Ok(writeln!(io::stdout(), "{}", lines.join("\n"))?)
 }
 
-fn known(found: bool, name: &str) -> anyhow::Result<()> {
+fn require(found: bool, name: &str) -> anyhow::Result<()> {
     if !found {
         bail!("there is no user {name:?}");
     }
     Ok(())
 }
 
-/// The password, and whether it was made up here.
+/// The password, and whether it was generated here.
 fn password(from_stdin: bool) -> anyhow::Result<(NewPassword, bool)> {
     if !from_stdin {
         return Ok((NewPassword::parse(secrets::random_id())?, true));
@@ -120,7 +115,7 @@ fn password(from_stdin: bool) -> anyhow::Result<(NewPassword, bool)> {
     Ok((NewPassword::parse(one_line(&text)?.to_owned())?, false))
 }
 
-/// The text without the line's end that `echo` or an editor adds.
+/// The text without the line feed that `echo` or an editor adds.
 fn one_line(text: &str) -> anyhow::Result<&str> {
     let line = text.strip_suffix('\n').unwrap_or(text);
     let line = line.strip_suffix('\r').unwrap_or(line);
@@ -130,9 +125,9 @@ fn one_line(text: &str) -> anyhow::Result<&str> {
     Ok(line)
 }
 
-/// A password that was made up is shown this once.
-fn show(password: &NewPassword, made_up: bool) -> anyhow::Result<()> {
-    if made_up {
+/// Prints a generated password, this once.
+fn show(password: &NewPassword, generated: bool) -> anyhow::Result<()> {
+    if generated {
         writeln!(io::stdout(), "password: {}", password.reveal())?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! How verification codes are sent, to which numbers, and how many a day.
+//! The settings of verification codes: their sender, the numbers that may be sent codes, and a limit per day.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -23,56 +23,51 @@ const PER_DAY: &str = "WINDU_CODES_PER_DAY";
 /// The file in the data folder that the `log` sender writes to when there is no terminal.
 const LOG_FILE: &str = "codes.log";
 
-/// What the settings say about codes.
 #[derive(Clone, Debug)]
 pub struct CodeSettings {
-    /// Who sends them.
     pub sender: SenderSettings,
-    /// How long the sender may take to answer. No variable sets it.
+    /// For one request to the sender. No variable sets it.
     pub timeout: Duration,
-    /// The beginnings of the numbers that may be sent codes; empty: all numbers.
+    /// The prefixes of the numbers that may be sent codes; empty: all numbers.
     pub prefixes: Vec<String>,
-    /// How many codes the deployment sends in 24 hours at most; at least 1.
+    /// The most codes that the deployment sends in 24 hours; at least 1.
     pub per_day: u32,
-    /// What the operator should hear at the start, one sentence each.
+    /// Warnings for the operator at the start, one sentence each.
     pub warnings: Vec<String>,
 }
 
-/// Who sends codes, with what it needs. Its `Debug` shows no secret and no URL.
+/// The sender of codes, with its settings. Its `Debug` shows no secret and no URL.
 #[derive(Clone)]
 pub enum SenderSettings {
-    /// Nobody: the code is written where the operator sees it.
+    /// Codes are not sent, but written where the operator sees them.
     Log(LogTarget),
-    /// A server of the operator's.
+    /// A server of the operator.
     Webhook {
-        /// Where to POST.
         url: Url,
-        /// The key of the signature, `whsec_` and base64.
+        /// The key that signs requests: `whsec_` and base64.
         secret: Option<String>,
     },
-    /// Twilio.
     Twilio {
-        /// Names the Twilio account, `AC...`.
+        /// The id of the Twilio account, `AC...`.
         account_sid: String,
-        /// Its password.
         auth_token: String,
-        /// The Twilio number that codes come from.
+        /// The Twilio number that sends and calls.
         from: PhoneNumber,
         /// The start of the REST API's URLs.
         base_url: Url,
     },
 }
 
-/// Where the `log` sender writes.
+/// The output of the `log` sender.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogTarget {
     /// Standard output, which is a terminal.
     Terminal,
-    /// This file, which only its owner may read.
+    /// A file that only its owner may read.
     File(PathBuf),
 }
 
-/// What the settings of codes depend on and other settings, or the machine, decide.
+/// Other settings and facts that the settings of codes depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct CodeSurroundings<'a> {
     /// Whether the listener and the public URL are both on a loopback address.
@@ -97,10 +92,8 @@ impl CodeSettings {
         PER_DAY,
     ];
 
-    /// Reads the settings.
-    ///
     /// # Errors
-    /// When a variable is missing or malformed, or nothing says how a server that others can reach sends codes.
+    /// When a variable is missing or malformed; also when others can reach the server and no sender is set.
     pub fn read(env: &Env, surroundings: CodeSurroundings<'_>) -> Result<Self, ConfigError> {
         let mut warnings = Vec::new();
         let chosen = env.get(SENDER).map(str::trim);
@@ -127,7 +120,7 @@ impl CodeSettings {
 }
 
 impl SenderSettings {
-    /// What WINDU_CODE_SENDER calls it.
+    /// The value of WINDU_CODE_SENDER.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -154,12 +147,12 @@ fn log(
             return Err(ConfigError::new(
                 SENDER,
                 "is not set, and WINDU_LISTEN or WINDU_PUBLIC_URL is not a loopback address. Set it to webhook or \
-                 twilio, so that codes reach the phones; or to log, if whoever runs this server shall read them out",
+                 twilio, so that codes reach the phones; or to log, if the operator is to pass them on",
             ));
         }
         warnings.push(format!(
-            "{SENDER}=log on a server that others can reach: no code reaches a phone, whoever reads this server's \
-             terminal or {LOG_FILE} can prove any number"
+            "{SENDER}=log on a server that others can reach: no code reaches a phone, and everybody who can read \
+             this server's terminal or {LOG_FILE} can prove any number"
         ));
     }
     Ok(SenderSettings::Log(if surroundings.terminal {
@@ -302,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_webhook_takes_a_secret_with_or_without_its_prefix() {
+    fn a_webhook_accepts_a_secret_with_or_without_its_prefix() {
         for secret in ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
             let values =
                 [(SENDER, "webhook"), (WEBHOOK_URL, "https://codes.example"), (WEBHOOK_SECRET, secret)];

@@ -1,4 +1,4 @@
-//! Where the database is.
+//! The settings of the database.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -8,22 +8,21 @@ use super::{ConfigError, Env};
 /// `DATABASE_URL`, `WINDU_DATA_DIR`, `WINDU_PG_BIN` and `WINDU_MIGRATE`.
 #[derive(Clone)]
 pub struct DatabaseSettings {
-    /// The URL of the database; `None` asks for the private cluster in the data folder. It may hold a password.
+    /// `None`: the private cluster in the data folder. The URL may hold a password.
     pub url: Option<String>,
-    /// The data folder. Not made yet.
+    /// May not exist yet.
     pub data_dir: PathBuf,
-    /// The folder of PostgreSQL's programs, for the private cluster; `None`: those that are installed.
+    /// The folder of PostgreSQL's programs, for the private cluster; `None`: the installed ones.
     pub pg_bin: Option<PathBuf>,
-    /// Whether the server brings the tables to its version at start.
+    /// Whether the server migrates the tables to its version at the start.
     pub migrate: bool,
 }
 
 impl fmt::Debug for DatabaseSettings {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let given = self.url.is_some();
         formatter
             .debug_struct("DatabaseSettings")
-            .field("url_given", &given)
+            .field("has_url", &self.url.is_some())
             .field("data_dir", &self.data_dir)
             .field("pg_bin", &self.pg_bin)
             .field("migrate", &self.migrate)
@@ -35,10 +34,6 @@ impl DatabaseSettings {
     /// The variables that [`DatabaseSettings::read`] reads.
     pub const NAMES: &[&str] = &["WINDU_DATA_DIR", "WINDU_PG_BIN", "WINDU_MIGRATE"];
 
-    /// Reads the settings.
-    ///
-    /// # Errors
-    /// When one cannot be used.
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         let url = env.get("DATABASE_URL").map(str::to_owned);
         if let Some(url) = &url

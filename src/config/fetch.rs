@@ -1,4 +1,4 @@
-//! Where the URLs that callers give may lead besides the internet.
+//! The settings of requests to caller-supplied URLs.
 
 use std::net::IpAddr;
 
@@ -9,7 +9,7 @@ use super::{ConfigError, Env};
 /// `WINDU_FETCH_ALLOW`.
 #[derive(Clone, Debug)]
 pub struct FetchSettings {
-    /// Networks that may be reached on any port, although they are not on the internet.
+    /// Networks that caller-supplied URLs may reach on any port, although they are not on the internet.
     pub allow: Vec<IpNet>,
 }
 
@@ -17,10 +17,6 @@ impl FetchSettings {
     /// The variables that [`FetchSettings::read`] reads.
     pub const NAMES: &[&str] = &["WINDU_FETCH_ALLOW"];
 
-    /// Reads the settings.
-    ///
-    /// # Errors
-    /// When an item is neither a network nor an address.
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         let allow = env.list("WINDU_FETCH_ALLOW").into_iter().map(network);
         Ok(Self { allow: allow.collect::<Result<_, _>>()? })
@@ -50,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_and_addresses_are_taken() {
+    fn networks_and_addresses_are_accepted() {
         let allow = read("10.1.0.0/16, fd00:1::/64,127.0.0.1").expect("settings").allow;
         assert_eq!(
             allow.iter().map(ToString::to_string).collect::<Vec<_>>(),

@@ -1,4 +1,4 @@
-//! The master key: given in the environment, or made once and kept in the data folder.
+//! The master key: from the environment, or generated once and stored in the data folder.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -18,11 +18,8 @@ pub const KEY_NAMES: &[&str] = &[CURRENT, OLD];
 
 /// The master key of this deployment. Blocks on small files.
 ///
-/// With `DATABASE_URL` the key must be given: several programs share that database, and a key that one of them made
-/// for itself would lock the others out. Otherwise the file `secret.key` (0600) in the data folder holds it.
-///
-/// # Errors
-/// When no key is given where one must be, a key is not 32 bytes in base64, or the file cannot be read or made.
+/// With `DATABASE_URL` the key must be set: several programs may share that database, and a key that one of them
+/// generated would lock the others out. Otherwise the file `secret.key` (0600) in the data folder holds it.
 pub fn master_key(
     env: &Env,
     database: &DatabaseSettings,
@@ -33,28 +30,28 @@ pub fn master_key(
         MasterKey::from_base64(old, None).map_err(|error| ConfigError::new(OLD, error.to_string()))?;
     }
     let current = match env.get(CURRENT) {
-        Some(given) => given.to_owned(),
+        Some(key) => key.to_owned(),
         None if database.url.is_some() => {
             return Err(ConfigError::new(
                 CURRENT,
-                "with DATABASE_URL the key must be given (make one with: openssl rand -base64 32)",
+                "with DATABASE_URL the key must be set (generate one with: openssl rand -base64 32)",
             ));
         }
-        None => kept(&database.data_dir, missing)?,
+        None => stored_key(&database.data_dir, missing)?,
     };
     MasterKey::from_base64(&current, old).map_err(|error| ConfigError::new(CURRENT, error.to_string()))
 }
 
-/// The key in the data folder, made now if there is none.
-fn kept(data_dir: &Path, missing: Missing) -> Result<String, ConfigError> {
+/// The key in the data folder, generated now if there is none.
+fn stored_key(data_dir: &Path, missing: Missing) -> Result<String, ConfigError> {
     let path = data_dir.join(FILE);
-    let trouble = |doing: &str, error: &io::Error| {
+    let failed = |doing: &str, error: &io::Error| {
         ConfigError::new(CURRENT, format!("not set, and {} cannot be {doing}: {error}", path.display()))
     };
     match read(&path) {
         Ok(key) => return Ok(key),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(trouble("read", &error)),
+        Err(error) => return Err(failed("read", &error)),
     }
     if missing == Missing::Refuse {
         return Err(ConfigError::new(
@@ -65,21 +62,23 @@ fn kept(data_dir: &Path, missing: Missing) -> Result<String, ConfigError> {
             ),
         ));
     }
-    data_dir::make(data_dir).and_then(|data_dir| make(&data_dir)).map_err(|error| trouble("made", &error))?;
-    read(&path).map_err(|error| trouble("read", &error))
+    data_dir::make(data_dir)
+        .and_then(|data_dir| create(&data_dir))
+        .map_err(|error| failed("created", &error))?;
+    read(&path).map_err(|error| failed("read", &error))
 }
 
 fn read(path: &Path) -> io::Result<String> {
     let key = fs::read_to_string(path)?;
     if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
-        tracing::warn!(file = %path.display(), "others can read the secret key; close it with chmod 600");
+        tracing::warn!(file = %path.display(), "others can read the secret key; protect it with chmod 600");
     }
     Ok(key)
 }
 
-/// Makes the file whole and at once: it is written under another name first, and a link does not replace a key
-/// that another program made in the meantime.
-fn make(data_dir: &Path) -> io::Result<()> {
+/// Creates the file atomically: it is written under another name first, and a link does not replace a key that another
+/// program has created meanwhile.
+fn create(data_dir: &Path) -> io::Result<()> {
     let draft = Draft(data_dir.join(format!("{FILE}.{}.new", secrets::random_id())));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft.0)?;
     file.write_all(format!("{}\n", MasterKey::generate_base64()).as_bytes())?;
@@ -96,7 +95,7 @@ struct Draft(PathBuf);
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // Left behind it would be no more than a stray key that nothing was sealed with.
+        // A file that stays is harmless: nothing was sealed with its key.
         let _ = fs::remove_file(&self.0);
     }
 }
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_made_once_even_by_many_at_once() {
+    fn a_key_is_generated_once_even_by_many_at_once() {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = settings(folder.path(), None);
         let refused = master_key(&Env::default(), &settings, Missing::Refuse).expect_err("none yet");
@@ -135,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_key_wins_and_a_shared_database_needs_one() {
+    fn a_key_from_the_environment_wins_and_a_shared_database_needs_one() {
         let folder = tempfile::tempdir().expect("a folder");
         let shared = settings(folder.path(), Some("postgres://host/windu"));
         let error = master_key(&Env::default(), &shared, Missing::Create).expect_err("no key");

@@ -1,4 +1,4 @@
-//! Where the server listens, what it is called from outside, and how much it takes at once.
+//! The settings of the listener: its address, the public URL, CORS, and the number of connections.
 
 use std::net::SocketAddr;
 
@@ -9,22 +9,20 @@ use super::{ConfigError, Env};
 /// `WINDU_LISTEN`, `WINDU_PUBLIC_URL`, `WINDU_CORS_ORIGINS` and `WINDU_MAX_CONNECTIONS`.
 #[derive(Clone, Debug)]
 pub struct ListenSettings {
-    /// The address to listen on; port 0 takes a free one.
+    /// The address to listen on; port 0 chooses a free one.
     pub address: SocketAddr,
-    /// The start of every URL that is given out, without a slash at its end; `None`: from the real address.
+    /// The start of the URLs in responses, without a slash at its end; `None`: from the listener's address.
     pub public_url: Option<String>,
-    /// Which pages may call the API.
     pub cors_origins: CorsOrigins,
-    /// Connections open at once; more wait in the operating system's queue.
+    /// The most open connections; more wait in the operating system's queue.
     pub max_connections: usize,
 }
 
-/// Which origins may call the API from a browser. No cookies are used, so any origin is safe.
+/// The origins that may call the API from a browser. No cookies are used, so any origin is safe.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CorsOrigins {
-    /// Every origin.
     Any,
-    /// These alone, such as `https://app.example.org`.
+    /// Only these, such as `https://app.example.org`.
     These(Vec<String>),
 }
 
@@ -33,10 +31,6 @@ impl ListenSettings {
     pub const NAMES: &[&str] =
         &["WINDU_LISTEN", "WINDU_PUBLIC_URL", "WINDU_CORS_ORIGINS", "WINDU_MAX_CONNECTIONS"];
 
-    /// Reads the settings.
-    ///
-    /// # Errors
-    /// When one does not parse.
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         let address = match env.get("WINDU_LISTEN") {
             None => SocketAddr::from(([127, 0, 0, 1], 8000)),

@@ -1,8 +1,8 @@
-//! What is logged, and how.
+//! The settings of the log.
 
 use super::{ConfigError, Env};
 
-/// What is logged when nothing is said: PostgreSQL's notices at each start tell nobody anything.
+/// The default filter: PostgreSQL's notices at each start have no use.
 const DEFAULT: &str = "info,sqlx::postgres::notice=warn";
 
 /// `WINDU_LOG` and `WINDU_LOG_FORMAT`.
@@ -10,16 +10,14 @@ const DEFAULT: &str = "info,sqlx::postgres::notice=warn";
 pub struct LogSettings {
     /// Directives of tracing's `EnvFilter`, such as `info` or `windu=debug,info`.
     pub filter: String,
-    /// The form of a line.
     pub format: LogFormat,
 }
 
-/// The form of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
@@ -27,10 +25,6 @@ impl LogSettings {
     /// The variables that [`LogSettings::read`] reads.
     pub const NAMES: &[&str] = &["WINDU_LOG", "WINDU_LOG_FORMAT"];
 
-    /// Reads the settings.
-    ///
-    /// # Errors
-    /// When `WINDU_LOG_FORMAT` is neither text nor json.
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         let format = match env.get("WINDU_LOG_FORMAT") {
             None | Some("text") => LogFormat::Text,

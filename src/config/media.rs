@@ -1,4 +1,4 @@
-//! Where media are stored, how long their URLs open, how large an upload may be.
+//! The settings of media: the storage, the lifetime of URLs, and the largest upload.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -16,29 +16,27 @@ const LONGEST_LIFETIME: Duration = Duration::from_hours(3_650 * 24);
 const MEBIBYTE: u64 = 1024 * 1024;
 const LARGEST_UPLOAD: u64 = 4 * 1024 * MEBIBYTE;
 
-/// `WINDU_MEDIA_URL`, `WINDU_MEDIA_URL_TTL` and `WINDU_MAX_UPLOAD`, and the folder for files on their way.
+/// `WINDU_MEDIA_URL`, `WINDU_MEDIA_URL_TTL` and `WINDU_MAX_UPLOAD`, and the data folder, for uploads.
 #[derive(Clone, Debug)]
 pub struct MediaSettings {
-    /// Where files are stored.
     pub location: MediaLocation,
-    /// How long a URL that is given out opens.
+    /// The lifetime of signed URLs.
     pub url_lifetime: Duration,
-    /// Bytes of the largest file.
+    /// The largest file, in bytes.
     pub max_upload: u64,
-    /// The data folder.
     pub data_dir: PathBuf,
 }
 
-/// A place for files.
+/// The storage of files.
 #[derive(Clone)]
 pub enum MediaLocation {
-    /// A folder. It is made when missing.
+    /// A folder. It is created when missing.
     Folder(PathBuf),
-    /// A bucket of S3 or of a server that speaks its language.
+    /// A bucket of S3 or of an S3-compatible server.
     S3 {
-        /// The bucket. It must exist.
+        /// It must exist.
         bucket: String,
-        /// The start of every object's name, without slashes at its ends; may be empty.
+        /// The prefix of every object's name, without slashes at its ends; may be empty.
         prefix: String,
         /// The variables that begin with `AWS_`: credentials, endpoint, region.
         variables: Vec<(String, String)>,
@@ -49,10 +47,6 @@ impl MediaSettings {
     /// The variables that [`MediaSettings::read`] reads, apart from those that begin with `AWS_`.
     pub const NAMES: &[&str] = &[LOCATION, LIFETIME, MAX_UPLOAD];
 
-    /// Reads the settings.
-    ///
-    /// # Errors
-    /// When one does not parse.
     pub fn read(env: &Env, data_dir: &Path) -> Result<Self, ConfigError> {
         let url_lifetime = env.duration(LIFETIME, Duration::from_hours(24))?;
         if url_lifetime > LONGEST_LIFETIME {
@@ -106,7 +100,7 @@ fn location(env: &Env, text: &str) -> Option<MediaLocation> {
     }
 }
 
-/// Bytes; a unit is a power of 1024 however it is written.
+/// A size in bytes; a unit is a power of 1024 in each spelling.
 fn size(text: &str) -> Option<u64> {
     let digits = text.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(text.len());
     let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
@@ -136,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_takes_its_prefix_and_the_usual_variables() {
+    fn a_bucket_has_its_prefix_and_the_usual_variables() {
         let secret = ("AWS_SECRET_ACCESS_KEY", "secret");
         let settings = read(&[("WINDU_MEDIA_URL", "s3://bucket/a/b/"), secret]).expect("settings");
         assert_eq!(format!("{settings:?}").matches("secret").count(), 0);

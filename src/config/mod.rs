@@ -1,4 +1,4 @@
-//! Settings: one struct per concern, read from the environment; every error names its variable.
+//! The settings: one struct per concern, read from the environment. Every error names its variable.
 
 mod codes;
 pub mod data_dir;
@@ -27,32 +27,27 @@ pub use media::{MediaLocation, MediaSettings};
 pub use networks::NetworkSettings;
 pub use oauth::{Bootstrap, OAuthSettings, TrustedProxies};
 
-/// A setting that cannot be used. The message names the variable and says what it takes.
+/// A setting that cannot be used. The message names the variable and the values that it accepts.
 #[derive(Debug, thiserror::Error)]
 #[error("{variable}: {problem}")]
 pub struct ConfigError {
-    /// The environment variable.
     pub variable: &'static str,
-    /// What is wrong and what to write instead; never the value of a secret.
+    /// The mistake and how to correct it; never the value of a secret.
     pub problem: String,
 }
 
 impl ConfigError {
-    /// An error about `variable`.
     pub fn new(variable: &'static str, problem: impl Into<String>) -> Self {
         Self { variable, problem: problem.into() }
     }
 }
 
-/// The environment that settings are read from: a snapshot, so that tests can give their own.
+/// A snapshot of the environment that settings are read from, so that tests can have their own.
 #[derive(Clone, Default)]
 pub struct Env(BTreeMap<String, String>);
 
 impl Env {
-    /// The process's environment, filled up from `.env` in the working folder when there is one.
-    ///
-    /// # Errors
-    /// When `.env` exists and cannot be read or parsed.
+    /// The process's environment, completed by `.env` in the working folder when there is one.
     pub fn load() -> anyhow::Result<Self> {
         let mut values: BTreeMap<String, String> = BTreeMap::new();
         match dotenvy::dotenv_iter() {
@@ -73,7 +68,7 @@ impl Env {
         Ok(Self(values))
     }
 
-    /// An environment of these values alone.
+    /// An environment of only these values.
     pub fn of<'a>(values: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
         Self(values.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
@@ -89,7 +84,7 @@ impl Env {
         self.0.keys().map(String::as_str).filter(|name| name.starts_with("WINDU_"))
     }
 
-    /// All variables whose names begin so, with their values.
+    /// All variables whose names have this prefix, with their values.
     #[must_use]
     pub fn with_prefix(&self, prefix: &str) -> Vec<(String, String)> {
         self.0
@@ -100,9 +95,6 @@ impl Env {
     }
 
     /// The value parsed, or `default` when unset.
-    ///
-    /// # Errors
-    /// When the value does not parse.
     pub fn parse<T>(&self, variable: &'static str, default: T) -> Result<T, ConfigError>
     where
         T: FromStr,
@@ -117,9 +109,6 @@ impl Env {
     }
 
     /// A duration such as `90s`, `15m`, `24h` or `90d`; a bare number is seconds.
-    ///
-    /// # Errors
-    /// When the value is anything else.
     pub fn duration(&self, variable: &'static str, default: Duration) -> Result<Duration, ConfigError> {
         let Some(value) = self.get(variable) else { return Ok(default) };
         let wrong = || ConfigError::new(variable, "a duration such as 90s, 15m, 24h or 90d is expected");
@@ -144,7 +133,7 @@ impl Env {
     }
 }
 
-/// The `WINDU_` variables that are set although none of `known` names them, in order.
+/// The `WINDU_` variables that are set but not in `known`, sorted.
 #[must_use]
 pub fn unknown<'a>(env: &'a Env, known: &[&[&str]]) -> Vec<&'a str> {
     env.own_names().filter(|name| !known.iter().any(|names| names.contains(name))).collect()

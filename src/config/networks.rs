@@ -1,18 +1,18 @@
-//! Which networks there are, and how long a message may wait for one.
+//! The settings of networks: their names, and the time to live of queued messages.
 
 use std::time::Duration;
 
 use super::{ConfigError, Env};
 
-/// The networks that this program brings.
+/// The networks that this program supports.
 pub const KNOWN: &[&str] = &["local"];
 
 /// `WINDU_NETWORKS` and `WINDU_SEND_TTL`.
 #[derive(Clone, Debug)]
 pub struct NetworkSettings {
-    /// The networks, the first being create-account's choice.
+    /// The first one is create-account's default.
     pub networks: Vec<String>,
-    /// How long a message may wait for the network before it fails as expired.
+    /// The time to live of a queued message; then it fails as expired.
     pub send_ttl: Duration,
 }
 
@@ -20,10 +20,6 @@ impl NetworkSettings {
     /// The variables that [`NetworkSettings::read`] reads.
     pub const NAMES: &[&str] = &["WINDU_NETWORKS", "WINDU_SEND_TTL"];
 
-    /// Reads the settings.
-    ///
-    /// # Errors
-    /// When a network is not known, or the time does not parse.
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         let mut networks: Vec<String> = env.list("WINDU_NETWORKS").into_iter().map(str::to_owned).collect();
         if networks.is_empty() {

@@ -1,4 +1,4 @@
-//! How long tokens live, the first user, and whose word on a caller's address counts.
+//! The settings of OAuth: the lifetimes of tokens, the trusted proxies, and the first user.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -14,26 +14,23 @@ const LONGEST_LIFETIME: Duration = Duration::from_hours(3_650 * 24);
 /// `WINDU_BOOTSTRAP_PASSWORD`.
 #[derive(Clone, Debug)]
 pub struct OAuthSettings {
-    /// How long an access token lives.
     pub access_lifetime: Duration,
-    /// How long a refresh token lives; each refresh gives a new one.
+    /// Each refresh issues a new token with the whole lifetime.
     pub refresh_lifetime: Duration,
-    /// Proxies that are believed.
     pub trusted_proxies: TrustedProxies,
-    /// The user that is made at the start.
     pub bootstrap: Bootstrap,
 }
 
-/// The user that is made at the start if missing.
+/// The user that is created at the start if missing.
 #[derive(Clone, Default)]
 pub struct Bootstrap {
-    /// The name; `None`: `admin`, when there is no user at all or a password is given.
+    /// `None`: `admin`, when there is no user at all or a password is set.
     pub user: Option<String>,
-    /// The password; `None`: a random one, shown once.
+    /// `None`: a random one, shown once.
     pub password: Option<String>,
 }
 
-/// The proxies whose `X-Forwarded-For` counts.
+/// The proxies whose `X-Forwarded-For` is trusted.
 #[derive(Clone, Debug, Default)]
 pub struct TrustedProxies(Vec<IpNet>);
 
@@ -47,10 +44,6 @@ impl OAuthSettings {
         "WINDU_BOOTSTRAP_PASSWORD",
     ];
 
-    /// Reads the settings.
-    ///
-    /// # Errors
-    /// When one does not parse.
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         let networks = env.list("WINDU_TRUSTED_PROXIES").into_iter().map(network);
         Ok(Self {
@@ -104,7 +97,7 @@ fn network(text: &str) -> Result<IpNet, ConfigError> {
     })
 }
 
-/// An entry of `X-Forwarded-For`: an address, some proxies add the port.
+/// The address in an entry of `X-Forwarded-For`; some proxies add the port.
 fn address(text: &str) -> Option<IpAddr> {
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     bare.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
@@ -144,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_trusted_proxy_is_believed() {
+    fn only_a_trusted_proxy_counts() {
         assert_eq!(client("", "192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
         assert_eq!(client("10.0.0.0/8", "192.0.2.1", &["198.51.100.7"]), "192.0.2.1");
         assert_eq!(client("10.0.0.0/8", "10.0.0.1", &["198.51.100.7"]), "198.51.100.7");

@@ -7,13 +7,10 @@ use super::{AccountId, CounterId, PhoneNumber, UserId};
 /// One phone number of a user on one upstream network.
 #[derive(Clone, Debug)]
 pub struct Account {
-    /// The row.
     pub id: AccountId,
-    /// The owner.
     pub user: UserId,
-    /// What numbers its events.
+    /// The row that numbers its events.
     pub counter: CounterId,
-    /// The number itself.
     pub number: PhoneNumber,
     /// The upstream network's name, such as `local`.
     pub network: String,
@@ -23,7 +20,7 @@ pub struct Account {
     pub registered_at: Option<DateTime<Utc>>,
     /// Whether the number was ever proved: what was stored then can still be read after it moved.
     pub was_proved: bool,
-    /// What its session was last seen doing.
+    /// As its session published it last.
     pub session: SessionStatus,
 }
 
@@ -35,54 +32,51 @@ impl Account {
     }
 }
 
-/// What a session does, since when, and why.
+/// The state of a session.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionStatus {
-    /// What it does.
     pub state: SessionState,
-    /// Since when.
     pub since: DateTime<Utc>,
-    /// A word for programs on what led here, such as `network_unreachable`.
+    /// The cause, as a word for programs, such as `network_unreachable`.
     pub reason: Option<String>,
 }
 
-/// A session is in exactly one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SessionState {
     /// Claimed, not yet connecting.
     Starting,
     /// Opening the connection.
     Connecting,
-    /// Connected, reading what came while it was away.
+    /// Connected, and receiving the events since the last connection.
     CatchingUp,
     /// Connected and caught up.
     Online,
     /// Will connect again.
     Waiting {
-        /// How many attempts failed in a row.
+        /// Failed attempts in a row.
         attempt: u32,
-        /// When the next one begins.
+        /// The time of the next attempt.
         until: DateTime<Utc>,
     },
-    /// Nothing more happens until the user acts.
+    /// Not connecting until the user acts.
     NeedsUser(NeedsUser),
     /// No session runs.
     Stopped,
 }
 
-/// What only the user can mend.
+/// Why only the user can make the session connect again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NeedsUser {
-    /// The network no longer knows the login: register the number again.
+    /// The network does not accept the credentials any more: the number must be registered again.
     LoggedOut,
     /// Another session of the same number took over.
     Replaced,
-    /// The network banned the number, until then if it said so.
+    /// The network banned the number, until this time where it is known.
     Banned(Option<DateTime<Utc>>),
 }
 
 impl SessionState {
-    /// The state's name in answers, in the database and in events.
+    /// The name in responses, in the database and in events.
     #[must_use]
     pub fn name(&self) -> &'static str {
         match self {
@@ -98,7 +92,7 @@ impl SessionState {
         }
     }
 
-    /// Builds a state from what the database keeps of it; `None` for a name that is not one.
+    /// A state from its columns; `None` for an unknown name, or a missing value.
     #[must_use]
     pub fn from_parts(name: &str, attempt: Option<u32>, until: Option<DateTime<Utc>>) -> Option<Self> {
         Some(match name {
@@ -115,7 +109,7 @@ impl SessionState {
         })
     }
 
-    /// The number of failed attempts, where that is part of the state.
+    /// The number of failed attempts, where it is part of the state.
     #[must_use]
     pub fn attempt(&self) -> Option<u32> {
         match self {
@@ -124,7 +118,7 @@ impl SessionState {
         }
     }
 
-    /// Until when the state lasts, where that is known.
+    /// The end of the state, where it is known.
     #[must_use]
     pub fn until(&self) -> Option<DateTime<Utc>> {
         match self {
@@ -134,9 +128,9 @@ impl SessionState {
         }
     }
 
-    /// Whether clients are told of a change to this state. Steps on the way to online are not worth an event.
+    /// Whether a change to this state is an event for clients. Steps on the way to online are not.
     #[must_use]
-    pub fn is_news(&self) -> bool {
+    pub fn is_event(&self) -> bool {
         matches!(self, Self::Online | Self::Waiting { .. } | Self::NeedsUser(_) | Self::Stopped)
     }
 }

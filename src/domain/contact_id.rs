@@ -1,4 +1,4 @@
-//! What stands where a number stands: a number, or the public id of somebody who has none.
+//! Ids of people in the API: a number, or a public id for people without one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,12 +8,11 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{NumberError, PhoneNumber};
 
-/// Somebody on a network, as callers name them.
+/// A person on a network, as callers name them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ContactId {
-    /// By number.
     Number(PhoneNumber),
-    /// By public id: `x` and digits.
+    /// `x` and digits.
     PublicId(String),
 }
 

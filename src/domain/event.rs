@@ -1,4 +1,4 @@
-//! What the journal tells clients, by ids and facts.
+//! The events in the journal, for clients. They carry ids, no contents.
 
 use serde_json::{Value, json};
 
@@ -10,93 +10,41 @@ use super::{FailureReason, GroupChangeKind, SessionState};
 pub enum Event {
     /// The number was proved and its account made on the network.
     AccountRegistered,
-    /// The number is no longer this user's: another user proved it.
+    /// Another user has proved the number.
     AccountUnregistered,
-    /// The account and its data are gone.
+    /// The account and its data were deleted.
     AccountRemoved,
     /// The session's state changed to one that clients care about.
-    SessionChanged {
-        /// The new state.
-        state: SessionState,
-        /// What led to it.
-        reason: Option<String>,
-    },
+    SessionChanged { state: SessionState, reason: Option<String> },
     /// A message was accepted from the API.
-    MessageQueued {
-        /// To whom.
-        chat: String,
-        /// Which.
-        id: String,
-    },
-    /// The network took a message.
-    MessageSent {
-        /// To whom.
-        chat: String,
-        /// Which.
-        id: String,
-    },
-    /// The receiver's side has stored a message.
-    MessageDelivered {
-        /// To whom.
-        chat: String,
-        /// Which.
-        id: String,
-    },
+    MessageQueued { chat: String, id: String },
+    /// The network accepted a message.
+    MessageSent { chat: String, id: String },
+    /// The receiver's device has stored a message.
+    MessageDelivered { chat: String, id: String },
     /// The receiver has seen a message.
-    MessageRead {
-        /// To whom.
-        chat: String,
-        /// Which.
-        id: String,
-    },
+    MessageRead { chat: String, id: String },
     /// A message will never be sent.
-    MessageFailed {
-        /// To whom.
-        chat: String,
-        /// Which.
-        id: String,
-        /// Why.
-        reason: FailureReason,
-    },
+    MessageFailed { chat: String, id: String, reason: FailureReason },
     /// A message came in.
     MessageReceived {
-        /// From whom.
         chat: String,
-        /// Which.
         id: String,
         /// The kind of content: the letter of the message list.
         kind: &'static str,
-        /// In a group: who wrote it.
+        /// In a group: the sender's number or public id.
         participant: Option<String>,
     },
-    /// The file of a received message came, or is lost for good.
-    MessageMedia {
-        /// From whom.
-        chat: String,
-        /// Which.
-        id: String,
-        /// Whether it came.
-        stored: bool,
-    },
+    /// The file of a received message was stored, or is lost for good.
+    MessageMedia { chat: String, id: String, stored: bool },
     /// A message was sent from another device of the same number.
-    MessageSentElsewhere {
-        /// To whom.
-        chat: String,
-        /// Which.
-        id: String,
-    },
-    /// Something came in that could not be read.
-    MessageUndecryptable {
-        /// From whom.
-        chat: String,
-        /// Which.
-        id: String,
-    },
+    MessageSentElsewhere { chat: String, id: String },
+    /// A message came in that could not be decrypted or stored.
+    MessageUndecryptable { chat: String, id: String },
     /// Received messages were marked read, here or on another device.
     ChatRead {
-        /// Whose messages.
         chat: String,
-        /// How many.
+        /// Their number.
         messages: u64,
     },
     /// A contact was added.
@@ -124,12 +72,12 @@ pub enum Event {
         /// The number or public id.
         contact: String,
     },
-    /// What is seen of somebody's status message changed: another one, hidden, or shown again.
+    /// A person's status message, as the account sees it, changed: another one, hidden, or visible again.
     ContactStatusChanged {
         /// The number or public id.
         contact: String,
     },
-    /// What is seen of somebody's photo changed: another one, none, hidden, or shown again.
+    /// A person's photo, as the account sees it, changed: another one, none, hidden, or visible again.
     ContactPhotoChanged {
         /// The number or public id.
         contact: String,
@@ -138,19 +86,18 @@ pub enum Event {
     NicknameChanged,
     /// The account's own status message changed.
     StatusMessageChanged,
-    /// The account's own photo changed, or was taken away.
+    /// The account's own photo changed, or was removed.
     PhotoChanged,
     /// Whether the account is shown as online changed.
     ConnectedStatusChanged,
-    /// Who may see what of the account changed.
+    /// The account's privacy settings changed.
     PrivacyChanged,
-    /// Something happened to a group that the account is in, or was in until then.
+    /// A group changed that the account is in, or was in until then.
     GroupChanged {
         /// The group's id.
         group: String,
-        /// What.
         change: GroupChangeKind,
-        /// To whom of it, by number or public id; nobody when it is about the group itself.
+        /// The members concerned, by number or public id; empty when the group itself changed.
         participants: Vec<String>,
     },
 }
@@ -199,7 +146,7 @@ impl Event {
         }
     }
 
-    /// The facts, as a JSON object.
+    /// The event's data, as a JSON object.
     #[must_use]
     pub fn payload(&self) -> Value {
         match self {

@@ -1,4 +1,4 @@
-//! Groups: their ids, and whom a row about a chat may name.
+//! Groups: their ids, names of chats, and kinds of changes.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{ContactId, NumberError};
 
-/// A group as callers name it: the creator's number, a dash, ten digits.
+/// A group's id in the API: the creator's number, a dash, ten digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct GroupId(String);
 
@@ -16,39 +16,31 @@ pub struct GroupId(String);
 #[error("a group's id looks like 15551230000-1466000000")]
 pub struct GroupIdError;
 
-/// The other side of a chat as callers name it.
+/// The other side of a chat, as callers name it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ChatName {
-    /// Somebody.
     Contact(ContactId),
-    /// A group.
     Group(GroupId),
 }
 
-/// What happened to a group, in the journal.
+/// A change of a group, in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupChangeKind {
-    /// It was made.
     Created,
-    /// It has another subject.
     Subject,
-    /// It has another photo, or none.
+    /// Another photo, or none.
     Photo,
-    /// Somebody was added.
     Added,
-    /// Somebody was removed.
     Removed,
-    /// Somebody became an admin.
+    /// A member became an admin.
     Promoted,
-    /// Somebody is no longer an admin.
+    /// A member is no longer an admin.
     Demoted,
-    /// Somebody left.
     Left,
 }
 
 impl GroupId {
-    /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -74,7 +66,6 @@ impl fmt::Display for GroupId {
 }
 
 impl ChatName {
-    /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         match self {
@@ -83,7 +74,6 @@ impl ChatName {
         }
     }
 
-    /// Whether it is a group.
     #[must_use]
     pub fn is_group(&self) -> bool {
         matches!(self, Self::Group(_))
@@ -93,7 +83,7 @@ impl ChatName {
 impl FromStr for ChatName {
     type Err = NumberError;
 
-    /// A group's id comes first: without its dash it may be a number.
+    /// A group's id is tried first: without its dash it may be a number.
     fn from_str(text: &str) -> Result<Self, NumberError> {
         match text.parse() {
             Ok(group) => Ok(Self::Group(group)),
@@ -103,7 +93,7 @@ impl FromStr for ChatName {
 }
 
 impl GroupChangeKind {
-    /// The kind's name in events.
+    /// The name in events.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -118,9 +108,9 @@ impl GroupChangeKind {
         }
     }
 
-    /// Whether it takes somebody out of the group.
+    /// Whether members leave the group by it.
     #[must_use]
-    pub fn takes_away(self) -> bool {
+    pub fn removes_members(self) -> bool {
         matches!(self, Self::Removed | Self::Left)
     }
 }
@@ -130,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_is_told_from_a_number() {
+    fn a_group_is_distinguished_from_a_number() {
         for id in ["15551230000-1466000000", "15551-1466000000", "155512300001234-0000000000"] {
             assert!(id.parse::<ChatName>().expect(id).is_group(), "{id}");
         }

@@ -1,4 +1,4 @@
-//! Ids of rows, one type each, so that none is taken for another; and the lease, which is made of them.
+//! Ids of rows, of one type per table, so that they cannot be confused; and the lease.
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {$(
@@ -23,7 +23,7 @@ ids! {
     AccountId,
     /// The row that numbers the events of a user's number and holds its lease.
     CounterId,
-    /// Somebody who can be talked to on a network.
+    /// A person or a group on a network.
     PeerId,
     /// A conversation of an account.
     ChatId,
@@ -31,18 +31,16 @@ ids! {
     MessageId,
     /// A running program that shares the database.
     ProcessId,
-    /// Something asked of an account's session.
+    /// A command to an account's session.
     CommandId,
 }
 
-/// The right of one process to run an account's session, as it was claimed. Each write of a session asserts it.
+/// The right of one process to run an account's session. Each write of a session asserts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Lease {
-    /// Whose session.
     pub account: AccountId,
     /// The row that holds the lease.
     pub counter: CounterId,
-    /// The process that claimed it.
     pub process: ProcessId,
     /// Grows by one with each claim.
     pub fence: i64,

@@ -1,4 +1,4 @@
-//! Media: stored files by their content, what they are, and what refers to them.
+//! Stored files: their hashes, their properties, and the rows that refer to them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,56 +12,54 @@ use super::{AccountId, ChatId};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlobHash(pub [u8; 32]);
 
-/// A text that is not 64 hex digits.
+/// The text is not 64 hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a SHA-256 as 64 hex digits is expected")]
 pub struct BadHash;
 
-/// The kinds of media that a message can be.
+/// The kinds of media messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MediaKind {
-    /// A still or moving picture without sound.
+    /// A still or animated picture without sound.
     Image,
-    /// A film.
     Video,
     /// Music and other sound files.
     Audio,
-    /// Sound that was spoken into the phone.
+    /// A voice recording.
     Voice,
 }
 
-/// A file in the storage, with what was found out about it.
+/// A file in the storage, with its properties.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredMedia {
-    /// Of the bytes that are stored and sent.
+    /// Of the stored bytes.
     pub hash: BlobHash,
     /// Such as `image/jpeg`.
     pub mimetype: String,
-    /// Bytes.
+    /// In bytes.
     pub size: u64,
-    /// Pixels, as shown; of pictures and videos where it is known.
+    /// In pixels, as shown; of pictures and videos where it is known.
     pub width: Option<u32>,
-    /// Pixels, as shown.
+    /// In pixels, as shown.
     pub height: Option<u32>,
-    /// Seconds; of sound and videos where it is known.
+    /// In seconds; of sound and videos where it is known.
     pub duration: Option<f64>,
 }
 
 /// The row by which a caller may see a stored file: its URL opens as long as this row refers to the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Reference {
-    /// A file of this account's messages.
+    /// A message of this account.
     Message(AccountId),
-    /// The photo of an own account.
     OwnPhoto(AccountId),
-    /// A photo that a person had, by the row of its change; also its preview.
+    /// The row of a change of a person's photo; also for its preview.
     PeerPhoto(i64),
-    /// The photo of a group that an account is in, by its chat there; also its preview.
+    /// The chat of a group, for the group's photo and its preview.
     GroupPhoto(ChatId),
 }
 
 impl BlobHash {
-    /// As the API writes it: 44 characters.
+    /// The form in the API: 44 characters.
     #[must_use]
     pub fn base64(&self) -> String {
         BASE64.encode(&self.0)
@@ -116,7 +114,7 @@ impl<'de> Deserialize<'de> for BlobHash {
 }
 
 impl MediaKind {
-    /// The letter that the message list shows: i image, v video, a audio, s voice.
+    /// The letter in the list of messages: i image, v video, a audio, s voice.
     #[must_use]
     pub fn letter(self) -> &'static str {
         match self {
@@ -127,7 +125,6 @@ impl MediaKind {
         }
     }
 
-    /// The kind of a letter.
     #[must_use]
     pub fn from_letter(letter: &str) -> Option<Self> {
         match letter {

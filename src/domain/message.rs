@@ -2,49 +2,43 @@
 
 use super::{BlobHash, MediaKind, StoredMedia};
 
-/// What a message says.
+/// The content of a message.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Content {
-    /// Plain text.
     Text(String),
-    /// A picture, a film or sound.
+    /// A picture, a video or sound.
     Media(Box<MediaContent>),
-    /// A place.
     Location(Location),
-    /// Somebody's card.
     VCard(Card),
 }
 
-/// A file and what is said of it.
+/// A file with its caption.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MediaContent {
-    /// What it is shown as.
     pub kind: MediaKind,
-    /// A text below it.
     pub caption: Option<String>,
-    /// The file.
     pub file: MediaFile,
 }
 
 /// Where a message's file is.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MediaFile {
-    /// With us.
+    /// In our storage.
     Stored(StoredMedia),
-    /// With the network, to be fetched.
+    /// At the network, to be fetched.
     Remote(RemoteMedia),
 }
 
-/// A file that the network keeps.
+/// A file that is stored by the network.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RemoteMedia {
-    /// Where, in the network's own words.
+    /// The network's own name of it.
     pub reference: String,
-    /// What the sender says it is, such as `image/jpeg`.
+    /// The sender's claim, such as `image/jpeg`.
     pub mimetype: String,
-    /// What the sender says of its size, in bytes.
+    /// The sender's claim, in bytes.
     pub size: u64,
-    /// What the sender says of its content: a file that differs is not taken for it.
+    /// The sender's claim: a file with another hash is not accepted.
     pub hash: Option<BlobHash>,
 }
 
@@ -55,21 +49,20 @@ pub struct Location {
     pub latitude: f64,
     /// Degrees, from -180 to 180.
     pub longitude: f64,
-    /// A text below it.
     pub caption: Option<String>,
 }
 
 /// A vCard (RFC 6350).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Card {
-    /// The card as it was given.
+    /// The card's text, unchanged.
     pub vcard: String,
-    /// Whose it is.
+    /// The person's name.
     pub name: Option<String>,
 }
 
 impl Content {
-    /// The letter that the message list shows: t text, i image, v video, a audio, s voice, l location, c vcard.
+    /// The letter in the list of messages: t text, i image, v video, a audio, s voice, l location, c vcard.
     #[must_use]
     pub fn letter(&self) -> &'static str {
         match self {
@@ -80,7 +73,7 @@ impl Content {
         }
     }
 
-    /// What can be read of the message: its text or caption, or whose card it is.
+    /// The readable part of the message: its text or caption, or the name on a card.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         match self {
@@ -91,7 +84,6 @@ impl Content {
         }
     }
 
-    /// The message's file, if it is one.
     #[must_use]
     pub fn file(&self) -> Option<&MediaFile> {
         match self {
@@ -141,7 +133,7 @@ impl MessageState {
 /// Why a message will never be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureReason {
-    /// The network did not take it before its time to live ended.
+    /// The network did not accept it within its time to live.
     Expired,
     /// The network refused it for good.
     Refused,
@@ -152,7 +144,7 @@ pub enum FailureReason {
 }
 
 impl FailureReason {
-    /// The reason's name in the database and in events.
+    /// The name in the database and in events.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -164,20 +156,17 @@ impl FailureReason {
     }
 }
 
-/// What a receipt says of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReceiptKind {
-    /// The receiver's side has stored it.
+    /// The receiver's device has stored the message.
     Delivered,
-    /// The receiver has seen it.
+    /// The receiver has seen the message.
     Read,
 }
 
-/// Whether somebody is writing.
+/// Whether a person is typing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Typing {
-    /// Writing now.
     Composing,
-    /// Stopped writing.
     Paused,
 }

@@ -13,13 +13,13 @@ pub struct PhoneNumber(String);
 /// Why a text is no phone number. The message is for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NumberError {
-    /// It holds letters: with curl that is most often a forgotten `&` between two parameters.
+    /// The text has letters: with curl that is most often a forgotten `&` between two parameters.
     #[error(
         "a phone number holds digits only; this one has letters in it: is an & missing between two parameters?"
     )]
     Letters,
-    /// It holds something that is neither a digit nor one of the signs that people write between digits.
-    #[error("a phone number holds digits only, such as 15551230000; blanks and + . - ( ) are ignored")]
+    /// The text has other characters than digits and the signs that people write between digits.
+    #[error("a phone number holds digits only, such as 15551230000; spaces and + . - ( ) are ignored")]
     Signs,
     /// Too few or too many digits.
     #[error("a phone number has 5 to 15 digits with its country code, such as 15551230000")]
@@ -37,7 +37,7 @@ impl PhoneNumber {
 impl FromStr for PhoneNumber {
     type Err = NumberError;
 
-    /// Drops blanks and `+ . - ( )`; what remains must be 5 to 15 ASCII digits.
+    /// Removes white space and `+ . - ( )`; the rest must be 5 to 15 ASCII digits.
     fn from_str(text: &str) -> Result<Self, NumberError> {
         let digits: String =
             text.chars().filter(|sign| !sign.is_whitespace() && !"+.-()".contains(*sign)).collect();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_number_is_told_why() {
+    fn a_text_that_is_no_number_is_refused_with_the_reason() {
         assert_eq!("15551230000message=hi".parse::<PhoneNumber>(), Err(NumberError::Letters));
         assert_eq!("1555#1230000".parse::<PhoneNumber>(), Err(NumberError::Signs));
         assert_eq!("١٢٣٤٥٦".parse::<PhoneNumber>(), Err(NumberError::Signs));
@@ -145,7 +145,7 @@ mod tests {
             written.push_str(&signs[15]);
             let number = written.parse::<PhoneNumber>();
             prop_assert_eq!(number.as_ref().map(PhoneNumber::as_str), Ok(digits.as_str()));
-            // What is normalised stays as it is.
+            // A normalised number stays the same.
             prop_assert_eq!(number.clone().and_then(|number| number.as_str().parse()), number);
         }
     }

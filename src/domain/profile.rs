@@ -1,17 +1,17 @@
-//! What somebody shows of themselves, and to whom.
+//! Profiles: photos, presence, and who may see them.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::{BadHash, BlobHash};
 
-/// Who may see something.
+/// The people who may see a part of a profile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Audience {
     /// Nobody.
     None,
-    /// Those in the owner's contact list.
+    /// The people in the owner's contact list.
     Contacts,
     /// Everybody.
     #[default]
@@ -19,7 +19,7 @@ pub enum Audience {
 }
 
 impl Audience {
-    /// The word for it in parameters, answers and the database.
+    /// The name in parameters, responses and the database.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -29,26 +29,23 @@ impl Audience {
         }
     }
 
-    /// The audience of this word.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::None, Self::Contacts, Self::All].into_iter().find(|audience| audience.name() == name)
     }
 }
 
-/// Who may see what of an account.
+/// The privacy settings of an account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Privacy {
-    /// The status message.
     pub status_message: Audience,
-    /// The photo.
     pub photo: Audience,
-    /// When it was last online, and whether it is now.
+    /// The presence, too.
     pub last_seen: Audience,
 }
 
 impl Privacy {
-    /// The settings of these words, see [`Audience::name`].
+    /// `None` when one is no [`Audience::name`].
     #[must_use]
     pub fn from_names(status_message: &str, photo: &str, last_seen: &str) -> Option<Self> {
         Some(Self {
@@ -59,13 +56,11 @@ impl Privacy {
     }
 }
 
-/// What one person is shown of another's.
+/// A part of another person's profile, if it may be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Visible<T> {
-    /// Nothing: it is not for them.
     Hidden,
-    /// This.
     Value(T),
 }
 
@@ -75,19 +70,17 @@ impl<T: Default> Default for Visible<T> {
     }
 }
 
-/// What one person is told of another's presence.
+/// A report of another person's presence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PeerPresence {
-    /// It is hidden from now on.
+    /// Hidden from now on.
     Hidden,
-    /// It is no longer hidden; what it is, is told only to those who are online themselves.
+    /// No longer hidden. Its value is reported only to those who are online themselves.
     Shown,
-    /// Online.
     Online,
-    /// Offline.
     Offline {
-        /// Since when; `None`: never seen, or not told.
+        /// `None`: never online, or not reported.
         last_seen: Option<DateTime<Utc>>,
     },
 }
@@ -95,20 +88,19 @@ pub enum PeerPresence {
 /// A profile photo and its preview, both stored JPEG files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Photo {
-    /// The photo.
     pub photo: BlobHash,
-    /// The same, its longest side 96 pixels.
+    /// Its longest side has 96 pixels.
     pub preview: BlobHash,
 }
 
 impl Photo {
-    /// The photo of two SHA-256; `None` without both.
+    /// A photo from its two columns; `None` when one is missing.
     pub fn from_hashes(photo: Option<Vec<u8>>, preview: Option<Vec<u8>>) -> Result<Option<Self>, BadHash> {
         let (Some(photo), Some(preview)) = (photo, preview) else { return Ok(None) };
         Ok(Some(Self { photo: photo.as_slice().try_into()?, preview: preview.as_slice().try_into()? }))
     }
 
-    /// The two SHA-256 of a photo, see [`Photo::from_hashes`].
+    /// The two columns of a photo, see [`Photo::from_hashes`].
     #[must_use]
     pub fn hashes(photo: Option<Self>) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
         let bytes = |hash: BlobHash| hash.0.to_vec();
@@ -119,9 +111,9 @@ impl Photo {
 /// A photo that a network has, to be fetched from there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhotoReference {
-    /// What the network calls it; another photo of the same person has another name.
+    /// The network's name of it; another photo of the same person has another name.
     pub photo: String,
-    /// The name of its preview, where the network has both as JPEG files as we keep them; else we make them.
+    /// The name of its preview, where the network has both as JPEG files; else we encode them.
     pub preview: Option<String>,
 }
 
@@ -131,10 +123,8 @@ pub enum ProfileNews {
     Nickname(String),
     /// The status message; empty: none.
     StatusMessage(Visible<String>),
-    /// Online, offline, or not to be seen.
     Presence(PeerPresence),
-    /// The photo, if there is one.
     Photo(Visible<Option<PhotoReference>>),
-    /// The number has left the network: nothing of its profile counts any more, nor what it was before.
+    /// The number has left the network: its profile and the history of it are void.
     Gone,
 }

@@ -1,4 +1,4 @@
-//! Times as callers read and write them.
+//! Times in requests and responses.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,27 +7,27 @@ use chrono::{DateTime, Datelike as _, NaiveDate, TimeDelta, Utc};
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-/// A time in an answer: UTC, `2016-05-20T05:52:45`, cut to the second and never rounded.
+/// A time in a response: UTC, `2016-05-20T05:52:45`, cut to the second and never rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub DateTime<Utc>);
 
-/// A time that a caller gave, to the microsecond (what PostgreSQL keeps). Within the years 0 to 9999, in UTC.
+/// A time in a request, in microseconds as in PostgreSQL. Within the years 0 to 9999, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeParameter {
     at: DateTime<Utc>,
     has_fraction: bool,
 }
 
-/// A text that is no time. The message is for the caller.
+/// The text is no time. The message is for the caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a time such as 2016-05-20T05:52:45 is expected, in UTC unless it ends with a zone such as +02:00; a date \
-     alone and unix seconds work too"
+     without a time and unix seconds work too"
 )]
 pub struct TimeError;
 
 impl TimeParameter {
-    /// The very time that was given; of a date alone its first moment.
+    /// The time itself; for a date without a time its first moment.
     #[must_use]
     pub fn at(self) -> DateTime<Utc> {
         self.at
@@ -78,7 +78,7 @@ impl<'de> Deserialize<'de> for TimeParameter {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Formatting cuts what the pattern does not name.
+        // Formatting cuts fractions of a second.
         write!(formatter, "{}", self.0.format("%Y-%m-%dT%H:%M:%S"))
     }
 }
@@ -108,10 +108,10 @@ fn unix_seconds(text: &str) -> Option<(DateTime<Utc>, bool)> {
     Some((at, fraction.is_some()))
 }
 
-/// A date, alone or with a time, that perhaps with a fraction and a zone.
+/// A date, optionally with a time, which may have a fraction and a zone.
 fn date_and_time(text: &str) -> Option<(DateTime<Utc>, bool)> {
     let (date, rest) = text.split_at_checked(10)?;
-    let date = date_alone(date)?;
+    let date = date_only(date)?;
     if rest.is_empty() {
         return Some((date.and_hms_opt(0, 0, 0)?.and_utc(), false));
     }
@@ -136,7 +136,7 @@ fn date_and_time(text: &str) -> Option<(DateTime<Utc>, bool)> {
     Some((at, fraction.is_some()))
 }
 
-fn date_alone(text: &str) -> Option<NaiveDate> {
+fn date_only(text: &str) -> Option<NaiveDate> {
     let (year, rest) = text.split_at_checked(4)?;
     let (month, rest) = two_digits(rest.strip_prefix('-')?)?;
     let (day, rest) = two_digits(rest.strip_prefix('-')?)?;
@@ -146,7 +146,7 @@ fn date_alone(text: &str) -> Option<NaiveDate> {
     NaiveDate::from_ymd_opt(year.parse().ok()?, month, day)
 }
 
-/// Nothing and `Z` are UTC. A form turns the plus of `+02:00` into a blank.
+/// Nothing and `Z` are UTC. A form turns the plus of `+02:00` into a space.
 fn zone_offset(text: &str) -> Option<TimeDelta> {
     let (sign, rest) = match text.chars().next() {
         None => return Some(TimeDelta::zero()),
@@ -168,7 +168,7 @@ fn two_digits(text: &str) -> Option<(u32, &str)> {
     if is_digits(digits) { Some((digits.parse().ok()?, rest)) } else { None }
 }
 
-/// The digits after a decimal point; what is finer than a microsecond is cut.
+/// The digits after a decimal point, cut to microseconds.
 fn microseconds(digits: &str) -> Option<i64> {
     if !is_digits(digits) {
         return None;
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_of_the_contract_is_read() {
+    fn every_documented_form_is_read() {
         for text in [
             "2016-05-20T05:52:45",
             "2016-05-20 05:52:45",
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_cut_and_never_rounded() {
+    fn a_response_is_cut_and_never_rounded() {
         let at = "2016-05-20T05:52:45.999999".parse::<TimeParameter>().expect("a time").at();
         assert_eq!(serde_json::to_value(Timestamp(at)).expect("JSON"), "2016-05-20T05:52:45");
     }

@@ -1,4 +1,4 @@
-//! A user's name and a new password, as they may be.
+//! User names and new passwords, validated.
 
 use std::fmt;
 
@@ -7,30 +7,24 @@ const LONGEST_NAME: usize = 150;
 const SHORTEST_PASSWORD: usize = 8;
 const LONGEST_PASSWORD: usize = 1_000;
 
-/// The name of a login: 1 to 150 characters, no control characters, no blanks at its ends. Case counts.
+/// A user name: 1 to 150 characters, no control characters, no spaces at its ends. Case-sensitive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserName(String);
 
-/// A password that may be set: 8 to 1,000 characters. Debug hides it.
+/// A new password: 8 to 1,000 characters. Its `Debug` hides it.
 #[derive(Clone)]
 pub struct NewPassword(String);
 
 /// Why a name or a password was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UserError {
-    /// Not a [`UserName`].
-    #[error("a user name has 1 to 150 characters, no control characters, and no blanks at its ends")]
+    #[error("a user name has 1 to 150 characters, no control characters, and no spaces at its ends")]
     BadName,
-    /// Not a [`NewPassword`].
     #[error("a password has 8 to 1,000 characters")]
     BadPassword,
 }
 
 impl UserName {
-    /// Reads a name.
-    ///
-    /// # Errors
-    /// [`UserError::BadName`].
     pub fn parse(text: &str) -> Result<Self, UserError> {
         let fits = (1..=LONGEST_NAME).contains(&text.chars().count());
         if fits && text.trim() == text && !text.chars().any(char::is_control) {
@@ -40,7 +34,6 @@ impl UserName {
         }
     }
 
-    /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -54,10 +47,7 @@ impl fmt::Display for UserName {
 }
 
 impl NewPassword {
-    /// Takes a password as it is: no character is changed or cut.
-    ///
-    /// # Errors
-    /// [`UserError::BadPassword`].
+    /// No character is changed or cut.
     pub fn parse(text: String) -> Result<Self, UserError> {
         if (SHORTEST_PASSWORD..=LONGEST_PASSWORD).contains(&text.chars().count()) {
             Ok(Self(text))
@@ -66,7 +56,6 @@ impl NewPassword {
         }
     }
 
-    /// The password itself.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0

@@ -1,4 +1,4 @@
-//! Periodic jobs: forgetting what nobody asks for any more, in small batches, with jitter.
+//! Periodic jobs that delete expired rows and unreferenced files, in small batches, with jitter.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::secrets;
 use crate::store::Store;
 use crate::telemetry::chain;
 
-/// How often the jobs run, give or take a quarter, so that several processes do not run them together.
+/// The interval of the jobs, plus or minus a quarter, so that several processes do not run them together.
 const PERIOD: Duration = Duration::from_mins(1);
 /// Rows deleted in one statement.
 const BATCH: i64 = 1_000;
-/// Stored files that are looked at in one run; the next run goes on behind them, and after the last from the start.
+/// Stored files that are examined in one run; the next run continues behind them, and after the last at the start.
 const FILES: i64 = 10_000;
 
 /// Starts the jobs as a task of the lifecycle.
@@ -30,12 +30,18 @@ pub fn start(store: &Store, media: &Media, lifecycle: &Lifecycle) {
             }
             let jobs = async {
                 if let Err(error) = prune(&store).await {
-                    tracing::warn!(error = chain(&error), "maintenance failed; it is repeated");
+                    tracing::warn!(
+                        error = chain(&error),
+                        "expired rows could not be deleted; trying again in a minute"
+                    );
                 }
                 match media.delete_unreferenced(files, FILES).await {
                     Ok(last) => files = last,
                     Err(error) => {
-                        tracing::warn!(error = chain(&error), "files that nobody needs stay; it is repeated");
+                        tracing::warn!(
+                            error = chain(&error),
+                            "unreferenced files could not be deleted; trying again in a minute"
+                        );
                     }
                 }
             };

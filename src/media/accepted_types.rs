@@ -64,7 +64,7 @@ pub fn fits(kind: MediaKind, file_name: Option<&str>, file_type: FileType) -> Re
     Err(if known { WrongFileType::Name(file_type) } else { WrongFileType::Extension(kind) })
 }
 
-/// What follows the last dot, in lower case. A name that begins with its only dot has none.
+/// The part behind the last dot, in lower case. A name that begins with its only dot has none.
 fn extension(file_name: &str) -> Option<String> {
     let name = file_name.rsplit(['/', '\\']).next()?;
     let (stem, extension) = name.rsplit_once('.')?;

@@ -1,7 +1,7 @@
 //! The MPEG-4 family: 3GPP, MPEG-4 and QuickTime are one container (ISO/IEC 14496-12, Apple's QuickTime File Format),
-//! told apart by a brand, and sound from video by the tracks.
+//! distinguished by a brand, and sound from video by the tracks.
 //!
-//! The library mp4parse was tried: it refuses QuickTime films with uncompressed sound, and reads all sample tables,
+//! The library mp4parse was tried: it refuses QuickTime videos with uncompressed sound, and reads all sample tables,
 //! where a few short boxes are asked for.
 
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};

@@ -81,7 +81,7 @@ impl Dispatcher {
                 }
                 // It stays due: the sweep finds it again.
                 Err(Failure::Retry(_) | Failure::RateLimited(_) | Failure::OutcomeUnknown) => {
-                    incomplete = true
+                    incomplete = true;
                 }
             }
         }

@@ -12,7 +12,7 @@ pub(super) enum SessionEnd {
     Removed,
 }
 
-/// What ends a connection, or the whole session.
+/// The end of a connection, or of the whole session.
 #[derive(Debug)]
 pub(super) enum Fault {
     /// The connection ended; another one may follow.

@@ -121,7 +121,7 @@ impl Tx {
         if news.is_none() {
             return Ok(());
         }
-        if changes.iter().any(|change| change.kind.takes_away()) {
+        if changes.iter().any(|change| change.kind.removes_members()) {
             let waiting = self.waiting_in(lease.account, group, lease.counter, journals).await?;
             self.complete(waiting, journals).await?;
         }

@@ -167,7 +167,7 @@ impl Tx {
         let mut last: BTreeMap<i64, (SessionState, Option<&str>)> = BTreeMap::new();
         for (lease, state, reason) in published {
             last.insert(lease.account.0, (*state, *reason));
-            if state.is_news()
+            if state.is_event()
                 && let Some(journal) = journals.of(lease.counter)
             {
                 let reason = reason.map(str::to_owned);
