@@ -117,9 +117,15 @@ fn banned_words_are_found() {
     }
 }
 
+/// Names that programs of the previous version read and write, in the database and in commands.
+const WIRE_NAMES: &[&str] = &["localnet_watch.told", "w.told", "set told", "told =", "told <>", "= \"wish\""];
+
 /// The banned words in a line; the parts of an identifier count as words.
 fn banned(line: &str) -> impl Iterator<Item = String> {
-    let line = line.to_lowercase();
+    let mut line = line.to_lowercase();
+    for name in WIRE_NAMES {
+        line = line.replace(name, "");
+    }
     let words = line.split(|sign: char| !sign.is_ascii_alphabetic());
     let mut found: Vec<String> = words.filter(|word| BANNED.contains(word)).map(str::to_owned).collect();
     found.extend(

@@ -33,7 +33,12 @@ pub enum GroupRequest {
     /// Create a group of the account and these members.
     Create { subject: String, members: Vec<Address> },
     /// Change a group.
-    Change { group: Address, edit: GroupEdit },
+    Change {
+        group: Address,
+        // Processes of the previous version read and write it under this name.
+        #[serde(rename = "wish")]
+        edit: GroupEdit,
+    },
 }
 
 /// A session's answer.
