@@ -184,7 +184,7 @@ impl<Q: Send + Sync + 'static, A: Send + 'static> Batcher<Q, A> {
         }))
     }
 
-    /// Asks, together with whoever else asks now. Refused when the queue is full.
+    /// Asks, together with all other requests of the moment. Refused when the queue is full.
     pub async fn submit(&self, content: Q) -> Result<A, DbError> {
         let (request, answer) = Request::new(content);
         self.0.enqueue(request, Vec::push);

@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_public_id_is_told_from_a_number() {
+    fn a_public_id_is_distinguished_from_a_number() {
         assert_eq!("x100000".parse(), Ok(ContactId::PublicId("x100000".to_owned())));
         let number = ContactId::Number("15551230000".parse().expect("a number"));
         assert_eq!("+1 555 123 0000".parse(), Ok(number));

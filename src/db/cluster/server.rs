@@ -47,7 +47,7 @@ pub(super) fn ensure(
         match Postmaster::of(&layout.cluster)? {
             Postmaster::Ready(_, folder) if layout::socket_in(&folder).exists() => return Ok(folder),
             Postmaster::Ready(..) if cluster_use.is_only_user(&layout.data_dir, control_lock)? => {
-                stop(layout, cancel)?
+                stop(layout, cancel)?;
             }
             Postmaster::Ready(..) => return Err(ClusterError::SocketMissing),
             found @ (Postmaster::Starting(_) | Postmaster::Stopping(_)) => {

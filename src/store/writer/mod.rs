@@ -36,7 +36,7 @@ const SERIAL_LIMIT: usize = 2 * BATCH_LIMIT;
 
 /// What a session writes under its lease.
 pub(super) enum SessionWrite {
-    /// What its network told.
+    /// What its network reported.
     Ingest { batch: Vec<Inbound>, resume_point: Option<Vec<u8>> },
     /// What became of messages that were due.
     Settle(Vec<Settled>),
