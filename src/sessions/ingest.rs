@@ -133,15 +133,15 @@ impl Ingest<'_> {
         item: &Inbound<Address>,
         resume_point: Option<&[u8]>,
     ) -> Result<(), DbError> {
-        tracing::error!(account = %self.lease.account, what = item.what.name(),
-            "the database can never store what the network sent: it is dropped");
-        let lost_message = match &item.what {
-            InboundKind::Message(InboundMessage { network_id, .. })
-            | InboundKind::Chat(ChatNews::Undecryptable { network_id }) => Some(network_id),
-            InboundKind::Receipt { .. }
-            | InboundKind::Profile(_)
-            | InboundKind::Chat(ChatNews::ReadElsewhere { .. } | ChatNews::Group { .. }) => None,
+        let (what, lost_message) = match &item.what {
+            InboundKind::Message(InboundMessage { network_id, .. }) => ("message", Some(network_id)),
+            InboundKind::Chat(ChatNews::Undecryptable { network_id }) => ("undecryptable", Some(network_id)),
+            InboundKind::Chat(ChatNews::ReadElsewhere { .. } | ChatNews::Group { .. }) => ("chat", None),
+            InboundKind::Receipt { .. } => ("receipt", None),
+            InboundKind::Profile(_) => ("profile", None),
         };
+        tracing::error!(account = %self.lease.account, what,
+            "the database can never store what the network sent: it is dropped");
         let substitute = lost_message.map(|network_id| Inbound {
             peer: item.peer.clone(),
             participant: None,

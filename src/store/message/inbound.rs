@@ -1,11 +1,9 @@
-//! What a session stores of what its network reported: the types, and their ingestion.
+//! Inbound items: what a session stores of the events of its network.
 
 use chrono::{DateTime, Utc};
 
-use crate::db::DbError;
-use crate::domain::{Content, GroupChangeKind, Lease, MediaFile, ProfileNews, ReceiptKind, Visible};
-use crate::store::writer::SessionWrite;
-use crate::store::{Peer, Store};
+use crate::domain::{Content, GroupChangeKind, MediaFile, ProfileNews, ReceiptKind, Visible};
+use crate::store::Peer;
 
 /// One thing that happened in one chat. `Who` names people and groups: by their address on the network first, then as
 /// peers of the store, see [`Inbound::resolve`].
@@ -51,7 +49,7 @@ pub enum ChatNews<Who = Peer> {
     ReadElsewhere { network_id: String },
     /// A message came that could not be read.
     Undecryptable { network_id: String },
-    /// The group was made or changed; it has been stored by [`Store::learn_group`]. Revision and subject are those after
+    /// The group was made or changed; it has been stored by [`crate::store::Store::save_group`]. Revision and subject are those after
     /// the changes.
     Group { revision: i64, subject: String, changes: Vec<InboundGroupChange<Who>> },
 }
@@ -90,19 +88,6 @@ impl<Who> Inbound<Who> {
     }
 }
 
-impl<Who> InboundKind<Who> {
-    /// A word for logs.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Message(_) => "message",
-            Self::Receipt { .. } => "receipt",
-            Self::Profile(_) => "profile",
-            Self::Chat(_) => "chat",
-        }
-    }
-}
-
 impl<Who> ChatNews<Who> {
     fn resolve<Other, E>(&self, by: impl Fn(&Who) -> Result<Other, E>) -> Result<ChatNews<Other>, E> {
         Ok(match self {
@@ -125,24 +110,6 @@ impl InboundMessage {
     #[must_use]
     pub fn has_remote_file(&self) -> bool {
         matches!(self.content.file(), Some(MediaFile::Remote(_)))
-    }
-}
-
-impl Store {
-    /// Stores a batch in one transaction: messages in order, then the rest. What is there already is left as it is,
-    /// because a network may repeat itself. Returns the positions in the batch of messages that were dropped, because the
-    /// account has blocked their sender.
-    ///
-    /// # Errors
-    /// [`DbError::Fenced`] when the lease has passed on; then nothing is stored.
-    pub async fn ingest(
-        &self,
-        lease: &Lease,
-        batch: Vec<Inbound>,
-        resume_point: Option<&[u8]>,
-    ) -> Result<Vec<usize>, DbError> {
-        let resume_point = resume_point.map(<[u8]>::to_vec);
-        self.writer.write(lease, SessionWrite::Ingest { batch, resume_point }).await
     }
 }
 

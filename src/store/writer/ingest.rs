@@ -1,7 +1,4 @@
 //! Writes of sessions, of many accounts in one transaction: ingest.sql, and what comes too seldom for it.
-//!
-//! One statement with one round trip was measured against the same steps as PL/pgSQL functions; see the module's doc of
-//! [`super`].
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -11,12 +8,12 @@ use sqlx::PgConnection;
 
 use super::locks::{LockedJournals, Locking};
 use super::session_batch::{MessageRow, Origin, ReceiptRow, SessionBatch};
-use super::{Dropped, Leased};
+use super::{Dropped, Leased, SessionWrite};
 use crate::db::batcher::{Outcome, column};
 use crate::db::{Db, DbError};
 use crate::domain::{AccountId, CounterId, Event, Lease, MediaFile, MessageId, PeerId};
 use crate::store::message::content::details;
-use crate::store::{Journal, Tx, topic};
+use crate::store::{Inbound, Journal, Store, Tx, topic};
 
 /// Which part of a batch a statement writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +62,24 @@ impl Report<'_> {
             SessionReport::Fenced | SessionReport::Deferred => None,
         });
         written.collect()
+    }
+}
+
+impl Store {
+    /// Stores a batch in one transaction: messages in order, then the rest. What is there already is left as it is,
+    /// because a network may repeat itself. Returns the positions in the batch of messages that were dropped, because the
+    /// account has blocked their sender.
+    ///
+    /// # Errors
+    /// [`DbError::Fenced`] when the lease has passed on; then nothing is stored.
+    pub async fn ingest(
+        &self,
+        lease: &Lease,
+        batch: Vec<Inbound>,
+        resume_point: Option<&[u8]>,
+    ) -> Result<Vec<usize>, DbError> {
+        let resume_point = resume_point.map(<[u8]>::to_vec);
+        self.writer.write(lease, SessionWrite::Ingest { batch, resume_point }).await
     }
 }
 
