@@ -26,7 +26,7 @@ enum Part {
 
 /// What ingest.sql reports.
 #[derive(Default)]
-struct Report<'a> {
+struct IngestReport<'a> {
     /// A session that is not here was left out: some of its locks are not free.
     sessions: HashMap<Lease, SessionReport>,
     dropped: Vec<Origin>,
@@ -44,7 +44,7 @@ enum SessionReport {
     Deferred,
 }
 
-impl Report<'_> {
+impl IngestReport<'_> {
     fn of(&self, lease: &Lease) -> SessionReport {
         self.sessions.get(lease).copied().unwrap_or(SessionReport::Deferred)
     }
@@ -118,7 +118,7 @@ pub(super) async fn attempt(
     Ok(outcomes)
 }
 
-fn notify(db: &Db, batch: &SessionBatch<'_>, report: &Report<'_>) {
+fn notify(db: &Db, batch: &SessionBatch<'_>, report: &IngestReport<'_>) {
     for session in batch.sessions.iter().filter(|session| report.is_written(&session.lease)) {
         if session.is_published {
             db.notifications().wake(topic::session(session.lease.account));
@@ -137,7 +137,7 @@ impl Tx {
         writes: &[&'w Leased],
         batch: &SessionBatch<'w>,
         locking: Locking,
-    ) -> Result<Report<'w>, DbError> {
+    ) -> Result<IngestReport<'w>, DbError> {
         let new_chats = match locking {
             Locking::Free => BTreeSet::new(),
             Locking::Waiting => {
@@ -179,7 +179,7 @@ async fn write<'a>(
     connection: &mut PgConnection,
     batch: &SessionBatch<'a>,
     part: Part,
-) -> Result<Report<'a>, DbError> {
+) -> Result<IngestReport<'a>, DbError> {
     let SessionBatch { sessions, chats, .. } = batch;
     let messages = if part == Part::Updates { &[][..] } else { &batch.messages };
     let (receipts, settled) =
@@ -234,7 +234,7 @@ async fn write<'a>(
     )
     .fetch_all(&mut *connection)
     .await?;
-    let mut report = Report::default();
+    let mut report = IngestReport::default();
     for row in rows {
         let Some(session) = usize::try_from(row.session).ok().and_then(|at| sessions.get(at)) else {
             continue;

@@ -55,10 +55,13 @@ WITH session AS MATERIALIZED (
         LEFT JOIN LATERAL (
             SELECT true AS found FROM block
             WHERE account_id = r.account_id AND peer_id = m.sender AND m.sender = c.peer_id LIMIT 1) block ON true
+        -- By account and id alone, behind OFFSET 0: without statistics the planner would else read the whole chat.
         LEFT JOIN LATERAL (
-            SELECT true AS found FROM message
-            WHERE account_id = r.account_id AND network_id = m.network_id AND chat_id = c.id
-              AND sender_peer_id IS NOT DISTINCT FROM m.sender AND fingerprint = m.fingerprint LIMIT 1) known ON true
+            SELECT true AS found FROM (
+                SELECT chat_id, sender_peer_id, fingerprint FROM message
+                WHERE account_id = r.account_id AND network_id = m.network_id OFFSET 0) same_id
+            WHERE same_id.chat_id = c.id AND same_id.sender_peer_id IS NOT DISTINCT FROM m.sender
+              AND same_id.fingerprint = m.fingerprint LIMIT 1) known ON true
         ORDER BY m.position OFFSET 0) candidate
 
 -- A receipt counts from the other side of the chat only. A message that has a receipt was taken by the network, even if its
