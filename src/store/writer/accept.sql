@@ -32,7 +32,7 @@ WITH target AS MATERIALIZED (
     LEFT JOIN LATERAL (
         SELECT true AS found FROM account b
         WHERE NOT t.named AND b.user_id = a.user_id AND b.registered_at IS NOT NULL
-          AND (b.created_at, b.id) < (a.created_at, a.id) LIMIT 1) older ON true
+          AND (b.created_at, b.id) < (a.created_at, a.id) ORDER BY b.created_at, b.id LIMIT 1) older ON true
 
 -- 2. Decide: a message that is allowed gets an id as long as the outbox has room. Each takes two moments (microseconds) of
 -- its account: it is stored at the first, its event is at the second.

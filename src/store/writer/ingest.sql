@@ -37,7 +37,7 @@ WITH session AS MATERIALIZED (
 ), ready AS MATERIALIZED (
     SELECT s.* FROM session s
     LEFT JOIN (SELECT session, count(*) AS chats FROM locked_chat GROUP BY session) l ON l.session = s.session
-    WHERE s.leased AND s.chats = coalesce(l.chats, 0)
+    WHERE CASE WHEN s.leased THEN s.chats = coalesce(l.chats, 0) END
 
 -- 2. Decide: a message gets an id unless it is there already, or is one to the account alone of a person whom the account
 -- has blocked.
@@ -90,7 +90,7 @@ WITH session AS MATERIALIZED (
     CROSS JOIN LATERAL (
         SELECT message_id FROM outbox
         WHERE message_id = s.message_id AND account_id = r.account_id LIMIT 1) due
-    WHERE NOT due.message_id = ANY(ARRAY(SELECT id FROM receipted))
+    WHERE NOT EXISTS (SELECT 1 FROM receipted WHERE receipted.id = s.message_id)
 
 -- 3. Write.
 ), new_message AS (

@@ -137,7 +137,8 @@ async fn read(db: &Db, requests: &[&ReadRequest]) -> Result<Vec<Option<Vec<Store
            FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (number, incarnation, place)
            JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation
            LEFT JOIN LATERAL (
-               SELECT * FROM localnet_stanza n WHERE n.recipient = s.number AND NOT n.id = ANY($3)
+               SELECT * FROM localnet_stanza n
+               WHERE n.recipient = s.number AND n.id NOT IN (SELECT unnest($3::bigint[]))
                ORDER BY n.id LIMIT $4) n ON true
            ORDER BY w.place, n.id"#,
         &numbers,
