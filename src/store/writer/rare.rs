@@ -1,4 +1,4 @@
-//! Writes of sessions that come too seldom for ingest.sql, in the same transaction after it.
+//! Writes of sessions that come too seldom for ingest_1, in the same transaction after it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
