@@ -45,7 +45,10 @@ impl From<GroupRefusal> for ApiError {
             ),
             GroupRefusal::CannotAdd { who } => Self::bad_request(
                 ErrorCode::CannotBeAdded,
-                format!("the network does not let these be added: {}", who.join(", ")),
+                format!(
+                    "these cannot be added, because they are not on the network or have blocked this account: {}",
+                    who.join(", ")
+                ),
             )
             .with_field("participants", who),
         }
@@ -58,8 +61,8 @@ impl From<CreateGroupError> for ApiError {
             CreateGroupError::Unsupported => Self::unsupported("have groups"),
             CreateGroupError::NotContacts(participants) => {
                 let message = format!(
-                    "these are neither existing contacts nor have they written to this account; add them to the \
-                     contacts: {}",
+                    "these cannot be added, because they are neither existing contacts nor have written to this account, \
+                     or because they have blocked it: {}",
                     participants.join(", ")
                 );
                 Self::bad_request(ErrorCode::NotAContact, message).with_field("participants", participants)

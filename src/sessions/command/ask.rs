@@ -89,6 +89,28 @@ impl Sessions {
         self.ask_about_group(account, GroupRequest::Change { group, edit }, claim).await
     }
 
+    /// The members that cannot be added to a group, of these: numbers or public ids. None when the session does not answer,
+    /// or one of an older version does.
+    pub(in crate::sessions) async fn not_addable(
+        &self,
+        account: AccountId,
+        members: Vec<Address>,
+    ) -> Result<Vec<String>, DbError> {
+        let request = CommandRequest::Group(GroupRequest::Check { members });
+        match self.ask(account, &request, None).await {
+            Err(AskError::Group(GroupRefusal::CannotAdd { who })) => Ok(who),
+            Err(AskError::Store(error)) => Err(error),
+            Ok(_)
+            | Err(
+                AskError::Group(_)
+                | AskError::NotNow { .. }
+                | AskError::OutcomeUnknown
+                | AskError::Refused(_)
+                | AskError::Unsupported(_),
+            ) => Ok(Vec::new()),
+        }
+    }
+
     async fn ask_about_group(
         &self,
         account: AccountId,
