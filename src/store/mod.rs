@@ -47,6 +47,7 @@ pub use group::{Candidate, GroupInfo, GroupReport, GroupView, ReportedMember};
 pub use idempotency::{Claim, ClaimedResponse, IdempotentRequest, KeyState, SavedResponse};
 pub use journal::{Journal, JournalEntry};
 pub use message::blobs::{ServedBlob, UnreferredBlobs};
+pub use message::content::{StoredContent, UnknownContent};
 pub use message::history::{ChatSummary, Message, Page, Receipted};
 pub use message::inbound::{ChatNews, Inbound, InboundGroupChange, InboundKind, InboundMessage};
 pub use message::outbox::{DUE_MESSAGES, Due, DueMessage, DueReceipt, Settled, Settlement};

@@ -16,6 +16,7 @@ mod lease_shares;
 mod local_network;
 mod locked_accounts;
 mod lost_lease;
+mod newer_version;
 mod outbox;
 mod peer_photos;
 mod peer_profiles;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Deserialize as _;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{CommandAnswer, CommandRequest, GroupRefusal, GroupRequest};
@@ -144,7 +145,7 @@ impl Sessions {
     ) -> Result<Option<Result<CommandAnswer, AskError>>, DbError> {
         let Some(command) = claim.and_then(|claim| claim.command) else { return Ok(None) };
         match self.store.command_progress(command).await? {
-            CommandProgress::Done(answer) => Ok(Some(parse(answer))),
+            CommandProgress::Done(answer) => Ok(Some(parse(&answer))),
             CommandProgress::Waiting | CommandProgress::Taken => Ok(None),
         }
     }
@@ -169,7 +170,7 @@ impl Sessions {
         loop {
             let progress = self.store.command_progress(command).await?;
             let deadline = match progress {
-                CommandProgress::Done(answer) => return parse(answer),
+                CommandProgress::Done(answer) => return parse(&answer),
                 CommandProgress::Taken => asked + ANSWER_TIMEOUT,
                 CommandProgress::Waiting => asked + TAKE_TIMEOUT,
             };
@@ -194,9 +195,17 @@ impl Sessions {
     }
 }
 
-fn parse(answer: serde_json::Value) -> Result<CommandAnswer, AskError> {
-    let answer = serde_json::from_value(answer)
-        .map_err(|error| DbError::Corrupt(format!("an answer cannot be read: {error}")))?;
+fn parse(answer: &serde_json::Value) -> Result<CommandAnswer, AskError> {
+    let Ok(answer) = CommandAnswer::deserialize(answer) else {
+        // Of a newer version, which did something that this one has no word for.
+        tracing::warn!("the answer to a command is one of another version");
+        return Err(match answer.get("answer").and_then(serde_json::Value::as_str) {
+            Some("group_refused" | "refused") => {
+                AskError::Refused("for a reason that only a newer version of this server knows".to_owned())
+            }
+            _ => AskError::OutcomeUnknown,
+        });
+    };
     match answer {
         CommandAnswer::Existing { .. } | CommandAnswer::Unregistered | CommandAnswer::Group { .. } => {
             Ok(answer)

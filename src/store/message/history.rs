@@ -2,9 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
-use super::content::content;
+use super::content::{StoredContent, content};
 use crate::db::DbError;
-use crate::domain::{Account, Content, MessageState};
+use crate::domain::{Account, MessageState};
 use crate::store::Store;
 
 /// A page of a list: at most `limit` entries later than `after`, from the newest on, without the `offset` newest ones.
@@ -25,7 +25,7 @@ pub struct Message {
     pub received: bool,
     /// The author of an inbound message in a group, by number or public id.
     pub participant: Option<String>,
-    pub content: Content,
+    pub content: StoredContent,
     /// Its file could not be fetched.
     pub lost: bool,
     /// The time at which this server stored it.
@@ -101,25 +101,20 @@ impl Store {
         )
         .fetch_all(self.db.pool())
         .await?;
-        rows.into_iter()
-            .rev()
-            .map(|row| {
-                Ok(Message {
-                    id: row.id,
-                    received: row.received,
-                    participant: row.participant,
-                    content: content(&row.kind, row.text, row.details)?,
-                    lost: row.lost,
-                    time: row.time,
-                    sent: row.sent,
-                    delivered: row.delivered,
-                    read: row.read,
-                    state: MessageState::from_name(&row.state)
-                        .ok_or_else(|| DbError::Corrupt(format!("a message is {}", row.state)))?,
-                    failure: row.failure,
-                })
-            })
-            .collect()
+        let messages = rows.into_iter().rev().map(|row| Message {
+            id: row.id,
+            received: row.received,
+            participant: row.participant,
+            content: content(row.kind, row.text, row.details),
+            lost: row.lost,
+            time: row.time,
+            sent: row.sent,
+            delivered: row.delivered,
+            read: row.read,
+            state: MessageState::from_name(row.state),
+            failure: row.failure,
+        });
+        Ok(messages.collect())
     }
 
     /// The chats whose last message was stored later than `page.after`, newest first.

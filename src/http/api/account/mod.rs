@@ -62,7 +62,7 @@ struct AccountInfo {
 #[derive(Serialize, ToSchema)]
 struct SessionInfo {
     /// starting, connecting, catching_up, online, waiting, logged_out, replaced, banned or stopped.
-    state: &'static str,
+    state: String,
     #[schema(value_type = String)]
     since: Timestamp,
     /// The cause of the state, for programs.
@@ -82,7 +82,7 @@ impl From<Account> for AccountInfo {
         Self {
             registered: account.is_registered(),
             session: SessionInfo {
-                state: session.state.name(),
+                state: session.name().to_owned(),
                 since: Timestamp(session.since),
                 reason: session.reason.clone(),
                 attempt: session.state.attempt(),
