@@ -13,6 +13,7 @@ mod groups;
 mod ingest;
 mod journal;
 mod lease_shares;
+mod lists;
 mod local_network;
 mod locked_accounts;
 mod lost_lease;

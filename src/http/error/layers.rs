@@ -7,6 +7,7 @@ use crate::db::DbError;
 use crate::sessions::group_creation::CreateGroupError;
 use crate::sessions::roster::ContactError;
 use crate::sessions::{AskError, GroupRefusal, RegisterError};
+use crate::store::{LARGEST_OFFSET, ListError};
 use crate::telemetry::chain;
 use crate::upstream::Failure;
 use crate::verification::{CheckError, RequestError};
@@ -202,6 +203,21 @@ impl From<CheckError> for ApiError {
                 retry_after,
             ),
             CheckError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ListError> for ApiError {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::TooFar => Self::bad_request(
+                ErrorCode::InvalidParameter,
+                format!(
+                    "offset: in a list as long as this one at most {LARGEST_OFFSET} entries can be skipped; with after= \
+                     only the entries after a time count"
+                ),
+            ),
+            ListError::Store(error) => error.into(),
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{CREATE, group_of_three, numbers, people};
 use crate::shared_server::server;
 use crate::support::client::Answer;
-use crate::support::people::{Person, assert_time, fresh_number};
+use crate::support::people::{Person, assert_time, fresh_number, without_timestamps};
 use crate::support::wait::{DEADLINE, wait_until};
 
 /// Method, path and form.
@@ -60,8 +60,10 @@ async fn create_group_makes_a_group_that_all_participants_see() {
 
     let info = anna.info(&group).await.expect("the maker's");
     assert_time(&info["creation"]);
+    without_timestamps(info.clone());
     let expected = json!({
         "groupid": group, "id": group, "creator": anna.number, "creation": info["creation"],
+        "creation_timestamp": info["creation_timestamp"],
         "subject": "Our group & more", "participants": numbers(&[&anna, &bert, &carl]),
         "admins": [anna.number],
     });

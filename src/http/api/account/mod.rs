@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::done::{DONE, Done};
-use crate::domain::{Account, PhoneNumber, Timestamp, UserId};
+use crate::domain::{Account, PhoneNumber, Timestamp, UncutTimestamp, UserId};
 use crate::http::AppState;
 use crate::http::error::responses::NetworkResponses;
 use crate::http::error::{ApiError, ErrorCode, Problem};
@@ -65,6 +65,9 @@ struct SessionInfo {
     state: String,
     #[schema(value_type = String)]
     since: Timestamp,
+    /// The same time, uncut and with its zone.
+    #[schema(value_type = String)]
+    since_timestamp: UncutTimestamp,
     /// The cause of the state, for programs.
     reason: Option<String>,
     /// While waiting: the number of consecutive failed attempts.
@@ -74,6 +77,10 @@ struct SessionInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     until: Option<Timestamp>,
+    /// The same time, uncut and with its zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    until_timestamp: Option<UncutTimestamp>,
 }
 
 impl From<Account> for AccountInfo {
@@ -84,9 +91,11 @@ impl From<Account> for AccountInfo {
             session: SessionInfo {
                 state: session.name().to_owned(),
                 since: Timestamp(session.since),
+                since_timestamp: UncutTimestamp(session.since),
                 reason: session.reason.clone(),
                 attempt: session.state.attempt(),
                 until: session.state.until().map(Timestamp),
+                until_timestamp: session.state.until().map(UncutTimestamp),
             },
             account: account.number,
             nickname: account.nickname,

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use crate::domain::{
     AccountId, BlobHash, Card, Content, Location, MediaFile, Reference, RemoteMedia, StoredMedia, Timestamp,
+    UncutTimestamp,
 };
 use crate::http::AppState;
 use crate::store::{Message, StoredContent, UnknownContent};
@@ -60,18 +61,33 @@ pub struct MessageInfo {
     /// When this server stored it.
     #[schema(value_type = String)]
     time: Timestamp,
+    /// The same time, uncut and with its zone.
+    #[schema(value_type = String)]
+    timestamp: UncutTimestamp,
     /// When the network accepted it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     sent: Option<Timestamp>,
+    /// The same time, uncut and with its zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    sent_timestamp: Option<UncutTimestamp>,
     /// When the recipient's device stored it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     delivered: Option<Timestamp>,
+    /// The same time, uncut and with its zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    delivered_timestamp: Option<UncutTimestamp>,
     /// When the recipient read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     read: Option<Timestamp>,
+    /// The same time, uncut and with its zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    read_timestamp: Option<UncutTimestamp>,
     /// queued, sent, failed or received.
     state: String,
     /// Why it failed.
@@ -102,9 +118,13 @@ impl MessageInfo {
             vcard: None,
             name: None,
             time: Timestamp(message.time),
+            timestamp: UncutTimestamp(message.time),
             sent: message.sent.map(Timestamp),
+            sent_timestamp: message.sent.map(UncutTimestamp),
             delivered: message.delivered.map(Timestamp),
+            delivered_timestamp: message.delivered.map(UncutTimestamp),
             read: message.read.map(Timestamp),
+            read_timestamp: message.read.map(UncutTimestamp),
             state: message.state.name().to_owned(),
             failure: message.failure,
         };
