@@ -125,6 +125,11 @@
 //! * What grows with an account is done in slices (`maintenance::slices`): a removed account loses its user at once, which
 //!   hides it from every query, and its rows later; a long chat is marked as read from its oldest message on.
 //! * `db` knows no word of the product: a topic of its notifications is a letter and a key, which `store::topic` names.
+//! * What a newer version of the program has written is left to it and holds up nothing: stanzas stay in their mailboxes,
+//!   messages in the outbox, desired state stays due. Lists show a kind or a state that they do not know by its name.
+//! * The list of chats goes by `chat.recent_at`, which follows the last message within a minute: an index over the time of
+//!   the last message would have to learn of every message.
+//! * An index that serves one statement alone has a negated id, so that no other statement can be planned with it.
 //! * Merged peers are not yet among [`upstream::UpstreamEvent`]: they come with the tables that they need.
 //! * One crate: the layers are held by a test instead of by manifests, since two cores build one crate as fast.
 //! * `build.rs` is in `migrations/`, to keep the top level small.

@@ -60,7 +60,7 @@ async fn list(store: &Store, wanted: Option<&str>) -> anyhow::Result<()> {
                 account.number.as_str(),
                 account.network,
                 if account.is_registered() { "yes" } else { "no" },
-                account.session.state.name()
+                account.session.name()
             ));
         }
     }

@@ -36,9 +36,19 @@ impl Account {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SessionStatus {
     pub state: SessionState,
+    /// The name of a state that only a newer version of this program knows. Then `state` is [`SessionState::Connecting`].
+    pub other: Option<String>,
     pub since: DateTime<Utc>,
     /// The cause, as a word for programs, such as `network_unreachable`.
     pub reason: Option<String>,
+}
+
+impl SessionStatus {
+    /// The state's name, also that of an unknown one.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.other.as_deref().unwrap_or(self.state.name())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::number::is_invisible;
 use super::{NumberError, PhoneNumber};
 
 /// A person on a network, as callers name them.
@@ -31,7 +32,7 @@ impl FromStr for ContactId {
     type Err = NumberError;
 
     fn from_str(text: &str) -> Result<Self, NumberError> {
-        let trimmed = text.trim();
+        let trimmed = text.trim_matches(is_invisible);
         match trimmed.strip_prefix('x') {
             Some(digits)
                 if (1..=19).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit()) =>
@@ -70,8 +71,8 @@ impl<'de> Deserialize<'de> for ContactId {
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<ContactId, E> {
                 self.visit_str(&number.to_string())
             }
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<ContactId, E> {
-                self.visit_str(&number.to_string())
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<ContactId, E> {
+                Err(E::custom(NumberError::Signs))
             }
         }
         deserializer.deserialize_any(ContactVisitor)
@@ -86,7 +87,14 @@ mod tests {
     fn a_public_id_is_distinguished_from_a_number() {
         assert_eq!("x100000".parse(), Ok(ContactId::PublicId("x100000".to_owned())));
         let number = ContactId::Number("15551230000".parse().expect("a number"));
-        assert_eq!("+1 555 123 0000".parse(), Ok(number));
+        assert_eq!("+1 555 123 0000".parse(), Ok(number.clone()));
+        assert_eq!("\u{200e}0015551230000".parse(), Ok(number.clone()));
+        assert_eq!("\u{feff} x100000 ".parse(), Ok(ContactId::PublicId("x100000".to_owned())));
+        assert_eq!(serde_json::from_str::<ContactId>("15551230000").ok(), Some(number));
+        for json in ["-15551230000", "1.5", "1e10", "true", "[]"] {
+            assert!(serde_json::from_str::<ContactId>(json).is_err(), "{json}");
+            assert!(serde_json::from_str::<PhoneNumber>(json).is_err(), "{json}");
+        }
         for text in ["x", "xx1", "x1a", "X1", "y1", "x12345678901234567890"] {
             assert_eq!(text.parse::<ContactId>(), Err(NumberError::Letters), "{text}");
         }

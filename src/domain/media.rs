@@ -114,6 +114,8 @@ impl<'de> Deserialize<'de> for BlobHash {
 }
 
 impl MediaKind {
+    pub const ALL: [Self; 4] = [Self::Image, Self::Video, Self::Audio, Self::Voice];
+
     /// The letter in the list of messages: i image, v video, a audio, s voice.
     #[must_use]
     pub fn letter(self) -> &'static str {
@@ -127,13 +129,7 @@ impl MediaKind {
 
     #[must_use]
     pub fn from_letter(letter: &str) -> Option<Self> {
-        match letter {
-            "i" => Some(Self::Image),
-            "v" => Some(Self::Video),
-            "a" => Some(Self::Audio),
-            "s" => Some(Self::Voice),
-            _ => None,
-        }
+        Self::ALL.into_iter().find(|kind| kind.letter() == letter)
     }
 }
 
@@ -156,7 +152,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_letter() {
-        for kind in [MediaKind::Image, MediaKind::Video, MediaKind::Audio, MediaKind::Voice] {
+        for kind in MediaKind::ALL {
             assert_eq!(MediaKind::from_letter(kind.letter()), Some(kind));
         }
         assert_eq!(MediaKind::from_letter("t"), None);

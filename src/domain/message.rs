@@ -62,6 +62,9 @@ pub struct Card {
 }
 
 impl Content {
+    /// The letters of all kinds, see [`Self::letter`]. Newer versions of this program know more.
+    pub const LETTERS: [&str; 7] = ["t", "i", "v", "a", "s", "l", "c"];
+
     /// The letter in the list of messages: t text, i image, v video, a audio, s voice, l location, c vcard.
     #[must_use]
     pub fn letter(&self) -> &'static str {
@@ -94,7 +97,7 @@ impl Content {
 }
 
 /// How far a message has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MessageState {
     /// Outbound, and waits for the network.
     Queued,
@@ -104,28 +107,31 @@ pub enum MessageState {
     Failed,
     /// Inbound.
     Received,
+    /// A state of this name, which a newer version of this program gave it.
+    Other(String),
 }
 
 impl MessageState {
     /// The name in the database and in the API.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Queued => "queued",
             Self::Sent => "sent",
             Self::Failed => "failed",
             Self::Received => "received",
+            Self::Other(name) => name,
         }
     }
 
     #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "queued" => Some(Self::Queued),
-            "sent" => Some(Self::Sent),
-            "failed" => Some(Self::Failed),
-            "received" => Some(Self::Received),
-            _ => None,
+    pub fn from_name(name: String) -> Self {
+        match name.as_str() {
+            "queued" => Self::Queued,
+            "sent" => Self::Sent,
+            "failed" => Self::Failed,
+            "received" => Self::Received,
+            _ => Self::Other(name),
         }
     }
 }

@@ -27,6 +27,8 @@ pub use message::{
     Typing,
 };
 pub use number::{NumberError, PhoneNumber};
-pub use profile::{Audience, PeerPresence, Photo, PhotoReference, Privacy, ProfileNews, Visible};
-pub use time::{TimeError, TimeParameter, Timestamp};
+pub use profile::{
+    Audience, PeerPresence, Photo, PhotoReference, Privacy, PrivacyNames, ProfileNews, Visible,
+};
+pub use time::{TimeError, TimeParameter, Timestamp, UncutTimestamp};
 pub use user::{NewPassword, UserError, UserName};

@@ -45,15 +45,25 @@ pub struct Privacy {
 }
 
 impl Privacy {
-    /// `None` when one is no [`Audience::name`].
+    /// The settings of these names. An audience that only a newer version of this program knows is nobody here, since it may
+    /// leave out anybody.
     #[must_use]
-    pub fn from_names(status_message: &str, photo: &str, last_seen: &str) -> Option<Self> {
-        Some(Self {
-            status_message: Audience::from_name(status_message)?,
-            photo: Audience::from_name(photo)?,
-            last_seen: Audience::from_name(last_seen)?,
-        })
+    pub fn from_names(status_message: &str, photo: &str, last_seen: &str) -> Self {
+        let audience = |name| Audience::from_name(name).unwrap_or(Audience::None);
+        Self {
+            status_message: audience(status_message),
+            photo: audience(photo),
+            last_seen: audience(last_seen),
+        }
     }
+}
+
+/// The names of an account's privacy settings as they are stored; some may be known to a newer version of this program only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PrivacyNames {
+    pub status_message: String,
+    pub photo: String,
+    pub last_seen: String,
 }
 
 /// A part of another person's profile, if it may be seen.
@@ -127,4 +137,19 @@ pub enum ProfileNews {
     Photo(Visible<Option<PhotoReference>>),
     /// The number has left the network: its profile and the history of it are void.
     Gone,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unknown_audience_is_nobody() {
+        let known = Privacy::from_names("all", "contacts", "none");
+        let expected =
+            Privacy { status_message: Audience::All, photo: Audience::Contacts, last_seen: Audience::None };
+        assert_eq!(known, expected);
+        let unknown = Privacy::from_names("friends_of_friends", "contacts", "");
+        assert_eq!(unknown, Privacy { status_message: Audience::None, ..expected });
+    }
 }

@@ -11,6 +11,11 @@ use serde::{Deserialize, Serialize, Serializer};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timestamp(pub DateTime<Utc>);
 
+/// The same uncut and with its zone: `2016-05-20T05:52:45.123456Z`. It stands beside each [`Timestamp`] of a response: beside
+/// `time` as `timestamp`, beside any other NAME as `NAME_timestamp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UncutTimestamp(pub DateTime<Utc>);
+
 /// A time in a request, in microseconds as in PostgreSQL. Within the years 0 to 9999, in UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimeParameter {
@@ -84,6 +89,18 @@ impl fmt::Display for Timestamp {
 }
 
 impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl fmt::Display for UncutTimestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}", self.0.format("%Y-%m-%dT%H:%M:%S%.6fZ"))
+    }
+}
+
+impl Serialize for UncutTimestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
@@ -283,6 +300,20 @@ mod tests {
     fn a_response_is_cut_and_never_rounded() {
         let at = "2016-05-20T05:52:45.999999".parse::<TimeParameter>().expect("a time").at();
         assert_eq!(serde_json::to_value(Timestamp(at)).expect("JSON"), "2016-05-20T05:52:45");
+    }
+
+    #[test]
+    fn an_uncut_timestamp_has_microseconds_and_a_zone() {
+        for (text, uncut) in [
+            ("2016-05-20T05:52:45.123456", "2016-05-20T05:52:45.123456Z"),
+            ("2016-05-20T07:52:45.5+02:00", "2016-05-20T05:52:45.500000Z"),
+            ("2016-05-20", "2016-05-20T00:00:00.000000Z"),
+        ] {
+            let time: TimeParameter = text.parse().expect(text);
+            assert_eq!(serde_json::to_value(UncutTimestamp(time.at())).expect("JSON"), uncut);
+            // A response's time is a parameter that means the same moment.
+            assert_eq!(uncut.parse::<TimeParameter>().expect(uncut).at(), time.at());
+        }
     }
 
     #[test]

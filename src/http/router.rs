@@ -1,9 +1,11 @@
 //! Routes and the layers around them.
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{RawPathParams, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
+use http::StatusCode;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -15,11 +17,16 @@ use super::extract::{body, params};
 use super::middleware::{cors, error_fallback, idempotency, paths, request_timeout, trace};
 use super::{AppState, Started, api, oauth};
 use crate::config::CorsOrigins;
+use crate::domain::ChatName;
+
+/// The path parameters that name a contact, or a contact or group.
+const CONTACT_WORDS: [&str; 2] = ["contact_id", "chat"];
 
 /// The whole API as one service.
 pub fn router(state: &AppState) -> Router {
     let (routes, _) = routes(Some(state)).split_for_parts();
     let routes: Router = routes.with_state(state.clone());
+    let routes = routes.method_not_allowed_fallback(no_such_method);
     let routes = routes.layer(from_fn_with_state(state.clone(), request_timeout::limit));
     surround(&state.cors_origins, &state.started, routes)
 }
@@ -30,6 +37,18 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let mut openapi = routes(None).into_openapi();
     idempotency::describe(&mut openapi);
     openapi
+}
+
+/// The response for a method that a path does not have: also such a path names nobody by a word that is no number, so that
+/// a path with a typing error is not taken for one of a contact.
+async fn no_such_method(words: Result<RawPathParams, RawPathParamsRejection>) -> Response {
+    let names_nobody = |words: &RawPathParams| {
+        words.iter().any(|(name, word)| CONTACT_WORDS.contains(&name) && word.parse::<ChatName>().is_err())
+    };
+    if words.is_ok_and(|words| names_nobody(&words)) {
+        return ApiError::no_such_path().into_response();
+    }
+    StatusCode::METHOD_NOT_ALLOWED.into_response()
 }
 
 /// All routes. The endpoints below `/api` know their caller before the body is read, which needs the state; the description
@@ -94,7 +113,7 @@ mod tests {
     use super::*;
     use axum::body::Body;
     use axum::routing::{get, post};
-    use http::{Method, StatusCode, header};
+    use http::{Method, header};
     use serde_json::Value;
     use tower::ServiceExt as _;
 

@@ -16,8 +16,16 @@ pub struct ImportEntry {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ImportOutcome {
-    Unchanged,
+pub struct ImportOutcome {
+    pub change: ImportChange,
+    /// Entries that were dropped because nobody on the network has their public id.
+    pub unknown: usize,
+}
+
+/// What an import changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImportChange {
+    None,
     /// The list has the same people, so the network was not asked.
     Renamed {
         updated: usize,
@@ -31,7 +39,7 @@ pub enum ImportOutcome {
 
 impl Sessions {
     /// Replaces the contact list in one step. Of two entries with the same id the last counts; an entry whose public id
-    /// nobody on the network has is left out. The caller commits the transaction.
+    /// nobody on the network has is dropped. The caller commits the transaction.
     ///
     /// # Errors
     /// Notably [`ContactError::NoValidEntry`] when no entry remains.
@@ -48,6 +56,7 @@ impl Sessions {
         }
         let ids = entries.values().map(|entry| entry.id.clone()).collect();
         let peers = self.known_peers(account, ids).await?;
+        let unknown = entries.len().saturating_sub(peers.len());
         if peers.is_empty() {
             return Err(ContactError::NoValidEntry);
         }
@@ -76,16 +85,16 @@ impl Sessions {
             .collect();
         let mut tx = self.store.begin().await?;
         let changed = tx.replace_contacts(account, &contacts).await?;
-        let outcome = match (same_people, changed.updated) {
-            (true, 0) => ImportOutcome::Unchanged,
-            (true, updated) => ImportOutcome::Renamed { updated },
-            (false, _) => ImportOutcome::Replaced {
+        let change = match (same_people, changed.updated) {
+            (true, 0) => ImportChange::None,
+            (true, updated) => ImportChange::Renamed { updated },
+            (false, _) => ImportChange::Replaced {
                 changed,
                 existing: existing.len(),
                 non_existing: contacts.len() - existing.len(),
             },
         };
-        Ok((tx, outcome))
+        Ok((tx, ImportOutcome { change, unknown }))
     }
 }
 

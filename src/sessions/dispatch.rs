@@ -4,18 +4,19 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize as _;
 use serde_json::Value;
 use tokio::time::timeout;
 
 use super::backoff::pause_after;
 use super::fault::{Fault, SessionEnd};
 use super::timeouts::bounded;
-use crate::db::DbError;
-use crate::domain::{AccountId, Aspect, Audience, Lease, Privacy};
+use crate::domain::{Aspect, Audience, Lease, Privacy};
 use crate::store::{DUE_MESSAGES, Desired, DueMessage, Settled, Settlement, Store};
 use crate::upstream::{Address, Connection, Failure, Outgoing, ReadReceipt, SendFailure};
 
+/// A value that only a newer version of this program can read. A session of that version applies it: on a fresh connection
+/// all desired state is applied again.
+const UNREADABLE: Failure = Failure::Unsupported("be shown what a newer version of this program wrote");
 /// Read receipts in one call of the connection.
 const RECEIPTS: i64 = 500;
 /// The pause after the first attempt for a message, doubled with each further one.
@@ -62,7 +63,7 @@ impl Dispatcher {
         let mut desired = self.store.desired(self.lease.account, everything).await?;
         // Restrictions come first, and their failure holds up the rest: nobody may see what is to be hidden.
         desired.sort_by_key(|desired| !desired.aspect.restricts_visibility());
-        let privacy = hide_what_changes(self.lease.account, &mut desired)?;
+        let privacy = hide_what_changes(&mut desired);
         let first = desired.into_iter().map(|desired| (desired, false));
         for (desired, is_last) in first.chain(privacy.map(|privacy| (privacy, true))) {
             if incomplete && (is_last || !desired.aspect.restricts_visibility()) {
@@ -94,11 +95,11 @@ impl Dispatcher {
         let addresses = |addresses: Vec<String>| addresses.into_iter().map(Address).collect::<Vec<_>>();
         match desired.aspect {
             Aspect::Nickname => {
-                let nickname = desired.value.as_str().unwrap_or_default();
+                let Some(nickname) = desired.value.as_str() else { return Ok(Err(UNREADABLE)) };
                 bounded(self.timeout, connection.set_nickname(nickname)).await
             }
             Aspect::StatusMessage => {
-                let text = desired.value.as_str().unwrap_or_default();
+                let Some(text) = desired.value.as_str() else { return Ok(Err(UNREADABLE)) };
                 bounded(self.timeout, connection.set_status_message(text)).await
             }
             Aspect::Photo => {
@@ -106,11 +107,11 @@ impl Dispatcher {
                 bounded(self.timeout, connection.set_photo(photo)).await
             }
             Aspect::Presence => {
-                let online = desired.value.as_bool().unwrap_or_default();
+                let Some(online) = desired.value.as_bool() else { return Ok(Err(UNREADABLE)) };
                 bounded(self.timeout, connection.set_online(online)).await
             }
             Aspect::Privacy => {
-                let privacy = read_privacy(account, &desired.value)?;
+                let privacy = read_privacy(&desired.value);
                 bounded(self.timeout, connection.set_privacy(privacy)).await
             }
             Aspect::Contacts => {
@@ -177,15 +178,12 @@ impl Dispatcher {
 
 /// Hides the aspects that are about to change, and returns the privacy settings that the user wants, to be applied last:
 /// a user who shows an aspect again that was changed while it was hidden does not mean to show its old value.
-fn hide_what_changes(account: AccountId, desired: &mut [Desired]) -> Result<Option<Desired>, DbError> {
+fn hide_what_changes(desired: &mut [Desired]) -> Option<Desired> {
     let changes = |aspect| desired.iter().any(|desired| desired.due && desired.aspect == aspect);
     let (status_message, photo, presence) =
         (changes(Aspect::StatusMessage), changes(Aspect::Photo), changes(Aspect::Presence));
-    let Some(privacy) = desired.iter_mut().find(|desired| desired.due && desired.aspect == Aspect::Privacy)
-    else {
-        return Ok(None);
-    };
-    let wanted = read_privacy(account, &privacy.value)?;
+    let privacy = desired.iter_mut().find(|desired| desired.due && desired.aspect == Aspect::Privacy)?;
+    let wanted = read_privacy(&privacy.value);
     let hidden = |changes: bool, audience: Audience| if changes { Audience::None } else { audience };
     let at_first = Privacy {
         status_message: hidden(status_message, wanted.status_message),
@@ -193,17 +191,18 @@ fn hide_what_changes(account: AccountId, desired: &mut [Desired]) -> Result<Opti
         last_seen: hidden(presence, wanted.last_seen),
     };
     if at_first == wanted {
-        return Ok(None);
+        return None;
     }
     let last = privacy.clone();
     // Version 0: these are not the settings that the user wants.
     (privacy.value, privacy.version) = (serde_json::to_value(at_first).unwrap_or_default(), 0);
-    Ok(Some(last))
+    Some(last)
 }
 
-fn read_privacy(account: AccountId, value: &Value) -> Result<Privacy, DbError> {
-    Privacy::deserialize(value)
-        .map_err(|error| DbError::Corrupt(format!("privacy settings of account {account}: {error}")))
+/// What cannot be read is nobody, see [`Privacy::from_names`].
+fn read_privacy(value: &Value) -> Privacy {
+    let name = |setting: &str| value.get(setting).and_then(Value::as_str).unwrap_or_default();
+    Privacy::from_names(name("status_message"), name("photo"), name("last_seen"))
 }
 
 /// The settlement to store for each message. A message without an outcome counts as not sent.

@@ -16,7 +16,7 @@ pub enum CreateGroupError {
     /// The network has no groups.
     #[error("the account's network has no groups")]
     Unsupported,
-    /// These are neither contacts that exist nor did they write first.
+    /// These cannot be added, and at least one of them is neither a contact that exists nor wrote first.
     #[error("these cannot be added to a group: {0:?}")]
     NotContacts(Vec<String>),
     /// The program was started without the account's network.
@@ -72,15 +72,25 @@ impl Sessions {
         let candidates: HashMap<&str, &Candidate> =
             candidates.iter().map(|candidate| (candidate.peer.public_id.as_str(), candidate)).collect();
         let asked = Self::has_asked(claim);
-        let (mut members, mut refused) = (Vec::with_capacity(ids.len()), Vec::new());
+        let (mut members, mut refused) = (Vec::with_capacity(ids.len()), HashSet::new());
         for id in ids {
             match candidates.get(id.as_str()) {
                 Some(candidate) if candidate.reachable || asked => {
                     members.push(Address(candidate.peer.address.clone()));
                 }
-                Some(_) | None => refused.push(id.clone()),
+                Some(_) | None => {
+                    refused.insert(id.clone());
+                }
             }
         }
-        if refused.is_empty() { Ok(members) } else { Err(CreateGroupError::NotContacts(refused)) }
+        if refused.is_empty() {
+            return Ok(members);
+        }
+        // The error names all, also those whom only the network refuses.
+        if !members.is_empty() {
+            refused.extend(self.not_addable(account.id, members).await?);
+        }
+        let named = ids.iter().filter(|id| refused.contains(*id)).cloned().collect();
+        Err(CreateGroupError::NotContacts(named))
     }
 }

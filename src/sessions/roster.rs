@@ -181,5 +181,5 @@ impl Sessions {
 
 /// Whether a public id is a number; other ids come from the network itself.
 pub(super) fn is_number(id: &str) -> bool {
-    id.parse::<PhoneNumber>().is_ok()
+    PhoneNumber::from_stored(id).is_some()
 }

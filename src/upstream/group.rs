@@ -92,6 +92,10 @@ pub trait Groups: Send + Sync {
         group: &Address,
         edit: &GroupEdit,
     ) -> Result<Group, GroupFailure>;
+
+    /// The persons that the account cannot add to a group, of these: those without an account on the network, and those who
+    /// have blocked it.
+    async fn not_addable(&self, who: &[Address]) -> Result<Vec<Address>, Failure>;
 }
 
 /// Why a group was not created or changed.
@@ -109,7 +113,7 @@ pub enum GroupFailure {
     /// The group would exceed [`super::Capabilities::largest_group`].
     #[error("the group would be too large")]
     TooLarge,
-    /// These persons cannot be added, so nothing was changed.
+    /// These persons have no account on the network or have blocked this one, so nothing was changed.
     #[error("{} of the new members cannot be added", .0.len())]
     CannotAdd(Vec<Address>),
     /// A failure as of any request.

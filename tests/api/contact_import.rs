@@ -48,14 +48,15 @@ async fn import_contacts_replaces_the_list() {
         {"contact_id": format!("+{}", bob.number), "first_name": "Bob", "last_name": "B"},
         {"contact_id": unknown.parse::<u64>().expect("digits")},
     ]);
-    let counts =
-        json!({"added": 2, "removed": 0, "updated": 0, "synced": 2, "existing": 1, "non_existing": 1});
+    // What add-contact refuses is dropped and counted.
+    let counts = json!({"added": 2, "removed": 0, "updated": 0, "synced": 2, "existing": 1, "non_existing": 1,
+                        "invalid": 3});
     assert_eq!(import(&ann, first.clone()).await, (200, counts));
     assert_eq!(list(&ann).await, [entry(&bob.number, "Bob", "B", true), entry(&unknown, "", "", false)]);
 
     // The same again changes nothing.
     let (status, same) = import(&ann, first).await;
-    assert_eq!((status, same["message"].is_string()), (200, true), "{same}");
+    assert_eq!((status, same["message"].is_string(), &same["invalid"]), (200, true, &json!(3)), "{same}");
 
     // Only a name.
     let names = json!([{"contact_id": bob.number, "first_name": "Robert"}, {"contact_id": unknown}]);
@@ -85,6 +86,43 @@ async fn import_contacts_replaces_the_list() {
     ];
     let expected: Vec<String> = expected.iter().map(|(kind, who)| format!("{kind}|{who}")).collect();
     assert_eq!(events.lines().collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn import_contacts_drops_what_add_contact_refuses() {
+    let server = Server::start();
+    let ann = Person::new(&server).await;
+    let taken = [json!("+49 (170) 1234567"), json!("00491701234568"), json!("\u{200e}491701234569\u{202c}")];
+    let refused = [
+        json!("01701234567"),
+        json!("+0491701234567"),
+        json!("1234"),
+        json!("491701234567message=hi"),
+        json!("4917#1234567"),
+        json!("x424242"),
+        json!(-491_701_234_567_i64),
+        json!(4.5),
+        json!(null),
+        json!(["491701234567"]),
+    ];
+    for id in &refused {
+        let answer = ann.api.post_json("/api/contacts/add-contact/", &json!({"contact_id": id})).await;
+        assert_eq!(answer.status, 400, "{id}: {}", answer.text());
+    }
+    let letters = ann.api.post("/api/contacts/add-contact/", &[("contact_id", "491701234567name=Ann")]).await;
+    assert!(letters.refused(400, "invalid_parameter").contains("is an & missing"), "{}", letters.text());
+    let contacts: Vec<Value> =
+        taken.iter().chain(&refused).map(|id| json!({"contact_id": id, "first_name": "n"})).collect();
+    let (status, counts) = import(&ann, json!(contacts)).await;
+    assert_eq!((status, &counts["added"], &counts["invalid"]), (200, &json!(3), &json!(10)), "{counts}");
+    let numbers: Vec<String> = list(&ann).await.into_iter().map(|(number, ..)| number).collect();
+    assert_eq!(numbers, ["491701234567", "491701234568", "491701234569"]);
+    // Only a name, with an entry that is dropped.
+    let names = json!([
+        {"contact_id": "491701234567", "first_name": "other"}, {"contact_id": "0491701234568"},
+        {"contact_id": "491701234568", "first_name": "n"}, {"contact_id": "491701234569", "first_name": "n"},
+    ]);
+    assert_eq!(import(&ann, names).await, (200, json!({"contacts_updated": 1, "invalid": 1})));
 }
 
 #[tokio::test]

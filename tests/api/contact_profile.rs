@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::shared_server::server;
-use crate::support::people::{Person, assert_time, fresh_number, login, register};
+use crate::support::people::{Person, assert_time, fresh_number, login, register, without_timestamps};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
 
@@ -90,6 +90,7 @@ async fn a_contacts_status_message_is_shown_with_its_history() {
     for entry in &history {
         assert_eq!(entry["contact_id"], bert.number);
         assert_time(&entry["updated"]);
+        without_timestamps(entry.clone());
     }
 }
 
@@ -192,17 +193,38 @@ async fn list_endpoints_show_every_contact_that_exists() {
     anna.waits_until_it_sees(&bert, "status-message", "status_message", "Bert").await;
     anna.waits_until_it_sees(&carl, "status-message", "status_message", Value::Null).await;
     anna.waits_until_it_sees(&carl, "connected-status", "connected_status", "online").await;
+    // The contacts first, then who wrote first.
     let list = json!([
         {"contact_id": carl.number, "status_message": null}, {"contact_id": bert.number, "status_message": "Bert"},
+        {"contact_id": stranger.number, "status_message": ""},
     ]);
     assert_eq!(anna.api.get(STATUSES).await.json(), json!({"statuses_messages": list}));
-    let mut presences = anna.api.get(PRESENCES).await.json();
+    let mut presences = without_timestamps(anna.api.get(PRESENCES).await.json());
     assert_time(&presences["connected_statuses"][0]["last_seen"].take());
     let list = json!([
         {"contact_id": carl.number, "connected_status": "online", "last_seen": null},
         {"contact_id": bert.number, "connected_status": "offline", "last_seen": null},
+        {"contact_id": stranger.number, "connected_status": "offline", "last_seen": null},
     ]);
     assert_eq!(presences, json!({"connected_statuses": list}));
+    let photos = json!([
+        {"contact_id": carl.number, "photo_url": null, "photo_status": "404"},
+        {"contact_id": bert.number, "photo_url": null, "photo_status": "404"},
+        {"contact_id": stranger.number, "photo_url": null, "photo_status": "404"},
+    ]);
+    for endpoint in ["photos-urls", "preview-photos-urls"] {
+        let answer = anna.api.get(&format!("/api/contacts/{endpoint}/")).await;
+        assert_eq!(answer.json(), json!({"photo_urls": photos}), "{endpoint}");
+    }
+    // Who wrote first is shown by the endpoints of one person, too, and stands once in the lists as a contact.
+    anna.waits_until_it_sees(&stranger, "status-message", "status_message", "").await;
+    stranger.sets_status_message("A stranger").await;
+    anna.waits_until_it_sees(&stranger, "status-message", "status_message", "A stranger").await;
+    anna.adds_contact(&stranger.number).await;
+    let statuses = anna.api.get(STATUSES).await.json();
+    let strangers = statuses["statuses_messages"].as_array().expect("a list").iter();
+    let strangers: Vec<&Value> = strangers.filter(|entry| entry["contact_id"] == stranger.number).collect();
+    assert_eq!(strangers, [&json!({"contact_id": stranger.number, "status_message": "A stranger"})]);
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod account_profile;
 mod account_selection;
 mod block_list;
 mod bodies;
+mod chat_list;
 mod command_line;
 mod concurrent_requests;
 mod contact_import;

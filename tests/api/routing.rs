@@ -88,3 +88,34 @@ async fn a_wrong_method_is_refused_with_the_allowed_ones() {
         assert_eq!(anna.api.get(path).await.status, 404, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_path_word_that_is_neither_a_number_nor_a_known_path_is_not_found() {
+    let anna = Person::new(server()).await;
+    for word in ["add-contacts", "statuses_messages", "1555123000a", "01555123000", "1234", "x", "5%0A"] {
+        for path in [
+            format!("/api/contacts/{word}/"),
+            format!("/api/contacts/{word}/block/"),
+            format!("/api/contacts/{word}/photo/"),
+            format!("/api/messages/chats/{word}/"),
+            format!("/api/messages/delivered/{word}/"),
+            format!("/api/messages/read/{word}/"),
+        ] {
+            // Whether or not the path would accept the method.
+            for method in [Method::GET, Method::POST, Method::PATCH, Method::DELETE] {
+                let answer = anna.api.send(anna.api.request(method.clone(), &path)).await;
+                assert_eq!(answer.status, 404, "{method} {path}: {}", answer.text());
+                answer.refused(404, "not_found");
+            }
+        }
+    }
+    // A number in any spelling, and a group.
+    for word in ["+1%20555%20123-0000", "0015551230000", "%E2%80%8E15551230000", "x100000"] {
+        let path = format!("/api/contacts/{word}/");
+        anna.api.get(&path).await.refused(404, "contact_not_found");
+        anna.api.send(anna.api.request(Method::PUT, &path)).await.refused(405, "method_not_allowed");
+    }
+    let path = "/api/messages/chats/15551230000-1466000000/";
+    anna.api.get(path).await.refused(404, "group_not_found");
+    anna.api.delete(path).await.refused(405, "method_not_allowed");
+}

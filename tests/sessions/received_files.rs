@@ -7,6 +7,7 @@ use windu::domain::{
 };
 use windu::secrets::sha256;
 use windu::sessions::Timeouts;
+use windu::store::StoredContent;
 use windu::upstream::{Failure, Incoming, UpstreamEvent};
 
 use crate::scripted::{Call, Fault, Line, address, incoming, long_ago, message, receipt};
@@ -46,7 +47,8 @@ fn keep(line: &Line, id: &str, text: &'static str) {
 }
 
 async fn file(process: &Process, account: &Account, id: &str) -> MediaFile {
-    let Content::Media(media) = process.message(account, BEN, id).await.content else { panic!("a file") };
+    let content = process.message(account, BEN, id).await.content;
+    let StoredContent::Known(Content::Media(media)) = content else { panic!("a file") };
     assert_eq!(media.caption.as_deref(), Some("look"));
     media.file
 }

@@ -184,3 +184,49 @@ pub fn assert_time(value: &Value) {
     let pattern: String = text.chars().map(|sign| if sign.is_ascii_digit() { '0' } else { sign }).collect();
     assert_eq!(pattern, "0000-00-00T00:00:00", "{text}");
 }
+
+/// Removes the uncut times from an object and from the objects in it. Each must stand beside its time, `timestamp` beside
+/// `time` and `NAME_timestamp` beside any other, and be the same moment.
+///
+/// # Panics
+/// When one is missing, or there without its time.
+pub fn without_timestamps(mut value: Value) -> Value {
+    take_timestamps(&mut value);
+    value
+}
+
+fn take_timestamps(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(take_timestamps),
+        Value::Object(fields) => {
+            for time in
+                ["time", "sent", "delivered", "read", "updated", "last_seen", "creation", "since", "until"]
+            {
+                let name = if time == "time" { "timestamp".to_owned() } else { format!("{time}_timestamp") };
+                let uncut = fields.remove(&name);
+                match fields.get(time).filter(|value| is_time(value)) {
+                    Some(cut) => {
+                        assert_uncut(uncut.as_ref().unwrap_or_else(|| panic!("{name} is missing")), cut);
+                    }
+                    None => assert_eq!(uncut, None, "{name} without {time}"),
+                }
+            }
+            assert!(!fields.keys().any(|name| name.ends_with("timestamp")), "{fields:?}");
+            fields.values_mut().for_each(take_timestamps);
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Whether this is a time in the format of responses.
+fn is_time(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.len() == 19 && text.contains('T'))
+}
+
+#[track_caller]
+fn assert_uncut(uncut: &Value, cut: &Value) {
+    let text = uncut.as_str().unwrap_or_else(|| panic!("a time, not {uncut}"));
+    let pattern: String = text.chars().map(|sign| if sign.is_ascii_digit() { '0' } else { sign }).collect();
+    assert_eq!(pattern, "0000-00-00T00:00:00.000000Z", "{text}");
+    assert_eq!(Some(&text[..19]), cut.as_str());
+}

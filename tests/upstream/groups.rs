@@ -118,6 +118,29 @@ pub async fn unknown_numbers_cannot_be_added(network: &impl Network) {
     assert_eq!(lines[1].group_event().await.subject, "New");
 }
 
+pub async fn a_person_who_has_blocked_the_account_cannot_be_added(network: &impl Network) {
+    let (phones, mut lines) = three(network).await;
+    let [anna, ben, cleo] = &phones;
+    let nobody = anna.connector.address_of(&network.number());
+    lines[1].connection.set_blocked(&[anna.address()]).await.unwrap();
+    let asked = [ben.address(), cleo.address(), nobody.clone()];
+    let cannot_add = vec![ben.address(), nobody];
+    let refused = lines[0].connection.create_group("all", "All", &asked).await;
+    assert_eq!(refused, Err(GroupFailure::CannotAdd(cannot_add.clone())));
+    assert_eq!(lines[0].connection.not_addable(&asked).await, Ok(cannot_add));
+    let made = lines[0].connection.create_group("two", "Two", &[cleo.address()]).await.unwrap();
+    let add = GroupEdit::Add { who: vec![ben.address()] };
+    let refused = lines[0].edit_group("add", &made.address, add.clone()).await;
+    assert_eq!(refused, Err(GroupFailure::CannotAdd(vec![ben.address()])));
+    // Neither a group nor a message reached Ben: the next event is of the group that he makes with the blocked one.
+    lines[0].send(&made.address, "g1", "without Ben").await.unwrap();
+    let own = lines[1].connection.create_group("own", "Ben's", &[anna.address()]).await.unwrap();
+    assert_eq!(lines[1].group_event().await.group.address, own.address);
+    lines[1].connection.set_blocked(&[]).await.unwrap();
+    let added = lines[0].edit_group("add", &made.address, add).await.unwrap();
+    assert_eq!(members(&added).0, [anna.address(), cleo.address(), ben.address()]);
+}
+
 pub async fn a_group_message_reaches_all_others(network: &impl Network) {
     let (phones, mut lines) = three(network).await;
     let group = group_of_three(&phones, &mut lines).await;

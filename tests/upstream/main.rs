@@ -80,6 +80,7 @@ macro_rules! conformance {
             block_list::neither_side_of_a_block_sees_the_other,
             groups::a_group_is_created_and_all_members_are_notified,
             groups::unknown_numbers_cannot_be_added,
+            groups::a_person_who_has_blocked_the_account_cannot_be_added,
             groups::a_group_message_reaches_all_others,
             groups::all_members_receive_messages_in_the_same_order,
             groups::members_are_added_promoted_demoted_and_removed,

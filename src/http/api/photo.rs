@@ -6,7 +6,7 @@ use http::{HeaderValue, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{BlobHash, Photo, Reference, Visible};
+use crate::domain::{BlobHash, ChatId, Photo, Reference, Visible};
 use crate::http::AppState;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::store::SeenPhoto;
@@ -54,6 +54,14 @@ impl PhotoUrl {
                 (Some(url), "200")
             }
         };
+        Self { photo_url, photo_status }
+    }
+
+    /// A group's photo, with the account's chat with the group.
+    pub fn of_group(state: &AppState, photo: Option<(ChatId, Photo)>, size: PhotoSize) -> Self {
+        let url = |(chat, photo)| state.media.url(Reference::GroupPhoto(chat), &size.of(photo));
+        let photo_url = photo.map(url);
+        let photo_status = if photo_url.is_some() { "200" } else { "404" };
         Self { photo_url, photo_status }
     }
 }

@@ -126,7 +126,7 @@ codes! {
     NotAnAdmin = "not_an_admin",
     /// The group would have more participants than the network accepts.
     GroupTooLarge = "group_too_large",
-    /// The network does not let these numbers be added to a group.
+    /// These numbers cannot be added to a group: they are not on the network, or have blocked the account.
     CannotBeAdded = "cannot_be_added",
     /// Too many messages of the account are waiting for the network.
     OutboxFull = "outbox_full",

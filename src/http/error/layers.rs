@@ -7,6 +7,7 @@ use crate::db::DbError;
 use crate::sessions::group_creation::CreateGroupError;
 use crate::sessions::roster::ContactError;
 use crate::sessions::{AskError, GroupRefusal, RegisterError};
+use crate::store::{LARGEST_OFFSET, ListError};
 use crate::telemetry::chain;
 use crate::upstream::Failure;
 use crate::verification::{CheckError, RequestError};
@@ -45,7 +46,10 @@ impl From<GroupRefusal> for ApiError {
             ),
             GroupRefusal::CannotAdd { who } => Self::bad_request(
                 ErrorCode::CannotBeAdded,
-                format!("the network does not let these be added: {}", who.join(", ")),
+                format!(
+                    "these cannot be added, because they are not on the network or have blocked this account: {}",
+                    who.join(", ")
+                ),
             )
             .with_field("participants", who),
         }
@@ -58,8 +62,8 @@ impl From<CreateGroupError> for ApiError {
             CreateGroupError::Unsupported => Self::unsupported("have groups"),
             CreateGroupError::NotContacts(participants) => {
                 let message = format!(
-                    "these are neither existing contacts nor have they written to this account; add them to the \
-                     contacts: {}",
+                    "these cannot be added, because they are neither existing contacts nor have written to this account, \
+                     or because they have blocked it: {}",
                     participants.join(", ")
                 );
                 Self::bad_request(ErrorCode::NotAContact, message).with_field("participants", participants)
@@ -200,6 +204,21 @@ impl From<CheckError> for ApiError {
                 retry_after,
             ),
             CheckError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ListError> for ApiError {
+    fn from(error: ListError) -> Self {
+        match error {
+            ListError::TooFar => Self::bad_request(
+                ErrorCode::InvalidParameter,
+                format!(
+                    "offset: in a list as long as this one at most {LARGEST_OFFSET} entries can be skipped; with after= \
+                     only the entries after a time count"
+                ),
+            ),
+            ListError::Store(error) => error.into(),
         }
     }
 }

@@ -23,7 +23,7 @@ pub struct ListParameters {
     #[serde(deserialize_with = "limit")]
     #[param(required = false, minimum = 0, maximum = 1000)]
     pub limit: u32,
-    /// How many of the newest items are skipped.
+    /// How many of the newest items are skipped: at most 10000 in a list that is longer.
     #[serde(deserialize_with = "offset")]
     #[param(required = false, minimum = 0)]
     pub offset: u64,

@@ -12,6 +12,9 @@ use crate::sessions::session::Session;
 use crate::store::{TakenCommand, topic};
 use crate::upstream::Failure;
 
+/// Seconds after which a command is worth repeating that only a newer version of this program can read.
+const UNREADABLE_RETRY: u64 = 10;
+
 impl Session {
     /// Answers commands as long as the session lives. Commands about numbers go to the connector, those about groups wait
     /// for a connection. While there is none, overdue messages expire here.
@@ -50,9 +53,9 @@ impl Session {
 
     async fn answer_command(&self, command: &TakenCommand) -> Result<Option<SessionEnd>, DbError> {
         let Ok(request) = serde_json::from_value::<CommandRequest>(command.request.clone()) else {
-            let answer = CommandAnswer::Unsupported {
-                what: "do what another version of this program asked".to_owned(),
-            };
+            // Of a newer version, which may have the lease soon.
+            tracing::warn!(account = %self.lease.account, "a command of another version cannot be done now");
+            let answer = CommandAnswer::Later { retry_after: UNREADABLE_RETRY };
             self.store.answer(&self.lease, command.id, &answer.to_json()).await?;
             return Ok(None);
         };

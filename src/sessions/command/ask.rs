@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use serde::Deserialize as _;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{CommandAnswer, CommandRequest, GroupRefusal, GroupRequest};
@@ -89,6 +90,28 @@ impl Sessions {
         self.ask_about_group(account, GroupRequest::Change { group, edit }, claim).await
     }
 
+    /// The members that cannot be added to a group, of these: numbers or public ids. None when the session does not answer,
+    /// or one of an older version does.
+    pub(in crate::sessions) async fn not_addable(
+        &self,
+        account: AccountId,
+        members: Vec<Address>,
+    ) -> Result<Vec<String>, DbError> {
+        let request = CommandRequest::Group(GroupRequest::Check { members });
+        match self.ask(account, &request, None).await {
+            Err(AskError::Group(GroupRefusal::CannotAdd { who })) => Ok(who),
+            Err(AskError::Store(error)) => Err(error),
+            Ok(_)
+            | Err(
+                AskError::Group(_)
+                | AskError::NotNow { .. }
+                | AskError::OutcomeUnknown
+                | AskError::Refused(_)
+                | AskError::Unsupported(_),
+            ) => Ok(Vec::new()),
+        }
+    }
+
     async fn ask_about_group(
         &self,
         account: AccountId,
@@ -122,7 +145,7 @@ impl Sessions {
     ) -> Result<Option<Result<CommandAnswer, AskError>>, DbError> {
         let Some(command) = claim.and_then(|claim| claim.command) else { return Ok(None) };
         match self.store.command_progress(command).await? {
-            CommandProgress::Done(answer) => Ok(Some(parse(answer))),
+            CommandProgress::Done(answer) => Ok(Some(parse(&answer))),
             CommandProgress::Waiting | CommandProgress::Taken => Ok(None),
         }
     }
@@ -147,7 +170,7 @@ impl Sessions {
         loop {
             let progress = self.store.command_progress(command).await?;
             let deadline = match progress {
-                CommandProgress::Done(answer) => return parse(answer),
+                CommandProgress::Done(answer) => return parse(&answer),
                 CommandProgress::Taken => asked + ANSWER_TIMEOUT,
                 CommandProgress::Waiting => asked + TAKE_TIMEOUT,
             };
@@ -172,9 +195,17 @@ impl Sessions {
     }
 }
 
-fn parse(answer: serde_json::Value) -> Result<CommandAnswer, AskError> {
-    let answer = serde_json::from_value(answer)
-        .map_err(|error| DbError::Corrupt(format!("an answer cannot be read: {error}")))?;
+fn parse(answer: &serde_json::Value) -> Result<CommandAnswer, AskError> {
+    let Ok(answer) = CommandAnswer::deserialize(answer) else {
+        // Of a newer version, which did something that this one has no word for.
+        tracing::warn!("the answer to a command is one of another version");
+        return Err(match answer.get("answer").and_then(serde_json::Value::as_str) {
+            Some("group_refused" | "refused") => {
+                AskError::Refused("for a reason that only a newer version of this server knows".to_owned())
+            }
+            _ => AskError::OutcomeUnknown,
+        });
+    };
     match answer {
         CommandAnswer::Existing { .. } | CommandAnswer::Unregistered | CommandAnswer::Group { .. } => {
             Ok(answer)

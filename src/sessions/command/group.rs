@@ -11,21 +11,32 @@ use crate::domain::CommandId;
 use crate::sessions::peers::{learn, new_peer};
 use crate::sessions::session::Session;
 use crate::store::TakenCommand;
-use crate::upstream::{Connection, Failure, Group, GroupFailure};
+use crate::upstream::{Address, Connection, Failure, Group, GroupFailure};
 
 /// How long a command about a group waits for a connection.
 const CONNECTION_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// What the network did or answered.
+enum GroupOutcome {
+    /// The group after it was created or changed.
+    Group(Group),
+    /// The persons that cannot be added to a group, of those that were named.
+    NotAddable(Vec<Address>),
+}
+
 impl Session {
-    /// Creates or changes a group and stores the answer, together with the group as it is then.
+    /// Does what is asked about a group and stores the answer, together with the group as it is then.
     pub(super) async fn answer_about_group(
         &self,
         command: &TakenCommand,
         request: &GroupRequest,
     ) -> Result<(), DbError> {
-        let work = self.create_or_change(command.id, request);
+        let work = self.ask_network(command.id, request);
         let failure = match timeout(command.remaining, work).await {
-            Ok(Ok(group)) => return self.store_group_answer(command.id, &group).await,
+            Ok(Ok(GroupOutcome::Group(group))) => {
+                return self.store_group_answer(command.id, &group).await;
+            }
+            Ok(Ok(GroupOutcome::NotAddable(who))) => GroupFailure::CannotAdd(who),
             Ok(Err(failure)) => failure,
             Err(_) => Failure::OutcomeUnknown.into(),
         };
@@ -34,32 +45,39 @@ impl Session {
             GroupFailure::NotAnAdmin => CommandAnswer::GroupRefused(GroupRefusal::NotAnAdmin),
             GroupFailure::NotAMember => CommandAnswer::GroupRefused(GroupRefusal::NotAMember),
             GroupFailure::TooLarge => CommandAnswer::GroupRefused(GroupRefusal::TooLarge),
-            GroupFailure::CannotAdd(who) => {
-                let wanted: Vec<_> = who.iter().map(|who| new_peer(&self.connector, who)).collect();
-                let peers = self.store.peers(self.connector.network(), &wanted).await?;
-                let who = peers.into_iter().map(|peer| peer.public_id).collect();
-                CommandAnswer::GroupRefused(GroupRefusal::CannotAdd { who })
-            }
+            GroupFailure::CannotAdd(who) => self.cannot_add(&who).await?,
             GroupFailure::Failed(failure) => CommandAnswer::failed(failure),
         };
         let answer = answer.to_json();
         self.until_stored(|| self.store.answer(&self.lease, command.id, &answer)).await
     }
 
-    async fn create_or_change(
+    async fn cannot_add(&self, who: &[Address]) -> Result<CommandAnswer, DbError> {
+        let wanted: Vec<_> = who.iter().map(|who| new_peer(&self.connector, who)).collect();
+        let peers = self.store.peers(self.connector.network(), &wanted).await?;
+        let who = peers.into_iter().map(|peer| peer.public_id).collect();
+        Ok(CommandAnswer::GroupRefused(GroupRefusal::CannotAdd { who }))
+    }
+
+    async fn ask_network(
         &self,
         command: CommandId,
         request: &GroupRequest,
-    ) -> Result<Group, GroupFailure> {
+    ) -> Result<GroupOutcome, GroupFailure> {
         let connection = self.open_connection().await.ok_or(Failure::Retry("not_connected"))?;
         // The same command is the same operation, whichever process does it.
         let operation = command.to_string();
-        match request {
+        Ok(match request {
             GroupRequest::Create { subject, members } => {
-                connection.create_group(&operation, subject, members).await
+                GroupOutcome::Group(connection.create_group(&operation, subject, members).await?)
             }
-            GroupRequest::Change { group, edit } => connection.change_group(&operation, group, edit).await,
-        }
+            GroupRequest::Change { group, edit } => {
+                GroupOutcome::Group(connection.change_group(&operation, group, edit).await?)
+            }
+            GroupRequest::Check { members } => {
+                GroupOutcome::NotAddable(connection.not_addable(members).await?)
+            }
+        })
     }
 
     /// The open connection; `None` when there is none within [`CONNECTION_TIMEOUT`].

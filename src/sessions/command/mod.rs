@@ -39,6 +39,8 @@ pub enum GroupRequest {
         #[serde(rename = "wish")]
         edit: GroupEdit,
     },
+    /// Which of these cannot be added to a group? Always answered by [`GroupRefusal::CannotAdd`].
+    Check { members: Vec<Address> },
 }
 
 /// A session's answer.
@@ -81,7 +83,7 @@ pub enum GroupRefusal {
     NotAMember,
     /// The group would have too many members.
     TooLarge,
-    /// The network does not let these be added.
+    /// These cannot be added: they are not on the network, or have blocked the account.
     CannotAdd {
         /// Numbers or public ids.
         who: Vec<String>,

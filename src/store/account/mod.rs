@@ -53,9 +53,9 @@ impl TryFrom<AccountRow> for Account {
     type Error = DbError;
 
     fn try_from(row: AccountRow) -> Result<Self, DbError> {
-        let state = state_of(AccountId(row.id), &row.session_state, row.session_attempt, row.session_until)?;
+        let (state, other) = state_of(row.session_state, row.session_attempt, row.session_until);
         let runs = row.held || row.registered_at.is_none() || state == SessionState::Starting;
-        let state = if runs { state } else { SessionState::Stopped };
+        let (state, other) = if runs { (state, other) } else { (SessionState::Stopped, None) };
         Ok(Self {
             id: AccountId(row.id),
             user: UserId(row.user_id),
@@ -65,25 +65,28 @@ impl TryFrom<AccountRow> for Account {
             nickname: row.nickname,
             registered_at: row.registered_at,
             was_proved: row.was_proved,
-            session: SessionStatus { state, since: row.session_since, reason: row.session_reason },
+            session: SessionStatus { state, other, since: row.session_since, reason: row.session_reason },
         })
     }
 }
 
+/// The state of a session from its columns, with the name of an unknown one, see [`SessionStatus`].
 fn state_of(
-    account: AccountId,
-    name: &str,
+    name: String,
     attempt: Option<i32>,
     until: Option<DateTime<Utc>>,
-) -> Result<SessionState, DbError> {
+) -> (SessionState, Option<String>) {
     let attempt = attempt.and_then(|attempt| u32::try_from(attempt).ok());
-    SessionState::from_parts(name, attempt, until)
-        .ok_or_else(|| DbError::Corrupt(format!("session state of account {account}")))
+    match SessionState::from_parts(&name, attempt, until) {
+        Some(state) => (state, None),
+        None => (SessionState::Connecting, Some(name)),
+    }
 }
 
 /// A stored number as a [`PhoneNumber`].
 pub(super) fn number_of(text: &str) -> Result<PhoneNumber, DbError> {
-    text.parse().map_err(|_| DbError::Corrupt("a stored phone number is invalid".to_owned()))
+    PhoneNumber::from_stored(text)
+        .ok_or_else(|| DbError::Corrupt("a stored phone number is invalid".to_owned()))
 }
 
 impl Store {
@@ -302,16 +305,15 @@ pub(super) async fn session_accounts_of(
     checkout.put_back(connection);
     let mut answers: Vec<Option<SessionAccount>> = leases.iter().map(|_| None).collect();
     for row in rows {
-        let index = usize::try_from(row.position - 1).unwrap_or(usize::MAX);
-        let (Some(answer), Some(lease)) = (answers.get_mut(index), leases.get(index)) else { continue };
-        let state = state_of(lease.account, &row.session_state, row.session_attempt, row.session_until)?;
+        let Some(answer) = at_position(&mut answers, row.position) else { continue };
+        let (state, other) = state_of(row.session_state, row.session_attempt, row.session_until);
         *answer = Some(SessionAccount {
             user: UserId(row.user_id),
             number: number_of(&row.number)?,
             network: row.network,
             credentials: row.credentials,
             resume_point: row.resume_point,
-            session: SessionStatus { state, since: row.session_since, reason: row.session_reason },
+            session: SessionStatus { state, other, since: row.session_since, reason: row.session_reason },
         });
     }
     Ok(answers)

@@ -1,7 +1,7 @@
 //! The profile of an account: status message, presence and privacy.
 
 use crate::db::DbError;
-use crate::domain::{Account, Aspect, Audience, Event, Privacy};
+use crate::domain::{Account, Aspect, Audience, Event, PrivacyNames};
 use crate::store::{Store, Tx};
 
 /// An account's own profile without nickname and photo.
@@ -11,7 +11,7 @@ pub struct OwnProfile {
     pub status_message: String,
     /// Whether the account is shown as online.
     pub connected: bool,
-    pub privacy: Privacy,
+    pub privacy: PrivacyNames,
 }
 
 /// A change of privacy settings; `None` leaves a setting as it is.
@@ -33,14 +33,15 @@ impl Store {
         )
         .fetch_optional(self.db.pool())
         .await?;
-        row.map(|row| {
-            Ok(OwnProfile {
-                status_message: row.status_message,
-                connected: row.connected,
-                privacy: privacy(&row.privacy_status_message, &row.privacy_photo, &row.privacy_last_seen)?,
-            })
-        })
-        .transpose()
+        Ok(row.map(|row| OwnProfile {
+            status_message: row.status_message,
+            connected: row.connected,
+            privacy: PrivacyNames {
+                status_message: row.privacy_status_message,
+                photo: row.privacy_photo,
+                last_seen: row.privacy_last_seen,
+            },
+        }))
     }
 }
 
@@ -102,18 +103,16 @@ impl Tx {
         .fetch_optional(&mut *self.inner)
         .await?;
         if let Some(row) = row {
-            let privacy = privacy(&row.privacy_status_message, &row.privacy_photo, &row.privacy_last_seen)?;
-            let value = serde_json::to_value(privacy)
+            let names = PrivacyNames {
+                status_message: row.privacy_status_message,
+                photo: row.privacy_photo,
+                last_seen: row.privacy_last_seen,
+            };
+            let value = serde_json::to_value(names)
                 .map_err(|error| DbError::Corrupt(format!("privacy settings cannot be written: {error}")))?;
             self.set_desired(account.id, Aspect::Privacy, &value).await?;
             journal.record(Event::PrivacyChanged);
         }
         self.close_journal_for_session(account, journal).await
     }
-}
-
-/// Privacy settings from their columns.
-fn privacy(status_message: &str, photo: &str, last_seen: &str) -> Result<Privacy, DbError> {
-    Privacy::from_names(status_message, photo, last_seen)
-        .ok_or_else(|| DbError::Corrupt("a stored audience is invalid".to_owned()))
 }

@@ -67,8 +67,7 @@ impl Store {
         Ok(sqlx::query_as!(
             Contact,
             r#"SELECT p.public_id, c.first_name, c.last_name, c.exists_there AS "exists"
-               FROM contact c
-               CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = c.peer_id LIMIT 1) p
+               FROM contact c CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = c.peer_id LIMIT 1) p
                WHERE c.account_id = $1 ORDER BY c.created_at, p.public_id"#,
             account.id.0
         )
@@ -81,8 +80,8 @@ impl Store {
         Ok(sqlx::query_as!(
             Contact,
             r#"SELECT p.public_id, c.first_name, c.last_name, c.exists_there AS "exists"
-               FROM (SELECT id, public_id FROM peer WHERE network = $2 AND public_id = $3 LIMIT 1) p
-               JOIN contact c ON c.account_id = $1 AND c.peer_id = p.id"#,
+               FROM (SELECT id, public_id FROM peer WHERE network = $2 AND public_id = $3 OFFSET 0) p
+               CROSS JOIN LATERAL (SELECT * FROM contact WHERE account_id = $1 AND peer_id = p.id LIMIT 1) c"#,
             account.id.0,
             account.network,
             public_id

@@ -10,8 +10,8 @@ use crate::store::Store;
 #[derive(Clone, Copy, Debug)]
 pub enum ProfileScope {
     One(PeerId),
-    /// All contacts that the network knows, in the order of the list.
-    EveryContact,
+    /// All contacts that the network knows, in the order of the list, and after them the people who wrote first.
+    Everybody,
 }
 
 /// A person's status message as the account sees it.
@@ -51,7 +51,7 @@ impl ProfileScope {
     pub(in crate::store) fn peer(self) -> Option<i64> {
         match self {
             Self::One(peer) => Some(peer.0),
-            Self::EveryContact => None,
+            Self::Everybody => None,
         }
     }
 }
@@ -115,9 +115,14 @@ impl Store {
                       f.presence_hidden AS "presence_hidden?"
                FROM (SELECT $2::bigint AS peer_id, NULL::timestamptz AS created_at WHERE $2 IS NOT NULL
                      UNION ALL SELECT peer_id, created_at FROM contact
-                     WHERE account_id = $1 AND exists_there AND $2::bigint IS NULL) listed
-               JOIN peer p ON p.id = listed.peer_id
-               LEFT JOIN peer_profile f ON f.account_id = $1 AND f.peer_id = p.id
+                     WHERE account_id = $1 AND exists_there AND $2::bigint IS NULL
+                     UNION ALL SELECT h.peer_id, NULL FROM chat h
+                     WHERE ~h.account_id = ~$1::bigint AND h.peer_wrote AND $2::bigint IS NULL
+                       AND NOT EXISTS (SELECT 1 FROM contact c WHERE c.account_id = $1 AND c.peer_id = h.peer_id
+                                       AND c.exists_there)) listed
+               CROSS JOIN LATERAL (SELECT id, public_id FROM peer
+                                   WHERE id = listed.peer_id AND kind = 'person' LIMIT 1) p
+               LEFT JOIN LATERAL (SELECT * FROM peer_profile WHERE account_id = $1 AND peer_id = p.id LIMIT 1) f ON true
                ORDER BY listed.created_at, p.public_id"#,
             account.id.0,
             scope.peer()
@@ -134,10 +139,13 @@ impl Store {
     ) -> Result<Vec<StatusChange>, DbError> {
         Ok(sqlx::query_as!(
             StatusChange,
-            "SELECT c.value AS text, c.updated FROM status_change c
-             JOIN peer p ON p.id = c.peer_id
-             JOIN peer_profile f ON f.account_id = c.account_id AND f.peer_id = c.peer_id AND NOT f.status_hidden
-             WHERE c.account_id = $1 AND p.network = $2 AND p.public_id = $3 ORDER BY c.id DESC",
+            "SELECT c.value AS text, c.updated
+             FROM (SELECT id FROM peer WHERE network = $2 AND public_id = $3 OFFSET 0) p
+             CROSS JOIN LATERAL (SELECT 1 FROM peer_profile
+                                 WHERE account_id = $1 AND peer_id = p.id AND NOT status_hidden LIMIT 1) f
+             CROSS JOIN LATERAL (SELECT id, value, updated FROM status_change
+                                 WHERE account_id = $1 AND peer_id = p.id OFFSET 0) c
+             ORDER BY c.id DESC",
             account.id.0,
             account.network,
             public_id

@@ -62,10 +62,15 @@ impl Store {
                       c.preview AS "preview?"
                FROM (SELECT $2::bigint AS peer_id, NULL::timestamptz AS created_at WHERE $2 IS NOT NULL
                      UNION ALL SELECT peer_id, created_at FROM contact
-                     WHERE account_id = $1 AND exists_there AND $2::bigint IS NULL) listed
-               JOIN peer p ON p.id = listed.peer_id
-               LEFT JOIN peer_profile f ON f.account_id = $1 AND f.peer_id = p.id
-               LEFT JOIN photo_change c ON c.id = f.photo_change_id
+                     WHERE account_id = $1 AND exists_there AND $2::bigint IS NULL
+                     UNION ALL SELECT h.peer_id, NULL FROM chat h
+                     WHERE ~h.account_id = ~$1::bigint AND h.peer_wrote AND $2::bigint IS NULL
+                       AND NOT EXISTS (SELECT 1 FROM contact c WHERE c.account_id = $1 AND c.peer_id = h.peer_id
+                                       AND c.exists_there)) listed
+               CROSS JOIN LATERAL (SELECT id, public_id FROM peer
+                                   WHERE id = listed.peer_id AND kind = 'person' LIMIT 1) p
+               LEFT JOIN LATERAL (SELECT * FROM peer_profile WHERE account_id = $1 AND peer_id = p.id LIMIT 1) f ON true
+               LEFT JOIN LATERAL (SELECT * FROM photo_change WHERE id = f.photo_change_id LIMIT 1) c ON true
                ORDER BY listed.created_at, p.public_id"#,
             account.id.0,
             scope.peer()
@@ -91,10 +96,12 @@ impl Store {
         public_id: &str,
     ) -> Result<Vec<PhotoChange>, DbError> {
         let rows = sqlx::query!(
-            "SELECT c.id, c.photo, c.preview, c.updated FROM photo_change c JOIN peer p ON p.id = c.peer_id
-             WHERE c.account_id = $1 AND p.network = $2 AND p.public_id = $3
-               AND NOT EXISTS (SELECT 1 FROM peer_profile f
-                               WHERE f.account_id = c.account_id AND f.peer_id = c.peer_id AND f.photo_hidden)
+            "SELECT c.id, c.photo, c.preview, c.updated
+             FROM (SELECT id FROM peer WHERE network = $2 AND public_id = $3 OFFSET 0) p
+             CROSS JOIN LATERAL (SELECT id, photo, preview, updated FROM photo_change
+                                 WHERE account_id = $1 AND peer_id = p.id OFFSET 0) c
+             WHERE NOT EXISTS (SELECT 1 FROM peer_profile f
+                               WHERE f.account_id = $1 AND f.peer_id = p.id AND f.photo_hidden OFFSET 0)
              ORDER BY c.id DESC",
             account.id.0,
             account.network,
@@ -268,7 +275,8 @@ pub(in crate::store) fn photo_of(
         .map_err(|_| DbError::Corrupt("the hash of a photo is not 32 bytes long".to_owned()))
 }
 
-fn seen_photo(
+/// The photo of a change and its two columns.
+pub(in crate::store) fn seen_photo(
     change: Option<i64>,
     photo: Option<Vec<u8>>,
     preview: Option<Vec<u8>>,

@@ -146,8 +146,9 @@ impl Store {
     /// Whether the account is, or was, in a group: then it may read its messages.
     pub async fn has_group_chat(&self, account: &Account, id: &GroupId) -> Result<bool, DbError> {
         Ok(sqlx::query_scalar!(
-            r#"SELECT EXISTS (SELECT 1 FROM chat h JOIN peer p ON p.id = h.peer_id
-                              WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3) AS "has!""#,
+            r#"SELECT EXISTS (
+                   SELECT 1 FROM (SELECT id FROM peer WHERE network = $2 AND public_id = $3 OFFSET 0) p
+                   CROSS JOIN LATERAL (SELECT 1 FROM chat WHERE account_id = $1 AND peer_id = p.id LIMIT 1) h) AS "has!""#,
             account.id.0,
             account.network,
             id.as_str()

@@ -1,13 +1,58 @@
 //! The content of a message as columns: kind, text and details.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::db::DbError;
 use crate::domain::{
     BlobHash, Card, Content, Location, MediaContent, MediaFile, MediaKind, RemoteMedia, StoredMedia,
 };
 use crate::secrets;
+
+/// The content of a stored message.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StoredContent {
+    Known(Content),
+    /// Of a kind that only a newer version of this program knows, or with other details than this version knows.
+    Unknown(UnknownContent),
+}
+
+/// A content that this version can show in parts only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UnknownContent {
+    /// The letter of its kind.
+    pub letter: String,
+    pub text: Option<String>,
+    details: Value,
+}
+
+impl StoredContent {
+    /// The letter of its kind, see [`Content::letter`].
+    #[must_use]
+    pub fn letter(&self) -> &str {
+        match self {
+            Self::Known(content) => content.letter(),
+            Self::Unknown(unknown) => &unknown.letter,
+        }
+    }
+
+    /// The readable part of the message, see [`Content::text`].
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Self::Known(content) => content.text(),
+            Self::Unknown(unknown) => unknown.text.as_deref(),
+        }
+    }
+}
+
+impl UnknownContent {
+    /// One of the details, by the names of [`Details`]; `None` when it is missing or of another type.
+    #[must_use]
+    pub fn detail<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        self.details.get(name).and_then(|detail| T::deserialize(detail).ok())
+    }
+}
 
 /// The column `details`: all content that is not in the columns `type` and `text`.
 #[derive(Default, Serialize, Deserialize)]
@@ -78,19 +123,23 @@ fn details_of_stored(stored: &StoredMedia) -> Details {
 
 /// Builds the content from its columns.
 pub(in crate::store) fn content(
-    kind: &str,
+    letter: String,
     text: Option<String>,
     details: Option<Value>,
-) -> Result<Content, DbError> {
-    parse(kind, text, details)
-        .ok_or_else(|| DbError::Corrupt(format!("a message of kind {kind} without its content")))
+) -> StoredContent {
+    if let Some(content) = parse(&letter, text.as_ref(), details.as_ref()) {
+        return StoredContent::Known(content);
+    }
+    let unknown = UnknownContent { letter, text, details: details.unwrap_or_default() };
+    StoredContent::Unknown(unknown)
 }
 
-fn parse(kind: &str, text: Option<String>, details: Option<Value>) -> Option<Content> {
+fn parse(kind: &str, text: Option<&String>, details: Option<&Value>) -> Option<Content> {
+    let text = text.cloned();
     if kind == "t" {
         return text.map(Content::Text);
     }
-    let details: Details = serde_json::from_value(details?).ok()?;
+    let details = Details::deserialize(details?).ok()?;
     if kind == "l" {
         let (latitude, longitude) = (details.latitude?, details.longitude?);
         return Some(Content::Location(Location { latitude, longitude, caption: text }));
@@ -142,6 +191,7 @@ pub(in crate::store) fn fingerprint(content: &Content) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn media(file: MediaFile) -> Content {
         let caption = Some("a caption".to_owned());
@@ -186,15 +236,35 @@ mod tests {
     fn content_survives_its_columns() {
         for sample in samples() {
             let text = sample.text().map(str::to_owned);
-            let parsed = content(sample.letter(), text, details(&sample)).expect("its columns");
-            assert_eq!(parsed, sample);
+            let parsed = content(sample.letter().to_owned(), text, details(&sample));
+            assert_eq!(parsed, StoredContent::Known(sample));
         }
-        for (kind, details) in
-            [("t", None), ("i", None), ("i", Some("{}")), ("l", Some("{}")), ("z", Some("{}"))]
-        {
-            let details = details.map(|details| serde_json::from_str(details).expect("JSON"));
-            assert!(content(kind, None, details).is_err(), "{kind}");
+    }
+
+    #[test]
+    fn of_unknown_content_the_known_parts_are_kept() {
+        for (letter, details) in [
+            ("t", Value::Null),
+            ("i", Value::Null),
+            ("i", json!({})),
+            ("l", json!({"latitude": "north"})),
+            ("z", json!({"latitude": 1.5})),
+            ("z", json!([])),
+        ] {
+            let parsed = content(letter.to_owned(), None, Some(details.clone()));
+            let StoredContent::Unknown(unknown) = &parsed else { panic!("{letter} {details}") };
+            assert_eq!((parsed.letter(), parsed.text()), (letter, None));
+            assert_eq!(unknown.detail::<f64>("latitude"), details["latitude"].as_f64());
+            assert_eq!(unknown.detail::<String>("mimetype"), None);
         }
+    }
+
+    #[test]
+    fn every_letter_is_listed() {
+        let letters: std::collections::BTreeSet<&str> = samples().iter().map(Content::letter).collect();
+        let media = MediaKind::ALL.iter().map(|kind| kind.letter());
+        let all: std::collections::BTreeSet<&str> = letters.into_iter().chain(media).collect();
+        assert_eq!(all, Content::LETTERS.into_iter().collect());
     }
 
     #[test]

@@ -1,11 +1,14 @@
-//! The lists of messages and chats that the API shows.
+//! The lists of messages that the API shows.
 
 use chrono::{DateTime, Utc};
 
-use super::content::content;
+use super::content::{StoredContent, content};
 use crate::db::DbError;
-use crate::domain::{Account, Content, MessageState};
+use crate::domain::{Account, MessageState};
 use crate::store::Store;
+
+/// The entries of a list that a page can skip.
+pub const LARGEST_OFFSET: i64 = 10_000;
 
 /// A page of a list: at most `limit` entries later than `after`, from the newest on, without the `offset` newest ones.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +17,32 @@ pub struct Page {
     pub offset: i64,
     /// Exclusive or inclusive, depending on the list.
     pub after: DateTime<Utc>,
+}
+
+/// Why a list was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// The list has more than [`LARGEST_OFFSET`] entries after `after`, and the page is beyond these.
+    #[error("the page is beyond the {LARGEST_OFFSET} newest entries of the list")]
+    TooFar,
+    #[error(transparent)]
+    Store(#[from] DbError),
+}
+
+impl Page {
+    /// The limit and the offset to read with: a page that is too far is read where it would begin at the latest.
+    pub(super) fn bounds(&self) -> (i64, i64) {
+        if self.is_far() { (1, LARGEST_OFFSET) } else { (self.limit, self.offset) }
+    }
+
+    fn is_far(&self) -> bool {
+        self.offset > LARGEST_OFFSET
+    }
+
+    /// The page from what was read with these [`Self::bounds`].
+    pub(super) fn checked<T>(&self, read: Vec<T>) -> Result<Vec<T>, ListError> {
+        if self.is_far() && !read.is_empty() { Err(ListError::TooFar) } else { Ok(read) }
+    }
 }
 
 /// A message of a chat's history.
@@ -25,7 +54,7 @@ pub struct Message {
     pub received: bool,
     /// The author of an inbound message in a group, by number or public id.
     pub participant: Option<String>,
-    pub content: Content,
+    pub content: StoredContent,
     /// Its file could not be fetched.
     pub lost: bool,
     /// The time at which this server stored it.
@@ -50,24 +79,6 @@ pub struct Receipted {
     pub at: DateTime<Utc>,
 }
 
-/// A chat in the list of chats.
-#[derive(Clone, Debug)]
-pub struct ChatSummary {
-    /// The number or public id of the other side, or the group's id.
-    pub id: String,
-    pub is_group: bool,
-    /// The contact's names, else the nickname, else the id; for a group the last subject that the account has seen.
-    pub title: String,
-    /// The beginning of the last message's text.
-    pub snippet: Option<String>,
-    /// The letter of the last message's kind.
-    pub kind: String,
-    /// The time at which the last message was stored.
-    pub time: DateTime<Utc>,
-    /// Received messages that were not read.
-    pub unread: i32,
-}
-
 impl Store {
     /// The messages of a chat stored later than `page.after`, oldest first; none when there is no such chat.
     pub async fn messages(
@@ -76,72 +87,35 @@ impl Store {
         public_id: &str,
         received_only: bool,
         page: Page,
-    ) -> Result<Vec<Message>, DbError> {
-        let rows = sqlx::query!(
-            r#"SELECT m.network_id AS id, m.type AS kind, m.sender_peer_id IS NOT NULL AS "received!", m.text,
-                      m.details,
-                      media.message_id IS NOT NULL AND media.hash IS NULL AND media.retry_at IS NULL AS "lost!",
-                      (SELECT sender.public_id FROM peer sender JOIN chat ON chat.id = m.chat_id
-                       JOIN peer chat_peer ON chat_peer.id = chat.peer_id AND chat_peer.kind = 'group'
-                       WHERE sender.id = m.sender_peer_id) AS participant,
-                      m.stored_at AS time, m.sent_at AS sent, m.delivered_at AS delivered, m.read_at AS read,
-                      m.state, m.failure
-               FROM message m LEFT JOIN message_media media ON media.message_id = m.id
-               WHERE m.chat_id = (SELECT chat.id FROM chat JOIN peer ON peer.id = chat.peer_id
-                                  WHERE chat.account_id = $1 AND peer.network = $2 AND peer.public_id = $3)
-                 AND m.stored_at > $4 AND (NOT $5 OR m.sender_peer_id IS NOT NULL)
-               ORDER BY m.stored_at DESC LIMIT $6 OFFSET $7"#,
+    ) -> Result<Vec<Message>, ListError> {
+        let (limit, offset) = page.bounds();
+        let rows = sqlx::query_file!(
+            "src/store/message/messages.sql",
             account.id.0,
             account.network,
             public_id,
             page.after,
             received_only,
-            page.limit,
-            page.offset
+            limit,
+            offset
         )
         .fetch_all(self.db.pool())
-        .await?;
-        rows.into_iter()
-            .rev()
-            .map(|row| {
-                Ok(Message {
-                    id: row.id,
-                    received: row.received,
-                    participant: row.participant,
-                    content: content(&row.kind, row.text, row.details)?,
-                    lost: row.lost,
-                    time: row.time,
-                    sent: row.sent,
-                    delivered: row.delivered,
-                    read: row.read,
-                    state: MessageState::from_name(&row.state)
-                        .ok_or_else(|| DbError::Corrupt(format!("a message is {}", row.state)))?,
-                    failure: row.failure,
-                })
-            })
-            .collect()
-    }
-
-    /// The chats whose last message was stored later than `page.after`, newest first.
-    pub async fn chats(&self, account: &Account, page: Page) -> Result<Vec<ChatSummary>, DbError> {
-        Ok(sqlx::query_as!(
-            ChatSummary,
-            r#"SELECT p.public_id AS id, p.kind = 'group' AS "is_group!", m.type AS kind, left(m.text, 100) AS snippet,
-                      h.last_at AS "time!", h.unread,
-                      coalesce(h.group_subject, nullif(trim(c.first_name || ' ' || c.last_name), ''),
-                               nullif(f.nickname, ''), p.public_id) AS "title!"
-               FROM chat h JOIN peer p ON p.id = h.peer_id JOIN message m ON m.id = h.last_message_id
-               LEFT JOIN contact c ON c.account_id = h.account_id AND c.peer_id = h.peer_id
-               LEFT JOIN peer_profile f ON f.account_id = h.account_id AND f.peer_id = h.peer_id
-               WHERE h.account_id = $1 AND h.last_at > $2
-               ORDER BY h.last_at DESC LIMIT $3 OFFSET $4"#,
-            account.id.0,
-            page.after,
-            page.limit,
-            page.offset
-        )
-        .fetch_all(self.db.pool())
-        .await?)
+        .await
+        .map_err(DbError::from)?;
+        let messages = page.checked(rows)?.into_iter().rev().map(|row| Message {
+            id: row.id,
+            received: row.received,
+            participant: row.participant,
+            content: content(row.kind, row.text, row.details),
+            lost: row.lost,
+            time: row.time,
+            sent: row.sent,
+            delivered: row.delivered,
+            read: row.read,
+            state: MessageState::from_name(row.state),
+            failure: row.failure,
+        });
+        Ok(messages.collect())
     }
 
     /// The messages of the account in a chat that were delivered at `page.after` or later, oldest first.
@@ -150,24 +124,29 @@ impl Store {
         account: &Account,
         public_id: &str,
         page: Page,
-    ) -> Result<Vec<Receipted>, DbError> {
-        let mut receipts = sqlx::query_as!(
+    ) -> Result<Vec<Receipted>, ListError> {
+        let (limit, offset) = page.bounds();
+        let receipts = sqlx::query_as!(
             Receipted,
             r#"SELECT m.network_id AS id, m.delivered_at AS "at!"
                FROM message m
-               WHERE m.chat_id = (SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
-                                  WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3)
+               WHERE m.chat_id = (
+                       SELECT h.id
+                       FROM (SELECT id FROM peer WHERE network = $2 AND public_id = $3 OFFSET 0) p
+                       CROSS JOIN LATERAL (SELECT id FROM chat WHERE account_id = $1 AND peer_id = p.id LIMIT 1) h)
                  AND m.sender_peer_id IS NULL AND m.delivered_at >= $4
-               ORDER BY m.delivered_at DESC, m.stored_at DESC LIMIT $5 OFFSET $6"#,
+               ORDER BY m.delivered_at DESC LIMIT $5 OFFSET $6"#,
             account.id.0,
             account.network,
             public_id,
             page.after,
-            page.limit,
-            page.offset
+            limit,
+            offset
         )
         .fetch_all(self.db.pool())
-        .await?;
+        .await
+        .map_err(DbError::from)?;
+        let mut receipts = page.checked(receipts)?;
         receipts.reverse();
         Ok(receipts)
     }
@@ -178,24 +157,29 @@ impl Store {
         account: &Account,
         public_id: &str,
         page: Page,
-    ) -> Result<Vec<Receipted>, DbError> {
-        let mut receipts = sqlx::query_as!(
+    ) -> Result<Vec<Receipted>, ListError> {
+        let (limit, offset) = page.bounds();
+        let receipts = sqlx::query_as!(
             Receipted,
             r#"SELECT m.network_id AS id, m.read_at AS "at!"
                FROM message m
-               WHERE m.chat_id = (SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
-                                  WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3)
+               WHERE m.chat_id = (
+                       SELECT h.id
+                       FROM (SELECT id FROM peer WHERE network = $2 AND public_id = $3 OFFSET 0) p
+                       CROSS JOIN LATERAL (SELECT id FROM chat WHERE account_id = $1 AND peer_id = p.id LIMIT 1) h)
                  AND m.sender_peer_id IS NULL AND m.read_at >= $4
-               ORDER BY m.read_at DESC, m.stored_at DESC LIMIT $5 OFFSET $6"#,
+               ORDER BY m.read_at DESC LIMIT $5 OFFSET $6"#,
             account.id.0,
             account.network,
             public_id,
             page.after,
-            page.limit,
-            page.offset
+            limit,
+            offset
         )
         .fetch_all(self.db.pool())
-        .await?;
+        .await
+        .map_err(DbError::from)?;
+        let mut receipts = page.checked(receipts)?;
         receipts.reverse();
         Ok(receipts)
     }

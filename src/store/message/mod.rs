@@ -1,6 +1,7 @@
 //! Messages: accepting one from the API, and the chats they are in.
 
 pub mod blobs;
+pub mod chats;
 pub mod content;
 pub mod history;
 pub mod inbound;

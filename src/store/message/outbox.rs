@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use super::content::content;
+use super::content::{StoredContent, content};
 use crate::db::batcher::at_position;
 use crate::db::{Db, DbError};
-use crate::domain::{AccountId, ChatId, Content, FailureReason, Lease, MessageId};
+use crate::domain::{AccountId, Aspect, ChatId, Content, FailureReason, Lease, MessageId};
 use crate::store::Store;
 use crate::store::writer::SessionWrite;
 
@@ -16,13 +16,14 @@ pub const DUE_MESSAGES: usize = 100;
 /// The work of an account's session for its network.
 #[derive(Clone, Debug, Default)]
 pub struct Due {
-    /// Whether there is desired state to apply.
+    /// Whether there is desired state to apply that this version of the program knows.
     pub desired: bool,
     /// Whether there are messages whose time to live has ended.
     pub expired: bool,
     /// Whether there are read receipts to send.
     pub receipts: bool,
-    /// The oldest messages, oldest first, none from a chat where an older message has to wait.
+    /// The oldest messages, oldest first, none from a chat where an older message has to wait. Without messages that only a
+    /// newer version of this program knows: those stay queued for it until they expire, and hold up no others.
     pub messages: Vec<DueMessage>,
 }
 
@@ -198,7 +199,8 @@ pub(in crate::store) async fn due_of(db: &Db, leases: &[&Lease]) -> Result<Vec<O
                 AND counter.owner IS NOT DISTINCT FROM lease.owner AND counter.fence = lease.fence
            CROSS JOIN LATERAL (
                SELECT EXISTS (SELECT 1 FROM desired_state
-                              WHERE account_id = lease.account_id AND applied < version) AS desired,
+                              WHERE account_id = lease.account_id AND applied < version
+                                AND aspect = ANY($7)) AS desired,
                       EXISTS (SELECT 1 FROM (
                                   SELECT expires_at FROM outbox WHERE account_id = lease.account_id
                                   ORDER BY message_id LIMIT $5) oldest
@@ -212,6 +214,7 @@ pub(in crate::store) async fn due_of(db: &Db, leases: &[&Lease]) -> Result<Vec<O
                JOIN chat ON chat.id = queued.chat_id JOIN peer ON peer.id = chat.peer_id
                WHERE queued.account_id = lease.account_id
                  AND queued.retry_at <= clock_timestamp() AND queued.expires_at > clock_timestamp()
+                 AND message.type = ANY($6)
                  -- The index of postponed messages serves these expressions, and no other one does.
                  AND (SELECT earlier.message_id FROM outbox earlier
                       WHERE (earlier.chat_id + 0) = queued.chat_id AND earlier.attempts > 0
@@ -223,7 +226,9 @@ pub(in crate::store) async fn due_of(db: &Db, leases: &[&Lease]) -> Result<Vec<O
         &column(|lease| lease.counter.0),
         &column(|lease| lease.process.0),
         &column(|lease| lease.fence),
-        i64::try_from(DUE_MESSAGES).unwrap_or(i64::MAX)
+        i64::try_from(DUE_MESSAGES).unwrap_or(i64::MAX),
+        &Content::LETTERS as &[&str],
+        &Aspect::ALL.map(Aspect::name) as &[&str]
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -241,13 +246,17 @@ pub(in crate::store) async fn due_of(db: &Db, leases: &[&Lease]) -> Result<Vec<O
         else {
             continue;
         };
+        let StoredContent::Known(content) = content(kind, row.text, row.details) else {
+            tracing::warn!(message, "a message with content of another version stays queued");
+            continue;
+        };
         due.messages.push(DueMessage {
             message: MessageId(message),
             chat: ChatId(chat),
             network_id,
             address,
             public_id,
-            content: content(&kind, row.text, row.details)?,
+            content,
             attempts: u32::try_from(attempts).unwrap_or(0),
         });
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::content::stored_details;
 use crate::db::DbError;
-use crate::domain::{AccountId, BlobHash, Event, Lease, MediaFile, MessageId, StoredMedia};
+use crate::domain::{AccountId, BlobHash, Event, Lease, MediaFile, MediaKind, MessageId, StoredMedia};
 use crate::store::message::blobs::blob_hash;
 use crate::store::{Store, Tx, topic};
 
@@ -24,8 +24,8 @@ pub struct PendingMedia {
 }
 
 impl Store {
-    /// The oldest files that are due, at most `limit`, without those of the messages in `under_way`; none when the lease
-    /// has passed on.
+    /// The oldest files that are due, at most `limit`, without those of the messages in `under_way`, and of messages that only
+    /// a newer version of this program knows; none when the lease has passed on.
     pub async fn pending_media(
         &self,
         lease: &Lease,
@@ -39,6 +39,7 @@ impl Store {
                FROM message_media f JOIN message m ON m.id = f.message_id
                WHERE f.account_id = $1 AND f.retry_at <= clock_timestamp()
                  AND f.message_id NOT IN (SELECT unnest($6::bigint[]))
+                 AND m.type = ANY($7) AND m.details->>'reference' IS NOT NULL AND m.details->>'mimetype' IS NOT NULL
                  AND EXISTS (SELECT 1 FROM account_counter c
                              WHERE c.id = $2 AND c.owner IS NOT DISTINCT FROM $3 AND c.fence = $4)
                ORDER BY f.message_id LIMIT $5"#,
@@ -47,7 +48,8 @@ impl Store {
             lease.process.0,
             lease.fence,
             i64::try_from(limit).unwrap_or(i64::MAX),
-            &under_way
+            &under_way,
+            &MediaKind::ALL.map(MediaKind::letter) as &[&str]
         )
         .fetch_all(self.db.pool())
         .await?;

@@ -46,13 +46,12 @@ pub(super) fn open(
     let reader = MailboxReader {
         net: net.clone(),
         subscriber: subscriber.clone(),
+        registered: open.register(subscriber.number.clone()),
         in_flight: in_flight.clone(),
         signals: sender,
     };
-    let registered = open.register(subscriber.number.clone());
     let stopped = stop.clone();
     lifecycle.spawn(async move {
-        let _registered = registered;
         tokio::select! {
             end = reader.run() => {
                 // Fails when the session has stopped listening; then it knows of the end.
@@ -86,7 +85,7 @@ impl Connection for LocalConnection {
         let stanzas: Vec<NewStanza> = receipts
             .iter()
             .filter_map(|receipt| {
-                let recipient = receipt.to.0.parse().ok()?;
+                let recipient = PhoneNumber::from_stored(&receipt.to.0)?;
                 let group = receipt.group.as_ref().map(|group| group.0.as_str());
                 let stanza = Stanza::receipt(ReceiptKind::Read, &receipt.id).within(group);
                 Some(NewStanza { recipient, stanza, personal: false })
@@ -103,7 +102,7 @@ impl Connection for LocalConnection {
             let members = self.net.other_members(&self.subscriber, &to.0).await;
             members.map_err(|error| failure(&error))?
         } else {
-            let Ok(recipient) = to.0.parse::<PhoneNumber>() else { return Ok(()) };
+            let Some(recipient) = PhoneNumber::from_stored(&to.0) else { return Ok(()) };
             let blocked = self.net.has_blocked(&recipient, &self.subscriber.number).await;
             if blocked.map_err(|error| failure(&error))? {
                 return Ok(());

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::connection::LocalConnection;
 use super::failure::failure;
-use crate::upstream::{Address, Group, GroupEdit, GroupFailure, Groups};
+use crate::upstream::{Address, Failure, Group, GroupEdit, GroupFailure, Groups};
 
 #[async_trait]
 impl Groups for LocalConnection {
@@ -26,5 +26,9 @@ impl Groups for LocalConnection {
     ) -> Result<Group, GroupFailure> {
         let changed = self.net.change_group(&self.subscriber, operation, group, edit).await;
         changed.map_err(|error| failure(&error))?
+    }
+
+    async fn not_addable(&self, who: &[Address]) -> Result<Vec<Address>, Failure> {
+        self.net.not_addable(&self.subscriber, who).await.map_err(|error| failure(&error))
     }
 }

@@ -14,6 +14,7 @@ mod profile;
 mod reader;
 mod send;
 mod stanza;
+mod unreadable;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +80,7 @@ impl Connector for Local {
     }
 
     fn number_of(&self, address: &Address) -> Option<PhoneNumber> {
-        address.0.parse().ok()
+        PhoneNumber::from_stored(&address.0)
     }
 
     fn is_group(&self, address: &Address) -> bool {
@@ -143,9 +144,9 @@ async fn sweep(net: LocalNet, open: OpenNumbers, lifecycle: Lifecycle) {
             () = tokio::time::sleep(SWEEP_PERIOD) => {}
             () = lifecycle.soft().cancelled() => return,
         }
-        let numbers = open.numbers();
-        if !numbers.is_empty()
-            && let Err(error) = net.sweep(&numbers).await
+        let mailboxes = open.mailboxes();
+        if !mailboxes.is_empty()
+            && let Err(error) = net.sweep(&mailboxes).await
         {
             tracing::debug!(%error, "the sweep of the local network failed; it is repeated");
         }

@@ -20,5 +20,5 @@ pub(super) fn reference(of: &Address, shown: Visible<Option<Photo>>) -> Visible<
 /// The owner and the file; `None` for the reference of a message's file.
 pub(super) fn parse(reference: &str) -> Option<(PhoneNumber, BlobHash)> {
     let (number, hash) = reference.strip_prefix(PREFIX)?.split_once('/')?;
-    Some((number.parse().ok()?, hash.parse().ok()?))
+    Some((PhoneNumber::from_stored(number)?, hash.parse().ok()?))
 }

@@ -50,5 +50,5 @@ impl LocalConnection {
 }
 
 fn numbers(addresses: &[Address]) -> Vec<PhoneNumber> {
-    addresses.iter().filter_map(|address| address.0.parse().ok()).collect()
+    addresses.iter().filter_map(|address| PhoneNumber::from_stored(&address.0)).collect()
 }

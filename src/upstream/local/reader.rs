@@ -7,10 +7,12 @@ use tokio::sync::mpsc;
 use super::failure::end;
 use super::in_flight::{IN_FLIGHT_LIMIT, InFlight};
 use super::network::{LocalNet, MAILBOX_BATCH, StoredStanza, Subscriber};
+use super::open_numbers::OpenNumber;
 use super::photo;
 use super::stanza::{GroupNews, Stanza, TypingHint};
+use super::unreadable::UnreadableStanzas;
 use crate::db::DbError;
-use crate::domain::{NeedsUser, ProfileNews, ReceiptKind};
+use crate::domain::{NeedsUser, PhoneNumber, ProfileNews, ReceiptKind};
 use crate::upstream::{Acknowledgement, Address, End, Incoming, Signal, UpstreamEvent};
 
 /// A quiet connection proves this often that it still works.
@@ -20,6 +22,7 @@ const ROUND_TRIP: Duration = Duration::from_secs(20);
 pub(super) struct MailboxReader {
     pub net: LocalNet,
     pub subscriber: Subscriber,
+    pub registered: OpenNumber,
     pub in_flight: InFlight,
     pub signals: mpsc::Sender<Signal>,
 }
@@ -39,9 +42,10 @@ impl MailboxReader {
         // Registered before the first read, so that no wake-up is lost in between.
         let mut wakes = self.net.mailbox_wakes(&self.subscriber.number);
         let mut hints = self.net.hints(&self.subscriber.number);
+        let mut unreadable = UnreadableStanzas::default();
         let (mut drained, mut reported) = (false, false);
         loop {
-            match self.read_batch().await {
+            match self.read_batch(&mut unreadable).await {
                 Ok(MailboxProgress::More) => continue,
                 Ok(MailboxProgress::Drained) => drained = true,
                 Ok(MailboxProgress::Paused) => {}
@@ -66,12 +70,15 @@ impl MailboxReader {
         }
     }
 
-    async fn read_batch(&self) -> Result<MailboxProgress, End> {
+    async fn read_batch(&self, unreadable: &mut UnreadableStanzas) -> Result<MailboxProgress, End> {
         let in_flight = self.in_flight.ids();
-        if in_flight.len() >= IN_FLIGHT_LIMIT {
+        let done_up_to = unreadable.done_up_to();
+        self.registered.done_up_to(done_up_to);
+        if in_flight.len() >= IN_FLIGHT_LIMIT || unreadable.is_full() {
             return Ok(MailboxProgress::Paused);
         }
-        let stanzas = match self.net.mailbox(&self.subscriber, &in_flight).await {
+        let without = in_flight.into_iter().chain(unreadable.recent()).collect();
+        let stanzas = match self.net.mailbox(&self.subscriber, done_up_to, without).await {
             Ok(Some(stanzas)) => stanzas,
             Ok(None) => return Err(End::NeedsUser(NeedsUser::LoggedOut)),
             Err(error) => return Err(end(&error)),
@@ -81,16 +88,16 @@ impl MailboxReader {
         }
         let is_last = i64::try_from(stanzas.len()).is_ok_and(|count| count < MAILBOX_BATCH);
         let mut events = Vec::with_capacity(stanzas.len());
-        let (mut passed_on, mut unreadable, mut obsolete) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut passed_on, mut left, mut obsolete) = (Vec::new(), Vec::new(), Vec::new());
         for stanza in stanzas {
-            let id = stanza.id;
+            let (id, is_settled) = (stanza.id, stanza.is_settled);
             let (event, receipt) = match decode(stanza) {
                 Some(Decoded::Event(event, receipt)) => (Some(*event), receipt),
                 Some(Decoded::Group(news)) => {
                     (self.group_event(news).await.map_err(|error| end(&error))?, None)
                 }
                 None => {
-                    unreadable.push(id);
+                    left.push((id, is_settled));
                     continue;
                 }
             };
@@ -102,10 +109,12 @@ impl MailboxReader {
             }
         }
         self.in_flight.add(passed_on);
-        if !unreadable.is_empty() {
-            tracing::error!(stanzas = ?unreadable, "stanzas of another version were dropped");
+        if !left.is_empty() {
+            tracing::warn!(stanzas = left.len(), "stanzas of another version stay in a mailbox");
         }
-        obsolete.extend(unreadable);
+        for (id, is_settled) in left {
+            unreadable.add(id, is_settled);
+        }
         if !obsolete.is_empty() {
             self.net.acknowledge(&self.subscriber, &obsolete, &[]).await.map_err(|error| end(&error))?;
         }
@@ -133,7 +142,7 @@ enum Decoded {
 
 /// `None` for a stanza of another version.
 fn decode(stored: StoredStanza) -> Option<Decoded> {
-    let from = Address(stored.sender.to_string());
+    let from = Address(PhoneNumber::from_stored(&stored.sender)?.to_string());
     let (group, stanza) = match serde_json::from_value::<Stanza>(stored.body).ok()? {
         Stanza::InGroup { group, said } => (Some(Address(group)), *said),
         stanza => (None, stanza),

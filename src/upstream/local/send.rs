@@ -49,7 +49,7 @@ async fn deliver_to_people(
     }
     let mut stanzas = Vec::with_capacity(messages.len());
     for message in messages {
-        if let Ok(recipient) = message.to.0.parse::<PhoneNumber>()
+        if let Some(recipient) = PhoneNumber::from_stored(&message.to.0)
             && let Some(stanza) = stanza(from, message)
         {
             stanzas.push(NewStanza { recipient, stanza, personal: true });

@@ -1,6 +1,7 @@
 //! Stanzas: the content of the local network's mailboxes.
 //!
-//! Their JSON lies in `localnet_stanza.stanza`, where programs of the previous version read and write it too.
+//! Their JSON lies in `localnet_stanza.stanza`, where programs of other versions read and write it too. A stanza that cannot
+//! be read stays there for a program that can.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::{CREATE, group_of_three, numbers, people};
 use crate::shared_server::server;
 use crate::support::client::Answer;
-use crate::support::people::{Person, assert_time, fresh_number};
+use crate::support::people::{Person, assert_time, fresh_number, without_timestamps};
+use crate::support::wait::{DEADLINE, wait_until};
 
 /// Method, path and form.
 type Endpoint = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
@@ -59,8 +60,10 @@ async fn create_group_makes_a_group_that_all_participants_see() {
 
     let info = anna.info(&group).await.expect("the maker's");
     assert_time(&info["creation"]);
+    without_timestamps(info.clone());
     let expected = json!({
         "groupid": group, "id": group, "creator": anna.number, "creation": info["creation"],
+        "creation_timestamp": info["creation_timestamp"],
         "subject": "Our group & more", "participants": numbers(&[&anna, &bert, &carl]),
         "admins": [anna.number],
     });
@@ -106,6 +109,43 @@ async fn create_group_accepts_only_contacts_and_numbers_that_wrote_first() {
     let refused = anna.tries_to_create_group("None", &[&stranger.number, &bert.number]).await;
     assert!(refused.refused(400, "cannot_be_added").contains(&stranger.number));
     assert_eq!(refused.json()["participants"], json!([stranger.number]));
+}
+
+#[tokio::test]
+async fn nobody_who_has_blocked_the_account_is_added_to_a_group() {
+    let [anna, bert, carl] = people(server()).await;
+    let unknown = fresh_number();
+    assert_eq!(bert.api.post(&format!("/api/contacts/{}/block/", anna.number), &[]).await.status, 200);
+    let blocked = format!(
+        "SELECT count(*) FROM localnet_block WHERE owner = '{}' AND blocked = '{}'",
+        bert.number, anna.number
+    );
+    wait_until("the network to know the block", DEADLINE, || {
+        (server().database().sql(&blocked) == "1").then_some(())
+    });
+    let refused = anna.tries_to_create_group("None", &[&carl.number, &bert.number]).await;
+    assert!(refused.refused(400, "cannot_be_added").contains(&bert.number));
+    assert_eq!(refused.json()["participants"], json!([bert.number]));
+    // All are named, whether the server or the network refuses them.
+    let refused = anna.tries_to_create_group("None", &[&bert.number, &carl.number, &unknown]).await;
+    let text = refused.refused(400, "not_a_contact");
+    assert!(text.contains(&bert.number) && text.contains(&unknown) && !text.contains(&carl.number), "{text}");
+    assert_eq!(refused.json()["participants"], json!([bert.number, unknown]));
+    assert_eq!(anna.api.get("/api/groups/info-all/").await.json(), json!({"grouplist": []}));
+
+    let group = anna.creates_group("Two", &[&carl]).await;
+    let refused = anna.posts_to_group(&group, "add-participant", &[("contact", &bert.number)]).await;
+    assert!(refused.refused(400, "cannot_be_added").contains(&bert.number));
+    assert_eq!(refused.json()["participants"], json!([bert.number]));
+    anna.sends_to_group(&group, "without Bert").await;
+    assert_eq!(anna.info(&group).await.expect("hers")["participants"], json!(numbers(&[&anna, &carl])));
+    assert_eq!(bert.api.get("/api/groups/info-all/").await.json(), json!({"grouplist": []}));
+
+    assert_eq!(bert.api.post(&format!("/api/contacts/{}/unblock/", anna.number), &[]).await.status, 200);
+    wait_until("the network to forget the block", DEADLINE, || {
+        (server().database().sql(&blocked) == "0").then_some(())
+    });
+    anna.changes(&group, "add-participant", &[("contact", &bert.number)]).await;
 }
 
 #[tokio::test]

@@ -205,6 +205,10 @@ impl Groups for ScriptedConnection {
         let (operation, group, edit) = (operation.to_owned(), group.0.clone(), edit.clone());
         self.0.group(Call::ChangeGroup { operation, group, edit }).await
     }
+
+    async fn not_addable(&self, _: &[Address]) -> Result<Vec<Address>, Failure> {
+        Ok(Vec::new())
+    }
 }
 
 fn texts(addresses: &[Address]) -> Vec<String> {

@@ -16,6 +16,16 @@ impl World {
         wait_until_async(statement, DEADLINE, reached).await;
     }
 
+    /// One text, read over a connection that stays open.
+    pub async fn pool_text(&self, statement: &'static str) -> String {
+        sqlx::query_scalar(statement).fetch_one(&self.pool).await.unwrap()
+    }
+
+    /// The database, for connections of the test's own.
+    pub fn url(&self) -> String {
+        self.database.url()
+    }
+
     /// Runs any SQL.
     pub fn sql(&self, text: &str) -> String {
         self.database.sql(text)

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::done::{DONE, Done};
-use crate::domain::{Account, PhoneNumber, Timestamp, UserId};
+use crate::domain::{Account, PhoneNumber, Timestamp, UncutTimestamp, UserId};
 use crate::http::AppState;
 use crate::http::error::responses::NetworkResponses;
 use crate::http::error::{ApiError, ErrorCode, Problem};
@@ -62,9 +62,12 @@ struct AccountInfo {
 #[derive(Serialize, ToSchema)]
 struct SessionInfo {
     /// starting, connecting, catching_up, online, waiting, logged_out, replaced, banned or stopped.
-    state: &'static str,
+    state: String,
     #[schema(value_type = String)]
     since: Timestamp,
+    /// The same time, uncut and with its zone.
+    #[schema(value_type = String)]
+    since_timestamp: UncutTimestamp,
     /// The cause of the state, for programs.
     reason: Option<String>,
     /// While waiting: the number of consecutive failed attempts.
@@ -74,6 +77,10 @@ struct SessionInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     until: Option<Timestamp>,
+    /// The same time, uncut and with its zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    until_timestamp: Option<UncutTimestamp>,
 }
 
 impl From<Account> for AccountInfo {
@@ -82,11 +89,13 @@ impl From<Account> for AccountInfo {
         Self {
             registered: account.is_registered(),
             session: SessionInfo {
-                state: session.state.name(),
+                state: session.name().to_owned(),
                 since: Timestamp(session.since),
+                since_timestamp: UncutTimestamp(session.since),
                 reason: session.reason.clone(),
                 attempt: session.state.attempt(),
                 until: session.state.until().map(Timestamp),
+                until_timestamp: session.state.until().map(UncutTimestamp),
             },
             account: account.number,
             nickname: account.nickname,

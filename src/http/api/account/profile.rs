@@ -116,14 +116,11 @@ async fn set_connected_status(
 #[derive(Serialize, ToSchema)]
 struct PrivacySettings {
     /// `none`, `contacts` or `all`.
-    #[schema(value_type = String)]
-    status_message: Audience,
+    status_message: String,
     /// The same for the photo.
-    #[schema(value_type = String)]
-    photo: Audience,
+    photo: String,
     /// The same for the presence: when the account was last online, and whether it is now.
-    #[schema(value_type = String)]
-    last_seen: Audience,
+    last_seen: String,
 }
 
 #[derive(Deserialize, ToSchema)]

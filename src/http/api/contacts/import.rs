@@ -16,7 +16,7 @@ use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::params::{JsonOnly, Text};
-use crate::sessions::contact_import::{ImportEntry, ImportOutcome};
+use crate::sessions::contact_import::{ImportChange, ImportEntry, ImportOutcome};
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -25,7 +25,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 
 #[derive(Deserialize, ToSchema)]
 struct ContactList {
-    /// Each with contact_id, and optionally first_name and last_name. An entry without a valid number is left out.
+    /// Each with contact_id, and optionally first_name and last_name. An entry without a valid number is dropped and counted.
     #[schema(value_type = Vec<Object>)]
     contacts: Vec<Value>,
 }
@@ -48,7 +48,8 @@ struct ImportedNames {
 #[utoipa::path(post, path = "/api/contacts/import-contacts/", tag = "contacts", request_body = ContactList,
     responses(
         (status = 200, description = "added, removed, updated, synced, existing and non_existing as counts; \
-            contacts_updated when only names changed; message when nothing did"),
+            contacts_updated when only names changed; message when nothing did; with each, invalid: how many entries \
+            were dropped because they have no valid number, if any"),
         ApiError,
         NetworkResponses,
     ))]
@@ -59,8 +60,9 @@ async fn import(
     JsonOnly(list): JsonOnly<ContactList>,
 ) -> Result<Json<Value>, ApiError> {
     let entries = entries(&list.contacts)?;
+    let without_number = list.contacts.len() - entries.len();
     let (tx, outcome) = state.sessions.import_contacts(&account, entries, claim.claim()).await?;
-    claim.commit(tx, StatusCode::OK, imported(outcome)).await
+    claim.commit(tx, StatusCode::OK, imported(outcome, without_number)).await
 }
 
 /// Removes contacts from the list.
@@ -108,13 +110,15 @@ fn contact_id(value: &Value) -> Option<ContactId> {
     ContactId::deserialize(value).ok()
 }
 
-fn imported(outcome: ImportOutcome) -> Value {
-    match outcome {
-        ImportOutcome::Unchanged => {
+/// The counts of an import, with that of the entries that were dropped, if there are any.
+fn imported(outcome: ImportOutcome, without_number: usize) -> Value {
+    let invalid = without_number + outcome.unknown;
+    let mut answer = match outcome.change {
+        ImportChange::None => {
             json!({"message": "the list already has these contacts; nothing changed"})
         }
-        ImportOutcome::Renamed { updated } => json!({"contacts_updated": updated}),
-        ImportOutcome::Replaced { changed, existing, non_existing } => json!({
+        ImportChange::Renamed { updated } => json!({"contacts_updated": updated}),
+        ImportChange::Replaced { changed, existing, non_existing } => json!({
             "added": changed.added,
             "removed": changed.removed,
             "updated": changed.updated,
@@ -122,5 +126,9 @@ fn imported(outcome: ImportOutcome) -> Value {
             "existing": existing,
             "non_existing": non_existing,
         }),
+    };
+    if invalid > 0 {
+        answer["invalid"] = invalid.into();
     }
+    answer
 }

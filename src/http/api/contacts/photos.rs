@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{Account, PeerId, Timestamp, Visible};
+use crate::domain::{Account, PeerId, Timestamp, UncutTimestamp, Visible};
 use crate::http::AppState;
 use crate::http::api::photo::{PhotoSize, PhotoUrl, jpeg_response, no_photo};
 use crate::http::error::{ApiError, ErrorCode, Problem};
@@ -116,6 +116,9 @@ struct FormerPhoto {
     /// When this server learned of the change.
     #[schema(value_type = String)]
     updated: Timestamp,
+    /// The same time, uncut and with its zone.
+    #[schema(value_type = String)]
+    updated_timestamp: UncutTimestamp,
 }
 
 /// The photos that a contact has shown to the account, and the times without a photo; empty while the photo is hidden.
@@ -154,6 +157,7 @@ async fn history(
         .map(|PhotoChange { photo, updated }| FormerPhoto {
             url: PhotoUrl::of(state, &Visible::Value(photo), size),
             updated: Timestamp(updated),
+            updated_timestamp: UncutTimestamp(updated),
         })
         .collect();
     Ok(Json(PhotoHistory { contact_id, photo_urls }))
@@ -171,7 +175,7 @@ struct ContactPhoto {
     url: PhotoUrl,
 }
 
-/// The URLs of the photos of all contacts that exist.
+/// The URLs of the photos of all contacts that exist, and of the people who wrote first.
 #[utoipa::path(get, path = "/api/contacts/photos-urls/", tag = "contacts",
     responses((status = 200, body = PhotoUrls), ApiError))]
 async fn photos_urls(
@@ -181,7 +185,7 @@ async fn photos_urls(
     all(&state, &account, PhotoSize::Whole).await
 }
 
-/// The URLs of the previews of the photos of all contacts that exist.
+/// The URLs of the previews of the photos of all contacts that exist, and of the people who wrote first.
 #[utoipa::path(get, path = "/api/contacts/preview-photos-urls/", tag = "contacts",
     responses((status = 200, body = PhotoUrls), ApiError))]
 async fn preview_photos_urls(
@@ -192,7 +196,7 @@ async fn preview_photos_urls(
 }
 
 async fn all(state: &AppState, account: &Account, size: PhotoSize) -> Result<Json<PhotoUrls>, ApiError> {
-    let photos = state.store.peer_photos(account, ProfileScope::EveryContact).await?;
+    let photos = state.store.peer_photos(account, ProfileScope::Everybody).await?;
     let photo_urls = photos
         .into_iter()
         .map(|photo| ContactPhoto {

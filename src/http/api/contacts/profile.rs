@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::clock;
-use crate::domain::{Account, Timestamp, Visible};
+use crate::domain::{Account, Timestamp, UncutTimestamp, Visible};
 use crate::http::AppState;
 use crate::http::error::ApiError;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
@@ -58,14 +58,14 @@ async fn status_message(
     show_status_messages(&state, &account, ProfileScope::One(peer)).await
 }
 
-/// The status messages of all contacts that exist.
+/// The status messages of all contacts that exist, and of the people who wrote first.
 #[utoipa::path(get, path = "/api/contacts/statuses-messages/", tag = "contacts",
     responses((status = 200, body = StatusMessages), ApiError))]
 async fn statuses_messages(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
 ) -> Result<Json<StatusMessages>, ApiError> {
-    show_status_messages(&state, &account, ProfileScope::EveryContact).await
+    show_status_messages(&state, &account, ProfileScope::Everybody).await
 }
 
 async fn show_status_messages(
@@ -91,6 +91,9 @@ struct StatusMessageChange {
     /// When this server learned of the change.
     #[schema(value_type = String)]
     updated: Timestamp,
+    /// The same time, uncut and with its zone.
+    #[schema(value_type = String)]
+    updated_timestamp: UncutTimestamp,
 }
 
 /// The status messages that a contact has shown to the account; empty while they are hidden.
@@ -109,6 +112,7 @@ async fn status_message_history(
             contact_id: contact.to_string(),
             status_message: change.text,
             updated: Timestamp(change.updated),
+            updated_timestamp: UncutTimestamp(change.updated),
         })
         .collect();
     Ok(Json(StatusMessageHistory { values }))
@@ -127,6 +131,10 @@ struct PresenceInfo {
     /// The current time for a contact that is online; null when it is hidden or unknown.
     #[schema(value_type = Option<String>)]
     last_seen: Option<Timestamp>,
+    /// The same time, uncut and with its zone; missing when it is null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    last_seen_timestamp: Option<UncutTimestamp>,
 }
 
 impl From<Presence> for PresenceInfo {
@@ -136,7 +144,12 @@ impl From<Presence> for PresenceInfo {
             Visible::Value(seen) if seen.online => ("online", Some(clock::now())),
             Visible::Value(seen) => ("offline", seen.last_seen),
         };
-        Self { contact_id: presence.public_id, connected_status, last_seen: last_seen.map(Timestamp) }
+        Self {
+            contact_id: presence.public_id,
+            connected_status,
+            last_seen: last_seen.map(Timestamp),
+            last_seen_timestamp: last_seen.map(UncutTimestamp),
+        }
     }
 }
 
@@ -151,14 +164,14 @@ async fn connected_status(
     show_presences(&state, &account, ProfileScope::One(peer)).await
 }
 
-/// Whether each contact that exists is online.
+/// Whether each contact that exists, and each person who wrote first, is online.
 #[utoipa::path(get, path = "/api/contacts/connected-statuses/", tag = "contacts",
     responses((status = 200, body = ConnectedStatuses), ApiError))]
 async fn connected_statuses(
     State(state): State<AppState>,
     RegisteredAccount(account): RegisteredAccount,
 ) -> Result<Json<ConnectedStatuses>, ApiError> {
-    show_presences(&state, &account, ProfileScope::EveryContact).await
+    show_presences(&state, &account, ProfileScope::Everybody).await
 }
 
 async fn show_presences(

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use self::access::{change_group, visible_group};
 use super::done::Done;
-use crate::domain::{ContactId, Timestamp};
+use crate::domain::{ContactId, Timestamp, UncutTimestamp};
 use crate::http::AppState;
 use crate::http::error::responses::NetworkResponses;
 use crate::http::error::{ApiError, Problem};
@@ -88,6 +88,9 @@ struct GroupDetails {
     creator: Option<String>,
     #[schema(value_type = String)]
     creation: Timestamp,
+    /// The same time, uncut and with its zone.
+    #[schema(value_type = String)]
+    creation_timestamp: UncutTimestamp,
     subject: String,
     /// Numbers of all participants, admins included, in the order in which they joined.
     participants: Vec<String>,
@@ -103,6 +106,7 @@ impl From<GroupInfo> for GroupDetails {
             id,
             creator,
             creation: Timestamp(created_at),
+            creation_timestamp: UncutTimestamp(created_at),
             subject,
             participants,
             admins,

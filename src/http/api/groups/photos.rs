@@ -6,7 +6,6 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::Reference;
 use crate::http::AppState;
 use crate::http::api::done::Done;
 use crate::http::api::groups::access::{change_group, visible_group};
@@ -134,10 +133,5 @@ async fn url(
     size: PhotoSize,
 ) -> Result<Json<PhotoUrl>, ApiError> {
     let group = visible_group(state, &account, &id, false).await?;
-    let photo_url = group
-        .photo
-        .zip(group.chat)
-        .map(|(photo, chat)| state.media.url(Reference::GroupPhoto(chat), &size.of(photo)));
-    let photo_status = if photo_url.is_some() { "200" } else { "404" };
-    Ok(Json(PhotoUrl { photo_url, photo_status }))
+    Ok(Json(PhotoUrl::of_group(state, group.chat.zip(group.photo), size)))
 }

@@ -1,5 +1,6 @@
 //! Messages: sent, listed, and marked as read. One file per action.
 
+mod chats;
 mod history;
 mod receipts;
 mod send;
@@ -18,6 +19,7 @@ pub fn router() -> OpenApiRouter<AppState> {
         .merge(send_text::router())
         .merge(send_media::router())
         .merge(typing::router())
+        .merge(chats::router())
         .merge(history::router())
         .merge(receipts::router())
 }

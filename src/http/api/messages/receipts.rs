@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{TimeParameter, Timestamp};
+use crate::domain::{TimeParameter, Timestamp, UncutTimestamp};
 use crate::http::AppState;
 use crate::http::api::messages::send::SendTo;
 use crate::http::error::{ApiError, Problem};
@@ -72,6 +72,9 @@ struct DeliveredMessage {
     id: String,
     #[schema(value_type = String)]
     delivered: Timestamp,
+    /// The same time, uncut and with its zone.
+    #[schema(value_type = String)]
+    delivered_timestamp: UncutTimestamp,
 }
 
 /// The delivered messages that the account sent, oldest first by the time of delivery.
@@ -86,7 +89,11 @@ async fn delivered(
     let receipts = state.store.delivered(&account, chat.as_str(), list.page()).await?;
     let messages = receipts
         .into_iter()
-        .map(|Receipted { id, at }| DeliveredMessage { id, delivered: Timestamp(at) })
+        .map(|Receipted { id, at }| DeliveredMessage {
+            id,
+            delivered: Timestamp(at),
+            delivered_timestamp: UncutTimestamp(at),
+        })
         .collect();
     Ok(Json(DeliveredList { messages }))
 }
@@ -101,6 +108,9 @@ struct ReadMessage {
     id: String,
     #[schema(value_type = String)]
     read: Timestamp,
+    /// The same time, uncut and with its zone.
+    #[schema(value_type = String)]
+    read_timestamp: UncutTimestamp,
 }
 
 /// The read messages that the account sent, oldest first by the time when they were read.
@@ -113,7 +123,13 @@ async fn read(
     RequestParameters(list): RequestParameters<ListParameters>,
 ) -> Result<Json<ReadList>, ApiError> {
     let receipts = state.store.read(&account, chat.as_str(), list.page()).await?;
-    let messages =
-        receipts.into_iter().map(|Receipted { id, at }| ReadMessage { id, read: Timestamp(at) }).collect();
+    let messages = receipts
+        .into_iter()
+        .map(|Receipted { id, at }| ReadMessage {
+            id,
+            read: Timestamp(at),
+            read_timestamp: UncutTimestamp(at),
+        })
+        .collect();
     Ok(Json(ReadList { messages }))
 }

@@ -4,17 +4,19 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::{
-    AccountId, Card, Content, Location, MediaFile, Reference, RemoteMedia, StoredMedia, Timestamp,
+    AccountId, BlobHash, Card, Content, Location, MediaFile, Reference, RemoteMedia, StoredMedia, Timestamp,
+    UncutTimestamp,
 };
 use crate::http::AppState;
-use crate::store::Message;
+use crate::store::{Message, StoredContent, UnknownContent};
 
 /// A message. Its type decides whether it has text, a file, a location or a card.
 #[derive(Serialize, ToSchema)]
 pub struct MessageInfo {
     id: String,
-    /// t text, i image, v video, a audio, s voice, l location, c vcard.
-    r#type: &'static str,
+    /// t text, i image, v video, a audio, s voice, l location, c vcard. Any other letter is a type that a newer version of
+    /// this server knows: it has `text`, and what else is known.
+    r#type: String,
     /// Whether the account received it; otherwise the account sent it.
     received: bool,
     /// The sender of a message received in a group.
@@ -59,20 +61,35 @@ pub struct MessageInfo {
     /// When this server stored it.
     #[schema(value_type = String)]
     time: Timestamp,
+    /// The same time, uncut and with its zone.
+    #[schema(value_type = String)]
+    timestamp: UncutTimestamp,
     /// When the network accepted it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     sent: Option<Timestamp>,
+    /// The same time, uncut and with its zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    sent_timestamp: Option<UncutTimestamp>,
     /// When the recipient's device stored it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     delivered: Option<Timestamp>,
+    /// The same time, uncut and with its zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    delivered_timestamp: Option<UncutTimestamp>,
     /// When the recipient read it.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     read: Option<Timestamp>,
+    /// The same time, uncut and with its zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    read_timestamp: Option<UncutTimestamp>,
     /// queued, sent, failed or received.
-    state: &'static str,
+    state: String,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<String>,
@@ -83,7 +100,7 @@ impl MessageInfo {
     pub fn new(state: &AppState, account: AccountId, message: Message) -> Self {
         let info = Self {
             id: message.id,
-            r#type: message.content.letter(),
+            r#type: message.content.letter().to_owned(),
             received: message.received,
             participant: message.participant,
             text: None,
@@ -101,13 +118,21 @@ impl MessageInfo {
             vcard: None,
             name: None,
             time: Timestamp(message.time),
+            timestamp: UncutTimestamp(message.time),
             sent: message.sent.map(Timestamp),
+            sent_timestamp: message.sent.map(UncutTimestamp),
             delivered: message.delivered.map(Timestamp),
+            delivered_timestamp: message.delivered.map(UncutTimestamp),
             read: message.read.map(Timestamp),
-            state: message.state.name(),
+            read_timestamp: message.read.map(UncutTimestamp),
+            state: message.state.name().to_owned(),
             failure: message.failure,
         };
-        match message.content {
+        let content = match message.content {
+            StoredContent::Known(content) => content,
+            StoredContent::Unknown(unknown) => return info.unknown(state, account, unknown, message.lost),
+        };
+        match content {
             Content::Text(text) => Self { text: Some(text), ..info },
             Content::Media(media) => {
                 let info = Self { caption: media.caption, ..info };
@@ -144,6 +169,31 @@ impl MessageInfo {
             mimetype: Some(remote.mimetype),
             size: Some(remote.size),
             media: Some(if lost { "lost" } else { "pending" }),
+            ..self
+        }
+    }
+
+    fn unknown(self, state: &AppState, account: AccountId, unknown: UnknownContent, lost: bool) -> Self {
+        let hash: Option<BlobHash> = unknown.detail("hash");
+        let is_remote = unknown.detail::<String>("reference").is_some();
+        let stored = hash.filter(|_| !is_remote);
+        Self {
+            url: stored.map(|hash| state.media.url(Reference::Message(account), &hash)),
+            media: match stored {
+                Some(_) => Some("stored"),
+                None if is_remote => Some(if lost { "lost" } else { "pending" }),
+                None => None,
+            },
+            hash: hash.map(|hash| hash.base64()),
+            mimetype: unknown.detail("mimetype"),
+            size: unknown.detail("size"),
+            width: unknown.detail("width"),
+            height: unknown.detail("height"),
+            duration: unknown.detail("duration"),
+            latitude: unknown.detail("latitude"),
+            longitude: unknown.detail("longitude"),
+            vcard: unknown.detail("vcard"),
+            text: Some(unknown.text.unwrap_or_default()),
             ..self
         }
     }

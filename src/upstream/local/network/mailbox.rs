@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::columns::number_of;
-use super::{MAILBOX_BATCH, MAILBOX_LIMIT, NewStanza, StoredStanza, Subscriber, mailbox_topic};
+use super::{MAILBOX_BATCH, MAILBOX_LIMIT, NewStanza, SETTLE_TIME, StoredStanza, Subscriber, mailbox_topic};
 use crate::db::batcher::{Batcher, at_position};
 use crate::db::{Db, DbError};
 use crate::domain::PhoneNumber;
@@ -23,10 +23,18 @@ pub(super) struct MailboxBatchers {
 
 /// The sender, and stanzas for any mailboxes.
 type DeliverRequest = (Subscriber, Vec<NewStanza>);
-/// The owner, and the ids of the stanzas in flight.
-type ReadRequest = (Subscriber, Vec<i64>);
+
 /// The owner, the ids of the stanzas to delete, and the receipts for some of them.
 type AcknowledgeRequest = (Subscriber, Vec<i64>, Vec<(i64, Stanza)>);
+
+/// A read of the oldest stanzas.
+pub(super) struct ReadRequest {
+    pub owner: Subscriber,
+    /// Only stanzas after this one.
+    pub after: i64,
+    /// Stanzas to leave out.
+    pub without: Vec<i64>,
+}
 
 impl MailboxBatchers {
     pub fn new(db: &Db) -> Self {
@@ -127,24 +135,29 @@ async fn deliver(db: &Db, requests: &[&DeliverRequest]) -> Result<Vec<Option<Vec
 
 /// See [`super::LocalNet::mailbox`].
 async fn read(db: &Db, requests: &[&ReadRequest]) -> Result<Vec<Option<Vec<StoredStanza>>>, DbError> {
-    let (numbers, incarnations) = logins(requests.iter().map(|(subscriber, _)| subscriber));
+    let (numbers, incarnations) = logins(requests.iter().map(|request| &request.owner));
+    let after: Vec<i64> = requests.iter().map(|request| request.after).collect();
     // No two stanzas share an id, so one list serves all mailboxes.
-    let in_flight: Vec<i64> = requests.iter().flat_map(|(_, ids)| ids).copied().collect();
+    let without: Vec<i64> = requests.iter().flat_map(|request| &request.without).copied().collect();
     let (mut connection, checkout) = db.checkout().await?;
     let rows = sqlx::query!(
         r#"SELECT w.place AS "place!", n.id AS "id?", n.sender AS "sender?", n.stanza AS "stanza?",
-                  n.sent_at AS "sent_at?"
-           FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (number, incarnation, place)
+                  n.sent_at AS "sent_at?",
+                  n.sent_at < clock_timestamp() - make_interval(secs => $6) AS "is_settled?"
+           FROM unnest($1::text[], $2::text[], $3::bigint[])
+                WITH ORDINALITY AS w (number, incarnation, after, place)
            JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation
            LEFT JOIN LATERAL (
                SELECT * FROM localnet_stanza n
-               WHERE n.recipient = s.number AND n.id NOT IN (SELECT unnest($3::bigint[]))
-               ORDER BY n.id LIMIT $4) n ON true
+               WHERE n.recipient = s.number AND n.id > w.after AND n.id NOT IN (SELECT unnest($4::bigint[]))
+               ORDER BY n.id LIMIT $5) n ON true
            ORDER BY w.place, n.id"#,
         &numbers,
         &incarnations,
-        &in_flight,
-        MAILBOX_BATCH
+        &after,
+        &without,
+        MAILBOX_BATCH,
+        SETTLE_TIME.as_secs_f64()
     )
     .fetch_all(&mut *connection)
     .await?;
@@ -153,12 +166,12 @@ async fn read(db: &Db, requests: &[&ReadRequest]) -> Result<Vec<Option<Vec<Store
     for row in rows {
         let Some(answer) = at_position(&mut answers, row.place) else { continue };
         let stanzas = answer.get_or_insert_default();
-        let (Some(id), Some(sender), Some(body), Some(sent_at)) =
-            (row.id, row.sender, row.stanza, row.sent_at)
+        let (Some(id), Some(sender), Some(body), Some(sent_at), Some(is_settled)) =
+            (row.id, row.sender, row.stanza, row.sent_at, row.is_settled)
         else {
             continue;
         };
-        stanzas.push(StoredStanza { id, sender: number_of(&sender)?, body, sent_at });
+        stanzas.push(StoredStanza { id, sender, body, sent_at, is_settled });
     }
     Ok(answers)
 }

@@ -27,7 +27,7 @@ use crate::db::{self, Db, DbError, Hints, Subscription, Topic};
 use crate::domain::PhoneNumber;
 use columns::number_of;
 use group::GroupBatchers;
-use mailbox::MailboxBatchers;
+use mailbox::{MailboxBatchers, ReadRequest};
 
 pub use group::{GroupDelivery, LARGEST_GROUP, is_group};
 pub use profile::SubscriberChange;
@@ -38,6 +38,9 @@ pub const MAILBOX_BATCH: i64 = 100;
 const MAILBOX_LIMIT: i64 = 100_000;
 /// The fill state of a mailbox is cached this long; stanzas that arrive meanwhile may exceed the limit.
 const FULL_CACHE_TTL: Duration = Duration::from_secs(5);
+/// A stanza is settled after this time: none with a smaller id becomes visible any more, because no transaction that
+/// writes one takes so long.
+pub const SETTLE_TIME: Duration = Duration::from_mins(1);
 /// Attempts at a transaction that conflicts with others.
 const ATTEMPTS: usize = 4;
 
@@ -62,12 +65,15 @@ pub struct Subscriber {
 /// A stanza in a mailbox.
 #[derive(Clone, Debug)]
 pub struct StoredStanza {
-    /// Grows within each mailbox.
+    /// Grows within each mailbox, in the order of the writes, which may commit in another one.
     pub id: i64,
-    pub sender: PhoneNumber,
+    /// The number of a subscriber, or something that another version put there.
+    pub sender: String,
     /// The JSON of a [`Stanza`], perhaps one of another version.
     pub body: Value,
     pub sent_at: DateTime<Utc>,
+    /// See [`SETTLE_TIME`].
+    pub is_settled: bool,
 }
 
 /// A stanza to put into a mailbox.
@@ -143,13 +149,14 @@ impl LocalNet {
         self.mailboxes.deliver.submit((from.clone(), stanzas.to_vec())).await
     }
 
-    /// The oldest stanzas of a mailbox, without those in flight. `None`: the login is no longer valid.
+    /// The oldest stanzas of a mailbox after the stanza `after`, without some. `None`: the login is no longer valid.
     pub async fn mailbox(
         &self,
         subscriber: &Subscriber,
-        in_flight: &[i64],
+        after: i64,
+        without: Vec<i64>,
     ) -> Result<Option<Vec<StoredStanza>>, DbError> {
-        self.mailboxes.read.submit((subscriber.clone(), in_flight.to_vec())).await
+        self.mailboxes.read.submit(ReadRequest { owner: subscriber.clone(), after, without }).await
     }
 
     /// Deletes stanzas of a mailbox and puts `receipts` into the mailboxes of their senders, in one step.
@@ -184,14 +191,18 @@ impl LocalNet {
         self.db.notifications().hint(mailbox_topic(to), body);
     }
 
-    /// Wakes the readers of those mailboxes that have stanzas or no subscriber any more, in case a wake-up was lost.
-    pub async fn sweep(&self, numbers: &[PhoneNumber]) -> Result<(), DbError> {
-        let numbers: Vec<String> = numbers.iter().map(ToString::to_string).collect();
+    /// Wakes the readers of those mailboxes that have stanzas after the given ones, or no subscriber any more, in case a
+    /// wake-up was lost.
+    pub async fn sweep(&self, mailboxes: &[(PhoneNumber, i64)]) -> Result<(), DbError> {
+        let (numbers, after): (Vec<String>, Vec<i64>) =
+            mailboxes.iter().map(|(number, after)| (number.to_string(), *after)).unzip();
         let waiting = sqlx::query_scalar!(
-            r#"SELECT n.number AS "number!" FROM unnest($1::text[]) AS n (number)
-               WHERE EXISTS (SELECT 1 FROM localnet_stanza s WHERE s.recipient = n.number)
-                  OR NOT EXISTS (SELECT 1 FROM localnet_subscriber s WHERE s.number = n.number)"#,
-            &numbers
+            r#"SELECT n.number AS "number!" FROM unnest($1::text[], $2::bigint[]) AS n (number, after)
+               WHERE EXISTS (SELECT 1 FROM localnet_stanza s WHERE s.recipient = n.number AND s.id > n.after
+                             OFFSET 0 LIMIT 1)
+                  OR NOT EXISTS (SELECT 1 FROM localnet_subscriber s WHERE s.number = n.number OFFSET 0 LIMIT 1)"#,
+            &numbers,
+            &after
         )
         .fetch_all(self.db.pool())
         .await?;

@@ -1,10 +1,10 @@
 //! Watches: the subscribers whose profiles a subscriber follows, and the stanzas that its changes cause.
 
-use super::columns::{number_of, photo_of, privacy};
+use super::columns::{number_of, photo_of};
 use super::view::{PresenceState, Relation, View, WatchedProfile};
 use super::{MAILBOX_LIMIT, NetTx, mailbox_topic};
 use crate::db::DbError;
-use crate::domain::PhoneNumber;
+use crate::domain::{PhoneNumber, Privacy};
 
 /// The watches that a change may affect.
 #[derive(Clone, Copy)]
@@ -151,11 +151,11 @@ impl NetTx {
                             online: row.online,
                             last_seen: row.last_seen.filter(|_| !row.online),
                         },
-                        privacy: privacy(
+                        privacy: Privacy::from_names(
                             &row.privacy_status_message,
                             &row.privacy_photo,
                             &row.privacy_last_seen,
-                        )?,
+                        ),
                     },
                     // A view that another version wrote and this one cannot read starts again from nothing.
                     view: serde_json::from_value(row.view).unwrap_or_default(),

@@ -61,9 +61,9 @@ impl LocalNet {
         if !tx.is_logged_in(by).await? {
             return Ok(Err(logged_out()));
         }
-        let missing = tx.missing_subscribers(seen.iter()).await?;
-        if !missing.is_empty() {
-            return Ok(Err(GroupFailure::CannotAdd(missing)));
+        let refused = tx.not_addable(by, members.iter()).await?;
+        if !refused.is_empty() {
+            return Ok(Err(GroupFailure::CannotAdd(refused)));
         }
         sqlx::query!(
             "INSERT INTO localnet_group (address, subject, creator, revision) VALUES ($1, $2, $3, 0)",
@@ -109,9 +109,9 @@ impl LocalNet {
             Ok(decision) => decision,
             Err(failure) => return Ok(Err(failure)),
         };
-        let missing = tx.missing_subscribers(decision.added.iter()).await?;
-        if !missing.is_empty() {
-            return Ok(Err(GroupFailure::CannotAdd(missing)));
+        let refused = tx.not_addable(by, decision.added.iter()).await?;
+        if !refused.is_empty() {
+            return Ok(Err(GroupFailure::CannotAdd(refused)));
         }
         let same_subject = decision.subject.as_deref() == Some(&group.subject);
         if decision.changes.is_empty() || same_subject || decision.photo == Some(GroupPhotoEdit(group.photo))
@@ -123,6 +123,11 @@ impl LocalNet {
         let group = tx.local_group(address).await?;
         tx.commit().await?;
         Ok(group.ok_or(GroupFailure::NotInGroup))
+    }
+
+    /// The addresses that a subscriber cannot add to a group, of these.
+    pub async fn not_addable(&self, by: &Subscriber, addresses: &[Address]) -> Result<Vec<Address>, DbError> {
+        NetTx::begin(&self.db).await?.not_addable(by, addresses.iter()).await
     }
 
     /// A group at this revision or a later one.

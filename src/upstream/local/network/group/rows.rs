@@ -75,17 +75,19 @@ impl NetTx {
         Ok(current.is_some())
     }
 
-    /// The addresses that are no subscribers, of these. The others cannot be removed until the transaction ends.
-    pub(super) async fn missing_subscribers(
+    /// The addresses that `by` cannot add to a group, of these: they are no subscribers, or have blocked it. The others
+    /// cannot be removed until the transaction ends.
+    pub(super) async fn not_addable(
         &mut self,
+        by: &Subscriber,
         addresses: impl Iterator<Item = &Address>,
     ) -> Result<Vec<Address>, DbError> {
-        let addresses: Vec<&Address> = addresses.collect();
+        let addresses: Vec<&Address> = addresses.filter(|address| address.0 != by.number.as_str()).collect();
         if addresses.is_empty() {
             return Ok(Vec::new());
         }
         let wanted: Vec<&str> = addresses.iter().map(|address| address.0.as_str()).collect();
-        let found: BTreeSet<String> = sqlx::query_scalar!(
+        let mut addable: BTreeSet<String> = sqlx::query_scalar!(
             "SELECT number FROM localnet_subscriber WHERE number = ANY($1) ORDER BY number FOR KEY SHARE",
             &wanted as &[&str]
         )
@@ -93,7 +95,17 @@ impl NetTx {
         .await?
         .into_iter()
         .collect();
-        Ok(addresses.into_iter().filter(|address| !found.contains(&address.0)).cloned().collect())
+        let blocking = sqlx::query_scalar!(
+            "SELECT owner FROM localnet_block WHERE owner = ANY($1) AND blocked = $2",
+            &wanted as &[&str],
+            by.number.as_str()
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        for owner in blocking {
+            addable.remove(&owner);
+        }
+        Ok(addresses.into_iter().filter(|address| !addable.contains(&address.0)).cloned().collect())
     }
 
     /// Writes a change of a group that is locked or new, and notifies its members and those that it removes.
