@@ -8,7 +8,7 @@
 //!
 //! ```text
 //! main → cli → app → http → { oauth, sessions, media, verification, maintenance } → { store, upstream } → { db, domain }
-//!                    leaves, usable by all above domain: config, clock, secrets, fetch, telemetry, lifecycle
+//!                    leaves, usable by all above domain: config, clock, secrets, fair_share, fetch, telemetry, lifecycle
 //! ```
 //!
 //! * [`domain`]: the words of the program as types, without I/O.
@@ -140,6 +140,7 @@ pub mod clock;
 pub mod config;
 pub mod db;
 pub mod domain;
+pub mod fair_share;
 pub mod fetch;
 pub mod http;
 pub mod lifecycle;

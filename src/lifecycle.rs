@@ -3,7 +3,8 @@
 //! The soft token asks all tasks to finish the work that they have begun; the hard one ends them at once.
 
 use std::future::Future;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -11,7 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The longest time from the soft token to the hard one.
-pub const DRAIN: Duration = Duration::from_secs(30);
+pub const DRAIN: Duration = Duration::from_secs(25);
+/// The longest time from the soft token to the end of the process, whatever runs: the rest is for closing the database.
+const SHUTDOWN: Duration = Duration::from_secs(30);
 
 /// The tokens and the tracked tasks of one program run; clones share them.
 #[derive(Clone, Debug, Default)]
@@ -19,6 +22,8 @@ pub struct Lifecycle {
     soft: CancellationToken,
     hard: CancellationToken,
     tracker: TaskTracker,
+    /// When a signal or the program's own end began the shutdown.
+    stopping: Arc<OnceLock<Instant>>,
 }
 
 impl Lifecycle {
@@ -58,7 +63,7 @@ impl Lifecycle {
                 _ = interrupt.recv() => {}
             }
             tracing::info!("stopping: unfinished work is completed; a second signal stops at once");
-            this.soft.cancel();
+            this.stop();
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
@@ -73,11 +78,21 @@ impl Lifecycle {
     /// Cancels the soft token, and waits until all tasks have ended or the hard token is cancelled. Returns whether all have
     /// ended.
     pub async fn drained(&self) -> bool {
-        self.soft.cancel();
+        self.stop();
         self.tracker.close();
         tokio::select! {
             () = self.tracker.wait() => true,
             () = self.hard.cancelled() => false,
         }
+    }
+    /// The time until the process must have ended.
+    #[must_use]
+    pub fn time_left(&self) -> Duration {
+        SHUTDOWN.saturating_sub(self.stopping.get().map_or(Duration::ZERO, Instant::elapsed))
+    }
+
+    fn stop(&self) {
+        self.stopping.get_or_init(Instant::now);
+        self.soft.cancel();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! main → cli → app → http → { oauth, sessions, events, media, verification, maintenance } → { store, upstream } → { db, domain }
-//!                    leaves, usable by all above domain: config, clock, secrets, fetch, telemetry, lifecycle
+//!                    leaves, usable by all above domain: config, clock, secrets, fair_share, fetch, telemetry, lifecycle
 //! ```
 //!
 //! Parts in the same braces may use each other in at most one direction; store and upstream must not use each other, nor
@@ -22,7 +22,7 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["main"],
 ];
-const LEAVES: &[&str] = &["config", "clock", "secrets", "fetch", "telemetry", "lifecycle"];
+const LEAVES: &[&str] = &["config", "clock", "secrets", "fair_share", "fetch", "telemetry", "lifecycle"];
 
 /// The parts that may use a crate.
 const CRATES: &[(&str, &[&str])] = &[
@@ -39,8 +39,12 @@ const CRATES: &[(&str, &[&str])] = &[
     ("tokio_xmpp", &["upstream/xmpp"]),
     ("xmpp_parsers", &["upstream/xmpp"]),
     ("image", &["media"]),
+    ("image_webp", &["media"]),
+    ("png", &["media"]),
+    ("weezl", &["media"]),
     ("lofty", &["media"]),
     ("calcard", &["media"]),
+    ("mail_parser", &["http", "media"]),
 ];
 
 /// The concrete networks, which only app names.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 use crate::config::{
     self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, FetchSettings, KEY_NAMES,
@@ -168,7 +169,11 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
         lifecycle.soft().cancelled().await;
     }
     let in_order = lifecycle.drained().await && !lifecycle.hard().is_cancelled();
-    database.close(in_order).await;
+    // A private PostgreSQL that takes longer stops by itself; the next start waits for it.
+    let closed = timeout(lifecycle.time_left(), database.close(in_order)).await;
+    if closed.is_err() {
+        tracing::warn!("the database is not closed yet");
+    }
     if in_order {
         tracing::info!("stopped");
         started

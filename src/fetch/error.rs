@@ -2,6 +2,7 @@
 //! that was resolved.
 
 use std::error::Error;
+use std::io;
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum FetchError {
     /// The connection broke before the response was complete. The request may have been sent.
     #[error("the connection broke")]
     Broken(#[source] Cause),
+    /// Too many names are being resolved, for this user or in all. Nothing was sent.
+    #[error("too many names are being resolved")]
+    Busy,
     /// The response is longer than the caller's limit, in bytes.
     #[error("the response is longer than {limit} bytes")]
     TooLong { limit: u64 },
@@ -53,12 +57,19 @@ pub type Cause = Box<dyn Error + Send + Sync>;
 #[error("not allowed")]
 pub(super) struct NotAllowed;
 
+/// The resolver's refusal when all of its threads, or the user's part of them, are taken.
+#[derive(Debug, thiserror::Error)]
+#[error("too many names are being resolved")]
+pub(super) struct Busy;
+
 pub(super) fn classify(error: reqwest::Error) -> FetchError {
     // The URL may hold a secret, and errors are logged.
     let error = error.without_url();
     // A connect timeout is both; it counts as not connected, because nothing was sent.
-    if is_refusal(&error) {
+    if has_cause::<NotAllowed>(&error) {
         FetchError::NotAllowed
+    } else if has_cause::<Busy>(&error) {
+        FetchError::Busy
     } else if error.is_connect() {
         FetchError::NotConnected(error.into())
     } else if error.is_builder() {
@@ -70,10 +81,12 @@ pub(super) fn classify(error: reqwest::Error) -> FetchError {
     }
 }
 
-fn is_refusal(error: &reqwest::Error) -> bool {
+fn has_cause<E: Error + 'static>(error: &reqwest::Error) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {
-        if error.is::<NotAllowed>() {
+        // The source of an `io::Error` is that of the error inside.
+        let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        if error.is::<E>() || inside.is_some_and(<dyn Error + Send + Sync>::is::<E>) {
             return true;
         }
         cause = error.source();

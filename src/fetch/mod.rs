@@ -18,7 +18,7 @@ pub use client::CONNECT_TIMEOUT;
 pub use error::{Cause, FetchError, UntrustedError};
 pub use guard::{FetchTimeouts, UntrustedRules};
 pub use post::Post;
-pub use resolver::Resolver;
+pub use resolver::{Resolver, on_behalf_of};
 pub use response::FetchResponse;
 pub use untrusted::{Fetched, Sink};
 

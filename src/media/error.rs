@@ -3,7 +3,7 @@
 use std::error::Error;
 
 use super::WrongFileType;
-use super::accepted_types::accepted_endings;
+use super::accepted_types::{accepted_endings, ending};
 use super::picture::PictureError;
 use crate::db::DbError;
 use crate::domain::{BlobHash, MediaKind};
@@ -17,8 +17,16 @@ pub enum MediaError {
         /// In bytes.
         limit: u64,
     },
-    #[error("the file is of no type that this endpoint accepts: {}", accepted_endings(*.0))]
-    UnknownType(MediaKind),
+    #[error(
+        "the content of the file is of no type that this endpoint accepts{}: {}",
+        .ending.as_ref().map(|ending| format!(", although its name ends in {ending}")).unwrap_or_default(),
+        accepted_endings(*.kind)
+    )]
+    UnknownType {
+        kind: MediaKind,
+        /// Of the file's name.
+        ending: Option<String>,
+    },
     #[error(transparent)]
     WrongFileType(#[from] WrongFileType),
     /// Never [`PictureError::File`], which is [`MediaError::Unavailable`].
@@ -27,6 +35,9 @@ pub enum MediaError {
     /// Too many files are being uploaded or inspected: try again soon.
     #[error("too many files are being processed")]
     Busy,
+    /// The work on the file took too long: it is made to, or the machine is overloaded.
+    #[error("the work on the file took too long")]
+    TooSlow,
     /// The disk or the storage fails now, or is full: try again.
     #[error("{place} does not work")]
     Unavailable {
@@ -42,6 +53,11 @@ pub enum MediaError {
 }
 
 impl MediaError {
+    /// [`MediaError::UnknownType`].
+    pub(super) fn unknown_type(kind: MediaKind, file_name: Option<&str>) -> Self {
+        Self::UnknownType { kind, ending: ending(file_name) }
+    }
+
     /// [`MediaError::Unavailable`].
     pub(super) fn unavailable(
         place: impl Into<String>,

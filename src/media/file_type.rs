@@ -27,6 +27,8 @@ pub enum FileType {
     Aac,
     /// MPEG-4 with sound only, whatever its brand.
     M4a,
+    /// WebM with sound only.
+    WebmAudio,
     /// 3GPP with a picture track.
     ThreeGpVideo,
     /// MPEG-4 with a picture track, whatever its brand.
@@ -34,6 +36,8 @@ pub enum FileType {
     /// QuickTime with a picture track.
     Mov,
     Avi,
+    /// WebM with a picture track.
+    WebmVideo,
 }
 
 /// The kind of content of a type.
@@ -46,7 +50,7 @@ pub enum Family {
 }
 
 impl FileType {
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::Jpeg,
         Self::Png,
         Self::Gif,
@@ -60,10 +64,12 @@ impl FileType {
         Self::Aif,
         Self::Aac,
         Self::M4a,
+        Self::WebmAudio,
         Self::ThreeGpVideo,
         Self::Mp4,
         Self::Mov,
         Self::Avi,
+        Self::WebmVideo,
     ];
 
     #[must_use]
@@ -82,17 +88,13 @@ impl FileType {
             Self::Aif => "audio/aiff",
             Self::Aac => "audio/aac",
             Self::M4a => "audio/mp4",
+            Self::WebmAudio => "audio/webm",
             Self::ThreeGpVideo => "video/3gpp",
             Self::Mp4 => "video/mp4",
             Self::Mov => "video/quicktime",
             Self::Avi => "video/x-msvideo",
+            Self::WebmVideo => "video/webm",
         }
-    }
-
-    /// The usual ending of a file name, without the dot.
-    #[must_use]
-    pub fn extension(self) -> &'static str {
-        self.extensions()[0]
     }
 
     #[must_use]
@@ -107,34 +109,9 @@ impl FileType {
             | Self::Ogg
             | Self::Aif
             | Self::Aac
-            | Self::M4a => Family::Audio,
-            Self::ThreeGpVideo | Self::Mp4 | Self::Mov | Self::Avi => Family::Video,
-        }
-    }
-
-    /// The endings that a file of this type may have, in lower case, the usual one first.
-    ///
-    /// 3gp, mp4 and mov are one container that differs in a brand; cameras and programs mix them up, so each of the
-    /// three endings is accepted for each of them.
-    pub(super) fn extensions(self) -> &'static [&'static str] {
-        match self {
-            Self::Jpeg => &["jpg", "jpeg"],
-            Self::Png => &["png"],
-            Self::Gif => &["gif"],
-            Self::Webp => &["webp"],
-            Self::ThreeGpAudio => &["3gp", "m4a"],
-            Self::Caf => &["caf"],
-            Self::Wav => &["wav"],
-            Self::Mp3 => &["mp3"],
-            Self::Wma => &["wma"],
-            Self::Ogg => &["ogg"],
-            Self::Aif => &["aif"],
-            Self::Aac => &["aac"],
-            Self::M4a => &["m4a", "3gp"],
-            Self::ThreeGpVideo => &["3gp", "mp4", "mov"],
-            Self::Mp4 => &["mp4", "mov", "3gp"],
-            Self::Mov => &["mov", "mp4", "3gp"],
-            Self::Avi => &["avi"],
+            | Self::M4a
+            | Self::WebmAudio => Family::Audio,
+            Self::ThreeGpVideo | Self::Mp4 | Self::Mov | Self::Avi | Self::WebmVideo => Family::Video,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::blobs::{Blobs, ByteStream};
 use super::inspection::InspectionPool;
 use super::spool::{Spool, Spools};
 use super::urls::{UrlParts, Urls, VerifiedUrl};
-use super::{MediaError, Spooled};
+use super::{MediaError, Spooled, Uploader};
 use crate::config::{MediaLocation, MediaSettings};
 use crate::domain::{BlobHash, Reference};
 use crate::secrets::MasterKey;
@@ -83,8 +83,8 @@ impl Media {
 
     /// A new file for an upload. Nothing is created on the disk before the first write.
     #[must_use]
-    pub fn spool(&self) -> Spool {
-        self.0.spools.spool()
+    pub fn spool(&self, uploader: Uploader) -> Spool {
+        self.0.spools.spool(uploader)
     }
 
     #[must_use]

@@ -11,33 +11,41 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use ring::digest::{Context, SHA256};
 use tempfile::{NamedTempFile, TempPath};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
-use super::MediaError;
+use super::deadline::Deadline;
+use super::{MediaError, Uploader};
 use crate::config::data_dir;
 use crate::domain::BlobHash;
+use crate::fair_share::{FairShare, Share};
 use crate::fetch::Sink;
 use crate::secrets;
 
 /// Bytes that are buffered before they are hashed and written.
 const BLOCK: usize = 256 * 1024;
 
-/// The folder's quota, in files of the largest size: the disk is the database's too.
+/// The room in the folder, in files of the largest size: the disk is the database's too. Uploaders share it fairly.
 const LARGEST_FILES: u64 = 32;
 
-/// Creates spools. Clones share the folder and its quota.
+/// Creates spools. Clones share the folder and its room.
 #[derive(Clone, Debug)]
 pub struct Spools {
     data_dir: Arc<Path>,
     /// The largest file, in bytes.
     limit: u64,
     folder: Arc<OnceCell<Arc<Folder>>>,
-    quota: Arc<Quota>,
+    room: FairShare<Uploader>,
+}
+
+/// Creates spools for one uploader.
+#[derive(Clone, Debug)]
+pub struct UploaderSpools {
+    spools: Spools,
+    uploader: Uploader,
 }
 
 /// A file that is being written. At most the largest upload fits; dropped, it is deleted.
@@ -45,7 +53,7 @@ pub struct Spool {
     spools: Spools,
     writer: Option<SpoolWriter>,
     buffer: Vec<u8>,
-    reserved: QuotaReservation,
+    room: Share<Uploader>,
 }
 
 /// A complete file. Deleted when dropped.
@@ -53,7 +61,7 @@ pub struct Spool {
 pub struct Spooled {
     path: TempPath,
     hash: BlobHash,
-    reserved: QuotaReservation,
+    room: Share<Uploader>,
     // After the file, so that the file is deleted before its folder is.
     _folder: Arc<Folder>,
 }
@@ -70,6 +78,7 @@ struct Folder {
 pub(super) struct BlankFile {
     file: NamedTempFile,
     folder: Arc<Folder>,
+    room: Share<Uploader>,
 }
 
 struct SpoolWriter {
@@ -78,26 +87,12 @@ struct SpoolWriter {
     folder: Arc<Folder>,
 }
 
-/// The bytes that all files in the folder may take together.
-#[derive(Debug)]
-struct Quota {
-    used: AtomicU64,
-    limit: u64,
-}
-
-/// A file's part of the quota.
-#[derive(Debug)]
-struct QuotaReservation {
-    quota: Arc<Quota>,
-    bytes: u64,
-}
-
 impl Spools {
     /// Spools in this data folder for files of at most `limit` bytes. Nothing is created yet.
     #[must_use]
     pub fn new(data_dir: &Path, limit: u64) -> Self {
-        let quota = Quota { used: AtomicU64::new(0), limit: limit.saturating_mul(LARGEST_FILES) };
-        Self { data_dir: data_dir.into(), limit, folder: Arc::default(), quota: Arc::new(quota) }
+        let room = FairShare::new(limit.saturating_mul(LARGEST_FILES));
+        Self { data_dir: data_dir.into(), limit, folder: Arc::default(), room }
     }
 
     /// The largest file, in bytes.
@@ -111,41 +106,22 @@ impl Spools {
         self.folder().await.map(drop)
     }
 
+    /// The spools of one uploader.
+    #[must_use]
+    pub fn of(&self, uploader: Uploader) -> UploaderSpools {
+        UploaderSpools { spools: self.clone(), uploader }
+    }
+
     /// A new, empty file. It is created on the disk when the first bytes are written.
     #[must_use]
-    pub fn spool(&self) -> Spool {
-        Spool {
-            spools: self.clone(),
-            writer: None,
-            buffer: Vec::new(),
-            reserved: QuotaReservation { quota: Arc::clone(&self.quota), bytes: 0 },
-        }
+    pub fn spool(&self, uploader: Uploader) -> Spool {
+        Spool { spools: self.clone(), writer: None, buffer: Vec::new(), room: self.room.share(uploader) }
     }
 
-    /// An empty file, to be written through its path and then passed to [`Spools::adopt`].
-    pub(super) async fn blank(&self) -> Result<BlankFile, MediaError> {
-        let folder = self.folder().await?;
-        work(move || Ok(BlankFile { file: file_in(&folder)?, folder })).await
-    }
-
-    /// Hashes a blank file that was written meanwhile.
-    pub(super) async fn adopt(&self, BlankFile { file, folder }: BlankFile) -> Result<Spooled, MediaError> {
-        let mut reserved = QuotaReservation { quota: Arc::clone(&self.quota), bytes: 0 };
-        let (file, hash, size) = work(move || {
-            let (mut hash, mut block, mut size) = (Context::new(&SHA256), vec![0; BLOCK], 0);
-            let mut reader = File::open(file.path())?;
-            loop {
-                let read = reader.read(&mut block)?;
-                if read == 0 {
-                    return Ok((file, digest(hash), size));
-                }
-                hash.update(&block[..read]);
-                size += read as u64;
-            }
-        })
-        .await?;
-        reserved.grow(size)?;
-        Ok(Spooled { path: file.into_temp_path(), hash, reserved, _folder: folder })
+    /// An empty file, to be written through its path.
+    pub(super) async fn blank(&self, uploader: Uploader) -> Result<BlankFile, MediaError> {
+        let (folder, room) = (self.folder().await?, self.room.share(uploader));
+        work(move || Ok(BlankFile { file: file_in(&folder)?, folder, room })).await
     }
 
     async fn folder(&self) -> Result<Arc<Folder>, MediaError> {
@@ -157,19 +133,35 @@ impl Spools {
     }
 }
 
+impl UploaderSpools {
+    /// The largest file, in bytes.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.spools.limit
+    }
+
+    /// As [`Spools::spool`].
+    #[must_use]
+    pub fn spool(&self) -> Spool {
+        self.spools.spool(self.uploader)
+    }
+}
+
 impl Spool {
     /// Appends bytes.
     ///
     /// # Errors
     /// [`MediaError::TooLarge`] when the file would be larger than an upload may be, [`MediaError::Busy`] when the
-    /// quota is used up, [`MediaError::Unavailable`] when the disk fails or is full.
+    /// uploader's part of the room is used up, [`MediaError::Unavailable`] when the disk fails or is full.
     pub async fn write(&mut self, bytes: &[u8]) -> Result<(), MediaError> {
         let limit = self.spools.limit;
         let more = bytes.len() as u64;
-        if self.reserved.bytes.checked_add(more).is_none_or(|size| size > limit) {
+        if self.size().checked_add(more).is_none_or(|size| size > limit) {
             return Err(MediaError::TooLarge { limit });
         }
-        self.reserved.grow(more)?;
+        if !self.room.grow(more) {
+            return Err(MediaError::Busy);
+        }
         self.buffer.extend_from_slice(bytes);
         if self.buffer.len() >= BLOCK {
             self.writer = Some(self.flush().await?);
@@ -180,7 +172,7 @@ impl Spool {
     /// Bytes written so far.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.reserved.bytes
+        self.room.amount()
     }
 
     /// Completes the file.
@@ -189,12 +181,7 @@ impl Spool {
     /// [`MediaError::Unavailable`] when the disk fails or is full.
     pub async fn finish(mut self) -> Result<Spooled, MediaError> {
         let SpoolWriter { file, hash, folder } = self.flush().await?;
-        Ok(Spooled {
-            path: file.into_temp_path(),
-            hash: digest(hash),
-            reserved: self.reserved,
-            _folder: folder,
-        })
+        Ok(Spooled { path: file.into_temp_path(), hash: digest(hash), room: self.room, _folder: folder })
     }
 
     async fn flush(&mut self) -> Result<SpoolWriter, MediaError> {
@@ -236,10 +223,15 @@ impl Spooled {
         self.hash
     }
 
+    #[must_use]
+    pub fn uploader(&self) -> Uploader {
+        self.room.party()
+    }
+
     /// In bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.reserved.bytes
+        self.room.amount()
     }
 }
 
@@ -247,27 +239,26 @@ impl BlankFile {
     pub(super) fn path(&self) -> &Path {
         self.file.path()
     }
+
+    /// The hash of the file, which was written meanwhile.
+    ///
+    /// # Errors
+    /// [`MediaError::Busy`] when the uploader has no room for it, [`MediaError::Unavailable`] when the disk fails or the
+    /// deadline has passed.
+    pub(super) fn hash(&mut self, deadline: &Deadline) -> Result<BlobHash, MediaError> {
+        let (hash, size) = hash(self.path(), deadline).map_err(unavailable)?;
+        if self.room.grow(size) { Ok(hash) } else { Err(MediaError::Busy) }
+    }
+
+    /// The file as an upload, with its hash.
+    pub(super) fn into_spooled(self, hash: BlobHash) -> Spooled {
+        Spooled { path: self.file.into_temp_path(), hash, room: self.room, _folder: self.folder }
+    }
 }
 
 impl SpoolWriter {
     async fn open(folder: Arc<Folder>) -> Result<Self, MediaError> {
         work(move || Ok(Self { file: file_in(&folder)?, hash: Context::new(&SHA256), folder })).await
-    }
-}
-
-impl QuotaReservation {
-    fn grow(&mut self, bytes: u64) -> Result<(), MediaError> {
-        let Quota { used, limit } = &*self.quota;
-        let grown = |used: u64| used.checked_add(bytes).filter(|used| used <= limit);
-        used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, grown).map_err(|_| MediaError::Busy)?;
-        self.bytes += bytes;
-        Ok(())
-    }
-}
-
-impl Drop for QuotaReservation {
-    fn drop(&mut self) {
-        self.quota.used.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
@@ -282,11 +273,23 @@ impl Drop for Folder {
 async fn work<T: Send + 'static>(
     task: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, MediaError> {
-    match spawn_blocking(task).await {
-        Ok(done) => {
-            done.map_err(|error| MediaError::unavailable("the folder spool in the data folder", error))
+    spawn_blocking(task).await.map_err(unavailable)?.map_err(unavailable)
+}
+
+fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> MediaError {
+    MediaError::unavailable("the folder spool in the data folder", error)
+}
+
+fn hash(path: &Path, deadline: &Deadline) -> io::Result<(BlobHash, u64)> {
+    let (mut hash, mut block, mut size) = (Context::new(&SHA256), vec![0; BLOCK], 0);
+    let mut file = deadline.open(path)?;
+    loop {
+        let read = file.read(&mut block)?;
+        if read == 0 {
+            return Ok((digest(hash), size));
         }
-        Err(error) => Err(MediaError::unavailable("the folder spool in the data folder", error)),
+        hash.update(&block[..read]);
+        size += read as u64;
     }
 }
 

@@ -1,9 +1,11 @@
 //! The ways of a file into the storage: what it is, whether it is accepted, and what is removed from it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::picture::{self, EncodedPhoto, PictureError};
-use super::{Family, FileType, Media, MediaError, Probe, Spooled, fits, probe, sniff};
+use super::deadline::Deadline;
+use super::picture::{self, EncodedPhoto, Header, MOST_PHOTO, MOST_SENT, PhotoPlan, PictureError};
+use super::spool::BlankFile;
+use super::{Family, FileType, Media, MediaError, Probe, Spooled, accepts, probe, sniff};
 use crate::domain::{BlobHash, MediaKind, Photo, StoredMedia};
 use crate::secrets;
 
@@ -16,27 +18,37 @@ struct Inspected {
     probe: Probe,
 }
 
+/// An upload that is accepted; a picture without camera data, as a file of its own.
+struct Accepted {
+    inspected: Inspected,
+    clean: Option<(BlankFile, BlobHash)>,
+}
+
 impl Media {
     /// Stores an upload that is to be sent as this kind of media, without what a camera wrote beside the picture. The
-    /// content decides what it is; the name's ending, where there is one, must fit it.
+    /// content alone decides what it is; the name is for the text of the error.
     ///
     /// # Errors
     /// [`MediaError::UnknownType`], [`MediaError::WrongFileType`], [`MediaError::Picture`]: the file cannot be sent so.
-    /// [`MediaError::Busy`], [`MediaError::Unavailable`], [`MediaError::Store`]: not now.
+    /// [`MediaError::Busy`], [`MediaError::TooSlow`], [`MediaError::Unavailable`], [`MediaError::Store`]: not now.
     pub async fn store(
         &self,
         spooled: &Spooled,
         kind: MediaKind,
         file_name: Option<&str>,
     ) -> Result<StoredMedia, MediaError> {
+        let uploader = spooled.uploader();
         let (path, file_name) = (spooled.path().to_owned(), file_name.map(str::to_owned));
-        let Inspected { file_type, probe } =
-            self.inspections().run(move || inspect_upload(&path, kind, file_name.as_deref())).await?;
-        if file_type.family() != Family::Picture {
-            return self.store_as(spooled, file_type.mimetype().to_owned(), probe).await;
+        let blank = self.spools().blank(uploader).await?;
+        let accepted = self.inspections().run(uploader, spooled.size(), move |deadline| {
+            accept(&path, kind, file_name.as_deref(), blank, deadline)
+        });
+        let Accepted { inspected: Inspected { file_type, probe }, clean } = accepted.await?;
+        let mimetype = file_type.mimetype().to_owned();
+        match clean {
+            Some((file, hash)) => self.store_as(&file.into_spooled(hash), mimetype, probe).await,
+            None => self.store_as(spooled, mimetype, probe).await,
         }
-        let stripped = self.strip(spooled.path().to_owned(), file_type).await?;
-        self.store_as(&stripped, file_type.mimetype().to_owned(), probe).await
     }
 
     /// Stores a picture of any type as a profile or group photo.
@@ -44,8 +56,20 @@ impl Media {
     /// # Errors
     /// [`MediaError::Picture`] when it is no picture, or a broken or too large one; else as for [`Media::store`].
     pub async fn store_photo(&self, spooled: &Spooled) -> Result<Photo, MediaError> {
-        let path = spooled.path().to_owned();
-        let EncodedPhoto { jpeg, preview } = self.inspections().run(move || encode_photo(&path)).await?;
+        let (uploader, size, path) = (spooled.uploader(), spooled.size(), spooled.path().to_owned());
+        let blank = self.spools().blank(uploader).await?;
+        let planned = self.inspections().run(uploader, size, move |deadline| {
+            let file_type =
+                sniffed(&path, deadline)?.ok_or(MediaError::Picture(PictureError::NotAPicture))?;
+            let (clean, _, header) = cleaned(&path, file_type, MOST_PHOTO, blank, deadline)?;
+            let plan = PhotoPlan::new(clean.path(), file_type, header, deadline).map_err(picture_error)?;
+            Ok((clean, plan))
+        });
+        let (clean, plan) = planned.await?;
+        let encoded = self.inspections().run_within(uploader, size, plan.memory(), move |deadline| {
+            plan.encode(clean.path(), deadline).map_err(picture_error)
+        });
+        let EncodedPhoto { jpeg, preview } = encoded.await?;
         Ok(Photo { photo: self.store_jpeg(jpeg).await?, preview: self.store_jpeg(preview).await? })
     }
 
@@ -53,11 +77,15 @@ impl Media {
     /// replaces it.
     ///
     /// # Errors
-    /// [`MediaError::Busy`], [`MediaError::Unavailable`], [`MediaError::Store`]: not now.
+    /// [`MediaError::Busy`], [`MediaError::TooSlow`], [`MediaError::Unavailable`], [`MediaError::Store`]: not now.
     pub async fn ingest(&self, spooled: &Spooled, mimetype: &str) -> Result<StoredMedia, MediaError> {
         let path = spooled.path().to_owned();
-        let inspected = self.inspections().run(move || inspect_inbound(&path)).await?;
-        let (mimetype, probe) = match inspected {
+        let inspected = self.inspections().run(spooled.uploader(), spooled.size(), move |deadline| {
+            // `None` for a type that is not known here.
+            let file_type = sniffed(&path, deadline)?;
+            Ok(file_type.map(|file_type| Inspected { file_type, probe: probe(&path, file_type, deadline) }))
+        });
+        let (mimetype, probe) = match inspected.await? {
             Some(Inspected { file_type, probe }) => (file_type.mimetype().to_owned(), probe),
             None => (claimed(mimetype), Probe::default()),
         };
@@ -75,16 +103,6 @@ impl Media {
         Ok(StoredMedia { hash: spooled.hash(), mimetype, size: spooled.size(), width, height, duration })
     }
 
-    /// The picture without camera data, as a file of its own.
-    async fn strip(&self, from: PathBuf, file_type: FileType) -> Result<Spooled, MediaError> {
-        let file = self.spools().blank().await?;
-        let stripped = self.inspections().run(move || {
-            picture::strip(&from, file.path(), file_type).map_err(picture_error)?;
-            Ok(file)
-        });
-        self.spools().adopt(stripped.await?).await
-    }
-
     async fn store_jpeg(&self, jpeg: Vec<u8>) -> Result<BlobHash, MediaError> {
         let hash = BlobHash(secrets::sha256(&jpeg));
         self.put_bytes(&hash, jpeg, FileType::Jpeg.mimetype()).await?;
@@ -92,43 +110,51 @@ impl Media {
     }
 }
 
-fn inspect_upload(path: &Path, kind: MediaKind, file_name: Option<&str>) -> Result<Inspected, MediaError> {
-    let file_type = sniffed(path)?.ok_or(MediaError::UnknownType(kind))?;
-    fits(kind, file_name, file_type)?;
-    let probe = if file_type.family() == Family::Picture {
-        let (width, height) = picture::inspect(path, file_type).map_err(picture_error)?;
-        Probe { width: Some(width), height: Some(height), duration: None }
-    } else {
-        probe(path, file_type)
-    };
-    Ok(Inspected { file_type, probe })
+fn accept(
+    path: &Path,
+    kind: MediaKind,
+    file_name: Option<&str>,
+    blank: BlankFile,
+    deadline: &Deadline,
+) -> Result<Accepted, MediaError> {
+    let file_type = sniffed(path, deadline)?.ok_or_else(|| MediaError::unknown_type(kind, file_name))?;
+    accepts(kind, file_type)?;
+    if file_type.family() != Family::Picture {
+        let inspected = Inspected { file_type, probe: probe(path, file_type, deadline) };
+        return Ok(Accepted { inspected, clean: None });
+    }
+    let (clean, hash, header) = cleaned(path, file_type, MOST_SENT, blank, deadline)?;
+    let (width, height) = header.shown();
+    let probe = Probe { width: Some(width), height: Some(height), duration: None };
+    Ok(Accepted { inspected: Inspected { file_type, probe }, clean: Some((clean, hash)) })
 }
 
-/// `None` for a type that is not known here.
-fn inspect_inbound(path: &Path) -> Result<Option<Inspected>, MediaError> {
-    let file_type = sniffed(path)?;
-    Ok(file_type.map(|file_type| Inspected { file_type, probe: probe(path, file_type) }))
+/// Writes the picture without camera data to the blank file.
+fn cleaned(
+    path: &Path,
+    file_type: FileType,
+    megapixels: u32,
+    mut blank: BlankFile,
+    deadline: &Deadline,
+) -> Result<(BlankFile, BlobHash, Header), MediaError> {
+    let header =
+        picture::strip(path, blank.path(), file_type, megapixels, deadline).map_err(picture_error)?;
+    let hash = blank.hash(deadline)?;
+    Ok((blank, hash, header))
 }
 
-fn encode_photo(path: &Path) -> Result<EncodedPhoto, MediaError> {
-    let file_type = sniffed(path)?.ok_or(MediaError::Picture(PictureError::NotAPicture))?;
-    picture::photo(path, file_type).map_err(picture_error)
-}
-
-fn sniffed(path: &Path) -> Result<Option<FileType>, MediaError> {
-    sniff(path).map_err(|error| MediaError::unavailable("the folder spool in the data folder", error))
+fn sniffed(path: &Path, deadline: &Deadline) -> Result<Option<FileType>, MediaError> {
+    sniff(path, deadline)
+        .map_err(|error| MediaError::unavailable("the folder spool in the data folder", error))
 }
 
 /// A file that cannot be read or written is our failure, not the caller's.
 fn picture_error(error: PictureError) -> MediaError {
     match error {
         PictureError::File(error) => MediaError::unavailable("the folder spool in the data folder", error),
-        error @ (PictureError::NotAPicture | PictureError::Broken | PictureError::TooLarge) => {
-            MediaError::Picture(error)
-        }
+        error => MediaError::Picture(error),
     }
 }
-
 /// The type that a sender claims, if it looks like one; else [`UNKNOWN`].
 fn claimed(mimetype: &str) -> String {
     let essence = mimetype.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();

@@ -15,6 +15,9 @@ use crate::secrets::MasterKey;
 
 const PURPOSE: &str = "media url";
 
+/// URLs expire at whole multiples of so many seconds, so that those of one hour are the same and browsers keep the files.
+const STEP: u64 = 3_600;
+
 /// Signs and verifies URLs.
 #[derive(Debug)]
 pub struct Urls {
@@ -54,10 +57,11 @@ impl Urls {
         Self { keys, public_url, lifetime }
     }
 
-    /// A URL that expires after the lifetime.
+    /// A URL that expires after the lifetime or up to an hour later (up to the lifetime, if that is shorter): the same one
+    /// for all of that time.
     #[must_use]
     pub fn sign(&self, reference: Reference, hash: &BlobHash) -> String {
-        self.sign_until(reference, hash, now().saturating_add(self.lifetime.as_secs()))
+        self.sign_until(reference, hash, self.expiry(now()))
     }
 
     /// `None` when the URL was not signed here for this row and file, or has expired.
@@ -73,6 +77,13 @@ impl Urls {
         let reference = reference(parts.kind, parts.id.parse().ok()?)?;
         let hash = parts.name.parse().ok()?;
         Some(VerifiedUrl { reference, hash, remaining: Duration::from_secs(remaining) })
+    }
+
+    /// The expiry of a URL that is made at this time, in unix seconds.
+    fn expiry(&self, now: u64) -> u64 {
+        let lifetime = self.lifetime.as_secs();
+        let step = lifetime.clamp(1, STEP);
+        now.saturating_add(lifetime).div_ceil(step).saturating_mul(step)
     }
 
     fn sign_until(&self, reference: Reference, hash: &BlobHash, expires: u64) -> String {
@@ -140,8 +151,28 @@ mod tests {
         for reference in REFERENCES {
             let opened = open(&urls, &urls.sign(reference, &HASH)).expect("opens");
             assert_eq!((opened.reference, opened.hash), (reference, HASH));
-            let day = Duration::from_hours(24);
-            assert!(opened.remaining <= day && opened.remaining > Duration::from_hours(23));
+            // A second may pass between signing and opening.
+            assert!((86_399..=90_000).contains(&opened.remaining.as_secs()));
+        }
+    }
+
+    #[test]
+    fn the_urls_of_an_hour_are_the_same() {
+        let urls = urls(&MasterKey::generate_base64());
+        let hour = 3_600 * 400_000;
+        let day = 24 * 3_600;
+        for (now, expiry) in [
+            (hour, hour + day),
+            (hour + 1, hour + day + 3_600),
+            (hour + 1_800, hour + day + 3_600),
+            (hour + 3_600, hour + day + 3_600),
+            (hour + 3_601, hour + day + 7_200),
+        ] {
+            assert_eq!(urls.expiry(now), expiry, "{now}");
+        }
+        let short = Urls { lifetime: Duration::from_secs(10), ..urls };
+        for (now, expiry) in [(hour, hour + 10), (hour + 1, hour + 20), (hour + 9, hour + 20)] {
+            assert_eq!(short.expiry(now), expiry, "{now}");
         }
     }
 

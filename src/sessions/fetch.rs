@@ -17,7 +17,7 @@ use super::backoff::pause_after;
 use super::fault::Fault;
 use super::session::Session;
 use crate::db::DbError;
-use crate::media::{Media, MediaError, Spooled};
+use crate::media::{Media, MediaError, Spooled, Uploader};
 use crate::store::topic;
 use crate::telemetry::chain;
 use crate::upstream::{Connection, Failure};
@@ -143,7 +143,7 @@ impl Fetcher<'_> {
         let silent = |_| FetchFailure::Later("no_answer");
         let step = self.session.timeouts.step;
         let mut stream = timeout(step, self.connection.fetch(reference)).await.map_err(silent)??;
-        let mut spool = self.media().spool();
+        let mut spool = self.media().spool(Uploader::Account(self.session.lease.account));
         while let Some(bytes) = timeout(step, stream.next()).await.map_err(silent)? {
             spool.write(&bytes?).await.map_err(|error| self.failure(&error))?;
         }
@@ -158,10 +158,10 @@ impl Fetcher<'_> {
     pub fn failure(&self, error: &MediaError) -> FetchFailure {
         match error {
             MediaError::TooLarge { .. }
-            | MediaError::UnknownType(_)
+            | MediaError::UnknownType { .. }
             | MediaError::WrongFileType(_)
             | MediaError::Picture(_) => FetchFailure::Lost(chain(error)),
-            MediaError::Busy => FetchFailure::Later("busy"),
+            MediaError::Busy | MediaError::TooSlow => FetchFailure::Later("busy"),
             MediaError::Unavailable { .. } | MediaError::Missing(_) | MediaError::Store(_) => {
                 let account = self.session.lease.account;
                 tracing::warn!(%account, error = chain(error), "a file was not stored");

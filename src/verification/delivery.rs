@@ -48,9 +48,10 @@ impl From<FetchError> for SendError {
     fn from(error: FetchError) -> Self {
         let reason = chain(&error);
         match error {
-            FetchError::Unusable(_) | FetchError::NotAllowed | FetchError::NotConnected(_) => {
-                Self::failed(reason)
-            }
+            FetchError::Unusable(_)
+            | FetchError::NotAllowed
+            | FetchError::Busy
+            | FetchError::NotConnected(_) => Self::failed(reason),
             FetchError::TimedOut(_) | FetchError::Broken(_) | FetchError::TooLong { .. } => {
                 Self::Unknown { reason }
             }

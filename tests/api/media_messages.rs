@@ -124,7 +124,6 @@ async fn a_file_of_a_wrong_type_for_its_endpoint_changes_nothing() {
     let (anna, bert) = Person::two_friends(server()).await;
     for (endpoint, name, bytes) in [
         ("send-image", "a.png", b"no picture".to_vec()),
-        ("send-image", "a.jpg", png(1)),
         ("send-image", "a.png", fixture("plain.mp3")),
         ("send-image", "a.png", Vec::new()),
         ("send-video", "a.mp4", png(1)),
@@ -145,6 +144,9 @@ async fn a_file_of_a_wrong_type_for_its_endpoint_changes_nothing() {
         anna.api.post(&path, &[("contact", &bert.number)]).await.refused(400, "missing_parameter");
         anna.api.post(&path, &[("contact", "15550000000")]).await.refused(400, "not_a_contact");
     }
+    let named = upload(&anna.api, "send-image", form(&bert.number, "a.jpg", b"no picture".to_vec())).await;
+    let sentence = named.refused(400, "unsupported_file");
+    assert!(sentence.contains("although its name ends in .jpg"), "{sentence}");
     let long = form(&bert.number, "a.png", png(1)).text("caption", "x".repeat(1_025));
     upload(&anna.api, "send-image", long).await.refused(400, "invalid_parameter");
     assert_eq!(anna.chat(&bert.number).await, [] as [Value; 0]);
@@ -152,10 +154,81 @@ async fn a_file_of_a_wrong_type_for_its_endpoint_changes_nothing() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_covers_the_file_and_not_the_multipart_boundary() {
+async fn the_content_decides_and_not_the_name() {
     let (anna, bert) = Person::two_friends(server()).await;
+    for (endpoint, name, bytes, mimetype) in [
+        ("send-image", "a.jpg", png(1), "image/png"),
+        ("send-image", "Photo 12.05.2026", png(2), "image/png"),
+        ("send-image", "photo.jpg:large", png(3), "image/png"),
+        ("send-image", "a.mp3", png(4), "image/png"),
+        ("send-image", "blob", png(5), "image/png"),
+        ("send-voice", "voice.opus", fixture("opus.ogg"), "audio/ogg"),
+        ("send-voice", "a.oga", fixture("vorbis.ogg"), "audio/ogg"),
+        ("send-voice", "recording.webm", fixture("voice.webm"), "audio/webm"),
+        ("send-audio", "sound.mp4", fixture("isom.m4a"), "audio/mp4"),
+        ("send-video", "film.m4v", fixture("plain.mp4"), "video/mp4"),
+        ("send-video", "film.webm", fixture("film.webm"), "video/webm"),
+    ] {
+        let sent = upload(&anna.api, endpoint, form(&bert.number, name, bytes)).await;
+        assert_eq!(sent.status, 200, "{endpoint} {name}: {}", sent.text());
+        let opened = open(sent.json()["url"].as_str().expect("a URL")).await;
+        assert_eq!((opened.status, opened.header("content-type")), (200, mimetype), "{name}");
+    }
+}
+
+/// A form as it is on the wire.
+async fn upload_raw(api: &Client, endpoint: &str, heads: &[(&[u8], Vec<u8>)]) -> Answer {
+    let mut body = Vec::new();
+    for (head, content) in heads {
+        body.extend([b"--X\r\n", *head, b"\r\n\r\n", content, b"\r\n"].concat());
+    }
+    body.extend(b"--X--\r\n");
+    let request = api.request(Method::POST, &format!("/api/messages/{endpoint}/"));
+    api.send(request.header("content-type", "multipart/form-data; boundary=X").body(body)).await
+}
+
+#[tokio::test]
+async fn file_parts_of_all_clients_are_files() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    let contact = b"Content-Disposition: form-data; name=\"contact\"";
+    for head in [
+        &b"Content-Disposition: form-data; name=\"filename\"; filename*=UTF-8''%C3%A9.png"[..],
+        b"Content-Disposition: form-data; filename*=UTF-8''%C3%A9.png; filename=\"e.png\"; name=\"filename\"",
+        b"content-disposition: Form-Data; FILENAME=\"a.png\"; NAME=\"filename\"",
+        b"Content-Disposition: form-data; name=\"filename\"; filename=\"\xe9.png\"",
+        b"Content-Disposition: form-data; name=\"filename\"; filename=\"=?UTF-8?B?w6kucG5n?=\"",
+        b"Content-Disposition: form-data; name=filename; filename=a.png\r\nContent-Type: text/plain",
+    ] {
+        let parts = [(&contact[..], bert.number.clone().into_bytes()), (head, png(1))];
+        let sent = upload_raw(&anna.api, "send-image", &parts).await;
+        assert_eq!(sent.status, 200, "{}: {}", String::from_utf8_lossy(head), sent.text());
+    }
+}
+
+#[tokio::test]
+async fn a_url_stays_the_same_and_gives_no_referrer() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    let sent = upload(&anna.api, "send-image", form(&bert.number, "a.png", png(1))).await;
+    let sent = sent.json();
+    let listed = async || {
+        let chat = anna.chat(&bert.number).await;
+        chat[0]["url"].as_str().expect("a URL").to_owned()
+    };
+    let first = listed().await;
+    // The next hour may begin meanwhile, but not twice.
+    let stays = first == sent["url"] || listed().await == first;
+    assert!(stays, "{first}");
+    assert_eq!(open(&first).await.header("referrer-policy"), "no-referrer");
+}
+
+#[tokio::test]
+async fn an_idempotency_key_covers_the_file_and_not_how_it_is_sent() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    let names = std::sync::atomic::AtomicU32::new(0);
     let ask = async |shade: u8| {
-        let given = form(&bert.number, "a.png", png(shade));
+        // A client that repeats a request from a temporary file names it anew; the boundary differs, too.
+        let name = format!("tmp{}.png", names.fetch_add(1, Ordering::SeqCst));
+        let given = form(&bert.number, &name, png(shade));
         let request = anna.api.request(Method::POST, "/api/messages/send-image/").multipart(given);
         anna.api.send(request.header("Idempotency-Key", "one")).await
     };
@@ -217,6 +290,15 @@ async fn vcards_arrive_as_text_or_file_and_other_text_is_refused() {
     let sent = upload(&anna.api, "send-vcard", form(&bert.number, "zoe.vcf", VCARD.into())).await;
     assert_eq!(sent.status, 200, "{}", sent.text());
     ids.push((sent.json()["id"].clone(), VCARD.to_owned(), "Zoë Quill"));
+    let photo = "QUJD".repeat(68_000);
+    let phone = format!(
+        "BEGIN:VCARD\r\nVERSION:2.1\r\nFN;CHARSET=ISO-8859-1:Zo\u{eb} Quill\r\nPHOTO;BASE64:{photo}\r\n\r\nEND:VCARD\r\n"
+    );
+    // Each of these characters is one byte in Latin-1.
+    let bytes = phone.chars().map(|sign| u8::try_from(u32::from(sign)).expect("Latin-1")).collect();
+    let sent = upload(&anna.api, "send-vcard", form(&bert.number, "zoe.vcf", bytes)).await;
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    ids.push((sent.json()["id"].clone(), phone.replace("ISO-8859-1", "UTF-8"), "Zo\u{eb} Quill"));
     for (id, card, name) in ids {
         let message = bert.waits_for(&anna, id.as_str().expect("an id")).await;
         assert_eq!(
@@ -248,8 +330,11 @@ impl Elsewhere {
             let ready = asked.load(Ordering::SeqCst);
             async move { if ready { Ok(png(1)) } else { Err(StatusCode::SERVICE_UNAVAILABLE) } }
         };
-        let files =
-            axum::Router::new().route("/picture", get(async || png(1))).route("/later/a.png", get(later));
+        let files = axum::Router::new()
+            .route("/picture", get(async || png(1)))
+            .route("/download.php", get(async || png(1)))
+            .route("/photo.jpg:large", get(async || png(1)))
+            .route("/later/a.png", get(later));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         #[expect(clippy::disallowed_methods, reason = "it ends with the test's runtime")]
@@ -281,6 +366,10 @@ async fn a_file_is_fetched_from_an_allowed_url() {
     let message = bert.waits_until(&anna.number, &id, |message| message["media"] == "stored").await;
     assert_eq!((&message["type"], &message["caption"]), (&json!("i"), &json!("from afar")));
 
+    for path in ["/download.php?id=3", "/photo.jpg:large"] {
+        assert_eq!(ask(path, None).await.json()["hash"], sent.json()["hash"], "{path}");
+    }
+
     // A failure of the other server is not stored for the key: the same request may work the next time.
     ask("/later/a.png", Some("later")).await.refused(400, "url_failed");
     elsewhere.ready.store(true, Ordering::SeqCst);
@@ -288,7 +377,7 @@ async fn a_file_is_fetched_from_an_allowed_url() {
     assert_eq!(sent.status, 200, "{}", sent.text());
     assert_eq!(ask("/later/a.png", Some("later")).await.json(), sent.json());
     ask("/nothing", None).await.refused(400, "url_failed");
-    assert_eq!(anna.chat(&bert.number).await.len(), 2);
+    assert_eq!(anna.chat(&bert.number).await.len(), 4);
 }
 
 #[tokio::test]

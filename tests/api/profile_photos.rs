@@ -97,6 +97,28 @@ impl Person {
     }
 }
 
+/// A picture of a phone, beyond what could be decoded as a whole.
+#[tokio::test]
+async fn a_large_picture_becomes_a_photo_and_a_message() {
+    let mut jpeg = Vec::new();
+    let mut encoder = jpeg_encoder::Encoder::new(&mut jpeg, 50);
+    encoder.set_sampling_factor(jpeg_encoder::SamplingFactor::F_2_2);
+    let (width, height) = (8_000_u16, 6_000_u16);
+    let pixels = vec![120; usize::from(width) * usize::from(height)];
+    encoder.encode(&pixels, width, height, jpeg_encoder::ColorType::Luma).expect("encoded");
+    drop(pixels);
+    // Only now: encoding takes longer than an idle connection lives.
+    let (anna, bert) = Person::two_friends(server()).await;
+    let answer = anna.uploads(jpeg.clone()).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    is_jpeg(&anna.api.get(OWN).await, 120, (1_600, 1_200));
+    let part = Part::bytes(jpeg).file_name("a.jpg");
+    let form = Form::new().text("contact", bert.number.clone()).part("filename", part);
+    let sent =
+        anna.api.send(anna.api.request(Method::POST, "/api/messages/send-image/").multipart(form)).await;
+    assert_eq!(sent.status, 200, "{}", sent.text());
+}
+
 /// The response of the `photo_url` in an entry, requested without a token.
 async fn open_photo(entry: &Value) -> Answer {
     open(entry["photo_url"].as_str().unwrap_or_else(|| panic!("a URL in {entry}"))).await

@@ -1,8 +1,8 @@
 //! Width, height and duration of files.
 
-use windu::media::{Family, probe, sniff};
+use windu::media::Family;
 
-use crate::files::{FILES, path};
+use crate::files::{FILES, path, probe, sniff};
 
 #[test]
 fn width_height_and_duration_are_measured() {
@@ -38,6 +38,8 @@ fn width_height_and_duration_are_measured() {
         ("timecode.mov", Some((64, 48)), Some(1.0)),
         ("studio.mov", Some((64, 48)), Some(0.1)),
         ("plain.avi", Some((64, 48)), Some(1.0)),
+        ("voice.webm", None, Some(1.0)),
+        ("film.webm", Some((64, 48)), Some(1.0)),
     ] {
         let file_type = sniff(&path(name)).expect(name).expect(name);
         let probe = probe(&path(name), file_type);

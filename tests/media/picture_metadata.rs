@@ -1,15 +1,14 @@
 //! Metadata of pictures that is removed or stays, and the size limits.
 
-use std::fs;
 use std::io::Cursor;
-use std::time::{Duration, Instant};
 
 use image::metadata::Orientation;
 use image::{AnimationDecoder as _, DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 use tempfile::NamedTempFile;
-use windu::media::{FileType, picture, sniff};
+use windu::media::picture::{self, MOST_PHOTO, MOST_SENT, PictureError};
+use windu::media::{FileType, Probe};
 
-use crate::files::{bytes, path, written};
+use crate::files::{self, bytes, deadline, path, photo, probe, sniff, written};
 
 const PICTURES: [(&str, FileType); 5] = [
     ("camera.jpg", FileType::Jpeg),
@@ -19,9 +18,8 @@ const PICTURES: [(&str, FileType); 5] = [
     ("camera.webp", FileType::Webp),
 ];
 
-pub fn stripped(bytes: &[u8], file_type: FileType) -> Result<Vec<u8>, picture::PictureError> {
-    let (from, to) = (written(bytes), NamedTempFile::new().expect("a file"));
-    picture::strip(from.path(), to.path(), file_type).map(|()| fs::read(to.path()).expect("a result"))
+fn stripped(bytes: &[u8], file_type: FileType) -> Result<Vec<u8>, PictureError> {
+    files::stripped(written(bytes).path(), file_type).map(|(_, clean)| clean)
 }
 
 fn decoder(bytes: &[u8]) -> impl ImageDecoder {
@@ -69,7 +67,8 @@ fn only_the_orientation_remains_of_exif() {
         let exif = decoder.exif_metadata().expect(name).expect(name);
         assert_eq!(exif, *b"MM\0\x2a\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0", "{name}");
         assert_eq!(decoder.xmp_metadata().expect(name), None, "{name}");
-        assert_eq!(picture::inspect(written(&after).path(), file_type).expect(name), (32, 48), "{name}");
+        let (header, _) = files::stripped(written(&after).path(), file_type).expect(name);
+        assert_eq!((header.shown(), header.size), ((32, 48), (48, 32)), "{name}");
     }
     let after = stripped(&bytes("progressive.jpg"), FileType::Jpeg).expect("a picture");
     assert_eq!(decoder(&after).exif_metadata().expect("no failure"), None);
@@ -135,11 +134,14 @@ fn an_animation_keeps_its_frames_and_its_loop() {
 fn a_truncated_picture_is_broken() {
     for (name, file_type) in PICTURES {
         let whole = stripped(&bytes(name), file_type).expect(name);
+        // The data of a JPEG may end anywhere.
+        let scan = whole.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap_or(whole.len());
+        let end = if file_type == FileType::Jpeg { scan } else { whole.len() };
         for length in 0..whole.len() {
             let result = stripped(&whole[..length], file_type);
             // A GIF may end behind any whole block, and a WebP without its last padding.
-            if file_type != FileType::Gif && length + 1 < whole.len() {
-                assert!(matches!(result, Err(picture::PictureError::Broken)), "{name} of {length} bytes");
+            if file_type != FileType::Gif && length + 1 < end {
+                assert!(matches!(result, Err(PictureError::Broken)), "{name} of {length} bytes");
             }
         }
     }
@@ -148,20 +150,12 @@ fn a_truncated_picture_is_broken() {
 #[test]
 fn sound_is_not_a_picture() {
     let sound = path("plain.mp3");
-    let to = NamedTempFile::new().expect("a file");
     for file_type in [FileType::Mp3, FileType::Mp4] {
-        assert!(matches!(picture::inspect(&sound, file_type), Err(picture::PictureError::NotAPicture)));
-        assert!(matches!(
-            picture::strip(&sound, to.path(), file_type),
-            Err(picture::PictureError::NotAPicture)
-        ));
-        assert!(matches!(picture::photo(&sound, file_type), Err(picture::PictureError::NotAPicture)));
+        assert!(matches!(files::stripped(&sound, file_type), Err(PictureError::NotAPicture)));
+        assert!(matches!(photo(&sound, file_type), Err(PictureError::NotAPicture)));
     }
-    assert!(matches!(picture::inspect(&sound, FileType::Jpeg), Err(picture::PictureError::Broken)));
-    assert!(matches!(
-        picture::inspect(&path("nothing"), FileType::Jpeg),
-        Err(picture::PictureError::File(_))
-    ));
+    assert!(matches!(files::stripped(&sound, FileType::Jpeg), Err(PictureError::Broken)));
+    assert!(matches!(files::stripped(&path("nothing"), FileType::Jpeg), Err(PictureError::File(_))));
 }
 
 /// The PNG with another size in its header.
@@ -174,40 +168,126 @@ fn resized(png: &[u8], width: u32, height: u32) -> Vec<u8> {
     png
 }
 
-#[test]
-fn a_picture_above_the_limits_is_refused_by_its_header() {
-    let mut largest = Cursor::new(Vec::new());
-    DynamicImage::new_luma8(10_000, 3_200).write_to(&mut largest, ImageFormat::Png).expect("a picture");
-    let largest = largest.into_inner();
-    let mut gif = b"GIF89a".to_vec();
-    gif.extend(10_001_u16.to_le_bytes().into_iter().chain(1_u16.to_le_bytes()).chain([0, 0, 0, 0x3b]));
+/// The JPEG with another size in its header.
+fn resized_jpeg(width: u16, height: u16) -> Vec<u8> {
     let mut jpeg = bytes("progressive.jpg");
     let frame = jpeg.windows(2).position(|pair| pair == [0xff, 0xc2]).expect("a frame");
-    jpeg[frame + 5..frame + 9].copy_from_slice(&[0x27, 0x10, 0x27, 0x10]);
-    for (bytes, file_type) in [
-        (resized(&largest, 50_000, 50_000), FileType::Png),
-        (resized(&largest, 10_000, 10_000), FileType::Png),
-        (resized(&largest, 10_000, 3_201), FileType::Png),
-        (resized(&largest, 10_001, 1), FileType::Png),
-        (resized(&largest, 1, 10_001), FileType::Png),
-        (resized(&largest, u32::MAX >> 1, u32::MAX >> 1), FileType::Png),
-        (jpeg, FileType::Jpeg),
-        (gif, FileType::Gif),
+    jpeg[frame + 5..frame + 7].copy_from_slice(&height.to_be_bytes());
+    jpeg[frame + 7..frame + 9].copy_from_slice(&width.to_be_bytes());
+    jpeg
+}
+
+#[test]
+fn a_picture_above_the_limits_is_refused_by_its_header() {
+    let mut png = Cursor::new(Vec::new());
+    DynamicImage::new_luma8(100, 100).write_to(&mut png, ImageFormat::Png).expect("a picture");
+    let png = png.into_inner();
+    let mut gif = b"GIF89a".to_vec();
+    gif.extend([65_535_u16, 65_535].into_iter().flat_map(u16::to_le_bytes).chain([0, 0, 0]));
+    gif.extend(b"\x2c\0\0\0\0\x01\0\x01\0\0\x02\0\x3b");
+    for (bytes, file_type, sent, photos) in [
+        (resized(&png, 16_000, 12_500), FileType::Png, true, false),
+        (resized(&png, 16_000, 12_501), FileType::Png, false, false),
+        (resized(&png, 65_535, 900), FileType::Png, true, true),
+        (resized(&png, 65_536, 1), FileType::Png, false, false),
+        (resized(&png, 1, 65_536), FileType::Png, false, false),
+        (resized(&png, u32::MAX >> 1, u32::MAX >> 1), FileType::Png, false, false),
+        (resized_jpeg(8_000, 8_000), FileType::Jpeg, true, true),
+        (resized_jpeg(8_001, 8_000), FileType::Jpeg, true, false),
+        (resized_jpeg(65_535, 65_535), FileType::Jpeg, false, false),
+        (gif, FileType::Gif, false, false),
+    ] {
+        let (file, clean) = (written(&bytes), NamedTempFile::new().expect("a file"));
+        for (most, fits) in [(MOST_SENT, sent), (MOST_PHOTO, photos)] {
+            match picture::strip(file.path(), clean.path(), file_type, most, &deadline()) {
+                Ok(_) => assert!(fits, "{file_type:?} of {} bytes, {most}", bytes.len()),
+                Err(PictureError::TooLarge(megapixels)) => assert!(!fits && megapixels == most),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_ne!(probe(file.path(), file_type), Probe::default());
+    }
+}
+
+/// What real programs write although their formats forbid it, and browsers show.
+#[test]
+fn odd_pictures_are_taken_as_messages_and_as_photos_or_as_neither() {
+    let jpeg = bytes("progressive.jpg");
+    let jpeg = &jpeg[..jpeg.windows(2).rposition(|pair| pair == [0xff, 0xd9]).expect("an end")];
+    let scan = jpeg.windows(2).position(|pair| pair == [0xff, 0xda]).expect("a scan");
+    let webp = stripped(&bytes("camera.webp"), FileType::Webp).expect("a picture");
+    let exif = webp.windows(4).position(|part| part == b"EXIF").expect("a record");
+    let mut flagged = webp[..exif].to_vec();
+    let length = u32::try_from(flagged.len() - 8).expect("a length");
+    flagged[4..8].copy_from_slice(&length.to_le_bytes());
+    for flags in [0x08, 0x0c, 0x2c, 0x3c] {
+        flagged[20] = flags;
+        assert!(photo(written(&flagged).path(), FileType::Webp).is_ok(), "{flags:#x}");
+    }
+    let png = bytes("camera.png");
+    for (bytes, file_type, accepted) in [
+        // A JPEG without its end marker, and cut short.
+        (jpeg.to_vec(), FileType::Jpeg, true),
+        (jpeg[..jpeg.len() - 20].to_vec(), FileType::Jpeg, true),
+        (jpeg[..scan].to_vec(), FileType::Jpeg, false),
+        // EXIF is announced, and not there.
+        (flagged, FileType::Webp, true),
+        // The smallest GIF of the web: no colours, no data. An empty screen. No frame.
+        (b"GIF89a\x01\0\x01\0\0\xff\0\x2c\0\0\0\0\x01\0\x01\0\0\x02\0\x3b".to_vec(), FileType::Gif, true),
+        (
+            b"GIF89a\0\0\0\0\0\0\0\x2c\0\0\0\0\x03\0\x02\0\0\x02\x02\x44\x01\0\x3b".to_vec(),
+            FileType::Gif,
+            true,
+        ),
+        (b"GIF89a\x01\0\x01\0\0\0\0\x3b".to_vec(), FileType::Gif, false),
+        (b"GIF89a\0\0\0\0\0\0\0\x2c\0\0\0\0\0\0\0\0\0\x02\0\x3b".to_vec(), FileType::Gif, false),
+        // A PNG without its end, and without pixels.
+        (png[..png.len() - 12].to_vec(), FileType::Png, false),
+        ([&png[..33], &png[png.len() - 12..]].concat(), FileType::Png, false),
     ] {
         let file = written(&bytes);
-        let begin = Instant::now();
-        for result in [
-            picture::inspect(file.path(), file_type).map(drop),
-            picture::photo(file.path(), file_type).map(drop),
-            picture::size(file.path(), file_type).map(drop),
-        ] {
-            assert!(
-                matches!(result, Err(picture::PictureError::TooLarge | picture::PictureError::Broken)),
-                "{file_type:?} {result:?}"
-            );
+        let (sent, made) = (files::stripped(file.path(), file_type), photo(file.path(), file_type));
+        assert_eq!((sent.is_ok(), made.is_ok()), (accepted, accepted), "{sent:?} {made:?}");
+        let Ok((header, clean)) = sent else { continue };
+        assert_eq!(stripped(&clean, file_type).expect("clean"), clean);
+        if file_type != FileType::Gif || header.size.0 > 1 {
+            // Strict programs can read it now.
+            decoder(&clean);
         }
-        assert!(begin.elapsed() < Duration::from_secs(1), "{file_type:?} took {:?}", begin.elapsed());
+        let made = image::load_from_memory_with_format(&made.expect("a photo").jpeg, ImageFormat::Jpeg);
+        let made = made.expect("a JPEG");
+        assert_eq!((made.width(), made.height()), header.shown());
     }
-    let file = written(&largest);
-    assert_eq!(picture::inspect(file.path(), FileType::Png).expect("within"), (10_000, 3_200));
+}
+
+#[test]
+fn a_picture_of_too_many_parts_is_refused() {
+    let blocks = |count: usize| {
+        [&b"GIF89a\x01\0\x01\0\0\0\0\x2c\0\0\0\0\x01\0\x01\0\0\x02"[..], &b"\x01\0".repeat(count), b"\0\x3b"]
+            .concat()
+    };
+    let frame = b"\x2c\0\0\0\0\x01\0\x01\0\0\x02\0";
+    let frames = |count: usize| [&b"GIF89a\x01\0\x01\0\0\0\0"[..], &frame.repeat(count), b"\x3b"].concat();
+    let chunk = [&b"\0\0\0\0prIv"[..], &crc32fast::hash(b"prIv").to_be_bytes()].concat();
+    let png = bytes("camera.png");
+    let chunks = |count: usize| [&png[..33], &chunk.repeat(count), &png[33..]].concat();
+    let segments = |count: usize| {
+        [&b"\xff\xd8"[..], &b"\xff\xe1\0\x02".repeat(count), &bytes("progressive.jpg")[2..]].concat()
+    };
+    let webp = |count: usize| {
+        let picture = &stripped(&bytes("camera.webp"), FileType::Webp).expect("a picture")[12..];
+        let inside = [&b"WEBP"[..], picture, &b"priv\0\0\0\0".repeat(count)].concat();
+        [&b"RIFF"[..], &u32::try_from(inside.len()).expect("a length").to_le_bytes(), &inside].concat()
+    };
+    for (few, many, file_type) in [
+        (blocks(10_000), blocks(100_000), FileType::Gif),
+        (frames(10_000), frames(10_001), FileType::Gif),
+        (chunks(10_000), chunks(200_000), FileType::Png),
+        (segments(10_000), segments(100_000), FileType::Jpeg),
+        (webp(10_000), webp(100_000), FileType::Webp),
+    ] {
+        assert!(files::stripped(written(&few).path(), file_type).is_ok(), "{file_type:?}");
+        let refused = files::stripped(written(&many).path(), file_type);
+        assert!(matches!(refused, Err(PictureError::TooManyParts)), "{file_type:?} {refused:?}");
+    }
 }

@@ -3,9 +3,9 @@
 use std::io::Cursor;
 
 use image::{DynamicImage, GenericImageView as _, ImageFormat, Rgb, RgbImage, Rgba, RgbaImage};
-use windu::media::{FileType, picture};
+use windu::media::FileType;
 
-use crate::files::{bytes, path, written};
+use crate::files::{bytes, path, photo, written};
 
 fn opened(jpeg: &[u8]) -> DynamicImage {
     image::load_from_memory_with_format(jpeg, ImageFormat::Jpeg).expect("a JPEG")
@@ -30,7 +30,7 @@ fn any_picture_becomes_an_upright_jpeg_and_a_preview() {
         ("camera.gif", FileType::Gif, (24, 16), (96, 64)),
         ("camera.webp", FileType::Webp, (32, 48), (64, 96)),
     ] {
-        let photo = picture::photo(&path(name), file_type).expect(name);
+        let photo = photo(&path(name), file_type).expect(name);
         assert_eq!(opened(&photo.jpeg).dimensions(), size, "{name}");
         assert_eq!(opened(&photo.preview).dimensions(), preview, "{name}");
         for jpeg in [&photo.jpeg, &photo.preview] {
@@ -38,7 +38,7 @@ fn any_picture_becomes_an_upright_jpeg_and_a_preview() {
         }
     }
     // Red was on top, and EXIF says that the picture is rotated: red is on the right.
-    let photo = opened(&picture::photo(&path("camera.jpg"), FileType::Jpeg).expect("a photo").jpeg);
+    let photo = opened(&photo(&path("camera.jpg"), FileType::Jpeg).expect("a photo").jpeg);
     let (left, right) = (photo.get_pixel(1, 24), photo.get_pixel(30, 24));
     assert!(right.0[0] > 200 && left.0[2] > 200, "{left:?} {right:?}");
     assert!(bytes("camera.jpg").windows(4).any(|part| part == b"Exif"));
@@ -47,16 +47,16 @@ fn any_picture_becomes_an_upright_jpeg_and_a_preview() {
 #[test]
 fn large_pictures_are_scaled_down() {
     let wide = DynamicImage::from(RgbImage::from_pixel(3_200, 800, Rgb([10, 120, 200])));
-    let photo = picture::photo(written(&png(&wide)).path(), FileType::Png).expect("a photo");
-    let (jpeg, preview) = (opened(&photo.jpeg), opened(&photo.preview));
+    let wide = photo(written(&png(&wide)).path(), FileType::Png).expect("a photo");
+    let (jpeg, preview) = (opened(&wide.jpeg), opened(&wide.preview));
     assert_eq!((jpeg.dimensions(), preview.dimensions()), ((1_600, 400), (96, 24)));
     assert!(
         near(jpeg.get_pixel(800, 200), [10, 120, 200]) && near(preview.get_pixel(48, 12), [10, 120, 200])
     );
     let thin = DynamicImage::from(RgbImage::new(10_000, 1));
-    let photo = picture::photo(written(&png(&thin)).path(), FileType::Png).expect("a photo");
-    assert_eq!(opened(&photo.jpeg).dimensions(), (1_600, 1));
-    assert_eq!(opened(&photo.preview).dimensions(), (96, 1));
+    let thin = photo(written(&png(&thin)).path(), FileType::Png).expect("a photo");
+    assert_eq!(opened(&thin.jpeg).dimensions(), (1_600, 1));
+    assert_eq!(opened(&thin.preview).dimensions(), (96, 1));
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn transparent_pixels_become_white() {
             *pixel = Rgba([200, 0, 0, 255]);
         }
     }
-    let photo = picture::photo(written(&png(&half.into())).path(), FileType::Png).expect("a photo");
+    let photo = photo(written(&png(&half.into())).path(), FileType::Png).expect("a photo");
     let jpeg = opened(&photo.jpeg);
     assert!(near(jpeg.get_pixel(8, 32), [255, 255, 255]));
     assert!(near(jpeg.get_pixel(56, 32), [200, 0, 0]));
@@ -82,7 +82,7 @@ fn grey_and_16_bit_pictures_are_accepted() {
         DynamicImage::new_rgb16(20, 10),
         DynamicImage::new_rgba16(20, 10),
     ] {
-        let photo = picture::photo(written(&png(&picture)).path(), FileType::Png).expect("a photo");
+        let photo = photo(written(&png(&picture)).path(), FileType::Png).expect("a photo");
         assert_eq!(opened(&photo.jpeg).dimensions(), (20, 10));
     }
 }

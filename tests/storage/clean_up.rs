@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use windu::domain::BlobHash;
+use windu::domain::{BlobHash, UserId};
+use windu::media::Uploader;
 
 use crate::sent_file::{age, get, media, send_file, sound_file, store};
 use crate::support::people::Person;
@@ -70,7 +71,7 @@ async fn files_that_are_stored_again_or_newly_referenced_stay() {
     database.sql("DELETE FROM message_media");
     age(&server);
     // One file is stored again, so its hour starts again.
-    let mut spool = media.spool();
+    let mut spool = media.spool(Uploader::User(UserId(1)));
     spool.write(&sound_file(1_000, 1)).await.expect("written");
     let spooled = spool.finish().await.expect("finished");
     media.ingest(&spooled, "audio/wav").await.expect("stored");

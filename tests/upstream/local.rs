@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use tempfile::TempDir;
 use windu::db::Db;
-use windu::domain::{PhoneNumber, StoredMedia};
+use windu::domain::{PhoneNumber, StoredMedia, UserId};
 use windu::lifecycle::Lifecycle;
-use windu::media::Media;
+use windu::media::{Media, Uploader};
 use windu::store::Store;
 use windu::upstream::Connector;
 use windu::upstream::local::Local;
@@ -45,7 +45,7 @@ impl Network for LocalNetwork {
 
     async fn store(&self, bytes: &[u8], mimetype: &str) -> StoredMedia {
         let media = self.media(&Store::new(Db::from_url(&self.database.url(), 1).unwrap()));
-        let mut spool = media.spool();
+        let mut spool = media.spool(Uploader::User(UserId(1)));
         spool.write(bytes).await.unwrap();
         media.ingest(&spool.finish().await.unwrap(), mimetype).await.unwrap()
     }

@@ -30,6 +30,11 @@ fn fetch_failed(error: &FetchError) -> ApiError {
             "this URL is not allowed: it must be http or https, on its usual port, without a user name, and lead to \
              the internet",
         ),
+        FetchError::Busy => ApiError::unavailable(
+            ErrorCode::TooManyUploads,
+            "too many of your URLs are being fetched, or too many in all; try again soon",
+            5,
+        ),
         FetchError::NotConnected(_) => url_failed("cannot be reached"),
         FetchError::TimedOut(_) => url_failed("did not answer in time"),
         FetchError::Broken(_) => url_failed("ended too early"),
@@ -48,15 +53,23 @@ impl From<MediaError> for ApiError {
     fn from(error: MediaError) -> Self {
         match error {
             MediaError::TooLarge { limit } => Self::too_large("file", limit),
-            MediaError::UnknownType(_) | MediaError::WrongFileType(_) => {
+            MediaError::UnknownType { .. } | MediaError::WrongFileType(_) => {
                 Self::bad_request(ErrorCode::UnsupportedFile, error.to_string())
             }
             MediaError::Picture(_) => Self::bad_request(ErrorCode::InvalidPicture, error.to_string()),
             MediaError::Busy => Self::unavailable(
                 ErrorCode::TooManyUploads,
-                "too many files are being uploaded; try again soon",
+                "too many of your files are being uploaded or inspected, or too many in all; try again soon",
                 5,
             ),
+            MediaError::TooSlow => {
+                tracing::warn!("the work on a caller's file took too long");
+                Self::unavailable(
+                    ErrorCode::TooManyUploads,
+                    "the work on this file took too long; try again later, or save it with another program",
+                    30,
+                )
+            }
             MediaError::Unavailable { .. } => {
                 tracing::error!(error = chain(&error), "the storage of files is unavailable");
                 Self::unavailable(
@@ -87,6 +100,7 @@ mod tests {
             (UntrustedError::TooManyRedirects, 400, "url_failed"),
             (UntrustedError::Fetch(FetchError::NotAllowed), 400, "url_not_allowed"),
             (UntrustedError::Fetch(FetchError::NotConnected(cause())), 400, "url_failed"),
+            (UntrustedError::Fetch(FetchError::Busy), 503, "too_many_uploads"),
             (UntrustedError::Fetch(FetchError::TimedOut(cause())), 400, "url_failed"),
             (UntrustedError::Fetch(FetchError::Broken(cause())), 400, "url_failed"),
             (UntrustedError::Fetch(FetchError::TooLong { limit: 7 }), 413, "too_large"),

@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 use crate::domain::{ClientId, UserId};
 use crate::http::error::{ApiError, ErrorCode};
+use crate::media::Uploader;
 use crate::oauth::{Bearer, OAuth};
 
 /// A caller with a valid token.
@@ -35,6 +36,12 @@ where
         let found = Arc::<OAuth>::from_ref(state).authenticate(token).await?;
         let Bearer { user, client, scopes } = found.ok_or_else(invalid)?;
         Ok(Self { user, client, scopes })
+    }
+}
+
+impl From<&Caller> for Uploader {
+    fn from(caller: &Caller) -> Self {
+        Self::User(caller.user)
     }
 }
 

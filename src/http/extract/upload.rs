@@ -6,10 +6,13 @@ use axum::extract::FromRequestParts;
 use http::request::Parts;
 use serde::Deserialize;
 
-use super::params::{self, File, RawParameters};
+use super::caller::Caller;
+use super::params::{self, File};
+use crate::fetch;
 use crate::http::AppState;
 use crate::http::error::{ApiError, ErrorCode};
-use crate::media::Spooled;
+use crate::media::vcard::{self, VCardError};
+use crate::media::{Spooled, Uploader};
 
 /// The file `filename` of an endpoint that sends one; see [`file_or_url`].
 #[derive(Debug)]
@@ -24,12 +27,12 @@ pub struct Upload {
 #[derive(Debug)]
 pub struct PhotoUpload(pub Upload);
 
-/// The file `filename`, or the only file of the form, as text.
+/// The file `filename`, or the only file of the form, as the text of a vCard.
 #[derive(Debug)]
-pub struct TextUpload(pub Option<String>);
+pub struct CardUpload(pub Option<String>);
 
-/// Bytes of the longest text in a file.
-const LONGEST_TEXT: u64 = 256 * 1024;
+/// Bytes of the largest file with a vCard: in some character sets it is longer than in UTF-8.
+const LARGEST_CARD: u64 = 2 * vcard::LONGEST as u64;
 
 #[derive(Deserialize)]
 struct UrlParameter {
@@ -40,7 +43,7 @@ impl FromRequestParts<AppState> for Upload {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        file_or_url(state, params::raw(parts)?, "filename").await
+        file_or_url(state, parts, "filename").await
     }
 }
 
@@ -48,27 +51,25 @@ impl FromRequestParts<AppState> for PhotoUpload {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        file_or_url(state, params::raw(parts)?, "photo").await.map(Self)
+        file_or_url(state, parts, "photo").await.map(Self)
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for TextUpload {
+impl<S: Sync> FromRequestParts<S> for CardUpload {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         let Some(file) = chosen(params::raw(parts)?.files(), "filename") else { return Ok(Self(None)) };
-        if file.spooled.size() > LONGEST_TEXT {
-            let text = format!("filename: at most {LONGEST_TEXT} bytes of text are accepted");
+        if file.spooled.size() > LARGEST_CARD {
+            let text = format!("filename: {}", VCardError::TooLong);
             return Err(ApiError::bad_request(ErrorCode::InvalidParameter, text));
         }
         let bytes = tokio::fs::read(file.spooled.path()).await.map_err(|error| ApiError::internal(&error))?;
-        let text = String::from_utf8(bytes).ok().filter(|text| !text.contains('\0'));
-        let text = text.ok_or_else(|| {
-            ApiError::bad_request(
-                ErrorCode::InvalidParameter,
-                "filename: the file is not UTF-8 text without NUL",
-            )
-        })?;
+        let text = vcard::decode(bytes);
+        if text.contains('\0') {
+            let message = "filename: the file is no text; send a vCard";
+            return Err(ApiError::bad_request(ErrorCode::InvalidParameter, message));
+        }
         Ok(Self(Some(text)))
     }
 }
@@ -77,11 +78,9 @@ impl<S: Sync> FromRequestParts<S> for TextUpload {
 ///
 /// # Errors
 /// 400 `missing_parameter` when there is neither; 400 when the URL cannot be fetched; 413 and 503 as for an upload.
-pub async fn file_or_url(
-    state: &AppState,
-    parameters: &RawParameters,
-    name: &str,
-) -> Result<Upload, ApiError> {
+async fn file_or_url(state: &AppState, parts: &mut Parts, name: &str) -> Result<Upload, ApiError> {
+    let caller = Caller::from_request_parts(parts, state).await?;
+    let parameters = params::raw(parts)?;
     if let Some(file) = chosen(parameters.files(), name) {
         let (spooled, file_name) = (Arc::clone(&file.spooled), Some(file.file_name.clone()));
         return Ok(Upload { spooled, file_name });
@@ -91,8 +90,9 @@ pub async fn file_or_url(
         let text = format!("{name} is missing: send a file as multipart/form-data, or its URL as url");
         ApiError::bad_request(ErrorCode::MissingParameter, text)
     })?;
-    let mut spool = state.media.spool();
-    let fetched = state.fetch.get_untrusted(url.trim(), state.media.max_upload(), &mut spool).await?;
+    let mut spool = state.media.spool(Uploader::from(&caller));
+    let reading = state.fetch.get_untrusted(url.trim(), state.media.max_upload(), &mut spool);
+    let fetched = fetch::on_behalf_of(caller.user, reading).await?;
     Ok(Upload { spooled: Arc::new(spool.finish().await?), file_name: fetched.file_name })
 }
 
@@ -106,10 +106,11 @@ fn chosen<'a>(files: &'a [File], name: &str) -> Option<&'a File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::UserId;
     use crate::media::Spools;
 
     async fn file(spools: &Spools, name: &str, file_name: &str, content: &str) -> File {
-        let mut spool = spools.spool();
+        let mut spool = spools.spool(Uploader::User(UserId(1)));
         spool.write(content.as_bytes()).await.expect("written");
         let spooled = Arc::new(spool.finish().await.expect("finished"));
         File { name: name.to_owned(), file_name: file_name.to_owned(), spooled }

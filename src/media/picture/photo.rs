@@ -4,9 +4,13 @@ use std::path::Path;
 
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
-use image::{DynamicImage, ImageEncoder as _, Rgb, RgbImage};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageEncoder as _};
 
-use super::{PictureError, decode, guarded};
+use super::pixels::{Decoded, Plan};
+use super::strip::Header;
+use super::{PictureError, guarded};
+use crate::media::deadline::Deadline;
 use crate::media::file_type::FileType;
 
 /// The longest side of a photo in pixels; a larger picture is scaled down, a smaller one stays as it is.
@@ -28,41 +32,49 @@ pub struct EncodedPhoto {
     pub preview: Vec<u8>,
 }
 
-/// Encodes a picture as a photo: the first frame of an animated one, upright, on white where it is transparent, without
-/// camera data.
-pub fn photo(path: &Path, file_type: FileType) -> Result<EncodedPhoto, PictureError> {
-    guarded(|| {
-        let (picture, orientation, profile) = decode(path, file_type)?;
-        let mut picture = on_white(picture);
-        if picture.width().max(picture.height()) > PHOTO_SIDE {
-            picture = picture.resize(PHOTO_SIDE, PHOTO_SIDE, FilterType::Triangle);
-        }
-        picture.apply_orientation(orientation);
-        let preview = picture.resize(PREVIEW_SIDE, PREVIEW_SIDE, FilterType::Triangle);
-        let profile = profile.filter(|profile| {
-            profile.len() <= MOST_PROFILE && profile.get(16..20).is_some_and(|space| space == b"RGB ")
-        });
-        Ok(EncodedPhoto { jpeg: encode(&picture, profile.clone())?, preview: encode(&preview, profile)? })
-    })
+/// How a picture that was cleaned becomes a photo.
+#[derive(Clone, Copy, Debug)]
+pub struct PhotoPlan {
+    plan: Plan,
+    orientation: Orientation,
+    memory: u64,
 }
 
-/// The picture in 8 bits a channel without transparency.
-fn on_white(picture: DynamicImage) -> DynamicImage {
-    if !picture.color().has_alpha() {
-        return picture.into_rgb8().into();
+impl PhotoPlan {
+    /// # Errors
+    /// [`PictureError::TooMuchMemory`] when the picture cannot be decoded within [`super::MOST_MEMORY`].
+    pub fn new(
+        clean: &Path,
+        file_type: FileType,
+        header: Header,
+        deadline: &Deadline,
+    ) -> Result<Self, PictureError> {
+        let file_size = clean.metadata()?.len();
+        let plan = Plan { file_type, size: header.size, file_size, longest: PHOTO_SIDE };
+        let memory = guarded(|| plan.memory(clean, deadline))?;
+        Ok(Self { plan, orientation: header.orientation, memory })
     }
-    let picture = picture.into_rgba8();
-    let mut opaque = RgbImage::new(picture.width(), picture.height());
-    for (from, to) in picture.pixels().zip(opaque.pixels_mut()) {
-        let [colours @ .., alpha] = from.0;
-        *to = Rgb(colours.map(|colour| over_white(colour, alpha)));
-    }
-    opaque.into()
-}
 
-fn over_white(colour: u8, alpha: u8) -> u8 {
-    let mixed = u16::from(colour) * u16::from(alpha) + 255 * (255 - u16::from(alpha));
-    u8::try_from((mixed + 127) / 255).unwrap_or(u8::MAX)
+    /// The most bytes of memory that [`PhotoPlan::encode`] takes.
+    #[must_use]
+    pub fn memory(&self) -> u64 {
+        self.memory
+    }
+
+    /// Encodes the picture as a photo: the first frame of an animated one, upright, on white where it is transparent.
+    pub fn encode(&self, clean: &Path, deadline: &Deadline) -> Result<EncodedPhoto, PictureError> {
+        guarded(|| {
+            let Decoded { picture, profile } = self.plan.decode(clean, deadline)?;
+            let mut picture = DynamicImage::from(picture);
+            picture.apply_orientation(self.orientation);
+            deadline.check()?;
+            let preview = picture.resize(PREVIEW_SIDE, PREVIEW_SIDE, FilterType::Triangle);
+            let profile = profile.filter(|profile| {
+                profile.len() <= MOST_PROFILE && profile.get(16..20).is_some_and(|space| space == b"RGB ")
+            });
+            Ok(EncodedPhoto { jpeg: encode(&picture, profile.clone())?, preview: encode(&preview, profile)? })
+        })
+    }
 }
 
 fn encode(picture: &DynamicImage, profile: Option<Vec<u8>>) -> Result<Vec<u8>, PictureError> {
@@ -72,6 +84,6 @@ fn encode(picture: &DynamicImage, profile: Option<Vec<u8>>) -> Result<Vec<u8>, P
         // Without its profile a picture's colours shift only a little.
         let _ = encoder.set_icc_profile(profile);
     }
-    encoder.encode_image(picture).map_err(super::classify)?;
+    encoder.encode_image(picture).map_err(|_| PictureError::Broken)?;
     Ok(jpeg)
 }

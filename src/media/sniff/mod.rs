@@ -4,31 +4,33 @@ pub(super) mod asf;
 mod mpeg_audio;
 mod ogg;
 
-use std::fs::File;
 use std::io::{self, ErrorKind, Read as _};
 use std::path::Path;
 
 use image::ImageFormat;
 
 use super::catch_panic::catch_panic;
+use super::deadline::{Deadline, DeadlineFile};
 use super::file_type::FileType;
-use super::mp4;
+use super::{mp4, webm};
 
 /// Bytes at the beginning that identify the container.
 const HEAD: u64 = 64;
 
 /// The file's type; `None` when it is none that can be sent. For containers of sound or video the streams in them
 /// decide: a Windows Media or Ogg file with pictures cannot be sent. Nothing behind the headers is read.
-pub fn sniff(path: &Path) -> io::Result<Option<FileType>> {
-    let mut file = File::open(path)?;
+pub fn sniff(path: &Path, deadline: &Deadline) -> io::Result<Option<FileType>> {
+    let mut file = deadline.open(path)?;
     match catch_panic(|| of(&mut file)) {
-        Some(Err(error)) if error.kind() == ErrorKind::UnexpectedEof => Ok(None),
+        Some(Err(error)) if matches!(error.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => {
+            Ok(None)
+        }
         Some(found) => found,
         None => Ok(None),
     }
 }
 
-fn of(file: &mut File) -> io::Result<Option<FileType>> {
+fn of(file: &mut DeadlineFile) -> io::Result<Option<FileType>> {
     let mut head = Vec::new();
     file.take(HEAD).read_to_end(&mut head)?;
     if let Ok(format) = image::guess_format(&head) {
@@ -47,6 +49,9 @@ fn of(file: &mut File) -> io::Result<Option<FileType>> {
         (Some(b"caff"), _) => Ok(Some(FileType::Caf)),
         (Some(b"OggS"), _) => ogg::sniff(file),
         _ if head.starts_with(&asf::HEADER) => asf::sniff(file),
+        _ if head.starts_with(&webm::HEADER) => {
+            Ok(webm::read(file)?.and_then(|recording| recording.file_type()))
+        }
         _ if mp4::begins(&head) => Ok(mp4::read(file)?.and_then(|movie| movie.file_type())),
         _ => mpeg_audio::sniff(file),
     }

@@ -32,11 +32,13 @@ const INLINE: &[&str] = &[
     "audio/mpeg",
     "audio/ogg",
     "audio/wav",
+    "audio/webm",
     "audio/x-caf",
     "audio/x-ms-wma",
     "video/3gpp",
     "video/mp4",
     "video/quicktime",
+    "video/webm",
     "video/x-msvideo",
 ];
 
@@ -116,6 +118,8 @@ fn describe(headers: &mut HeaderMap, served: &ServedFile, etag: String) -> Resul
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     let no_scripts = HeaderValue::from_static("sandbox; default-src 'none'");
     headers.insert(header::CONTENT_SECURITY_POLICY, no_scripts);
+    // The URL opens the file: no other site learns it.
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     headers.insert(header::CACHE_CONTROL, value(format!("private, max-age={remaining}"))?);
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::ETAG, value(etag)?);

@@ -14,11 +14,11 @@ use crate::http::error::{ApiError, ErrorCode, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::params::{Degrees, RequestParameters, Text};
 use crate::http::extract::recipient::CachedRecipient;
-use crate::http::extract::upload::{TextUpload, Upload};
+use crate::http::extract::upload::{CardUpload, Upload};
 use crate::media::vcard;
 
-/// The longest card, in characters.
-const LONGEST_CARD: usize = 65_536;
+/// The longest card, in characters; in bytes it may not be longer either.
+const LONGEST_CARD: usize = vcard::LONGEST;
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -63,7 +63,7 @@ struct SentFile {
     message_id: String,
     /// The same as `message_id`.
     id: String,
-    /// Signed; opens the file without a token for 24 h.
+    /// Signed; opens the file without a token for 24 h or up to an hour longer. Within an hour it stays the same.
     url: String,
     /// Base64 of the SHA-256 of the file as it is stored and sent.
     hash: String,
@@ -83,7 +83,7 @@ async fn send_image(
     send_file(&state, to, claim, upload, MediaKind::Image, body.caption).await
 }
 
-/// Sends a video: 3gp, mp4, mov or avi.
+/// Sends a video: 3gp, mp4, m4v, mov, avi or webm.
 #[utoipa::path(post, path = "/api/messages/send-video/", tag = "messages",
     request_body(content = inline(SendTo<WithCaption>), content_type = "multipart/form-data"),
     responses((status = 200, body = SentFile), ApiError, (status = 404, body = Problem)))]
@@ -97,7 +97,7 @@ async fn send_video(
     send_file(&state, to, claim, upload, MediaKind::Video, body.caption).await
 }
 
-/// Sends an audio file: 3gp, caf, wav, mp3, wma, ogg, aif, aac or m4a.
+/// Sends an audio file: 3gp, caf, wav, mp3, wma, ogg, oga, opus, aif, aac, m4a, or sound in mp4 or webm.
 #[utoipa::path(post, path = "/api/messages/send-audio/", tag = "messages",
     request_body(content = inline(SendTo<WithoutCaption>), content_type = "multipart/form-data"),
     responses((status = 200, body = SentFile), ApiError, (status = 404, body = Problem)))]
@@ -176,7 +176,7 @@ async fn send_location(
 #[derive(Deserialize, ToSchema)]
 struct SendCard {
     /// The card, or a file `filename` in a multipart form.
-    #[schema(value_type = Option<String>, max_length = 65536)]
+    #[schema(value_type = Option<String>, max_length = 393_216)]
     vcard: Option<Text<LONGEST_CARD>>,
     /// The name to show; without it, the name in the card.
     #[schema(value_type = Option<String>, max_length = 256)]
@@ -191,7 +191,7 @@ async fn send_vcard(
     State(state): State<AppState>,
     to: CachedRecipient,
     claim: IdempotencyClaim,
-    TextUpload(file): TextUpload,
+    CardUpload(file): CardUpload,
     RequestParameters(body): RequestParameters<SendCard>,
 ) -> Result<Json<Sent>, ApiError> {
     let text = match (file, body.vcard) {

@@ -9,7 +9,7 @@ use super::{form, json, multipart};
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::body;
 use crate::http::extract::body::{LARGEST, LimitedBody};
-use crate::media::Spools;
+use crate::media::UploaderSpools;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BodyKind {
@@ -35,7 +35,7 @@ pub struct ParsedBody {
 ///
 /// # Errors
 /// 400 malformed, 408 too slow, 413 too large, 415 another type, 503 when a file cannot be spooled.
-pub async fn read(headers: &HeaderMap, body: Body, spools: &Spools) -> Result<ParsedBody, ApiError> {
+pub async fn read(headers: &HeaderMap, body: Body, spools: &UploaderSpools) -> Result<ParsedBody, ApiError> {
     Ok(match open(headers, body, Some(spools)).await? {
         RawBody::Empty => ParsedBody::default(),
         RawBody::Form(bytes) => {
@@ -73,7 +73,7 @@ enum RawBody {
     Multipart(FormParts),
 }
 
-async fn open(headers: &HeaderMap, body: Body, spools: Option<&Spools>) -> Result<RawBody, ApiError> {
+async fn open(headers: &HeaderMap, body: Body, spools: Option<&UploaderSpools>) -> Result<RawBody, ApiError> {
     let encoded = headers.get(header::CONTENT_ENCODING).is_some_and(|value| value != "identity");
     let essence = content_type(headers).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if essence == "multipart/form-data" && !encoded {
@@ -96,8 +96,12 @@ async fn open(headers: &HeaderMap, body: Body, spools: Option<&Spools>) -> Resul
     }
 }
 
-async fn multipart(headers: &HeaderMap, body: Body, spools: Option<&Spools>) -> Result<RawBody, ApiError> {
-    let limit = spools.map_or(0, Spools::limit).saturating_add(LARGEST);
+async fn multipart(
+    headers: &HeaderMap,
+    body: Body,
+    spools: Option<&UploaderSpools>,
+) -> Result<RawBody, ApiError> {
+    let limit = spools.map_or(0, UploaderSpools::limit).saturating_add(LARGEST);
     let mut body = LimitedBody::new(headers, body, limit)?;
     let parts = match body.next().await {
         Ok(None) => return Ok(RawBody::Empty),

@@ -6,6 +6,7 @@
 
 mod body;
 mod degrees;
+mod disposition;
 mod fields;
 mod form;
 mod json;
@@ -22,7 +23,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::http::error::{ApiError, ErrorCode};
-use crate::media::Spools;
+use crate::media::{Spools, Uploader, UploaderSpools};
 use crate::secrets;
 
 pub use body::{BodyKind, pairs};
@@ -72,14 +73,15 @@ impl RawParameters {
         serde_path_to_error::deserialize(&self.values).map_err(|error| parse_error(&error))
     }
 
-    /// SHA-256 over all parameters and files. It does not depend on the notation: order, boundary, form or JSON, a
-    /// number or its digits as text.
+    /// SHA-256 over all parameters and the content of all files. It does not depend on the notation: order, boundary, form
+    /// or JSON, a number or its digits as text, the client's names of the files.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
         let mut bytes = Vec::new();
         write_object(&self.values, &mut bytes);
         for file in &self.files {
-            for part in [file.name.as_bytes(), file.file_name.as_bytes(), &file.spooled.hash().0] {
+            // Not its file name: a client that repeats a request from a temporary file has another one.
+            for part in [file.name.as_bytes(), &file.spooled.hash().0] {
                 write_text(b'f', part, &mut bytes);
             }
         }
@@ -92,15 +94,20 @@ impl RawParameters {
 pub async fn read<E, S>(State(state): State<S>, request: Request, next: Next) -> Response
 where
     E: FromRequestParts<S> + Clone + Send + Sync + 'static,
+    for<'a> Uploader: From<&'a E>,
     S: Clone + Send + Sync + 'static,
     Spools: FromRef<S>,
 {
     let (mut parts, body) = request.into_parts();
-    match E::from_request_parts(&mut parts, &state).await {
-        Ok(caller) => parts.extensions.insert(caller),
+    let spools = match E::from_request_parts(&mut parts, &state).await {
+        Ok(caller) => {
+            let spools = Spools::from_ref(&state).of(Uploader::from(&caller));
+            parts.extensions.insert(caller);
+            spools
+        }
         Err(rejection) => return rejection.into_response(),
     };
-    match collect(&mut parts, body, &Spools::from_ref(&state)).await {
+    match collect(&mut parts, body, &spools).await {
         Ok(parameters) => parts.extensions.insert(Arc::new(parameters)),
         Err(error) => return error.into_response(),
     };
@@ -145,7 +152,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for JsonOnly<T> {
 async fn collect(
     parts: &mut Parts,
     body: axum::body::Body,
-    spools: &Spools,
+    spools: &UploaderSpools,
 ) -> Result<RawParameters, ApiError> {
     let path = RawPathParams::from_request_parts(parts, &()).await.ok();
     let mut values = form::parse(parts.uri.query().unwrap_or_default().as_bytes())?;

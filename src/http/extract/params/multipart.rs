@@ -9,12 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::body::Bytes;
 use futures_util::{Stream, stream};
+use http::{HeaderValue, header};
 use multer::{Field, Multipart};
 
+use super::disposition::{self, Disposition};
 use super::form;
 use crate::http::error::ApiError;
 use crate::http::extract::body::{BodyError, LARGEST, LimitedBody};
-use crate::media::{Spooled, Spools};
+use crate::media::{Spooled, UploaderSpools};
 
 /// Bytes that may arrive without progress of a part: the headers of a part, or the text before the first part.
 const MAX_HEAD: u64 = 16 * 1024;
@@ -47,7 +49,7 @@ pub async fn read(
     content_type: &str,
     first: Bytes,
     body: &mut LimitedBody,
-    spools: Option<&Spools>,
+    spools: Option<&UploaderSpools>,
 ) -> Result<FormParts, ApiError> {
     let boundary = multer::parse_boundary(content_type).map_err(|_| broken())?;
     let idle_bytes = Arc::new(AtomicU64::new(0));
@@ -63,7 +65,7 @@ pub async fn read(
 struct FormReader<'a> {
     /// Bytes since the last progress of a part.
     idle_bytes: Arc<AtomicU64>,
-    spools: Option<&'a Spools>,
+    spools: Option<&'a UploaderSpools>,
     parts: FormParts,
     /// Bytes of everything but files.
     text: u64,
@@ -78,11 +80,15 @@ impl FormReader<'_> {
             if self.count > form::MAX_PARAMETERS {
                 return Err(form::too_many());
             }
-            let Some(name) = field.name() else {
+            // The parser knows neither `filename*` nor Latin-1.
+            let header = field.headers().get(header::CONTENT_DISPOSITION).map(HeaderValue::as_bytes);
+            let Disposition { name, file_name } = header.map(disposition::parse).unwrap_or_default();
+            let Some(name) = name else {
                 return Err(ApiError::malformed("a part of the form has no name"));
             };
-            let name = self.text(name.as_bytes().to_vec())?;
-            let file_name = field.file_name().map(|name| self.text(name.as_bytes().to_vec())).transpose()?;
+            let name = self.text(name.into_bytes())?;
+            let file_name =
+                file_name.map(|name| self.text(name.replace('\0', "").into_bytes())).transpose()?;
             match file_name {
                 Some(file_name) => self.file(name, file_name, field).await?,
                 None => self.parameter(name, field).await?,
@@ -103,7 +109,7 @@ impl FormReader<'_> {
     }
 
     async fn file(&mut self, name: String, file_name: String, mut field: Field<'_>) -> Result<(), ApiError> {
-        let mut spool = self.spools.map(Spools::spool);
+        let mut spool = self.spools.map(UploaderSpools::spool);
         while let Some(bytes) = field.chunk().await.map_err(parse_error)? {
             self.note_progress();
             if let Some(spool) = &mut spool {

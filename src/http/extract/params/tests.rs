@@ -1,7 +1,7 @@
 //! Tests of the middleware and its extractors behind a router.
 
 use super::*;
-use crate::domain::PhoneNumber;
+use crate::domain::{PhoneNumber, UserId};
 use crate::http::server;
 use crate::lifecycle::Lifecycle;
 use axum::body::Body;
@@ -28,6 +28,12 @@ impl<S: Sync> FromRequestParts<S> for TestCaller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, StatusCode> {
         parts.headers.get(header::AUTHORIZATION).map(|_| Self).ok_or(StatusCode::UNAUTHORIZED)
+    }
+}
+
+impl From<&TestCaller> for Uploader {
+    fn from(_: &TestCaller) -> Self {
+        Self::User(UserId(1))
     }
 }
 
@@ -256,13 +262,13 @@ fn the_notation_does_not_change_the_fingerprint() {
 async fn the_fingerprint_is_of_the_files_content() {
     let folder = tempfile::tempdir().expect("a folder");
     let spools = Spools::new(folder.path(), 1_024);
-    let fingerprint = async |content: &str| {
-        let mut spool = spools.spool();
+    let fingerprint = async |file_name: &str, content: &str| {
+        let mut spool = spools.spool(Uploader::User(UserId(1)));
         spool.write(content.as_bytes()).await.expect("written");
         let spooled = Arc::new(spool.finish().await.expect("finished"));
-        let files = vec![File { name: "f".into(), file_name: "a".into(), spooled }];
+        let files = vec![File { name: "f".into(), file_name: file_name.into(), spooled }];
         RawParameters { files, ..RawParameters::default() }.fingerprint()
     };
-    assert_eq!(fingerprint("1").await, fingerprint("1").await);
-    assert_ne!(fingerprint("1").await, fingerprint("2").await);
+    assert_eq!(fingerprint("a.jpg", "1").await, fingerprint("tmp7f3a", "1").await);
+    assert_ne!(fingerprint("a.jpg", "1").await, fingerprint("a.jpg", "2").await);
 }

@@ -1,6 +1,8 @@
 //! Tests of complete and broken forms, in chunks of any size.
 
 use super::*;
+use crate::domain::UserId;
+use crate::media::{Spools, Uploader};
 use axum::body::Body;
 use http::HeaderMap;
 use proptest::collection::vec;
@@ -15,7 +17,8 @@ const TYPE: &str = "multipart/form-data; boundary=X-boundary";
 const MAX_UPLOAD: usize = 300_000;
 
 static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir().expect("a folder"));
-static SPOOLS: LazyLock<Spools> = LazyLock::new(|| Spools::new(FOLDER.path(), MAX_UPLOAD as u64));
+static SPOOLS: LazyLock<UploaderSpools> =
+    LazyLock::new(|| Spools::new(FOLDER.path(), MAX_UPLOAD as u64).of(Uploader::User(UserId(1))));
 
 /// A part: its name, the file's name if it is one, the content.
 type FormPart = (String, Option<String>, Vec<u8>);
@@ -43,7 +46,11 @@ fn file(name: &str, content: impl Into<Vec<u8>>) -> FormPart {
 }
 
 /// Parses a body that comes in these chunks.
-async fn parse(chunks: Vec<Vec<u8>>, kind: &str, spools: Option<&Spools>) -> Result<FormParts, &'static str> {
+async fn parse(
+    chunks: Vec<Vec<u8>>,
+    kind: &str,
+    spools: Option<&UploaderSpools>,
+) -> Result<FormParts, &'static str> {
     let body = Body::from_stream(stream::iter(chunks.into_iter().map(Ok::<_, std::io::Error>)));
     let limit = MAX_UPLOAD as u64 + LARGEST;
     let mut body = LimitedBody::new(&HeaderMap::new(), body, limit).map_err(|_| "announced")?;
