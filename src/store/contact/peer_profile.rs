@@ -116,8 +116,9 @@ impl Store {
                FROM (SELECT $2::bigint AS peer_id, NULL::timestamptz AS created_at WHERE $2 IS NOT NULL
                      UNION ALL SELECT peer_id, created_at FROM contact
                      WHERE account_id = $1 AND exists_there AND $2::bigint IS NULL) listed
-               JOIN peer p ON p.id = listed.peer_id
-               LEFT JOIN peer_profile f ON f.account_id = $1 AND f.peer_id = p.id
+               CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = listed.peer_id LIMIT 1) p
+               LEFT JOIN LATERAL (
+                   SELECT * FROM peer_profile WHERE account_id = $1 AND peer_id = listed.peer_id LIMIT 1) f ON true
                ORDER BY listed.created_at, p.public_id"#,
             account.id.0,
             scope.peer()
@@ -134,10 +135,13 @@ impl Store {
     ) -> Result<Vec<StatusChange>, DbError> {
         Ok(sqlx::query_as!(
             StatusChange,
-            "SELECT c.value AS text, c.updated FROM status_change c
-             JOIN peer p ON p.id = c.peer_id
-             JOIN peer_profile f ON f.account_id = c.account_id AND f.peer_id = c.peer_id AND NOT f.status_hidden
-             WHERE c.account_id = $1 AND p.network = $2 AND p.public_id = $3 ORDER BY c.id DESC",
+            "SELECT c.value AS text, c.updated
+             FROM (SELECT id FROM peer WHERE network = $2 AND public_id = $3 LIMIT 1) p
+             CROSS JOIN LATERAL (
+                 SELECT status_hidden FROM peer_profile WHERE account_id = $1 AND peer_id = p.id LIMIT 1) f
+             CROSS JOIN LATERAL (
+                 SELECT id, value, updated FROM status_change WHERE account_id = $1 AND peer_id = p.id OFFSET 0) c
+             WHERE NOT f.status_hidden ORDER BY c.id DESC",
             account.id.0,
             account.network,
             public_id

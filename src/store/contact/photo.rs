@@ -63,9 +63,11 @@ impl Store {
                FROM (SELECT $2::bigint AS peer_id, NULL::timestamptz AS created_at WHERE $2 IS NOT NULL
                      UNION ALL SELECT peer_id, created_at FROM contact
                      WHERE account_id = $1 AND exists_there AND $2::bigint IS NULL) listed
-               JOIN peer p ON p.id = listed.peer_id
-               LEFT JOIN peer_profile f ON f.account_id = $1 AND f.peer_id = p.id
-               LEFT JOIN photo_change c ON c.id = f.photo_change_id
+               CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = listed.peer_id LIMIT 1) p
+               LEFT JOIN LATERAL (
+                   SELECT * FROM peer_profile WHERE account_id = $1 AND peer_id = listed.peer_id LIMIT 1) f ON true
+               LEFT JOIN LATERAL (
+                   SELECT id, photo, preview FROM photo_change WHERE id = f.photo_change_id LIMIT 1) c ON true
                ORDER BY listed.created_at, p.public_id"#,
             account.id.0,
             scope.peer()
@@ -91,10 +93,12 @@ impl Store {
         public_id: &str,
     ) -> Result<Vec<PhotoChange>, DbError> {
         let rows = sqlx::query!(
-            "SELECT c.id, c.photo, c.preview, c.updated FROM photo_change c JOIN peer p ON p.id = c.peer_id
-             WHERE c.account_id = $1 AND p.network = $2 AND p.public_id = $3
-               AND NOT EXISTS (SELECT 1 FROM peer_profile f
-                               WHERE f.account_id = c.account_id AND f.peer_id = c.peer_id AND f.photo_hidden)
+            "SELECT c.id, c.photo, c.preview, c.updated
+             FROM (SELECT id FROM peer WHERE network = $2 AND public_id = $3 LIMIT 1) p
+             CROSS JOIN LATERAL (
+                 SELECT * FROM photo_change WHERE account_id = $1 AND peer_id = p.id OFFSET 0) c
+             WHERE NOT EXISTS (SELECT 1 FROM peer_profile f
+                               WHERE f.account_id = $1 AND f.peer_id = p.id AND f.photo_hidden OFFSET 0)
              ORDER BY c.id DESC",
             account.id.0,
             account.network,

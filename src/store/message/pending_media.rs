@@ -24,8 +24,8 @@ pub struct PendingMedia {
 }
 
 impl Store {
-    /// The oldest files that are due, at most `limit`, without those of the messages in `under_way`; none when the lease
-    /// has passed on.
+    /// The files that have been due for longest, at most `limit`, without those of the messages in `under_way`; none when
+    /// the lease has passed on.
     pub async fn pending_media(
         &self,
         lease: &Lease,
@@ -36,12 +36,13 @@ impl Store {
         let rows = sqlx::query!(
             r#"SELECT f.message_id, f.attempts, m.details->>'reference' AS "reference!",
                       m.details->>'mimetype' AS "mimetype!", decode(m.details->>'hash', 'hex') AS hash
-               FROM message_media f JOIN message m ON m.id = f.message_id
-               WHERE f.account_id = $1 AND f.retry_at <= clock_timestamp()
-                 AND f.message_id NOT IN (SELECT unnest($6::bigint[]))
-                 AND EXISTS (SELECT 1 FROM account_counter c
+               FROM (SELECT message_id, attempts FROM message_media
+                     WHERE account_id = $1 AND retry_at <= clock_timestamp() AND NOT message_id = ANY($6)
+                     ORDER BY retry_at LIMIT $5) f
+               CROSS JOIN LATERAL (SELECT details FROM message WHERE id = f.message_id LIMIT 1) m
+               WHERE EXISTS (SELECT 1 FROM account_counter c
                              WHERE c.id = $2 AND c.owner IS NOT DISTINCT FROM $3 AND c.fence = $4)
-               ORDER BY f.message_id LIMIT $5"#,
+               ORDER BY f.message_id"#,
             lease.account.0,
             lease.counter.0,
             lease.process.0,
@@ -122,9 +123,11 @@ impl Store {
             r#"WITH ended AS (
                 UPDATE message_media SET hash = $3, retry_at = NULL
                 WHERE message_id = $1 AND account_id = $2 AND retry_at IS NOT NULL RETURNING message_id)
-             UPDATE message m SET details = coalesce($4, m.details) FROM ended, chat h, peer p
-             WHERE m.id = ended.message_id AND h.id = m.chat_id AND p.id = h.peer_id
-             RETURNING m.network_id, p.public_id"#,
+             UPDATE message m SET details = coalesce($4, m.details) FROM ended
+             CROSS JOIN LATERAL (SELECT ctid AS place, chat_id FROM message WHERE id = ended.message_id LIMIT 1) old
+             CROSS JOIN LATERAL (SELECT peer_id FROM chat WHERE id = old.chat_id LIMIT 1) h
+             CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = h.peer_id LIMIT 1) p
+             WHERE m.ctid = old.place RETURNING m.network_id, p.public_id"#,
             message.0,
             lease.account.0,
             stored.map(|stored| stored.hash.0.to_vec()),

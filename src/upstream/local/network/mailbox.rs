@@ -74,10 +74,12 @@ async fn deliver(db: &Db, requests: &[&DeliverRequest]) -> Result<Vec<Option<Vec
     }
     let (mut connection, checkout) = db.checkout().await?;
     let row = sqlx::query!(
-        r#"WITH sender AS (
+        r#"WITH sender AS MATERIALIZED (
             SELECT w.place, s.number FROM unnest($1::text[], $2::text[])
                    WITH ORDINALITY AS w (number, incarnation, place)
-            JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation),
+            CROSS JOIN LATERAL (
+                SELECT number FROM localnet_subscriber
+                WHERE number = w.number AND incarnation = w.incarnation LIMIT 1) s),
          receiver AS MATERIALIZED (
             SELECT number FROM localnet_subscriber WHERE number = ANY($4) ORDER BY number FOR KEY SHARE),
          put AS (
@@ -87,7 +89,8 @@ async fn deliver(db: &Db, requests: &[&DeliverRequest]) -> Result<Vec<Option<Vec
                  WITH ORDINALITY AS n (place, recipient, body, personal, position)
             JOIN sender ON sender.place = n.place JOIN receiver r ON r.number = n.recipient
             WHERE NOT n.personal OR NOT EXISTS (
-                SELECT 1 FROM localnet_block b WHERE b.owner = r.number AND b.blocked = sender.number)
+                SELECT 1 FROM localnet_block b
+                WHERE b.owner = r.number AND b.blocked = sender.number OFFSET 0)
             ORDER BY n.position)
          SELECT ARRAY(SELECT place FROM sender) AS "places!",
                 ARRAY(SELECT number FROM receiver) AS "known!""#,
