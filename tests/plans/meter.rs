@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 
 use crate::scene::Scene;
+use crate::support::cluster::{CLUSTER, use_settings};
 use crate::support::postgres::Database;
 
 /// The settings that PostgreSQL needs, the usual ones of tests among them.
-pub const SETTINGS: &str = "-c shared_preload_libraries=pg_stat_statements -c pg_stat_statements.track=all \
+const SETTINGS: &str = "-c shared_preload_libraries=pg_stat_statements -c pg_stat_statements.track=all \
     -c pg_stat_statements.max=10000 -c autovacuum=off -c fsync=off -c synchronous_commit=off \
     -c full_page_writes=off -c max_wal_size=4GB -c shared_buffers=512MB -c maintenance_work_mem=128MB";
 
@@ -25,6 +26,13 @@ const SLICE: f64 = 40_000.0;
 
 /// The role of the test itself, whose statements do not count.
 const OBSERVER: &str = "observer";
+
+/// Prepares PostgreSQL, once for all tests of this binary.
+pub static POSTGRES: LazyLock<()> = LazyLock::new(|| {
+    use_settings(SETTINGS);
+    CLUSTER.sql("postgres", "CREATE EXTENSION pg_stat_statements");
+    CLUSTER.sql("postgres", &format!("CREATE ROLE {OBSERVER} SUPERUSER"));
+});
 
 /// What statements touched that the bounds do not allow.
 pub struct Meter {
@@ -69,15 +77,7 @@ impl Statement {
 
 impl Meter {
     pub fn new(scene: &Scene, condition: &'static str) -> Self {
-        let database = Arc::clone(scene.server.database());
-        for statement in [
-            "CREATE EXTENSION IF NOT EXISTS pg_stat_statements",
-            "DO $$ BEGIN CREATE ROLE observer SUPERUSER; EXCEPTION WHEN OTHERS THEN NULL; END $$",
-        ] {
-            // The tests of this binary do this at the same time.
-            let _ = database.cluster().try_sql("postgres", statement);
-        }
-        Self { database, condition, offenders: BTreeMap::new() }
+        Self { database: Arc::clone(scene.server.database()), condition, offenders: BTreeMap::new() }
     }
 
     /// Does a part of the work and compares what statements touched meanwhile with the bounds. `entries` is the length of
@@ -97,6 +97,7 @@ impl Meter {
                 continue;
             }
             let text = statement.text();
+            eprintln!("DEBUG {excess:.1} {name}: {:.0} b {:.1} r {:.1} w {} c: {text:.200}", statement.buffers/statement.calls, statement.rows/statement.calls, statement.records/statement.calls, statement.calls);
             if self.offenders.get(&text).is_none_or(|known| known.excess < excess) {
                 self.offenders.insert(text, Offender { step: name.to_owned(), statement, excess });
             }

@@ -2,12 +2,11 @@
 
 use std::io::Write as _;
 use std::process::Stdio;
-use std::sync::{Arc, Once};
+use std::sync::{Arc, LazyLock};
 
 use serde_json::json;
 
-use crate::meter::{Meter, SETTINGS, observe};
-use crate::support::cluster::use_settings;
+use crate::meter::{Meter, POSTGRES, observe};
 use crate::support::people::Person;
 use crate::support::postgres::Database;
 use crate::support::server::Server;
@@ -39,8 +38,7 @@ pub struct Scene {
 impl Scene {
     /// A database with three people; `before` is done to it while it is empty.
     pub async fn new(before: impl FnOnce(&Database)) -> Self {
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| use_settings(SETTINGS));
+        LazyLock::force(&POSTGRES);
         let database = Arc::new(Database::create());
         before(&database);
         let server = Server::setup().database(database).on_a_fixed_port().env("WINDU_LOG", "warn").start();

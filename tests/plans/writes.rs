@@ -61,7 +61,7 @@ pub async fn messages(scene: &Scene, meter: &mut Meter) {
         meter.step("messages to a group", 0, messages()).await;
         let messages = async || {
             for number in 0..MESSAGES {
-                let key = format!("{} {number}", from.number);
+                let key = format!("{}-{number}", from.number);
                 for _ in 0..2 {
                     let form = [("contact", to.number.as_str()), ("message", "once")];
                     let request = from.api.request(Method::POST, SEND).header("idempotency-key", &key);
