@@ -125,8 +125,8 @@ impl Store {
         let deleted = sqlx::query!(
             "DELETE FROM idempotency_key WHERE ctid = ANY(ARRAY(
                 SELECT ctid FROM idempotency_key
-                WHERE created_at < clock_timestamp() - make_interval(secs => $2) ORDER BY created_at LIMIT $1))
-             AND created_at < clock_timestamp() - make_interval(secs => $2)",
+                WHERE created_at < statement_timestamp() - make_interval(secs => $2) ORDER BY created_at LIMIT $1))
+             AND created_at < statement_timestamp() - make_interval(secs => $2)",
             batch,
             RETENTION_SECONDS
         )

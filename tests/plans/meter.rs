@@ -16,9 +16,9 @@ const SETTINGS: &str = "-c shared_preload_libraries=pg_stat_statements -c pg_sta
     -c full_page_writes=off -c max_wal_size=4GB -c shared_buffers=512MB -c maintenance_work_mem=128MB";
 
 /// Buffers that each call may touch.
-const CALL: f64 = 100.0;
+const CALL: f64 = 200.0;
 /// Buffers for each row that a call returns or changes, and for each entry of a list that the request holds.
-const ROW: f64 = 14.0;
+const ROW: f64 = 20.0;
 /// Buffers for each record that a call writes to the WAL: one for the row, and one for each index that learns of it.
 const RECORD: f64 = 6.0;
 /// WAL records of one call that does not write a list of the request: what is longer is done in slices.
@@ -97,7 +97,13 @@ impl Meter {
                 continue;
             }
             let text = statement.text();
-            eprintln!("DEBUG {excess:.1} {name}: {:.0} b {:.1} r {:.1} w {} c: {text:.200}", statement.buffers/statement.calls, statement.rows/statement.calls, statement.records/statement.calls, statement.calls);
+            eprintln!(
+                "DEBUG {excess:.1} {name}: {:.0} b {:.1} r {:.1} w {} c: {text:.200}",
+                statement.buffers / statement.calls,
+                statement.rows / statement.calls,
+                statement.records / statement.calls,
+                statement.calls
+            );
             if self.offenders.get(&text).is_none_or(|known| known.excess < excess) {
                 self.offenders.insert(text, Offender { step: name.to_owned(), statement, excess });
             }

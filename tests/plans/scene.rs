@@ -114,7 +114,7 @@ impl Scene {
     }
 
     async fn until_online(&self) {
-        let left = "SELECT count(*) FROM account WHERE network = 'local' AND session_state <> 'online'";
+        let left = "SELECT count(*) FROM account WHERE network = 'local' AND registered_at IS NOT NULL AND session_state <> 'online'";
         self.until(left, "0").await;
         self.settle().await;
     }
@@ -122,13 +122,14 @@ impl Scene {
     /// Waits until the sessions have nothing to do: mailboxes are empty, the desired state is applied, and no message or
     /// receipt is due.
     pub async fn settle(&self) {
-        let work = "SELECT (SELECT count(*) FROM desired_state WHERE applied < version)
+        let work = "SELECT (SELECT count(*) FROM desired_state s JOIN account a ON a.id = s.account_id
+                   WHERE s.applied < s.version AND a.network = 'local' AND a.registered_at IS NOT NULL)
                 + (SELECT count(*) FROM localnet_stanza s JOIN account a ON a.number = s.recipient
                    WHERE a.network = 'local' AND a.registered_at IS NOT NULL)
                 + (SELECT count(*) FROM outbox o JOIN account a ON a.id = o.account_id
-                   WHERE a.network = 'local' AND o.retry_at <= now())
+                   WHERE a.network = 'local' AND a.registered_at IS NOT NULL AND o.retry_at <= now())
                 + (SELECT count(*) FROM receipt_outbox o JOIN account a ON a.id = o.account_id
-                   WHERE a.network = 'local')";
+                   WHERE a.network = 'local' AND a.registered_at IS NOT NULL)";
         self.until(work, "0").await;
     }
 

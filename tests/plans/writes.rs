@@ -16,7 +16,7 @@ const SEND: &str = "/api/messages/send-message/";
 const CLIENT: &str = "RoVMZF1EIpC2vcfGC864gr4NZsv0mJlyPlE3gtQY";
 
 /// Messages of a step.
-const MESSAGES: usize = 10;
+const MESSAGES: u32 = 10;
 
 #[track_caller]
 fn succeeds(answer: &Answer) -> Value {
@@ -41,24 +41,23 @@ pub async fn messages(scene: &Scene, meter: &mut Meter) {
             }
             scene.settle().await;
         };
-        meter.step("messages", 0, messages()).await;
+        meter.step("messages", MESSAGES, messages()).await;
         let messages = async || {
             for number in 0..MESSAGES {
                 let number = number.to_string();
-                let form =
-                    [("contact", to.number.as_str()), ("message", &number), ("account", &from.number)];
+                let form = [("contact", to.number.as_str()), ("message", &number), ("account", &from.number)];
                 post(from, SEND, &form).await;
             }
             scene.settle().await;
         };
-        meter.step("messages of a named account", 0, messages()).await;
+        meter.step("messages of a named account", MESSAGES, messages()).await;
         let messages = async || {
             for number in 0..MESSAGES {
                 post(from, SEND, &[("group_id", group), ("message", &number.to_string())]).await;
             }
             scene.settle().await;
         };
-        meter.step("messages to a group", 0, messages()).await;
+        meter.step("messages to a group", MESSAGES, messages()).await;
         let messages = async || {
             for number in 0..MESSAGES {
                 let key = format!("{}-{number}", from.number);
@@ -70,7 +69,7 @@ pub async fn messages(scene: &Scene, meter: &mut Meter) {
             }
             scene.settle().await;
         };
-        meter.step("messages with a key", 0, messages()).await;
+        meter.step("messages with a key", MESSAGES, messages()).await;
         let read = async || {
             post(to, "/api/messages/update-last-read/", &[("group_id", group)]).await;
             if to.number != anna.number {
@@ -78,7 +77,7 @@ pub async fn messages(scene: &Scene, meter: &mut Meter) {
             }
             scene.settle().await;
         };
-        meter.step("read receipts", 0, read()).await;
+        meter.step("read receipts", MESSAGES, read()).await;
     }
     // A mailbox that nobody empties, and a chat with a person who wrote first.
     let messages = async || {
@@ -92,7 +91,8 @@ pub async fn messages(scene: &Scene, meter: &mut Meter) {
 }
 
 pub async fn media(scene: &Scene, meter: &mut Meter) {
-    let picture = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files/camera.jpg")).expect("a picture");
+    let picture =
+        fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/files/camera.jpg")).expect("a picture");
     let Scene { anna, bert, .. } = scene;
     for (from, to) in [(anna, bert), (bert, anna)] {
         let sends = async || {
@@ -119,7 +119,8 @@ pub async fn media(scene: &Scene, meter: &mut Meter) {
 
 pub async fn profile(scene: &Scene, meter: &mut Meter) {
     for person in [&scene.anna, &scene.bert] {
-        for (name, value) in [("nickname", "Nick"), ("status_message", "Busy"), ("connected_status", "online")]
+        for (name, value) in
+            [("nickname", "Nick"), ("status_message", "Busy"), ("connected_status", "online")]
         {
             let path = format!("/api/account/{}/", name.replace('_', "-"));
             let changes = async || {

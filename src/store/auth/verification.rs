@@ -195,7 +195,7 @@ impl Store {
     pub async fn prune_verification(&self, batch: i64) -> Result<u64, DbError> {
         let codes = sqlx::query!(
             "DELETE FROM verification_code WHERE ctid = ANY(ARRAY(
-               SELECT ctid FROM verification_code WHERE expires_at < clock_timestamp() - interval '24 hours'
+               SELECT ctid FROM verification_code WHERE expires_at < statement_timestamp() - interval '24 hours'
                ORDER BY expires_at LIMIT $1))",
             batch,
         )
@@ -203,7 +203,7 @@ impl Store {
         .await?;
         let sent = sqlx::query!(
             "DELETE FROM code_sent WHERE ctid = ANY(ARRAY(
-               SELECT ctid FROM code_sent WHERE sent_at < clock_timestamp() - interval '25 hours'
+               SELECT ctid FROM code_sent WHERE sent_at < statement_timestamp() - interval '25 hours'
                ORDER BY sent_at LIMIT $1))",
             batch,
         )
@@ -211,7 +211,7 @@ impl Store {
         .await?;
         let guesses = sqlx::query!(
             "DELETE FROM code_guess WHERE ctid = ANY(ARRAY(
-               SELECT ctid FROM code_guess WHERE guessed_at < clock_timestamp() - interval '25 hours'
+               SELECT ctid FROM code_guess WHERE guessed_at < statement_timestamp() - interval '25 hours'
                ORDER BY guessed_at LIMIT $1))",
             batch,
         )

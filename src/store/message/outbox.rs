@@ -119,7 +119,7 @@ impl Store {
             "SELECT o.message_id, m.network_id, p.public_id
              FROM (SELECT message_id, chat_id FROM outbox
                    -- By the time alone: most accounts have nothing that expired, and many messages.
-                   WHERE account_id + 0 = $1 AND expires_at <= clock_timestamp() ORDER BY expires_at LIMIT 500) o
+                   WHERE account_id + 0 = $1 AND expires_at <= statement_timestamp() ORDER BY expires_at LIMIT 500) o
              CROSS JOIN LATERAL (SELECT network_id FROM message WHERE id = o.message_id LIMIT 1) m
              CROSS JOIN LATERAL (SELECT peer_id FROM chat WHERE id = o.chat_id LIMIT 1) h
              CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = h.peer_id LIMIT 1) p ORDER BY o.message_id",

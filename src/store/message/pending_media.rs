@@ -37,7 +37,7 @@ impl Store {
             r#"SELECT f.message_id, f.attempts, m.details->>'reference' AS "reference!",
                       m.details->>'mimetype' AS "mimetype!", decode(m.details->>'hash', 'hex') AS hash
                FROM (SELECT message_id, attempts FROM message_media
-                     WHERE account_id = $1 AND retry_at <= clock_timestamp() AND NOT message_id = ANY($6)
+                     WHERE account_id = $1 AND retry_at <= statement_timestamp() AND NOT message_id = ANY($6)
                      ORDER BY retry_at LIMIT $5) f
                CROSS JOIN LATERAL (SELECT details FROM message WHERE id = f.message_id LIMIT 1) m
                WHERE EXISTS (SELECT 1 FROM account_counter c

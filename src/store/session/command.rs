@@ -137,7 +137,7 @@ impl Store {
     pub async fn prune_commands(&self, batch: i64) -> Result<u64, DbError> {
         let deleted = sqlx::query!(
             "DELETE FROM command WHERE ctid = ANY(ARRAY(
-                SELECT ctid FROM command c WHERE created_at < clock_timestamp() - interval '1 hour'
+                SELECT ctid FROM command c WHERE created_at < statement_timestamp() - interval '1 hour'
                   AND NOT EXISTS (SELECT 1 FROM idempotency_key k WHERE k.command_id = c.id OFFSET 0)
                 ORDER BY created_at LIMIT $1))",
             batch

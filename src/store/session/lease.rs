@@ -16,7 +16,7 @@ pub const LEASE_SECONDS: f64 = 15.0;
 /// Accounts without a holder that a share counts.
 const FREE_LIMIT: i64 = 10_000;
 /// An account's oldest messages among which [`Store::accounts_with_work`] looks for one that is due.
-const OLDEST: i64 = 1_000;
+const OLDEST: i64 = 100;
 
 /// The numbers of accounts and of processes that share them.
 #[derive(Clone, Copy, Debug)]
@@ -279,7 +279,7 @@ impl Store {
     /// The topics of the work that accounts leased to this process have: what polling finds when a wake-up was lost.
     pub async fn accounts_with_work(&self, process: ProcessId) -> Result<Vec<Topic>, DbError> {
         // From the work to its owner: most accounts have none. Where an account may have many rows, the next account is
-        // looked up by the last one.
+        // looked up by the last one. An index takes the time of the statement, not that of the clock.
         let rows = sqlx::query!(
             r#"WITH RECURSIVE sender AS (
                 (SELECT account_id FROM outbox ORDER BY account_id LIMIT 1)
@@ -313,17 +313,17 @@ impl Store {
                         SELECT retry_at FROM outbox
                         WHERE account_id BETWEEN sender.account_id AND sender.account_id
                         ORDER BY account_id, message_id LIMIT $2) oldest
-                    WHERE retry_at <= clock_timestamp() OFFSET 0)
-                UNION SELECT account_id, 'work' FROM outbox WHERE expires_at <= clock_timestamp()
+                    WHERE retry_at <= statement_timestamp() OFFSET 0)
+                UNION SELECT account_id, 'work' FROM outbox WHERE expires_at <= statement_timestamp()
                 UNION SELECT account_id, 'work' FROM reader
                 UNION SELECT account_id, 'work' FROM desired_state WHERE applied < version
                 UNION SELECT account_id, 'files' FROM receiver WHERE EXISTS (
                     SELECT 1 FROM message_media
-                    WHERE account_id = receiver.account_id AND retry_at <= clock_timestamp() OFFSET 0)
+                    WHERE account_id = receiver.account_id AND retry_at <= statement_timestamp() OFFSET 0)
                 UNION SELECT account_id, 'files' FROM viewer WHERE EXISTS (
                     SELECT 1 FROM pending_photo
-                    WHERE account_id = viewer.account_id AND retry_at <= clock_timestamp() OFFSET 0)
-                UNION SELECT account_id, 'commands' FROM outbox WHERE expires_at <= clock_timestamp()
+                    WHERE account_id = viewer.account_id AND retry_at <= statement_timestamp() OFFSET 0)
+                UNION SELECT account_id, 'commands' FROM outbox WHERE expires_at <= statement_timestamp()
                 UNION SELECT account_id, 'commands' FROM command
                       WHERE state IN ('waiting', 'taken') AND deadline > clock_timestamp()
              ) work

@@ -129,8 +129,10 @@ impl NetTx {
                       EXISTS (SELECT 1 FROM localnet_block b
                               WHERE b.owner = w.watcher AND b.blocked = w.watched OFFSET 0) AS "has_blocked!"
                FROM (SELECT watched, watcher, told FROM localnet_watch
-                     WHERE watched = $1 AND $2 AND active AND (watcher = $1 AND $3 OR NOT EXISTS (
-                         SELECT 1 FROM localnet_stanza s WHERE s.recipient = watcher OFFSET $4 LIMIT 1))
+                     WHERE watched = $1 AND $2 AND active AND (watcher = $1 AND $3 OR NOT
+                         CASE WHEN (SELECT max(id) - min(id) FROM localnet_stanza WHERE recipient = watcher) >= $4
+                         THEN EXISTS (SELECT 1 FROM localnet_stanza s WHERE s.recipient = watcher OFFSET $4 LIMIT 1)
+                         ELSE false END)
                      UNION ALL
                      SELECT watched, watcher, told FROM localnet_watch
                      WHERE watcher = $1 AND $3 AND active AND NOT (watched = $1 AND $2)) w

@@ -17,7 +17,7 @@ impl LocalNet {
     pub async fn prune_operations(&self, batch: i64) -> Result<u64, DbError> {
         let deleted = sqlx::query!(
             "DELETE FROM localnet_operation WHERE ctid = ANY(ARRAY(
-                SELECT ctid FROM localnet_operation WHERE at < clock_timestamp() - interval '2 days'
+                SELECT ctid FROM localnet_operation WHERE at < statement_timestamp() - interval '2 days'
                 ORDER BY at LIMIT $1))",
             batch
         )
