@@ -11,6 +11,8 @@ use crate::support::wait::{DEADLINE, wait_until_async};
 
 /// Rows that a statement deletes, as in the program.
 const BATCH: i64 = 1_000;
+/// Chats, messages or expired rows that one statement looks through.
+const SLICE: u32 = 1_000;
 
 /// All unread messages of a long chat are marked as read.
 pub async fn read_marks(scene: &Scene, meter: &mut Meter) {
@@ -30,7 +32,7 @@ pub async fn read_marks(scene: &Scene, meter: &mut Meter) {
         scene.until(&unread, "0").await;
         scene.settle().await;
     };
-    meter.step("update-last-read", 0, reads()).await;
+    meter.step("update-last-read", SLICE, reads()).await;
     let again = async || {
         for _ in 0..3 {
             assert_eq!(anna.api.post(path, &[("contact", &bert.number)]).await.status, 200);
@@ -70,7 +72,7 @@ pub async fn pruning(scene: &Scene, meter: &mut Meter) {
         media.delete_unreferenced(after, BATCH).await.expect("the files");
         Ok::<_, windu::db::DbError>(())
     };
-    meter.step("expired rows", 0, jobs()).await.expect("the jobs");
+    meter.step("expired rows", SLICE, jobs()).await.expect("the jobs");
     store.db().close().await;
 }
 
@@ -90,5 +92,5 @@ pub async fn removal(scene: &Scene, meter: &mut Meter) {
             scene.until(&format!("SELECT count(*) FROM {table} WHERE {column} = {id}"), "0").await;
         }
     };
-    meter.step("remove-account", 0, leaves()).await;
+    meter.step("remove-account", SLICE, leaves()).await;
 }

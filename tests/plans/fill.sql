@@ -20,7 +20,8 @@ CREATE TEMPORARY TABLE person AS
 SELECT i, '16' || lpad(i::text, 9, '0') AS number FROM generate_series(1, 60000) i;
 CREATE UNIQUE INDEX ON person (i);
 INSERT INTO peer (network, address, number, public_id)
-SELECT 'local', number, number, number FROM person ORDER BY i;
+SELECT 'local', number, number, number FROM person ORDER BY i
+ON CONFLICT DO NOTHING;
 ALTER TABLE person ADD COLUMN id bigint;
 UPDATE person SET id = p.id FROM peer p WHERE p.network = 'local' AND p.public_id = person.number;
 INSERT INTO localnet_subscriber (number, incarnation) SELECT number, md5(number) FROM person WHERE i <= 30000 ORDER BY i;
@@ -48,12 +49,14 @@ SET session_replication_role = replica;
 
 -- Contacts, blocked people, and what is known of them.
 INSERT INTO contact (account_id, peer_id, first_name, exists_there, created_at)
-SELECT :account, id, 'Number ' || i, true, now() - i * interval '1 second' FROM person WHERE i <= 10000 ORDER BY md5(number);
+SELECT :account, id, 'Number ' || i, true, now() - i * interval '1 second' FROM person WHERE i <= 10000 ORDER BY md5(number)
+ON CONFLICT DO NOTHING;
 INSERT INTO contact (account_id, peer_id, first_name, exists_there)
 SELECT o.id, p.id, 'Number ' || p.i, true
 FROM other_account o JOIN person p ON p.i BETWEEN o.i * 100 AND o.i * 100 + 99 WHERE o.i <= 500 ORDER BY o.i, p.i;
 INSERT INTO block (account_id, peer_id)
-SELECT :account, id FROM person WHERE i BETWEEN 20001 AND 30000 ORDER BY md5(number);
+SELECT :account, id FROM person WHERE i BETWEEN 20001 AND 30000 ORDER BY md5(number)
+ON CONFLICT DO NOTHING;
 INSERT INTO block (account_id, peer_id)
 SELECT o.id, p.id FROM other_account o JOIN person p ON p.i BETWEEN o.i * 50 AND o.i * 50 + 49
 WHERE o.i <= 500 ORDER BY o.i, p.i;
@@ -75,7 +78,8 @@ SELECT o.id, p.id, 'reference' FROM other_account o JOIN person p ON p.i BETWEEN
 
 -- Chats.
 INSERT INTO chat (account_id, peer_id, peer_wrote)
-SELECT :account, id, true FROM person WHERE i BETWEEN 1 AND 20000 ORDER BY md5(number);
+SELECT :account, id, true FROM person WHERE i BETWEEN 1 AND 20000 ORDER BY md5(number)
+ON CONFLICT DO NOTHING;
 INSERT INTO chat (account_id, peer_id, peer_wrote)
 SELECT o.id, p.id, true FROM other_account o JOIN person p ON p.i BETWEEN o.i * 10 AND o.i * 10 + 9 ORDER BY o.i, p.i;
 INSERT INTO message (account_id, chat_id, network_id, sender_peer_id, state, type, text, fingerprint, stored_at, sent_at,

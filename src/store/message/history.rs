@@ -78,19 +78,28 @@ impl Store {
         page: Page,
     ) -> Result<Vec<Message>, DbError> {
         let rows = sqlx::query!(
-            r#"SELECT m.network_id AS id, m.type AS kind, m.sender_peer_id IS NOT NULL AS "received!", m.text,
+            r#"SELECT m.network_id AS "id!", m.type AS "kind!", m.sender_peer_id IS NOT NULL AS "received!", m.text,
                       m.details,
                       media.message_id IS NOT NULL AND media.hash IS NULL AND media.retry_at IS NULL AS "lost!",
                       (SELECT sender.public_id FROM peer sender JOIN chat ON chat.id = m.chat_id
                        JOIN peer chat_peer ON chat_peer.id = chat.peer_id AND chat_peer.kind = 'group'
                        WHERE sender.id = m.sender_peer_id) AS participant,
-                      m.stored_at AS time, m.sent_at AS sent, m.delivered_at AS delivered, m.read_at AS read,
-                      m.state, m.failure
-               FROM message m LEFT JOIN message_media media ON media.message_id = m.id
-               WHERE m.chat_id = (SELECT chat.id FROM chat JOIN peer ON peer.id = chat.peer_id
-                                  WHERE chat.account_id = $1 AND peer.network = $2 AND peer.public_id = $3)
-                 AND m.stored_at > $4 AND (NOT $5 OR m.sender_peer_id IS NOT NULL)
-               ORDER BY m.stored_at DESC LIMIT $6 OFFSET $7"#,
+                      m.stored_at AS "time!", m.sent_at AS sent, m.delivered_at AS delivered, m.read_at AS read,
+                      m.state AS "state!", m.failure
+               FROM (SELECT id FROM chat WHERE account_id = $1 AND peer_id = (
+                         SELECT id FROM peer WHERE network = $2 AND public_id = $3)) chat
+               -- What was received has an index of its own.
+               CROSS JOIN LATERAL (
+                   (SELECT * FROM message WHERE chat_id = chat.id AND stored_at > $4 AND NOT $5
+                    ORDER BY stored_at DESC LIMIT $6 OFFSET $7)
+                   UNION ALL
+                   (SELECT * FROM message
+                    WHERE chat_id * 1 = chat.id AND sender_peer_id IS NOT NULL AND stored_at > $4 AND $5
+                    ORDER BY stored_at DESC LIMIT $6 OFFSET $7)) m
+               LEFT JOIN LATERAL (
+                   SELECT message_id, hash, retry_at FROM message_media
+                   WHERE message_id = m.id LIMIT 1) media ON true
+               ORDER BY m.stored_at DESC"#,
             account.id.0,
             account.network,
             public_id,
@@ -158,7 +167,7 @@ impl Store {
                WHERE m.chat_id = (SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
                                   WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3)
                  AND m.sender_peer_id IS NULL AND m.delivered_at >= $4
-               ORDER BY m.delivered_at DESC, m.stored_at DESC LIMIT $5 OFFSET $6"#,
+               ORDER BY m.delivered_at DESC LIMIT $5 OFFSET $6"#,
             account.id.0,
             account.network,
             public_id,
@@ -186,7 +195,7 @@ impl Store {
                WHERE m.chat_id = (SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
                                   WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3)
                  AND m.sender_peer_id IS NULL AND m.read_at >= $4
-               ORDER BY m.read_at DESC, m.stored_at DESC LIMIT $5 OFFSET $6"#,
+               ORDER BY m.read_at DESC LIMIT $5 OFFSET $6"#,
             account.id.0,
             account.network,
             public_id,

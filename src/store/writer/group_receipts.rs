@@ -147,9 +147,12 @@ impl Tx {
         journals: &mut LockedJournals,
     ) -> Result<Vec<ReceiptedMessage>, DbError> {
         let rows = sqlx::query!(
-            "SELECT m.id, m.network_id FROM chat h JOIN message m ON m.chat_id = h.id
-             WHERE h.account_id = $1 AND h.peer_id = $2 AND m.sender_peer_id IS NULL AND m.read_at IS NULL
-               AND EXISTS (SELECT 1 FROM message_receipt r WHERE r.message_id = m.id)
+            "SELECT m.id, m.network_id
+             FROM (SELECT id FROM chat WHERE account_id = $1 AND peer_id = $2 LIMIT 1) h
+             CROSS JOIN LATERAL (
+                 SELECT id, network_id, stored_at FROM message
+                 WHERE chat_id = h.id AND sender_peer_id IS NULL AND read_at IS NULL OFFSET 0) m
+             WHERE EXISTS (SELECT 1 FROM message_receipt r WHERE r.message_id = m.id OFFSET 0)
              ORDER BY m.stored_at",
             account.0,
             group.id.0
