@@ -1,6 +1,6 @@
 //! The supervisor of this process: its heartbeat, its leases, and the tasks of its sessions.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
@@ -210,7 +210,12 @@ impl Supervisor {
         });
         let running: HashSet<_> = self.running.values().map(|running| running.lease.counter).collect();
         let idle: Vec<_> = held.into_iter().filter(|(counter, _)| !running.contains(counter)).collect();
-        self.sessions.store.release_leases(self.process, &idle).await
+        self.sessions.store.release_leases(self.process, &idle).await?;
+        let mut counts = BTreeMap::new();
+        for running in self.running.values() {
+            *counts.entry(running.network).or_default() += 1;
+        }
+        self.sessions.store.report_held(self.process, &counts).await
     }
 
     /// Gives leases back, for processes that hold less than their share. Returns their number.

@@ -123,10 +123,10 @@ impl Store {
     /// Deletes up to `batch` keys that are older than a day. Returns how many.
     pub async fn prune_keys(&self, batch: i64) -> Result<u64, DbError> {
         let deleted = sqlx::query!(
-            "DELETE FROM idempotency_key WHERE (user_id, route, key) IN (
-                SELECT user_id, route, key FROM idempotency_key
-                WHERE created_at < clock_timestamp() - make_interval(secs => $2) LIMIT $1)
-             AND created_at < clock_timestamp() - make_interval(secs => $2)",
+            "DELETE FROM idempotency_key WHERE ctid = ANY(ARRAY(
+                SELECT ctid FROM idempotency_key
+                WHERE created_at < statement_timestamp() - make_interval(secs => $2) ORDER BY created_at LIMIT $1))
+             AND created_at < statement_timestamp() - make_interval(secs => $2)",
             batch,
             RETENTION_SECONDS
         )
@@ -289,8 +289,10 @@ impl Tx {
             "UPDATE idempotency_key k SET status = a.status, content_type = a.content_type, body = a.body
              FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[], $5::integer[], $6::text[], $7::bytea[])
                   AS a (user_id, route, key, claim, status, content_type, body)
-             WHERE k.user_id = a.user_id AND k.route = a.route AND k.key = a.key AND k.claim = a.claim
-               AND k.status IS NULL RETURNING k.claim",
+             CROSS JOIN LATERAL (
+                 SELECT ctid AS place FROM idempotency_key
+                 WHERE user_id = a.user_id AND route = a.route AND key = a.key LIMIT 1) old
+             WHERE k.ctid = old.place AND k.claim = a.claim AND k.status IS NULL RETURNING k.claim",
             &users,
             &routes as &[&str],
             &keys as &[&str],

@@ -174,7 +174,9 @@ impl Tx {
                 SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::text[], $5::jsonb[])
              )
              UPDATE account_counter c SET seq = n.seq, stored_at = n.at
-             FROM unnest($6::bigint[], $7::bigint[], $8::timestamptz[]) AS n (id, seq, at) WHERE c.id = n.id",
+             FROM unnest($6::bigint[], $7::bigint[], $8::timestamptz[]) AS n (id, seq, at)
+             CROSS JOIN LATERAL (SELECT ctid AS place FROM account_counter WHERE id = n.id LIMIT 1) old
+             WHERE c.ctid = old.place",
             &counter_ids,
             &numbers,
             &times,

@@ -8,6 +8,7 @@ mod support;
 
 mod bearer;
 mod idle;
+mod large;
 mod list;
 mod load;
 mod meter;
@@ -44,6 +45,9 @@ pub struct Options {
     /// Accounts that are there at the start.
     #[arg(long, default_value_t = 10_000)]
     accounts: usize,
+    /// Unread messages in a chat of the large account.
+    #[arg(long, default_value_t = 100_000)]
+    unread: i64,
     /// Also print what the SQL statements of `send`, `list` and `start` cost. That makes all of it slower.
     #[arg(long)]
     statements: bool,
@@ -63,6 +67,8 @@ enum What {
     Bearer,
     /// A page of messages, against pgbench.
     List,
+    /// Large accounts, against small ones.
+    Large,
     /// Resident memory, idle.
     Memory,
     /// The time until all sessions are online.
@@ -83,6 +89,9 @@ async fn main() {
     }
     if wanted(What::List) {
         list::run(&options).await;
+    }
+    if wanted(What::Large) {
+        large::run(&options).await;
     }
     if wanted(What::Memory) {
         idle::memory(&options).await;

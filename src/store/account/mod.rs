@@ -97,9 +97,11 @@ impl Store {
             r#"SELECT a.id, a.user_id AS "user_id!", a.counter_id, a.number, a.network, a.nickname, a.registered_at,
                       a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until,
                       a.proved_at IS NOT NULL AS "was_proved!", p.id IS NOT NULL AS "held!"
-               FROM account a JOIN account_counter c ON c.id = a.counter_id
-               LEFT JOIN process p ON p.id = c.owner
-                    AND p.heartbeat_at > clock_timestamp() - make_interval(secs => $2)
+               FROM account a
+               CROSS JOIN LATERAL (SELECT owner FROM account_counter WHERE id = a.counter_id LIMIT 1) c
+               LEFT JOIN LATERAL (
+                   SELECT id FROM process
+                   WHERE id = c.owner AND heartbeat_at > clock_timestamp() - make_interval(secs => $2) LIMIT 1) p ON true
                WHERE a.user_id = $1 ORDER BY a.created_at, a.id"#,
             user.0,
             LEASE_SECONDS

@@ -89,25 +89,25 @@ impl Store {
     /// Deletes at most `limit` expired counts of each kind; returns how many.
     pub async fn prune_logins(&self, limit: i64) -> Result<u64, DbError> {
         let failures = sqlx::query!(
-            "DELETE FROM login_failure WHERE (name_hash, address) IN (
-                 SELECT name_hash, address FROM login_failure WHERE failed_at < now() - interval '1 hour'
-                 LIMIT $1 FOR UPDATE SKIP LOCKED)",
+            "DELETE FROM login_failure WHERE ctid = ANY(ARRAY(
+                 SELECT ctid FROM login_failure WHERE failed_at < now() - interval '1 hour'
+                 ORDER BY failed_at LIMIT $1 FOR UPDATE SKIP LOCKED))",
             limit
         )
         .execute(self.db.pool())
         .await?;
         let strangers = sqlx::query!(
-            "DELETE FROM login_stranger WHERE name_hash IN (
-                 SELECT name_hash FROM login_stranger WHERE hour_began_at < now() - interval '1 hour'
-                 LIMIT $1 FOR UPDATE SKIP LOCKED)",
+            "DELETE FROM login_stranger WHERE ctid = ANY(ARRAY(
+                 SELECT ctid FROM login_stranger WHERE hour_began_at < now() - interval '1 hour'
+                 ORDER BY hour_began_at LIMIT $1 FOR UPDATE SKIP LOCKED))",
             limit
         )
         .execute(self.db.pool())
         .await?;
         let addresses = sqlx::query!(
-            "DELETE FROM login_address WHERE (user_id, address) IN (
-                 SELECT user_id, address FROM login_address WHERE signed_in_at < now() - interval '30 days'
-                 LIMIT $1 FOR UPDATE SKIP LOCKED)",
+            "DELETE FROM login_address WHERE ctid = ANY(ARRAY(
+                 SELECT ctid FROM login_address WHERE signed_in_at < now() - interval '30 days'
+                 ORDER BY signed_in_at LIMIT $1 FOR UPDATE SKIP LOCKED))",
             limit
         )
         .execute(self.db.pool())

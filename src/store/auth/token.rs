@@ -100,9 +100,11 @@ impl Store {
             r#"SELECT g.user_id, g.client_id, t.access_scope,
                       extract(epoch FROM t.access_expires_at - now())::float8 AS "remaining!"
                FROM oauth_token t
-               JOIN oauth_grant g ON g.id = t.grant_id
-               JOIN windu_user u ON u.id = g.user_id AND u.disabled_at IS NULL
-               JOIN oauth_client c ON c.id = g.client_id AND c.disabled_at IS NULL
+               CROSS JOIN LATERAL (SELECT * FROM oauth_grant WHERE id = t.grant_id LIMIT 1) g
+               CROSS JOIN LATERAL (
+                   SELECT * FROM windu_user WHERE id = g.user_id AND disabled_at IS NULL LIMIT 1) u
+               CROSS JOIN LATERAL (
+                   SELECT * FROM oauth_client WHERE id = g.client_id AND disabled_at IS NULL LIMIT 1) c
                WHERE t.access_hash = $1 AND t.used_at IS NULL AND t.access_expires_at > now()"#,
             access_hash.as_slice()
         )
@@ -122,9 +124,11 @@ impl Store {
             r#"SELECT g.user_id, c.client_id, g.scope,
                       extract(epoch FROM t.refresh_expires_at - now())::float8 AS "remaining!"
                FROM oauth_token t
-               JOIN oauth_grant g ON g.id = t.grant_id
-               JOIN windu_user u ON u.id = g.user_id AND u.disabled_at IS NULL
-               JOIN oauth_client c ON c.id = g.client_id AND c.disabled_at IS NULL
+               CROSS JOIN LATERAL (SELECT * FROM oauth_grant WHERE id = t.grant_id LIMIT 1) g
+               CROSS JOIN LATERAL (
+                   SELECT * FROM windu_user WHERE id = g.user_id AND disabled_at IS NULL LIMIT 1) u
+               CROSS JOIN LATERAL (
+                   SELECT * FROM oauth_client WHERE id = g.client_id AND disabled_at IS NULL LIMIT 1) c
                WHERE t.refresh_hash = $1 AND t.refresh_expires_at > now()"#,
             refresh_hash.as_slice()
         )
@@ -188,9 +192,11 @@ impl Store {
             r#"SELECT t.grant_id, g.user_id, t.sealed_successor, s.access_scope AS "scope?",
                       extract(epoch FROM s.access_expires_at - now())::float8 AS remaining
                FROM oauth_token t
-               JOIN oauth_grant g ON g.id = t.grant_id
-               LEFT JOIN oauth_token s ON s.parent_id = t.id AND s.used_at IS NULL
-                                      AND t.used_at > now() - make_interval(secs => $2)
+               CROSS JOIN LATERAL (SELECT user_id FROM oauth_grant WHERE id = t.grant_id LIMIT 1) g
+               LEFT JOIN LATERAL (
+                   SELECT access_scope, access_expires_at FROM oauth_token
+                   WHERE parent_id = t.id AND used_at IS NULL AND t.used_at > now() - make_interval(secs => $2)
+                   OFFSET 0) s ON true
                WHERE t.refresh_hash = $1 AND t.used_at IS NOT NULL"#,
             refresh_hash.as_slice(),
             GRACE
@@ -212,8 +218,10 @@ impl Store {
     /// Revokes the grant of a token of either kind, if it is this client's. Returns the revoked access tokens.
     pub async fn revoke_token(&self, client: ClientId, hash: &TokenHash) -> Result<Vec<TokenHash>, DbError> {
         let grant = sqlx::query_scalar!(
-            "SELECT g.id FROM oauth_token t JOIN oauth_grant g ON g.id = t.grant_id
-             WHERE g.client_id = $1 AND (t.access_hash = $2 OR t.refresh_hash = $2)",
+            r#"SELECT g.id FROM (
+                   SELECT grant_id FROM oauth_token WHERE access_hash = $2
+                   UNION ALL SELECT grant_id FROM oauth_token WHERE refresh_hash = $2) t
+               CROSS JOIN LATERAL (SELECT id FROM oauth_grant WHERE id = t.grant_id AND client_id = $1 LIMIT 1) g"#,
             client.0,
             hash.as_slice()
         )
@@ -246,14 +254,17 @@ impl Store {
     /// A live token of either kind.
     pub async fn live_token(&self, hash: &TokenHash) -> Result<Option<LiveToken>, DbError> {
         let row = sqlx::query!(
-            r#"SELECT t.access_hash = $1 AS "access!", g.user_id, u.name, c.client_id, t.created_at,
+            r#"SELECT t.access_hash = $1 AS "access!", g.user_id, u.name, c.client_id, t.created_at AS "created_at!",
                       CASE WHEN t.access_hash = $1 THEN t.access_scope ELSE g.scope END AS "scope!",
                       CASE WHEN t.access_hash = $1 THEN t.access_expires_at
                            ELSE t.refresh_expires_at END AS "expires_at!"
-               FROM oauth_token t
-               JOIN oauth_grant g ON g.id = t.grant_id
-               JOIN windu_user u ON u.id = g.user_id AND u.disabled_at IS NULL
-               JOIN oauth_client c ON c.id = g.client_id AND c.disabled_at IS NULL
+               FROM (SELECT * FROM oauth_token WHERE access_hash = $1
+                     UNION ALL SELECT * FROM oauth_token WHERE refresh_hash = $1) t
+               CROSS JOIN LATERAL (SELECT * FROM oauth_grant WHERE id = t.grant_id LIMIT 1) g
+               CROSS JOIN LATERAL (
+                   SELECT * FROM windu_user WHERE id = g.user_id AND disabled_at IS NULL LIMIT 1) u
+               CROSS JOIN LATERAL (
+                   SELECT * FROM oauth_client WHERE id = g.client_id AND disabled_at IS NULL LIMIT 1) c
                WHERE t.used_at IS NULL AND ((t.access_hash = $1 AND t.access_expires_at > now())
                                          OR (t.refresh_hash = $1 AND t.refresh_expires_at > now()))"#,
             hash.as_slice()
@@ -282,22 +293,27 @@ impl Store {
         .execute(self.db.pool())
         .await?;
         let grants = sqlx::query!(
-            "DELETE FROM oauth_grant WHERE id IN (
-                 SELECT g.id FROM oauth_grant g
-                 WHERE g.id IN (SELECT grant_id FROM oauth_token WHERE refresh_expires_at <= now() LIMIT $1)
-                   AND NOT EXISTS (SELECT FROM oauth_token t
+            "DELETE FROM oauth_grant WHERE id = ANY(ARRAY(
+                 SELECT g.id FROM (SELECT DISTINCT grant_id FROM (
+                     SELECT grant_id FROM oauth_token WHERE refresh_expires_at <= now()
+                     ORDER BY refresh_expires_at LIMIT $1) pairs) expired
+                 CROSS JOIN LATERAL (
+                     SELECT id FROM oauth_grant WHERE id = expired.grant_id FOR UPDATE SKIP LOCKED) g
+                 WHERE NOT EXISTS (SELECT FROM oauth_token t
                                    WHERE t.grant_id = g.id
-                                     AND greatest(t.refresh_expires_at, t.access_expires_at) > now())
-                 FOR UPDATE OF g SKIP LOCKED)",
+                                     AND greatest(t.refresh_expires_at, t.access_expires_at) > now() OFFSET 0)))",
             limit
         )
         .execute(self.db.pool())
         .await?;
         let tokens = sqlx::query!(
-            "DELETE FROM oauth_token WHERE id IN (
-                 SELECT t.id FROM oauth_token t JOIN oauth_grant g ON g.id = t.grant_id
-                 WHERE t.refresh_expires_at <= now() AND (t.access_expires_at <= now() OR t.used_at IS NOT NULL)
-                 LIMIT $1 FOR UPDATE OF g SKIP LOCKED)",
+            "DELETE FROM oauth_token WHERE id = ANY(ARRAY(
+                 SELECT expired.id FROM (
+                     SELECT id, grant_id FROM oauth_token
+                     WHERE refresh_expires_at <= now() AND (access_expires_at <= now() OR used_at IS NOT NULL)
+                     ORDER BY refresh_expires_at LIMIT $1) expired
+                 CROSS JOIN LATERAL (
+                     SELECT FROM oauth_grant WHERE id = expired.grant_id FOR UPDATE SKIP LOCKED) locked_grant))",
             limit
         )
         .execute(self.db.pool())

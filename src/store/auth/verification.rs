@@ -194,25 +194,25 @@ impl Store {
     /// Returns how many; fewer than `batch` means that none are left.
     pub async fn prune_verification(&self, batch: i64) -> Result<u64, DbError> {
         let codes = sqlx::query!(
-            "DELETE FROM verification_code WHERE id IN (
-               SELECT id FROM verification_code WHERE expires_at < clock_timestamp() - interval '24 hours'
-               ORDER BY expires_at LIMIT $1)",
+            "DELETE FROM verification_code WHERE ctid = ANY(ARRAY(
+               SELECT ctid FROM verification_code WHERE expires_at < statement_timestamp() - interval '24 hours'
+               ORDER BY expires_at LIMIT $1))",
             batch,
         )
         .execute(self.db.pool())
         .await?;
         let sent = sqlx::query!(
-            "DELETE FROM code_sent WHERE id IN (
-               SELECT id FROM code_sent WHERE sent_at < clock_timestamp() - interval '25 hours'
-               ORDER BY sent_at LIMIT $1)",
+            "DELETE FROM code_sent WHERE ctid = ANY(ARRAY(
+               SELECT ctid FROM code_sent WHERE sent_at < statement_timestamp() - interval '25 hours'
+               ORDER BY sent_at LIMIT $1))",
             batch,
         )
         .execute(self.db.pool())
         .await?;
         let guesses = sqlx::query!(
-            "DELETE FROM code_guess WHERE id IN (
-               SELECT id FROM code_guess WHERE guessed_at < clock_timestamp() - interval '25 hours'
-               ORDER BY guessed_at LIMIT $1)",
+            "DELETE FROM code_guess WHERE ctid = ANY(ARRAY(
+               SELECT ctid FROM code_guess WHERE guessed_at < statement_timestamp() - interval '25 hours'
+               ORDER BY guessed_at LIMIT $1))",
             batch,
         )
         .execute(self.db.pool())
@@ -303,7 +303,7 @@ impl Tx {
             .await?;
         let unproved = sqlx::query_scalar!(
             r#"SELECT count(*) AS "count!" FROM account
-               WHERE user_id = $1 AND registered_at IS NULL AND proved_at IS NULL"#,
+               WHERE user_id + 0 = $1 AND registered_at IS NULL AND proved_at IS NULL"#,
             user.0,
         )
         .fetch_one(&mut *self.inner)

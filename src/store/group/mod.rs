@@ -61,10 +61,12 @@ impl Store {
         let row = sqlx::query!(
             r#"SELECT p.id, p.address, p.public_id, g.subject, g.photo, g.photo_preview, h.id AS "chat?",
                       coalesce(me.admin, false) AS "admin!", me.chat_id IS NOT NULL AS "inside!"
-               FROM peer p JOIN chat_group g ON g.peer_id = p.id
-               LEFT JOIN chat h ON h.account_id = $1 AND h.peer_id = p.id
-               LEFT JOIN account_group me ON me.account_id = $1 AND me.group_peer_id = p.id
-               WHERE p.network = $2 AND p.public_id = $3"#,
+               FROM (SELECT * FROM peer WHERE network = $2 AND public_id = $3 LIMIT 1) p
+               CROSS JOIN LATERAL (SELECT * FROM chat_group WHERE peer_id = p.id LIMIT 1) g
+               LEFT JOIN LATERAL (
+                   SELECT id FROM chat WHERE account_id = $1 AND peer_id = p.id LIMIT 1) h ON true
+               LEFT JOIN LATERAL (
+                   SELECT * FROM account_group WHERE account_id = $1 AND group_peer_id = p.id LIMIT 1) me ON true"#,
             account.id.0,
             account.network,
             id.as_str()
@@ -89,18 +91,24 @@ impl Store {
         Ok(sqlx::query_as!(
             GroupInfo,
             r#"SELECT p.public_id AS id, g.subject, c.public_id AS "creator?", g.created_at,
-                      ARRAY(SELECT m.public_id FROM group_member o JOIN peer m ON m.id = o.member_peer_id
+                      ARRAY(SELECT m.public_id FROM group_member o
+                            CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = o.member_peer_id LIMIT 1) m
                             WHERE o.group_peer_id = g.peer_id ORDER BY o.position) AS "participants!",
-                      ARRAY(SELECT m.public_id FROM group_member o JOIN peer m ON m.id = o.member_peer_id
+                      ARRAY(SELECT m.public_id FROM group_member o
+                            CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = o.member_peer_id LIMIT 1) m
                             WHERE o.group_peer_id = g.peer_id AND o.admin ORDER BY o.position) AS "admins!"
-               FROM account_group me
-               JOIN chat_group g ON g.peer_id = me.group_peer_id
-               JOIN peer p ON p.id = g.peer_id
-               LEFT JOIN peer c ON c.id = g.creator_peer_id
-               WHERE me.account_id = $1 AND ($2::text IS NULL OR p.public_id = $2)
+               FROM (SELECT group_peer_id FROM account_group
+                     WHERE account_id = $1 AND group_peer_id = (
+                         SELECT id FROM peer WHERE network = $3 AND public_id = $2)
+                     UNION ALL
+                     SELECT group_peer_id FROM account_group WHERE account_id = $1 AND $2::text IS NULL) me
+               CROSS JOIN LATERAL (SELECT * FROM chat_group WHERE peer_id = me.group_peer_id LIMIT 1) g
+               CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = g.peer_id LIMIT 1) p
+               LEFT JOIN LATERAL (SELECT public_id FROM peer WHERE id = g.creator_peer_id LIMIT 1) c ON true
                ORDER BY g.created_at, p.public_id"#,
             account.id.0,
-            only.map(GroupId::as_str)
+            only.map(GroupId::as_str),
+            account.network
         )
         .fetch_all(self.db.pool())
         .await?)

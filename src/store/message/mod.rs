@@ -83,9 +83,11 @@ impl Tx {
     ) -> Result<(), DbError> {
         let failed = sqlx::query!(
             "WITH dequeued AS (DELETE FROM outbox WHERE account_id = $1 RETURNING message_id)
-             UPDATE message m SET state = 'failed', failure = $2 FROM dequeued, chat h, peer p
-             WHERE m.id = dequeued.message_id AND h.id = m.chat_id AND p.id = h.peer_id
-             RETURNING m.network_id, p.public_id",
+             UPDATE message m SET state = 'failed', failure = $2 FROM dequeued
+             CROSS JOIN LATERAL (SELECT ctid AS place, chat_id FROM message WHERE id = dequeued.message_id LIMIT 1) old
+             CROSS JOIN LATERAL (SELECT peer_id FROM chat WHERE id = old.chat_id LIMIT 1) h
+             CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = h.peer_id LIMIT 1) p
+             WHERE m.ctid = old.place RETURNING m.network_id, p.public_id",
             account.0,
             FailureReason::Unregistered.name()
         )

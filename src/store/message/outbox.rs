@@ -117,9 +117,13 @@ impl Store {
     /// [`DbError::Fenced`] when the lease has passed on.
     pub async fn expire_outbox(&self, lease: &Lease) -> Result<usize, DbError> {
         let expired = sqlx::query!(
-            "SELECT o.message_id, m.network_id, p.public_id FROM outbox o JOIN message m ON m.id = o.message_id
-             JOIN chat h ON h.id = o.chat_id JOIN peer p ON p.id = h.peer_id
-             WHERE o.account_id = $1 AND o.expires_at <= clock_timestamp() ORDER BY o.message_id LIMIT 500",
+            "SELECT o.message_id, m.network_id, p.public_id
+             FROM (SELECT message_id, chat_id FROM outbox
+                   -- By the time alone: most accounts have nothing that expired, and many messages.
+                   WHERE account_id + 0 = $1 AND expires_at <= statement_timestamp() ORDER BY expires_at LIMIT 500) o
+             CROSS JOIN LATERAL (SELECT network_id FROM message WHERE id = o.message_id LIMIT 1) m
+             CROSS JOIN LATERAL (SELECT peer_id FROM chat WHERE id = o.chat_id LIMIT 1) h
+             CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = h.peer_id LIMIT 1) p ORDER BY o.message_id",
             lease.account.0
         )
         .fetch_all(self.db.pool())
@@ -141,10 +145,16 @@ impl Store {
     pub async fn due_receipts(&self, account: AccountId, limit: i64) -> Result<Vec<DueReceipt>, DbError> {
         let rows = sqlx::query!(
             r#"SELECT r.message_id, m.network_id, p.address,
-                      CASE WHEN o.kind = 'group' THEN o.address END AS "group" FROM receipt_outbox r
-               JOIN message m ON m.id = r.message_id JOIN peer p ON p.id = m.sender_peer_id
-               JOIN chat h ON h.id = m.chat_id JOIN peer o ON o.id = h.peer_id
-               WHERE r.account_id = $1 ORDER BY r.message_id LIMIT $2"#,
+                      CASE WHEN o.kind = 'group' THEN o.address END AS "group"
+               FROM (SELECT message_id FROM receipt_outbox
+                     -- By account and message: an index by the message alone would lead through all accounts.
+                     WHERE account_id BETWEEN $1 AND $1 ORDER BY account_id, message_id LIMIT $2) r
+               CROSS JOIN LATERAL (
+                   SELECT network_id, sender_peer_id, chat_id FROM message WHERE id = r.message_id LIMIT 1) m
+               CROSS JOIN LATERAL (SELECT address FROM peer WHERE id = m.sender_peer_id LIMIT 1) p
+               CROSS JOIN LATERAL (SELECT peer_id FROM chat WHERE id = m.chat_id LIMIT 1) h
+               CROSS JOIN LATERAL (SELECT kind, address FROM peer WHERE id = h.peer_id LIMIT 1) o
+               ORDER BY r.message_id"#,
             account.0,
             limit
         )

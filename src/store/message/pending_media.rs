@@ -24,8 +24,8 @@ pub struct PendingMedia {
 }
 
 impl Store {
-    /// The oldest files that are due, at most `limit`, without those of the messages in `under_way`, and of messages that only
-    /// a newer version of this program knows; none when the lease has passed on.
+    /// The files that have been due for longest, at most `limit`, without those of the messages in `under_way`, and of messages
+    /// that only a newer version of this program knows; none when the lease has passed on.
     pub async fn pending_media(
         &self,
         lease: &Lease,
@@ -34,15 +34,18 @@ impl Store {
     ) -> Result<Vec<PendingMedia>, DbError> {
         let under_way: Vec<i64> = under_way.iter().map(|message| message.0).collect();
         let rows = sqlx::query!(
-            r#"SELECT f.message_id, f.attempts, m.details->>'reference' AS "reference!",
+            r#"SELECT m.message_id, m.attempts, m.details->>'reference' AS "reference!",
                       m.details->>'mimetype' AS "mimetype!", decode(m.details->>'hash', 'hex') AS hash
-               FROM message_media f JOIN message m ON m.id = f.message_id
-               WHERE f.account_id = $1 AND f.retry_at <= clock_timestamp()
-                 AND f.message_id NOT IN (SELECT unnest($6::bigint[]))
-                 AND m.type = ANY($7) AND m.details->>'reference' IS NOT NULL AND m.details->>'mimetype' IS NOT NULL
-                 AND EXISTS (SELECT 1 FROM account_counter c
+               FROM (SELECT f.message_id, f.attempts, message.details
+                     FROM message_media f
+                     CROSS JOIN LATERAL (SELECT type, details FROM message WHERE id = f.message_id LIMIT 1) message
+                     WHERE f.account_id = $1 AND f.retry_at <= statement_timestamp()
+                       AND f.message_id NOT IN (SELECT unnest($6::bigint[])) AND message.type = ANY($7)
+                       AND message.details->>'reference' IS NOT NULL AND message.details->>'mimetype' IS NOT NULL
+                     ORDER BY f.retry_at LIMIT $5) m
+               WHERE EXISTS (SELECT 1 FROM account_counter c
                              WHERE c.id = $2 AND c.owner IS NOT DISTINCT FROM $3 AND c.fence = $4)
-               ORDER BY f.message_id LIMIT $5"#,
+               ORDER BY m.message_id"#,
             lease.account.0,
             lease.counter.0,
             lease.process.0,
@@ -124,9 +127,11 @@ impl Store {
             r#"WITH ended AS (
                 UPDATE message_media SET hash = $3, retry_at = NULL
                 WHERE message_id = $1 AND account_id = $2 AND retry_at IS NOT NULL RETURNING message_id)
-             UPDATE message m SET details = coalesce($4, m.details) FROM ended, chat h, peer p
-             WHERE m.id = ended.message_id AND h.id = m.chat_id AND p.id = h.peer_id
-             RETURNING m.network_id, p.public_id"#,
+             UPDATE message m SET details = coalesce($4, m.details) FROM ended
+             CROSS JOIN LATERAL (SELECT ctid AS place, chat_id FROM message WHERE id = ended.message_id LIMIT 1) old
+             CROSS JOIN LATERAL (SELECT peer_id FROM chat WHERE id = old.chat_id LIMIT 1) h
+             CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = h.peer_id LIMIT 1) p
+             WHERE m.ctid = old.place RETURNING m.network_id, p.public_id"#,
             message.0,
             lease.account.0,
             stored.map(|stored| stored.hash.0.to_vec()),

@@ -98,7 +98,9 @@ impl Store {
              ), taken_command AS (
                 UPDATE command SET state = 'taken', fence = $2
                 WHERE EXISTS (SELECT 1 FROM locked_lease) AND id = (
-                   SELECT id FROM command WHERE account_id = $1 AND deadline > clock_timestamp()
+                   SELECT id FROM command WHERE id = ANY(ARRAY(
+                       SELECT id FROM command WHERE account_id = $1 AND state IN ('waiting', 'taken')))
+                     AND deadline > clock_timestamp()
                      AND (state = 'waiting' OR (state = 'taken' AND fence <> $2))
                    ORDER BY id LIMIT 1 FOR UPDATE SKIP LOCKED)
                 RETURNING id, request, extract(epoch FROM deadline - clock_timestamp())::float8 AS remaining)
@@ -134,9 +136,10 @@ impl Store {
     /// more. Returns how many.
     pub async fn prune_commands(&self, batch: i64) -> Result<u64, DbError> {
         let deleted = sqlx::query!(
-            "DELETE FROM command WHERE id IN (
-                SELECT id FROM command c WHERE created_at < clock_timestamp() - interval '1 hour'
-                  AND NOT EXISTS (SELECT 1 FROM idempotency_key k WHERE k.command_id = c.id) LIMIT $1)",
+            "DELETE FROM command WHERE ctid = ANY(ARRAY(
+                SELECT ctid FROM command c WHERE created_at < statement_timestamp() - interval '1 hour'
+                  AND NOT EXISTS (SELECT 1 FROM idempotency_key k WHERE k.command_id = c.id OFFSET 0)
+                ORDER BY created_at LIMIT $1))",
             batch
         )
         .execute(self.db.pool())

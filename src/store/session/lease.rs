@@ -3,6 +3,8 @@
 //! A process lives while its heartbeat is younger than [`LEASE_SECONDS`] by PostgreSQL's clock. A claim raises the fence
 //! in the row that every write of a session locks, so the writes of an earlier holder fail.
 
+use std::collections::BTreeMap;
+
 use crate::db::DbError;
 use crate::db::Topic;
 use crate::domain::{AccountId, CounterId, Lease, ProcessId};
@@ -10,6 +12,11 @@ use crate::store::{Store, topic};
 
 /// A process without a heartbeat for this time has lost its leases.
 pub const LEASE_SECONDS: f64 = 15.0;
+
+/// Accounts without a holder that a share counts.
+const FREE_LIMIT: i64 = 10_000;
+/// An account's oldest messages among which [`Store::accounts_with_work`] looks for one that is due.
+const OLDEST: i64 = 100;
 
 /// The numbers of accounts and of processes that share them.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +53,7 @@ impl Store {
     /// Adds this process to the list, with a unique name and the networks that it runs.
     pub async fn join_process(&self, name: &str, networks: &[String]) -> Result<ProcessId, DbError> {
         let id = sqlx::query_scalar!(
-            "INSERT INTO process (name, networks) VALUES ($1, $2) RETURNING id",
+            "INSERT INTO process (name, networks, held) VALUES ($1, $2, '{}') RETURNING id",
             name,
             networks
         )
@@ -92,9 +99,13 @@ impl Store {
         let mut tx = self.begin().await?;
         sqlx::query!(
             "WITH held AS (
-                SELECT id FROM account_counter WHERE owner = ANY($1) ORDER BY id FOR NO KEY UPDATE
+                SELECT c.id FROM (
+                    SELECT id FROM (SELECT id FROM account_counter WHERE owner = ANY($1) OFFSET 0) owned
+                    ORDER BY id OFFSET 0) owned
+                CROSS JOIN LATERAL (
+                    SELECT id FROM account_counter WHERE id = owned.id AND owner = ANY($1) FOR NO KEY UPDATE) c
              )
-             UPDATE account_counter c SET owner = NULL FROM held WHERE c.id = held.id",
+             UPDATE account_counter SET owner = NULL WHERE id = ANY(ARRAY(SELECT id FROM held))",
             processes
         )
         .execute(&mut *tx.inner)
@@ -116,18 +127,32 @@ impl Store {
         .await?)
     }
 
-    /// The share of each of these networks.
+    /// The share of each of these networks: of the accounts that processes say they hold, and of those that nobody holds
+    /// (of more than [`FREE_LIMIT`] the rest follows when these are held).
     pub async fn shares(&self, networks: &[String]) -> Result<Vec<(String, LeaseShare)>, DbError> {
         let rows = sqlx::query!(
-            r#"SELECT n.name AS "name!",
-                      (SELECT count(*) FROM account a
-                       WHERE a.registered_at IS NOT NULL AND a.network = n.name) AS "accounts!",
-                      (SELECT count(*) FROM process p
-                       WHERE p.heartbeat_at > clock_timestamp() - make_interval(secs => $2)
-                         AND (p.networks IS NULL OR n.name = ANY(p.networks))) AS "processes!"
-               FROM unnest($1::text[]) AS n (name)"#,
+            r#"WITH living_process AS MATERIALIZED (
+                SELECT id, networks, held FROM process
+                WHERE heartbeat_at > clock_timestamp() - make_interval(secs => $2)
+             )
+             SELECT n.name AS "name!",
+                    (SELECT coalesce(sum(CASE WHEN p.held IS NOT NULL THEN coalesce((p.held->>n.name)::bigint, 0)
+                                         ELSE (SELECT count(*) FROM account_counter c
+                                               WHERE c.owner = p.id AND c.network = n.name) END), 0)::bigint
+                     FROM living_process p)
+                    + (SELECT count(*) FROM (
+                         SELECT 1 FROM account_counter
+                         WHERE network = n.name AND owner IS NULL LIMIT $3) unheld)
+                    + (SELECT count(*) FROM (
+                         SELECT 1 FROM account_counter
+                         WHERE owner = ANY(ARRAY(SELECT id FROM process EXCEPT SELECT id FROM living_process))
+                           AND network = n.name LIMIT $3) left_over) AS "accounts!",
+                    (SELECT count(*) FROM living_process p
+                     WHERE p.networks IS NULL OR n.name = ANY(p.networks)) AS "processes!"
+             FROM unnest($1::text[]) AS n (name)"#,
             networks,
-            LEASE_SECONDS
+            LEASE_SECONDS,
+            FREE_LIMIT
         )
         .fetch_all(self.db.pool())
         .await?;
@@ -145,21 +170,39 @@ impl Store {
         let rows = sqlx::query!(
             r#"WITH living_process AS (
                 SELECT id FROM process WHERE heartbeat_at > clock_timestamp() - make_interval(secs => $4)
+             ), free_counter AS (
+                -- Each by its own index: those that nobody holds, and those of processes that have ended.
+                SELECT unheld.id FROM unnest($2::text[]) AS n (name) CROSS JOIN LATERAL (
+                    SELECT id FROM account_counter WHERE network = n.name AND owner IS NULL
+                    ORDER BY id LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED) unheld
+                UNION ALL
+                SELECT left_over.id FROM (
+                    SELECT id FROM account_counter
+                    WHERE owner = ANY(ARRAY(SELECT id FROM process EXCEPT SELECT id FROM living_process))
+                      AND network = ANY($2)
+                    LIMIT $3 FOR NO KEY UPDATE SKIP LOCKED) left_over
              ), free_account AS (
-                SELECT counter.id AS counter_id, account.id AS account_id
-                FROM account JOIN account_counter counter ON counter.id = account.counter_id
-                WHERE account.registered_at IS NOT NULL AND account.network = ANY($2)
-                  AND (counter.owner IS NULL OR counter.owner NOT IN (SELECT id FROM living_process))
-                ORDER BY counter.id LIMIT $3 FOR NO KEY UPDATE OF counter SKIP LOCKED
+                SELECT free.id AS counter_id, account.id AS account_id
+                FROM (SELECT id FROM free_counter LIMIT $3) free CROSS JOIN LATERAL (
+                    SELECT id FROM account
+                    WHERE counter_id = free.id AND registered_at IS NOT NULL LIMIT 1) account
              ), claimed_lease AS (
-                UPDATE account_counter counter SET owner = $1, fence = counter.fence + 1 FROM free_account free
-                WHERE counter.id = free.counter_id AND $1 IN (SELECT id FROM living_process)
-                RETURNING counter.id AS counter_id, free.account_id, counter.fence
+                UPDATE account_counter counter SET owner = $1, fence = counter.fence + 1
+                FROM free_account free
+                CROSS JOIN LATERAL (
+                    SELECT ctid AS place FROM account_counter WHERE id = free.counter_id LIMIT 1) old
+                WHERE counter.ctid = old.place AND $1 IN (SELECT id FROM living_process)
+                RETURNING counter.id AS counter_id, counter.network, free.account_id, counter.fence
+             ), updated_process AS (
+                UPDATE process SET held = coalesce(held, '{}') || (
+                    SELECT coalesce(jsonb_object_agg(network, coalesce((held->>network)::bigint, 0) + count), '{}')
+                    FROM (SELECT network, count(*) FROM claimed_lease GROUP BY network) claimed)
+                WHERE id = $1 AND EXISTS (SELECT 1 FROM claimed_lease)
              ), updated_account AS (
                 -- The last holder's connection has ended; a state that its network caused (logged out, wait) stays.
                 UPDATE account SET session_state = 'starting', session_since = clock_timestamp()
-                FROM claimed_lease WHERE account.id = claimed_lease.account_id
-                  AND account.session_state IN ('connecting', 'catching_up', 'online')
+                WHERE id = ANY(ARRAY(SELECT account_id FROM claimed_lease))
+                  AND session_state IN ('connecting', 'catching_up', 'online')
              )
              SELECT counter_id AS "counter!", account_id AS "account!", fence AS "fence!" FROM claimed_lease"#,
             process.0,
@@ -188,6 +231,17 @@ impl Store {
         Ok(rows.into_iter().map(|row| (CounterId(row.id), row.fence)).collect())
     }
 
+    /// Says how many accounts of each network a process holds. Claims and releases keep that up to date; a lease that was
+    /// taken away is noticed so.
+    pub async fn report_held(&self, process: ProcessId, held: &BTreeMap<&str, usize>) -> Result<(), DbError> {
+        let held = serde_json::to_value(held)
+            .map_err(|error| DbError::Corrupt(format!("the numbers of leases cannot be written: {error}")))?;
+        sqlx::query!("UPDATE process SET held = $2 WHERE id = $1 AND held <> $2", process.0, held)
+            .execute(self.db.pool())
+            .await?;
+        Ok(())
+    }
+
     /// Frees leases, by counter and fence, so that another process may claim them. A lease that belongs to another process
     /// already is no error.
     pub async fn release_leases(
@@ -200,11 +254,19 @@ impl Store {
         // In the order in which every transaction locks counters.
         sqlx::query!(
             "WITH held AS (
-                SELECT c.id FROM account_counter c
-                JOIN unnest($1::bigint[], $2::bigint[]) AS l (id, fence) ON l.id = c.id AND l.fence = c.fence
-                WHERE c.owner IS NOT DISTINCT FROM $3 ORDER BY c.id FOR NO KEY UPDATE OF c
+                SELECT c.id FROM (
+                    SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS l (id, fence) ORDER BY id OFFSET 0) lease
+                CROSS JOIN LATERAL (
+                    SELECT id FROM account_counter
+                    WHERE id = lease.id AND fence = lease.fence AND owner IS NOT DISTINCT FROM $3
+                    FOR NO KEY UPDATE) c
+             ), released AS (
+                UPDATE account_counter SET owner = NULL WHERE id = ANY(ARRAY(SELECT id FROM held)) RETURNING network
              )
-             UPDATE account_counter c SET owner = NULL FROM held WHERE c.id = held.id",
+             UPDATE process SET held = held || (
+                SELECT jsonb_object_agg(network, greatest(coalesce((held->>network)::bigint, 0) - count, 0))
+                FROM (SELECT network, count(*) FROM released WHERE network IS NOT NULL GROUP BY network) freed)
+             WHERE id = $3 AND EXISTS (SELECT 1 FROM released WHERE network IS NOT NULL)",
             &counters,
             &fences,
             process.0
@@ -216,23 +278,60 @@ impl Store {
 
     /// The topics of the work that accounts leased to this process have: what polling finds when a wake-up was lost.
     pub async fn accounts_with_work(&self, process: ProcessId) -> Result<Vec<Topic>, DbError> {
-        // From the work to its owner: most accounts have none.
+        // From the work to its owner: most accounts have none. Where an account may have many rows, the next account is
+        // looked up by the last one. An index takes the time of the statement, not that of the clock.
         let rows = sqlx::query!(
-            r#"SELECT account.id, work.kind AS "kind!" FROM (
-                   SELECT account_id, 'work' AS kind FROM outbox
-                         WHERE retry_at <= clock_timestamp() OR expires_at <= clock_timestamp()
-                   UNION SELECT account_id, 'work' FROM receipt_outbox
-                   UNION SELECT account_id, 'work' FROM desired_state WHERE applied < version
-                   UNION SELECT account_id, 'files' FROM message_media WHERE retry_at <= clock_timestamp()
-                   UNION SELECT account_id, 'files' FROM pending_photo WHERE retry_at <= clock_timestamp()
-                   UNION SELECT account_id, 'commands' FROM outbox WHERE expires_at <= clock_timestamp()
-                   UNION SELECT account_id, 'commands' FROM command
-                         WHERE state IN ('waiting', 'taken') AND deadline > clock_timestamp()
-               ) work
-               JOIN account ON account.id = work.account_id
-               JOIN account_counter counter ON counter.id = account.counter_id
-               WHERE counter.owner IS NOT DISTINCT FROM $1"#,
-            process.0
+            r#"WITH RECURSIVE sender AS (
+                (SELECT account_id FROM outbox ORDER BY account_id LIMIT 1)
+                UNION ALL
+                SELECT next.account_id FROM sender last CROSS JOIN LATERAL (
+                    SELECT account_id FROM outbox WHERE account_id > last.account_id
+                    ORDER BY account_id LIMIT 1) next
+             ), reader AS (
+                (SELECT account_id FROM receipt_outbox ORDER BY account_id LIMIT 1)
+                UNION ALL
+                SELECT next.account_id FROM reader last CROSS JOIN LATERAL (
+                    SELECT account_id FROM receipt_outbox WHERE account_id > last.account_id
+                    ORDER BY account_id LIMIT 1) next
+             ), receiver AS (
+                (SELECT account_id FROM message_media WHERE retry_at IS NOT NULL ORDER BY account_id LIMIT 1)
+                UNION ALL
+                SELECT next.account_id FROM receiver last CROSS JOIN LATERAL (
+                    SELECT account_id FROM message_media WHERE retry_at IS NOT NULL AND account_id > last.account_id
+                    ORDER BY account_id LIMIT 1) next
+             ), viewer AS (
+                (SELECT account_id FROM pending_photo ORDER BY account_id LIMIT 1)
+                UNION ALL
+                SELECT next.account_id FROM viewer last CROSS JOIN LATERAL (
+                    SELECT account_id FROM pending_photo WHERE account_id > last.account_id
+                    ORDER BY account_id LIMIT 1) next
+             )
+             SELECT account.id, work.kind AS "kind!" FROM (
+                SELECT account_id, 'work' AS kind FROM sender WHERE EXISTS (
+                    SELECT 1 FROM (
+                        -- By account and message: an index by the message alone would lead through all accounts.
+                        SELECT retry_at FROM outbox
+                        WHERE account_id BETWEEN sender.account_id AND sender.account_id
+                        ORDER BY account_id, message_id LIMIT $2) oldest
+                    WHERE retry_at <= statement_timestamp() OFFSET 0)
+                UNION SELECT account_id, 'work' FROM outbox WHERE expires_at <= statement_timestamp()
+                UNION SELECT account_id, 'work' FROM reader
+                UNION SELECT account_id, 'work' FROM desired_state WHERE applied < version
+                UNION SELECT account_id, 'files' FROM receiver WHERE EXISTS (
+                    SELECT 1 FROM message_media
+                    WHERE account_id = receiver.account_id AND retry_at <= statement_timestamp() OFFSET 0)
+                UNION SELECT account_id, 'files' FROM viewer WHERE EXISTS (
+                    SELECT 1 FROM pending_photo
+                    WHERE account_id = viewer.account_id AND retry_at <= statement_timestamp() OFFSET 0)
+                UNION SELECT account_id, 'commands' FROM outbox WHERE expires_at <= statement_timestamp()
+                UNION SELECT account_id, 'commands' FROM command
+                      WHERE state IN ('waiting', 'taken') AND deadline > clock_timestamp()
+             ) work
+             CROSS JOIN LATERAL (SELECT id, counter_id FROM account WHERE id = work.account_id LIMIT 1) account
+             CROSS JOIN LATERAL (SELECT owner FROM account_counter WHERE id = account.counter_id LIMIT 1) counter
+             WHERE counter.owner IS NOT DISTINCT FROM $1"#,
+            process.0,
+            OLDEST
         )
         .fetch_all(self.db.pool())
         .await?;

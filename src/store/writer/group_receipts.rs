@@ -51,9 +51,11 @@ impl Tx {
                 SELECT m.id, m.state, r.participant, r.read, r.at, r.position
                 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[], $5::boolean[], $6::timestamptz[])
                      WITH ORDINALITY AS r (account_id, group_id, participant, network_id, read, at, position)
-                JOIN chat ON chat.account_id = r.account_id AND chat.peer_id = r.group_id
-                JOIN group_member member
-                     ON member.group_peer_id = r.group_id AND member.member_peer_id = r.participant
+                CROSS JOIN LATERAL (
+                    SELECT id FROM chat WHERE account_id = r.account_id AND peer_id = r.group_id LIMIT 1) chat
+                CROSS JOIN LATERAL (
+                    SELECT 1 FROM group_member
+                    WHERE group_peer_id = r.group_id AND member_peer_id = r.participant LIMIT 1) member
                 CROSS JOIN LATERAL (
                     SELECT id, chat_id, sender_peer_id, state, read_at FROM message
                     WHERE account_id = r.account_id AND network_id = r.network_id OFFSET 0) m
@@ -145,9 +147,12 @@ impl Tx {
         journals: &mut LockedJournals,
     ) -> Result<Vec<ReceiptedMessage>, DbError> {
         let rows = sqlx::query!(
-            "SELECT m.id, m.network_id FROM chat h JOIN message m ON m.chat_id = h.id
-             WHERE h.account_id = $1 AND h.peer_id = $2 AND m.sender_peer_id IS NULL AND m.read_at IS NULL
-               AND EXISTS (SELECT 1 FROM message_receipt r WHERE r.message_id = m.id)
+            "SELECT m.id, m.network_id
+             FROM (SELECT id FROM chat WHERE account_id = $1 AND peer_id = $2 LIMIT 1) h
+             CROSS JOIN LATERAL (
+                 SELECT id, network_id, stored_at FROM message
+                 WHERE chat_id = h.id AND sender_peer_id IS NULL AND read_at IS NULL OFFSET 0) m
+             WHERE EXISTS (SELECT 1 FROM message_receipt r WHERE r.message_id = m.id OFFSET 0)
              ORDER BY m.stored_at",
             account.0,
             group.id.0
@@ -182,22 +187,28 @@ impl Tx {
             r#"WITH candidate AS (
                 SELECT m.id, m.stored_at, r.at, chat.peer_id AS group_id, own.peer_id AS own_peer_id
                 FROM unnest($1::bigint[], $2::timestamptz[]) AS r (id, at)
-                JOIN message m ON m.id = r.id JOIN chat ON chat.id = m.chat_id
-                JOIN account_peer own ON own.account_id = m.account_id
+                CROSS JOIN LATERAL (SELECT id, chat_id, account_id, stored_at FROM message WHERE id = r.id LIMIT 1) m
+                CROSS JOIN LATERAL (SELECT peer_id FROM chat WHERE id = m.chat_id LIMIT 1) chat
+                CROSS JOIN LATERAL (
+                    SELECT peer_id FROM account_peer WHERE account_id = m.account_id LIMIT 1) own
              ), receipt_count AS (
                 SELECT c.id, c.at, count(*) AS others, count(receipt.peer_id) AS delivered,
                        count(receipt.read_at) AS read
                 FROM candidate c
-                JOIN group_member member ON member.group_peer_id = c.group_id
-                     AND member.member_peer_id <> c.own_peer_id AND member.since <= c.stored_at
-                LEFT JOIN message_receipt receipt
-                     ON receipt.message_id = c.id AND receipt.peer_id = member.member_peer_id
+                CROSS JOIN LATERAL (
+                    SELECT member_peer_id FROM group_member WHERE group_peer_id = c.group_id
+                      AND member_peer_id <> c.own_peer_id AND since <= c.stored_at OFFSET 0) member
+                LEFT JOIN LATERAL (
+                    SELECT peer_id, read_at FROM message_receipt
+                    WHERE message_id = c.id AND peer_id = member.member_peer_id LIMIT 1) receipt ON true
                 GROUP BY c.id, c.at
              ), updated_message AS (
                 UPDATE message m SET delivered_at = coalesce(m.delivered_at, c.at),
                        read_at = CASE WHEN c.read = c.others THEN c.at END
-                FROM receipt_count c
-                WHERE m.id = c.id AND c.delivered = c.others
+                FROM (SELECT counted.*, old.ctid AS place FROM receipt_count counted
+                      CROSS JOIN LATERAL (SELECT ctid FROM message WHERE id = counted.id LIMIT 1) old
+                      WHERE counted.delivered = counted.others) c
+                WHERE m.ctid = c.place
                   AND (m.delivered_at IS NULL OR (c.read = c.others AND m.read_at IS NULL))
                 RETURNING m.id, m.delivered_at = c.at AS newly_delivered, c.read = c.others AS read
              ), deleted_receipt AS (

@@ -61,11 +61,11 @@ impl Tx {
         let rows = sqlx::query!(
             r#"INSERT INTO chat (account_id, peer_id)
                SELECT account_id, peer_id FROM unnest($1::bigint[], $2::bigint[]) AS new (account_id, peer_id)
-               WHERE EXISTS (SELECT 1 FROM account WHERE id = new.account_id AND user_id IS NOT NULL)
+               WHERE EXISTS (SELECT 1 FROM account WHERE id = new.account_id AND user_id IS NOT NULL OFFSET 0)
                ORDER BY peer_id, account_id
                ON CONFLICT ON CONSTRAINT chat_account_peer_key DO UPDATE SET unread = chat.unread
                RETURNING account_id, xmax = 0 AND EXISTS (
-                   SELECT 1 FROM peer p WHERE p.id = chat.peer_id AND p.kind = 'person') AS "is_new!""#,
+                   SELECT 1 FROM peer p WHERE p.id = chat.peer_id AND p.kind = 'person' OFFSET 0) AS "is_new!""#,
             &accounts,
             &peers
         )

@@ -126,12 +126,24 @@ impl Tx {
         sqlx::query!(
             "WITH removed AS (SELECT * FROM unnest($1::bigint[], $2::bigint[]) AS removed (account_id, peer_id)
              ), deleted_profile AS (
-                DELETE FROM peer_profile f USING removed r WHERE f.account_id = r.account_id AND f.peer_id = r.peer_id
+                DELETE FROM peer_profile WHERE ctid = ANY(ARRAY(
+                    SELECT f.place FROM removed r CROSS JOIN LATERAL (
+                        SELECT ctid AS place FROM peer_profile
+                        WHERE account_id = r.account_id AND peer_id = r.peer_id OFFSET 0) f))
              ), deleted_pending AS (
-                DELETE FROM pending_photo p USING removed r WHERE p.account_id = r.account_id AND p.peer_id = r.peer_id
+                DELETE FROM pending_photo WHERE ctid = ANY(ARRAY(
+                    SELECT p.place FROM removed r CROSS JOIN LATERAL (
+                        SELECT ctid AS place FROM pending_photo
+                        WHERE account_id = r.account_id AND peer_id = r.peer_id OFFSET 0) p))
              ), deleted_photo AS (
-                DELETE FROM photo_change c USING removed r WHERE c.account_id = r.account_id AND c.peer_id = r.peer_id)
-             DELETE FROM status_change c USING removed r WHERE c.account_id = r.account_id AND c.peer_id = r.peer_id",
+                DELETE FROM photo_change WHERE ctid = ANY(ARRAY(
+                    SELECT c.place FROM removed r CROSS JOIN LATERAL (
+                        SELECT ctid AS place FROM photo_change
+                        WHERE account_id = r.account_id AND peer_id = r.peer_id OFFSET 0) c)))
+             DELETE FROM status_change WHERE ctid = ANY(ARRAY(
+                SELECT c.place FROM removed r CROSS JOIN LATERAL (
+                    SELECT ctid AS place FROM status_change
+                    WHERE account_id = r.account_id AND peer_id = r.peer_id OFFSET 0) c))",
             &accounts,
             &peers
         )
@@ -172,7 +184,10 @@ impl Tx {
                  last_seen = CASE WHEN t.online IS NULL THEN f.last_seen ELSE t.last_seen END
              FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::boolean[], $5::boolean[], $6::timestamptz[])
                   AS t (account_id, peer_id, nickname, hidden, online, last_seen)
-             WHERE f.account_id = t.account_id AND f.peer_id = t.peer_id",
+             CROSS JOIN LATERAL (
+                 SELECT ctid AS place FROM peer_profile
+                 WHERE account_id = t.account_id AND peer_id = t.peer_id LIMIT 1) old
+             WHERE f.ctid = old.place",
             &accounts,
             &peers,
             &nicknames as &[Option<&str>],

@@ -99,9 +99,11 @@ impl Tx {
     ) -> Result<(), DbError> {
         let Some(journal) = journals.of(lease.counter) else { return Ok(()) };
         let row = sqlx::query!(
-            "SELECT h.id, m.stored_at FROM message m JOIN chat h ON h.id = m.chat_id
-             WHERE m.account_id = $1 AND h.account_id = $1 AND h.peer_id = $2 AND m.network_id = $3
-             ORDER BY m.stored_at DESC LIMIT 1",
+            "SELECT h.id, m.stored_at
+             FROM (SELECT id FROM chat WHERE account_id = $1 AND peer_id = $2 LIMIT 1) h
+             CROSS JOIN LATERAL (
+                 SELECT chat_id, stored_at FROM message WHERE account_id = $1 AND network_id = $3 OFFSET 0) m
+             WHERE m.chat_id = h.id ORDER BY m.stored_at DESC LIMIT 1",
             lease.account.0,
             peer.id.0,
             network_id
@@ -127,7 +129,10 @@ impl Tx {
             "UPDATE outbox o SET attempts = attempts + 1,
                     retry_at = clock_timestamp() + make_interval(secs => l.seconds)
              FROM unnest($1::bigint[], $2::bigint[], $3::float8[]) AS l (account_id, message_id, seconds)
-             WHERE o.message_id = l.message_id AND o.account_id = l.account_id",
+             CROSS JOIN LATERAL (
+                 SELECT ctid AS place FROM outbox
+                 WHERE message_id = l.message_id AND account_id = l.account_id LIMIT 1) old
+             WHERE o.ctid = old.place",
             &accounts,
             &messages,
             &seconds
@@ -148,7 +153,8 @@ impl Tx {
             points.into_iter().map(|(account, point)| (account, point.to_vec())).unzip();
         sqlx::query!(
             "UPDATE account a SET resume_point = p.point FROM unnest($1::bigint[], $2::bytea[]) AS p (id, point)
-             WHERE a.id = p.id",
+             CROSS JOIN LATERAL (SELECT ctid AS place FROM account WHERE id = p.id LIMIT 1) old
+             WHERE a.ctid = old.place",
             &accounts,
             &points
         )
@@ -189,7 +195,8 @@ impl Tx {
                     session_reason = p.reason, session_attempt = p.attempt, session_until = p.until
              FROM unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::timestamptz[])
                   AS p (id, state, reason, attempt, until)
-             WHERE a.id = p.id",
+             CROSS JOIN LATERAL (SELECT ctid AS place FROM account WHERE id = p.id LIMIT 1) old
+             WHERE a.ctid = old.place",
             &accounts,
             &states as &[&str],
             &reasons as &[Option<&str>],

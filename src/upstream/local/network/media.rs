@@ -38,8 +38,8 @@ impl LocalNet {
     /// Deletes at most `limit` expired files. Returns their count.
     pub async fn prune_media(&self, limit: i64) -> Result<u64, DbError> {
         let pruned = sqlx::query!(
-            "DELETE FROM localnet_media WHERE reference = ANY(ARRAY(
-                 SELECT reference FROM localnet_media WHERE uploaded_at < now() - make_interval(days => $1)
+            "DELETE FROM localnet_media WHERE ctid = ANY(ARRAY(
+                 SELECT ctid FROM localnet_media WHERE uploaded_at < now() - make_interval(days => $1)
                  ORDER BY uploaded_at LIMIT $2))",
             RETENTION_DAYS,
             limit

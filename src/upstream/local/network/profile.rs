@@ -83,8 +83,8 @@ impl LocalNet {
     ) -> Result<bool, DbError> {
         let row = sqlx::query!(
             "SELECT w.told AS view, o.photo, o.photo_preview FROM localnet_watch w
-             JOIN localnet_subscriber o ON o.number = w.watched
-             JOIN localnet_subscriber s ON s.number = w.watcher
+             CROSS JOIN LATERAL (SELECT * FROM localnet_subscriber WHERE number = w.watched LIMIT 1) o
+             CROSS JOIN LATERAL (SELECT incarnation FROM localnet_subscriber WHERE number = w.watcher LIMIT 1) s
              WHERE w.watched = $1 AND w.watcher = $2 AND s.incarnation = $3",
             number.as_str(),
             subscriber.number.as_str(),

@@ -54,8 +54,12 @@ impl NetTx {
         sqlx::query!(
             "WITH updated AS (
                 UPDATE localnet_watch w SET told = n.view
-                FROM unnest($1::text[], $2::text[], $3::jsonb[]) AS n (watched, watcher, view)
-                WHERE w.watched = n.watched AND w.watcher = n.watcher)
+                FROM (SELECT old.ctid AS place, new.view
+                      FROM unnest($1::text[], $2::text[], $3::jsonb[]) AS new (watched, watcher, view)
+                      CROSS JOIN LATERAL (
+                          SELECT ctid FROM localnet_watch
+                          WHERE watched = new.watched AND watcher = new.watcher LIMIT 1) old) n
+                WHERE w.ctid = n.place)
              INSERT INTO localnet_stanza (recipient, sender, stanza)
              SELECT n.recipient, n.sender, n.body FROM unnest($4::text[], $5::text[], $6::jsonb[])
                     WITH ORDINALITY AS n (recipient, sender, body, place)
@@ -95,8 +99,12 @@ impl NetTx {
             .await?;
         }
         sqlx::query!(
-            "SELECT watched FROM localnet_watch WHERE (watched = $1 AND $2) OR (watcher = $1 AND $3)
-             ORDER BY watched, watcher FOR NO KEY UPDATE",
+            "SELECT FROM (
+                SELECT watched, watcher FROM localnet_watch WHERE watched = $1 AND $2
+                UNION SELECT watched, watcher FROM localnet_watch WHERE watcher = $1 AND $3
+                ORDER BY watched, watcher OFFSET 0) w
+             CROSS JOIN LATERAL (
+                SELECT FROM localnet_watch WHERE watched = w.watched AND watcher = w.watcher FOR NO KEY UPDATE) locked",
             number.as_str(),
             watched,
             watching
@@ -111,20 +119,25 @@ impl NetTx {
     async fn watches(&mut self, affected: AffectedWatches<'_>) -> Result<Vec<Watch>, DbError> {
         let AffectedWatches { number, watched, watching } = affected;
         let rows = sqlx::query!(
-            r#"SELECT w.watched, w.watcher, w.told AS view, o.nickname, o.status_message, o.photo, o.photo_preview, o.online,
-                      o.last_seen, o.privacy_status_message, o.privacy_photo, o.privacy_last_seen, v.online AS "watcher_online",
+            r#"SELECT w.watched AS "watched!", w.watcher AS "watcher!", w.told AS "view!", o.nickname, o.status_message,
+                      o.photo, o.photo_preview, o.online, o.last_seen, o.privacy_status_message, o.privacy_photo,
+                      o.privacy_last_seen, v.online AS "watcher_online",
                       EXISTS (SELECT 1 FROM localnet_contact c
-                              WHERE c.owner = w.watched AND c.contact = w.watcher) AS "is_contact!",
+                              WHERE c.owner = w.watched AND c.contact = w.watcher OFFSET 0) AS "is_contact!",
                       EXISTS (SELECT 1 FROM localnet_block b
-                              WHERE b.owner = w.watched AND b.blocked = w.watcher) AS "is_blocked!",
+                              WHERE b.owner = w.watched AND b.blocked = w.watcher OFFSET 0) AS "is_blocked!",
                       EXISTS (SELECT 1 FROM localnet_block b
-                              WHERE b.owner = w.watcher AND b.blocked = w.watched) AS "has_blocked!"
-               FROM localnet_watch w JOIN localnet_subscriber o ON o.number = w.watched
-               JOIN localnet_subscriber v ON v.number = w.watcher
-               WHERE w.active
-                 AND ((w.watched = $1 AND $2 AND NOT EXISTS (
-                          SELECT 1 FROM localnet_stanza s WHERE s.recipient = w.watcher OFFSET $4 LIMIT 1))
-                      OR (w.watcher = $1 AND $3))
+                              WHERE b.owner = w.watcher AND b.blocked = w.watched OFFSET 0) AS "has_blocked!"
+               FROM (SELECT watched, watcher, told FROM localnet_watch
+                     WHERE watched = $1 AND $2 AND active AND (watcher = $1 AND $3 OR NOT
+                         CASE WHEN (SELECT max(id) - min(id) FROM localnet_stanza WHERE recipient = watcher) >= $4
+                         THEN EXISTS (SELECT 1 FROM localnet_stanza s WHERE s.recipient = watcher OFFSET $4 LIMIT 1)
+                         ELSE false END)
+                     UNION ALL
+                     SELECT watched, watcher, told FROM localnet_watch
+                     WHERE watcher = $1 AND $3 AND active AND NOT (watched = $1 AND $2)) w
+               CROSS JOIN LATERAL (SELECT * FROM localnet_subscriber WHERE number = w.watched LIMIT 1) o
+               CROSS JOIN LATERAL (SELECT online FROM localnet_subscriber WHERE number = w.watcher LIMIT 1) v
                ORDER BY w.watched, w.watcher"#,
             number.as_str(),
             watched,

@@ -81,7 +81,8 @@ pub(super) async fn read_groups(
     let rows = sqlx::query!(
         r#"SELECT g.address, g.subject, g.creator, g.created_at, g.revision, g.photo, g.photo_preview,
                   m.number AS "number?", m.admin AS "admin?", m.since AS "since?"
-           FROM localnet_group g LEFT JOIN localnet_member m ON m.address = g.address
+           FROM localnet_group g
+           LEFT JOIN LATERAL (SELECT * FROM localnet_member WHERE address = g.address OFFSET 0) m ON true
            WHERE g.address = ANY($1) ORDER BY g.address, m.position"#,
         addresses
     )
@@ -130,23 +131,29 @@ async fn send(db: &Db, sends: &[&GroupSend]) -> Result<Vec<GroupDelivery>, DbErr
     .fetch_all(&mut *tx.inner)
     .await?;
     let row = sqlx::query!(
-        r#"WITH sender AS (
+        r#"WITH sender AS MATERIALIZED (
             SELECT w.place, w.address, s.number
             FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS w (number, incarnation, address, place)
-            JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation),
-         inside AS (
+            CROSS JOIN LATERAL (
+                SELECT number FROM localnet_subscriber
+                WHERE number = w.number AND incarnation = w.incarnation LIMIT 1) s),
+         inside AS MATERIALIZED (
             SELECT s.place, s.address, s.number FROM sender s
-            JOIN localnet_member m ON m.address = s.address AND m.number = s.number),
+            CROSS JOIN LATERAL (
+                SELECT 1 FROM localnet_member WHERE address = s.address AND number = s.number LIMIT 1) m),
          receiver AS MATERIALIZED (
             SELECT number FROM localnet_subscriber WHERE number = ANY(ARRAY(
-                SELECT m.number FROM inside i JOIN localnet_member m ON m.address = i.address))
+                SELECT m.number FROM (SELECT DISTINCT address FROM inside) i
+                CROSS JOIN LATERAL (SELECT number FROM localnet_member WHERE address = i.address OFFSET 0) m))
             ORDER BY number FOR KEY SHARE),
          put AS (
             INSERT INTO localnet_stanza (recipient, sender, stanza)
             SELECT m.number, i.number, n.body
             FROM unnest($4::bigint[], $5::jsonb[]) WITH ORDINALITY AS n (place, body, position)
             JOIN inside i ON i.place = n.place
-            JOIN localnet_member m ON m.address = i.address AND m.number <> i.number
+            CROSS JOIN LATERAL (
+                SELECT number, position FROM localnet_member
+                WHERE address = i.address AND number <> i.number OFFSET 0) m
             JOIN receiver r ON r.number = m.number
             ORDER BY n.position, m.position RETURNING recipient)
          SELECT ARRAY(SELECT place FROM sender) AS "current!", ARRAY(SELECT place FROM inside) AS "inside!",

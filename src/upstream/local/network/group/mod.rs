@@ -184,7 +184,7 @@ impl LocalNet {
             let mut tx = NetTx::begin(&self.db).await?;
             let locked: Vec<String> = sqlx::query_scalar!(
                 "SELECT address FROM localnet_group
-                 WHERE address IN (SELECT m.address FROM localnet_member m WHERE m.number = $1)
+                 WHERE address = ANY(ARRAY(SELECT m.address FROM localnet_member m WHERE m.number = $1))
                  ORDER BY address FOR NO KEY UPDATE",
                 number.as_str()
             )

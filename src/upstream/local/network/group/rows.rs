@@ -16,8 +16,9 @@ impl LocalNet {
     /// idempotency key. Returns their count.
     pub async fn prune_operations(&self, batch: i64) -> Result<u64, DbError> {
         let deleted = sqlx::query!(
-            "DELETE FROM localnet_operation WHERE id IN (
-                SELECT id FROM localnet_operation WHERE at < clock_timestamp() - interval '2 days' LIMIT $1)",
+            "DELETE FROM localnet_operation WHERE ctid = ANY(ARRAY(
+                SELECT ctid FROM localnet_operation WHERE at < statement_timestamp() - interval '2 days'
+                ORDER BY at LIMIT $1))",
             batch
         )
         .execute(self.db.pool())
