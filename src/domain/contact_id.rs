@@ -70,8 +70,8 @@ impl<'de> Deserialize<'de> for ContactId {
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<ContactId, E> {
                 self.visit_str(&number.to_string())
             }
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<ContactId, E> {
-                self.visit_str(&number.to_string())
+            fn visit_i64<E: de::Error>(self, _: i64) -> Result<ContactId, E> {
+                Err(E::custom(NumberError::Signs))
             }
         }
         deserializer.deserialize_any(ContactVisitor)
