@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::params::{self, File, RawParameters};
 use crate::http::AppState;
 use crate::http::error::{ApiError, ErrorCode};
+use crate::lifecycle::Deadline;
 use crate::media::Spooled;
 
 /// The file `filename` of an endpoint that sends one; see [`file_or_url`].
@@ -92,7 +93,8 @@ pub async fn file_or_url(
         ApiError::bad_request(ErrorCode::MissingParameter, text)
     })?;
     let mut spool = state.media.spool();
-    let fetched = state.fetch.get_untrusted(url.trim(), state.media.max_upload(), &mut spool).await?;
+    let fetching = state.fetch.get_untrusted(url.trim(), state.media.max_upload(), &mut spool);
+    let fetched = Deadline::elsewhere(fetching).await?;
     Ok(Upload { spooled: Arc::new(spool.finish().await?), file_name: fetched.file_name })
 }
 

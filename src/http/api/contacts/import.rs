@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,7 +15,7 @@ use crate::http::error::responses::NetworkResponses;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
-use crate::http::extract::params::{JsonOnly, Text};
+use crate::http::extract::params::{JsonOnly, Text, Value};
 use crate::sessions::contact_import::{ImportEntry, ImportOutcome};
 
 /// The routes of this file.
@@ -57,7 +57,7 @@ async fn import(
     RegisteredAccount(account): RegisteredAccount,
     claim: IdempotencyClaim,
     JsonOnly(list): JsonOnly<ContactList>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<serde_json::Value>, ApiError> {
     let entries = entries(&list.contacts)?;
     let (tx, outcome) = state.sessions.import_contacts(&account, entries, claim.claim()).await?;
     claim.commit(tx, StatusCode::OK, imported(outcome)).await
@@ -74,7 +74,7 @@ async fn remove(
     RegisteredAccount(account): RegisteredAccount,
     claim: IdempotencyClaim,
     JsonOnly(list): JsonOnly<RemovalList>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<serde_json::Value>, ApiError> {
     let ids: Vec<String> = list.contacts.iter().filter_map(contact_id).map(|id| id.to_string()).collect();
     if ids.is_empty() {
         return Err(ApiError::no_valid_number());
@@ -108,7 +108,7 @@ fn contact_id(value: &Value) -> Option<ContactId> {
     ContactId::deserialize(value).ok()
 }
 
-fn imported(outcome: ImportOutcome) -> Value {
+fn imported(outcome: ImportOutcome) -> serde_json::Value {
     match outcome {
         ImportOutcome::Unchanged => {
             json!({"message": "the list already has these contacts; nothing changed"})

@@ -1,8 +1,8 @@
 //! Tests of complete and broken forms, in chunks of any size.
 
 use super::*;
+use crate::http::extract::body::LARGEST;
 use axum::body::Body;
-use http::HeaderMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::fs;
@@ -46,9 +46,9 @@ fn file(name: &str, content: impl Into<Vec<u8>>) -> FormPart {
 async fn parse(chunks: Vec<Vec<u8>>, kind: &str, spools: Option<&Spools>) -> Result<FormParts, &'static str> {
     let body = Body::from_stream(stream::iter(chunks.into_iter().map(Ok::<_, std::io::Error>)));
     let limit = MAX_UPLOAD as u64 + LARGEST;
-    let mut body = LimitedBody::new(&HeaderMap::new(), body, limit).map_err(|_| "announced")?;
+    let mut body = LimitedBody::new(body, limit).map_err(|_| "announced")?;
     let first = body.next().await.map_err(|error| ApiError::from(error).code().as_str())?.expect("not empty");
-    read(kind, first, &mut body, spools).await.map_err(|error| error.code().as_str())
+    read(kind, first, &mut body, LARGEST, spools, None).await.map_err(|error| error.code().as_str())
 }
 
 async fn whole(parts: &[FormPart]) -> Result<FormParts, &'static str> {
