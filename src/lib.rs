@@ -131,6 +131,11 @@
 //!   the last message would have to learn of every message.
 //! * An index that serves one statement alone has a negated id, so that no other statement can be planned with it.
 //! * Merged peers are not yet among [`upstream::UpstreamEvent`]: they come with the tables that they need.
+//! * mimalloc is the allocator, since the one of the C library keeps what a burst of many threads has used. In a debug
+//!   build, ten bodies of 2 MiB with small objects at a time: 33 MiB before, 1,879 MiB at the peak and 1,750 MiB for good
+//!   with the C library and a tree of values; 58, 110 and 52 MiB with mimalloc, the budget of bodies and compact values.
+//! * A request has one deadline ([`lifecycle::Deadline`]), which its task carries, instead of a parameter of each function:
+//!   at the deadline its work is dropped, so that nothing happens after the refusal.
 //! * One crate: the layers are held by a test instead of by manifests, since two cores build one crate as fast.
 //! * `build.rs` is in `migrations/`, to keep the top level small.
 

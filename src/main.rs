@@ -8,6 +8,10 @@ use windu::cli::Arguments;
 use windu::config::Env;
 use windu::{cli, telemetry};
 
+/// Gives memory back soon after a burst; see "Decisions" in the library for the figures.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Before the first use of TLS. Fails only when a provider is installed already, which is then used.
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -18,6 +18,8 @@ use crate::config::{
 };
 use crate::db::DbError;
 use crate::fetch::{Fetch, UntrustedRules};
+use crate::http::extract::body_budget::BodyBudget;
+use crate::http::server::ConnectionLimits;
 use crate::http::{AppState, Shared, Started, router, server};
 use crate::lifecycle::Lifecycle;
 use crate::maintenance;
@@ -156,10 +158,15 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
         public_url,
         cors_origins: Arc::new(settings.listen.cors_origins.clone()),
         started: Started::default(),
+        bodies: BodyBudget::default(),
     });
     // Listening before the database answers: probes and callers get a 503 instead of a refused connection.
-    let max_connections = settings.listen.max_connections;
-    lifecycle.spawn(server::serve(listener, router::router(&state), max_connections, lifecycle.clone()));
+    let limits = ConnectionLimits {
+        total: settings.listen.max_connections,
+        per_address: settings.listen.max_connections_per_address,
+        trusted_proxies: settings.oauth.trusted_proxies.clone(),
+    };
+    lifecycle.spawn(server::serve(listener, router::router(&state), limits, lifecycle.clone()));
 
     let started = tokio::select! {
         () = lifecycle.soft().cancelled() => Ok(()),

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
 use super::announce_revocation;
-use crate::domain::{NewPassword, UserName};
+use crate::domain::{NewPassword, UserName, normalised};
 use crate::oauth::hash_password;
 use crate::secrets;
 use crate::sessions::Sessions;
@@ -65,17 +65,23 @@ pub async fn run(command: UserCommand, store: &Store, sessions: &Sessions) -> an
         UserCommand::List => list(store).await,
         UserCommand::SetPassword { name, password_stdin } => {
             let (password, generated) = password(password_stdin)?;
+            let name = stored_name(store, &name).await?;
             require(store.set_password(&name, &hash_password(&password).await?).await?, &name)?;
             announce_revocation(store);
             show(&password, generated)
         }
         UserCommand::Disable { name } => {
+            let name = stored_name(store, &name).await?;
             require(store.disable_user(&name).await?, &name)?;
             announce_revocation(store);
             Ok(())
         }
-        UserCommand::Enable { name } => require(store.enable_user(&name).await?, &name),
+        UserCommand::Enable { name } => {
+            let name = stored_name(store, &name).await?;
+            require(store.enable_user(&name).await?, &name)
+        }
         UserCommand::Delete { name } => {
+            let name = stored_name(store, &name).await?;
             let Some(user) = store.user_by_name(&name).await? else { return require(false, &name) };
             // No new account while the old ones leave their networks.
             store.disable_user(&name).await?;
@@ -85,6 +91,13 @@ pub async fn run(command: UserCommand, store: &Store, sessions: &Sessions) -> an
             Ok(store.delete_all_removed().await?)
         }
     }
+}
+
+/// The name normalised, or as it is for a user who was created before names were normalised.
+async fn stored_name(store: &Store, name: &str) -> anyhow::Result<String> {
+    let normal = normalised(name);
+    let is_older = normal != name && store.user_by_name(&normal).await?.is_none();
+    Ok(if is_older { name.to_owned() } else { normal })
 }
 
 async fn list(store: &Store) -> anyhow::Result<()> {
@@ -106,14 +119,14 @@ fn require(found: bool, name: &str) -> anyhow::Result<()> {
 /// The password, and whether it was generated here.
 fn password(from_stdin: bool) -> anyhow::Result<(NewPassword, bool)> {
     if !from_stdin {
-        return Ok((NewPassword::parse(secrets::random_id())?, true));
+        return Ok((NewPassword::parse(&secrets::random_id())?, true));
     }
     let mut text = String::new();
     io::stdin()
         .take(LONGEST_INPUT)
         .read_to_string(&mut text)
         .context("the password on standard input is no UTF-8 text")?;
-    Ok((NewPassword::parse(one_line(&text)?.to_owned())?, false))
+    Ok((NewPassword::parse(one_line(&text)?)?, false))
 }
 
 /// The text without the line feed that `echo` or an editor adds.

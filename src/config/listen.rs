@@ -6,7 +6,8 @@ use url::{Host, Url};
 
 use super::{ConfigError, Env};
 
-/// `WINDU_LISTEN`, `WINDU_PUBLIC_URL`, `WINDU_CORS_ORIGINS` and `WINDU_MAX_CONNECTIONS`.
+/// `WINDU_LISTEN`, `WINDU_PUBLIC_URL`, `WINDU_CORS_ORIGINS`, `WINDU_MAX_CONNECTIONS` and
+/// `WINDU_MAX_CONNECTIONS_PER_ADDRESS`.
 #[derive(Clone, Debug)]
 pub struct ListenSettings {
     /// The address to listen on; port 0 chooses a free one.
@@ -16,7 +17,12 @@ pub struct ListenSettings {
     pub cors_origins: CorsOrigins,
     /// The most open connections; more wait in the operating system's queue.
     pub max_connections: usize,
+    /// The most open connections of one address, or requests of one address behind a trusted proxy; more are refused.
+    pub max_connections_per_address: usize,
 }
+
+/// A part of all connections is enough for one address: a quarter, but never fewer than this.
+const FEWEST_PER_ADDRESS: usize = 8;
 
 /// The origins that may call the API from a browser. No cookies are used, so any origin is safe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,8 +34,13 @@ pub enum CorsOrigins {
 
 impl ListenSettings {
     /// The variables that [`ListenSettings::read`] reads.
-    pub const NAMES: &[&str] =
-        &["WINDU_LISTEN", "WINDU_PUBLIC_URL", "WINDU_CORS_ORIGINS", "WINDU_MAX_CONNECTIONS"];
+    pub const NAMES: &[&str] = &[
+        "WINDU_LISTEN",
+        "WINDU_PUBLIC_URL",
+        "WINDU_CORS_ORIGINS",
+        "WINDU_MAX_CONNECTIONS",
+        "WINDU_MAX_CONNECTIONS_PER_ADDRESS",
+    ];
 
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         let address = match env.get("WINDU_LISTEN") {
@@ -38,12 +49,12 @@ impl ListenSettings {
                 ConfigError::new("WINDU_LISTEN", "an address and a port are expected, such as 127.0.0.1:8000")
             })?,
         };
-        let max_connections = env.parse("WINDU_MAX_CONNECTIONS", 1_000)?;
-        if max_connections == 0 {
-            return Err(ConfigError::new("WINDU_MAX_CONNECTIONS", "at least 1 is expected"));
-        }
+        let max_connections = at_least_one(env, "WINDU_MAX_CONNECTIONS", 1_000)?;
+        let part = (max_connections / 4).max(FEWEST_PER_ADDRESS);
+        let max_connections_per_address = at_least_one(env, "WINDU_MAX_CONNECTIONS_PER_ADDRESS", part)?;
         let public_url = env.get("WINDU_PUBLIC_URL").map(public_url).transpose()?;
-        Ok(Self { address, public_url, cors_origins: cors_origins(env)?, max_connections })
+        let cors_origins = cors_origins(env)?;
+        Ok(Self { address, public_url, cors_origins, max_connections, max_connections_per_address })
     }
 
     /// Whether both the listener and the public URL are on a loopback address: nobody else can reach the server.
@@ -56,6 +67,13 @@ impl ListenSettings {
             Host::Ipv6(address) => address.is_loopback(),
         });
         self.address.ip().is_loopback() && public_is_loopback
+    }
+}
+
+fn at_least_one(env: &Env, variable: &'static str, default: usize) -> Result<usize, ConfigError> {
+    match env.parse(variable, default)? {
+        0 => Err(ConfigError::new(variable, "at least 1 is expected")),
+        number => Ok(number),
     }
 }
 
@@ -103,6 +121,15 @@ mod tests {
         assert_eq!(settings.address.to_string(), "127.0.0.1:8000");
         assert_eq!(settings.public_url, None);
         assert_eq!(settings.cors_origins, CorsOrigins::Any);
+        assert_eq!((settings.max_connections, settings.max_connections_per_address), (1_000, 250));
+    }
+
+    #[test]
+    fn one_address_gets_a_part_of_all_connections() {
+        let of = |values: &[(&str, &str)]| read(values).expect("settings").max_connections_per_address;
+        assert_eq!(of(&[("WINDU_MAX_CONNECTIONS", "4000")]), 1_000);
+        assert_eq!(of(&[("WINDU_MAX_CONNECTIONS", "2")]), 8);
+        assert_eq!(of(&[("WINDU_MAX_CONNECTIONS_PER_ADDRESS", "1000")]), 1_000);
     }
 
     #[test]
@@ -115,6 +142,7 @@ mod tests {
             ("WINDU_CORS_ORIGINS", "https://app.example.org/page"),
             ("WINDU_MAX_CONNECTIONS", "0"),
             ("WINDU_MAX_CONNECTIONS", "many"),
+            ("WINDU_MAX_CONNECTIONS_PER_ADDRESS", "0"),
         ] {
             assert_eq!(read(&[(name, value)]).expect_err(value).variable, name);
         }

@@ -59,12 +59,19 @@ impl OAuthSettings {
 }
 
 impl TrustedProxies {
+    /// Whether this is the address of a trusted proxy.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+
     /// The caller's address: the peer's, or, as long as that is a trusted proxy's, the one before it in the values
     /// of `X-Forwarded-For` (in the order of the headers), from right to left.
     pub fn client<'a>(&self, peer: IpAddr, forwarded: impl DoubleEndedIterator<Item = &'a str>) -> IpAddr {
         let mut client = peer.to_canonical();
         for hop in forwarded.rev().flat_map(|value| value.rsplit(',')) {
-            if !self.0.iter().any(|network| network.contains(&client)) {
+            if !self.contains(client) {
                 break;
             }
             let Some(address) = address(hop.trim()) else { break };

@@ -56,6 +56,11 @@ impl<Q, A> Request<Q, A> {
         (Self { content, reply }, Answer(answer))
     }
 
+    /// Whether nobody waits for the answer any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.reply.is_closed()
+    }
+
     /// Answers; a caller that has gone away hears nothing.
     pub fn answer(self, answer: Result<A, DbError>) {
         let _ = self.reply.send(answer);
@@ -199,6 +204,11 @@ pub async fn run_batch<C: Sync, Q: Send + Sync, A: Send>(
     mut requests: Vec<Request<Q, A>>,
     attempt: Attempt<C, Q, A>,
 ) -> Vec<Request<Q, A>> {
+    // What a caller was refused must not happen later.
+    requests.retain(|request| !request.is_abandoned());
+    if requests.is_empty() {
+        return requests;
+    }
     let outcomes = {
         let contents: Vec<&Q> = requests.iter().map(|request| &request.content).collect();
         attempt(context, &contents).await

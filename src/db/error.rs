@@ -48,6 +48,17 @@ impl DbError {
         }
     }
 
+    /// Whether the program ends, which is not the database's fault.
+    #[must_use]
+    pub fn is_shutdown(&self) -> bool {
+        match self {
+            Self::Unavailable(error) => {
+                matches!(**error, sqlx::Error::WorkerCrashed | sqlx::Error::PoolClosed)
+            }
+            Self::Refused(_) | Self::Fenced | Self::Corrupt(_) => false,
+        }
+    }
+
     /// The error of a full queue: the same as that of a pool without a free connection.
     #[must_use]
     pub fn overloaded() -> Self {

@@ -2,6 +2,7 @@
 
 mod account;
 mod aspect;
+mod caller_network;
 mod contact_id;
 mod event;
 mod group;
@@ -15,6 +16,7 @@ mod user;
 
 pub use account::{Account, NeedsUser, SessionState, SessionStatus};
 pub use aspect::Aspect;
+pub use caller_network::CallerNetwork;
 pub use contact_id::ContactId;
 pub use event::Event;
 pub use group::{ChatName, GroupChangeKind, GroupId, GroupIdError};
@@ -31,4 +33,4 @@ pub use profile::{
     Audience, PeerPresence, Photo, PhotoReference, Privacy, PrivacyNames, ProfileNews, Visible,
 };
 pub use time::{TimeError, TimeParameter, Timestamp, UncutTimestamp};
-pub use user::{NewPassword, UserError, UserName};
+pub use user::{NewPassword, UserError, UserName, normalised};

@@ -125,21 +125,25 @@ fn unix_seconds(text: &str) -> Option<(DateTime<Utc>, bool)> {
     Some((at, fraction.is_some()))
 }
 
-/// A date, optionally with a time, which may have a fraction and a zone.
+/// A date, optionally with a time, which may have a zone, and seconds with or without a fraction.
 fn date_and_time(text: &str) -> Option<(DateTime<Utc>, bool)> {
     let (date, rest) = text.split_at_checked(10)?;
     let date = date_only(date)?;
     if rest.is_empty() {
         return Some((date.and_hms_opt(0, 0, 0)?.and_utc(), false));
     }
-    let (time, rest) = rest.strip_prefix(['T', 't', ' '])?.split_at_checked(8)?;
-    let (hour, rest_of_time) = two_digits(time)?;
-    let (minute, rest_of_time) = two_digits(rest_of_time.strip_prefix(':')?)?;
-    let (second, _) = two_digits(rest_of_time.strip_prefix(':')?)?;
+    let (hour, rest) = two_digits(rest.strip_prefix(['T', 't', ' '])?)?;
+    let (minute, rest) = two_digits(rest.strip_prefix(':')?)?;
+    let (second, rest) = match rest.strip_prefix(':') {
+        Some(rest) => two_digits(rest).map(|(second, rest)| (Some(second), rest))?,
+        None => (None, rest),
+    };
+    let has_seconds = second.is_some();
+    let second = second.unwrap_or(0);
     // A leap second is the first moment after it, as PostgreSQL has it.
     let leap = i64::from(second == 60);
     let at = date.and_hms_opt(hour, minute, if leap == 1 { 59 } else { second })?.and_utc();
-    let (fraction, zone) = match rest.strip_prefix('.') {
+    let (fraction, zone) = match rest.strip_prefix('.').filter(|_| has_seconds) {
         None => (None, rest),
         Some(rest) => {
             let end = rest.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(rest.len());
@@ -163,7 +167,8 @@ fn date_only(text: &str) -> Option<NaiveDate> {
     NaiveDate::from_ymd_opt(year.parse().ok()?, month, day)
 }
 
-/// Nothing and `Z` are UTC. A form turns the plus of `+02:00` into a space.
+/// Nothing and `Z` are UTC; else hours and minutes, with or without a colon, or hours alone. A form turns the plus of `+02:00`
+/// into a space.
 fn zone_offset(text: &str) -> Option<TimeDelta> {
     let (sign, rest) = match text.chars().next() {
         None => return Some(TimeDelta::zero()),
@@ -173,7 +178,8 @@ fn zone_offset(text: &str) -> Option<TimeDelta> {
         Some(_) => return None,
     };
     let (hours, rest) = two_digits(rest)?;
-    let (minutes, rest) = two_digits(rest.strip_prefix(':')?)?;
+    let (minutes, rest) =
+        if rest.is_empty() { (0, rest) } else { two_digits(rest.strip_prefix(':').unwrap_or(rest))? };
     if !rest.is_empty() || hours > 23 || minutes > 59 {
         return None;
     }
@@ -219,9 +225,25 @@ mod tests {
             "2016-05-20 07:52:45 02:00",
             "2016-05-19T22:22:45-07:30",
             " 2016-05-20T05:52:45 ",
+            "2016-05-20T07:52:45+0200",
+            "2016-05-20T07:52:45 0200",
+            "2016-05-20T05:52:45+0000",
+            "2016-05-19T22:22:45-0730",
+            "2016-05-20 07:52:45+02",
+            "2016-05-20 05:52:45+00",
             "1463723565",
         ] {
             assert_eq!(parsed(text), "2016-05-20T05:52:45", "{text}");
+        }
+        for text in [
+            "2016-05-20T05:52",
+            "2016-05-20 05:52",
+            "2016-05-20T05:52Z",
+            "2016-05-20T07:52+02:00",
+            "2016-05-20T07:52 02:00",
+            "2016-05-20T07:52+0200",
+        ] {
+            assert_eq!(parsed(text), "2016-05-20T05:52:00", "{text}");
         }
         assert_eq!(parsed("2016-05-20T07:52:45.25 02:00"), "2016-05-20T05:52:45.250");
         assert_eq!(parsed("2016-05-20T05:52:45.1234569Z"), "2016-05-20T05:52:45.123456");
@@ -250,11 +272,16 @@ mod tests {
             "2016-00-00",
             "2016-5-20",
             "2016-05-20T",
-            "2016-05-20T05:52",
-            "2016-05-20 02:00",
+            "2016-05-20T05",
+            "2016-05-20T05:52:",
+            "2016-05-20T05:52.5",
+            "2016-05-20T05:5",
             "2016-05-20T05:52:45.",
             "2016-05-20T05:52:45.x",
             "2016-05-20T05:52:45+2",
+            "2016-05-20T05:52:45+020",
+            "2016-05-20T05:52:45+02:",
+            "2016-05-20T05:52:45+02000",
             "2016-05-20T05:52:45+24:00",
             "2016-05-20T05:52:45+02:60",
             "2016-05-20T05:52:45+02:00 ago",

@@ -1,6 +1,7 @@
 //! GET requests to caller-supplied URLs.
 
 use std::future::Future;
+use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
@@ -10,9 +11,13 @@ use url::Url;
 use super::error::{FetchError, UntrustedError, classify};
 use super::guard::is_http;
 use super::{Fetch, Policy};
+use crate::lifecycle::Deadline;
 
 /// Redirects that are followed.
 const MAX_REDIRECTS: usize = 3;
+
+/// What a request needs of its time to use what was fetched.
+const NEEDED_AFTERWARDS: Duration = Duration::from_secs(5);
 
 /// In bytes. A longer file name is ignored: no file system would take it.
 const MAX_FILE_NAME: usize = 255;
@@ -37,8 +42,9 @@ pub struct Fetched {
 }
 
 impl Fetch {
-    /// Reads a URL under [`Policy::Untrusted`]. Up to three redirects are followed, each checked like the first URL. At
-    /// most `limit` bytes reach the sink, and part of them may when an error is returned.
+    /// Reads a URL under [`Policy::Untrusted`], at most until shortly before the deadline of the request that names it. Up
+    /// to three redirects are followed, each checked like the first URL. At most `limit` bytes reach the sink, and part of
+    /// them may when an error is returned.
     pub async fn get_untrusted<S: Sink>(
         &self,
         url: &str,
@@ -46,10 +52,12 @@ impl Fetch {
         sink: &mut S,
     ) -> Result<Fetched, UntrustedError<S::Error>> {
         let url = Url::parse(url).ok().filter(is_http).ok_or(UntrustedError::NotHttp)?;
-        timeout(self.timeouts().total, self.read(url, limit, sink)).await.unwrap_or_else(|elapsed| {
-            let late = FetchError::TimedOut(elapsed.into());
-            Err(late.into())
-        })
+        timeout(Deadline::shorten(self.timeouts().total, NEEDED_AFTERWARDS), self.read(url, limit, sink))
+            .await
+            .unwrap_or_else(|elapsed| {
+                let late = FetchError::TimedOut(elapsed.into());
+                Err(late.into())
+            })
     }
 
     async fn read<S: Sink>(

@@ -14,7 +14,8 @@ use utoipa_axum::router::OpenApiRouter;
 use super::error::ApiError;
 use super::extract::caller::Caller;
 use super::extract::{body, params};
-use super::middleware::{cors, error_fallback, idempotency, paths, request_timeout, trace};
+use super::middleware::allowed_methods::{self, AllowedMethods};
+use super::middleware::{cors, deadline, error_fallback, idempotency, paths, trace};
 use super::{AppState, Started, api, oauth};
 use crate::config::CorsOrigins;
 use crate::domain::ChatName;
@@ -27,7 +28,7 @@ pub fn router(state: &AppState) -> Router {
     let (routes, _) = routes(Some(state)).split_for_parts();
     let routes: Router = routes.with_state(state.clone());
     let routes = routes.method_not_allowed_fallback(no_such_method);
-    let routes = routes.layer(from_fn_with_state(state.clone(), request_timeout::limit));
+    let routes = routes.layer(from_fn_with_state(state.clone(), deadline::limit));
     surround(&state.cors_origins, &state.started, routes)
 }
 
@@ -56,9 +57,11 @@ async fn no_such_method(words: Result<RawPathParams, RawPathParamsRejection>) ->
 fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
     let mut api = api::router();
     if let Some(state) = state {
+        let methods = AllowedMethods::of(api.get_openapi());
         api = api
             .route_layer(from_fn_with_state(state.clone(), idempotency::run_once))
-            .route_layer(from_fn_with_state(state.clone(), params::read::<Caller, AppState>));
+            .route_layer(from_fn_with_state(state.clone(), params::read::<Caller, AppState>))
+            .route_layer(from_fn_with_state(methods, allowed_methods::mark));
     }
     OpenApiRouter::with_openapi(ApiDescription::openapi())
         .merge(api::health::router())
@@ -86,7 +89,7 @@ async fn normalise(State(started): State<Started>, request: Request, next: Next)
         Ok(_) => ApiError::starting().into_response(),
         Err(error) => error.into_response(),
     };
-    error_fallback::as_object(response, oauth)
+    error_fallback::finished(response, oauth)
 }
 
 #[derive(OpenApi)]
@@ -115,6 +118,7 @@ mod tests {
     use axum::routing::{get, post};
     use http::{Method, header};
     use serde_json::Value;
+    use std::collections::BTreeSet;
     use tower::ServiceExt as _;
 
     /// A few endpoints behind the layers of the real ones, without a database.
@@ -169,6 +173,8 @@ mod tests {
             assert!(headers.contains_key("x-request-id"), "{path}");
             assert_eq!(headers["access-control-allow-origin"], "*", "{path}");
             assert_eq!(headers[header::CONTENT_TYPE], "application/json", "{path}");
+            assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff", "{path}");
+            assert_eq!(headers[header::CACHE_CONTROL], "no-store", "{path}");
         }
     }
 
@@ -182,6 +188,38 @@ mod tests {
             assert_eq!(response.status().as_u16(), status, "{path}");
             assert_eq!(response.headers().contains_key(header::RETRY_AFTER), status == 503, "{path}");
         }
+    }
+
+    /// The names of the properties of a schema, of those that it refers to, and of those that it is made of.
+    fn properties(schema: &Value, schemas: &Value, names: &mut BTreeSet<String>) {
+        if let Some(name) = schema["$ref"].as_str().and_then(|path| path.rsplit('/').next()) {
+            properties(&schemas[name], schemas, names);
+        }
+        names.extend(schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.clone()));
+        for part in ["allOf", "oneOf", "anyOf"].iter().filter_map(|part| schema[part].as_array()).flatten() {
+            properties(part, schemas, names);
+        }
+    }
+
+    #[test]
+    fn every_described_parameter_is_kept() {
+        let description = serde_json::to_value(openapi()).expect("JSON");
+        let mut names = BTreeSet::new();
+        let paths = description["paths"].as_object().expect("paths");
+        for (_, methods) in paths.iter().filter(|(path, _)| path.starts_with("/api/")) {
+            for endpoint in methods.as_object().expect("methods").values() {
+                let parameters = endpoint["parameters"].as_array().into_iter().flatten();
+                let query = parameters.filter(|parameter| parameter["in"] == "query");
+                names.extend(query.map(|parameter| parameter["name"].as_str().expect("a name").to_owned()));
+                for content in endpoint["requestBody"]["content"].as_object().into_iter().flatten() {
+                    properties(&content.1["schema"], &description["components"]["schemas"], &mut names);
+                }
+            }
+        }
+        assert!(names.len() > 20, "{names:?}");
+        let known: BTreeSet<String> = params::KNOWN_NAMES.iter().map(|name| (*name).to_owned()).collect();
+        let missing: Vec<&String> = names.difference(&known).collect();
+        assert!(missing.is_empty(), "params/names.rs lacks {missing:?}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use axum::extract::FromRef;
 
 use crate::config::CorsOrigins;
 use crate::fetch::Fetch;
+use crate::http::extract::body_budget::BodyBudget;
 use crate::lifecycle::Lifecycle;
 use crate::media::{Media, Spools};
 use crate::oauth::OAuth;
@@ -37,6 +38,7 @@ pub struct Shared {
     pub public_url: Arc<str>,
     pub cors_origins: Arc<CorsOrigins>,
     pub started: Started,
+    pub bodies: BodyBudget,
 }
 
 /// Whether the program has started: until then it answers 503.
@@ -84,5 +86,11 @@ impl FromRef<AppState> for Arc<OAuth> {
 impl FromRef<AppState> for Spools {
     fn from_ref(state: &AppState) -> Self {
         state.media.spools().clone()
+    }
+}
+
+impl FromRef<AppState> for BodyBudget {
+    fn from_ref(state: &AppState) -> Self {
+        state.bodies.clone()
     }
 }

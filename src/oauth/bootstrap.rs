@@ -36,12 +36,12 @@ pub async fn bootstrap(store: &Store, settings: &Bootstrap) -> Result<Option<Fir
     }
     let user = UserName::parse(settings.user.as_deref().unwrap_or(FIRST_USER))
         .map_err(|error| ConfigError::new("WINDU_BOOTSTRAP_USER", error.to_string()))?;
-    let generated = settings.password.is_none();
-    let password = NewPassword::parse(settings.password.clone().unwrap_or_else(secrets::random_id))
-        .map_err(|error| ConfigError::new("WINDU_BOOTSTRAP_PASSWORD", error.to_string()))?;
     if store.user_by_name(user.as_str()).await?.is_some() {
         return Ok(None);
     }
+    let generated = settings.password.is_none();
+    let password = NewPassword::parse(&settings.password.clone().unwrap_or_else(secrets::random_id))
+        .map_err(|error| ConfigError::new("WINDU_BOOTSTRAP_PASSWORD", error.to_string()))?;
     let created = store.create_user(&user, &hash_password(&password).await?).await?;
     if created.is_some() {
         tracing::info!(generated, "the first user was created");

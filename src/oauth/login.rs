@@ -11,8 +11,9 @@ use oxide_auth::primitives::registrar::{ClientUrl, PreGrant, RegistrarError};
 use oxide_auth_async::primitives::{Issuer as _, Registrar as _};
 
 use super::issuer::{TokenIssuer, VerifiedLogin};
-use super::password::LoginOutcome;
+use super::password::{HashingSlot, LoginOutcome};
 use super::{Client, OAuth, OAuthError, TokenPair, TokenRequest};
+use crate::domain::{CallerNetwork, normalised};
 use crate::store::{LoginAttempt, UserRecord};
 use crate::{clock, secrets};
 
@@ -50,26 +51,28 @@ impl OAuth {
         address: IpAddr,
         client: &Client,
     ) -> Result<VerifiedLogin, OAuthError> {
+        let typed = Typed::new(name, password);
         for _ in 0..TRIES {
-            let user = self.store.user_by_name(name).await?;
+            let user = self.user(&typed).await?;
             let attempt = LoginAttempt {
-                name_hash: secrets::sha256(name.as_bytes()),
-                address: network(address),
+                name_hash: secrets::sha256(typed.name.as_bytes()),
+                address: CallerNetwork::from(address).to_string(),
                 user: user.as_ref().map(|user| user.id),
             };
-            self.throttle(&attempt).await?;
+            self.throttle(&attempt, address).await?;
             let slot = self.hasher.slot().await?;
-            self.throttle(&attempt).await?;
+            self.throttle(&attempt, address).await?;
             let hash = user.as_ref().map(|user| user.password_hash.clone());
-            let outcome = slot.verify(password.to_owned(), hash).await?;
+            let outcome = typed.verify(&slot, hash).await?;
             let (Some(user), LoginOutcome::Right { outdated }) =
                 (user.filter(|user| !user.disabled), outcome)
             else {
+                tracing::warn!(user = shown(&attempt), %address, "a login failed");
                 self.store.record_login_failure(&attempt).await?;
                 return Err(OAuthError::WrongLogin);
             };
             let current = if outdated {
-                let new = slot.hash(password.to_owned()).await?;
+                let new = slot.hash(typed.password.clone()).await?;
                 self.rehash(&user, new).await?
             } else {
                 Some(user.password_hash)
@@ -86,9 +89,21 @@ impl OAuth {
         Err(OAuthError::Busy)
     }
 
-    async fn throttle(&self, attempt: &LoginAttempt) -> Result<(), OAuthError> {
+    /// The user of a name as it is stored: normalised, but not for a user who was created before names were.
+    async fn user(&self, typed: &Typed) -> Result<Option<UserRecord>, OAuthError> {
+        let user = self.store.user_by_name(&typed.name).await?;
+        match &typed.other_name {
+            Some(other) if user.is_none() => Ok(self.store.user_by_name(other).await?),
+            _ => Ok(user),
+        }
+    }
+
+    async fn throttle(&self, attempt: &LoginAttempt, address: IpAddr) -> Result<(), OAuthError> {
         match self.store.login_wait(attempt).await? {
-            Some(retry_after) => Err(OAuthError::TooManyFailures { retry_after }),
+            Some(retry_after) => {
+                tracing::warn!(user = shown(attempt), %address, ?retry_after, "a login has to wait");
+                Err(OAuthError::TooManyFailures { retry_after })
+            }
             None => Ok(()),
         }
     }
@@ -110,27 +125,39 @@ async fn negotiate(client: &Client, scope: Option<&str>) -> Result<PreGrant, OAu
     })
 }
 
-/// The unit that is throttled: an IPv4 address, or the /64 network of an IPv6 address, which belongs to one customer at
-/// least.
-fn network(address: IpAddr) -> String {
-    match address.to_canonical() {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => {
-            let network = u128::from(address) >> 64 << 64;
-            format!("{}/64", std::net::Ipv6Addr::from(network))
-        }
+/// A name and a password, normalised; and as they were typed, where that differs.
+struct Typed {
+    name: String,
+    password: String,
+    other_name: Option<String>,
+    other_password: Option<String>,
+}
+
+impl Typed {
+    fn new(name: &str, password: &str) -> Self {
+        let pair = |typed: &str| {
+            let normal = normalised(typed);
+            let other = (normal != typed).then(|| typed.to_owned());
+            (normal, other)
+        };
+        let ((name, other_name), (password, other_password)) = (pair(name), pair(password));
+        Self { name, password, other_name, other_password }
+    }
+
+    /// Checks the password; a hash from before passwords were normalised is outdated.
+    async fn verify(&self, slot: &HashingSlot, hash: Option<String>) -> Result<LoginOutcome, OAuthError> {
+        let outcome = slot.verify(self.password.clone(), hash.clone()).await?;
+        let Some(other) = self.other_password.as_ref().filter(|_| outcome == LoginOutcome::Wrong) else {
+            return Ok(outcome);
+        };
+        Ok(match slot.verify(other.clone(), hash).await? {
+            LoginOutcome::Right { .. } => LoginOutcome::Right { outdated: true },
+            LoginOutcome::Wrong => LoginOutcome::Wrong,
+        })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn neighbours_in_ipv6_count_as_one() {
-        let of = |text: &str| network(text.parse().expect("an address"));
-        assert_eq!(of("192.0.2.7"), "192.0.2.7");
-        assert_eq!(of("::ffff:192.0.2.7"), "192.0.2.7");
-        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::/64");
-    }
+/// The user in the log. A name that nobody has is not shown: people type passwords into the wrong field.
+fn shown(attempt: &LoginAttempt) -> String {
+    attempt.user.map_or_else(|| "unknown".to_owned(), |user| user.to_string())
 }

@@ -46,13 +46,18 @@ impl fmt::Debug for Code {
     }
 }
 
-/// Removes the dashes and blanks that a user has typed.
+/// Removes what a user has typed between the digits.
 pub fn normalise(typed: &str) -> String {
+    typed.chars().filter(|sign| !is_separator(*sign)).collect()
+}
+
+/// Dashes, blanks, and the invisible marks that a copied text has at its ends.
+#[must_use]
+pub fn is_separator(sign: char) -> bool {
     // Including the dashes that phones and word processors put in place of a hyphen.
-    typed
-        .chars()
-        .filter(|sign| !sign.is_whitespace() && !"-\u{2010}\u{2011}\u{2012}–—−".contains(*sign))
-        .collect()
+    sign.is_whitespace()
+        || "-\u{2010}\u{2011}\u{2012}–—−".contains(sign)
+        || matches!(sign, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -75,7 +80,14 @@ mod tests {
 
     #[test]
     fn dashes_and_blanks_are_dropped() {
-        for typed in ["123456", "123-456", " 123 456\n", "1-2-3\u{a0}4–5—6"] {
+        for typed in [
+            "123456",
+            "123-456",
+            " 123 456\n",
+            "1-2-3\u{a0}4–5—6",
+            "\u{202a}123456\u{202c}",
+            "\u{feff}123456",
+        ] {
             assert_eq!(normalise(typed), "123456");
         }
         assert_eq!(normalise("12a456"), "12a456");

@@ -18,9 +18,11 @@ use crate::config::CodeSettings;
 use crate::db::DbError;
 use crate::domain::{AccountId, PhoneNumber, UserId};
 use crate::fetch::{Fetch, FetchError};
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Deadline, Lifecycle};
 use crate::secrets::MasterKey;
 use crate::store::{ClaimedResponse, CodeId, Guess, NewCode, Reservation, Store, Tx};
+
+pub use code::is_separator as is_code_separator;
 
 use code::Code;
 use delivery::{Delivery, SendError};
@@ -44,6 +46,18 @@ pub enum Method {
 #[derive(Clone)]
 pub struct Verification {
     service: Arc<CodeService>,
+}
+
+/// A code that is counted and stored in an open transaction; dropped, it never was.
+#[must_use]
+pub struct ReservedCode {
+    service: Arc<CodeService>,
+    tx: Tx,
+    id: CodeId,
+    account: AccountId,
+    number: PhoneNumber,
+    method: Method,
+    code: Code,
 }
 
 /// Proof that the right code was entered. The caller consumes the code (`Tx::consume_code`) in the transaction that the
@@ -86,6 +100,9 @@ pub enum RequestError {
     /// The sender did not respond; a code may have been sent, and is valid.
     #[error("the code sender did not respond")]
     SenderTimedOut,
+    /// The request was given up before the code was sent; nothing is left of it.
+    #[error("the request was given up")]
+    GivenUp,
     #[error(transparent)]
     Store(#[from] DbError),
 }
@@ -153,10 +170,8 @@ impl Verification {
         self.service.sender.destination()
     }
 
-    /// Sends a new code to the account's number. The code is counted and stored in the caller's transaction, which is
-    /// committed here, so that its other writes happen only if a code may be sent. `expected` is the response of an
-    /// idempotent request if the code is sent. Dropping the future cancels nothing: the code is sent and its outcome
-    /// stored.
+    /// Sends a new code to the account's number: [`Verification::reserve`] and [`ReservedCode::send`]. Dropping the future
+    /// cancels nothing once the code is stored: it is sent and the outcome stored.
     pub async fn request(
         &self,
         tx: Tx,
@@ -166,11 +181,25 @@ impl Verification {
         method: Method,
         expected: Option<ClaimedResponse>,
     ) -> Result<(), RequestError> {
-        let service = Arc::clone(&self.service);
-        let number = number.clone();
-        let task = async move { service.request(tx, user, account, &number, method, expected).await };
+        let reserved = self.reserve(tx, user, account, number, method, expected).await?;
+        let task = self.service.lifecycle.spawn(Deadline::carry(reserved.send()));
         // The task is lost only when it panics or the program stops. The code may have been sent.
-        self.service.lifecycle.spawn(task).await.unwrap_or(Err(RequestError::SenderTimedOut))
+        task.await.unwrap_or(Err(RequestError::SenderTimedOut))
+    }
+
+    /// Counts and stores a new code in the caller's transaction, so that its other writes happen only if a code may be
+    /// sent. `expected` is the response of an idempotent request if the code is sent.
+    pub async fn reserve(
+        &self,
+        tx: Tx,
+        user: UserId,
+        account: AccountId,
+        number: &PhoneNumber,
+        method: Method,
+        expected: Option<ClaimedResponse>,
+    ) -> Result<ReservedCode, RequestError> {
+        let service = Arc::clone(&self.service);
+        service.reserve(tx, user, account, number.clone(), method, expected).await
     }
 
     /// Compares a code, which may contain dashes and blanks, with the one that was sent last. Does not consume it.
@@ -188,10 +217,14 @@ impl Verification {
             Guess::Taken(guess) => guess,
             Guess::NoneAsked => return Err(CheckError::NoneAsked),
             Guess::Expired => return Err(CheckError::Expired),
-            Guess::TooMany { retry_after } => return Err(CheckError::TooMany { retry_after }),
+            Guess::TooMany { retry_after } => {
+                tracing::warn!(%user, %account, ?number, "too many wrong codes were entered");
+                return Err(CheckError::TooMany { retry_after });
+            }
         };
         let code = code::normalise(code);
         if !master_key.mac_matches(PURPOSE, &mac_input(user, number, &code).parts(), &guess.mac) {
+            tracing::warn!(%user, %account, ?number, "a wrong code was entered");
             return Err(CheckError::Wrong);
         }
         store.give_guess_back(&guess).await?;
@@ -205,23 +238,38 @@ impl Verification {
     }
 }
 
+impl ReservedCode {
+    /// Commits the transaction, sends the code and stores the outcome. To be run to its end, so in a task of its own.
+    pub async fn send(self) -> Result<(), RequestError> {
+        let Self { service, tx, id, account, number, method, code } = self;
+        tx.commit().await?;
+        // The commit may have waited for a database that was silent meanwhile.
+        if Deadline::current().is_some_and(|deadline| deadline.is_given_up()) {
+            service.store.code_refused(id).await?;
+            return Err(RequestError::GivenUp);
+        }
+        let outcome = service.sender.send(&Delivery { number: &number, code: &code, method }).await;
+        service.settle(account, method, id, outcome).await
+    }
+}
+
 impl CodeService {
-    async fn request(
-        &self,
+    async fn reserve(
+        self: Arc<Self>,
         mut tx: Tx,
         user: UserId,
         account: AccountId,
-        number: &PhoneNumber,
+        number: PhoneNumber,
         method: Method,
         expected: Option<ClaimedResponse>,
-    ) -> Result<(), RequestError> {
-        if !throttle::is_allowed(number, &self.prefixes) {
+    ) -> Result<ReservedCode, RequestError> {
+        if !throttle::is_allowed(&number, &self.prefixes) {
             return Err(RequestError::NotAllowed);
         }
         let code = Code::random();
-        let mac = self.master_key.mac(PURPOSE, &mac_input(user, number, code.digits()).parts());
+        let mac = self.master_key.mac(PURPOSE, &mac_input(user, &number, code.digits()).parts());
         let lifetime = throttle::LIFETIME;
-        let new = NewCode { user, account, number, method: method.as_str(), mac: &mac, lifetime };
+        let new = NewCode { user, account, number: &number, method: method.as_str(), mac: &mac, lifetime };
         let id = match tx.reserve_code(new, throttle::limits(self.per_day)).await? {
             Reservation::Reserved(id) => id,
             Reservation::TooSoon { retry_after } => return Err(RequestError::TooSoon { retry_after }),
@@ -229,9 +277,7 @@ impl CodeService {
             Reservation::NoAccount => return Err(RequestError::NoAccount),
         };
         tx.expect_answer(expected.as_ref()).await?;
-        tx.commit().await?;
-        let outcome = self.sender.send(&Delivery { number, code: &code, method }).await;
-        self.settle(account, method, id, outcome).await
+        Ok(ReservedCode { service: self, tx, id, account, number, method, code })
     }
 
     async fn settle(

@@ -31,12 +31,22 @@ async fn form_multipart_and_json_bodies_are_accepted() {
         post()
             .header("content-type", "Application/JSON; charset=utf-8")
             .body(json!({"contact": digits, "message": "json number"}).to_string()),
+        post()
+            .header("content-type", "application/json")
+            .body(format!("\u{feff}{}", json!({"contact": number, "message": "byte order mark"}))),
     ];
     for request in requests {
         let answer = anna.api.send(request).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
     }
-    let expected = ["form & more", "raw bl\u{e4}nks 100%", "multipart & more", "json & more", "json number"];
+    let expected = [
+        "form & more",
+        "raw bl\u{e4}nks 100%",
+        "multipart & more",
+        "json & more",
+        "json number",
+        "byte order mark",
+    ];
     assert_eq!(anna.texts(&format!("/api/messages/chats/{number}/")).await, expected);
 }
 
@@ -103,4 +113,88 @@ async fn unsupported_malformed_and_too_large_bodies_are_refused() {
         anna.api.send(post(kind, body)).await.refused(status, code);
     }
     anna.api.get(&format!("{CONTACTS}?account=%ff")).await.refused(400, "malformed");
+}
+
+#[tokio::test]
+async fn an_empty_value_is_not_given_except_where_it_may_be_empty() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    let created = anna
+        .api
+        .post_json("/api/groups/create-group/", &json!({"participants": [bert.number], "subject": "Trip"}))
+        .await;
+    let group = created.json()["groupid"].as_str().expect("a group").to_owned();
+    let (number, group) = (bert.number.as_str(), group.as_str());
+    for form in [
+        [("contact", ""), ("group_id", group), ("account", "")],
+        [("contact", number), ("group_id", ""), ("account", anna.number.as_str())],
+    ] {
+        let mut form = form.to_vec();
+        form.push(("message", "hello"));
+        let sent = anna.api.post(SEND, &form).await;
+        assert_eq!(sent.status, 200, "{}", sent.text());
+        let json = form.iter().map(|(name, value)| ((*name).to_owned(), json!(value)));
+        let sent = anna.api.post_json(SEND, &serde_json::Value::Object(json.collect())).await;
+        assert_eq!(sent.status, 200, "{}", sent.text());
+    }
+    assert_eq!(anna.texts(&format!("/api/messages/chats/{group}/")).await.len(), 2);
+    let chat = format!("/api/messages/chats/{number}/");
+    assert_eq!(anna.texts(&format!("{chat}?limit=&offset=&after=&received_only=")).await.len(), 2);
+    let read =
+        anna.api.post("/api/messages/update-last-read/", &[("contact", number), ("date_limit", "")]).await;
+    assert_eq!(read.status, 200, "{}", read.text());
+    for (path, form) in [
+        (SEND, [("contact", ""), ("message", "x")]),
+        (SEND, [("contact", number), ("message", "")]),
+        ("/api/account/status-message/", [("status_message", ""), ("account", "")]),
+        ("/api/account/privacy-settings/", [("photo", ""), ("last_seen", "")]),
+    ] {
+        anna.api.post(path, &form).await.refused(400, "missing_parameter");
+    }
+    let nickname = anna.api.post("/api/account/nickname/", &[("nickname", "")]).await;
+    assert_eq!(nickname.status, 200, "{}", nickname.text());
+}
+
+#[tokio::test]
+async fn a_json_number_where_a_text_is_meant_is_refused() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    let digits = bert.number.parse::<i64>().expect("digits");
+    for (path, body) in [
+        (SEND, json!({"contact": digits, "message": 12})),
+        (SEND, json!({"contact": digits, "message": 1.50})),
+        (SEND, json!({"contact": -digits, "message": "x"})),
+        (SEND, json!({"contact": 1.5e10, "message": "x"})),
+        ("/api/account/nickname/", json!({"nickname": 7})),
+        ("/api/account/status-message/", json!({"status_message": 7})),
+        ("/api/contacts/add-contact/", json!({"contact_id": fresh_number(), "first_name": 7})),
+        ("/api/contacts/blocked-list/", json!({"numbers": [-digits]})),
+        ("/api/groups/create-group/", json!({"participants": [digits], "subject": 7})),
+        ("/api/groups/create-group/", json!({"participants": [-digits], "subject": "Trip"})),
+    ] {
+        anna.api.post_json(path, &body).await.refused(400, "invalid_parameter");
+    }
+    let sent = anna.api.post_json(SEND, &json!({"contact": digits, "message": "12"})).await;
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    let password =
+        json!({"grant_type": "password", "username": "alice", "password": 12_345_678, "client_id": "x"});
+    let refused = server().client().post_json("/o/token/", &password).await;
+    assert_eq!((refused.status, &refused.json()["error"]), (400, &json!("invalid_request")));
+}
+
+#[tokio::test]
+async fn json_is_neither_guessed_nor_cached() {
+    let anna = Person::new(server()).await;
+    let answers = [
+        anna.api.get("/api/account/").await,
+        anna.api.get("/api/messages/chats/").await,
+        anna.api.post(SEND, &[]).await,
+        anna.api.get("/nothing").await,
+        server().client().get("/api/account/").await,
+        server().client().get("/livez").await,
+        server().client().post("/o/token/", &[]).await,
+    ];
+    for answer in answers {
+        assert_eq!(answer.header("content-type"), "application/json");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("cache-control"), "no-store");
+    }
 }

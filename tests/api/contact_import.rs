@@ -215,3 +215,24 @@ async fn remove_contacts_removes_several_contacts() {
     assert_eq!(list(&ann).await, []);
     ann.api.post(REMOVE, &[("contacts", &unknown)]).await.refused(415, "unsupported_media_type");
 }
+
+#[tokio::test]
+async fn the_body_of_an_import_holds_twenty_thousand_contacts_with_names_in_any_notation() {
+    let server = Server::start();
+    let ann = Person::new(&server).await;
+    // Python's json escapes what is not ASCII, and an indentation is added.
+    let name = "\\u0410\\u043b\\u0435\\u043a\\u0441\\u0430\\u043d\\u0434\\u0440\\u0430";
+    let contacts: Vec<String> = (0..20_000)
+        .map(|number| {
+            format!(
+                "    {{\n      \"contact_id\": \"4930{number:07}\",\n      \"first_name\": \"{name}\",\n      \
+                 \"last_name\": \"{name}\",\n      \"photo\": null,\n      \"source\": \"phone\"\n    }}"
+            )
+        })
+        .collect();
+    let body = format!("{{\n  \"contacts\": [\n{}\n  ]\n}}", contacts.join(",\n"));
+    assert!(body.len() > 5 << 20, "{}", body.len());
+    let request = ann.api.request(reqwest::Method::POST, IMPORT).header("content-type", "application/json");
+    let answer = ann.api.send(request.body(body)).await;
+    assert_eq!((answer.status, &answer.json()["added"]), (200, &json!(20_000)), "{}", answer.text());
+}

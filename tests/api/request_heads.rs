@@ -25,6 +25,31 @@ async fn an_incomplete_request_head_is_cut_off_after_ten_seconds() {
 }
 
 #[tokio::test]
+async fn a_request_without_exactly_one_valid_host_is_refused() {
+    let server = Server::start();
+    let status = |version: &str, hosts: &str| {
+        let mut socket = TcpStream::connect(server.address()).expect("a connection");
+        let request = format!("GET /livez HTTP/{version}\r\n{hosts}Connection: close\r\n\r\n");
+        socket.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("an answer");
+        let status = answer.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
+        if status == Some(400) {
+            assert!(answer.ends_with('}') && answer.contains("\"code\":\"invalid_request\""), "{answer}");
+        }
+        status
+    };
+    for hosts in ["Host: x\r\n", "host: windu.example.org:8000\r\n", "Host:\r\n", "Host: [::1]:8000\r\n"] {
+        assert_eq!(status("1.1", hosts), Some(200), "{hosts:?}");
+    }
+    for hosts in ["", "Host: x\r\nHost: x\r\n", "Host: a\r\nhost: b\r\n", "Host: a b\r\n", "Host: a@b\r\n"] {
+        assert_eq!(status("1.1", hosts), Some(400), "{hosts:?}");
+    }
+    assert_eq!(status("1.0", ""), Some(200), "HTTP/1.0 has no Host");
+    assert_eq!(status("1.0", "Host: a\r\nHost: b\r\n"), Some(400));
+}
+
+#[tokio::test]
 async fn a_huge_or_malformed_request_head_is_refused() {
     let server = Server::start();
     for request in [

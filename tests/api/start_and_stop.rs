@@ -155,6 +155,14 @@ async fn a_stop_closes_idle_connections_and_ends_soon() {
 }
 
 #[tokio::test]
+async fn a_hang_up_ends_the_program_like_a_termination() {
+    let mut server = Server::start();
+    server.hang_up();
+    assert!(server.wait().success());
+    assert!(server.log().contains("stopped"), "{}", server.log());
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_at_once() {
     let mut server = Server::start();
     // An incomplete head is a request in flight: the stop waits for it.

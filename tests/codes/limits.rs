@@ -94,6 +94,51 @@ async fn a_number_is_sent_thirty_codes_a_day() {
     world.request(&world.pending_account("15551230001").await).await.unwrap();
 }
 
+#[tokio::test]
+async fn the_owner_of_a_number_is_not_locked_out_by_others() {
+    let world = World::new().await;
+    let owner = world.pending_account("15551230000").await;
+    sqlx::query("UPDATE account SET registered_at = now(), proved_at = now() WHERE id = $1")
+        .bind(owner.account.0)
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    for _ in 0..6 {
+        let stranger = world.pending_account("15551230000").await;
+        for _ in 0..5 {
+            world.request(&stranger).await.unwrap();
+            world.age(60.0).await;
+        }
+    }
+    let stranger = world.pending_account("15551230000").await;
+    daily(&world, &stranger).await;
+    // The strangers' codes for the day are used up; the owner still has all of the own ones, and no pause.
+    for turn in 0..5 {
+        world.request(&owner).await.unwrap();
+        if turn == 0 {
+            let Err(RequestError::TooSoon { .. }) = world.request(&owner).await else { panic!("too soon") };
+        }
+        world.age(61.0).await;
+    }
+    daily(&world, &owner).await;
+}
+
+#[tokio::test]
+async fn a_code_for_a_stranger_does_not_make_the_owner_wait() {
+    let world = World::new().await;
+    let (owner, stranger) =
+        (world.pending_account("15551230000").await, world.pending_account("15551230000").await);
+    sqlx::query("UPDATE account SET registered_at = now() WHERE id = $1")
+        .bind(owner.account.0)
+        .execute(&world.pool)
+        .await
+        .unwrap();
+    world.request(&stranger).await.unwrap();
+    world.request(&owner).await.unwrap();
+    // The phone is not flooded: a stranger waits for the owner's code, too.
+    let Err(RequestError::TooSoon { .. }) = world.request(&stranger).await else { panic!("too soon") };
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_is_sent_twenty_codes_a_day() {
     let world = World::new().await;

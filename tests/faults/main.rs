@@ -7,10 +7,12 @@
 mod support;
 
 mod broken_commits;
+mod deadlines;
 mod frozen_database;
 mod full_disk;
 mod full_outbox;
 mod killed_database;
+mod memory;
 mod outage;
 mod proxy;
 mod slow_clients;

@@ -189,6 +189,11 @@ impl Server {
         self.process.signal(Signal::SIGTERM);
     }
 
+    /// Sends SIGHUP and does not wait.
+    pub fn hang_up(&self) {
+        self.process.signal(Signal::SIGHUP);
+    }
+
     /// Waits until it has ended.
     pub fn wait(&mut self) -> ExitStatus {
         self.process.wait()

@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use crate::http::AppState;
 use crate::http::error::{ApiError, Problem};
-use crate::http::middleware::request_timeout;
+use crate::http::middleware::deadline;
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -39,6 +39,6 @@ async fn readyz(State(state): State<AppState>) -> Result<Json<Health>, ApiError>
     if !state.started.is_set() {
         return Err(ApiError::starting());
     }
-    request_timeout::probe(&state.store).await?;
+    deadline::probe(&state.store).await?;
     Ok(OK)
 }

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use crate::domain::{BlobHash, ChatId, Photo, Reference, Visible};
 use crate::http::AppState;
 use crate::http::error::{ApiError, ErrorCode};
+use crate::lifecycle::Deadline;
 use crate::store::SeenPhoto;
 
 /// The two files of a photo.
@@ -68,7 +69,7 @@ impl PhotoUrl {
 
 /// The file of a photo, which is always JPEG.
 pub async fn jpeg_response(state: &AppState, hash: &BlobHash) -> Result<Response, ApiError> {
-    let bytes = state.media.bytes(hash).await?;
+    let bytes = Deadline::elsewhere(state.media.bytes(hash)).await?;
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("image/jpeg")),
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),

@@ -60,6 +60,14 @@ codes! {
     TokenMissing = "token_missing",
     /// The bearer token is unknown, expired or revoked.
     TokenInvalid = "token_invalid",
+    /// The bearer token lacks the scope that the method needs: read for GET and HEAD, write for all others.
+    InsufficientScope = "insufficient_scope",
+    /// Too many connections or requests of this address are open.
+    TooManyConnections = "too_many_connections",
+    /// The list has too many items, or the account's list would have more than it may.
+    TooMany = "too_many",
+    /// The server holds too many large bodies of requests now.
+    TooManyBodies = "too_many_bodies",
     /// The header Idempotency-Key must occur once and have 1 to 255 visible ASCII characters.
     IdempotencyKeyInvalid = "idempotency_key_invalid",
     /// The first request with this Idempotency-Key is still running.
@@ -106,8 +114,6 @@ codes! {
     // Contacts, groups and messages.
     /// This contact is already in the contact list.
     ContactExists = "contact_exists",
-    /// The list would have more entries than it may.
-    TooMany = "too_many",
     /// This contact is not in the contact list.
     ContactNotFound = "contact_not_found",
     /// Nobody on the network has this public id.
@@ -168,6 +174,8 @@ codes! {
     Starting = "starting",
     /// The database is unavailable.
     DatabaseUnavailable = "database_unavailable",
+    /// The server could not do this in time and gave it up.
+    DeadlineExceeded = "deadline_exceeded",
     /// The server cannot do this now.
     Unavailable = "unavailable",
     /// The server made a mistake.

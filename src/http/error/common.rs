@@ -91,6 +91,26 @@ impl ApiError {
         )
     }
 
+    /// 429 for an address that has too many requests open.
+    #[must_use]
+    pub fn too_many_connections() -> Self {
+        Self::too_many(
+            ErrorCode::TooManyConnections,
+            "too many requests of your address are open; wait for their answers",
+            5,
+        )
+    }
+
+    /// 503 for a request that was given up at its deadline. Nothing happens for it any more.
+    #[must_use]
+    pub fn deadline_exceeded() -> Self {
+        Self::unavailable(
+            ErrorCode::DeadlineExceeded,
+            "the request took too long and was given up; try again later",
+            5,
+        )
+    }
+
     /// 503 until the program has started.
     #[must_use]
     pub fn starting() -> Self {

@@ -178,6 +178,7 @@ impl From<RequestError> for ApiError {
                 ErrorCode::CodeSenderFailed,
                 "the code sender did not answer in time; a code may arrive all the same",
             ),
+            RequestError::GivenUp => Self::deadline_exceeded(),
             RequestError::Store(error) => error.into(),
         }
     }
@@ -226,6 +227,14 @@ impl From<ListError> for ApiError {
 impl From<DbError> for ApiError {
     fn from(error: DbError) -> Self {
         match error {
+            DbError::Unavailable(_) if error.is_conflict() => Self::unavailable(
+                ErrorCode::Changing,
+                "another request changed the same data at the same time; try again",
+                1,
+            ),
+            DbError::Unavailable(_) if error.is_shutdown() => {
+                Self::unavailable(ErrorCode::Unavailable, "this server is stopping; try again soon", 2)
+            }
             DbError::Unavailable(_) => {
                 tracing::warn!(error = chain(&error), "the database is unavailable");
                 Self::unavailable(

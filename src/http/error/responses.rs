@@ -14,6 +14,7 @@ impl IntoResponses for ApiError {
         problems(&[
             ("400", "a parameter is missing or wrong, or the account cannot be used"),
             ("401", "the token is missing or invalid"),
+            ("403", "the token lacks the scope that the method needs, or this is not allowed"),
             ("408", "the request took too long to arrive"),
             ("413", "the body, or a file in it, is too large"),
             ("415", "this type of body is not accepted"),

@@ -8,19 +8,23 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use bytes::BytesMut;
-use http::{HeaderMap, StatusCode, header};
+use http::StatusCode;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
+use super::body_budget::BodyRoom;
 use crate::http::error::{ApiError, ErrorCode};
 
 /// Bytes of the largest body without files.
 pub const LARGEST: u64 = 2 * 1024 * 1024;
+/// Bytes of the largest body of `/o`, whose callers are not known yet.
+pub const LARGEST_UNKNOWN: u64 = 64 * 1024;
+/// The endpoints that take longer bodies than [`LARGEST`]: 20,000 contacts with long names in any notation.
+const LARGE: &[(&str, u64)] = &[("/api/contacts/import-contacts/", 8 * 1024 * 1024)];
 
-/// How many further bytes of a body that is too large are read and dropped: a caller that is still writing does not read
-/// the response.
-const DISCARDED: u64 = 8 * 1024 * 1024;
+/// Bytes that are set aside for a body before they arrive.
+const FIRST_CAPACITY: u64 = 16 * 1024;
 
 /// The time that a body may take to arrive: `base`, and one second more for each `bytes_per_second` bytes received.
 #[derive(Clone, Copy)]
@@ -33,14 +37,19 @@ const PACE: Pace = Pace { base: Duration::from_secs(30), bytes_per_second: 16 * 
 
 /// The request with a body that fails when it arrives too slowly.
 pub fn paced(request: Request) -> Request {
-    request.map(|body| Body::new(PacedBody::new(body, PACE)))
+    request.map(|body| if body.is_end_stream() { body } else { Body::new(PacedBody::new(body, PACE)) })
+}
+
+/// The limit of a route's bodies without files.
+#[must_use]
+pub fn limit_of(route: &str) -> u64 {
+    LARGE.iter().find(|(path, _)| *path == route).map_or(LARGEST, |(_, limit)| *limit)
 }
 
 /// A body that is read in chunks, up to a limit.
 pub struct LimitedBody {
     body: Body,
     limit: u64,
-    announced: u64,
     read: u64,
 }
 
@@ -60,14 +69,12 @@ pub enum BodyError {
 
 impl LimitedBody {
     /// # Errors
-    /// [`BodyError::TooLarge`] when a caller that waits for `100 Continue` announces more than `limit` bytes.
-    pub fn new(headers: &HeaderMap, body: Body, limit: u64) -> Result<Self, BodyError> {
-        let announced = body.size_hint().lower();
-        // Such a caller has not begun to write, so it will read the response.
-        if announced > limit && headers.contains_key(header::EXPECT) {
+    /// [`BodyError::TooLarge`] when more than `limit` bytes are announced.
+    pub fn new(body: Body, limit: u64) -> Result<Self, BodyError> {
+        if body.size_hint().lower() > limit {
             return Err(BodyError::TooLarge { limit });
         }
-        Ok(Self { body, limit, announced, read: 0 })
+        Ok(Self { body, limit, read: 0 })
     }
 
     /// The next bytes, never empty; `None` at the end.
@@ -83,16 +90,6 @@ impl LimitedBody {
             }
         }
         Ok(None)
-    }
-
-    /// Reads the rest of a refused body and drops it, up to a limit: a caller that is still writing does not read the
-    /// response.
-    pub async fn discard_rest(&mut self) {
-        let most = self.limit + DISCARDED;
-        while self.read <= most && self.announced <= most {
-            let Some(Ok(frame)) = self.body.frame().await else { return };
-            self.read += frame.data_ref().map_or(0, |data| data.len() as u64);
-        }
     }
 }
 
@@ -112,25 +109,28 @@ impl From<BodyError> for ApiError {
     }
 }
 
-/// Reads a whole body of at most `limit` bytes.
+/// Reads a whole body of at most `limit` bytes, which are counted in `room`.
 ///
 /// # Errors
-/// 413 when it is larger, 408 when it arrives too slowly, 400 when it ends too early.
-pub async fn read(headers: &HeaderMap, body: Body, limit: u64) -> Result<Bytes, ApiError> {
-    let mut body = LimitedBody::new(headers, body, limit)?;
-    let expected = usize::try_from(body.announced.min(limit)).unwrap_or_default();
-    let mut whole = BytesMut::with_capacity(expected);
-    loop {
-        match body.next().await {
-            Ok(Some(data)) => whole.extend_from_slice(&data),
-            Ok(None) => return Ok(whole.freeze()),
-            Err(error) => {
-                drop(whole);
-                body.discard_rest().await;
-                return Err(error.into());
-            }
+/// 413 when it is larger, 408 when it arrives too slowly, 400 when it ends too early, 503 when there is no room for it.
+pub async fn read(body: Body, limit: u64, mut room: Option<&mut BodyRoom>) -> Result<Bytes, ApiError> {
+    let announced = body.size_hint().lower();
+    let mut body = LimitedBody::new(body, limit)?;
+    let mut whole = BytesMut::new();
+    let mut capacity = announced.min(FIRST_CAPACITY);
+    while let Some(data) = body.next().await? {
+        let needed = (whole.len() + data.len()) as u64;
+        if needed > capacity {
+            // All at once if the size is known, so that nothing is copied.
+            capacity = announced.max(needed).max((2 * capacity).min(limit));
         }
+        if let Some(room) = &mut room {
+            room.grow_to(capacity).await?;
+        }
+        whole.reserve(usize::try_from(capacity).unwrap_or_default().saturating_sub(whole.len()));
+        whole.extend_from_slice(&data);
     }
+    Ok(whole.freeze())
 }
 
 fn broken(error: &axum::Error) -> BodyError {
@@ -218,10 +218,7 @@ mod tests {
             Ok::<_, std::io::Error>(vec![b'a'; size])
         });
         let body = Body::new(PacedBody::new(Body::from_stream(chunks), pace));
-        read(&HeaderMap::new(), body, LARGEST)
-            .await
-            .map(|bytes| bytes.len())
-            .map_err(|error| error.code().as_str())
+        read(body, LARGEST, None).await.map(|bytes| bytes.len()).map_err(|error| error.code().as_str())
     }
 
     #[tokio::test]
@@ -235,7 +232,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_large_body_is_refused_after_it_was_read() {
+    async fn a_large_body_is_refused() {
         let largest = usize::try_from(LARGEST).expect("fits");
         for (count, size) in [(3, 1024 * 1024), (65, 1024 * 1024), (1, largest + 1)] {
             assert_eq!(read_chunks(count, size, Duration::ZERO, PACE).await, Err("too_large"));

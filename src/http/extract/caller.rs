@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::extract::{FromRef, FromRequestParts};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
+use super::params::Requester;
 use crate::domain::{ClientId, UserId};
 use crate::http::error::{ApiError, ErrorCode};
 use crate::media::Uploader;
@@ -18,6 +19,12 @@ pub struct Caller {
     pub client: ClientId,
     /// Sorted.
     pub scopes: Arc<[String]>,
+}
+
+impl Requester for Caller {
+    fn user(&self) -> UserId {
+        self.user
+    }
 }
 
 impl<S> FromRequestParts<S> for Caller
@@ -35,7 +42,46 @@ where
         let token = token(&parts.headers)?;
         let found = Arc::<OAuth>::from_ref(state).authenticate(token).await?;
         let Bearer { user, client, scopes } = found.ok_or_else(invalid)?;
-        Ok(Self { user, client, scopes })
+        let needed = Scope::of(&parts.method);
+        if scopes.iter().any(|scope| scope == needed.name) {
+            Ok(Self { user, client, scopes })
+        } else {
+            Err(needed.missing())
+        }
+    }
+}
+
+/// The scope that a method needs.
+struct Scope {
+    name: &'static str,
+    /// Of a token without it (RFC 6750 section 3.1).
+    challenge: &'static str,
+}
+
+impl Scope {
+    const READ: Self = Self {
+        name: "read",
+        challenge: "Bearer error=\"insufficient_scope\", error_description=\"GET and HEAD need the scope read\", \
+                    scope=\"read\"",
+    };
+    const WRITE: Self = Self {
+        name: "write",
+        challenge: "Bearer error=\"insufficient_scope\", error_description=\"all methods but GET and HEAD need the \
+                    scope write\", scope=\"write\"",
+    };
+
+    fn of(method: &Method) -> Self {
+        if matches!(*method, Method::GET | Method::HEAD) { Self::READ } else { Self::WRITE }
+    }
+
+    /// 403
+    fn missing(&self) -> ApiError {
+        let message = format!(
+            "the token lacks the scope {}, which this method needs: request a token with it at /o/token/",
+            self.name
+        );
+        ApiError::forbidden(ErrorCode::InsufficientScope, message)
+            .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static(self.challenge))
     }
 }
 
@@ -91,6 +137,22 @@ fn refuse(challenge: &'static str, code: ErrorCode, message: &str) -> ApiError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_get_and_head_do_without_the_scope_write() {
+        for (method, name) in [
+            (Method::GET, "read"),
+            (Method::HEAD, "read"),
+            (Method::POST, "write"),
+            (Method::PATCH, "write"),
+            (Method::DELETE, "write"),
+            (Method::from_bytes(b"get").expect("a method"), "write"),
+        ] {
+            let scope = Scope::of(&method);
+            assert_eq!(scope.name, name, "{method}");
+            assert!(scope.challenge.ends_with(&format!("scope=\"{name}\"")), "{}", scope.challenge);
+        }
+    }
 
     fn read(values: &[&'static str]) -> Result<String, &'static str> {
         let mut headers = HeaderMap::new();

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod body;
+pub mod body_budget;
 pub mod caller;
 mod idempotency;
 pub mod page;

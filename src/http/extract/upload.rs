@@ -11,6 +11,7 @@ use super::params::{self, File};
 use crate::fetch;
 use crate::http::AppState;
 use crate::http::error::{ApiError, ErrorCode};
+use crate::lifecycle::Deadline;
 use crate::media::vcard::{self, VCardError};
 use crate::media::{Spooled, Uploader};
 
@@ -92,7 +93,7 @@ async fn file_or_url(state: &AppState, parts: &mut Parts, name: &str) -> Result<
     })?;
     let mut spool = state.media.spool(Uploader::from(&caller));
     let reading = state.fetch.get_untrusted(url.trim(), state.media.max_upload(), &mut spool);
-    let fetched = fetch::on_behalf_of(caller.user, reading).await?;
+    let fetched = Deadline::elsewhere(fetch::on_behalf_of(caller.user, reading)).await?;
     Ok(Upload { spooled: Arc::new(spool.finish().await?), file_name: fetched.file_name })
 }
 

@@ -1,4 +1,4 @@
-//! Error bodies for requests that axum itself refuses, and for handlers that panic.
+//! Error bodies for requests that axum itself refuses, and for handlers that panic; the headers of all JSON responses.
 
 use std::any::Any;
 
@@ -8,8 +8,23 @@ use serde_json::json;
 
 use crate::http::error::{ApiError, ErrorCode, ErrorMessage};
 
+/// The response with an error object as the body of an error, and with the headers of JSON.
+pub fn finished(response: Response, oauth: bool) -> Response {
+    protected(as_object(response, oauth))
+}
+
+/// JSON of a person's messages and contacts is not guessed to be anything else, and kept by no cache.
+fn protected(mut response: Response) -> Response {
+    if is_json(&response) {
+        let headers = response.headers_mut();
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
 /// Replaces the body of an error that is not JSON, and below `/o` gives every error the form of RFC 6749. Headers are kept.
-pub fn as_object(response: Response, oauth: bool) -> Response {
+fn as_object(response: Response, oauth: bool) -> Response {
     let status = response.status();
     let message = response.extensions().get::<ErrorMessage>().filter(|_| oauth);
     if !(status.is_client_error() || status.is_server_error()) || (is_json(&response) && message.is_none()) {
@@ -27,7 +42,7 @@ pub fn as_object(response: Response, oauth: bool) -> Response {
 
 /// 500 for a handler that panicked. The panic itself was logged where it happened.
 pub fn panicked(_: Box<dyn Any + Send>) -> Response {
-    object(StatusCode::INTERNAL_SERVER_ERROR)
+    protected(object(StatusCode::INTERNAL_SERVER_ERROR))
 }
 
 fn object(status: StatusCode) -> Response {

@@ -1,7 +1,7 @@
 //! `Idempotency-Key`: a POST that is repeated under its key runs once and gets the saved response again, for 24 hours.
 //!
 //! The middleware [`run_once`] claims the key, runs the handler to its end, and saves the response (also when the caller
-//! hangs up or PostgreSQL's answer is lost: a key must not stay claimed). That is too late when the program is killed after
+//! hangs up or PostgreSQL's answer is lost: a key must not stay claimed; only a request that is given up ends earlier). That is too late when the program is killed after
 //! the effect is committed, so a handler with an effect takes [`crate::http::extract::IdempotencyClaim`] and commits with
 //! it what a repeat needs.
 //!
@@ -30,6 +30,7 @@ use crate::http::error::responses::problem;
 use crate::http::error::{ApiError, ErrorCode, Transient};
 use crate::http::extract::caller::Caller;
 use crate::http::extract::params;
+use crate::lifecycle::Deadline;
 use crate::store::{Claim, IdempotentRequest, KeyState, SavedResponse};
 use crate::telemetry::chain;
 
@@ -54,7 +55,8 @@ pub async fn run_once(State(state): State<AppState>, request: Request, next: Nex
         Ok(None) => return next.run(Request::from_parts(parts, body)).await,
         Err(error) => return error.into_response(),
     };
-    let running = claim_and_run(state.clone(), keyed, Request::from_parts(parts, body), next);
+    let running =
+        Deadline::carry(claim_and_run(state.clone(), keyed, Request::from_parts(parts, body), next));
     match state.lifecycle.spawn(running.in_current_span()).await {
         Ok(response) => response,
         Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
@@ -165,14 +167,24 @@ async fn claim_and_run(state: AppState, keyed: KeyedRequest, request: Request, n
     }
 }
 
-/// Runs the handler under its claim.
+/// Runs the handler under its claim. When the request is given up, the handler is dropped and the key is free again.
 async fn run(state: AppState, claim: Claim, mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(claim.clone());
-    let response = match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-        Ok(response) => response,
-        Err(panic) => {
+    let outcome = tokio::select! {
+        biased;
+        () = Deadline::current_given_up() => None,
+        outcome = AssertUnwindSafe(next.run(request)).catch_unwind() => Some(outcome),
+    };
+    let response = match outcome {
+        Some(Ok(response)) => response,
+        Some(Err(panic)) => {
             settle(&state, claim, None).await;
             resume_unwind(panic)
+        }
+        None => {
+            settle(&state, claim, None).await;
+            // The caller has another answer by now.
+            return ApiError::idempotency_key_in_use().into_response();
         }
     };
     let (parts, body) = response.into_parts();

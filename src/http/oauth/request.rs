@@ -11,7 +11,7 @@ use percent_encoding::percent_decode;
 use super::failure::OAuthFailure;
 use crate::http::error::ApiError;
 use crate::http::extract::params;
-use crate::http::server::Remote;
+use crate::http::server::{self, Remote};
 use crate::oauth::{Basic, OAuth, OAuthError, TokenParameters, TokenRequest};
 
 pub struct OAuthRequest(pub TokenRequest);
@@ -41,9 +41,7 @@ fn address(parts: &Parts, oauth: &OAuth) -> Result<std::net::IpAddr, OAuthFailur
     #[error("the server did not record the address of a connection")]
     struct NoRemote;
     let remote = parts.extensions.get::<Remote>().ok_or_else(|| ApiError::internal(&NoRemote))?;
-    let forwarded = parts.headers.get_all("x-forwarded-for").iter();
-    let forwarded = forwarded.map(|value| value.to_str().unwrap_or_default());
-    Ok(oauth.client_address(remote.0.ip(), forwarded))
+    Ok(oauth.client_address(remote.0.ip(), server::forwarded(&parts.headers)))
 }
 
 /// The client's credentials. Other schemes are ignored.

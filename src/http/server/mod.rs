@@ -1,20 +1,35 @@
 //! Connections: accepted, limited, and drained at the shutdown.
 
-mod write_timeout;
+mod address_limit;
+mod paced_stream;
+mod request_head;
+mod unread_body;
 
+use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::{IntoResponse as _, Response};
+use http::{HeaderMap, Request};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tower::ServiceExt as _;
 
-use crate::http::server::write_timeout::WriteTimeoutStream;
+use self::address_limit::{AddressLimit, AddressPermit};
+use self::paced_stream::{PacedStream, READING_PACE};
+use self::unread_body::UnreadBody;
+use crate::config::TrustedProxies;
+use crate::http::error::ApiError;
+use crate::http::middleware::error_fallback;
 use crate::lifecycle::Lifecycle;
 
 /// From the first to the last byte of a request's head; also the longest idle time of a connection.
@@ -26,15 +41,54 @@ const BUFFER: usize = 64 * 1024;
 /// The pause after a failed accept, for example when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// Connections of addresses that have too many, which are answered at the same time; more are closed without an answer.
+const REFUSED_AT_ONCE: usize = 64;
+/// How long such a connection may take to hear the answer.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
+/// The whole answer on it, since it has no request yet.
+const REFUSAL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\n\
+    X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nRetry-After: 5\r\nContent-Length: 99\r\n\
+    Connection: close\r\n\r\n\
+    {\"error\":\"too many connections of your address are open; reuse them\",\"code\":\"too_many_connections\"}";
+
 /// The client's address; a request extension.
 #[derive(Clone, Copy, Debug)]
 pub struct Remote(pub SocketAddr);
 
+/// How many connections may be open.
+#[derive(Clone, Debug)]
+pub struct ConnectionLimits {
+    /// More wait in the operating system's queue.
+    pub total: usize,
+    /// Of one address; more are refused. Of an address behind a trusted proxy, its requests are counted.
+    pub per_address: usize,
+    pub trusted_proxies: TrustedProxies,
+}
+
+/// What all connections share.
+#[derive(Clone)]
+struct Server {
+    router: Router,
+    addresses: AddressLimit,
+    /// Of requests, by the addresses that trusted proxies forward.
+    forwarded: AddressLimit,
+    proxies: TrustedProxies,
+    refusals: Arc<Semaphore>,
+    lifecycle: Lifecycle,
+}
+
 /// Serves until the soft token is cancelled; then every connection finishes its request and ends. Connections are
-/// tasks of `lifecycle`: its `drained` waits for them. At most `max_connections` are open at once, others wait in the
-/// operating system's queue.
-pub async fn serve(listener: TcpListener, router: Router, max_connections: usize, lifecycle: Lifecycle) {
-    let permits = Arc::new(Semaphore::new(max_connections));
+/// tasks of `lifecycle`: its `drained` waits for them.
+pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits, lifecycle: Lifecycle) {
+    let permits = Arc::new(Semaphore::new(limits.total));
+    let server = Server {
+        router,
+        addresses: AddressLimit::new(limits.per_address),
+        forwarded: AddressLimit::new(limits.per_address),
+        proxies: limits.trusted_proxies,
+        refusals: Arc::new(Semaphore::new(REFUSED_AT_ONCE)),
+        lifecycle: lifecycle.clone(),
+    };
     loop {
         let accept = async {
             let permit = Arc::clone(&permits).acquire_owned().await;
@@ -46,7 +100,7 @@ pub async fn serve(listener: TcpListener, router: Router, max_connections: usize
         };
         match accepted {
             Ok((stream, remote)) => {
-                let connection = connection(stream, remote, router.clone(), lifecycle.clone());
+                let connection = server.clone().accepted(stream, remote);
                 lifecycle.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -61,35 +115,104 @@ pub async fn serve(listener: TcpListener, router: Router, max_connections: usize
     }
 }
 
-async fn connection(stream: TcpStream, remote: SocketAddr, router: Router, lifecycle: Lifecycle) {
-    let _ = stream.set_nodelay(true);
-    let service =
-        tower::util::MapRequest::new(router, move |mut request: http::Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(Remote(remote));
-            request
-        });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(WriteTimeoutStream::new(stream)), TowerToHyperService::new(service));
-    let mut connection = std::pin::pin!(connection);
-    let mut draining = false;
-    loop {
-        tokio::select! {
-            ended = &mut connection => {
-                if let Err(error) = ended {
-                    tracing::debug!(%error, "connection ended");
+impl Server {
+    async fn accepted(self, stream: TcpStream, remote: SocketAddr) {
+        if self.proxies.contains(remote.ip()) {
+            return self.connection(stream, remote).await;
+        }
+        match self.addresses.open(remote.ip()) {
+            Some(_permit) => self.connection(stream, remote).await,
+            None => {
+                if let Ok(_turn) = self.refusals.try_acquire() {
+                    let _ = timeout(REFUSAL_TIMEOUT, refuse(stream)).await;
                 }
-                return;
             }
-            () = lifecycle.soft().cancelled(), if !draining => {
-                draining = true;
-                connection.as_mut().graceful_shutdown();
-            }
-            () = lifecycle.hard().cancelled() => return,
         }
     }
+
+    async fn connection(&self, stream: TcpStream, remote: SocketAddr) {
+        let _ = stream.set_nodelay(true);
+        let unread = UnreadBody::default();
+        let service = service_fn(|request| self.respond(request, remote, &unread));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(BUFFER)
+            .serve_connection(TokioIo::new(PacedStream::new(stream, READING_PACE)), service);
+        let mut connection = std::pin::pin!(connection);
+        let mut discarding = std::pin::pin!(unread.discard());
+        let mut draining = false;
+        loop {
+            tokio::select! {
+                biased;
+                ended = &mut connection => {
+                    if let Err(error) = ended {
+                        tracing::debug!(%error, "connection ended");
+                    }
+                    return;
+                }
+                () = &mut discarding => {}
+                () = self.lifecycle.soft().cancelled(), if !draining => {
+                    draining = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = self.lifecycle.hard().cancelled() => return,
+            }
+        }
+    }
+
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+        remote: SocketAddr,
+        unread: &UnreadBody,
+    ) -> Result<Response, Infallible> {
+        let (mut request, watch) = unread.watch(request);
+        request.extensions_mut().insert(Remote(remote));
+        let response = match self.check(&request, remote.ip()) {
+            Ok(permit) => {
+                let response = self.router.clone().oneshot(request).await?;
+                match permit {
+                    Some(permit) => permit.until_sent(response),
+                    None => response,
+                }
+            }
+            Err(error) => {
+                let oauth = request.uri().path().starts_with("/o/");
+                error_fallback::finished(error.into_response(), oauth)
+            }
+        };
+        watch.end();
+        Ok(response)
+    }
+
+    /// What may refuse a request before it is routed. The permit is that of an address behind a trusted proxy.
+    fn check<B>(&self, request: &Request<B>, peer: IpAddr) -> Result<Option<AddressPermit>, ApiError> {
+        request_head::check_host(request.version(), request.headers())?;
+        let client = self.proxies.client(peer, forwarded(request.headers()));
+        if client == peer.to_canonical() || self.proxies.contains(client) {
+            return Ok(None);
+        }
+        self.forwarded.open(client).map(Some).ok_or_else(ApiError::too_many_connections)
+    }
+}
+
+/// The values of `X-Forwarded-For`, in the order of the headers.
+#[must_use]
+pub fn forwarded(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = &str> {
+    headers.get_all("x-forwarded-for").iter().map(|value| value.to_str().unwrap_or_default())
+}
+
+/// Answers the first request on a connection that is one too many, and closes it.
+async fn refuse(mut stream: TcpStream) -> io::Result<()> {
+    let mut unread = [0; 4 * 1024];
+    if stream.read(&mut unread).await? > 0 {
+        stream.write_all(REFUSAL).await?;
+        stream.shutdown().await?;
+        // The end of a connection with unread bytes would reset it before the answer is heard.
+        while stream.read(&mut unread).await? > 0 {}
+    }
+    Ok(())
 }
 
 /// Errors of the one connection that was being accepted, not of the listener.
@@ -103,9 +226,9 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::error::ErrorCode;
     use axum::extract::State;
     use axum::routing::get;
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::sync::Notify;
 
     const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -133,7 +256,9 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("an address");
         let lifecycle = Lifecycle::default();
-        lifecycle.spawn(serve(listener, router, 10, lifecycle.clone()));
+        let limits =
+            ConnectionLimits { total: 10, per_address: 10, trusted_proxies: TrustedProxies::default() };
+        lifecycle.spawn(serve(listener, router, limits, lifecycle.clone()));
         (address, gate, lifecycle)
     }
 
@@ -142,6 +267,15 @@ mod tests {
         // A connection that is reset has no rest.
         let _ = socket.read_to_string(&mut rest).await;
         rest
+    }
+
+    #[test]
+    fn the_refusal_of_a_connection_is_a_whole_response() {
+        let text = std::str::from_utf8(REFUSAL).expect("ASCII");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", body.len())), "{}", body.len());
+        let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+        assert_eq!(body["code"], ErrorCode::TooManyConnections.as_str());
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::{CommandAnswer, CommandRequest, GroupRefusal, GroupRequest};
 use crate::db::DbError;
 use crate::domain::{AccountId, GroupId, PhoneNumber};
+use crate::lifecycle::Deadline;
 use crate::sessions::Sessions;
 use crate::store::{Claim, CommandProgress, topic};
 use crate::upstream::{Address, GroupEdit};
@@ -16,6 +17,8 @@ use crate::upstream::{Address, GroupEdit};
 const TAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the asker waits for the answer, counted from the request.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// What a request needs of its time after the answer.
+const NEEDED_AFTERWARDS: Duration = Duration::from_secs(2);
 /// The pause between two looks at a command: a wake-up may be lost.
 const POLL: Duration = Duration::from_millis(500);
 
@@ -164,15 +167,16 @@ impl Sessions {
             // It is asked anew.
             claim.command = None;
         }
-        let asked = Instant::now();
-        let command = self.store.ask(account, &request, ANSWER_TIMEOUT, claim.as_ref()).await?;
+        let answer_timeout = Deadline::shorten(ANSWER_TIMEOUT, NEEDED_AFTERWARDS);
+        let (asked, take_timeout) = (Instant::now(), TAKE_TIMEOUT.min(answer_timeout));
+        let command = self.store.ask(account, &request, answer_timeout, claim.as_ref()).await?;
         let mut answers = self.store.notifications().subscribe(topic::answer(command));
         loop {
             let progress = self.store.command_progress(command).await?;
             let deadline = match progress {
                 CommandProgress::Done(answer) => return parse(&answer),
-                CommandProgress::Taken => asked + ANSWER_TIMEOUT,
-                CommandProgress::Waiting => asked + TAKE_TIMEOUT,
+                CommandProgress::Taken => asked + answer_timeout,
+                CommandProgress::Waiting => asked + take_timeout,
             };
             if Instant::now() >= deadline {
                 match progress {

@@ -1,6 +1,9 @@
-//! The throttle of logins: failures are counted per user name and address, and per user name for strangers.
+//! The throttle of logins: failures are counted per user name and address, and for strangers, which are addresses that have
+//! not signed in as that user for 30 days, per user name and per address, too.
 
 use std::time::Duration;
+
+use sqlx::postgres::PgQueryResult;
 
 use crate::db::DbError;
 use crate::domain::UserId;
@@ -8,8 +11,10 @@ use crate::store::{Store, Tx, seconds};
 
 /// Failures of one user name and address after which the next attempt has to wait.
 const QUICK_FAILURES: i32 = 5;
-/// Failures per hour and user name from addresses that have not signed in as that user for 30 days.
+/// Failures of strangers per hour and user name.
 const STRANGER_FAILURES: i32 = 100;
+/// Failures of a stranger's address per hour, over all user names.
+const ADDRESS_FAILURES: i32 = 100;
 /// The wait after the last of the quick failures, in seconds; each further one doubles it.
 const FIRST_WAIT: f64 = 5.0;
 /// The longest wait after a failure, in seconds. An hour without one resets the count.
@@ -32,16 +37,21 @@ impl Store {
         let wait = sqlx::query_scalar!(
             r#"SELECT extract(epoch FROM greatest(
                    (SELECT blocked_until FROM login_failure WHERE name_hash = $1 AND address = $2),
-                   (SELECT hour_began_at + interval '1 hour' FROM login_stranger
-                    WHERE name_hash = $1 AND failures >= $4
-                      AND NOT EXISTS (SELECT FROM login_address
-                                      WHERE user_id = $3 AND address = $2
-                                        AND signed_in_at > now() - interval '30 days'))
+                   CASE WHEN NOT EXISTS (SELECT FROM login_address
+                                         WHERE user_id = $3 AND address = $2
+                                           AND signed_in_at > now() - interval '30 days')
+                   THEN greatest(
+                       (SELECT hour_began_at + interval '1 hour' FROM login_stranger
+                        WHERE name_hash = $1 AND failures >= $4),
+                       (SELECT hour_began_at + interval '1 hour' FROM login_address_failure
+                        WHERE address = $2 AND failures >= $5)
+                   ) END
                ) - now())::float8 AS wait"#,
             attempt.name_hash.as_slice(),
             attempt.address,
             attempt.user.map(|user| user.0),
-            STRANGER_FAILURES
+            STRANGER_FAILURES,
+            ADDRESS_FAILURES
         )
         .fetch_one(self.db.pool())
         .await?;
@@ -63,14 +73,24 @@ impl Store {
                          ELSE now() + make_interval(
                              secs => least($6::float8, $7 * power(2, least(old.failures + 1 - $4, 30))))
                      END
+             ), stranger AS (
+                 SELECT WHERE NOT EXISTS (SELECT FROM login_address
+                                          WHERE user_id = $3 AND address = $2
+                                            AND signed_in_at > now() - interval '30 days')
+             ), counted_name AS (
+                 INSERT INTO login_stranger AS old (name_hash, failures, hour_began_at)
+                 SELECT $1, 1, now() FROM stranger
+                 ON CONFLICT (name_hash) DO UPDATE SET
+                     failures = CASE WHEN old.hour_began_at < now() - interval '1 hour' THEN 1
+                                     ELSE least(old.failures + 1, $5) END,
+                     hour_began_at = CASE WHEN old.hour_began_at < now() - interval '1 hour' THEN now()
+                                          ELSE old.hour_began_at END
              )
-             INSERT INTO login_stranger AS old (name_hash, failures, hour_began_at)
-             SELECT $1, 1, now()
-             WHERE NOT EXISTS (SELECT FROM login_address
-                               WHERE user_id = $3 AND address = $2 AND signed_in_at > now() - interval '30 days')
-             ON CONFLICT (name_hash) DO UPDATE SET
+             INSERT INTO login_address_failure AS old (address, failures, hour_began_at)
+             SELECT $2, 1, now() FROM stranger
+             ON CONFLICT (address) DO UPDATE SET
                  failures = CASE WHEN old.hour_began_at < now() - interval '1 hour' THEN 1
-                                 ELSE least(old.failures + 1, $5) END,
+                                 ELSE least(old.failures + 1, $8) END,
                  hour_began_at = CASE WHEN old.hour_began_at < now() - interval '1 hour' THEN now()
                                       ELSE old.hour_began_at END",
             attempt.name_hash.as_slice(),
@@ -79,7 +99,8 @@ impl Store {
             QUICK_FAILURES,
             STRANGER_FAILURES,
             LONGEST_WAIT,
-            FIRST_WAIT
+            FIRST_WAIT,
+            ADDRESS_FAILURES
         )
         .execute(self.db.pool())
         .await?;
@@ -104,6 +125,14 @@ impl Store {
         )
         .execute(self.db.pool())
         .await?;
+        let networks = sqlx::query!(
+            "DELETE FROM login_address_failure WHERE address IN (
+                 SELECT address FROM login_address_failure WHERE hour_began_at < now() - interval '1 hour'
+                 LIMIT $1 FOR UPDATE SKIP LOCKED)",
+            limit
+        )
+        .execute(self.db.pool())
+        .await?;
         let addresses = sqlx::query!(
             "DELETE FROM login_address WHERE ctid = ANY(ARRAY(
                  SELECT ctid FROM login_address WHERE signed_in_at < now() - interval '30 days'
@@ -112,7 +141,8 @@ impl Store {
         )
         .execute(self.db.pool())
         .await?;
-        Ok(failures.rows_affected() + strangers.rows_affected() + addresses.rows_affected())
+        let pruned = [failures, strangers, networks, addresses];
+        Ok(pruned.iter().map(PgQueryResult::rows_affected).sum())
     }
 }
 

@@ -9,13 +9,14 @@ use crate::db::DbError;
 use crate::domain::{AccountId, PhoneNumber, UserId};
 use crate::store::{Store, Tx};
 
-/// Limits on the codes of the last 24 hours, and the pause between two codes.
+/// Limits on the codes of the last 24 hours, and the pause between two codes. For the user who has the number registered
+/// here, the codes of others do not count: nobody can use up the owner's codes.
 #[derive(Clone, Copy, Debug)]
 pub struct CodeLimits {
     /// Between two codes for one number, of any user.
     pub pause: Duration,
     pub per_user_and_number: i64,
-    /// Of all users.
+    /// Of all users who have not registered it.
     pub per_number: i64,
     pub per_user: i64,
     pub per_deployment: i64,
@@ -132,7 +133,8 @@ impl Store {
         let code = sqlx::query!(
             r#"SELECT code.id, code.mac, code.guesses, code.expires_at <= clock_timestamp() AS "expired!",
                  ceil(extract(epoch FROM (
-                   SELECT max(sent_at) FROM code_sent WHERE number = $3 AND NOT refused
+                   SELECT max(sent_at) FROM code_sent
+                   WHERE number = $3 AND NOT refused AND (user_id = $1 OR account.registered_at IS NULL)
                  ) + make_interval(secs => $4) - clock_timestamp()))::bigint AS pause,
                  ceil(extract(epoch FROM (
                    SELECT guessed_at FROM code_guess WHERE user_id = $1
@@ -232,29 +234,30 @@ impl Tx {
         let NewCode { user, account, number, method, mac, lifetime } = new;
         // Rows first, in the order in which a user is deleted; the advisory lock last, so that its holder never waits.
         let found = sqlx::query_scalar!(
-            "SELECT account.id FROM windu_user JOIN account ON account.user_id = windu_user.id
-             WHERE windu_user.id = $1 AND account.id = $2 AND account.number = $3 FOR KEY SHARE",
+            r#"SELECT account.registered_at IS NOT NULL AS "owner!"
+               FROM windu_user JOIN account ON account.user_id = windu_user.id
+               WHERE windu_user.id = $1 AND account.id = $2 AND account.number = $3 FOR KEY SHARE"#,
             user.0,
             account.0,
             number.as_str(),
         )
         .fetch_optional(&mut *self.inner)
         .await?;
-        if found.is_none() {
-            return Ok(Reservation::NoAccount);
-        }
+        let Some(owner) = found else { return Ok(Reservation::NoAccount) };
         // "codes" in ASCII. A statement of its own: the next one must see what the lock's last holder committed.
         sqlx::query!("SELECT pg_advisory_xact_lock(x'636f646573'::bigint)").execute(&mut *self.inner).await?;
         // With a limit n, the n-th newest code must leave its window before the next may be sent.
         let wait = sqlx::query!(
             r#"SELECT
                  ceil(extract(epoch FROM (
-                   SELECT max(sent_at) FROM code_sent WHERE number = $2 AND NOT refused
+                   SELECT max(sent_at) FROM code_sent
+                   WHERE number = $2 AND NOT refused AND (user_id = $1 OR NOT $8)
                  ) + make_interval(secs => $3) - clock_timestamp()))::bigint AS pause,
                  ceil(extract(epoch FROM greatest(
                    (SELECT sent_at FROM code_sent WHERE number = $2 AND user_id = $1
                     ORDER BY sent_at DESC OFFSET $4 LIMIT 1),
-                   (SELECT sent_at FROM code_sent WHERE number = $2 ORDER BY sent_at DESC OFFSET $5 LIMIT 1),
+                   (SELECT sent_at FROM code_sent WHERE number = $2 AND NOT $8
+                    ORDER BY sent_at DESC OFFSET $5 LIMIT 1),
                    (SELECT sent_at FROM code_sent WHERE user_id = $1 ORDER BY sent_at DESC OFFSET $6 LIMIT 1),
                    (SELECT sent_at FROM code_sent ORDER BY sent_at DESC OFFSET $7 LIMIT 1)
                  ) + interval '24 hours' - clock_timestamp()))::bigint AS day"#,
@@ -265,6 +268,7 @@ impl Tx {
             limits.per_number - 1,
             limits.per_user - 1,
             limits.per_deployment - 1,
+            owner,
         )
         .fetch_one(&mut *self.inner)
         .await?;

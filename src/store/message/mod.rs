@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::{ClaimedResponse, Journal, Store, Tx};
 use crate::db::DbError;
 use crate::domain::{Account, AccountId, ChatName, Content, Event, FailureReason, PeerId};
+use crate::lifecycle::Deadline;
 use crate::store::writer::SendRequest;
 
 /// Messages of one account that may wait for the network; a send beyond it is refused until some are taken.
@@ -69,6 +70,7 @@ impl Store {
             content: message.content.clone(),
             time_to_live: message.time_to_live,
             keyed: keyed.cloned(),
+            deadline: Deadline::current(),
         };
         self.writer.send(send).await
     }

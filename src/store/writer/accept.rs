@@ -10,6 +10,7 @@ use super::locks::Locking;
 use crate::db::batcher::{Outcome, at_position, column};
 use crate::db::{Db, DbError};
 use crate::domain::{AccountId, Content, CounterId, Event, MediaFile, MessageId, PeerId};
+use crate::lifecycle::Deadline;
 use crate::store::message::content::{details, fingerprint};
 use crate::store::{Accepted, ClaimedResponse, OUTBOX_LIMIT, Tx, topic};
 
@@ -25,6 +26,8 @@ pub(in crate::store) struct SendRequest {
     pub content: Content,
     pub time_to_live: Duration,
     pub keyed: Option<ClaimedResponse>,
+    /// Of the request that sends it.
+    pub deadline: Option<Deadline>,
 }
 
 /// What became of a message.
@@ -87,6 +90,12 @@ async fn wait_and_write(db: &Db, sends: &[&SendRequest]) -> Result<Vec<SendOutco
         let (chats, counters) = locks(&wanted);
         let mut tx = Tx::begin(db).await?;
         let new = tx.wait_for(&chats, &counters).await?;
+        // What a caller was refused while the locks were awaited must not happen any more.
+        let given_up = |place: &usize| sends[*place].deadline.as_ref().is_some_and(Deadline::is_given_up);
+        if left.iter().any(given_up) {
+            left.retain(|place| !given_up(place));
+            continue;
+        }
         let found = tx.write_sends(&wanted).await?;
         // What is missing in spite of that belongs to an account that is gone.
         let refused =

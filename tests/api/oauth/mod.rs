@@ -5,6 +5,8 @@ mod commands;
 mod refresh;
 mod requests;
 mod revoke;
+mod scopes;
+mod spelling;
 mod throttle;
 mod token;
 

@@ -98,6 +98,49 @@ async fn unknown_addresses_share_an_hourly_limit_and_known_addresses_have_their_
 }
 
 #[tokio::test]
+async fn an_address_has_an_hourly_limit_over_all_user_names() {
+    let server = start();
+    server.run(&["user", "create", "bob", "--password-stdin"], "another long password\n");
+    Pair::of(&log_in_from(&server, ELSEWHERE, "bob", "another long password").await);
+    for number in 0..20 {
+        fail(&server, ELSEWHERE, &format!("user{number}"), 1).await;
+    }
+    // Failures of a user who has signed in there before do not count.
+    fail(&server, ELSEWHERE, "bob", 2).await;
+    let failures = server.database().sql("SELECT failures FROM login_address_failure");
+    assert_eq!(failures, "20");
+    server.database().sql("UPDATE login_address_failure SET failures = 99");
+    Pair::of(&log_in_from(&server, ELSEWHERE, "bob", "another long password").await);
+    fail(&server, ELSEWHERE, "one more", 1).await;
+    let seconds = wait(&log_in_from(&server, ELSEWHERE, USER, PASSWORD).await);
+    assert!((3_000..=3_600).contains(&seconds), "{seconds}");
+    wait(&log_in_from(&server, ELSEWHERE, "nobody", PASSWORD).await);
+    // Who has signed in there before is not locked out, and other addresses are not affected.
+    Pair::of(&log_in_from(&server, ELSEWHERE, "bob", "another long password").await);
+    Pair::of(&log_in_from(&server, HOME, USER, PASSWORD).await);
+    server.database().sql("UPDATE login_address_failure SET hour_began_at = now() - interval '61 minutes'");
+    Pair::of(&log_in_from(&server, ELSEWHERE, USER, PASSWORD).await);
+}
+
+#[tokio::test]
+async fn failed_and_throttled_logins_are_logged_without_what_was_typed() {
+    let server = start();
+    for name in [USER, "hunter2-typed-as-a-name"] {
+        fail(&server, ELSEWHERE, name, 5).await;
+        wait(&log_in_from(&server, ELSEWHERE, name, PASSWORD).await);
+    }
+    let log = server.log();
+    let lines =
+        |text: &str| log.lines().filter(|line| line.contains(text) && line.contains(ELSEWHERE)).count();
+    assert_eq!(lines("a login failed"), 10);
+    assert!(lines("a login has to wait") >= 2, "{log}");
+    assert!(log.lines().any(|line| line.contains("a login failed") && line.contains("unknown")), "{log}");
+    for typed in ["hunter2", "a wrong password", PASSWORD] {
+        assert!(!log.contains(typed), "{typed}");
+    }
+}
+
+#[tokio::test]
 async fn concurrent_guesses_get_no_further_than_serial_ones() {
     let server = start();
     let guesses = (0..30).map(|_| log_in_from(&server, HOME, USER, "a wrong password"));

@@ -21,7 +21,8 @@ use crate::http::error::{ApiError, ErrorCode, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{OnlyAccount, RegisteredAccount, StoredAccount, WaitingAccount};
 use crate::http::extract::caller::Caller;
-use crate::http::extract::params::{RequestParameters, Text};
+use crate::http::extract::params::{Code, RequestParameters, Text};
+use crate::lifecycle::Deadline;
 use crate::verification::{CODE_LENGTH, Method};
 
 /// How long register-code waits for the session.
@@ -161,11 +162,8 @@ async fn create(
             "this server has no such network; leave network out for the default",
         ));
     }
-    // A task of its own, because a client that hangs up must not leave an account behind whose code was not sent.
-    let network = network.to_owned();
-    let linking = link(state.clone(), caller.user, claim, body.account, network, body.nickname.into_inner());
-    let linked = state.lifecycle.spawn(linking).await.map_err(|error| ApiError::internal(&error))?;
-    Ok((StatusCode::CREATED, linked?))
+    let sent = link(&state, caller.user, claim, &body.account, network, &body.nickname).await?;
+    Ok((StatusCode::CREATED, sent))
 }
 
 /// Sends a new code as a text message.
@@ -202,9 +200,9 @@ async fn request_voice_code(
 
 #[derive(Deserialize, ToSchema)]
 struct RegisterCode {
-    /// Dashes and blanks are ignored.
+    /// Dashes and blanks are ignored. A JSON integer is padded with zeros on the left.
     #[schema(value_type = String)]
-    code: Text<64>,
+    code: Code,
 }
 
 #[derive(Serialize, ToSchema)]
@@ -228,7 +226,8 @@ async fn register_code(
     WaitingAccount(account): WaitingAccount,
     RequestParameters(body): RequestParameters<RegisterCode>,
 ) -> Result<Json<Registered>, ApiError> {
-    let _proved = state.verification.check(account.user, account.id, &account.number, &body.code).await?;
+    let _proved =
+        state.verification.check(account.user, account.id, &account.number, body.code.as_str()).await?;
     state.sessions.register(&account).await?;
     state.sessions.wait_online(&account, ONLINE_TIMEOUT).await?;
     Ok(Json(Registered { login: account.number }))
@@ -304,12 +303,12 @@ async fn set_nickname(
 
 /// Creates the account and sends its code, or does neither.
 async fn link(
-    state: AppState,
+    state: &AppState,
     user: UserId,
     claim: IdempotencyClaim,
-    number: PhoneNumber,
-    network: String,
-    nickname: String,
+    number: &PhoneNumber,
+    network: &str,
+    nickname: &str,
 ) -> Result<Json<CodeSent>, ApiError> {
     let mut tx = state.store.begin().await?;
     if !state.verification.may_create_account(&mut tx, user).await? {
@@ -319,7 +318,7 @@ async fn link(
             60,
         ));
     }
-    let created = tx.create_account(user, &number, &network, &nickname).await?;
+    let created = tx.create_account(user, number, network, nickname).await?;
     let Some(account) = created else {
         return Err(ApiError::bad_request(
             ErrorCode::AccountExists,
@@ -328,11 +327,19 @@ async fn link(
     };
     let sent = CodeSent::by(Method::Sms);
     let expected = claim.answered(StatusCode::CREATED, &sent)?;
-    if let Err(error) = state.verification.request(tx, user, account, &number, Method::Sms, expected).await {
-        // No code, no account: the number can be tried again.
-        state.store.delete_unproved(user, account, claim.claim()).await?;
-        return Err(error.into());
-    }
+    let reserved = state.verification.reserve(tx, user, account, number, Method::Sms, expected).await?;
+    // A task of its own, because a client that hangs up must not leave an account behind whose code was not sent.
+    let store = state.store.clone();
+    let sending = async move {
+        let outcome = reserved.send().await;
+        if outcome.is_err() {
+            // No code, no account: the number can be tried again.
+            store.delete_unproved(user, account, claim.claim()).await?;
+        }
+        outcome.map_err(ApiError::from)
+    };
+    let done = state.lifecycle.spawn(Deadline::carry(sending)).await;
+    done.map_err(|error| ApiError::internal(&error))??;
     Ok(Json(sent))
 }
 

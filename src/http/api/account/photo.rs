@@ -14,6 +14,7 @@ use crate::http::error::{ApiError, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::upload::PhotoUpload;
+use crate::lifecycle::Deadline;
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -45,7 +46,7 @@ async fn set_own_photo(
     claim: IdempotencyClaim,
     PhotoUpload(upload): PhotoUpload,
 ) -> Result<Json<Done>, ApiError> {
-    let photo = state.media.store_photo(&upload.spooled).await?;
+    let photo = Deadline::elsewhere(state.media.store_photo(&upload.spooled)).await?;
     let mut tx = state.store.begin().await?;
     tx.set_photo(&account, Some(photo)).await?;
     claim.commit(tx, StatusCode::OK, Done {}).await

@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,7 +14,7 @@ use crate::http::api::done::Done;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
-use crate::http::extract::params::JsonOnly;
+use crate::http::extract::params::{JsonOnly, Value};
 use crate::http::extract::recipient::PathContact;
 use crate::store::{LIST_LIMIT, ListAddition};
 

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,7 +15,7 @@ use crate::http::error::responses::NetworkResponses;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
-use crate::http::extract::params::{JsonOnly, Text};
+use crate::http::extract::params::{JsonOnly, Text, Value};
 use crate::sessions::contact_import::{ImportChange, ImportEntry, ImportOutcome};
 
 /// The routes of this file.
@@ -58,7 +58,7 @@ async fn import(
     RegisteredAccount(account): RegisteredAccount,
     claim: IdempotencyClaim,
     JsonOnly(list): JsonOnly<ContactList>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<serde_json::Value>, ApiError> {
     let entries = entries(&list.contacts)?;
     let without_number = list.contacts.len() - entries.len();
     let (tx, outcome) = state.sessions.import_contacts(&account, entries, claim.claim()).await?;
@@ -76,7 +76,7 @@ async fn remove(
     RegisteredAccount(account): RegisteredAccount,
     claim: IdempotencyClaim,
     JsonOnly(list): JsonOnly<RemovalList>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<serde_json::Value>, ApiError> {
     let ids: Vec<String> = list.contacts.iter().filter_map(contact_id).map(|id| id.to_string()).collect();
     if ids.is_empty() {
         return Err(ApiError::no_valid_number());
@@ -111,7 +111,7 @@ fn contact_id(value: &Value) -> Option<ContactId> {
 }
 
 /// The counts of an import, with that of the entries that were dropped, if there are any.
-fn imported(outcome: ImportOutcome, without_number: usize) -> Value {
+fn imported(outcome: ImportOutcome, without_number: usize) -> serde_json::Value {
     let invalid = without_number + outcome.unknown;
     let mut answer = match outcome.change {
         ImportChange::None => {

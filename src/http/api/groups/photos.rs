@@ -16,6 +16,7 @@ use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::recipient::NamedGroup;
 use crate::http::extract::upload::PhotoUpload;
+use crate::lifecycle::Deadline;
 use crate::sessions::Sessions;
 use crate::upstream::GroupEdit;
 
@@ -74,7 +75,7 @@ async fn set_photo(
 ) -> Result<Json<Done>, ApiError> {
     let group = visible_group(&state, &account, &id, Sessions::has_asked(claim.claim())).await?;
     let PhotoUpload(upload) = upload?;
-    let photo = state.media.store_photo(&upload.spooled).await?;
+    let photo = Deadline::elsewhere(state.media.store_photo(&upload.spooled)).await?;
     change_group(&state, &account, group, GroupEdit::Photo { photo: Some(photo) }, &claim).await
 }
 

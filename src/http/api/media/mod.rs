@@ -17,6 +17,7 @@ use utoipa_axum::routes;
 use crate::http::AppState;
 use crate::http::api::media::range::RangeRequest;
 use crate::http::error::{ApiError, ErrorCode, Problem};
+use crate::lifecycle::Deadline;
 use crate::media::{ServedFile, UrlParts};
 
 /// The types that a browser shows or plays. No SVG, HTML or PDF: these can contain scripts.
@@ -91,7 +92,7 @@ async fn serve(
     let body = if is_head || status == StatusCode::NOT_MODIFIED {
         Body::empty()
     } else {
-        Body::from_stream(state.media.stream(&hash, part.clone()).await?)
+        Body::from_stream(Deadline::elsewhere(state.media.stream(&hash, part.clone())).await?)
     };
     let mut response = (status, body).into_response();
     let headers = response.headers_mut();

@@ -15,6 +15,7 @@ use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::params::{Degrees, RequestParameters, Text};
 use crate::http::extract::recipient::CachedRecipient;
 use crate::http::extract::upload::{CardUpload, Upload};
+use crate::lifecycle::Deadline;
 use crate::media::vcard;
 
 /// The longest card, in characters; in bytes it may not be longer either.
@@ -131,7 +132,8 @@ async fn send_file(
     kind: MediaKind,
     caption: Option<Text<1_024>>,
 ) -> Result<Json<SentFile>, ApiError> {
-    let stored = state.media.store(&upload.spooled, kind, upload.file_name.as_deref()).await?;
+    let storing = state.media.store(&upload.spooled, kind, upload.file_name.as_deref());
+    let stored = Deadline::elsewhere(storing).await?;
     let hash = stored.hash;
     let caption = caption.map(Text::into_inner).filter(|caption| !caption.is_empty());
     let content = Content::Media(Box::new(MediaContent { kind, caption, file: MediaFile::Stored(stored) }));

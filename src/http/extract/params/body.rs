@@ -1,14 +1,18 @@
 //! Bodies of requests: forms, multipart forms and JSON.
 
+use std::collections::BTreeMap;
+
 use axum::body::{Body, Bytes};
 use http::{HeaderMap, StatusCode, header};
-use serde_json::{Map, Value};
+use hyper::body::Body as _;
 
 use super::multipart::{File, FormParts};
-use super::{form, json, multipart};
+use super::value::{MAX_VALUES, VALUE_SIZE, Value};
+use super::{form, json, multipart, names};
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::body;
-use crate::http::extract::body::{LARGEST, LimitedBody};
+use crate::http::extract::body::{LARGEST, LARGEST_UNKNOWN, LimitedBody};
+use crate::http::extract::body_budget::BodyRoom;
 use crate::media::UploaderSpools;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,43 +30,66 @@ pub enum BodyKind {
 
 #[derive(Default)]
 pub struct ParsedBody {
-    pub values: Map<String, Value>,
+    pub values: BTreeMap<&'static str, Value>,
     pub files: Vec<File>,
     pub kind: BodyKind,
 }
 
-/// Reads and parses a body of any method. Files of a form are spooled.
+/// Reads and parses a body of any method. Files of a form are spooled; what else it holds is at most `limit` bytes, which
+/// are counted in `room`.
 ///
 /// # Errors
-/// 400 malformed, 408 too slow, 413 too large, 415 another type, 503 when a file cannot be spooled.
-pub async fn read(headers: &HeaderMap, body: Body, spools: &UploaderSpools) -> Result<ParsedBody, ApiError> {
-    Ok(match open(headers, body, Some(spools)).await? {
-        RawBody::Empty => ParsedBody::default(),
-        RawBody::Form(bytes) => {
-            ParsedBody { values: form::parse(&bytes)?, kind: BodyKind::Form, ..ParsedBody::default() }
-        }
-        RawBody::Json(bytes) => {
-            ParsedBody { values: json::parse(&bytes)?, kind: BodyKind::Json, ..ParsedBody::default() }
-        }
+/// 400 malformed, 408 too slow, 413 too large, 415 another type, 503 when there is no room, or a file cannot be spooled.
+pub async fn read(
+    headers: &HeaderMap,
+    body: Body,
+    limit: u64,
+    spools: &UploaderSpools,
+    room: &mut BodyRoom,
+) -> Result<ParsedBody, ApiError> {
+    let (values, kind) = match open(headers, body, limit, Some(spools), Some(room)).await? {
+        RawBody::Empty => return Ok(ParsedBody::default()),
+        RawBody::Form(bytes) => (parse(bytes, room, form::parse).await?, BodyKind::Form),
+        RawBody::Json(bytes) => (parse(bytes, room, json::parse).await?, BodyKind::Json),
         RawBody::Multipart(FormParts { pairs, files }) => {
-            let values = pairs.into_iter().map(|(name, value)| (name, value.into())).collect();
-            ParsedBody { values, files, kind: BodyKind::Multipart }
+            let known = |(name, value): (String, _)| Some((names::known(&name)?, Value::Text(value)));
+            let values = pairs.into_iter().filter_map(known).collect();
+            return Ok(ParsedBody { values, files, kind: BodyKind::Multipart });
         }
-    })
+    };
+    Ok(ParsedBody { values, files: Vec::new(), kind })
 }
 
-/// Reads a body for an endpoint that must notice repeated parameters: all names and values in order. Files are dropped, but
-/// count against the limit. A JSON null is left out.
+/// Reads a body of a caller who is not known yet, for an endpoint that must notice repeated parameters: all names and values
+/// in order. Files are dropped, but count against the limit. A JSON null is left out.
 ///
 /// # Errors
-/// As for [`read`]; also 400 for a JSON value that is neither text nor a number nor null.
+/// As for [`read`]; also 400 for a JSON value that is neither text nor null.
 pub async fn pairs(headers: &HeaderMap, body: Body) -> Result<Vec<(String, String)>, ApiError> {
-    match open(headers, body, None).await? {
+    match open(headers, body, LARGEST_UNKNOWN, None, None).await? {
         RawBody::Empty => Ok(Vec::new()),
         RawBody::Form(bytes) => form::pairs(&bytes),
         RawBody::Json(bytes) => json::pairs(&bytes),
         RawBody::Multipart(parts) => Ok(parts.pairs),
     }
+}
+
+type Values = BTreeMap<&'static str, Value>;
+
+/// Parses a body, whose values are counted in `room` together with its bytes.
+async fn parse(
+    bytes: Bytes,
+    room: &mut BodyRoom,
+    parser: fn(&[u8]) -> Result<Values, ApiError>,
+) -> Result<Values, ApiError> {
+    let length = bytes.len() as u64;
+    // No value is shorter than two bytes, and the texts are not longer than the body. Twice, because a list of values is
+    // copied by an endpoint that takes it.
+    let largest = length + 2 * VALUE_SIZE * (length / 2).min(MAX_VALUES as u64);
+    room.grow(largest).await?;
+    let values = room.parse(bytes.len(), move || parser(&bytes)).await?;
+    room.shrink(2 * values.values().map(Value::size).sum::<u64>());
+    Ok(values)
 }
 
 /// A body that was read but not parsed, except a multipart form, which is parsed while it is read.
@@ -73,13 +100,22 @@ enum RawBody {
     Multipart(FormParts),
 }
 
-async fn open(headers: &HeaderMap, body: Body, spools: Option<&UploaderSpools>) -> Result<RawBody, ApiError> {
+async fn open(
+    headers: &HeaderMap,
+    body: Body,
+    limit: u64,
+    spools: Option<&UploaderSpools>,
+    room: Option<&mut BodyRoom>,
+) -> Result<RawBody, ApiError> {
+    if body.is_end_stream() {
+        return Ok(RawBody::Empty);
+    }
     let encoded = headers.get(header::CONTENT_ENCODING).is_some_and(|value| value != "identity");
     let essence = content_type(headers).split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if essence == "multipart/form-data" && !encoded {
-        return multipart(headers, body, spools).await;
+        return multipart(headers, body, limit, spools, room).await;
     }
-    let bytes = body::read(headers, body, LARGEST).await?;
+    let bytes = body::read(body, limit, room).await?;
     if bytes.is_empty() {
         return Ok(RawBody::Empty);
     }
@@ -99,19 +135,19 @@ async fn open(headers: &HeaderMap, body: Body, spools: Option<&UploaderSpools>) 
 async fn multipart(
     headers: &HeaderMap,
     body: Body,
+    limit: u64,
     spools: Option<&UploaderSpools>,
+    room: Option<&mut BodyRoom>,
 ) -> Result<RawBody, ApiError> {
-    let limit = spools.map_or(0, UploaderSpools::limit).saturating_add(LARGEST);
-    let mut body = LimitedBody::new(headers, body, limit)?;
-    let parts = match body.next().await {
-        Ok(None) => return Ok(RawBody::Empty),
-        Ok(Some(first)) => multipart::read(content_type(headers), first, &mut body, spools).await,
-        Err(error) => Err(error.into()),
-    };
-    if parts.is_err() {
-        body.discard_rest().await;
+    let mut body =
+        LimitedBody::new(body, spools.map_or(0, UploaderSpools::limit).saturating_add(limit.max(LARGEST)))?;
+    match body.next().await? {
+        None => Ok(RawBody::Empty),
+        Some(first) => {
+            let parts = multipart::read(content_type(headers), first, &mut body, limit, spools, room).await?;
+            Ok(RawBody::Multipart(parts))
+        }
     }
-    parts.map(RawBody::Multipart)
 }
 
 fn content_type(headers: &HeaderMap) -> &str {

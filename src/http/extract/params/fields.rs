@@ -1,4 +1,5 @@
-//! Types of parameters. A path, a query and a form have text only, JSON also numbers and booleans: these types accept both.
+//! Types of parameters. A path, a query and a form have text only, JSON also numbers and booleans: types of numbers and
+//! flags accept both. A text in JSON must be a string: the spelling of a number is lost.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,6 +9,8 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
+
+use crate::verification::{CODE_LENGTH, is_code_separator};
 
 /// Text of at most `MAX` characters. Its `Debug` does not show the text.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -20,6 +23,53 @@ pub struct Flag(pub bool);
 /// A whole number from 0 on. A number that is too large counts as the largest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WholeNumber(pub u64);
+
+/// A code that proves a number: of digits and of what people type between them, or as a JSON integer, which has lost the zeros
+/// at its beginning. Its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Code(String);
+
+impl Code {
+    /// The longest text, in characters.
+    const LONGEST: usize = 64;
+
+    /// The text, as it was typed.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Code {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Code(..)")
+    }
+}
+
+impl<'de> Deserialize<'de> for Code {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct CodeVisitor;
+        impl Visitor<'_> for CodeVisitor {
+            type Value = Code;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(formatter, "a code of {CODE_LENGTH} digits")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Code, E> {
+                let plain = |sign: char| sign.is_ascii() || is_code_separator(sign);
+                if text.chars().count() > Code::LONGEST || !text.chars().all(plain) {
+                    return Err(E::custom(format_args!(
+                        "a code of {CODE_LENGTH} digits is expected, such as 123456; blanks and dashes are ignored"
+                    )));
+                }
+                Ok(Code(text.to_owned()))
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Code, E> {
+                Ok(Code(format!("{number:0CODE_LENGTH$}")))
+            }
+        }
+        deserializer.deserialize_any(CodeVisitor)
+    }
+}
 
 impl<const MAX: usize> Text<MAX> {
     #[must_use]
@@ -48,7 +98,7 @@ impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
         impl<const MAX: usize> Visitor<'_> for TextVisitor<MAX> {
             type Value = Text<MAX>;
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("text")
+                formatter.write_str("text, in JSON a string")
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<MAX>, E> {
                 let length = text.chars().count();
@@ -58,15 +108,6 @@ impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
                     )));
                 }
                 Ok(Text(text.to_owned()))
-            }
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Text<MAX>, E> {
-                self.visit_str(&number.to_string())
-            }
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Text<MAX>, E> {
-                self.visit_str(&number.to_string())
-            }
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Text<MAX>, E> {
-                self.visit_str(&number.to_string())
             }
         }
         deserializer.deserialize_any(TextVisitor)
@@ -177,13 +218,31 @@ mod tests {
         assert_eq!(text("\"\""), Some(String::new()));
         assert_eq!(text("\"äöü\""), Some("äöü".to_owned()));
         assert_eq!(text("\"äöüx\""), None);
-        assert_eq!(text("123"), Some("123".to_owned()));
-        assert_eq!(text("-5"), Some("-5".to_owned()));
-        assert_eq!(text("1.5"), Some("1.5".to_owned()));
-        assert_eq!(text("true"), None);
-        assert_eq!(text("[]"), None);
+        for json in ["123", "-5", "1.5", "true", "[]", "{}"] {
+            assert_eq!(text(json), None, "{json}");
+        }
         let message = serde_json::from_str::<Text<3>>("\"abcd\"").expect_err("too long").to_string();
         assert!(message.contains("at most 3 characters are accepted, this has 4"), "{message}");
+    }
+
+    #[test]
+    fn a_code_is_text_or_an_integer_without_its_first_zeros() {
+        let code = |json: &str| read::<Code>(json).map(|code| code.as_str().to_owned());
+        for (json, text) in [
+            ("\"012345\"", "012345"),
+            ("\" 01-23 45\"", " 01-23 45"),
+            ("\"01–2345\"", "01–2345"),
+            ("12345", "012345"),
+            ("0", "000000"),
+            ("1234567", "1234567"),
+        ] {
+            assert_eq!(code(json).as_deref(), Some(text), "{json}");
+        }
+        // Digits of other scripts are no guess; neither is a number that cannot be one.
+        for json in ["\"١٢٣٤٥٦\"", "\"１２３456\"", "\"123456٧\"", "-12345", "123456.0", "true", "[1]"]
+        {
+            assert_eq!(code(json), None, "{json}");
+        }
     }
 
     #[test]

@@ -11,32 +11,52 @@ mod fields;
 mod form;
 mod json;
 mod multipart;
+mod names;
+mod value;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{FromRef, FromRequestParts, RawPathParams, Request, State};
+use axum::extract::{FromRef, FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde::de::value::MapDeserializer;
 
+use super::body::{LARGEST, limit_of};
+use super::body_budget::{BodyBudget, BodyRoom};
+use crate::domain::UserId;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::media::{Spools, Uploader, UploaderSpools};
 use crate::secrets;
 
 pub use body::{BodyKind, pairs};
 pub use degrees::Degrees;
-pub use fields::{Flag, Text, WholeNumber};
+pub use fields::{Code, Flag, Text, WholeNumber};
 pub use multipart::File;
+pub use names::KNOWN as KNOWN_NAMES;
+pub use value::Value;
 
-/// All parameters of a request, merged; a JSON null counts as missing.
-#[derive(Clone, Default)]
+/// All parameters of a request that an endpoint knows, merged. A JSON null counts as missing, and so does an empty text
+/// where it is not a value of its own.
+#[derive(Default)]
 pub struct RawParameters {
-    values: Map<String, Value>,
+    values: BTreeMap<&'static str, Value>,
     files: Vec<File>,
     body: BodyKind,
+    /// Of the values, as long as they live.
+    _room: Option<BodyRoom>,
+}
+
+/// An extension of a request whose route does not have its method: the body is not read.
+#[derive(Clone, Copy, Debug)]
+pub struct WrongMethod;
+
+/// An extractor that knows whose request it is.
+pub trait Requester {
+    fn user(&self) -> UserId;
 }
 
 /// The parameters of an endpoint as its own type; others are ignored. A handler can take several of these.
@@ -48,12 +68,6 @@ pub struct RequestParameters<T>(pub T);
 pub struct JsonOnly<T>(pub T);
 
 impl RawParameters {
-    /// The value of a parameter; from a path, a query or a form it is always a string.
-    #[must_use]
-    pub fn get(&self, name: &str) -> Option<&Value> {
-        self.values.get(name)
-    }
-
     /// The files of a multipart form, in order.
     #[must_use]
     pub fn files(&self) -> &[File] {
@@ -70,7 +84,10 @@ impl RawParameters {
     /// # Errors
     /// 400, naming the missing or invalid parameter.
     pub fn parse<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
-        serde_path_to_error::deserialize(&self.values).map_err(|error| parse_error(&error))
+        let values = MapDeserializer::<_, serde_json::Error>::new(
+            self.values.iter().map(|(name, value)| (*name, value)),
+        );
+        serde_path_to_error::deserialize(values).map_err(|error| parse_error(&error))
     }
 
     /// SHA-256 over all parameters and the content of all files. It does not depend on the notation: order, boundary, form
@@ -78,7 +95,7 @@ impl RawParameters {
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
         let mut bytes = Vec::new();
-        write_object(&self.values, &mut bytes);
+        write_object(self.values.iter().map(|(name, value)| (*name, value)), &mut bytes);
         for file in &self.files {
             // Not its file name: a client that repeats a request from a temporary file has another one.
             for part in [file.name.as_bytes(), &file.spooled.hash().0] {
@@ -93,21 +110,27 @@ impl RawParameters {
 /// first, so that the body of an unknown caller is not read, then the parameters. Both become request extensions.
 pub async fn read<E, S>(State(state): State<S>, request: Request, next: Next) -> Response
 where
-    E: FromRequestParts<S> + Clone + Send + Sync + 'static,
+    E: FromRequestParts<S> + Requester + Clone + Send + Sync + 'static,
     for<'a> Uploader: From<&'a E>,
     S: Clone + Send + Sync + 'static,
     Spools: FromRef<S>,
+    BodyBudget: FromRef<S>,
 {
     let (mut parts, body) = request.into_parts();
-    let spools = match E::from_request_parts(&mut parts, &state).await {
+    let (spools, room) = match E::from_request_parts(&mut parts, &state).await {
         Ok(caller) => {
             let spools = Spools::from_ref(&state).of(Uploader::from(&caller));
+            let room = BodyBudget::from_ref(&state).room(caller.user());
             parts.extensions.insert(caller);
-            spools
+            (spools, room)
         }
         Err(rejection) => return rejection.into_response(),
     };
-    match collect(&mut parts, body, &spools).await {
+    if parts.extensions.get::<WrongMethod>().is_some() {
+        parts.extensions.insert(Arc::new(RawParameters::default()));
+        return next.run(Request::from_parts(parts, axum::body::Body::empty())).await;
+    }
+    match collect(&mut parts, body, &spools, room).await {
         Ok(parameters) => parts.extensions.insert(Arc::new(parameters)),
         Err(error) => return error.into_response(),
     };
@@ -153,15 +176,19 @@ async fn collect(
     parts: &mut Parts,
     body: axum::body::Body,
     spools: &UploaderSpools,
+    mut room: BodyRoom,
 ) -> Result<RawParameters, ApiError> {
     let path = RawPathParams::from_request_parts(parts, &()).await.ok();
+    let limit = parts.extensions.get::<MatchedPath>().map_or(LARGEST, |route| limit_of(route.as_str()));
     let mut values = form::parse(parts.uri.query().unwrap_or_default().as_bytes())?;
-    let body = body::read(&parts.headers, body, spools).await?;
-    values.extend(body.values.into_iter().filter(|(_, value)| !value.is_null()));
+    let body = body::read(&parts.headers, body, limit, spools, &mut room).await?;
+    values.extend(body.values.into_iter().filter(|(name, value)| names::is_given(name, value)));
+    values.retain(|name, value| names::is_given(name, value));
     if let Some(path) = &path {
-        values.extend(path.iter().map(|(name, value)| (name.to_owned(), Value::from(value))));
+        let known = |(name, value): (&str, &str)| Some((names::known(name)?, Value::Text(value.to_owned())));
+        values.extend(path.iter().filter_map(known));
     }
-    Ok(RawParameters { values, files: body.files, body: body.kind })
+    Ok(RawParameters { values, files: body.files, body: body.kind, _room: Some(room) })
 }
 
 fn parse_error(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
@@ -178,8 +205,8 @@ fn parse_error(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiErro
     }
 }
 
-fn write_object(values: &Map<String, Value>, bytes: &mut Vec<u8>) {
-    let mut entries: Vec<_> = values.iter().filter(|(_, value)| !value.is_null()).collect();
+fn write_object<'a>(members: impl Iterator<Item = (&'static str, &'a Value)>, bytes: &mut Vec<u8>) {
+    let mut entries: Vec<_> = members.filter(|(_, value)| **value != Value::Null).collect();
     entries.sort_unstable_by_key(|(name, _)| *name);
     bytes.push(b'{');
     for (name, value) in entries {
@@ -192,17 +219,21 @@ fn write_object(values: &Map<String, Value>, bytes: &mut Vec<u8>) {
 fn write_value(value: &Value, bytes: &mut Vec<u8>) {
     match value {
         Value::Null => bytes.push(b'0'),
-        Value::Bool(flag) => write_text(b's', flag.to_string().as_bytes(), bytes),
-        Value::Number(number) => write_text(b's', number.to_string().as_bytes(), bytes),
-        Value::String(text) => write_text(b's', text.as_bytes(), bytes),
-        Value::Array(items) => {
+        Value::Flag(flag) => write_text(b's', flag.to_string().as_bytes(), bytes),
+        Value::Whole(number) => write_text(b's', number.to_string().as_bytes(), bytes),
+        Value::Negative(number) => write_text(b's', number.to_string().as_bytes(), bytes),
+        Value::Fraction(number) => write_text(b's', number.to_string().as_bytes(), bytes),
+        Value::Text(text) => write_text(b's', text.as_bytes(), bytes),
+        Value::List(items) => {
             bytes.push(b'[');
             for item in items {
                 write_value(item, bytes);
             }
             bytes.push(b']');
         }
-        Value::Object(values) => write_object(values, bytes),
+        Value::Object(members) => {
+            write_object(members.iter().map(|(name, value)| (*name, value)), bytes);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Parser for `multipart/form-data`, which reads while the body arrives. A part with a file name is a file, each other part
 //! is a parameter; a part's own content type is ignored, because curl guesses it.
 //!
-//! Files are spooled to the disk; everything else, names included, is limited to 2 MiB.
+//! Files are spooled to the disk; everything else, names included, is limited.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,8 @@ use multer::{Field, Multipart};
 use super::disposition::{self, Disposition};
 use super::form;
 use crate::http::error::ApiError;
-use crate::http::extract::body::{BodyError, LARGEST, LimitedBody};
+use crate::http::extract::body::{BodyError, LimitedBody};
+use crate::http::extract::body_budget::BodyRoom;
 use crate::media::{Spooled, UploaderSpools};
 
 /// Bytes that may arrive without progress of a part: the headers of a part, or the text before the first part.
@@ -40,7 +41,8 @@ pub struct FormParts {
     pub files: Vec<File>,
 }
 
-/// Reads a form whose first bytes have been read already. Without `spools` files are read and dropped.
+/// Reads a form whose first bytes have been read already. Without `spools` files are read and dropped. Everything but files
+/// is at most `limit` bytes, which are counted in `room`.
 ///
 /// # Errors
 /// 400 for a broken form, a part without a name, and text that is not UTF-8 or contains a NUL; 413 when it is too large;
@@ -49,13 +51,16 @@ pub async fn read(
     content_type: &str,
     first: Bytes,
     body: &mut LimitedBody,
+    limit: u64,
     spools: Option<&UploaderSpools>,
+    room: Option<&mut BodyRoom>,
 ) -> Result<FormParts, ApiError> {
     let boundary = multer::parse_boundary(content_type).map_err(|_| broken())?;
     let idle_bytes = Arc::new(AtomicU64::new(0));
     let parts = {
         let form = Multipart::new(source(first, body, Arc::clone(&idle_bytes)), boundary);
-        FormReader { idle_bytes, spools, parts: FormParts::default(), text: 0, count: 0 }.read(form).await?
+        let parts = FormParts::default();
+        FormReader { idle_bytes, limit, spools, room, parts, text: 0, count: 0 }.read(form).await?
     };
     // The bytes after the last part are ignored, but the caller must be able to write them.
     while body.next().await?.is_some() {}
@@ -65,7 +70,9 @@ pub async fn read(
 struct FormReader<'a> {
     /// Bytes since the last progress of a part.
     idle_bytes: Arc<AtomicU64>,
+    limit: u64,
     spools: Option<&'a UploaderSpools>,
+    room: Option<&'a mut BodyRoom>,
     parts: FormParts,
     /// Bytes of everything but files.
     text: u64,
@@ -86,9 +93,11 @@ impl FormReader<'_> {
             let Some(name) = name else {
                 return Err(ApiError::malformed("a part of the form has no name"));
             };
-            let name = self.text(name.into_bytes())?;
-            let file_name =
-                file_name.map(|name| self.text(name.replace('\0', "").into_bytes())).transpose()?;
+            let name = self.text(name.into_bytes()).await?;
+            let file_name = match file_name {
+                Some(name) => Some(self.text(name.replace('\0', "").into_bytes()).await?),
+                None => None,
+            };
             match file_name {
                 Some(file_name) => self.file(name, file_name, field).await?,
                 None => self.parameter(name, field).await?,
@@ -101,7 +110,7 @@ impl FormReader<'_> {
         let mut value = Vec::new();
         while let Some(bytes) = field.chunk().await.map_err(parse_error)? {
             self.note_progress();
-            self.count_text(bytes.len())?;
+            self.count_text(bytes.len()).await?;
             value.extend_from_slice(&bytes);
         }
         self.parts.pairs.push((name, form::text(value)?));
@@ -123,14 +132,21 @@ impl FormReader<'_> {
         Ok(())
     }
 
-    fn text(&mut self, bytes: Vec<u8>) -> Result<String, ApiError> {
-        self.count_text(bytes.len())?;
+    async fn text(&mut self, bytes: Vec<u8>) -> Result<String, ApiError> {
+        self.count_text(bytes.len()).await?;
         form::text(bytes)
     }
 
-    fn count_text(&mut self, bytes: usize) -> Result<(), ApiError> {
-        self.text += bytes as u64;
-        if self.text > LARGEST { Err(BodyError::TooLarge { limit: LARGEST }.into()) } else { Ok(()) }
+    async fn count_text(&mut self, bytes: usize) -> Result<(), ApiError> {
+        let bytes = bytes as u64;
+        self.text += bytes;
+        if self.text > self.limit {
+            return Err(BodyError::TooLarge { limit: self.limit }.into());
+        }
+        match &mut self.room {
+            Some(room) => room.grow(bytes).await,
+            None => Ok(()),
+        }
     }
 
     fn note_progress(&self) {

@@ -1,8 +1,9 @@
 //! Tests of the middleware and its extractors behind a router.
 
 use super::*;
+use crate::config::TrustedProxies;
 use crate::domain::{PhoneNumber, UserId};
-use crate::http::server;
+use crate::http::server::{self, ConnectionLimits};
 use crate::lifecycle::Lifecycle;
 use axum::body::Body;
 use axum::extract::OriginalUri;
@@ -11,7 +12,7 @@ use axum::routing::any;
 use axum::{Json, Router};
 use http::{Method, header};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tower::ServiceExt as _;
@@ -42,7 +43,7 @@ struct SendForm {
     contact: PhoneNumber,
     message: Text<5>,
     #[serde(default)]
-    urgent: Flag,
+    received_only: Flag,
 }
 
 #[derive(Deserialize)]
@@ -50,28 +51,55 @@ struct Import {
     contacts: Vec<SendForm>,
 }
 
-/// A folder that does not exist: no request here has files.
-fn spools() -> Spools {
-    Spools::new(std::path::Path::new("/nonexistent"), 1_024)
+impl Requester for TestCaller {
+    fn user(&self) -> UserId {
+        UserId(1)
+    }
+}
+
+#[derive(Clone)]
+struct TestState {
+    spools: Spools,
+    bodies: BodyBudget,
+}
+
+impl FromRef<TestState> for Spools {
+    fn from_ref(state: &TestState) -> Self {
+        state.spools.clone()
+    }
+}
+
+impl FromRef<TestState> for BodyBudget {
+    fn from_ref(state: &TestState) -> Self {
+        state.bodies.clone()
+    }
+}
+
+/// With a folder that does not exist: no request here has files.
+fn state() -> TestState {
+    let spools = Spools::new(std::path::Path::new("/nonexistent"), 1_024);
+    TestState { spools, bodies: BodyBudget::default() }
+}
+
+/// Parameters as JSON.
+fn shown(parameters: &RawParameters) -> Value {
+    parameters.parse().expect("any object")
 }
 
 fn router() -> Router {
     Router::new()
-        .route(
-            "/raw/{name}/",
-            any(|parts: Parts| async move { Json(raw(&parts).expect("read").values.clone()) }),
-        )
+        .route("/raw/{name}/", any(|parts: Parts| async move { Json(shown(raw(&parts).expect("read"))) }))
         .route(
             "/send/",
             any(|_: OriginalUri, RequestParameters(send): RequestParameters<SendForm>| async move {
-                Json(json!([send.contact, send.message.into_inner(), send.urgent.0]))
+                Json(json!([send.contact, send.message.into_inner(), send.received_only.0]))
             }),
         )
         .route(
             "/import/",
             any(|JsonOnly(import): JsonOnly<Import>| async move { import.contacts.len().to_string() }),
         )
-        .route_layer(from_fn_with_state(spools(), read::<TestCaller, Spools>))
+        .route_layer(from_fn_with_state(state(), read::<TestCaller, TestState>))
 }
 
 async fn ask(method: Method, target: &str, kind: &str, body: impl Into<Body>) -> (u16, Value) {
@@ -98,20 +126,56 @@ async fn error_of(target: &str, kind: &str, body: &str) -> (u16, String, String)
 
 #[tokio::test]
 async fn path_wins_over_body_and_body_over_query() {
-    let target = "/raw/p/?name=q&a=q&b=q&c=q";
+    let target = "/raw/p/?name=q&message=q&subject=q&url=q";
     for method in [Method::GET, Method::POST, Method::PATCH, Method::DELETE] {
-        let (status, values) = ask(method.clone(), target, FORM, "name=b&a=b&b=b&b=last").await;
+        let (status, values) =
+            ask(method.clone(), target, FORM, "name=b&message=b&subject=b&subject=last").await;
         assert_eq!(
             (status, values),
-            (200, json!({"name": "p", "a": "b", "b": "last", "c": "q"})),
+            (200, json!({"name": "p", "message": "b", "subject": "last", "url": "q"})),
             "{method}"
         );
     }
-    let (_, values) = ask(Method::GET, target, JSON, r#"{"name": 1, "a": 2, "b": null}"#).await;
-    assert_eq!(values, json!({"name": "p", "a": 2, "b": "q", "c": "q"}));
-    let multipart = "--X\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\nm\r\n--X--\r\n";
+    for not_given in ["null", "\"\""] {
+        let body = format!(r#"{{"name": 1, "message": 2, "subject": {not_given}}}"#);
+        let (_, values) = ask(Method::GET, target, JSON, body).await;
+        assert_eq!(values, json!({"name": "p", "message": 2, "subject": "q", "url": "q"}));
+    }
+    let multipart = "--X\r\nContent-Disposition: form-data; name=\"message\"\r\n\r\nm\r\n--X--\r\n";
     let (_, values) = ask(Method::DELETE, target, "Multipart/Form-Data; boundary=X", multipart).await;
-    assert_eq!(values, json!({"name": "p", "a": "m", "b": "q", "c": "q"}));
+    assert_eq!(values, json!({"name": "p", "message": "m", "subject": "q", "url": "q"}));
+}
+
+#[tokio::test]
+async fn an_empty_value_is_not_given_unless_it_may_be_empty() {
+    let part = |name: &str| format!("--X\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n\r\n");
+    let multipart = format!("{}{}--X--\r\n", part("contact"), part("nickname"));
+    for (target, kind, body) in [
+        ("/raw/p/?contact=&nickname=&limit", "", ""),
+        ("/raw/p/", FORM, "contact=&nickname=&limit="),
+        ("/raw/p/", JSON, r#"{"contact": "", "nickname": "", "limit": ""}"#),
+        ("/raw/p/", "multipart/form-data; boundary=X", &multipart),
+    ] {
+        let (_, values) = ask(Method::POST, target, kind, body.to_owned()).await;
+        assert_eq!(values, json!({"name": "p", "nickname": ""}), "{target} {kind}");
+    }
+}
+
+#[tokio::test]
+async fn a_parameter_that_no_endpoint_knows_is_not_kept() {
+    let multipart = "--X\r\nContent-Disposition: form-data; name=\"other\"\r\n\r\nm\r\n--X--\r\n";
+    for (target, kind, body) in [
+        ("/raw/p/?other=1", "", ""),
+        ("/raw/p/", FORM, "other=1"),
+        ("/raw/p/", JSON, r#"{"other": {"name": 1}}"#),
+        ("/raw/p/", "multipart/form-data; boundary=X", multipart),
+    ] {
+        assert_eq!(
+            ask(Method::POST, target, kind, body).await,
+            (200, json!({"name": "p"})),
+            "{target} {kind}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -125,13 +189,13 @@ async fn an_empty_body_is_no_parameters_whatever_its_type() {
 #[tokio::test]
 async fn charsets_are_accepted_and_other_types_refused() {
     for (kind, body) in [
-        ("application/json; charset=utf-8", r#"{"a": "1"}"#),
-        ("Application/JSON;charset=UTF-8", r#"{"a": "1"}"#),
-        ("application/x-www-form-urlencoded; charset=iso-8859-1", "a=1"),
+        ("application/json; charset=utf-8", r#"{"url": "1"}"#),
+        ("Application/JSON;charset=UTF-8", r#"{"url": "1"}"#),
+        ("application/x-www-form-urlencoded; charset=iso-8859-1", "url=1"),
     ] {
         assert_eq!(
             ask(Method::POST, "/raw/p/", kind, body).await,
-            (200, json!({"name": "p", "a": "1"})),
+            (200, json!({"name": "p", "url": "1"})),
             "{kind}"
         );
     }
@@ -173,12 +237,23 @@ async fn an_error_names_the_parameter() {
 }
 
 #[tokio::test]
-async fn json_values_are_accepted_as_text() {
-    let body = r#"{"contact": 15551230000, "message": 12, "urgent": true, "unknown": {}}"#;
+async fn a_json_number_may_be_a_phone_number_but_no_text() {
+    let body = r#"{"contact": 15551230000, "message": "12", "received_only": true, "unknown": {}}"#;
     let (status, answer) = ask(Method::POST, "/send/", JSON, body).await;
     assert_eq!((status, answer), (200, json!(["15551230000", "12", true])));
+    for (name, body) in [
+        ("message", r#"{"contact": 15551230000, "message": 12}"#),
+        ("message", r#"{"contact": 15551230000, "message": 1.50}"#),
+        ("message", r#"{"contact": 15551230000, "message": true}"#),
+        ("contact", r#"{"contact": -15551230000, "message": "12"}"#),
+        ("contact", r#"{"contact": 15551230000.0, "message": "12"}"#),
+    ] {
+        let (status, code, error) = error_of("/send/", JSON, body).await;
+        assert_eq!((status, code.as_str()), (400, "invalid_parameter"), "{body}");
+        assert!(error.starts_with(&format!("{name}: ")), "{error}");
+    }
     let (_, answer) =
-        ask(Method::POST, "/send/?urgent=1", FORM, "contact=+1 555 123-0000&message=a%20b").await;
+        ask(Method::POST, "/send/?received_only=1", FORM, "contact=+1 555 123-0000&message=a%20b").await;
     assert_eq!(answer, json!(["15551230000", "a b", true]));
     let (_, code, _) = error_of("/send/", JSON, r#"{"contact": 15551230000, "message": null}"#).await;
     assert_eq!(code, "missing_parameter");
@@ -198,7 +273,8 @@ async fn response_head(request: Vec<u8>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
     let address = listener.local_addr().expect("an address");
     let lifecycle = Lifecycle::default();
-    lifecycle.spawn(server::serve(listener, router(), 10, lifecycle.clone()));
+    let limits = ConnectionLimits { total: 10, per_address: 10, trusted_proxies: TrustedProxies::default() };
+    lifecycle.spawn(server::serve(listener, router(), limits, lifecycle.clone()));
     let (mut reader, mut writer) =
         tokio::net::TcpStream::connect(address).await.expect("a connection").into_split();
     let write = async {
@@ -249,13 +325,16 @@ async fn bad_bytes_in_a_query_are_refused() {
 #[test]
 fn the_notation_does_not_change_the_fingerprint() {
     let of = |values: Value| {
-        let Value::Object(values) = values else { panic!("an object") };
+        let values = json::parse(values.to_string().as_bytes()).expect("an object");
         RawParameters { values, ..RawParameters::default() }.fingerprint()
     };
-    assert_eq!(of(json!({"a": "1", "b": true})), of(json!({"b": "true", "a": 1})));
-    assert_ne!(of(json!({"a": "1"})), of(json!({"a": "2"})));
-    assert_ne!(of(json!({"a": ["1", "2"]})), of(json!({"a": ["12"]})));
-    assert_ne!(of(json!({"a": "1", "b": "2"})), of(json!({"a": "1b2"})));
+    assert_eq!(of(json!({"code": "1", "name": true})), of(json!({"name": "true", "code": 1})));
+    let contact = |name: &str| json!({"contacts": [{"contact_id": 1, "first_name": name}]});
+    assert_eq!(of(contact("a")), of(json!({"contacts": [{"first_name": "a", "contact_id": "1"}]})));
+    assert_ne!(of(contact("a")), of(contact("b")));
+    assert_ne!(of(json!({"code": "1"})), of(json!({"code": "2"})));
+    assert_ne!(of(json!({"numbers": ["1", "2"]})), of(json!({"numbers": ["12"]})));
+    assert_ne!(of(json!({"code": "1", "name": "2"})), of(json!({"code": "1name2"})));
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use super::*;
 use crate::domain::UserId;
 use crate::media::{Spools, Uploader};
+use crate::http::extract::body::LARGEST;
 use axum::body::Body;
-use http::HeaderMap;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::fs;
@@ -53,9 +53,9 @@ async fn parse(
 ) -> Result<FormParts, &'static str> {
     let body = Body::from_stream(stream::iter(chunks.into_iter().map(Ok::<_, std::io::Error>)));
     let limit = MAX_UPLOAD as u64 + LARGEST;
-    let mut body = LimitedBody::new(&HeaderMap::new(), body, limit).map_err(|_| "announced")?;
+    let mut body = LimitedBody::new(body, limit).map_err(|_| "announced")?;
     let first = body.next().await.map_err(|error| ApiError::from(error).code().as_str())?.expect("not empty");
-    read(kind, first, &mut body, spools).await.map_err(|error| error.code().as_str())
+    read(kind, first, &mut body, LARGEST, spools, None).await.map_err(|error| error.code().as_str())
 }
 
 async fn whole(parts: &[FormPart]) -> Result<FormParts, &'static str> {

@@ -2,14 +2,18 @@
 //!
 //! The soft token asks all tasks to finish the work that they have begun; the hard one ends them at once.
 
+mod deadline;
+
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+pub use deadline::Deadline;
 
 /// The longest time from the soft token to the hard one.
 pub const DRAIN: Duration = Duration::from_secs(25);
@@ -49,24 +53,19 @@ impl Lifecycle {
         &self.hard
     }
 
-    /// Starts a task that cancels the soft token at SIGTERM or SIGINT, and the hard one at a second signal or after
+    /// Starts a task that cancels the soft token at SIGTERM, SIGINT or SIGHUP, and the hard one at a second signal or after
     /// [`DRAIN`].
     pub fn listen_for_signals(&self) -> std::io::Result<()> {
-        let mut terminate = signal(SignalKind::terminate())?;
-        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut signals = StopSignals::listen()?;
         let this = self.clone();
         // Not tracked: it lives until the process ends.
         #[expect(clippy::disallowed_methods, reason = "must outlive the tracked tasks")]
         tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            signals.received().await;
             tracing::info!("stopping: unfinished work is completed; a second signal stops at once");
             this.stop();
             tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+                () = signals.received() => {}
                 () = tokio::time::sleep(DRAIN) => {}
             }
             tracing::warn!("stopping at once");
@@ -94,5 +93,63 @@ impl Lifecycle {
     fn stop(&self) {
         self.stopping.get_or_init(Instant::now);
         self.soft.cancel();
+    }
+}
+
+/// The signals that stop the program.
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+    /// The terminal was closed. `None` under `nohup`, which has it ignored.
+    hang_up: Option<Signal>,
+}
+
+impl StopSignals {
+    fn listen() -> std::io::Result<Self> {
+        let hang_up = (!is_hang_up_ignored()).then(|| signal(SignalKind::hangup())).transpose()?;
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up,
+        })
+    }
+
+    async fn received(&mut self) {
+        let hang_up = async {
+            match &mut self.hang_up {
+                Some(signal) => signal.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = hang_up => {}
+        }
+    }
+}
+
+/// Whether the program was started with SIGHUP ignored. Where the system does not say, it was not.
+fn is_hang_up_ignored() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hang_up(&status))
+}
+
+/// Whether the mask of ignored signals in a `/proc/PID/status` has the lowest bit set, which is SIGHUP's.
+fn ignores_hang_up(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ignored_hang_up_is_found_in_the_status() {
+        let status =
+            |mask: &str| format!("Name:\twindu\nSigBlk:\t0000000000000001\nSigIgn:\t{mask}\nSigCgt:\t1\n");
+        assert!(ignores_hang_up(&status("0000000000001001")));
+        assert!(!ignores_hang_up(&status("0000000000001000")));
+        assert!(!ignores_hang_up("Name:\twindu\n"));
     }
 }

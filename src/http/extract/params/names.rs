@@ -1,0 +1,68 @@
+//! The names of all parameters. A parameter that no endpoint knows is not kept, so that it costs no memory.
+
+use super::value::Value;
+
+/// Sorted. A test compares them with the description of the API.
+pub const KNOWN: &[&str] = &[
+    "account",
+    "after",
+    "caption",
+    "code",
+    "connected_status",
+    "contact",
+    "contact_id",
+    "contacts",
+    "date_limit",
+    "feedback",
+    "filename",
+    "first_name",
+    "group_id",
+    "last_name",
+    "last_seen",
+    "latitude",
+    "limit",
+    "longitude",
+    "message",
+    "name",
+    "network",
+    "nickname",
+    "numbers",
+    "offset",
+    "participants",
+    "photo",
+    "received_only",
+    "status_message",
+    "subject",
+    "url",
+    "vcard",
+];
+
+/// The parameters whose empty value is a value; an empty value of every other one counts as not given.
+const MAY_BE_EMPTY: &[&str] = &["caption", "feedback", "first_name", "last_name", "name", "nickname"];
+
+/// The name, if an endpoint knows it.
+pub fn known(name: &str) -> Option<&'static str> {
+    KNOWN.binary_search(&name).ok().map(|place| KNOWN[place])
+}
+
+/// Whether a parameter with this value counts as given.
+pub fn is_given(name: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Text(text) => !text.is_empty() || MAY_BE_EMPTY.contains(&name),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sorted_and_found() {
+        assert!(KNOWN.is_sorted());
+        assert!(KNOWN.iter().all(|name| known(name) == Some(name)));
+        assert_eq!(known("contact_ids"), None);
+        assert!(MAY_BE_EMPTY.iter().all(|name| known(name).is_some()));
+    }
+}
