@@ -60,7 +60,7 @@
 //! 1. `POST /api/messages/send-message/` arrives. `http::server` reads its head within 10 s, `middleware::paths` normalises
 //!    the path, `extract::caller` looks up the token, and only then `extract::params` reads the body.
 //! 2. The handler in `http::api::messages` takes the caller's own account (an extractor that cannot be forgotten), checks
-//!    that the recipient may be written to, and calls [`store::Store::accept_send`]: one statement (`store/writer/accept.sql`),
+//!    that the recipient may be written to, and calls [`store::Store::accept_send`]: one call of the function `accept_1`,
 //!    shared with all messages that are sent at that moment, checks that once more and writes the message with the id that
 //!    the network will see, the outbox row, the chat and the journal entry `message.queued`. The answer follows the commit:
 //!    from here on nothing makes the message vanish.
@@ -68,7 +68,7 @@
 //!    is lost. `sessions::dispatch` hands what is due to the [`upstream::Connection`], in order per chat, and stores the
 //!    outcome under the session's lease: `message.sent`, a later attempt under the same id, or `message.failed`.
 //! 4. The network `local` puts the message into the receiver's mailbox. The receiver's connection reports it to its session,
-//!    `sessions::ingest` stores it in one transaction (`store/writer/ingest.sql`; a duplicate is a no-op) with the journal
+//!    `sessions::ingest` stores it in one transaction (the function `ingest_1`; a duplicate is a no-op) with the journal
 //!    entry `message.received`, and only then is it acknowledged: the mailbox forgets it, and the sender gets the delivered
 //!    receipt.
 //! 5. The receiver lists it with `GET /api/messages/chats/N/`, and `update-last-read` sends the read receipt back the
@@ -117,7 +117,13 @@
 //! * A blocked person's messages are dropped by the network where it can, and in any case when they are stored; a network
 //!   is asked to discard them, without a receipt ([`upstream::Connection::discard`]).
 //! * The writer shares transactions between accounts instead of writing each request alone, which was measured at 0.56 of
-//!   pgbench with the same INSERT, against 1.04 and more. `store::writer` has the figures of the form of its statements.
+//!   pgbench with the same INSERT, against 1.04 and more. Its two frequent transactions are functions in PL/pgSQL, not one
+//!   statement each: `store::writer` says why, with figures. A function that changes gets a new number, so that the
+//!   previous version of the program finds its own.
+//! * Statements must not depend on the planner's statistics: connections forbid sequential and bitmap scans and keep generic
+//!   plans, so each statement is written for the one index that serves it.
+//! * What grows with an account is done in slices (`maintenance::slices`): a removed account loses its user at once, which
+//!   hides it from every query, and its rows later; a long chat is marked as read from its oldest message on.
 //! * `db` knows no word of the product: a topic of its notifications is a letter and a key, which `store::topic` names.
 //! * What a newer version of the program has written is left to it and holds up nothing: stanzas stay in their mailboxes,
 //!   messages in the outbox, desired state stays due. Lists show a kind or a state that they do not know by its name.

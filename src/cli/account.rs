@@ -38,7 +38,8 @@ pub async fn run(command: AccountCommand, store: &Store, sessions: &Sessions) ->
                 bail!("{user} has no account {}", number.as_str());
             };
             let removed = sessions.remove(&account, force).await;
-            removed.context("it could not leave its network; --force deletes it nevertheless")
+            removed.context("it could not leave its network; --force deletes it nevertheless")?;
+            Ok(store.delete_all_removed().await?)
         }
     }
 }

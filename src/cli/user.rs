@@ -81,7 +81,8 @@ pub async fn run(command: UserCommand, store: &Store, sessions: &Sessions) -> an
             store.disable_user(&name).await?;
             announce_revocation(store);
             sessions.remove_all(user.id).await.context("an account could not leave its network")?;
-            require(store.delete_user(&name).await?, &name)
+            require(store.delete_user(&name).await?, &name)?;
+            Ok(store.delete_all_removed().await?)
         }
     }
 }

@@ -45,8 +45,10 @@ pub struct Tx {
 /// the whole table long after it has grown; one made for each call's own parameters takes longer than the call, and
 /// compiling one to machine code longer still. A program that is stopped in the middle of a transaction keeps its locks
 /// no longer than its leases.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 5] = [
     ("enable_seqscan", "off"),
+    // A bitmap is made of all rows that fit, also for a statement that wants the first few.
+    ("enable_bitmapscan", "off"),
     ("plan_cache_mode", "force_generic_plan"),
     ("jit", "off"),
     ("idle_in_transaction_session_timeout", "10s"),

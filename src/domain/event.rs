@@ -45,7 +45,7 @@ pub enum Event {
     ChatRead {
         chat: String,
         /// Their number.
-        messages: u64,
+        messages: usize,
     },
     /// A contact was added.
     ContactAdded {

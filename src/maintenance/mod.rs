@@ -1,4 +1,6 @@
-//! Periodic jobs that delete expired rows and unreferenced files, in small batches, with jitter.
+//! Periodic jobs that delete expired rows and unreferenced files, in small batches, with jitter; and [`slices`].
+
+mod slices;
 
 use std::time::Duration;
 
@@ -16,8 +18,9 @@ const BATCH: i64 = 1_000;
 /// Stored files that are examined in one run; the next run continues behind them, and after the last at the start.
 const FILES: i64 = 10_000;
 
-/// Starts the jobs as a task of the lifecycle.
+/// Starts the jobs as tasks of the lifecycle.
 pub fn start(store: &Store, media: &Media, lifecycle: &Lifecycle) {
+    slices::start(store, lifecycle);
     let (store, media, soft) = (store.clone(), media.clone(), lifecycle.soft().clone());
     lifecycle.spawn(async move {
         let mut files = None;

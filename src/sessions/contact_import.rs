@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use super::Sessions;
 use super::roster::{ContactError, is_number};
 use crate::domain::{Account, ContactId};
-use crate::store::{Claim, Contact, Imported, ImportedContact, Tx};
+use crate::store::{Claim, Contact, Imported, ImportedContact, LIST_LIMIT, Tx};
 
 /// An entry of the new list, as the caller wrote it.
 #[derive(Clone, Debug)]
@@ -51,6 +51,9 @@ impl Sessions {
     ) -> Result<(Tx, ImportOutcome), ContactError> {
         let entries: BTreeMap<String, ImportEntry> =
             entries.into_iter().map(|entry| (entry.id.to_string(), entry)).collect();
+        if entries.len() > LIST_LIMIT {
+            return Err(ContactError::TooMany);
+        }
         let ids = entries.values().map(|entry| entry.id.clone()).collect();
         let peers = self.known_peers(account, ids).await?;
         let unknown = entries.len().saturating_sub(peers.len());

@@ -113,9 +113,8 @@ impl Sessions {
             }
         }
         let mut tx = self.store.begin().await?;
-        tx.delete_account(account.id, account.counter).await?;
+        tx.remove_account(account.id, account.counter).await?;
         tx.commit().await?;
-        self.store.notifications().wake(topic::journal(account.counter));
         self.store.notifications().wake(topic::accounts());
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::Sessions;
 use super::command::AskError;
 use crate::db::DbError;
 use crate::domain::{Account, ContactId, PhoneNumber};
-use crate::store::{Claim, NewPeer, Peer, Tx};
+use crate::store::{Claim, LIST_LIMIT, ListAddition, NewPeer, Peer, Tx};
 
 /// Why the contact list was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,8 @@ pub enum ContactError {
     Exists,
     #[error("nobody on the network has the public id {0}")]
     UnknownPublicId(String),
+    #[error("an account may have at most {LIST_LIMIT} contacts")]
+    TooMany,
     /// Of an import.
     #[error("no entry of the list names a peer")]
     NoValidEntry,
@@ -85,12 +87,17 @@ impl Sessions {
                 (self.peers(account, vec![id.clone()]).await?.pop(), existing.contains(number))
             }
             // A peer without a number was seen on the network itself.
-            ContactId::PublicId(id) => (self.store.peer_by_public_id(&account.network, id).await?, true),
+            ContactId::PublicId(id) => {
+                let ids = [id.clone()];
+                (self.store.peers_by_public_id(&account.network, &ids).await?.pop(), true)
+            }
         };
         let peer = peer.ok_or_else(|| ContactError::UnknownPublicId(id.to_string()))?;
         let mut tx = self.store.begin().await?;
-        if !tx.add_contact(account, &peer, names, exists).await? {
-            return Err(ContactError::Exists);
+        match tx.add_contact(account, &peer, names, exists).await? {
+            ListAddition::Added => {}
+            ListAddition::Present => return Err(ContactError::Exists),
+            ListAddition::Full => return Err(ContactError::TooMany),
         }
         Ok((tx, SyncedContact { public_id: peer.public_id, exists }))
     }
@@ -112,7 +119,7 @@ impl Sessions {
         let (known, non_existing): (Vec<String>, Vec<String>) =
             numbers.iter().cloned().partition(|number| found.contains(number));
         let mut tx = self.store.begin().await?;
-        tx.store_sync(account, &numbers, &known).await?;
+        tx.store_sync(account, &numbers, &found).await?;
         existing.extend(known);
         Ok((tx, SyncedContacts { existing, non_existing }))
     }
@@ -144,17 +151,21 @@ impl Sessions {
             .connector(&account.network)
             .ok_or_else(|| ContactError::NoSuchNetwork(account.network.clone()))?;
         let mut named = NamedPeers::default();
+        let mut public_ids = Vec::new();
         for id in ids {
             match id {
                 ContactId::Number(number) => {
                     let address = connector.address_of(&number).0;
                     named.numbers.push(NewPeer { address, number: Some(number) });
                 }
-                ContactId::PublicId(id) => match self.store.peer_by_public_id(&account.network, &id).await? {
-                    Some(peer) => named.by_public_id.push(peer),
-                    None => named.unknown.push(id),
-                },
+                ContactId::PublicId(id) => public_ids.push(id),
             }
+        }
+        if !public_ids.is_empty() {
+            named.by_public_id = self.store.peers_by_public_id(&account.network, &public_ids).await?;
+            let found: HashSet<&str> =
+                named.by_public_id.iter().map(|peer| peer.public_id.as_str()).collect();
+            named.unknown = public_ids.iter().filter(|id| !found.contains(id.as_str())).cloned().collect();
         }
         Ok(named)
     }

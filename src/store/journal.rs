@@ -64,7 +64,7 @@ impl Journal {
 }
 
 impl Store {
-    /// The entries after `after`, in order, at most `limit`.
+    /// The entries after `after`, in order, at most `limit`; none of an account that was removed, but the one that says so.
     pub async fn journal_entries(
         &self,
         counter: CounterId,
@@ -73,7 +73,9 @@ impl Store {
     ) -> Result<Vec<JournalEntry>, DbError> {
         Ok(sqlx::query_as!(
             JournalEntry,
-            "SELECT seq, at, kind, payload FROM event WHERE counter_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
+            "SELECT seq, at, kind, payload FROM event
+             WHERE counter_id = $1 AND seq > greatest($2, (SELECT removed_seq FROM account_counter WHERE id = $1))
+             ORDER BY seq LIMIT $3",
             counter.0,
             after,
             limit

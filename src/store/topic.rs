@@ -51,3 +51,9 @@ pub fn journal(counter: CounterId) -> Topic {
 pub fn tokens() -> Topic {
     Topic::single('t')
 }
+
+/// Work that is done in slices was recorded.
+#[must_use]
+pub fn slices() -> Topic {
+    Topic::single('l')
+}

@@ -31,4 +31,5 @@ mod request_heads;
 mod request_log;
 mod routing;
 mod shared_server;
+mod slices;
 mod start_and_stop;

@@ -194,6 +194,9 @@ async fn unregistering_deletes_everything_and_leaves_a_tombstone() {
     process.sessions.unregister(account.id, None).await.unwrap();
     line.waits_for_call(&Call::Unregister).await;
     assert!(process.store.account(account.user, None).await.unwrap().is_none());
+    let left = process.journal(&account).await;
+    assert_eq!(left.len(), 1, "nobody reads what is still to be deleted");
+    process.store.delete_all_removed().await.unwrap();
     for table in [
         "message",
         "chat",

@@ -106,6 +106,8 @@ codes! {
     // Contacts, groups and messages.
     /// This contact is already in the contact list.
     ContactExists = "contact_exists",
+    /// The list would have more entries than it may.
+    TooMany = "too_many",
     /// This contact is not in the contact list.
     ContactNotFound = "contact_not_found",
     /// Nobody on the network has this public id.

@@ -3,6 +3,7 @@
 use http::StatusCode;
 
 use super::{ApiError, ErrorCode};
+use crate::store::LIST_LIMIT;
 
 impl ApiError {
     /// 400 for a body or a query that cannot be parsed.
@@ -64,6 +65,13 @@ impl ApiError {
             ErrorCode::InvalidParameter,
             "contacts: the list has no valid number; a number has 5 to 15 digits, such as 15551230000",
         )
+    }
+
+    /// 400: a list of the account would have more entries than it may.
+    #[must_use]
+    pub fn list_full(list: &str) -> Self {
+        let message = format!("an account may have at most {LIST_LIMIT} {list}; remove some first");
+        Self::bad_request(ErrorCode::TooMany, message)
     }
 
     /// 501: the account's network has no such feature.

@@ -86,6 +86,7 @@ impl From<ContactError> for ApiError {
                 ErrorCode::ContactUnknown,
                 format!("nobody on the network has the public id {id}"),
             ),
+            ContactError::TooMany => Self::list_full("contacts"),
             ContactError::NoValidEntry => Self::no_valid_number(),
             ContactError::NoSuchNetwork(_) => network_missing(&error),
             ContactError::Ask(error) => error.into(),

@@ -70,7 +70,7 @@ impl Session {
         self.until_stored(|| self.store_answer(command.id, &answer)).await
     }
 
-    /// Stores the answer; when the number has left its network, the account is deleted in the same transaction.
+    /// Stores the answer; when the number has left its network, the account is removed in the same transaction.
     async fn store_answer(
         &self,
         command: CommandId,
@@ -82,13 +82,11 @@ impl Session {
             return Ok(None);
         }
         let mut tx = self.store.begin().await?;
-        tx.lock_chats(self.lease.account).await?;
         tx.assert_lease(&self.lease).await?;
         tx.store_answer(command, &answer.to_json()).await?;
-        tx.delete_account(self.lease.account, self.lease.counter).await?;
+        tx.remove_account(self.lease.account, self.lease.counter).await?;
         tx.commit().await?;
         self.store.notifications().wake(topic::answer(command));
-        self.store.notifications().wake(topic::journal(self.lease.counter));
         Ok(Some(SessionEnd::Removed))
     }
 

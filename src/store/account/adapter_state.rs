@@ -12,7 +12,10 @@ impl Store {
         keys: &[String],
     ) -> Result<Vec<Option<Vec<u8>>>, DbError> {
         let rows = sqlx::query!(
-            "SELECT key, value FROM adapter_state WHERE account_id = $1 AND key = ANY($2)",
+            r#"SELECT state.key AS "key!", state.value AS "value!" FROM unnest($2::text[]) AS wanted (key)
+               CROSS JOIN LATERAL (
+                   SELECT key, value FROM adapter_state
+                   WHERE account_id = $1 AND key = wanted.key LIMIT 1) state"#,
             account.0,
             keys
         )

@@ -4,6 +4,7 @@ pub mod adapter_state;
 pub mod desired_state;
 pub mod profile;
 pub mod registration;
+pub mod removal;
 
 use chrono::{DateTime, Utc};
 
@@ -93,7 +94,7 @@ impl Store {
     pub async fn accounts(&self, user: UserId) -> Result<Vec<Account>, DbError> {
         sqlx::query_as!(
             AccountRow,
-            r#"SELECT a.id, a.user_id, a.counter_id, a.number, a.network, a.nickname, a.registered_at,
+            r#"SELECT a.id, a.user_id AS "user_id!", a.counter_id, a.number, a.network, a.nickname, a.registered_at,
                       a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until,
                       a.proved_at IS NOT NULL AS "was_proved!", p.id IS NOT NULL AS "held!"
                FROM account a JOIN account_counter c ON c.id = a.counter_id
@@ -215,21 +216,27 @@ pub(super) async fn accounts_with_recipients(
         lookups.iter().map(|(.., chat)| chat.as_ref().map(ChatName::as_str)).collect();
     let (mut connection, checkout) = db.checkout().await?;
     let rows = sqlx::query!(
-        r#"SELECT lookup.position AS "position!", a.id, a.user_id, a.counter_id, a.number, a.network, a.nickname,
-                  a.registered_at, a.session_state, a.session_since, a.session_reason, a.session_attempt,
+        r#"SELECT lookup.position AS "position!", a.id, a.user_id AS "user_id!", a.counter_id, a.number, a.network,
+                  a.nickname, a.registered_at, a.session_state, a.session_since, a.session_reason, a.session_attempt,
                   a.session_until, a.proved_at IS NOT NULL AS "was_proved!", holder.id IS NOT NULL AS "held!",
                   recipient.id AS "peer?", recipient.address AS "address?",
                   coalesce(writable.allowed, false) AS "allowed!"
            FROM unnest($1::bigint[], $2::text[], $3::text[])
                 WITH ORDINALITY AS lookup (user_id, number, chat, position)
            CROSS JOIN LATERAL (
-               SELECT * FROM account WHERE user_id = lookup.user_id
-                 AND (number = lookup.number OR (lookup.number IS NULL AND registered_at IS NOT NULL))
-               ORDER BY created_at, id LIMIT 1) a
-           JOIN account_counter counter ON counter.id = a.counter_id
-           LEFT JOIN process holder ON holder.id = counter.owner
-                AND holder.heartbeat_at > clock_timestamp() - make_interval(secs => $4)
-           LEFT JOIN peer recipient ON recipient.network = a.network AND recipient.public_id = lookup.chat
+               (SELECT id FROM account WHERE user_id = lookup.user_id AND number = lookup.number LIMIT 1)
+               UNION ALL
+               (SELECT id FROM account
+                WHERE lookup.number IS NULL AND user_id = lookup.user_id AND registered_at IS NOT NULL
+                ORDER BY created_at, id LIMIT 1)) found
+           CROSS JOIN LATERAL (SELECT * FROM account WHERE id = found.id LIMIT 1) a
+           CROSS JOIN LATERAL (SELECT owner FROM account_counter WHERE id = a.counter_id LIMIT 1) counter
+           LEFT JOIN LATERAL (
+               SELECT id FROM process WHERE id = counter.owner
+                 AND heartbeat_at > clock_timestamp() - make_interval(secs => $4) LIMIT 1) holder ON true
+           LEFT JOIN LATERAL (
+               SELECT id, address FROM peer WHERE network = a.network AND public_id = lookup.chat LIMIT 1) recipient
+               ON true
            LEFT JOIN LATERAL (
                SELECT allowed FROM writable_chat
                WHERE account_id = a.id AND peer_id = recipient.id LIMIT 1) writable ON true"#,
@@ -279,7 +286,7 @@ pub(super) async fn session_accounts_of(
     let column = |of: fn(&Lease) -> i64| leases.iter().map(|lease| of(lease)).collect::<Vec<_>>();
     let (mut connection, checkout) = db.checkout().await?;
     let rows = sqlx::query!(
-        r#"SELECT lease.position AS "position!", a.user_id, a.number, a.network, a.credentials, a.resume_point,
+        r#"SELECT lease.position AS "position!", a.user_id AS "user_id!", a.number, a.network, a.credentials, a.resume_point,
                   a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until
            FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
                 WITH ORDINALITY AS lease (account_id, counter_id, owner, fence, position)

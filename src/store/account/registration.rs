@@ -59,6 +59,8 @@ impl Store {
     /// Unregisters another user's account: its queued messages fail, and its lease is revoked. The stored history stays
     /// with that user.
     pub async fn unregister_former(&self, former: &FormerAccount) -> Result<(), DbError> {
+        // Most of them without the account's lock; those that come meanwhile are deleted with the queue.
+        self.delete_receipts(former.id).await?;
         let mut tx = self.begin().await?;
         tx.forget_groups(former.id).await?;
         let mut journal = tx.open_journal(former.counter).await?;
@@ -123,25 +125,38 @@ impl Tx {
         Ok(())
     }
 
-    /// Deletes the account and all its data; the journal gets a last event that says so.
-    pub async fn delete_account(&mut self, account: AccountId, counter: CounterId) -> Result<(), DbError> {
-        self.lock_chats(account).await?;
+    /// Removes the account with all its data; the journal gets a last event that says so. Nobody finds the data any more;
+    /// [`Store::delete_removed`] deletes it in slices.
+    pub async fn remove_account(&mut self, account: AccountId, counter: CounterId) -> Result<(), DbError> {
         let mut journal = self.open_journal(counter).await?;
         self.revoke_lease(counter).await?;
-        sqlx::query!("DELETE FROM account WHERE id = $1", account.0).execute(&mut *self.inner).await?;
-        sqlx::query!("DELETE FROM event WHERE counter_id = $1", counter.0).execute(&mut *self.inner).await?;
+        sqlx::query!(
+            "UPDATE account SET user_id = NULL, registered_at = NULL, credentials = NULL, resume_point = NULL,
+                    session_state = 'stopped', session_since = clock_timestamp(), session_reason = NULL,
+                    session_attempt = NULL, session_until = NULL
+             WHERE id = $1",
+            account.0
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        sqlx::query!("UPDATE account_counter SET removed_seq = seq WHERE id = $1", counter.0)
+            .execute(&mut *self.inner)
+            .await?;
         journal.record(Event::AccountRemoved);
-        self.close_journal(journal).await
+        self.close_journal(journal).await?;
+        self.notify_on_commit(topic::slices());
+        self.notify_on_commit(topic::journal(counter));
+        Ok(())
     }
 
-    /// Deletes an account that is not registered, with its data. False: it has been registered meanwhile, and nothing
+    /// Removes an account that is not registered, with its data. False: it has been registered meanwhile, and nothing
     /// changed.
-    pub async fn delete_unregistered(&mut self, account: &Account) -> Result<bool, DbError> {
-        self.lock_chats(account.id).await?;
+    pub async fn remove_unregistered(&mut self, account: &Account) -> Result<bool, DbError> {
         // Registering and unregistering an account lock its counter, too.
         let _locked = self.open_journal(account.counter).await?;
         let registered = sqlx::query_scalar!(
-            r#"SELECT registered_at IS NOT NULL AS "registered!" FROM account WHERE id = $1"#,
+            r#"SELECT registered_at IS NOT NULL AS "registered!" FROM account
+               WHERE id = $1 AND user_id IS NOT NULL"#,
             account.id.0
         )
         .fetch_optional(&mut *self.inner)
@@ -149,26 +164,18 @@ impl Tx {
         if registered == Some(true) {
             return Ok(false);
         }
-        self.delete_account(account.id, account.counter).await?;
-        self.notify_on_commit(topic::journal(account.counter));
+        self.remove_account(account.id, account.counter).await?;
         Ok(true)
-    }
-
-    /// Locks the account's chats. A transaction that deletes the account calls this before it asserts the lease, because
-    /// chats are locked before the counter.
-    pub async fn lock_chats(&mut self, account: AccountId) -> Result<(), DbError> {
-        sqlx::query!("SELECT id FROM chat WHERE account_id = $1 ORDER BY peer_id FOR UPDATE", account.0)
-            .fetch_all(&mut *self.inner)
-            .await?;
-        Ok(())
     }
 
     /// Removes the account from its groups: a number that is registered again is in no group. It locks chats, so it comes
     /// before the lock of the counter.
     pub async fn forget_groups(&mut self, account: AccountId) -> Result<(), DbError> {
-        self.lock_chats(account).await?;
         sqlx::query!(
-            "UPDATE chat SET group_revision = NULL WHERE account_id = $1 AND group_revision IS NOT NULL",
+            "WITH left_group AS (
+                SELECT id FROM chat WHERE (account_id + 0) = $1 AND group_revision IS NOT NULL
+                ORDER BY peer_id FOR NO KEY UPDATE)
+             UPDATE chat SET group_revision = NULL FROM left_group WHERE chat.id = left_group.id",
             account.0
         )
         .execute(&mut *self.inner)

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::db::DbError;
 use crate::domain::{UserId, UserName};
-use crate::store::Store;
+use crate::store::{Store, topic};
 
 /// The data that a login is checked against.
 #[derive(Clone)]
@@ -115,10 +115,22 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
-    /// Deletes a user, the tokens, and everything else that the user owns. False when there is no such user.
+    /// Deletes a user whose accounts were removed, the tokens, and everything else that the user owns. False when there is no
+    /// such user.
     pub async fn delete_user(&self, name: &str) -> Result<bool, DbError> {
+        let mut tx = self.begin().await?;
+        // Journals may be long: they are deleted in slices.
+        sqlx::query!(
+            "UPDATE account_counter SET user_id = NULL, removed_seq = seq
+             WHERE user_id = (SELECT id FROM windu_user WHERE name = $1)",
+            name
+        )
+        .execute(&mut *tx.inner)
+        .await?;
         let done =
-            sqlx::query!("DELETE FROM windu_user WHERE name = $1", name).execute(self.db.pool()).await?;
+            sqlx::query!("DELETE FROM windu_user WHERE name = $1", name).execute(&mut *tx.inner).await?;
+        tx.notify_on_commit(topic::slices());
+        tx.commit().await?;
         Ok(done.rows_affected() == 1)
     }
 }

@@ -1,15 +1,19 @@
 //! The block list of an account.
 
+use std::collections::HashSet;
+
 use crate::db::DbError;
 use crate::domain::{Account, AccountId, Aspect, Event};
+use crate::store::contact::{LIST_LIMIT_COLUMN, ListAddition};
 use crate::store::{Journal, Peer, Store, Tx};
 
 impl Store {
     /// The numbers or public ids of the blocked people, oldest entry first.
     pub async fn blocked(&self, account: &Account) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
-            "SELECT p.public_id FROM block b JOIN peer p ON p.id = b.peer_id WHERE b.account_id = $1
-             ORDER BY b.created_at, p.public_id",
+            "SELECT p.public_id FROM block b
+             CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = b.peer_id LIMIT 1) p
+             WHERE b.account_id = $1 ORDER BY b.created_at, p.public_id",
             account.id.0
         )
         .fetch_all(self.db.pool())
@@ -19,8 +23,9 @@ impl Store {
     /// The addresses of the blocked people.
     pub async fn blocked_addresses(&self, account: AccountId) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
-            "SELECT p.address FROM block b JOIN peer p ON p.id = b.peer_id WHERE b.account_id = $1
-             ORDER BY p.address",
+            "SELECT p.address FROM block b
+             CROSS JOIN LATERAL (SELECT address FROM peer WHERE id = b.peer_id LIMIT 1) p
+             WHERE b.account_id = $1 ORDER BY p.address",
             account.0
         )
         .fetch_all(self.db.pool())
@@ -29,30 +34,37 @@ impl Store {
 }
 
 impl Tx {
-    /// Blocks a person. False: they are blocked already, and nothing changed.
-    pub async fn block(&mut self, account: &Account, peer: &Peer) -> Result<bool, DbError> {
+    /// Blocks a person.
+    pub async fn block(&mut self, account: &Account, peer: &Peer) -> Result<ListAddition, DbError> {
         let mut journal = self.open_journal(account.counter).await?;
-        let added = sqlx::query!(
-            "INSERT INTO block (account_id, peer_id) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+        let addition = sqlx::query_scalar!(
+            r#"WITH added AS (
+                INSERT INTO block (account_id, peer_id)
+                SELECT id, $2 FROM account WHERE id = $1 AND blocked < $3 ON CONFLICT DO NOTHING RETURNING true
+             )
+             SELECT CASE WHEN EXISTS (SELECT 1 FROM added) THEN 'added'
+                         WHEN EXISTS (SELECT 1 FROM block WHERE account_id = $1 AND peer_id = $2) THEN 'present'
+                         ELSE 'full' END AS "addition!""#,
             account.id.0,
-            peer.id.0
+            peer.id.0,
+            LIST_LIMIT_COLUMN
         )
-        .execute(&mut *self.inner)
+        .fetch_one(&mut *self.inner)
         .await?;
-        if added.rows_affected() == 0 {
-            return Ok(false);
+        let addition = ListAddition::from_name(&addition);
+        if addition == ListAddition::Added {
+            journal.record(Event::ContactBlocked { contact: peer.public_id.clone() });
+            self.blocks_changed(account, journal).await?;
         }
-        journal.record(Event::ContactBlocked { contact: peer.public_id.clone() });
-        self.blocks_changed(account, journal).await?;
-        Ok(true)
+        Ok(addition)
     }
 
     /// Unblocks a person. False: they were not blocked, and nothing changed.
     pub async fn unblock(&mut self, account: &Account, public_id: &str) -> Result<bool, DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let removed = sqlx::query!(
-            "DELETE FROM block b USING peer p
-             WHERE p.id = b.peer_id AND b.account_id = $1 AND p.network = $2 AND p.public_id = $3",
+            "DELETE FROM block
+             WHERE account_id = $1 AND peer_id = (SELECT id FROM peer WHERE network = $2 AND public_id = $3)",
             account.id.0,
             account.network,
             public_id
@@ -69,30 +81,49 @@ impl Tx {
 
     /// Replaces the whole list.
     pub async fn replace_blocked(&mut self, account: &Account, blocked: &[Peer]) -> Result<(), DbError> {
-        let peers: Vec<i64> = blocked.iter().map(|peer| peer.id.0).collect();
         let mut journal = self.open_journal(account.counter).await?;
-        let removed = sqlx::query_scalar!(
-            "DELETE FROM block b USING peer p
-             WHERE p.id = b.peer_id AND b.account_id = $1 AND NOT b.peer_id = ANY($2) RETURNING p.public_id",
-            account.id.0,
-            &peers
+        let before = sqlx::query!(
+            r#"SELECT b.peer_id, p.public_id FROM block b
+               CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = b.peer_id LIMIT 1) p
+               WHERE b.account_id = $1 ORDER BY b.created_at, p.public_id"#,
+            account.id.0
         )
         .fetch_all(&mut *self.inner)
         .await?;
-        let added = sqlx::query_scalar!(
-            "WITH added AS (
-                INSERT INTO block (account_id, peer_id)
-                SELECT $1, peer_id FROM unnest($2::bigint[]) WITH ORDINALITY AS blocked (peer_id, position)
-                ORDER BY position ON CONFLICT DO NOTHING RETURNING peer_id)
-             SELECT p.public_id FROM added a JOIN peer p ON p.id = a.peer_id",
-            account.id.0,
-            &peers
-        )
-        .fetch_all(&mut *self.inner)
-        .await?;
+        let wanted: HashSet<i64> = blocked.iter().map(|peer| peer.id.0).collect();
+        let mut present: HashSet<i64> = before.iter().map(|row| row.peer_id).collect();
+        let (removed, removed_peers): (Vec<String>, Vec<i64>) = before
+            .into_iter()
+            .filter(|row| !wanted.contains(&row.peer_id))
+            .map(|row| (row.public_id, row.peer_id))
+            .unzip();
+        let (added, added_peers): (Vec<String>, Vec<i64>) = blocked
+            .iter()
+            // A person may be named twice.
+            .filter(|peer| present.insert(peer.id.0))
+            .map(|peer| (peer.public_id.clone(), peer.id.0))
+            .unzip();
         if removed.is_empty() && added.is_empty() {
             return Ok(());
         }
+        sqlx::query!(
+            "DELETE FROM block WHERE ctid = ANY(ARRAY(
+                 SELECT entry.ctid FROM unnest($2::bigint[]) AS removed (peer_id) CROSS JOIN LATERAL (
+                     SELECT ctid FROM block WHERE account_id = $1 AND peer_id = removed.peer_id LIMIT 1) entry))",
+            account.id.0,
+            &removed_peers
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        sqlx::query!(
+            "INSERT INTO block (account_id, peer_id)
+             SELECT $1, peer_id FROM unnest($2::bigint[]) WITH ORDINALITY AS added (peer_id, position)
+             ORDER BY position",
+            account.id.0,
+            &added_peers
+        )
+        .execute(&mut *self.inner)
+        .await?;
         for contact in removed {
             journal.record(Event::ContactUnblocked { contact });
         }

@@ -1,8 +1,9 @@
 //! Changes of many entries of the contact list at once.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::db::DbError;
+use crate::db::batcher::column;
 use crate::domain::{Account, Event};
 use crate::store::{Peer, Tx, topic};
 
@@ -34,71 +35,52 @@ impl Tx {
         account: &Account,
         contacts: &[ImportedContact],
     ) -> Result<Imported, DbError> {
-        let peers: Vec<i64> = contacts.iter().map(|contact| contact.peer.id.0).collect();
-        let first_names: Vec<String> = contacts.iter().map(|contact| contact.first_name.clone()).collect();
-        let last_names: Vec<String> = contacts.iter().map(|contact| contact.last_name.clone()).collect();
-        let exist: Vec<bool> = contacts.iter().map(|contact| contact.exists).collect();
-
         let mut journal = self.open_journal(account.counter).await?;
-        let removed = sqlx::query_scalar!(
-            "DELETE FROM contact c USING peer p
-             WHERE p.id = c.peer_id AND c.account_id = $1 AND NOT c.peer_id = ANY($2) RETURNING p.public_id",
-            account.id.0,
-            &peers
+        let before = sqlx::query!(
+            r#"SELECT c.peer_id, c.first_name, c.last_name, c.exists_there, p.public_id FROM contact c
+               CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = c.peer_id LIMIT 1) p
+               WHERE c.account_id = $1 ORDER BY c.created_at, p.public_id"#,
+            account.id.0
         )
         .fetch_all(&mut *self.inner)
         .await?;
-        // An entry whose name stays is no update, but has an event when the network's knowledge of the number changed.
-        let changed = sqlx::query!(
-            r#"WITH imported AS (
-                SELECT * FROM unnest($2::bigint[], $3::text[], $4::text[], $5::boolean[])
-                    AS imported (peer_id, first_name, last_name, exists_there)
-             ), old AS (
-                SELECT peer_id, first_name, last_name, exists_there FROM contact WHERE account_id = $1 FOR UPDATE
-             )
-             UPDATE contact SET first_name = new.first_name, last_name = new.last_name,
-                    exists_there = new.exists_there
-             FROM imported new JOIN old ON old.peer_id = new.peer_id JOIN peer ON peer.id = new.peer_id
-             WHERE contact.account_id = $1 AND contact.peer_id = new.peer_id
-               AND (old.first_name, old.last_name, old.exists_there)
-                   <> (new.first_name, new.last_name, new.exists_there)
-             RETURNING peer.public_id,
-                 (old.first_name, old.last_name) <> (new.first_name, new.last_name) AS "renamed!""#,
-            account.id.0,
-            &peers,
-            &first_names,
-            &last_names,
-            &exist
-        )
-        .fetch_all(&mut *self.inner)
-        .await?;
-        let added: HashSet<i64> = sqlx::query_scalar!(
-            "INSERT INTO contact (account_id, peer_id, first_name, last_name, exists_there)
-             SELECT $1, peer_id, first_name, last_name, exists_there
-             FROM unnest($2::bigint[], $3::text[], $4::text[], $5::boolean[]) WITH ORDINALITY
-                 AS imported (peer_id, first_name, last_name, exists_there, position)
-             ORDER BY position ON CONFLICT DO NOTHING RETURNING peer_id",
-            account.id.0,
-            &peers,
-            &first_names,
-            &last_names,
-            &exist
-        )
-        .fetch_all(&mut *self.inner)
-        .await?
-        .into_iter()
-        .collect();
-        let updated = changed.iter().filter(|row| row.renamed).count();
-        let imported = Imported { added: added.len(), removed: removed.len(), updated };
-        for contact in removed {
-            journal.record(Event::ContactRemoved { contact });
+        let mut wanted: HashSet<i64> = contacts.iter().map(|contact| contact.peer.id.0).collect();
+        let mut imported = Imported { added: 0, removed: 0, updated: 0 };
+        let mut removed: Vec<i64> = Vec::new();
+        let mut present = HashMap::new();
+        for row in before {
+            if wanted.contains(&row.peer_id) {
+                present.insert(row.peer_id, (row.first_name, row.last_name, row.exists_there));
+            } else {
+                removed.push(row.peer_id);
+                journal.record(Event::ContactRemoved { contact: row.public_id });
+            }
         }
-        for row in changed {
-            journal.record(Event::ContactUpdated { contact: row.public_id });
+        imported.removed = removed.len();
+        let mut written: Vec<&ImportedContact> = Vec::new();
+        // Two entries may name one person.
+        for contact in contacts.iter().filter(|contact| wanted.remove(&contact.peer.id.0)) {
+            let id = contact.peer.public_id.clone();
+            match present.get(&contact.peer.id.0) {
+                None => {
+                    imported.added += 1;
+                    journal.record(Event::ContactAdded { contact: id });
+                }
+                Some((first_name, last_name, exists)) => {
+                    let renamed = (first_name, last_name) != (&contact.first_name, &contact.last_name);
+                    // An entry whose name stays is no update, but has an event when the network's knowledge of the
+                    // number changed.
+                    if !renamed && *exists == contact.exists {
+                        continue;
+                    }
+                    imported.updated += usize::from(renamed);
+                    journal.record(Event::ContactUpdated { contact: id });
+                }
+            }
+            written.push(contact);
         }
-        for contact in contacts.iter().filter(|contact| added.contains(&contact.peer.id.0)) {
-            journal.record(Event::ContactAdded { contact: contact.peer.public_id.clone() });
-        }
+        self.delete_contacts(account, &removed).await?;
+        self.write_contacts(account, &written).await?;
         if imported.added + imported.removed > 0 {
             self.contacts_changed(account, journal).await?;
         } else {
@@ -106,6 +88,44 @@ impl Tx {
             self.notify_on_commit(topic::journal(account.counter));
         }
         Ok(imported)
+    }
+
+    async fn delete_contacts(&mut self, account: &Account, peers: &[i64]) -> Result<(), DbError> {
+        sqlx::query!(
+            "DELETE FROM contact WHERE ctid = ANY(ARRAY(
+                 SELECT entry.ctid FROM unnest($2::bigint[]) AS removed (peer_id) CROSS JOIN LATERAL (
+                     SELECT ctid FROM contact WHERE account_id = $1 AND peer_id = removed.peer_id LIMIT 1) entry))",
+            account.id.0,
+            peers
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    /// Adds entries, or changes those that are there.
+    async fn write_contacts(
+        &mut self,
+        account: &Account,
+        contacts: &[&ImportedContact],
+    ) -> Result<(), DbError> {
+        sqlx::query!(
+            "INSERT INTO contact (account_id, peer_id, first_name, last_name, exists_there)
+             SELECT $1, peer_id, first_name, last_name, exists_there
+             FROM unnest($2::bigint[], $3::text[], $4::text[], $5::boolean[]) WITH ORDINALITY
+                 AS imported (peer_id, first_name, last_name, exists_there, position)
+             ORDER BY position
+             ON CONFLICT (account_id, peer_id) DO UPDATE SET first_name = excluded.first_name,
+                 last_name = excluded.last_name, exists_there = excluded.exists_there",
+            account.id.0,
+            &column(contacts, |contact| contact.peer.id.0),
+            &column(contacts, |contact| contact.first_name.as_str()) as &[&str],
+            &column(contacts, |contact| contact.last_name.as_str()) as &[&str],
+            &column(contacts, |contact| contact.exists)
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
     }
 
     /// Removes entries. Returns how many were in the list.
@@ -116,9 +136,16 @@ impl Tx {
     ) -> Result<usize, DbError> {
         let mut journal = self.open_journal(account.counter).await?;
         let removed = sqlx::query_scalar!(
-            "DELETE FROM contact c USING peer p
-             WHERE p.id = c.peer_id AND c.account_id = $1 AND p.network = $2 AND p.public_id = ANY($3)
-             RETURNING p.public_id",
+            "WITH removed AS MATERIALIZED (
+                SELECT DISTINCT entry.ctid AS place, p.public_id FROM unnest($3::text[]) AS removed (public_id)
+                CROSS JOIN LATERAL (
+                    SELECT id, public_id FROM peer WHERE network = $2 AND public_id = removed.public_id LIMIT 1) p
+                CROSS JOIN LATERAL (
+                    SELECT ctid FROM contact WHERE account_id = $1 AND peer_id = p.id LIMIT 1) entry
+             ), deleted AS (
+                DELETE FROM contact WHERE ctid = ANY(ARRAY(SELECT place FROM removed))
+             )
+             SELECT public_id FROM removed",
             account.id.0,
             account.network,
             public_ids

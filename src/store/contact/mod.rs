@@ -6,6 +6,8 @@ pub mod peer;
 pub mod peer_profile;
 pub mod photo;
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::{Journal, Peer, Store, Tx, topic};
@@ -25,6 +27,30 @@ pub struct Contact {
     pub exists: bool,
 }
 
+/// People in the contact list of an account, and in its block list; each list takes no more.
+pub const LIST_LIMIT: usize = 20_000;
+const LIST_LIMIT_COLUMN: i32 = 20_000;
+
+/// What became of an addition to a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListAddition {
+    Added,
+    /// It is in the list already, and nothing changed.
+    Present,
+    /// The list has [`LIST_LIMIT`] entries, and nothing changed.
+    Full,
+}
+
+impl ListAddition {
+    fn from_name(name: &str) -> Self {
+        match name {
+            "added" => Self::Added,
+            "present" => Self::Present,
+            _ => Self::Full,
+        }
+    }
+}
+
 /// A recipient, and whether the account may write there.
 #[derive(Clone, Debug)]
 pub struct Reachable {
@@ -41,7 +67,8 @@ impl Store {
         Ok(sqlx::query_as!(
             Contact,
             r#"SELECT p.public_id, c.first_name, c.last_name, c.exists_there AS "exists"
-               FROM contact c CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = c.peer_id LIMIT 1) p
+               FROM contact c
+               CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = c.peer_id LIMIT 1) p
                WHERE c.account_id = $1 ORDER BY c.created_at, p.public_id"#,
             account.id.0
         )
@@ -54,8 +81,8 @@ impl Store {
         Ok(sqlx::query_as!(
             Contact,
             r#"SELECT p.public_id, c.first_name, c.last_name, c.exists_there AS "exists"
-               FROM (SELECT id, public_id FROM peer WHERE network = $2 AND public_id = $3 OFFSET 0) p
-               CROSS JOIN LATERAL (SELECT * FROM contact WHERE account_id = $1 AND peer_id = p.id LIMIT 1) c"#,
+               FROM (SELECT id, public_id FROM peer WHERE network = $2 AND public_id = $3 LIMIT 1) p
+               JOIN contact c ON c.account_id = $1 AND c.peer_id = p.id"#,
             account.id.0,
             account.network,
             public_id
@@ -75,8 +102,8 @@ impl Store {
         let mut tx = self.begin().await?;
         let mut journal = tx.open_journal(account.counter).await?;
         let updated = sqlx::query!(
-            "UPDATE contact c SET first_name = coalesce($4, first_name), last_name = coalesce($5, last_name)
-             FROM peer p WHERE p.id = c.peer_id AND c.account_id = $1 AND p.network = $2 AND p.public_id = $3",
+            "UPDATE contact SET first_name = coalesce($4, first_name), last_name = coalesce($5, last_name)
+             WHERE account_id = $1 AND peer_id = (SELECT id FROM peer WHERE network = $2 AND public_id = $3)",
             account.id.0,
             account.network,
             public_id,
@@ -100,8 +127,8 @@ impl Store {
         let mut tx = self.begin().await?;
         let mut journal = tx.open_journal(account.counter).await?;
         let deleted = sqlx::query!(
-            "DELETE FROM contact c USING peer p
-             WHERE p.id = c.peer_id AND c.account_id = $1 AND p.network = $2 AND p.public_id = $3",
+            "DELETE FROM contact
+             WHERE account_id = $1 AND peer_id = (SELECT id FROM peer WHERE network = $2 AND public_id = $3)",
             account.id.0,
             account.network,
             public_id
@@ -120,8 +147,9 @@ impl Store {
     /// The addresses of all entries, whether or not the network knows them.
     pub async fn contact_addresses(&self, account: AccountId) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
-            "SELECT p.address FROM contact c JOIN peer p ON p.id = c.peer_id WHERE c.account_id = $1
-             ORDER BY p.address",
+            "SELECT p.address FROM contact c
+             CROSS JOIN LATERAL (SELECT address FROM peer WHERE id = c.peer_id LIMIT 1) p
+             WHERE c.account_id = $1 ORDER BY p.address",
             account.0
         )
         .fetch_all(self.db.pool())
@@ -131,9 +159,11 @@ impl Store {
     /// The addresses of the people whose profile an account follows: its contacts, and the people that it has chats with.
     pub async fn roster(&self, account: AccountId) -> Result<Vec<String>, DbError> {
         Ok(sqlx::query_scalar!(
-            "SELECT address FROM peer WHERE kind = 'person' AND id IN (
+            "SELECT p.address FROM (
                 SELECT peer_id FROM contact WHERE account_id = $1
-                UNION SELECT peer_id FROM chat WHERE account_id = $1) ORDER BY address",
+                UNION SELECT peer_id FROM chat WHERE account_id = $1) known
+             CROSS JOIN LATERAL (SELECT address, kind FROM peer WHERE id = known.peer_id LIMIT 1) p
+             WHERE p.kind = 'person' ORDER BY p.address",
             account.0
         )
         .fetch_all(self.db.pool())
@@ -142,32 +172,39 @@ impl Store {
 }
 
 impl Tx {
-    /// Adds an entry. False: it is in the list already, and nothing changed.
+    /// Adds an entry.
     pub async fn add_contact(
         &mut self,
         account: &Account,
         peer: &Peer,
         names: (&str, &str),
         exists: bool,
-    ) -> Result<bool, DbError> {
+    ) -> Result<ListAddition, DbError> {
         let mut journal = self.open_journal(account.counter).await?;
-        let added = sqlx::query!(
-            "INSERT INTO contact (account_id, peer_id, first_name, last_name, exists_there)
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING",
+        let addition = sqlx::query_scalar!(
+            r#"WITH added AS (
+                INSERT INTO contact (account_id, peer_id, first_name, last_name, exists_there)
+                SELECT id, $2, $3, $4, $5 FROM account WHERE id = $1 AND contacts < $6
+                ON CONFLICT DO NOTHING RETURNING true
+             )
+             SELECT CASE WHEN EXISTS (SELECT 1 FROM added) THEN 'added'
+                         WHEN EXISTS (SELECT 1 FROM contact WHERE account_id = $1 AND peer_id = $2) THEN 'present'
+                         ELSE 'full' END AS "addition!""#,
             account.id.0,
             peer.id.0,
             names.0,
             names.1,
-            exists
+            exists,
+            LIST_LIMIT_COLUMN
         )
-        .execute(&mut *self.inner)
+        .fetch_one(&mut *self.inner)
         .await?;
-        if added.rows_affected() == 0 {
-            return Ok(false);
+        let addition = ListAddition::from_name(&addition);
+        if addition == ListAddition::Added {
+            journal.record(Event::ContactAdded { contact: peer.public_id.clone() });
+            self.contacts_changed(account, journal).await?;
         }
-        journal.record(Event::ContactAdded { contact: peer.public_id.clone() });
-        self.contacts_changed(account, journal).await?;
-        Ok(true)
+        Ok(addition)
     }
 
     /// Stores which of the checked entries the network knows; `checked` and `existing` are public ids.
@@ -175,17 +212,24 @@ impl Tx {
         &mut self,
         account: &Account,
         checked: &[String],
-        existing: &[String],
+        existing: &HashSet<String>,
     ) -> Result<(), DbError> {
+        let exist: Vec<bool> = checked.iter().map(|id| existing.contains(id)).collect();
         let mut journal = self.open_journal(account.counter).await?;
         let changed = sqlx::query_scalar!(
-            "UPDATE contact c SET exists_there = p.public_id = ANY($4) FROM peer p
-             WHERE p.id = c.peer_id AND c.account_id = $1 AND p.network = $2 AND p.public_id = ANY($3)
-               AND c.exists_there <> (p.public_id = ANY($4)) RETURNING p.public_id",
+            r#"UPDATE contact SET exists_there = found.exists_there FROM (
+                SELECT entry.ctid, checked.public_id, checked.exists_there
+                FROM unnest($3::text[], $4::boolean[]) AS checked (public_id, exists_there)
+                CROSS JOIN LATERAL (
+                    SELECT id FROM peer WHERE network = $2 AND public_id = checked.public_id LIMIT 1) p
+                CROSS JOIN LATERAL (
+                    SELECT ctid, exists_there FROM contact WHERE account_id = $1 AND peer_id = p.id LIMIT 1) entry
+                WHERE entry.exists_there <> checked.exists_there) found
+             WHERE contact.ctid = found.ctid RETURNING found.public_id AS "public_id!""#,
             account.id.0,
             account.network,
             checked,
-            existing
+            &exist
         )
         .fetch_all(&mut *self.inner)
         .await?;

@@ -55,8 +55,10 @@ impl Store {
                 "INSERT INTO peer (network, address, number, public_id)
                  SELECT $1, address, number, coalesce(number, 'x' || nextval('peer_public_id'))
                  FROM unnest($2::text[], $3::text[]) AS new (address, number)
-                 WHERE NOT EXISTS (SELECT 1 FROM peer p WHERE p.network = $1 AND p.address = new.address)
-                 ORDER BY address ON CONFLICT DO NOTHING",
+                 LEFT JOIN LATERAL (
+                     SELECT true AS found FROM peer
+                     WHERE network = $1 AND address = new.address LIMIT 1) known ON true
+                 WHERE known.found IS NULL ORDER BY address ON CONFLICT DO NOTHING",
                 network,
                 &addresses,
                 &numbers as &[Option<String>]
@@ -73,17 +75,28 @@ impl Store {
             .ok_or_else(|| DbError::Corrupt("a peer that was just made is missing".to_owned()))
     }
 
-    /// The person with a number or public id, if one is stored.
-    pub async fn peer_by_public_id(&self, network: &str, public_id: &str) -> Result<Option<Peer>, DbError> {
-        let row = sqlx::query!(
-            "SELECT id, address, public_id FROM peer
-             WHERE network = $1 AND public_id = $2 AND kind = 'person'",
+    /// The people that are stored with these numbers and public ids, in the same order; without those of whom none is.
+    pub async fn peers_by_public_id(
+        &self,
+        network: &str,
+        public_ids: &[String],
+    ) -> Result<Vec<Peer>, DbError> {
+        let rows = sqlx::query!(
+            "SELECT p.id, p.address, p.public_id
+             FROM unnest($2::text[]) WITH ORDINALITY AS named (public_id, position)
+             CROSS JOIN LATERAL (
+                 SELECT id, address, public_id, kind FROM peer
+                 WHERE network = $1 AND public_id = named.public_id LIMIT 1) p
+             WHERE p.kind = 'person' ORDER BY named.position",
             network,
-            public_id
+            public_ids
         )
-        .fetch_optional(self.db.pool())
+        .fetch_all(self.db.pool())
         .await?;
-        Ok(row.map(|row| Peer { id: PeerId(row.id), address: row.address, public_id: row.public_id }))
+        Ok(rows
+            .into_iter()
+            .map(|row| Peer { id: PeerId(row.id), address: row.address, public_id: row.public_id })
+            .collect())
     }
 
     /// The stored peers of these addresses, in any order.
@@ -93,7 +106,9 @@ impl Store {
         addresses: &[String],
     ) -> Result<Vec<Peer>, DbError> {
         let rows = sqlx::query!(
-            "SELECT id, address, public_id FROM peer WHERE network = $1 AND address = ANY($2)",
+            "SELECT p.id, p.address, p.public_id FROM unnest($2::text[]) AS known (address)
+             CROSS JOIN LATERAL (
+                 SELECT id, address, public_id FROM peer WHERE network = $1 AND address = known.address LIMIT 1) p",
             network,
             addresses
         )

@@ -127,7 +127,7 @@ impl Store {
         let under_way: Vec<i64> = under_way.iter().map(|peer| peer.0).collect();
         let rows = sqlx::query!(
             "SELECT peer_id, photo, preview, attempts FROM pending_photo
-             WHERE account_id = $1 AND retry_at <= clock_timestamp() AND NOT peer_id = ANY($2)
+             WHERE account_id = $1 AND retry_at <= clock_timestamp() AND peer_id NOT IN (SELECT unnest($2::bigint[]))
              ORDER BY retry_at LIMIT $3",
             lease.account.0,
             &under_way,

@@ -116,11 +116,16 @@ impl Store {
         let rows = sqlx::query!(
             r#"SELECT p.id, p.address, p.public_id, m.member_peer_id IS NOT NULL AS "is_member!",
                       coalesce(writable.allowed, false) AS "reachable!"
-               FROM peer p
+               FROM unnest($3::text[]) AS named (public_id)
+               CROSS JOIN LATERAL (
+                   SELECT id, address, public_id, kind FROM peer
+                   WHERE network = $2 AND public_id = named.public_id LIMIT 1) p
                LEFT JOIN LATERAL (
                    SELECT allowed FROM writable_chat WHERE account_id = $1 AND peer_id = p.id LIMIT 1) writable ON true
-               LEFT JOIN group_member m ON m.group_peer_id = $4 AND m.member_peer_id = p.id
-               WHERE p.network = $2 AND p.public_id = ANY($3) AND p.kind = 'person'"#,
+               LEFT JOIN LATERAL (
+                   SELECT member_peer_id FROM group_member
+                   WHERE group_peer_id = $4 AND member_peer_id = p.id LIMIT 1) m ON true
+               WHERE p.kind = 'person'"#,
             account.id.0,
             account.network,
             ids,

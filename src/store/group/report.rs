@@ -172,7 +172,8 @@ impl Store {
         .execute(&mut *tx.inner)
         .await?;
         sqlx::query!(
-            "DELETE FROM group_member WHERE group_peer_id = $1 AND NOT member_peer_id = ANY($2)",
+            "DELETE FROM group_member
+             WHERE group_peer_id = $1 AND member_peer_id NOT IN (SELECT unnest($2::bigint[]))",
             peer.id.0,
             &members
         )

@@ -49,7 +49,8 @@ impl Store {
     ) -> Result<Option<ServedBlob>, DbError> {
         let refers = match reference {
             Reference::Message(account) => sqlx::query_scalar!(
-                r#"SELECT EXISTS (SELECT 1 FROM message_media WHERE account_id = $1 AND hash = $2) AS "refers!""#,
+                r#"SELECT EXISTS (SELECT 1 FROM message_media WHERE account_id = $1 AND hash = $2)
+                          AND EXISTS (SELECT 1 FROM account WHERE id = $1 AND user_id IS NOT NULL) AS "refers!""#,
                 account.0,
                 &hash.0[..]
             )
@@ -57,7 +58,8 @@ impl Store {
             .await?,
             Reference::OwnPhoto(account) => sqlx::query_scalar!(
                 r#"SELECT EXISTS (SELECT 1 FROM account
-                                  WHERE id = $1 AND (photo = $2 OR photo_preview = $2)) AS "refers!""#,
+                                  WHERE id = $1 AND user_id IS NOT NULL
+                                    AND (photo = $2 OR photo_preview = $2)) AS "refers!""#,
                 account.0,
                 &hash.0[..]
             )
@@ -66,6 +68,7 @@ impl Store {
             Reference::PeerPhoto(change) => sqlx::query_scalar!(
                 r#"SELECT EXISTS (
                        SELECT 1 FROM photo_change c
+                       JOIN account a ON a.id = c.account_id AND a.user_id IS NOT NULL
                        LEFT JOIN peer_profile f ON f.account_id = c.account_id AND f.peer_id = c.peer_id
                        WHERE c.id = $1 AND (c.photo = $2 OR c.preview = $2)
                          AND f.photo_hidden IS NOT TRUE) AS "refers!""#,

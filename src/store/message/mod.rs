@@ -1,4 +1,4 @@
-//! Messages: accepting one from the API, marking received ones read, and the chats they are in.
+//! Messages: accepting one from the API, and the chats they are in.
 
 pub mod blobs;
 pub mod chats;
@@ -7,13 +7,13 @@ pub mod history;
 pub mod inbound;
 pub mod outbox;
 pub mod pending_media;
+pub mod read;
 
-use chrono::{DateTime, Utc};
 use std::time::Duration;
 
 use super::{ClaimedResponse, Journal, Store, Tx};
 use crate::db::DbError;
-use crate::domain::{Account, AccountId, ChatId, ChatName, Content, Event, FailureReason, PeerId};
+use crate::domain::{Account, AccountId, ChatName, Content, Event, FailureReason, PeerId};
 use crate::store::writer::SendRequest;
 
 /// Messages of one account that may wait for the network; a send beyond it is refused until some are taken.
@@ -75,76 +75,7 @@ impl Store {
 }
 
 impl Tx {
-    /// Marks received messages of a chat as read, those that were stored before `before` (`None`: all), and queues their
-    /// read receipts. Returns how many.
-    pub async fn mark_read(
-        &mut self,
-        account: &Account,
-        public_id: &str,
-        before: Option<DateTime<Utc>>,
-    ) -> Result<u64, DbError> {
-        let chat = sqlx::query_scalar!(
-            "SELECT h.id FROM chat h JOIN peer p ON p.id = h.peer_id
-             WHERE h.account_id = $1 AND p.network = $2 AND p.public_id = $3 FOR NO KEY UPDATE OF h",
-            account.id.0,
-            account.network,
-            public_id
-        )
-        .fetch_optional(&mut *self.inner)
-        .await?;
-        let Some(chat) = chat else { return Ok(0) };
-        let mut journal = self.open_journal(account.counter).await?;
-        let count = self.read_up_to(account.id, ChatId(chat), before, true, &mut journal).await?;
-        if count == 0 {
-            return Ok(0);
-        }
-        journal.record(Event::ChatRead { chat: public_id.to_owned(), messages: count });
-        self.close_journal_for_session(account, journal).await?;
-        Ok(count)
-    }
-
-    /// Marks received messages as read, up to a time; `announce` queues receipts to their senders.
-    pub(super) async fn read_up_to(
-        &mut self,
-        account: AccountId,
-        chat: ChatId,
-        before: Option<DateTime<Utc>>,
-        announce: bool,
-        journal: &mut Journal,
-    ) -> Result<u64, DbError> {
-        let at = journal.next_time();
-        let read = sqlx::query_scalar!(
-            "UPDATE message SET read_at = $4
-             WHERE account_id = $1 AND chat_id = $2 AND sender_peer_id IS NOT NULL AND read_at IS NULL
-               AND ($3::timestamptz IS NULL OR stored_at < $3) RETURNING id",
-            account.0,
-            chat.0,
-            before,
-            at
-        )
-        .fetch_all(&mut *self.inner)
-        .await?;
-        if announce {
-            sqlx::query!(
-                "INSERT INTO receipt_outbox (message_id, account_id) SELECT *, $2 FROM unnest($1::bigint[])
-                 ON CONFLICT DO NOTHING",
-                &read,
-                account.0
-            )
-            .execute(&mut *self.inner)
-            .await?;
-        }
-        sqlx::query!(
-            "UPDATE chat SET unread = greatest(0, unread - $2) WHERE id = $1",
-            chat.0,
-            i32::try_from(read.len()).unwrap_or(i32::MAX)
-        )
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(read.len() as u64)
-    }
-
-    /// Marks the queued messages of an account as failed, and deletes its queued receipts.
+    /// Marks the queued messages of an account as failed, at most [`OUTBOX_LIMIT`], and deletes its queued receipts.
     pub(super) async fn fail_queue(
         &mut self,
         account: AccountId,

@@ -170,7 +170,10 @@ impl Store {
         let mut tx = self.begin().await?;
         tx.assert_lease(lease).await?;
         sqlx::query!(
-            "DELETE FROM receipt_outbox WHERE account_id = $1 AND message_id = ANY($2)",
+            "DELETE FROM receipt_outbox WHERE ctid = ANY(ARRAY(
+                 SELECT receipt.ctid FROM unnest($2::bigint[]) AS sent (message_id) CROSS JOIN LATERAL (
+                     SELECT ctid FROM receipt_outbox
+                     WHERE account_id = $1 AND message_id = sent.message_id LIMIT 1) receipt))",
             lease.account.0,
             &ids
         )
@@ -198,8 +201,10 @@ pub(in crate::store) async fn due_of(db: &Db, leases: &[&Lease]) -> Result<Vec<O
                SELECT EXISTS (SELECT 1 FROM desired_state
                               WHERE account_id = lease.account_id AND applied < version
                                 AND aspect = ANY($7)) AS desired,
-                      EXISTS (SELECT 1 FROM outbox
-                              WHERE account_id = lease.account_id AND expires_at <= clock_timestamp()) AS expired,
+                      EXISTS (SELECT 1 FROM (
+                                  SELECT expires_at FROM outbox WHERE account_id = lease.account_id
+                                  ORDER BY message_id LIMIT $5) oldest
+                              WHERE expires_at <= clock_timestamp()) AS expired,
                       EXISTS (SELECT 1 FROM receipt_outbox WHERE account_id = lease.account_id) AS receipts
                OFFSET 0) work
            LEFT JOIN LATERAL (
@@ -210,10 +215,11 @@ pub(in crate::store) async fn due_of(db: &Db, leases: &[&Lease]) -> Result<Vec<O
                WHERE queued.account_id = lease.account_id
                  AND queued.retry_at <= clock_timestamp() AND queued.expires_at > clock_timestamp()
                  AND message.type = ANY($6)
-                 AND NOT EXISTS (SELECT 1 FROM outbox earlier
-                                 WHERE earlier.account_id = lease.account_id AND earlier.chat_id = queued.chat_id
-                                   AND earlier.message_id < queued.message_id
-                                   AND earlier.retry_at > clock_timestamp())
+                 -- The index of postponed messages serves these expressions, and no other one does.
+                 AND (SELECT earlier.message_id FROM outbox earlier
+                      WHERE (earlier.chat_id + 0) = queued.chat_id AND earlier.attempts > 0
+                        AND (earlier.message_id + 0) < queued.message_id AND earlier.retry_at > clock_timestamp()
+                      LIMIT 1) IS NULL
                ORDER BY queued.message_id LIMIT $5) due ON true
            ORDER BY lease.position, due.message_id"#,
         &column(|lease| lease.account.0),

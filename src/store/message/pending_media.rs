@@ -37,7 +37,8 @@ impl Store {
             r#"SELECT f.message_id, f.attempts, m.details->>'reference' AS "reference!",
                       m.details->>'mimetype' AS "mimetype!", decode(m.details->>'hash', 'hex') AS hash
                FROM message_media f JOIN message m ON m.id = f.message_id
-               WHERE f.account_id = $1 AND f.retry_at <= clock_timestamp() AND NOT f.message_id = ANY($6)
+               WHERE f.account_id = $1 AND f.retry_at <= clock_timestamp()
+                 AND f.message_id NOT IN (SELECT unnest($6::bigint[]))
                  AND m.type = ANY($7) AND m.details->>'reference' IS NOT NULL AND m.details->>'mimetype' IS NOT NULL
                  AND EXISTS (SELECT 1 FROM account_counter c
                              WHERE c.id = $2 AND c.owner IS NOT DISTINCT FROM $3 AND c.fence = $4)

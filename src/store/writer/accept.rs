@@ -1,4 +1,4 @@
-//! Messages of the API, of many accounts in one transaction: accept.sql, and what goes with keys and files.
+//! Messages of the API, of many accounts in one transaction: accept_1, and what goes with keys and files.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -151,8 +151,9 @@ fn locks(sends: &[&SendRequest]) -> (BTreeSet<(PeerId, AccountId)>, Vec<i64>) {
 async fn write(connection: &mut PgConnection, sends: &[&SendRequest]) -> Result<Vec<SendOutcome>, DbError> {
     let (targets, indexes) = targets(sends);
     let fingerprints: Vec<Vec<u8>> = column(sends, |send| fingerprint(&send.content).to_vec());
-    let rows = sqlx::query_file!(
-        "src/store/writer/accept.sql",
+    let rows = sqlx::query!(
+        r#"SELECT position AS "position!", allowed AS "allowed!", id
+           FROM accept_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"#,
         OUTBOX_LIMIT,
         // Targets.
         &column(&targets, |target| target.chat.0.0),

@@ -1,4 +1,4 @@
-//! Writes of sessions, of many accounts in one transaction: ingest.sql, and what comes too seldom for it.
+//! Writes of sessions, of many accounts in one transaction: ingest_1, and what comes too seldom for it.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -24,7 +24,7 @@ enum Part {
     All,
 }
 
-/// What ingest.sql reports.
+/// What ingest_1 reports.
 #[derive(Default)]
 struct IngestReport<'a> {
     /// A session that is not here was left out: some of its locks are not free.
@@ -186,8 +186,10 @@ async fn write<'a>(
         if part == Part::Messages { (&[][..], &[][..]) } else { (&batch.receipts[..], &batch.settled[..]) };
     let index = |index: usize| i64::try_from(index).unwrap_or(i64::MAX);
     let fingerprints: Vec<Vec<u8>> = column(messages, |message| message.fingerprint.to_vec());
-    let rows = sqlx::query_file!(
-        "src/store/writer/ingest.sql",
+    let rows = sqlx::query!(
+        r#"SELECT session AS "session!", leased AS "leased!", seq, now, message, id
+           FROM ingest_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+                         $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37)"#,
         // Sessions.
         &column(sessions, |session| session.lease.account.0),
         &column(sessions, |session| session.lease.counter.0),

@@ -61,7 +61,7 @@ impl Tx {
         let rows = sqlx::query!(
             r#"INSERT INTO chat (account_id, peer_id)
                SELECT account_id, peer_id FROM unnest($1::bigint[], $2::bigint[]) AS new (account_id, peer_id)
-               WHERE EXISTS (SELECT 1 FROM account WHERE id = new.account_id)
+               WHERE EXISTS (SELECT 1 FROM account WHERE id = new.account_id AND user_id IS NOT NULL)
                ORDER BY peer_id, account_id
                ON CONFLICT ON CONSTRAINT chat_account_peer_key DO UPDATE SET unread = chat.unread
                RETURNING account_id, xmax = 0 AND EXISTS (

@@ -5,6 +5,13 @@
 //! chat that does not exist yet, are left out of it and done by a serial worker: one transaction per account at a time,
 //! which waits for its locks, so that a held account holds up nobody else. A batch that fails is split, so that one bad
 //! write harms only its own caller.
+//!
+//! The two frequent transactions are one round trip each: functions of PostgreSQL (`accept_1`, `ingest_1`; the newest
+//! migration that makes one is its source), whose steps are plain statements. Each statement sees what was committed before
+//! it, so what is read after the locks were taken stands still. The same steps as one statement of common table
+//! expressions had to compare versions of rows for that. Measured against each other, PostgreSQL's CPU in µs a message,
+//! median of five, function to single statement: accepting 86 to 82 (16 accounts with 8 messages each), 122 to 133 (128
+//! with one), 109 to 114 (400 with one); storing what came in 61 to 65, 100 to 98, 83 to 89.
 
 mod accept;
 mod group_receipts;

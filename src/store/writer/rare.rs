@@ -1,4 +1,4 @@
-//! Writes of sessions that come too seldom for ingest.sql, in the same transaction after it.
+//! Writes of sessions that come too seldom for ingest_1, in the same transaction after it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use super::locks::LockedJournals;
 use super::profiles::ProfileUpdates;
 use crate::db::DbError;
 use crate::domain::{AccountId, ChatId, Event, Lease, MessageId, PeerId, ReceiptKind, SessionState};
+use crate::store::message::read::ReadMark;
 use crate::store::{ChatNews, Peer, Tx};
 
 /// The writes, by the queries that store them.
@@ -110,10 +111,8 @@ impl Tx {
         let Some(row) = row else { return Ok(()) };
         // The bound is exclusive; stored times are whole microseconds.
         let before = row.stored_at + TimeDelta::microseconds(1);
-        let messages = self.read_up_to(lease.account, ChatId(row.id), Some(before), false, journal).await?;
-        if messages > 0 {
-            journal.record(Event::ChatRead { chat: peer.public_id.clone(), messages });
-        }
+        let mark = ReadMark { chat: ChatId(row.id), before, announce: false };
+        self.mark_slice(lease.account, &peer.public_id, &mark, false, journal).await?;
         Ok(())
     }
 

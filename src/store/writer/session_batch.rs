@@ -12,7 +12,7 @@ use crate::store::message::content::fingerprint;
 use crate::store::message::inbound::has_photo;
 use crate::store::{ChatNews, Inbound, InboundKind, InboundMessage, Settled, Settlement};
 
-/// The writes of one transaction. The rows of the first five lists are columns of ingest.sql and name each other by their
+/// The writes of one transaction. The rows of the first five lists are parameters of ingest_1 and name each other by their
 /// indexes.
 #[derive(Default)]
 pub(super) struct SessionBatch<'a> {
@@ -35,7 +35,7 @@ pub(super) struct SessionRow {
     pub lease: Lease,
     /// Chats that it needs.
     pub chats: i64,
-    /// Items numbered so far, from 1 on: each takes moments of its own, see ingest.sql.
+    /// Items numbered so far, from 1 on: each takes moments of its own, see ingest_1.
     pub items: i64,
     /// Files have to be fetched for it.
     pub has_files: bool,
@@ -134,7 +134,7 @@ impl<'a> SessionBatch<'a> {
         batch
     }
 
-    /// Whether ingest.sql alone will do.
+    /// Whether ingest_1 alone will do.
     pub fn is_one_statement(&self) -> bool {
         !self.needs_transaction && self.rare.is_empty()
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use windu::domain::{Account, ChatName, Content, PhoneNumber};
 use windu::secrets;
-use windu::store::{Accepted, Message, NewMessage, NewPeer, Page, Peer};
+use windu::store::{Accepted, ListAddition, Message, NewMessage, NewPeer, Page, Peer};
 
 use super::{A_DAY, Process};
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -20,7 +20,7 @@ impl Process {
     pub async fn add_contact(&self, account: &Account, number: &str, exists: bool) {
         let peer = self.peer(account, number).await;
         let mut tx = self.store.begin().await.unwrap();
-        assert!(tx.add_contact(account, &peer, ("", ""), exists).await.unwrap());
+        assert_eq!(tx.add_contact(account, &peer, ("", ""), exists).await.unwrap(), ListAddition::Added);
         tx.commit().await.unwrap();
     }
 
@@ -34,16 +34,16 @@ impl Process {
     pub async fn block(&self, account: &Account, number: &str) {
         let peer = self.peer(account, number).await;
         let mut tx = self.store.begin().await.unwrap();
-        assert!(tx.block(account, &peer).await.unwrap());
+        assert_eq!(tx.block(account, &peer).await.unwrap(), ListAddition::Added);
         tx.commit().await.unwrap();
     }
 
     /// Marks all received messages of a chat as read and returns their number.
-    pub async fn mark_read(&self, account: &Account, contact: &str) -> u64 {
+    pub async fn mark_read(&self, account: &Account, contact: &str) -> usize {
         let mut tx = self.store.begin().await.unwrap();
         let read = tx.mark_read(account, contact, None).await.unwrap();
         tx.commit().await.unwrap();
-        read
+        read.messages
     }
 
     pub async fn try_send(

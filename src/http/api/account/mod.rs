@@ -259,7 +259,7 @@ async fn remove(
     tracing::debug!(account = %account.id, feedback = body.feedback.len(), "removing an account");
     if !account.is_registered() {
         let mut tx = state.store.begin().await?;
-        if tx.delete_unregistered(&account).await? {
+        if tx.remove_unregistered(&account).await? {
             return claim.commit(tx, StatusCode::OK, Done {}).await;
         }
     }

@@ -17,6 +17,7 @@ use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::params::JsonOnly;
 use crate::http::extract::recipient::PathContact;
+use crate::store::{LIST_LIMIT, ListAddition};
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -47,7 +48,11 @@ async fn block(
     let mut tx = state.store.begin().await?;
     let mut changed = false;
     for peer in &peers {
-        changed |= tx.block(&account, peer).await?;
+        match tx.block(&account, peer).await? {
+            ListAddition::Added => changed = true,
+            ListAddition::Present => {}
+            ListAddition::Full => return Err(ApiError::list_full("blocked numbers")),
+        }
     }
     let text = (!changed).then_some("already-blocked");
     claim.commit(tx, StatusCode::OK, BlockChange { text }).await
@@ -110,6 +115,9 @@ async fn replace_blocked_list(
             "numbers is missing; [] unblocks all numbers",
         ));
     };
+    if numbers.len() > LIST_LIMIT {
+        return Err(ApiError::list_full("blocked numbers"));
+    }
     let mut ids: Vec<ContactId> = Vec::with_capacity(numbers.len());
     for number in &numbers {
         let id = ContactId::deserialize(number).map_err(|error| {

@@ -19,7 +19,7 @@ use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::page::ListParameters;
 use crate::http::extract::params::RequestParameters;
 use crate::http::extract::recipient::{ChatSelector, StoredChat, readable};
-use crate::store::Receipted;
+use crate::store::{MarkedRead, Receipted};
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -37,7 +37,8 @@ struct LastRead {
 #[utoipa::path(post, path = "/api/messages/update-last-read/", tag = "messages",
     request_body = inline(SendTo<LastRead>),
     responses(
-        (status = 200, description = "how many were marked as read, or a message that there were none"),
+        (status = 200, description = "how many were marked as read (`read`), or a message that there were none; with `pending`, \
+            the others are marked in the background"),
         ApiError,
         (status = 404, body = Problem),
     ))]
@@ -54,8 +55,9 @@ async fn update_last_read(
     let before = body.date_limit.map(|limit| limit.last_moment() + TimeDelta::microseconds(1));
     let mut tx = state.store.begin().await?;
     let answer = match tx.mark_read(&account, chat.as_str(), before).await? {
-        0 => json!({"message": "there were no unread messages"}),
-        read => json!({"read": read}),
+        MarkedRead { messages: 0, .. } => json!({"message": "there were no unread messages"}),
+        MarkedRead { messages, pending: false } => json!({"read": messages}),
+        MarkedRead { messages, pending: true } => json!({"read": messages, "pending": true}),
     };
     claim.commit(tx, StatusCode::OK, answer).await
 }

@@ -149,7 +149,7 @@ async fn read(db: &Db, requests: &[&ReadRequest]) -> Result<Vec<Option<Vec<Store
            JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation
            LEFT JOIN LATERAL (
                SELECT * FROM localnet_stanza n
-               WHERE n.recipient = s.number AND n.id > w.after AND NOT n.id = ANY($4)
+               WHERE n.recipient = s.number AND n.id > w.after AND n.id NOT IN (SELECT unnest($4::bigint[]))
                ORDER BY n.id LIMIT $5) n ON true
            ORDER BY w.place, n.id"#,
         &numbers,
@@ -178,12 +178,10 @@ async fn read(db: &Db, requests: &[&ReadRequest]) -> Result<Vec<Option<Vec<Store
 
 /// See [`super::LocalNet::acknowledge`].
 async fn acknowledge(db: &Db, requests: &[&AcknowledgeRequest]) -> Result<Vec<()>, DbError> {
-    let (numbers, incarnations) = logins(requests.iter().map(|(subscriber, ..)| subscriber));
-    let (mut indexes, mut ids) = (Vec::new(), Vec::new());
-    for (index, (_, stanzas, _)) in (1i64..).zip(requests) {
-        indexes.extend(stanzas.iter().map(|_| index));
-        ids.extend(stanzas);
-    }
+    // The login once for each stanza: a join of two lists of parameters may take all pairs of them.
+    let (numbers, incarnations) =
+        logins(requests.iter().flat_map(|(subscriber, ids, _)| ids.iter().map(move |_| subscriber)));
+    let ids: Vec<i64> = requests.iter().flat_map(|(_, ids, _)| ids).copied().collect();
     let receipts = requests.iter().flat_map(|(.., receipts)| receipts);
     let (answered, bodies): (Vec<i64>, Vec<Value>) =
         receipts.map(|(id, stanza)| (*id, stanza.to_json())).unzip();
@@ -191,22 +189,22 @@ async fn acknowledge(db: &Db, requests: &[&AcknowledgeRequest]) -> Result<Vec<()
     let senders = sqlx::query_scalar!(
         "WITH removed AS (
             DELETE FROM localnet_stanza WHERE ctid = ANY(ARRAY(
-                SELECT n.ctid FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS w (number, incarnation, place)
-                JOIN localnet_subscriber s ON s.number = w.number AND s.incarnation = w.incarnation
-                JOIN unnest($3::bigint[], $4::bigint[]) AS i (place, id) ON i.place = w.place
+                SELECT n.ctid FROM unnest($1::text[], $2::text[], $3::bigint[]) AS w (number, incarnation, id)
                 CROSS JOIN LATERAL (
-                    SELECT ctid FROM localnet_stanza WHERE recipient = s.number AND id = i.id LIMIT 1) n))
+                    SELECT number FROM localnet_subscriber
+                    WHERE number = w.number AND incarnation = w.incarnation LIMIT 1) s
+                CROSS JOIN LATERAL (
+                    SELECT ctid FROM localnet_stanza WHERE recipient = s.number AND id = w.id LIMIT 1) n))
             RETURNING id, sender, recipient
          ), author AS MATERIALIZED (
             SELECT number FROM localnet_subscriber WHERE number = ANY(ARRAY(SELECT sender FROM removed))
             ORDER BY number FOR KEY SHARE)
          INSERT INTO localnet_stanza (recipient, sender, stanza)
-         SELECT a.number, m.recipient, r.body FROM unnest($5::bigint[], $6::jsonb[]) AS r (id, body)
+         SELECT a.number, m.recipient, r.body FROM unnest($4::bigint[], $5::jsonb[]) AS r (id, body)
          JOIN removed m ON m.id = r.id JOIN author a ON a.number = m.sender
          ORDER BY r.id RETURNING recipient",
         &numbers,
         &incarnations,
-        &indexes,
         &ids,
         &answered,
         &bodies

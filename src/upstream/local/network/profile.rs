@@ -184,7 +184,8 @@ impl NetTx {
         let contacts: Vec<&str> = contacts.iter().map(PhoneNumber::as_str).collect();
         let changed = sqlx::query_scalar!(
             r#"WITH removed AS (
-                DELETE FROM localnet_contact WHERE owner = $1 AND NOT contact = ANY($2) RETURNING contact
+                DELETE FROM localnet_contact
+                WHERE owner = $1 AND contact NOT IN (SELECT unnest($2::text[])) RETURNING contact
              ), added AS (
                 INSERT INTO localnet_contact (owner, contact) SELECT $1, c.number FROM unnest($2::text[]) AS c (number)
                 ON CONFLICT DO NOTHING RETURNING contact)
@@ -208,7 +209,8 @@ impl NetTx {
         let blocked: Vec<&str> = blocked.iter().map(PhoneNumber::as_str).collect();
         let changed = sqlx::query_scalar!(
             r#"WITH removed AS (
-                DELETE FROM localnet_block WHERE owner = $1 AND NOT blocked = ANY($2) RETURNING blocked
+                DELETE FROM localnet_block
+                WHERE owner = $1 AND blocked NOT IN (SELECT unnest($2::text[])) RETURNING blocked
              ), added AS (
                 INSERT INTO localnet_block (owner, blocked) SELECT $1, b.number FROM unnest($2::text[]) AS b (number)
                 ON CONFLICT DO NOTHING RETURNING blocked)
@@ -233,7 +235,8 @@ impl NetTx {
         let watched: Vec<&str> = watched.iter().map(PhoneNumber::as_str).collect();
         sqlx::query!(
             "WITH ended AS (
-                UPDATE localnet_watch SET active = false WHERE watcher = $1 AND active AND NOT watched = ANY($2))
+                UPDATE localnet_watch SET active = false
+                WHERE watcher = $1 AND active AND watched NOT IN (SELECT unnest($2::text[])))
              INSERT INTO localnet_watch (watched, watcher) SELECT w.number, $1 FROM unnest($2::text[]) AS w (number)
              ORDER BY w.number
              ON CONFLICT (watched, watcher) DO UPDATE SET active = true WHERE NOT localnet_watch.active",
