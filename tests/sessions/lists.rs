@@ -13,6 +13,8 @@ const MESSAGES: &str = include_str!("../../src/store/message/messages.sql");
 
 /// Buffers that a page of 20 entries may touch.
 const MOST_BUFFERS: i64 = 1_000;
+/// Rows of tables that it may read.
+const MOST_ROWS: f64 = 1_000.0;
 
 fn page(limit: i64, offset: i64) -> Page {
     Page { limit, offset, after: DateTime::UNIX_EPOCH }
@@ -133,6 +135,13 @@ async fn buffers(connection: &mut PgConnection, sql: &str, parameters: &str) -> 
     (count("Shared Hit Blocks") + count("Shared Read Blocks"), plan)
 }
 
+/// The rows that the parts of a plan read, with those that a filter removed.
+fn rows_read(plan: &Value) -> f64 {
+    let number = |name: &str| plan[name].as_f64().unwrap_or(0.0);
+    let own = (number("Actual Rows") + number("Rows Removed by Filter")) * number("Actual Loops");
+    own + plan["Plans"].as_array().into_iter().flatten().map(rows_read).sum::<f64>()
+}
+
 /// How the planner's statistics came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Statistics {
@@ -177,7 +186,11 @@ async fn a_page_reads_what_it_shows_whatever_the_statistics() {
             ("received messages", MESSAGES, format!("{id}, {chat}, true, 20, 0")),
         ] {
             let (touched, plan) = buffers(&mut connection, sql, &parameters).await;
-            assert!(touched < MOST_BUFFERS, "{statistics:?}, {name}: {touched} buffers\n{plan:#}");
+            let read = rows_read(&plan[0]["Plan"]);
+            assert!(
+                touched < MOST_BUFFERS && read < MOST_ROWS,
+                "{statistics:?}, {name}: {touched} buffers, {read} rows\n{plan:#}"
+            );
         }
         let listed = process.store.chats(&account, page(20, 0)).await.unwrap();
         assert_eq!(listed.len(), 20);
