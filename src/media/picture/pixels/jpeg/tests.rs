@@ -94,8 +94,6 @@ fn pictures_of_every_form_are_decoded_as_by_others() {
                 encoder.set_sampling_factor(sampling);
                 encoder.set_progressive(progressive);
                 encoder.set_restart_interval(restart);
-                // The encoder cannot optimise the tables of tiny pictures.
-                encoder.set_optimized_huffman_tables(restart > 0 && width > 60);
                 let pixels = waves(width, height, channels);
                 let (w, h) = (u16::try_from(width).expect("small"), u16::try_from(height).expect("small"));
                 encoder.encode(&pixels, w, h, colours).expect("encoded");
