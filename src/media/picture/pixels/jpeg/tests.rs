@@ -89,6 +89,10 @@ fn pictures_of_every_form_are_decoded_as_by_others() {
             for (colours, channels) in
                 [(ColorType::Rgb, 3), (ColorType::Luma, 1), (ColorType::Cmyk, 4), (ColorType::CmykAsYcck, 4)]
             {
+                // The decoder of `image` does not spread inks that are sampled more coarsely.
+                if channels == 4 && !matches!(sampling, SamplingFactor::F_1_1) {
+                    continue;
+                }
                 let mut jpeg = Vec::new();
                 let mut encoder = Encoder::new(&mut jpeg, 92);
                 encoder.set_sampling_factor(sampling);
