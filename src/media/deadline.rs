@@ -1,22 +1,30 @@
 //! The end of the work on a file. Every loop over a file reads from it through a [`DeadlineFile`], which fails when the
-//! time is up or nobody waits for the result any more; a loop that computes for long without reading asks
+//! work was too much or nobody waits for the result any more; a loop that computes for long without reading asks
 //! [`Deadline::check`].
+//!
+//! Work counts in the processor time of the thread: a loaded machine is no reason to refuse a file.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 use tokio_util::sync::CancellationToken;
 
-/// The time for a small file; a machine under load needs it.
+/// The processor time for a small file: several times what the largest photo takes.
 const BASE: Duration = Duration::from_secs(10);
 /// One second more for so many bytes.
 const BYTES_PER_SECOND: u64 = 8 << 20;
+/// The time for a small file on a machine that is overloaded, or whose disk is slow.
+const ELAPSED: Duration = Duration::from_mins(1);
 
-/// When the work on a file is given up. Clones end together.
+/// When the work on a file is given up. Clones end together; all of them belong to the thread that does the work.
 #[derive(Clone, Debug)]
 pub struct Deadline {
+    /// The processor time of the thread.
+    worked: Duration,
     at: Instant,
     cancelled: CancellationToken,
 }
@@ -33,10 +41,11 @@ pub struct DeadlineFile {
 struct Ended;
 
 impl Deadline {
-    /// For work on so many bytes, which ends early when the token is cancelled.
+    /// For work of this thread on so many bytes, which ends early when the token is cancelled.
     #[must_use]
     pub fn new(bytes: u64, cancelled: CancellationToken) -> Self {
-        Self { at: Instant::now() + BASE + Duration::from_secs(bytes / BYTES_PER_SECOND), cancelled }
+        let more = Duration::from_secs(bytes / BYTES_PER_SECOND);
+        Self { worked: worked() + BASE + more, at: Instant::now() + ELAPSED + more, cancelled }
     }
 
     /// # Errors
@@ -47,12 +56,19 @@ impl Deadline {
 
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.cancelled.is_cancelled() || Instant::now() >= self.at
+        self.cancelled.is_cancelled() || Instant::now() >= self.at || worked() >= self.worked
     }
 
     pub fn open(&self, path: &Path) -> io::Result<DeadlineFile> {
         Ok(DeadlineFile { file: File::open(path)?, deadline: self.clone() })
     }
+}
+
+/// The processor time that this thread has used.
+fn worked() -> Duration {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_THREAD) else { return Duration::ZERO };
+    let micros = usage.user_time().num_microseconds() + usage.system_time().num_microseconds();
+    Duration::from_micros(u64::try_from(micros).unwrap_or(0))
 }
 
 impl Read for DeadlineFile {
@@ -85,7 +101,11 @@ mod tests {
         assert_eq!((byte, deadline.is_over()), ([1], false));
         cancelled.cancel();
         assert!(open.read_exact(&mut byte).is_err() && open.rewind().is_err() && deadline.is_over());
-        let late = Deadline { at: Instant::now(), cancelled: CancellationToken::new() };
-        assert!(late.open(file.path()).expect("open").read_exact(&mut byte).is_err());
+        let deadline = Deadline::new(3, CancellationToken::new());
+        for late in
+            [Deadline { at: Instant::now(), ..deadline.clone() }, Deadline { worked: worked(), ..deadline }]
+        {
+            assert!(late.open(file.path()).expect("open").read_exact(&mut byte).is_err());
+        }
     }
 }
