@@ -106,6 +106,8 @@
 //!
 //! * The lease (owner, fence) is in `account_counter`, not in `account`: every write of a session locks that row
 //!   anyway, so the fence costs no statement of its own and cannot race.
+//! * Processes share accounts by the numbers that each says it holds (`process.held`) and by the free ones, which an index
+//!   lists: a count of all accounts, each second, would grow with them.
 //! * The counter row is locked after chats and before all other rows of an account, not last: the times that it gives
 //!   are written into them.
 //! * A delivered receipt has no queue of its own on a network that sends again what was not acknowledged

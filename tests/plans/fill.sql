@@ -72,7 +72,8 @@ WHERE o.i <= 300 ORDER BY o.i, p.i;
 INSERT INTO status_change (account_id, peer_id, value, updated)
 SELECT account_id, peer_id, 'Hello', updated FROM photo_change;
 INSERT INTO peer_profile (account_id, peer_id, nickname, status_message, online, photo_change_id)
-SELECT account_id, peer_id, 'Nick', 'Hello', false, id FROM photo_change;
+SELECT account_id, peer_id, 'Nick', 'Hello', false, id FROM photo_change
+ON CONFLICT DO NOTHING;
 INSERT INTO pending_photo (account_id, peer_id, photo)
 SELECT o.id, p.id, 'reference' FROM other_account o JOIN person p ON p.i BETWEEN 1 AND 10000 WHERE o.i = 1;
 

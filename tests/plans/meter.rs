@@ -60,7 +60,8 @@ struct Statement {
 impl Statement {
     /// What it touched, as a multiple of what it may touch; `entries` are in the lists of the step's requests.
     fn excess(&self, entries: u32) -> f64 {
-        let takes_lists = ["unnest(", "ANY(", "ARRAY(", "DELETE"].iter().any(|word| self.query.contains(word));
+        let takes_lists =
+            ["unnest(", "ANY(", "ARRAY(", "DELETE"].iter().any(|word| self.query.contains(word));
         let entries = if takes_lists { f64::from(entries) } else { 0.0 };
         let records = self.records / self.calls;
         let allowed = CALL + ROW * (self.rows / self.calls + entries) + RECORD * records;
@@ -84,7 +85,6 @@ impl Meter {
     /// the lists that the requests hold, or that a session hands to its network.
     pub async fn step<T>(&mut self, name: &str, entries: u32, work: impl Future<Output = T>) -> T {
         self.reset();
-        eprintln!("STEP {} {name}", self.condition);
         let done = work.await;
         self.check(name, entries);
         done
@@ -98,13 +98,6 @@ impl Meter {
                 continue;
             }
             let text = statement.text();
-            eprintln!(
-                "DEBUG {excess:.1} {name}: {:.0} b {:.1} r {:.1} w {} c: {text:.200}",
-                statement.buffers / statement.calls,
-                statement.rows / statement.calls,
-                statement.records / statement.calls,
-                statement.calls
-            );
             if self.offenders.get(&text).is_none_or(|known| known.excess < excess) {
                 self.offenders.insert(text, Offender { step: name.to_owned(), statement, excess });
             }

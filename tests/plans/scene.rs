@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::sync::{Arc, LazyLock};
 
 use serde_json::json;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::meter::{Meter, POSTGRES, observe};
 use crate::support::people::Person;
@@ -33,11 +34,15 @@ pub struct Scene {
     pub cora: Person,
     /// The group's id.
     pub group: String,
+    /// One large account keeps two cores busy: the tests of this binary run one after the other. Dropped last.
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Scene {
     /// A database with three people; `before` is done to it while it is empty.
     pub async fn new(before: impl FnOnce(&Database)) -> Self {
+        static TURN: Mutex<()> = Mutex::const_new(());
+        let turn = TURN.lock().await;
         LazyLock::force(&POSTGRES);
         let database = Arc::new(Database::create());
         before(&database);
@@ -57,7 +62,7 @@ impl Scene {
         let made = anna.api.post_json("/api/groups/create-group/", &made).await;
         assert_eq!(made.status, 201, "{}", made.text());
         let group = made.json()["groupid"].as_str().expect("an id").to_owned();
-        let scene = Self { server, anna, bert, cora, group };
+        let scene = Self { server, anna, bert, cora, group, _turn: turn };
         for person in [&scene.bert, &scene.cora] {
             let path = format!("/api/groups/{}/info/", scene.group);
             wait_until_async("the group", DEADLINE, async || {
@@ -114,8 +119,15 @@ impl Scene {
     }
 
     async fn until_online(&self) {
-        let left = "SELECT count(*) FROM account WHERE network = 'local' AND registered_at IS NOT NULL AND session_state <> 'online'";
+        let left = "SELECT count(*) FROM account
+                    WHERE network = 'local' AND registered_at IS NOT NULL AND session_state <> 'online'";
         self.until(left, "0").await;
+        // The last that a session does then.
+        let watches = format!(
+            "SELECT count(*) >= {FOLLOWED} FROM localnet_watch WHERE watcher = '{}' AND active",
+            self.anna.number
+        );
+        self.until(&watches, "t").await;
         self.settle().await;
     }
 

@@ -66,7 +66,7 @@ impl Store {
                      UNION ALL SELECT h.peer_id, NULL FROM chat h
                      WHERE ~h.account_id = ~$1::bigint AND h.peer_wrote AND $2::bigint IS NULL
                        AND NOT EXISTS (SELECT 1 FROM contact c WHERE c.account_id = $1 AND c.peer_id = h.peer_id
-                                       AND c.exists_there)) listed
+                                       AND c.exists_there OFFSET 0)) listed
                CROSS JOIN LATERAL (SELECT id, public_id FROM peer
                                    WHERE id = listed.peer_id AND kind = 'person' LIMIT 1) p
                LEFT JOIN LATERAL (SELECT * FROM peer_profile WHERE account_id = $1 AND peer_id = p.id LIMIT 1) f ON true
