@@ -15,7 +15,7 @@ const LAST_READ: &str = "/api/messages/update-last-read/";
 const REMOVE: &str = "/api/account/remove-account/";
 
 /// Time for many slices on a busy machine.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 /// Stores unread messages, as if the author had written them in the last hour; returns the id of the receiver's account.
 async fn receives_many(server: &Server, receiver: &Person, author: &Person, count: usize) -> String {

@@ -8,7 +8,7 @@ use crate::domain::{Account, AccountId, ChatId, CounterId, Event};
 use crate::store::{Journal, Store, Tx, topic};
 
 /// Messages that are marked in one transaction, which holds the account's lock.
-const SLICE: usize = 1_000;
+const SLICE: i64 = 1_000;
 /// Marks that are continued in one round; each gets a slice in turn.
 const MARKS: i64 = 100;
 
@@ -86,11 +86,11 @@ impl Store {
                 "DELETE FROM receipt_outbox WHERE ctid = ANY(ARRAY(
                      SELECT ctid FROM receipt_outbox WHERE account_id = $1 LIMIT $2))",
                 account.0,
-                SLICE as i64
+                SLICE
             )
             .execute(self.db.pool())
             .await?;
-            if deleted.rows_affected() < SLICE as u64 {
+            if i64::try_from(deleted.rows_affected()).is_ok_and(|deleted| deleted < SLICE) {
                 return Ok(());
             }
         }
@@ -146,11 +146,11 @@ impl Tx {
             mark.chat.0,
             mark.before,
             at,
-            SLICE as i64
+            SLICE
         )
         .fetch_all(&mut *self.inner)
         .await?;
-        let marked = MarkedRead { messages: read.len(), pending: read.len() == SLICE };
+        let marked = MarkedRead { messages: read.len(), pending: i64::try_from(read.len()) == Ok(SLICE) };
         if receipts {
             sqlx::query!(
                 "INSERT INTO receipt_outbox (message_id, account_id) SELECT *, $2 FROM unnest($1::bigint[])
