@@ -112,7 +112,7 @@ async fn create_group_accepts_only_contacts_and_numbers_that_wrote_first() {
 async fn create_group_refuses_invalid_parameters() {
     let [anna, bert] = people(server()).await;
     let number = bert.number.as_str();
-    anna.tries_to_create_group("", &[number]).await.refused(400, "invalid_parameter");
+    anna.tries_to_create_group("", &[number]).await.refused(400, "missing_parameter");
     anna.tries_to_create_group(" \t", &[number]).await.refused(400, "invalid_parameter");
     anna.tries_to_create_group(&"ü".repeat(101), &[number]).await.refused(400, "invalid_parameter");
     let long = "ü".repeat(100);
