@@ -83,6 +83,10 @@ impl NewPassword {
 
 /// Whether a password is among the most common ones, in any case and with the usual digits for letters.
 fn is_common(password: &str) -> bool {
+    // All of them are ASCII.
+    if !password.is_ascii() {
+        return false;
+    }
     let estimate = zxcvbn(password, &[]);
     let listed = match estimate.sequence() {
         [only] => match &only.pattern {

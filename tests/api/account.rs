@@ -64,7 +64,7 @@ async fn create_account_refuses_invalid_parameters() {
     let api = login(server()).await;
     let number = fresh_number();
     api.post(CREATE, &[]).await.refused(400, "missing_parameter");
-    for wrong in ["1234", "1234567890123456", "", "1555*12345", "-"] {
+    for wrong in ["1234", "1234567890123456", "1555*12345", "-"] {
         api.post(CREATE, &[("account", wrong)]).await.refused(400, "invalid_parameter");
     }
     let hint = api.post(CREATE, &[("account", "15551230000nickname=Anna")]).await;

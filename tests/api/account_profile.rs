@@ -24,10 +24,11 @@ async fn a_status_message_is_stored_unchanged() {
         is(&anna.api.post(STATUS, &[("status_message", text)]).await, json!({}));
         is(&anna.api.get(STATUS).await, json!({"status_message": text}));
     }
-    is(&anna.api.post_json(STATUS, &json!({"status_message": 5})).await, json!({}));
-    for wrong in ["", &"ü".repeat(257)] {
-        anna.api.post(STATUS, &[("status_message", wrong)]).await.refused(400, "invalid_parameter");
-    }
+    is(&anna.api.post_json(STATUS, &json!({"status_message": "5"})).await, json!({}));
+    anna.api.post_json(STATUS, &json!({"status_message": 5})).await.refused(400, "invalid_parameter");
+    let long = "ü".repeat(257);
+    anna.api.post(STATUS, &[("status_message", &long)]).await.refused(400, "invalid_parameter");
+    anna.api.post(STATUS, &[("status_message", "")]).await.refused(400, "missing_parameter");
     anna.api.post(STATUS, &[]).await.refused(400, "missing_parameter");
     anna.api.post_json(STATUS, &json!({"status_message": null})).await.refused(400, "missing_parameter");
     is(&anna.api.get(STATUS).await, json!({"status_message": "5"}));
@@ -42,7 +43,7 @@ async fn the_connected_status_is_online_or_offline_and_outlives_a_restart() {
         is(&anna.api.post(CONNECTED, &[("connected_status", status)]).await, json!({}));
         is(&anna.api.get(CONNECTED).await, json!({"connected_status": status}));
     }
-    for wrong in ["", "Online", "away", "1"] {
+    for wrong in ["Online", "away", "1"] {
         anna.api.post(CONNECTED, &[("connected_status", wrong)]).await.refused(400, "invalid_parameter");
     }
     anna.api.post(CONNECTED, &[]).await.refused(400, "missing_parameter");
@@ -67,7 +68,7 @@ async fn privacy_settings_change_one_by_one() {
     is(&anna.api.post(PRIVACY, &two).await, json!({"status_message": "contacts", "photo": "contacts"}));
     anna.api.post(PRIVACY, &[]).await.refused(400, "missing_parameter");
     anna.api.post(PRIVACY, &[("privacy", "all")]).await.refused(400, "missing_parameter");
-    for wrong in ["", "everybody", "ALL", "None"] {
+    for wrong in ["everybody", "ALL", "None"] {
         let form = [("status_message", "all"), ("last_seen", wrong)];
         anna.api.post(PRIVACY, &form).await.refused(400, "invalid_parameter");
     }

@@ -44,7 +44,7 @@ async fn the_account_parameter_selects_an_account_by_its_number() {
     assert_eq!(api.send(body(json!(digits))).await.json()["nickname"], "other");
     assert_eq!(api.send(body(json!(second))).await.json()["nickname"], "other");
     assert_eq!(api.send(body(Value::Null)).await.json()["nickname"], "oldest");
-    for wrong in [json!(-5), json!(1.5), json!([]), json!("12a34567"), json!(""), json!(true)] {
+    for wrong in [json!(-5), json!(1.5), json!([]), json!("12a34567"), json!(true)] {
         api.send(body(wrong)).await.refused(400, "invalid_parameter");
     }
     let hint = api.get(&format!("{nickname}?account={second}limit=5")).await;

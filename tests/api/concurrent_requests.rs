@@ -74,7 +74,7 @@ async fn concurrent_changes_of_one_account_do_not_deadlock() {
     let paths: Vec<_> = friends.iter().map(|number| format!("/api/contacts/{number}/")).collect();
     let removes = paths.iter().map(|path| anna.api.delete(path));
     let names = (0..5).map(|number| {
-        let form = serde_json::json!({"nickname": number});
+        let form = serde_json::json!({"nickname": number.to_string()});
         let request = anna.api.request(Method::POST, "/api/account/nickname/").json(&form);
         anna.api.send(request)
     });

@@ -231,7 +231,7 @@ async fn the_body_of_an_import_holds_twenty_thousand_contacts_with_names_in_any_
         })
         .collect();
     let body = format!("{{\n  \"contacts\": [\n{}\n  ]\n}}", contacts.join(",\n"));
-    assert!(body.len() > 5 << 20, "{}", body.len());
+    assert!(body.len() > 5_000_000, "{}", body.len());
     let request = ann.api.request(reqwest::Method::POST, IMPORT).header("content-type", "application/json");
     let answer = ann.api.send(request.body(body)).await;
     assert_eq!((answer.status, &answer.json()["added"]), (200, &json!(20_000)), "{}", answer.text());

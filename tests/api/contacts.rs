@@ -49,7 +49,7 @@ async fn add_contact_refuses_invalid_parameters() {
     let number = fresh_number();
     let add = async |form: &[(&str, &str)]| anna.api.post(ADD, form).await;
     add(&[]).await.refused(400, "missing_parameter");
-    for wrong in ["", "1234", "1234567890123456", "15551230000#", "anna", "xyz"] {
+    for wrong in ["1234", "1234567890123456", "15551230000#", "anna", "xyz"] {
         add(&[("contact_id", wrong)]).await.refused(400, "invalid_parameter");
     }
     let hint = add(&[("contact_id", "15551230000first_name=Bert")]).await;

@@ -139,7 +139,7 @@ async fn history_and_receipts_need_no_contact() {
 async fn unknown_and_malformed_groups_are_not_found() {
     let (anna, bert) = Person::two_friends(server()).await;
     let long = "1".repeat(100);
-    for group in [GROUP, "15551230000-14660000001", "junk", "15551230000", "", "x-1", long.as_str()] {
+    for group in [GROUP, "15551230000-14660000001", "junk", "15551230000", "x-1", long.as_str()] {
         for endpoint in ["send-message", "set-typing", "set-paused", "update-last-read"] {
             let form = [("group_id", group), ("message", "hi")];
             let answer = anna.api.post(&format!("/api/messages/{endpoint}/"), &form).await;
@@ -170,17 +170,16 @@ async fn unknown_and_malformed_groups_are_not_found() {
 async fn a_text_may_have_65536_characters() {
     let (anna, bert) = Person::two_friends(server()).await;
     anna.api.post(SEND, &[("contact", &bert.number)]).await.refused(400, "missing_parameter");
-    anna.tries_to_send(&bert.number, "").await.refused(400, "invalid_parameter");
+    anna.tries_to_send(&bert.number, "").await.refused(400, "missing_parameter");
     let longest = "€".repeat(65_536);
     anna.tries_to_send(&bert.number, &format!("{longest}€")).await.refused(400, "invalid_parameter");
     let id = anna.sends(&bert, &longest).await;
     assert_eq!(bert.waits_for(&anna, &id).await["text"], longest);
     let body = json!({"contact": bert.number, "message": longest});
     assert_eq!(anna.api.post_json(SEND, &body).await.status, 200);
-    // A number is accepted as text; whitespace is preserved.
-    let id =
-        anna.api.post_json(SEND, &json!({"contact": bert.number, "message": 42})).await.json()["id"].clone();
-    assert_eq!(bert.waits_for(&anna, id.as_str().expect("an id")).await["text"], "42");
+    let number = json!({"contact": bert.number, "message": 42});
+    anna.api.post_json(SEND, &number).await.refused(400, "invalid_parameter");
+    // Whitespace is preserved.
     let id = anna.delivers(&bert, "  \t two blanks \n").await;
     assert_eq!(bert.waits_for(&anna, &id).await["text"], "  \t two blanks \n");
 }

@@ -73,11 +73,9 @@ async fn invalid_paging_parameters_are_refused() {
             "limit=-1",
             "limit=x",
             "limit=1.5",
-            "limit=",
             "offset=-1",
             "offset=1e3",
             "after=yesterday",
-            "after=",
             "after=2016-13-01",
             "after=2016-05-20T25:00:00",
             "after=2016-05-20T05:52:45X",
@@ -233,7 +231,7 @@ async fn update_last_read_marks_messages_up_to_date_limit() {
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()
     };
-    for wrong in ["soon", "", "2016-05-20T05:52"] {
+    for wrong in ["soon", "2016-05-20T05"] {
         let form = [("contact", anna.number.as_str()), ("date_limit", wrong)];
         bert.api.post(LAST_READ, &form).await.refused(400, "invalid_parameter");
     }

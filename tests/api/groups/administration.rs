@@ -24,7 +24,7 @@ async fn every_participant_may_change_the_subject() {
     anna.changes(&group, "subject", &[("subject", "Anna's"), ("group_id", &other)]).await;
     assert_eq!(anna.info(&other).await.expect("hers")["subject"], "Other");
     anna.posts_to_group(&group, "subject", &[]).await.refused(400, "missing_parameter");
-    anna.posts_to_group(&group, "subject", &[("subject", "")]).await.refused(400, "invalid_parameter");
+    anna.posts_to_group(&group, "subject", &[("subject", "")]).await.refused(400, "missing_parameter");
     let long = "x".repeat(101);
     anna.posts_to_group(&group, "subject", &[("subject", &long)]).await.refused(400, "invalid_parameter");
 }

@@ -152,7 +152,7 @@ async fn nobody_who_has_blocked_the_account_is_added_to_a_group() {
 async fn create_group_refuses_invalid_parameters() {
     let [anna, bert] = people(server()).await;
     let number = bert.number.as_str();
-    anna.tries_to_create_group("", &[number]).await.refused(400, "invalid_parameter");
+    anna.tries_to_create_group("", &[number]).await.refused(400, "missing_parameter");
     anna.tries_to_create_group(" \t", &[number]).await.refused(400, "invalid_parameter");
     anna.tries_to_create_group(&"ü".repeat(101), &[number]).await.refused(400, "invalid_parameter");
     let long = "ü".repeat(100);

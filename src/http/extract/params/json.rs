@@ -167,6 +167,34 @@ mod tests {
     }
 
     #[test]
+    fn an_endpoints_own_types_are_read_as_from_json() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        #[serde(rename_all = "lowercase")]
+        enum Kind {
+            One,
+        }
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Own {
+            name: Kind,
+            url: Option<String>,
+            numbers: Vec<u64>,
+        }
+        let own = |text: &str| {
+            let values = parse(text.as_bytes()).expect("an object");
+            Own::deserialize(&Value::Object(values.into_iter().collect()))
+        };
+        assert_eq!(
+            own(r#"{"name": "one", "url": null, "numbers": [1]}"#).expect("its own type"),
+            Own { name: Kind::One, url: None, numbers: vec![1] }
+        );
+        for wrong in
+            [r#"{"name": "two", "numbers": []}"#, r#"{"name": 1, "numbers": []}"#, r#"{"name": "one"}"#]
+        {
+            assert!(own(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn members_that_no_endpoint_knows_are_not_kept() {
         assert_eq!(
             parsed(

@@ -182,8 +182,8 @@ async fn collect(
     let limit = parts.extensions.get::<MatchedPath>().map_or(LARGEST, |route| limit_of(route.as_str()));
     let mut values = form::parse(parts.uri.query().unwrap_or_default().as_bytes())?;
     let body = body::read(&parts.headers, body, limit, spools, &mut room).await?;
-    values.extend(body.values.into_iter().filter(|(name, value)| names::is_given(name, value)));
-    values.retain(|name, value| names::is_given(name, value));
+    values.extend(body.values.into_iter().filter(|(name, value)| value.is_given_as(name)));
+    values.retain(|name, value| value.is_given_as(name));
     if let Some(path) = &path {
         let known = |(name, value): (&str, &str)| Some((names::known(name)?, Value::Text(value.to_owned())));
         values.extend(path.iter().filter_map(known));

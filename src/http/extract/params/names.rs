@@ -1,7 +1,5 @@
 //! The names of all parameters. A parameter that no endpoint knows is not kept, so that it costs no memory.
 
-use super::value::Value;
-
 /// Sorted. A test compares them with the description of the API.
 pub const KNOWN: &[&str] = &[
     "account",
@@ -45,13 +43,9 @@ pub fn known(name: &str) -> Option<&'static str> {
     KNOWN.binary_search(&name).ok().map(|place| KNOWN[place])
 }
 
-/// Whether a parameter with this value counts as given.
-pub fn is_given(name: &str, value: &Value) -> bool {
-    match value {
-        Value::Null => false,
-        Value::Text(text) => !text.is_empty() || MAY_BE_EMPTY.contains(&name),
-        _ => true,
-    }
+/// Whether an empty text is a value of this parameter.
+pub fn may_be_empty(name: &str) -> bool {
+    MAY_BE_EMPTY.contains(&name)
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde::{Deserialize, forward_to_deserialize_any};
 use super::names;
 
 /// The most values of a body: more than a list of 20,000 contacts with their names has.
-pub const MAX_VALUES: usize = 100_000;
+pub const MAX_VALUES: usize = 150_000;
 
 /// Bytes of a value with its name, without what it holds.
 pub const VALUE_SIZE: u64 = size_of::<(&str, Value)>() as u64;
@@ -48,6 +48,16 @@ impl ValueBudget {
 }
 
 impl Value {
+    /// Whether a parameter of this name counts as given with this value.
+    #[must_use]
+    pub fn is_given_as(&self, name: &str) -> bool {
+        match self {
+            Self::Null => false,
+            Self::Text(text) => !text.is_empty() || names::may_be_empty(name),
+            _ => true,
+        }
+    }
+
     /// A member of an object.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&Self> {
@@ -91,8 +101,8 @@ impl fmt::Display for Value {
             Self::Negative(number) => number.fmt(formatter),
             Self::Fraction(number) => number.fmt(formatter),
             Self::Text(text) => write!(formatter, "\"{text}\""),
-            Self::List(_) => formatter.write_str("a list"),
-            Self::Object(_) => formatter.write_str("an object"),
+            Self::List(items) => formatter.write_str(if items.is_empty() { "[]" } else { "[…]" }),
+            Self::Object(members) => formatter.write_str(if members.is_empty() { "{}" } else { "{…}" }),
         }
     }
 }
@@ -276,6 +286,18 @@ impl<'de> Deserializer<'de> for &'de Value {
         }
     }
 
+    fn deserialize_enum<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Self::Error> {
+        match self {
+            Value::Text(text) => visitor.visit_enum(text.as_str().into_deserializer()),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
     fn deserialize_newtype_struct<V: Visitor<'de>>(
         self,
         _: &'static str,
@@ -286,7 +308,7 @@ impl<'de> Deserializer<'de> for &'de Value {
 
     forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct seq tuple
-        tuple_struct map struct enum identifier ignored_any
+        tuple_struct map struct identifier ignored_any
     }
 }
 
