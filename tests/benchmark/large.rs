@@ -258,7 +258,7 @@ impl Sends {
             self.times.push(began.elapsed());
         } else {
             self.refused += 1;
-            // As a client does that is told to come back later.
+            // As a client does that has to come back later.
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }

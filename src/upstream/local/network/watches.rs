@@ -128,13 +128,13 @@ impl NetTx {
                               WHERE b.owner = w.watched AND b.blocked = w.watcher OFFSET 0) AS "is_blocked!",
                       EXISTS (SELECT 1 FROM localnet_block b
                               WHERE b.owner = w.watcher AND b.blocked = w.watched OFFSET 0) AS "has_blocked!"
-               FROM (SELECT watched, watcher, told FROM localnet_watch
+               FROM (SELECT w.watched, w.watcher, w.told FROM localnet_watch w
                      WHERE watched = $1 AND $2 AND active AND (watcher = $1 AND $3 OR NOT
-                         CASE WHEN (SELECT max(id) - min(id) FROM localnet_stanza WHERE recipient = watcher) >= $4
-                         THEN EXISTS (SELECT 1 FROM localnet_stanza s WHERE s.recipient = watcher OFFSET $4 LIMIT 1)
+                         CASE WHEN (SELECT max(id) - min(id) FROM localnet_stanza WHERE recipient = w.watcher) >= $4
+                         THEN EXISTS (SELECT 1 FROM localnet_stanza s WHERE s.recipient = w.watcher OFFSET $4 LIMIT 1)
                          ELSE false END)
                      UNION ALL
-                     SELECT watched, watcher, told FROM localnet_watch
+                     SELECT w.watched, w.watcher, w.told FROM localnet_watch w
                      WHERE watcher = $1 AND $3 AND active AND NOT (watched = $1 AND $2)) w
                CROSS JOIN LATERAL (SELECT * FROM localnet_subscriber WHERE number = w.watched LIMIT 1) o
                CROSS JOIN LATERAL (SELECT online FROM localnet_subscriber WHERE number = w.watcher LIMIT 1) v
