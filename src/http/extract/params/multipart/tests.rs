@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::domain::UserId;
-use crate::media::{Spools, Uploader};
 use crate::http::extract::body::LARGEST;
+use crate::media::{Spools, Uploader};
 use axum::body::Body;
 use proptest::collection::vec;
 use proptest::prelude::*;
