@@ -82,7 +82,10 @@ impl LocalNet {
         hash: &BlobHash,
     ) -> Result<bool, DbError> {
         let row = sqlx::query!(
-            "SELECT w.told AS view, o.photo, o.photo_preview FROM localnet_watch w
+            // In the order of the primary key, which no other index has.
+            "SELECT w.told AS view, o.photo, o.photo_preview
+             FROM (SELECT * FROM localnet_watch w WHERE (watched, watcher) >= ($1, $2)
+                   ORDER BY watched, watcher LIMIT 1) w
              CROSS JOIN LATERAL (SELECT * FROM localnet_subscriber WHERE number = w.watched LIMIT 1) o
              CROSS JOIN LATERAL (SELECT incarnation FROM localnet_subscriber WHERE number = w.watcher LIMIT 1) s
              WHERE w.watched = $1 AND w.watcher = $2 AND s.incarnation = $3",

@@ -56,9 +56,12 @@ impl NetTx {
                 UPDATE localnet_watch w SET told = n.view
                 FROM (SELECT old.ctid AS place, new.view
                       FROM unnest($1::text[], $2::text[], $3::jsonb[]) AS new (watched, watcher, view)
+                      -- In the order of the primary key, which no other index has.
                       CROSS JOIN LATERAL (
-                          SELECT ctid FROM localnet_watch
-                          WHERE watched = new.watched AND watcher = new.watcher LIMIT 1) old) n
+                          SELECT ctid, watched, watcher FROM localnet_watch
+                          WHERE (watched, watcher) >= (new.watched, new.watcher)
+                          ORDER BY watched, watcher LIMIT 1) old
+                      WHERE old.watched = new.watched AND old.watcher = new.watcher) n
                 WHERE w.ctid = n.place)
              INSERT INTO localnet_stanza (recipient, sender, stanza)
              SELECT n.recipient, n.sender, n.body FROM unnest($4::text[], $5::text[], $6::jsonb[])
@@ -99,12 +102,12 @@ impl NetTx {
             .await?;
         }
         sqlx::query!(
+            // By their places: looked up by both keys, the planner could take all watches of a watcher for each of them.
             "SELECT FROM (
-                SELECT watched, watcher FROM localnet_watch WHERE watched = $1 AND $2
-                UNION SELECT watched, watcher FROM localnet_watch WHERE watcher = $1 AND $3
+                SELECT ctid AS place, watched, watcher FROM localnet_watch WHERE watched = $1 AND $2
+                UNION SELECT ctid, watched, watcher FROM localnet_watch WHERE watcher = $1 AND $3
                 ORDER BY watched, watcher OFFSET 0) w
-             CROSS JOIN LATERAL (
-                SELECT FROM localnet_watch WHERE watched = w.watched AND watcher = w.watcher FOR NO KEY UPDATE) locked",
+             CROSS JOIN LATERAL (SELECT FROM localnet_watch WHERE ctid = w.place FOR NO KEY UPDATE) locked",
             number.as_str(),
             watched,
             watching
