@@ -113,13 +113,7 @@ impl Store {
             r#"SELECT p.public_id AS "public_id!", f.status_message AS "status_message?",
                       f.status_hidden AS "status_hidden?", f.online AS "online?", f.last_seen AS "last_seen?",
                       f.presence_hidden AS "presence_hidden?"
-               FROM (SELECT $2::bigint AS peer_id, NULL::timestamptz AS created_at WHERE $2 IS NOT NULL
-                     UNION ALL SELECT peer_id, created_at FROM contact
-                     WHERE account_id = $1 AND exists_there AND $2::bigint IS NULL
-                     UNION ALL SELECT h.peer_id, NULL FROM chat h
-                     WHERE ~h.account_id = ~$1::bigint AND h.peer_wrote AND $2::bigint IS NULL
-                       AND NOT EXISTS (SELECT 1 FROM contact c WHERE c.account_id = $1 AND c.peer_id = h.peer_id
-                                       AND c.exists_there OFFSET 0)) listed
+               FROM listed_people($1, $2) listed
                CROSS JOIN LATERAL (SELECT id, public_id FROM peer
                                    WHERE id = listed.peer_id AND kind = 'person' LIMIT 1) p
                LEFT JOIN LATERAL (SELECT * FROM peer_profile WHERE account_id = $1 AND peer_id = p.id LIMIT 1) f ON true
