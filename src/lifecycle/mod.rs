@@ -84,6 +84,7 @@ impl Lifecycle {
             () = self.hard.cancelled() => false,
         }
     }
+
     /// The time until the process must have ended.
     #[must_use]
     pub fn time_left(&self) -> Duration {

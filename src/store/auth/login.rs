@@ -126,9 +126,9 @@ impl Store {
         .execute(self.db.pool())
         .await?;
         let networks = sqlx::query!(
-            "DELETE FROM login_address_failure WHERE address IN (
-                 SELECT address FROM login_address_failure WHERE hour_began_at < now() - interval '1 hour'
-                 LIMIT $1 FOR UPDATE SKIP LOCKED)",
+            "DELETE FROM login_address_failure WHERE ctid = ANY(ARRAY(
+                 SELECT ctid FROM login_address_failure WHERE hour_began_at < now() - interval '1 hour'
+                 ORDER BY hour_began_at LIMIT $1 FOR UPDATE SKIP LOCKED))",
             limit
         )
         .execute(self.db.pool())
