@@ -51,7 +51,7 @@ impl Sessions {
     ) -> Result<(Tx, ImportOutcome), ContactError> {
         let entries: BTreeMap<String, ImportEntry> =
             entries.into_iter().map(|entry| (entry.id.to_string(), entry)).collect();
-        if entries.len() > LIST_LIMIT {
+        if entries.len() > usize::from(LIST_LIMIT) {
             return Err(ContactError::TooMany);
         }
         let ids = entries.values().map(|entry| entry.id.clone()).collect();

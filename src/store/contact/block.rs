@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::db::DbError;
 use crate::domain::{Account, AccountId, Aspect, Event};
-use crate::store::contact::{LIST_LIMIT_COLUMN, ListAddition};
+use crate::store::contact::{LIST_LIMIT, ListAddition};
 use crate::store::{Journal, Peer, Store, Tx};
 
 impl Store {
@@ -47,7 +47,7 @@ impl Tx {
                          ELSE 'full' END AS "addition!""#,
             account.id.0,
             peer.id.0,
-            LIST_LIMIT_COLUMN
+            i32::from(LIST_LIMIT)
         )
         .fetch_one(&mut *self.inner)
         .await?;

@@ -28,8 +28,7 @@ pub struct Contact {
 }
 
 /// People in the contact list of an account, and in its block list; each list takes no more.
-pub const LIST_LIMIT: usize = 20_000;
-const LIST_LIMIT_COLUMN: i32 = 20_000;
+pub const LIST_LIMIT: u16 = 20_000;
 
 /// What became of an addition to a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -194,7 +193,7 @@ impl Tx {
             names.0,
             names.1,
             exists,
-            LIST_LIMIT_COLUMN
+            i32::from(LIST_LIMIT)
         )
         .fetch_one(&mut *self.inner)
         .await?;

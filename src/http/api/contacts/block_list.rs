@@ -114,7 +114,7 @@ async fn replace_blocked_list(
             "numbers is missing; [] unblocks all numbers",
         ));
     };
-    if numbers.len() > LIST_LIMIT {
+    if numbers.len() > usize::from(LIST_LIMIT) {
         return Err(ApiError::list_full("blocked numbers"));
     }
     let mut ids: Vec<ContactId> = Vec::with_capacity(numbers.len());
