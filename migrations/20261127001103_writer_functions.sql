@@ -52,14 +52,17 @@ BEGIN
             SELECT id, seq, greatest(statement_timestamp(), stored_at) AS now FROM account_counter
             WHERE id = t.counter_id AND chat.id IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED) counter);
 
-    -- 2. Read.
+    -- 2. Read. The outbox of an account is counted once, however many chats of it are written to.
     targets := ARRAY(
+        WITH outboxes AS MATERIALIZED (
+            SELECT account_id, outbox_limit - (SELECT count(*) FROM (
+                       SELECT 1 FROM outbox o WHERE o.account_id = sender.account_id LIMIT outbox_limit) AS waiting) AS room
+            FROM (SELECT DISTINCT account_id FROM unnest(locks)) AS sender)
         SELECT ROW(t.target, t.account_id, t.chat_id, t.counter_id, t.seq, t.now,
-                   a.registered_at IS NOT NULL AND older.found IS NULL AND writable.allowed,
-                   outbox_limit - (SELECT count(*) FROM (
-                       SELECT 1 FROM outbox o WHERE o.account_id = t.account_id LIMIT outbox_limit) AS waiting)
+                   a.registered_at IS NOT NULL AND older.found IS NULL AND writable.allowed, outboxes.room
                )::accept_1_target
         FROM unnest(locks) AS t
+        JOIN outboxes ON outboxes.account_id = t.account_id
         CROSS JOIN LATERAL (
             SELECT id, user_id, created_at, registered_at FROM account WHERE id = t.account_id LIMIT 1) a
         CROSS JOIN LATERAL (

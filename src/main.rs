@@ -10,7 +10,7 @@ use windu::{cli, telemetry};
 
 /// Gives memory back soon after a burst; see "Decisions" in the library for the figures.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     // Before the first use of TLS. Fails only when a provider is installed already, which is then used.

@@ -17,6 +17,7 @@ use crate::config::{
     ListenSettings, LogSettings, MediaSettings, Missing, NetworkSettings, OAuthSettings,
 };
 use crate::db::DbError;
+use crate::fair_share::FairShare;
 use crate::fetch::{Fetch, UntrustedRules};
 use crate::http::extract::body_budget::BodyBudget;
 use crate::http::server::ConnectionLimits;
@@ -159,6 +160,8 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
         cors_origins: Arc::new(settings.listen.cors_origins.clone()),
         started: Started::default(),
         bodies: BodyBudget::default(),
+        // The smallest limit of which one alone gets anything is two.
+        requests: FairShare::new((settings.listen.max_connections as u64).max(2)),
     });
     // Listening before the database answers: probes and callers get a 503 instead of a refused connection.
     let limits = ConnectionLimits {

@@ -8,6 +8,8 @@ use std::time::Duration;
 use axum::extract::FromRef;
 
 use crate::config::CorsOrigins;
+use crate::domain::UserId;
+use crate::fair_share::FairShare;
 use crate::fetch::Fetch;
 use crate::http::extract::body_budget::BodyBudget;
 use crate::lifecycle::Lifecycle;
@@ -39,6 +41,8 @@ pub struct Shared {
     pub cors_origins: Arc<CorsOrigins>,
     pub started: Started,
     pub bodies: BodyBudget,
+    /// Requests in progress, so that those of one user that wait long leave room for the others.
+    pub requests: FairShare<UserId>,
 }
 
 /// Whether the program has started: until then it answers 503.
@@ -86,6 +90,12 @@ impl FromRef<AppState> for Arc<OAuth> {
 impl FromRef<AppState> for Spools {
     fn from_ref(state: &AppState) -> Self {
         state.media.spools().clone()
+    }
+}
+
+impl FromRef<AppState> for FairShare<UserId> {
+    fn from_ref(state: &AppState) -> Self {
+        state.requests.clone()
     }
 }
 

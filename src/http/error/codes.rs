@@ -62,7 +62,7 @@ codes! {
     TokenInvalid = "token_invalid",
     /// The bearer token lacks the scope that the method needs: read for GET and HEAD, write for all others.
     InsufficientScope = "insufficient_scope",
-    /// Too many connections or requests of this address are open.
+    /// Too many connections or requests of this address, or requests of this user, are open.
     TooManyConnections = "too_many_connections",
     /// The list has too many items, or the account's list would have more than it may.
     TooMany = "too_many",

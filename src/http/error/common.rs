@@ -101,6 +101,16 @@ impl ApiError {
         )
     }
 
+    /// 429 for a user who has too many requests open, as seen from what all have open.
+    #[must_use]
+    pub fn too_many_requests() -> Self {
+        Self::too_many(
+            ErrorCode::TooManyConnections,
+            "too many of your requests are open; wait for their answers",
+            5,
+        )
+    }
+
     /// 503 for a request that was given up at its deadline. Nothing happens for it any more.
     #[must_use]
     pub fn deadline_exceeded() -> Self {

@@ -212,17 +212,21 @@ pub(in crate::store) async fn due_of(db: &Db, leases: &[&Lease]) -> Result<Vec<O
                               WHERE account_id = lease.account_id AND applied < version
                                 AND aspect = ANY($7)) AS desired,
                       EXISTS (SELECT 1 FROM (
-                                  SELECT expires_at FROM outbox WHERE account_id = lease.account_id
-                                  ORDER BY message_id LIMIT $5) oldest
+                                  SELECT expires_at FROM outbox
+                                  -- A range and an order that only the index by account and message serves.
+                                  WHERE account_id BETWEEN lease.account_id AND lease.account_id
+                                  ORDER BY account_id, message_id LIMIT $5) oldest
                               WHERE expires_at <= clock_timestamp()) AS expired,
                       EXISTS (SELECT 1 FROM receipt_outbox WHERE account_id = lease.account_id) AS receipts
                OFFSET 0) work
            LEFT JOIN LATERAL (
-               SELECT queued.message_id, queued.chat_id, queued.attempts, message.network_id, message.type,
-                      message.text, message.details, peer.address, peer.public_id
-               FROM outbox queued JOIN message ON message.id = queued.message_id
-               JOIN chat ON chat.id = queued.chat_id JOIN peer ON peer.id = chat.peer_id
-               WHERE queued.account_id = lease.account_id
+               SELECT queued.message_id, queued.chat_id, queued.attempts, message.*, peer.*
+               FROM outbox queued
+               CROSS JOIN LATERAL (
+                   SELECT network_id, type, text, details FROM message WHERE id = queued.message_id LIMIT 1) message
+               CROSS JOIN LATERAL (SELECT peer_id FROM chat WHERE id = queued.chat_id LIMIT 1) chat
+               CROSS JOIN LATERAL (SELECT address, public_id FROM peer WHERE id = chat.peer_id LIMIT 1) peer
+               WHERE queued.account_id BETWEEN lease.account_id AND lease.account_id
                  AND queued.retry_at <= clock_timestamp() AND queued.expires_at > clock_timestamp()
                  AND message.type = ANY($6)
                  -- The index of postponed messages serves these expressions, and no other one does.
@@ -230,7 +234,7 @@ pub(in crate::store) async fn due_of(db: &Db, leases: &[&Lease]) -> Result<Vec<O
                       WHERE (earlier.chat_id + 0) = queued.chat_id AND earlier.attempts > 0
                         AND (earlier.message_id + 0) < queued.message_id AND earlier.retry_at > clock_timestamp()
                       LIMIT 1) IS NULL
-               ORDER BY queued.message_id LIMIT $5) due ON true
+               ORDER BY queued.account_id, queued.message_id LIMIT $5) due ON true
            ORDER BY lease.position, due.message_id"#,
         &column(|lease| lease.account.0),
         &column(|lease| lease.counter.0),

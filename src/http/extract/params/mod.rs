@@ -28,6 +28,7 @@ use serde::de::value::MapDeserializer;
 use super::body::{LARGEST, limit_of};
 use super::body_budget::{BodyBudget, BodyRoom};
 use crate::domain::UserId;
+use crate::fair_share::FairShare;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::media::{Spools, Uploader, UploaderSpools};
 use crate::secrets;
@@ -107,7 +108,8 @@ impl RawParameters {
 }
 
 /// Middleware of the routes that take parameters (as a `route_layer`, so that those of the path are known): extracts `E`
-/// first, so that the body of an unknown caller is not read, then the parameters. Both become request extensions.
+/// first, so that the body of an unknown caller is not read, then the parameters. Both become request extensions. A user who
+/// has too many requests open is refused.
 pub async fn read<E, S>(State(state): State<S>, request: Request, next: Next) -> Response
 where
     E: FromRequestParts<S> + Requester + Clone + Send + Sync + 'static,
@@ -115,14 +117,18 @@ where
     S: Clone + Send + Sync + 'static,
     Spools: FromRef<S>,
     BodyBudget: FromRef<S>,
+    FairShare<UserId>: FromRef<S>,
 {
     let (mut parts, body) = request.into_parts();
-    let (spools, room) = match E::from_request_parts(&mut parts, &state).await {
+    let (spools, room, _open) = match E::from_request_parts(&mut parts, &state).await {
         Ok(caller) => {
+            let Some(open) = FairShare::from_ref(&state).take(caller.user(), 1) else {
+                return ApiError::too_many_requests().into_response();
+            };
             let spools = Spools::from_ref(&state).of(Uploader::from(&caller));
             let room = BodyBudget::from_ref(&state).room(caller.user());
             parts.extensions.insert(caller);
-            (spools, room)
+            (spools, room, open)
         }
         Err(rejection) => return rejection.into_response(),
     };

@@ -61,11 +61,18 @@ impl Requester for TestCaller {
 struct TestState {
     spools: Spools,
     bodies: BodyBudget,
+    requests: FairShare<UserId>,
 }
 
 impl FromRef<TestState> for Spools {
     fn from_ref(state: &TestState) -> Self {
         state.spools.clone()
+    }
+}
+
+impl FromRef<TestState> for FairShare<UserId> {
+    fn from_ref(state: &TestState) -> Self {
+        state.requests.clone()
     }
 }
 
@@ -78,7 +85,7 @@ impl FromRef<TestState> for BodyBudget {
 /// With a folder that does not exist: no request here has files.
 fn state() -> TestState {
     let spools = Spools::new(std::path::Path::new("/nonexistent"), 1_024);
-    TestState { spools, bodies: BodyBudget::default() }
+    TestState { spools, bodies: BodyBudget::default(), requests: FairShare::new(2) }
 }
 
 /// Parameters as JSON.
