@@ -11,15 +11,17 @@ use crate::config::{ConfigError, Env, LogFormat, LogSettings};
 
 /// Starts the log of this process.
 pub fn start(env: &Env) -> Result<(), ConfigError> {
-    let settings = LogSettings::read(env)?;
+    let terminal = std::io::stderr().is_terminal();
+    let settings = LogSettings::read(env, terminal)?;
     let filter = EnvFilter::try_new(&settings.filter).map_err(|_| {
         ConfigError::new("WINDU_LOG", "a level such as info, or directives such as windu=debug,info")
     })?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Fails only when a log was started before, which is then used.
     let _ = match settings.format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
+        LogFormat::Text => log.with_ansi(terminal).try_init(),
+        // The list of spans says all that the current one does.
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).try_init(),
     };
     std::panic::set_hook(Box::new(log_panic));
     Ok(())

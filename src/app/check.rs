@@ -62,6 +62,9 @@ pub async fn check(env: &Env) -> anyhow::Result<()> {
 
 async fn check_database(report: &mut Report, database: &Database) -> anyhow::Result<()> {
     let store = &database.store;
+    if let Err(error) = store.db().connect_once().await {
+        return report.bad("database", &error.to_string());
+    }
     let version = match tokio::time::timeout(ANSWER_TIMEOUT, store.server_version()).await {
         Ok(Ok(version)) => version,
         Ok(Err(error)) => return report.bad("database", &chain(&error)),
@@ -75,7 +78,8 @@ async fn check_database(report: &mut Report, database: &Database) -> anyhow::Res
     match store.db().is_migrated().await {
         Ok(true) => report.good("tables", "at this version")?,
         Ok(false) => {
-            return report.bad("tables", "older than this program: run windu serve or windu migrate");
+            return report
+                .bad("tables", "older than this program: run windu migrate, or start this version's server");
         }
         Err(error) => return report.bad("tables", &error.to_string()),
     }

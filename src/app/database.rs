@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::{self, ConfigError, Env, MediaSettings, Missing};
 use crate::db::SchemaError;
 use crate::db::cluster::Cluster;
-use crate::db::{Db, DbError};
+use crate::db::{Db, DbError, Unreachable};
 use crate::lifecycle::Lifecycle;
 use crate::media::Media;
 use crate::secrets::MasterKey;
@@ -53,13 +53,11 @@ impl Database {
     /// Migrates the tables, or without `migrate` waits until they are at this program's version, and checks that the key is
     /// the database's. Waits for an unavailable database.
     pub async fn prepare(&self, migrate: bool) -> anyhow::Result<()> {
+        wait_for_database(&self.store).await?;
         wait_for_schema(&self.store, migrate).await?;
         loop {
             match self.store.check_key_fingerprint(&self.keys).await {
-                Err(KeyError::Store(DbError::Unavailable(error))) => {
-                    tracing::warn!(%error, "the database is away; trying again");
-                    tokio::time::sleep(RETRY).await;
-                }
+                Err(KeyError::Store(DbError::Unavailable(_))) => wait_for_database(&self.store).await?,
                 checked => return Ok(checked?),
             }
         }
@@ -105,7 +103,7 @@ impl Database {
     }
 }
 
-async fn wait_for_schema(store: &Store, migrate: bool) -> Result<(), SchemaError> {
+async fn wait_for_schema(store: &Store, migrate: bool) -> anyhow::Result<()> {
     loop {
         let outcome =
             if migrate { store.db().migrate().await.map(|()| true) } else { store.db().is_migrated().await };
@@ -113,11 +111,26 @@ async fn wait_for_schema(store: &Store, migrate: bool) -> Result<(), SchemaError
             Ok(true) => return Ok(()),
             Ok(false) => {
                 tracing::warn!("the tables are older than this program: waiting for `windu migrate`");
+                tokio::time::sleep(RETRY).await;
             }
-            Err(SchemaError::Database(DbError::Unavailable(error))) => {
-                tracing::warn!(%error, "the database is away; trying again");
+            Err(SchemaError::Database(DbError::Unavailable(_))) => wait_for_database(store).await?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Waits until the database takes a connection.
+///
+/// # Errors
+/// When it refuses, and waiting does not change that.
+pub(super) async fn wait_for_database(store: &Store) -> Result<(), Unreachable> {
+    loop {
+        match store.db().connect_once().await {
+            Ok(()) => return Ok(()),
+            Err(Unreachable::Refused { place, problem }) => {
+                return Err(Unreachable::Refused { place, problem });
             }
-            Err(error) => return Err(error),
+            Err(away @ Unreachable::Away { .. }) => tracing::warn!("{away}; trying again"),
         }
         tokio::time::sleep(RETRY).await;
     }

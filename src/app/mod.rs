@@ -16,7 +16,7 @@ use crate::config::{
     self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, FetchSettings, KEY_NAMES,
     ListenSettings, LogSettings, MediaSettings, Missing, NetworkSettings, OAuthSettings,
 };
-use crate::db::DbError;
+use crate::db::{Db, DbError};
 use crate::fair_share::FairShare;
 use crate::fetch::{Fetch, UntrustedRules};
 use crate::http::extract::body_budget::BodyBudget;
@@ -64,8 +64,11 @@ impl Settings {
 
     /// Reads all settings, and warns of unknown variables.
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
-        for name in config::unknown(env, Self::NAMES) {
-            tracing::warn!(name, "unknown variable; is it misspelt?");
+        for (name, meant) in config::unknown(env, Self::NAMES) {
+            match meant {
+                Some(meant) => tracing::warn!(name, "unknown variable; is {meant} meant?"),
+                None => tracing::warn!(name, "unknown variable; .env.example lists all"),
+            }
         }
         let listen = ListenSettings::read(env)?;
         let database = DatabaseSettings::read(env)?;
@@ -92,16 +95,20 @@ impl Settings {
 pub async fn open(env: &Env) -> anyhow::Result<Database> {
     let settings = Settings::read(env)?;
     let database = Database::open(env, &settings, Missing::Refuse).await?;
-    match database.store.db().is_migrated().await {
-        Ok(true) => Ok(database),
-        Ok(false) => {
-            database.close(true).await;
-            bail!("the tables are older than this program: run `windu migrate` first")
-        }
+    match is_usable(database.store.db()).await {
+        Ok(()) => Ok(database),
         Err(error) => {
             database.close(true).await;
-            Err(error.into())
+            Err(error)
         }
+    }
+}
+
+async fn is_usable(db: &Db) -> anyhow::Result<()> {
+    db.connect_once().await?;
+    match db.is_migrated().await? {
+        true => Ok(()),
+        false => bail!("the tables are older than this program: run `windu migrate` first"),
     }
 }
 
@@ -109,13 +116,14 @@ pub async fn open(env: &Env) -> anyhow::Result<Database> {
 pub async fn migrate(env: &Env) -> anyhow::Result<()> {
     let settings = Settings::read(env)?;
     let database = Database::open(env, &settings, Missing::Create).await?;
-    let migrated = database.store.db().migrate().await;
-    let checked = match migrated {
-        Ok(()) => database.store.check_key_fingerprint(&database.keys).await.map_err(Into::into),
-        Err(error) => Err(error.into()),
-    };
+    let migrated = async {
+        database.store.db().connect_once().await?;
+        database.store.db().migrate().await?;
+        Ok(database.store.check_key_fingerprint(&database.keys).await?)
+    }
+    .await;
     database.close(true).await;
-    checked
+    migrated
 }
 
 /// `windu serve`: runs until a signal stops it. Waits for an unavailable database.
@@ -214,17 +222,11 @@ async fn start(
     terminal::announce(url, user, first.as_ref(), &settings.database.data_dir)
 }
 
-async fn first_user(
-    store: &Store,
-    settings: &OAuthSettings,
-) -> Result<Option<FirstPassword>, BootstrapError> {
+async fn first_user(store: &Store, settings: &OAuthSettings) -> anyhow::Result<Option<FirstPassword>> {
     loop {
         match oauth::bootstrap(store, &settings.bootstrap).await {
-            Err(BootstrapError::Store(DbError::Unavailable(error))) => {
-                tracing::warn!(%error, "the database is away; trying again");
-                tokio::time::sleep(RETRY).await;
-            }
-            outcome => return outcome,
+            Err(BootstrapError::Store(DbError::Unavailable(_))) => database::wait_for_database(store).await?,
+            outcome => return Ok(outcome?),
         }
     }
 }
@@ -236,5 +238,47 @@ fn raise_file_limit() {
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
         tracing::debug!(%error, "the limit of open files could not be raised");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_of_the_example_file_works_when_uncommented() {
+        let lines = include_str!("../../.env.example").lines().filter_map(|line| line.strip_prefix('#'));
+        let settings = lines.filter_map(|line| line.split_once('=')).filter(|(name, _)| !name.contains(' '));
+        let mut names = Vec::new();
+        for (name, value) in settings {
+            // What this one needs besides.
+            let mut values = vec![("HOME", "/home/ann"), ("WINDU_CODE_SENDER", "log"), (name, value)];
+            if name == "DATABASE_URL" {
+                values.push(("WINDU_SECRET_KEY", "anything"));
+            }
+            let env = Env::of(values);
+            Settings::read(&env).unwrap_or_else(|error| panic!("{error}"));
+            LogSettings::read(&env, true).unwrap_or_else(|error| panic!("{error}"));
+            assert!(name.starts_with("AWS_") || config::unknown(&env, Settings::NAMES).is_empty(), "{name}");
+            names.push(name);
+        }
+        for name in Settings::NAMES.iter().flat_map(|names| names.iter()) {
+            assert!(names.contains(name), "{name} is not in .env.example");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_name_is_noticed() {
+        let names = ["DATABASE_URI", "WINDU_LISTN", "WINDO_LOG", "WINDU_NO_SUCH_THING", "HOME", "DATABASE"];
+        let env = Env::of(names.map(|name| (name, "x")));
+        assert_eq!(
+            config::unknown(&env, Settings::NAMES),
+            [
+                ("DATABASE_URI", Some("DATABASE_URL")),
+                ("WINDO_LOG", Some("WINDU_LOG")),
+                ("WINDU_LISTN", Some("WINDU_LISTEN")),
+                ("WINDU_NO_SUCH_THING", None)
+            ]
+        );
     }
 }

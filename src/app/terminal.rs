@@ -16,7 +16,11 @@ pub fn announce(url: &str, user: &str, first: Option<&FirstPassword>, data_dir: 
     let password = match first {
         Some(first) if out.is_terminal() => {
             let password = first.password.reveal();
-            writeln!(out, "The first user is {}; the password, shown this once, is {password}", first.user)?;
+            writeln!(
+                out,
+                "The first user is {}; the password, shown this once, is \x1b[1m{password}\x1b[0m",
+                first.user
+            )?;
             format!("-d password={password}")
         }
         Some(first) => {

@@ -66,7 +66,7 @@ pub async fn run(arguments: Arguments, env: &Env) -> anyhow::Result<()> {
         Command::Migrate => app::migrate(env).await,
         Command::Check => app::check(env).await,
         Command::Openapi => {
-            let mut text = router::openapi().to_pretty_json()?;
+            let mut text = serde_json::to_string_pretty(&router::openapi())?;
             text.push('\n');
             Ok(std::io::stdout().write_all(text.as_bytes())?)
         }

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::Uid;
 
+use super::{ConfigError, Env};
+
 /// What to do when the cluster or the key, which the first start creates, is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
@@ -14,6 +16,25 @@ pub enum Missing {
     Create,
     /// Fail: every other command.
     Refuse,
+}
+
+/// The data folder when no variable names one: one place per user, wherever the program is started.
+///
+/// # Errors
+/// When the user has no home.
+pub fn default_folder(env: &Env) -> Result<PathBuf, ConfigError> {
+    if Uid::effective().is_root() {
+        return Ok(PathBuf::from("/var/lib/windu"));
+    }
+    // A relative path does not count (XDG Base Directory Specification).
+    let absolute = |name: &str| env.get(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let data = absolute("XDG_DATA_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/share")));
+    data.map(|data| data.join("windu")).ok_or_else(|| {
+        ConfigError::new(
+            "WINDU_DATA_DIR",
+            "name a folder for the data: this user has no home (HOME is not set)",
+        )
+    })
 }
 
 /// Creates the folder, and those above it, where they are missing. Returns its path without links.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::{ConfigError, Env};
+use super::{ConfigError, Env, data_dir};
 
 /// `DATABASE_URL`, `WINDU_DATA_DIR`, `WINDU_PG_BIN` and `WINDU_MIGRATE`.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ impl fmt::Debug for DatabaseSettings {
 
 impl DatabaseSettings {
     /// The variables that [`DatabaseSettings::read`] reads.
-    pub const NAMES: &[&str] = &["WINDU_DATA_DIR", "WINDU_PG_BIN", "WINDU_MIGRATE"];
+    pub const NAMES: &[&str] = &["DATABASE_URL", "WINDU_DATA_DIR", "WINDU_PG_BIN", "WINDU_MIGRATE"];
 
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         let url = env.get("DATABASE_URL").map(str::to_owned);
@@ -54,7 +54,10 @@ impl DatabaseSettings {
             Some("off") => false,
             Some(_) => return Err(ConfigError::new("WINDU_MIGRATE", "write auto or off")),
         };
-        let data_dir = PathBuf::from(env.get("WINDU_DATA_DIR").unwrap_or("./data"));
+        let data_dir = match env.get("WINDU_DATA_DIR") {
+            Some(folder) => PathBuf::from(folder),
+            None => data_dir::default_folder(env)?,
+        };
         Ok(Self { url, data_dir, pg_bin, migrate })
     }
 }
@@ -64,11 +67,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_set_means_a_private_cluster_in_data() {
-        let settings = DatabaseSettings::read(&Env::default()).expect("settings");
+    fn nothing_set_means_a_private_cluster_in_the_users_data_folder() {
+        let read = |values: &[(&str, &str)]| DatabaseSettings::read(&Env::of(values.iter().copied()));
+        let home = ("HOME", "/home/ann");
+        let settings = read(&[home]).expect("settings");
         assert_eq!(settings.url, None);
-        assert_eq!(settings.data_dir, Path::new("./data"));
         assert!(settings.migrate);
+        let folder = |values: &[(&str, &str)]| read(values).expect("settings").data_dir;
+        if nix::unistd::Uid::effective().is_root() {
+            assert_eq!(settings.data_dir, Path::new("/var/lib/windu"));
+        } else {
+            assert_eq!(settings.data_dir, Path::new("/home/ann/.local/share/windu"));
+            assert_eq!(folder(&[home, ("XDG_DATA_HOME", "/data")]), Path::new("/data/windu"));
+            assert_eq!(folder(&[home, ("XDG_DATA_HOME", "data")]), settings.data_dir);
+            assert_eq!(read(&[]).expect_err("no home").variable, "WINDU_DATA_DIR");
+        }
+        assert_eq!(folder(&[home, ("WINDU_DATA_DIR", "data")]), Path::new("data"));
     }
 
     #[test]

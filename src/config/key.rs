@@ -55,10 +55,11 @@ fn stored_key(data_dir: &Path, missing: Missing) -> Result<String, ConfigError> 
     }
     if missing == Missing::Refuse {
         return Err(ConfigError::new(
-            CURRENT,
+            "WINDU_DATA_DIR",
             format!(
-                "not set, and there is no {} yet: run windu serve or windu migrate first",
-                path.display()
+                "there is no server's data in {} (no {FILE}): name the data folder of your server, or run this as \
+                 the user that it runs as",
+                data_dir.display()
             ),
         ));
     }
@@ -105,7 +106,7 @@ mod tests {
     use super::*;
 
     fn settings(folder: &Path, url: Option<&str>) -> DatabaseSettings {
-        let mut settings = DatabaseSettings::read(&Env::default()).expect("settings");
+        let mut settings = DatabaseSettings::read(&Env::of([("HOME", "/nowhere")])).expect("settings");
         settings.data_dir = folder.join("data");
         settings.url = url.map(str::to_owned);
         settings
@@ -116,7 +117,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let settings = settings(folder.path(), None);
         let refused = master_key(&Env::default(), &settings, Missing::Refuse).expect_err("none yet");
-        assert_eq!(refused.variable, CURRENT);
+        assert_eq!(refused.variable, "WINDU_DATA_DIR");
         let fingerprints: Vec<String> = std::thread::scope(|scope| {
             let make =
                 || master_key(&Env::default(), &settings, Missing::Create).expect("a key").fingerprint();

@@ -1,6 +1,6 @@
 //! The settings of the listener: its address, the public URL, CORS, and the number of connections.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 
 use url::{Host, Url};
 
@@ -45,9 +45,7 @@ impl ListenSettings {
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         let address = match env.get("WINDU_LISTEN") {
             None => SocketAddr::from(([127, 0, 0, 1], 8000)),
-            Some(text) => text.parse().map_err(|_| {
-                ConfigError::new("WINDU_LISTEN", "an address and a port are expected, such as 127.0.0.1:8000")
-            })?,
+            Some(text) => address(text)?,
         };
         let max_connections = at_least_one(env, "WINDU_MAX_CONNECTIONS", 1_000)?;
         let part = (max_connections / 4).max(FEWEST_PER_ADDRESS);
@@ -68,6 +66,24 @@ impl ListenSettings {
         });
         self.address.ip().is_loopback() && public_is_loopback
     }
+}
+
+/// A port alone is one of this machine only. A name stands for its first address.
+fn address(text: &str) -> Result<SocketAddr, ConfigError> {
+    let wrong = |problem: &str| {
+        let expected =
+            "a port, or an address or name with a port, is expected, such as 8000 or 127.0.0.1:8000";
+        ConfigError::new("WINDU_LISTEN", format!("{expected}{problem}"))
+    };
+    if let Ok(port) = text.parse() {
+        return Ok(SocketAddr::from(([127, 0, 0, 1], port)));
+    }
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {}
+        _ => return Err(wrong("")),
+    }
+    let mut addresses = text.to_socket_addrs().map_err(|_| wrong("; this name has no address"))?;
+    addresses.next().ok_or_else(|| wrong("; this name has no address"))
 }
 
 fn at_least_one(env: &Env, variable: &'static str, default: usize) -> Result<usize, ConfigError> {
@@ -125,6 +141,19 @@ mod tests {
     }
 
     #[test]
+    fn an_address_is_a_port_alone_or_has_a_name() {
+        let address = |text| read(&[("WINDU_LISTEN", text)]).expect(text).address.to_string();
+        assert_eq!(address("9000"), "127.0.0.1:9000");
+        assert_eq!(address("[::1]:9000"), "[::1]:9000");
+        assert!(["127.0.0.1:9000", "[::1]:9000"].contains(&address("localhost:9000").as_str()));
+        for text in
+            ["everywhere", ":9000", "localhost", "127.0.0.1:", "127.0.0.1:99999", "no.such.name.invalid:80"]
+        {
+            assert_eq!(read(&[("WINDU_LISTEN", text)]).expect_err(text).variable, "WINDU_LISTEN", "{text}");
+        }
+    }
+
+    #[test]
     fn one_address_gets_a_part_of_all_connections() {
         let of = |values: &[(&str, &str)]| read(values).expect("settings").max_connections_per_address;
         assert_eq!(of(&[("WINDU_MAX_CONNECTIONS", "4000")]), 1_000);
@@ -135,7 +164,7 @@ mod tests {
     #[test]
     fn a_wrong_value_names_its_variable() {
         for (name, value) in [
-            ("WINDU_LISTEN", "8000"),
+            ("WINDU_LISTEN", "everywhere"),
             ("WINDU_PUBLIC_URL", "windu.example.org"),
             ("WINDU_PUBLIC_URL", "https://name:word@windu.example.org"),
             ("WINDU_CORS_ORIGINS", "app.example.org"),

@@ -55,7 +55,10 @@ impl MediaSettings {
         let max_upload = match env.get(MAX_UPLOAD) {
             None => 64 * MEBIBYTE,
             Some(text) => size(text).filter(|size| (1..=LARGEST_UPLOAD).contains(size)).ok_or_else(|| {
-                ConfigError::new(MAX_UPLOAD, "a size such as 64 MiB is expected, of 4 GiB at most")
+                ConfigError::new(
+                    MAX_UPLOAD,
+                    "a size with its unit is expected, such as 64 MiB, of 4 GiB at most",
+                )
             })?,
         };
         let location = match env.get(LOCATION) {
@@ -104,7 +107,7 @@ fn location(env: &Env, text: &str) -> Option<MediaLocation> {
 fn size(text: &str) -> Option<u64> {
     let digits = text.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(text.len());
     let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
+        "b" => 1,
         "k" | "kb" | "kib" => 1024,
         "m" | "mb" | "mib" => MEBIBYTE,
         "g" | "gb" | "gib" => 1024 * MEBIBYTE,
@@ -143,7 +146,7 @@ mod tests {
 
     #[test]
     fn sizes_have_units() {
-        for (text, bytes) in [("1", 1), ("10 KiB", 10_240), ("64MiB", 67_108_864), ("2 g", 2_147_483_648)] {
+        for (text, bytes) in [("1 B", 1), ("10 KiB", 10_240), ("64MiB", 67_108_864), ("2 g", 2_147_483_648)] {
             assert_eq!(read(&[(MAX_UPLOAD, text)]).expect(text).max_upload, bytes, "{text}");
         }
     }
@@ -162,6 +165,7 @@ mod tests {
             (MAX_UPLOAD, "-1"),
             (MAX_UPLOAD, "1.5 MiB"),
             (MAX_UPLOAD, "many"),
+            (MAX_UPLOAD, "64"),
         ] {
             assert_eq!(read(&[(name, value)]).expect_err(value).variable, name, "{value}");
         }

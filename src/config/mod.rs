@@ -3,6 +3,7 @@
 mod codes;
 pub mod data_dir;
 mod database;
+mod dotenv;
 mod fetch;
 mod key;
 mod listen;
@@ -47,18 +48,19 @@ impl ConfigError {
 pub struct Env(BTreeMap<String, String>);
 
 impl Env {
-    /// The process's environment, completed by `.env` in the working folder when there is one.
+    /// The process's environment, completed by `.env` in the working folder (not in those above it) when there is one.
     pub fn load() -> anyhow::Result<Self> {
-        let mut values: BTreeMap<String, String> = BTreeMap::new();
-        match dotenvy::dotenv_iter() {
-            Ok(lines) => {
-                for line in lines {
-                    let (name, value) = line.map_err(|error| anyhow::anyhow!(".env: {error}"))?;
-                    values.insert(name, value);
-                }
+        let mut values = BTreeMap::new();
+        match std::fs::read(dotenv::FILE) {
+            Ok(bytes) => {
+                let text = String::from_utf8(bytes).map_err(|_| anyhow::anyhow!(".env is not UTF-8 text"))?;
+                let variables = dotenv::parse(&text).map_err(|line| {
+                    anyhow::anyhow!(".env: line {line} is neither NAME=value nor a comment")
+                })?;
+                values.extend(variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
             }
-            Err(error) if error.not_found() => {}
-            Err(error) => return Err(anyhow::anyhow!(".env: {error}")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(anyhow::anyhow!(".env cannot be read: {error}")),
         }
         for (name, value) in std::env::vars_os() {
             if let (Some(name), Some(value)) = (name.to_str(), value.to_str()) {
@@ -77,11 +79,6 @@ impl Env {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
-    }
-
-    /// The names of all variables that begin with `WINDU_`.
-    pub fn own_names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str).filter(|name| name.starts_with("WINDU_"))
     }
 
     /// All variables whose names have this prefix, with their values.
@@ -108,13 +105,13 @@ impl Env {
         }
     }
 
-    /// A duration such as `90s`, `15m`, `24h` or `90d`; a bare number is seconds.
+    /// A duration such as `90s`, `15m`, `24h` or `90d`.
     pub fn duration(&self, variable: &'static str, default: Duration) -> Result<Duration, ConfigError> {
         let Some(value) = self.get(variable) else { return Ok(default) };
         let wrong = || ConfigError::new(variable, "a duration such as 90s, 15m, 24h or 90d is expected");
         let digits = value.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(value.len());
         let unit = match value[digits..].trim() {
-            "" | "s" => 1,
+            "s" => 1,
             "m" => 60,
             "h" => 3_600,
             "d" => 86_400,
@@ -133,8 +130,21 @@ impl Env {
     }
 }
 
-/// The `WINDU_` variables that are set but not in `known`, sorted.
+/// The set variables that are not in `known` and that someone may have meant for this program, sorted, each with the known
+/// one that it resembles.
 #[must_use]
-pub fn unknown<'a>(env: &'a Env, known: &[&[&str]]) -> Vec<&'a str> {
-    env.own_names().filter(|name| !known.iter().any(|names| names.contains(name))).collect()
+pub fn unknown<'a>(env: &'a Env, known: &[&[&'static str]]) -> Vec<(&'a str, Option<&'static str>)> {
+    let known: Vec<&'static str> = known.iter().flat_map(|names| names.iter().copied()).collect();
+    let names = env.0.keys().map(String::as_str).filter(|name| !known.contains(name));
+    names
+        .filter_map(|name| {
+            let nearest =
+                known.iter().copied().map(|known| (strsim::damerau_levenshtein(name, known), known)).min();
+            let meant = nearest.filter(|(changes, _)| *changes <= LIKELY_SLIP).map(|(_, known)| known);
+            (meant.is_some() || name.starts_with("WINDU_")).then_some((name, meant))
+        })
+        .collect()
 }
+
+/// Characters that a misspelt name differs in, at most.
+const LIKELY_SLIP: usize = 2;

@@ -6,6 +6,7 @@ pub mod cluster;
 mod connections;
 mod error;
 mod notify;
+mod reachable;
 mod schema;
 
 use std::ops::{Deref, DerefMut};
@@ -21,6 +22,7 @@ use connections::ConnectionCache;
 pub use connections::Checkout;
 pub use error::DbError;
 pub use notify::{Hints, Notifications, Subscription, Topic};
+pub use reachable::Unreachable;
 pub use schema::SchemaError;
 
 /// The database; clones share it.

@@ -2,10 +2,13 @@
 //! resource.
 
 mod api;
+mod docs;
 pub mod error;
 pub mod extract;
+mod json;
 mod middleware;
 mod oauth;
+mod openapi;
 pub mod router;
 pub mod server;
 mod state;

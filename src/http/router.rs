@@ -16,7 +16,7 @@ use super::extract::caller::Caller;
 use super::extract::{body, params};
 use super::middleware::allowed_methods::{self, AllowedMethods};
 use super::middleware::{cors, deadline, error_fallback, idempotency, paths, trace};
-use super::{AppState, Started, api, oauth};
+use super::{AppState, Started, api, docs, oauth, openapi};
 use crate::config::CorsOrigins;
 use crate::domain::ChatName;
 
@@ -26,7 +26,7 @@ const CONTACT_WORDS: [&str; 2] = ["contact_id", "chat"];
 /// The whole API as one service.
 pub fn router(state: &AppState) -> Router {
     let (routes, _) = routes(Some(state)).split_for_parts();
-    let routes: Router = routes.with_state(state.clone());
+    let routes: Router = routes.merge(docs::router()).with_state(state.clone());
     let routes = routes.method_not_allowed_fallback(no_such_method);
     let routes = routes.layer(from_fn_with_state(state.clone(), deadline::limit));
     surround(&state.cors_origins, &state.started, routes)
@@ -34,10 +34,13 @@ pub fn router(state: &AppState) -> Router {
 
 /// The OpenAPI description, from the same routes.
 #[must_use]
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    let mut openapi = routes(None).into_openapi();
-    idempotency::describe(&mut openapi);
-    openapi
+pub fn openapi() -> serde_json::Value {
+    let mut annotated = routes(None).into_openapi();
+    idempotency::describe(&mut annotated);
+    // Its types are made to be written as JSON: nothing in them can fail.
+    let mut document = serde_json::to_value(annotated).unwrap_or_default();
+    openapi::complete(&mut document);
+    document
 }
 
 /// The response for a method that a path does not have: also such a path names nobody by a word that is no number, so that
@@ -203,7 +206,7 @@ mod tests {
 
     #[test]
     fn every_described_parameter_is_kept() {
-        let description = serde_json::to_value(openapi()).expect("JSON");
+        let description = openapi();
         let mut names = BTreeSet::new();
         let paths = description["paths"].as_object().expect("paths");
         for (_, methods) in paths.iter().filter(|(path, _)| path.starts_with("/api/")) {
@@ -224,7 +227,7 @@ mod tests {
 
     #[test]
     fn the_description_has_every_route_and_the_scheme() {
-        let description = serde_json::to_value(openapi()).expect("JSON");
+        let description = openapi();
         assert_eq!(description["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
         let schemas = &description["components"]["schemas"];
         assert_eq!(schemas["Problem"]["properties"]["code"]["$ref"], "#/components/schemas/ErrorCode");

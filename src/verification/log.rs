@@ -36,7 +36,8 @@ impl LogSender {
         let time = clock::now().format("%Y-%m-%dT%H:%M:%S");
         let line = format!("{time} {} code for {number}: {}\n", method.as_str(), code.digits());
         let written = match &self.target {
-            LogTarget::Terminal => io::stdout().lock().write_all(line.as_bytes()),
+            // In bold (ECMA-48, 8.3.117), to be found among the lines of the log.
+            LogTarget::Terminal => write!(io::stdout().lock(), "\x1b[1m{}\x1b[0m\n", line.trim_end()),
             LogTarget::File(path) => append(path, &line).await,
         };
         written.map_err(|error| SendError::failed(format!("the code could not be written: {error}")))

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::net::TcpSocket;
 
+use crate::support::people::login;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
 
@@ -96,6 +97,38 @@ async fn behind_a_trusted_proxy_the_requests_of_each_forwarded_address_count() {
     drop(open);
     wait_until_async("room", DEADLINE, async || {
         ask(&mut proxy, "X-Forwarded-For: 2001:db8::ffff\r\n").starts_with("HTTP/1.1 200").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_user_cannot_take_the_requests_of_others() {
+    let server = Server::setup()
+        .env("WINDU_MAX_CONNECTIONS", "20")
+        .env("WINDU_MAX_CONNECTIONS_PER_ADDRESS", "20")
+        .start();
+    let (anna, other) = (login(&server).await, login(&server).await);
+    let token = anna.token().to_owned();
+    // Requests whose bodies do not come, from many addresses.
+    let mut open = Vec::new();
+    for number in 0..10 {
+        let mut stream = connect(&server, &format!("127.0.0.{}", 10 + number)).await;
+        let head = format!(
+            "POST /api/contacts/force-sync/ HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: 10\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).expect("sent");
+        open.push(stream);
+    }
+    wait_until_async("the user's requests to be refused", DEADLINE, async || {
+        let refusal = anna.get("/api/account/").await;
+        (refusal.status == 429).then(|| refusal.refused(429, "too_many_connections"))
+    })
+    .await;
+    assert_eq!(other.get("/api/account/").await.status, 200);
+    open.truncate(9);
+    wait_until_async("room", DEADLINE, async || {
+        (anna.get("/api/account/").await.status == 200).then_some(())
     })
     .await;
 }

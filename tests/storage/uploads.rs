@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use futures_util::stream;
 use reqwest::multipart::{Form, Part};
@@ -74,6 +75,35 @@ async fn a_large_upload_takes_no_memory() {
     let grown = server.memory("VmHWM").saturating_sub(before);
     assert!(grown <= 10 * MEBIBYTE, "{} KiB more", grown / 1024);
     nothing_is_left(&server);
+}
+
+/// A GIF of 60 MiB in blocks of one byte, whose picture never ends.
+fn long_picture() -> Vec<u8> {
+    let mut bytes = b"GIF89a".to_vec();
+    bytes.extend([0x10, 0, 0x10, 0, 0x80, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff]);
+    bytes.extend([0x2c, 0, 0, 0, 0, 0x10, 0, 0x10, 0, 0, 2]);
+    bytes.extend([1, 0x44].repeat(30 << 20));
+    bytes.extend([0, 0x3b]);
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_ends_in_time_although_files_are_being_inspected() {
+    let mut server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    let picture = long_picture();
+    let mut uploads = JoinSet::new();
+    for path in ["/api/messages/send-photo/", "/api/account/set-profile-photo/"].repeat(2) {
+        let part = Part::bytes(picture.clone()).file_name("a.gif");
+        let form = Form::new().text("contact", bert.number.clone()).part("filename", part);
+        let request = anna.api.request(Method::POST, path).multipart(form);
+        uploads.spawn(async move { request.send().await.map(|answer| answer.status().as_u16()) });
+    }
+    wait_until("files to be there", DEADLINE, || (spooled(server.folder()) >= 2).then_some(()));
+    let began = Instant::now();
+    server.terminate();
+    assert!(server.wait().success(), "{}", server.log());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -44,6 +44,11 @@ impl Client {
         &self.base
     }
 
+    /// Its token; empty without one.
+    pub fn token(&self) -> &str {
+        self.token.as_deref().unwrap_or_default()
+    }
+
     /// The same client with a token.
     #[must_use]
     pub fn with_token(&self, token: &str) -> Self {

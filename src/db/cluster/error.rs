@@ -36,7 +36,7 @@ pub enum ClusterError {
         folder: PathBuf,
     },
     /// There is no cluster, and this command does not make one.
-    #[error("there is no database in {0} yet: run windu serve or windu migrate first")]
+    #[error("there is no server's database in {0}: name the data folder of your server in WINDU_DATA_DIR")]
     Missing(PathBuf),
     /// Root may not run PostgreSQL, and there is no other user to run it as.
     #[error(

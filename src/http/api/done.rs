@@ -1,6 +1,6 @@
 //! The empty object: the response of endpoints that return nothing.
 
-use axum::Json;
+use crate::http::json::Json;
 use serde::Serialize;
 use utoipa::ToSchema;
 

@@ -1,6 +1,6 @@
 //! Probes for operators: `/livez` and `/readyz`.
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;

@@ -9,7 +9,7 @@ mod files;
 mod layers;
 pub mod responses;
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
@@ -136,15 +136,13 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        if !self.status.is_server_error() {
-            tracing::debug!(status = self.status.as_u16(), code = self.code.as_str(), "request refused");
-        }
         let mut body = Map::new();
         body.insert("error".to_owned(), self.message.clone().into());
         body.insert("code".to_owned(), self.code.as_str().into());
         body.extend(self.fields);
         let mut response = (self.status, Json(Value::Object(body))).into_response();
         response.headers_mut().extend(self.headers.into_iter().map(|(name, value)| (Some(name), value)));
+        response.extensions_mut().insert(self.code);
         response.extensions_mut().insert(ErrorMessage(self.message));
         if self.transient {
             response.extensions_mut().insert(Transient);

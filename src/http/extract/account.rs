@@ -6,6 +6,7 @@
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use serde::Deserialize;
+use tracing::Span;
 
 use super::caller::Caller;
 use super::params;
@@ -58,6 +59,7 @@ impl FromRequestParts<AppState> for WaitingAccount {
             return store
                 .account(user, number.as_ref())
                 .await?
+                .map(logged)
                 .map(Self)
                 .ok_or_else(ApiError::account_unknown);
         }
@@ -65,7 +67,7 @@ impl FromRequestParts<AppState> for WaitingAccount {
         if accounts.is_empty() {
             return Err(none());
         }
-        accounts.into_iter().find(|account| !account.is_registered()).map(Self).ok_or_else(|| {
+        accounts.into_iter().find(|account| !account.is_registered()).map(logged).map(Self).ok_or_else(|| {
             ApiError::bad_request(
                 ErrorCode::NoAccountWaits,
                 "none of your accounts is waiting for a code; name one with account=",
@@ -84,12 +86,13 @@ impl FromRequestParts<AppState> for OnlyAccount {
             return store
                 .account(user, number.as_ref())
                 .await?
+                .map(logged)
                 .map(Self)
                 .ok_or_else(ApiError::account_unknown);
         }
         let mut accounts = store.accounts(user).await?;
         match (accounts.pop(), accounts.is_empty()) {
-            (Some(account), true) => Ok(Self(account)),
+            (Some(account), true) => Ok(Self(logged(account))),
             (None, _) => Err(none()),
             (Some(_), false) => Err(ApiError::bad_request(
                 ErrorCode::AccountAmbiguous,
@@ -97,6 +100,12 @@ impl FromRequestParts<AppState> for OnlyAccount {
             )),
         }
     }
+}
+
+/// The account, whose id stands in the request's log lines from now on.
+fn logged(account: Account) -> Account {
+    Span::current().record("account", account.id.0);
+    account
 }
 
 /// The caller, and the number of one of its accounts; without a number, its oldest registered account.
@@ -150,7 +159,7 @@ impl AccountSelector {
         is_usable: impl Fn(&Account) -> bool + Send,
     ) -> Result<(Account, Option<Reachable>), ApiError> {
         match found {
-            Some((account, reachable)) if is_usable(&account) => Ok((account, reachable)),
+            Some((account, reachable)) if is_usable(&account) => Ok((logged(account), reachable)),
             None if self.is_named() => Err(ApiError::account_unknown()),
             None if store.accounts(self.user).await?.is_empty() => Err(none()),
             Some(_) | None => Err(not_registered()),

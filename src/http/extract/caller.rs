@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{FromRef, FromRequestParts};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tracing::Span;
 
 use super::params::Requester;
 use crate::domain::{ClientId, UserId};
@@ -43,6 +44,7 @@ where
         let found = Arc::<OAuth>::from_ref(state).authenticate(token).await?;
         let Bearer { user, client, scopes } = found.ok_or_else(invalid)?;
         let needed = Scope::of(&parts.method);
+        Span::current().record("user", user.0);
         if scopes.iter().any(|scope| scope == needed.name) {
             Ok(Self { user, client, scopes })
         } else {

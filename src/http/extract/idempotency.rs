@@ -10,7 +10,7 @@
 
 use std::convert::Infallible;
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::FromRequestParts;
 use http::StatusCode;
 use http::request::Parts;

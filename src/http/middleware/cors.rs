@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderValue, Method, header};
+use http::{HeaderName, HeaderValue, Method, header};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use super::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
@@ -29,6 +29,12 @@ pub fn layer(origins: &CorsOrigins) -> CorsLayer {
             header::RANGE,
             IDEMPOTENCY_KEY,
             REQUEST_ID,
+            // What tools of tracing add to the requests of a page.
+            HeaderName::from_static("traceparent"),
+            HeaderName::from_static("tracestate"),
+            HeaderName::from_static("baggage"),
+            HeaderName::from_static("sentry-trace"),
+            HeaderName::from_static("x-requested-with"),
         ])
         .expose_headers([
             REQUEST_ID,

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
@@ -46,6 +46,16 @@ enum GivenUp {
 /// Middleware: sets the deadline of a request, and refuses the request when it passes. The time in which its body arrives
 /// does not count.
 pub async fn limit(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut response = limited(state, request, next).await;
+    if let Some(route) = route {
+        // For the log.
+        response.extensions_mut().insert(route);
+    }
+    response
+}
+
+async fn limited(state: AppState, request: Request, next: Next) -> Response {
     let deadline = Deadline::after(TIMEOUTS.total);
     let request = request.map(|body| TimedBody::around(body, &deadline));
     let handler = Box::pin(deadline.clone().scope(next.run(request)));

@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use serde_json::json;
 
 use crate::http::error::{ApiError, ErrorCode, ErrorMessage};
+use crate::http::json::Json;
 
 /// The response with an error object as the body of an error, and with the headers of JSON.
 pub fn finished(response: Response, oauth: bool) -> Response {
@@ -57,13 +58,8 @@ fn oauth_object(status: StatusCode, text: &str) -> Response {
         status if status.is_server_error() => "server_error",
         _ => "invalid_request",
     };
-    let body = json!({"error": code, "error_description": text}).to_string();
-    let headers = [
-        (header::CONTENT_TYPE, "application/json"),
-        (header::CACHE_CONTROL, "no-store"),
-        (header::PRAGMA, "no-cache"),
-    ];
-    (status, headers, body).into_response()
+    let body = Json(json!({"error": code, "error_description": text}));
+    (status, [(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")], body).into_response()
 }
 
 fn default_error(status: StatusCode) -> (ErrorCode, &'static str) {

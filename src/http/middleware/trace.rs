@@ -2,14 +2,17 @@
 //!
 //! Queries, headers and bodies are not logged: they contain tokens, codes and messages.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tracing::Instrument as _;
+use tracing::field::Empty;
 
+use crate::http::error::ErrorCode;
 use crate::secrets;
 
 /// The caller's own id, if it is valid; otherwise a new one.
@@ -17,24 +20,42 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 const LONGEST_ID: usize = 128;
 
+const PROBES: [&str; 2] = ["/livez", "/readyz"];
+
 /// Middleware around everything: puts the id in the request, the span and the response.
 pub async fn trace(mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = id_of_caller(request.headers()).unwrap_or_else(new_id);
     request.headers_mut().insert(REQUEST_ID, id.clone());
-    // The highest level, so that no filter of levels removes the id from the lines within.
+    let path = request.uri().path().to_owned();
+    // The highest level, so that no filter of levels removes the id from the lines within. Extractors fill in the rest.
     let span = tracing::error_span!(
         "request",
         id = id.to_str().unwrap_or_default(),
         method = request.method().as_str(),
-        path = masked(request.uri().path()),
+        user = Empty,
+        account = Empty,
     );
     let mut response = next.run(request).instrument(span.clone()).await;
-    let status = response.status().as_u16();
     let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-    span.in_scope(|| tracing::info!(status, milliseconds, "answered"));
+    span.in_scope(|| log(&response, &path, milliseconds));
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+/// One line: the template of the route, or the path of a request that no route serves. Probes say nothing new as long as
+/// they succeed.
+fn log(response: &Response, path: &str, milliseconds: u64) {
+    let (status, extensions) = (response.status().as_u16(), response.extensions());
+    let route = extensions
+        .get::<MatchedPath>()
+        .map_or_else(|| Cow::Owned(masked(path)), |route| route.as_str().into());
+    let code = extensions.get::<ErrorCode>().map(|code| code.as_str());
+    if response.status().is_success() && PROBES.contains(&path) {
+        tracing::debug!(status, milliseconds, %route, "answered");
+    } else {
+        tracing::info!(status, code, milliseconds, %route, "answered");
+    }
 }
 
 fn id_of_caller(headers: &HeaderMap) -> Option<HeaderValue> {

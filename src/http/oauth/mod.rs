@@ -5,7 +5,7 @@ mod request;
 
 use std::sync::Arc;
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, header};

@@ -47,9 +47,9 @@ const REFUSED_AT_ONCE: usize = 64;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 /// The whole answer on it, since it has no request yet.
 const REFUSAL: &[u8] = b"HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\n\
-    X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nRetry-After: 5\r\nContent-Length: 99\r\n\
+    X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nRetry-After: 5\r\nContent-Length: 100\r\n\
     Connection: close\r\n\r\n\
-    {\"error\":\"too many connections of your address are open; reuse them\",\"code\":\"too_many_connections\"}";
+    {\"error\":\"too many connections of your address are open; reuse them\",\"code\":\"too_many_connections\"}\n";
 
 /// The client's address; a request extension.
 #[derive(Clone, Copy, Debug)]

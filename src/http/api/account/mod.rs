@@ -5,7 +5,7 @@ mod profile;
 
 use std::time::Duration;
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! The account's own photo.
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;

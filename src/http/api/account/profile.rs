@@ -1,6 +1,6 @@
 //! The account's own profile: status message, presence and privacy settings.
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! Blocked numbers of an account.
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};

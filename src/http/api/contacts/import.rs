@@ -1,6 +1,6 @@
 //! Changes of the whole contact list: import and removal. JSON only.
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::Deserialize;

@@ -5,7 +5,7 @@ mod import;
 mod photos;
 mod profile;
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};

@@ -1,6 +1,6 @@
 //! Photos of contacts.
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;

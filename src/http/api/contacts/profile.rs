@@ -1,6 +1,6 @@
 //! Profiles of contacts: status messages and presence.
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;

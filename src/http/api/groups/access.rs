@@ -4,7 +4,7 @@
 //! that asked its session before it was cut off skips the check: its change may have happened, and then the account may no
 //! longer be in the group.
 
-use axum::Json;
+use crate::http::json::Json;
 
 use crate::domain::{Account, GroupId};
 use crate::http::AppState;

@@ -1,6 +1,6 @@
 //! Participants of a group: added, removed, promoted and demoted by its admins.
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;

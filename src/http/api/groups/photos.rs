@@ -1,6 +1,6 @@
 //! Photo of a group: shown to its participants, any of whom may change it.
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;

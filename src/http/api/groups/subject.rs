@@ -1,6 +1,6 @@
 //! Subject of a group: shown to its participants, any of whom may change it.
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

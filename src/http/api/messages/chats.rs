@@ -1,6 +1,6 @@
 //! The list of chats.
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;

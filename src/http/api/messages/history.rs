@@ -1,6 +1,6 @@
 //! The list of a chat's messages.
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

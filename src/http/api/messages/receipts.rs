@@ -1,6 +1,6 @@
 //! Receipts: messages marked as read, and the lists of delivered and of read messages.
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use chrono::TimeDelta;
 use http::StatusCode;

@@ -1,6 +1,6 @@
 //! Acceptance of a message of any type.
 
-use axum::Json;
+use crate::http::json::Json;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;

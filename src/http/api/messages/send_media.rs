@@ -1,6 +1,6 @@
 //! Sending files, locations and contact cards.
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

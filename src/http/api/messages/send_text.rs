@@ -1,6 +1,6 @@
 //! Sending text.
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;

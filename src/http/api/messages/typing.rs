@@ -1,6 +1,6 @@
 //! Typing notifications.
 
-use axum::Json;
+use crate::http::json::Json;
 use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
