@@ -14,14 +14,15 @@ use tokio::time::timeout;
 
 use crate::config::{
     self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, FetchSettings, KEY_NAMES,
-    ListenSettings, LogSettings, MediaSettings, Missing, NetworkSettings, OAuthSettings,
+    ListenSettings, LogSettings, MediaSettings, Missing, NetworkSettings, OAuthSettings, RateSettings,
 };
 use crate::db::{Db, DbError};
 use crate::fair_share::FairShare;
 use crate::fetch::{Fetch, UntrustedRules};
 use crate::http::extract::body_budget::BodyBudget;
+use crate::http::rate_limit::RateLimits;
 use crate::http::server::ConnectionLimits;
-use crate::http::{AppState, Shared, Started, router, server};
+use crate::http::{AppState, Shared, SlowChecks, Started, router, server};
 use crate::lifecycle::Lifecycle;
 use crate::maintenance;
 use crate::oauth::{self, BootstrapError, FirstPassword, OAuth};
@@ -45,6 +46,7 @@ pub struct Settings {
     pub codes: CodeSettings,
     pub oauth: OAuthSettings,
     pub fetch: FetchSettings,
+    pub rates: RateSettings,
 }
 
 impl Settings {
@@ -60,6 +62,7 @@ impl Settings {
         &["WINDU_BOOTSTRAP_USER", "WINDU_BOOTSTRAP_PASSWORD"],
         OAuthSettings::NAMES,
         FetchSettings::NAMES,
+        RateSettings::NAMES,
     ];
 
     /// Reads all settings, and warns of unknown variables.
@@ -84,7 +87,8 @@ impl Settings {
         let oauth = OAuthSettings::read(env)?;
         let media = MediaSettings::read(env, &database.data_dir)?;
         let (networks, fetch) = (NetworkSettings::read(env)?, FetchSettings::read(env)?);
-        Ok(Self { listen, database, networks, media, codes, oauth, fetch })
+        let rates = RateSettings::read(env)?;
+        Ok(Self { listen, database, networks, media, codes, oauth, fetch, rates })
     }
 }
 
@@ -154,6 +158,8 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
     let public_url: Arc<str> = settings.listen.public_url.as_deref().unwrap_or(&url).into();
     let media = database.media(&public_url);
     let sessions = database.sessions(&media, &lifecycle);
+    let limits = RateLimits::new(settings.rates.requests, settings.rates.sends);
+    limits.tidy(&lifecycle);
     let state = AppState::from(Shared {
         store: store.clone(),
         oauth: Arc::new(OAuth::new(store.clone(), &settings.oauth)),
@@ -168,6 +174,8 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
         cors_origins: Arc::new(settings.listen.cors_origins.clone()),
         started: Started::default(),
         bodies: BodyBudget::default(),
+        limits,
+        slow_checks: SlowChecks::default(),
         // The smallest limit of which one alone gets anything is two.
         requests: FairShare::new((settings.listen.max_connections as u64).max(2)),
     });

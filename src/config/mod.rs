@@ -11,6 +11,7 @@ mod log;
 mod media;
 mod networks;
 mod oauth;
+mod rate;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -27,6 +28,7 @@ pub use log::{LogFormat, LogSettings};
 pub use media::{MediaLocation, MediaSettings};
 pub use networks::NetworkSettings;
 pub use oauth::{Bootstrap, OAuthSettings, TrustedProxies};
+pub use rate::{Rate, RateSettings};
 
 /// A setting that cannot be used. The message names the variable and the values that it accepts.
 #[derive(Debug, thiserror::Error)]

@@ -11,11 +11,18 @@ pub struct Json<T>(pub T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
-        let mut body = match serde_json::to_vec(&self.0) {
-            Ok(body) => body,
-            Err(error) => return ApiError::internal(&error).into_response(),
-        };
-        body.push(b'\n');
-        ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+        match text(&self.0) {
+            Ok(body) => {
+                ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body).into_response()
+            }
+            Err(error) => error.into_response(),
+        }
     }
+}
+
+/// The body of a value.
+pub fn text(value: &impl Serialize) -> Result<Vec<u8>, ApiError> {
+    let mut body = serde_json::to_vec(value).map_err(|error| ApiError::internal(&error))?;
+    body.push(b'\n');
+    Ok(body)
 }

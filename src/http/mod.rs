@@ -9,8 +9,10 @@ mod json;
 mod middleware;
 mod oauth;
 mod openapi;
+pub mod rate_limit;
 pub mod router;
 pub mod server;
 mod state;
 
+pub use api::health::SlowChecks;
 pub use state::{AppState, Shared, Started};

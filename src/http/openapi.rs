@@ -25,6 +25,9 @@ const WITH_FILE: [&str; 4] = [
     "/api/messages/send-voice/",
 ];
 
+/// Another path of an endpoint, whose id would be the same.
+const OLD_PATH: &str = "/o/revoke_token/";
+
 const TAGS: [(&str, &str); 7] = [
     ("oauth", "Tokens (OAuth2)."),
     ("account", "Your numbers: linking, profile, presence and privacy."),
@@ -68,9 +71,11 @@ pub fn complete(document: &mut Value) {
 }
 
 fn complete_operation(path: &str, method: &str, operation: &mut Value) {
-    let tag = operation["tags"][0].as_str().unwrap_or_default().to_owned();
-    let id = operation["operationId"].as_str().unwrap_or_default();
-    operation["operationId"] = format!("{tag}_{id}").into();
+    operation["operationId"] = operation_id(path, method).into();
+    if path == OLD_PATH {
+        operation["deprecated"] = true.into();
+        operation["operationId"] = format!("{}_old", operation_id(path, method)).into();
+    }
     if operation.get("description").is_none() {
         operation["description"] = operation["summary"].clone();
     }
@@ -85,6 +90,12 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     if in_body && path.starts_with("/api/") && !JSON_ONLY.contains(&path) {
         add_forms(operation);
     }
+    if path.starts_with("/api/") && operation.pointer("/responses/429").is_none() {
+        operation["responses"]["429"] = json!({
+            "description": "too many requests, connections or sends; see Retry-After",
+            "content": {JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        });
+    }
     if WITH_FILE.contains(&path) {
         add_file(operation);
     }
@@ -98,6 +109,20 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
             }
         }
     }
+}
+
+/// The method and the path in one word, which generators make a function's name of: `post_messages_send_message`.
+fn operation_id(path: &str, method: &str) -> String {
+    let mut id = method.to_owned();
+    let path = path.strip_prefix("/api").unwrap_or(path);
+    for segment in path.split('/').filter(|segment| !segment.is_empty()) {
+        id.push('_');
+        match segment.strip_prefix('{').and_then(|segment| segment.strip_suffix('}')) {
+            Some(parameter) => id.extend(["by_", parameter]),
+            None => id.push_str(&segment.replace('-', "_")),
+        }
+    }
+    id
 }
 
 fn account_schema() -> Value {
@@ -179,4 +204,72 @@ fn complete_schema(schema: &mut Value) {
 /// The members of an object, if it is there.
 fn members_of(value: Option<&mut Value>) -> impl Iterator<Item = (&String, &mut Value)> {
     value.and_then(Value::as_object_mut).into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::router::openapi;
+    use std::collections::BTreeSet;
+
+    /// Calls `check` with the path, the method and the operation of each endpoint; returns how many there are.
+    fn each(document: &Value, mut check: impl FnMut(&str, &str, &Value)) -> usize {
+        let mut count = 0;
+        for (path, methods) in document["paths"].as_object().expect("paths") {
+            for (method, operation) in methods.as_object().expect("methods") {
+                check(path, method, operation);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    #[test]
+    fn every_operation_is_described_and_has_an_id_of_its_own() {
+        let document = openapi();
+        let mut ids = BTreeSet::new();
+        let tags: Vec<&str> = TAGS.iter().map(|(name, _)| *name).collect();
+        let count = each(&document, |path, method, operation| {
+            ids.insert(operation["operationId"].as_str().expect("an id").to_owned());
+            assert!(operation["description"].is_string(), "{method} {path}");
+            assert!(operation["tags"][0].as_str().is_some_and(|tag| tags.contains(&tag)), "{method} {path}");
+            for (status, response) in operation["responses"].as_object().expect("responses") {
+                assert!(response["description"].is_string(), "{method} {path} {status}");
+            }
+            if path.starts_with("/api/") {
+                assert!(operation["responses"]["400"].is_object(), "{method} {path}");
+                assert!(operation["responses"]["401"].is_object(), "{method} {path}");
+            }
+        });
+        assert_eq!(ids.len(), count);
+        assert!(
+            ids.contains("post_messages_send_message") && ids.contains("delete_contacts_by_contact_id"),
+            "{ids:?}"
+        );
+    }
+
+    #[test]
+    fn the_account_can_be_chosen_everywhere() {
+        each(&openapi(), |path, method, operation| {
+            let text = operation.to_string();
+            let chooses = text.contains(ACCOUNT) || text.contains("\"name\":\"account\"");
+            let expected = path.starts_with("/api/") && !WITHOUT_ACCOUNT.contains(&path);
+            assert_eq!(chooses, expected, "{method} {path}");
+        });
+    }
+
+    #[test]
+    fn forms_are_described_beside_json_and_files_are_binary() {
+        let document = openapi();
+        let content = |path: &str| document["paths"][path]["post"]["requestBody"]["content"].clone();
+        let send = content("/api/messages/send-message/");
+        assert!([JSON, FORM, MULTIPART].iter().all(|kind| send[kind].is_object()), "{send}");
+        assert!(content(JSON_ONLY[1])[FORM].is_null());
+        let file = content(WITH_FILE[0])[MULTIPART]["schema"].to_string();
+        assert!(file.contains("\"filename\"") && file.contains("\"binary\""), "{file}");
+        let photo = &document["paths"]["/api/contacts/{contact_id}/photo/"]["get"]["responses"]["200"];
+        assert_eq!(photo["content"]["image/jpeg"]["schema"]["format"], "binary");
+        let message = &document["components"]["schemas"]["MessageInfo"]["properties"];
+        assert_eq!(message["timestamp"]["format"], "date-time");
+    }
 }

@@ -11,7 +11,9 @@ use crate::config::CorsOrigins;
 use crate::domain::UserId;
 use crate::fair_share::FairShare;
 use crate::fetch::Fetch;
+use crate::http::api::health::SlowChecks;
 use crate::http::extract::body_budget::BodyBudget;
+use crate::http::rate_limit::RateLimits;
 use crate::lifecycle::Lifecycle;
 use crate::media::{Media, Spools};
 use crate::oauth::OAuth;
@@ -41,6 +43,8 @@ pub struct Shared {
     pub cors_origins: Arc<CorsOrigins>,
     pub started: Started,
     pub bodies: BodyBudget,
+    pub limits: RateLimits,
+    pub slow_checks: SlowChecks,
     /// Requests in progress, so that those of one user that wait long leave room for the others.
     pub requests: FairShare<UserId>,
 }
@@ -96,6 +100,12 @@ impl FromRef<AppState> for Spools {
 impl FromRef<AppState> for FairShare<UserId> {
     fn from_ref(state: &AppState) -> Self {
         state.requests.clone()
+    }
+}
+
+impl FromRef<AppState> for RateLimits {
+    fn from_ref(state: &AppState) -> Self {
+        state.limits.clone()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The pool of threads that inspect files.
+//! The limits on inspections of files: how many run at a time, and how much memory they take.
 
 use std::num::NonZero;
 use std::sync::Arc;
@@ -12,14 +12,15 @@ use super::picture::MOST_MEMORY;
 use super::{MediaError, Uploader};
 use crate::fair_share::{FairShare, Turns};
 
-/// How many inspections may wait or run before more are refused; half of them of one uploader.
+/// How many inspections may wait or run before more are refused; at most half of them of one uploader.
 const WAITING: u64 = 128;
 
 /// The unit in which memory is counted, in bytes.
 const UNIT: u64 = 1 << 10;
 
-/// Runs one inspection per core at a time, because each takes all of a core. An uploader never has all cores, if there are
-/// several, and waits behind one inspection of each other uploader at most.
+/// Runs one inspection per core at a time, because each takes all of a core. With several cores, an uploader
+/// runs or has queued at most one fewer than there are cores, so that one is left for others; its further inspections wait
+/// for its own.
 #[derive(Debug)]
 pub struct InspectionPool {
     cores: Arc<Semaphore>,

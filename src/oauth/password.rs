@@ -1,5 +1,5 @@
 //! Hashing of passwords: argon2id, at most one per core at a time, so that logins do not starve everything else. Each place
-//! has one buffer, which the next hashing uses again; when nobody hashes, there is none.
+//! has one buffer, which the next hashing uses again; when nobody hashes or waits, there is none.
 
 use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +23,7 @@ const PARAMS: Params = match Params::new(19 * 1_024, 2, 1, None) {
 const DUMMY_HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5J3Mgc2FsdCEhIQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// How many logins may wait for a core before more are refused.
+/// How many logins may wait for a core, beside one for each core, before more are refused.
 const WAITING: usize = 64;
 
 /// Runs one hashing per core at a time.
@@ -40,21 +40,21 @@ type Buffer = Vec<Block>;
 
 #[derive(Default)]
 struct BufferUse {
-    /// Who hashes, and who waits for that.
-    users: usize,
-    /// Those that nobody uses at the moment.
+    /// The tasks that hash or wait for a core.
+    participants: usize,
+    /// Buffers that no task uses at the moment.
     free: Vec<Buffer>,
 }
 
-/// One who hashes or waits for it: the last one to go takes all buffers away.
-struct User(Arc<Places>);
+/// One task that hashes or waits to hash: when the last one is dropped, all free buffers are freed.
+struct Participant(Arc<Places>);
 
 /// The right to hash on one core, held until it is dropped and the work that was begun with it has ended.
 pub struct HashingSlot(Arc<Place>);
 
 struct Place {
     buffer: Mutex<Buffer>,
-    user: User,
+    participant: Participant,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -86,10 +86,10 @@ impl Hasher {
     pub async fn slot(&self) -> Result<HashingSlot, OAuthError> {
         let places = &self.0;
         let _queued = places.queue.try_acquire().map_err(|_| OAuthError::Busy)?;
-        let user = User::new(places);
+        let participant = Participant::new(places);
         let permit = Arc::clone(&places.cores).acquire_owned().await.map_err(|_| OAuthError::Busy)?;
         let buffer = Mutex::new(places.buffers().free.pop().unwrap_or_default());
-        Ok(HashingSlot(Arc::new(Place { buffer, user, _permit: permit })))
+        Ok(HashingSlot(Arc::new(Place { buffer, participant, _permit: permit })))
     }
 }
 
@@ -99,29 +99,30 @@ impl Places {
     }
 }
 
-impl User {
+impl Participant {
     fn new(places: &Arc<Places>) -> Self {
-        places.buffers().users += 1;
+        places.buffers().participants += 1;
         Self(Arc::clone(places))
     }
 }
 
-impl Drop for User {
+impl Drop for Participant {
     fn drop(&mut self) {
         let mut buffers = self.0.buffers();
-        buffers.users -= 1;
-        if buffers.users == 0 {
+        buffers.participants -= 1;
+        if buffers.participants == 0 {
             buffers.free = Vec::new();
         }
     }
 }
 
-/// Before the place's user and permit.
+/// Gives the buffer back. This runs before the fields are dropped, so the next task finds the buffer when it gets the
+/// permit, and the last one frees it.
 impl Drop for Place {
     fn drop(&mut self) {
         let buffer = std::mem::take(self.buffer.get_mut().unwrap_or_else(PoisonError::into_inner));
         if !buffer.is_empty() {
-            self.user.0.buffers().free.push(buffer);
+            self.participant.0.buffers().free.push(buffer);
         }
     }
 }
@@ -157,7 +158,7 @@ impl HashingSlot {
     }
 }
 
-/// The hash of a new password, outside of a [`Hasher`]: for the command line and the start.
+/// The hash of a new password, by a [`Hasher`] of its own: for the command line and the first start.
 ///
 /// # Errors
 /// [`OAuthError::Hashing`] when there is no memory for it.
@@ -257,7 +258,7 @@ mod tests {
         let first = hasher.slot().await.expect("a place");
         first.hash("correct horse".to_owned()).await.expect("a hash");
         // Somebody waits, so the buffer stays for the next one.
-        let waiting = User::new(&hasher.0);
+        let waiting = Participant::new(&hasher.0);
         let place = Arc::downgrade(&first.0);
         drop(first);
         assert!(place.upgrade().is_none());

@@ -194,7 +194,7 @@ fn hide_what_changes(desired: &mut [Desired]) -> Option<Desired> {
         return None;
     }
     let last = privacy.clone();
-    // Version 0: these are not the settings that the user wants.
+    // Version 0 marks nothing as applied: these are not yet the settings that the user wants.
     (privacy.value, privacy.version) = (serde_json::to_value(at_first).unwrap_or_default(), 0);
     Some(last)
 }

@@ -106,6 +106,11 @@ impl Sessions {
 
     /// The network of this name; `None` when it is not among WINDU_NETWORKS.
     #[must_use]
+    pub fn networks(&self) -> Vec<String> {
+        self.connectors.names()
+    }
+
+    #[must_use]
     pub fn connector(&self, network: &str) -> Option<&Arc<dyn Connector>> {
         self.connectors.get(network)
     }

@@ -214,3 +214,22 @@ async fn a_page_far_into_a_long_list_is_refused_and_of_a_short_list_it_is_empty(
         assert_eq!((few.status, few.json()), (200, json!({(*name): []})), "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_page_that_does_not_fit_into_an_answer_says_how_much_does() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    anna.delivers(&bert, "one").await;
+    // 100 messages of 400 kB each.
+    server().database().sql(&format!(
+        "INSERT INTO message (account_id, chat_id, network_id, state, type, text, fingerprint, stored_at)
+         SELECT a.id, h.id, 'large' || n, 'sent', 't', repeat('x', 400000), '', now() - n * interval '1 second'
+         FROM account a JOIN chat h ON h.account_id = a.id, generate_series(1, 100) n WHERE a.number = '{}'",
+        anna.number
+    ));
+    let path = format!("{CHATS}{}/", bert.number);
+    let text = anna.api.get(&format!("{path}?limit=100")).await.refused(400, "invalid_parameter");
+    let fit = text.rsplit("at most ").next().and_then(|rest| rest.split(' ').next()).expect("a number");
+    assert!((40..=42).contains(&fit.parse::<u32>().expect("a number")), "{text}");
+    let page = anna.api.get(&format!("{path}?limit={fit}")).await;
+    assert_eq!(page.json()["messages"].as_array().expect("a list").len().to_string(), fit);
+}

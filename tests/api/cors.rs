@@ -25,7 +25,9 @@ async fn cors_allows_every_origin_or_the_configured_ones() {
         for method in ["GET", "HEAD", "POST", "PATCH", "DELETE"] {
             assert!(answer.header("access-control-allow-methods").contains(method), "{method}");
         }
-        for header in ["authorization", "content-type", "idempotency-key", "x-request-id"] {
+        for header in
+            ["authorization", "content-type", "idempotency-key", "x-request-id", "traceparent", "baggage"]
+        {
             assert!(answer.header("access-control-allow-headers").contains(header), "{header}");
         }
         assert!(!answer.header("x-request-id").is_empty());
@@ -35,7 +37,7 @@ async fn cors_allows_every_origin_or_the_configured_ones() {
     assert_eq!(
         answer.header("access-control-expose-headers"),
         "x-request-id,idempotency-replayed,accept-ranges,content-disposition,content-range,etag,retry-after,\
-         www-authenticate"
+         ratelimit,ratelimit-policy,www-authenticate"
     );
 
     let server = Server::setup().env("WINDU_CORS_ORIGINS", "https://a.example, https://b.example").start();

@@ -2,6 +2,7 @@
 
 use reqwest::Method;
 
+use crate::support::people::Person;
 use crate::support::server::Server;
 
 #[tokio::test]
@@ -30,9 +31,9 @@ async fn the_log_contains_no_query_no_token_and_no_full_number() {
     let server = Server::start();
     let client = server.client().with_token("token-of-alice");
     client.get("/api/contacts/15551230000/?password=in-the-query").await;
-    client.post("/api/nothing/", &[("message", "in-the-body")]).await;
-    server.wait_for_log("/api/contacts/…000/");
-    server.wait_for_log("/api/nothing/");
+    client.post("/api/nothing/15551230000/", &[("message", "in-the-body")]).await;
+    server.wait_for_log("route=/api/contacts/{contact_id}/");
+    server.wait_for_log("route=/api/nothing/…000/");
     for secret in ["in-the-query", "in-the-body", "token-of-alice", "15551230000"] {
         assert!(!server.log().contains(secret), "{secret}");
     }
@@ -48,4 +49,31 @@ async fn the_json_log_has_one_object_per_line() {
         let line: serde_json::Value = serde_json::from_str(line).expect(line);
         assert!(line["level"].is_string(), "{line}");
     }
+}
+
+#[tokio::test]
+async fn the_line_of_a_request_names_status_code_user_and_account() {
+    let server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    anna.sends(&bert, "a secret text").await;
+    anna.api.get("/api/contacts/15550009999/status-message/").await.refused(400, "not_a_contact");
+    server.wait_for_log("not_a_contact");
+    let log = server.log();
+    let line =
+        |text: &str| log.lines().find(|line| line.contains("answered") && line.contains(text)).expect(text);
+    let sent = line("route=/api/messages/send-message/");
+    for part in ["user=", "account=", "status=200", "milliseconds=", "id=\"", "method=\"POST\""] {
+        assert!(sent.contains(part), "{part}: {sent}");
+    }
+    let refused = line("not_a_contact");
+    assert!(refused.contains("status=400") && refused.contains("code=\"not_a_contact\""), "{refused}");
+    assert!(!log.contains("a secret text") && !log.contains(&bert.number), "{log}");
+    server.client().get("/livez").await;
+    server.client().get("/nothing").await;
+    server.wait_for_log("route=/nothing");
+    assert!(
+        !server.log().lines().any(|line| line.contains("/livez") && line.contains("INFO")),
+        "{}",
+        server.log()
+    );
 }

@@ -13,9 +13,12 @@ const CONTACTS: &str = "/api/contacts/";
 #[tokio::test]
 async fn livez_and_readyz_answer() {
     let server = Server::start();
-    for path in ["/livez", "/readyz", "/livez/", "/readyz/"] {
+    let checks = json!({"database": "ok", "migrations": "ok", "media": "ok", "networks": {"local": "ok"}});
+    let ready = json!({"status": "ok", "checks": checks});
+    let alive = json!({"status": "ok"});
+    for (path, body) in [("/livez", &alive), ("/readyz", &ready), ("/livez/", &alive), ("/readyz/", &ready)] {
         let answer = server.client().get(path).await;
-        assert_eq!((answer.status, answer.json()), (200, json!({"status": "ok"})), "{path}");
+        assert_eq!((answer.status, &answer.json()), (200, body), "{path}");
         let head = server.client().send(server.client().request(Method::HEAD, path)).await;
         assert_eq!((head.status, head.bytes.len()), (200, 0), "{path}");
     }
@@ -24,7 +27,7 @@ async fn livez_and_readyz_answer() {
 #[tokio::test]
 async fn unknown_paths_and_methods_are_answered_with_an_error_object() {
     let server = Server::start();
-    for path in ["/", "/nothing", "/api/nothing/", "/api/nothing", "/api", "//", "/LIVEZ"] {
+    for path in ["/nothing", "/api/nothing/", "/api/nothing", "/api", "/LIVEZ"] {
         server.client().get(path).await.refused(404, "not_found");
         server.client().post(path, &[("a", "b")]).await.refused(404, "not_found");
     }

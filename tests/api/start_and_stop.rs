@@ -28,6 +28,26 @@ async fn an_invalid_setting_ends_the_start_and_is_named() {
 }
 
 #[tokio::test]
+async fn a_database_that_cannot_be_used_is_named_by_host_and_port() {
+    let closed = TcpListener::bind("127.0.0.1:0").expect("a listener").local_addr().expect("an address");
+    let url = format!("postgres://user:hidden@{closed}/windu");
+    let server = Server::setup().env("DATABASE_URL", &url).start_early();
+    server.wait_for_log(&format!("the database at {closed} refuses connections: nothing listens there"));
+    assert!(!server.log().contains("hidden"), "{}", server.log());
+    // A name that the server does not know is no reason to wait.
+    let url = Database::create().url();
+    let (start, rest) = url.split_once("localhost/").expect("a host");
+    let (_, end) = rest.split_once('?').expect("a socket");
+    let wrong = format!("{start}localhost/no_such_database?{end}");
+    let (status, errors) = Server::setup().env("DATABASE_URL", wrong).fail();
+    assert_eq!(status.code(), Some(1));
+    assert!(
+        errors.contains("refuses the connection: database \"no_such_database\" does not exist"),
+        "{errors}"
+    );
+}
+
+#[tokio::test]
 async fn an_address_in_use_is_reported() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a listener");
     let address = taken.local_addr().expect("an address").to_string();
@@ -79,7 +99,7 @@ async fn a_start_waits_for_an_unavailable_database() {
     let database = Arc::new(Database::create());
     database.go_away();
     let mut server = Server::setup().database(Arc::clone(&database)).start_early();
-    server.wait_for_log("the database is away");
+    server.wait_for_log("trying again");
     assert_eq!(server.client().get("/livez").await.status, 200);
     for path in ["/readyz", "/api/account/", "/o/token/"] {
         let answer = server.client().get(path).await;
@@ -95,7 +115,7 @@ async fn a_start_that_waits_can_be_stopped() {
     let database = Arc::new(Database::create());
     database.go_away();
     let mut server = Server::setup().database(database).start_early();
-    server.wait_for_log("the database is away");
+    server.wait_for_log("trying again");
     server.terminate();
     assert!(server.wait().success());
 }

@@ -164,6 +164,9 @@ async fn an_unavailable_storage_refuses_only_files() {
     assert!(!refused.header("retry-after").is_empty());
     get(&server, &path, &[]).await.refused(503, "storage_unavailable");
     assert!(server.fail(&["check"], "").contains("failed"));
+    let ready = server.client().get("/readyz").await;
+    assert_eq!((ready.status, &ready.json()["status"]), (200, &"degraded".into()));
+    assert_eq!(ready.json()["checks"]["media"], "failing");
     assert_eq!(anna.chat(&bert.number).await.len(), 1, "the refused message is not stored");
     anna.delivers(&bert, "text goes on").await;
     fs::remove_file(&media).expect("removed");

@@ -93,9 +93,11 @@ async fn a_stop_ends_in_time_although_files_are_being_inspected() {
     let (anna, bert) = Person::two_friends(&server).await;
     let picture = long_picture();
     let mut uploads = JoinSet::new();
-    for path in ["/api/messages/send-photo/", "/api/account/set-profile-photo/"].repeat(2) {
+    for (path, name) in
+        [("/api/messages/send-image/", "filename"), ("/api/account/profile-photo/", "photo")].repeat(2)
+    {
         let part = Part::bytes(picture.clone()).file_name("a.gif");
-        let form = Form::new().text("contact", bert.number.clone()).part("filename", part);
+        let form = Form::new().text("contact", bert.number.clone()).part(name, part);
         let request = anna.api.request(Method::POST, path).multipart(form);
         uploads.spawn(async move { request.send().await.map(|answer| answer.status().as_u16()) });
     }

@@ -132,6 +132,9 @@ impl Server {
             ("WINDU_BOOTSTRAP_USER", USER),
             ("WINDU_BOOTSTRAP_PASSWORD", PASSWORD),
             ("WINDU_LOG", "debug,sqlx=info,hyper=info"),
+            // The load of tests is more than any caller's.
+            ("WINDU_RATE_REQUESTS", "off"),
+            ("WINDU_RATE_SENDS", "off"),
         ];
         let environment =
             environment.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();

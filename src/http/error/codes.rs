@@ -64,6 +64,8 @@ codes! {
     InsufficientScope = "insufficient_scope",
     /// Too many connections or requests of this address, or requests of this user, are open.
     TooManyConnections = "too_many_connections",
+    /// The token has made too many requests, or the account has sent too many messages, in the last seconds.
+    RateLimited = "rate_limited",
     /// The list has too many items, or the account's list would have more than it may.
     TooMany = "too_many",
     /// The server holds too many large bodies of requests now.
@@ -172,6 +174,8 @@ codes! {
     // This server.
     /// The server is starting.
     Starting = "starting",
+    /// The server is stopping.
+    ShuttingDown = "shutting_down",
     /// The database is unavailable.
     DatabaseUnavailable = "database_unavailable",
     /// The server could not do this in time and gave it up.

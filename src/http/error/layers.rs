@@ -219,6 +219,10 @@ impl From<ListError> for ApiError {
                      only the entries after a time count"
                 ),
             ),
+            ListError::TooLarge { fit } => Self::bad_request(
+                ErrorCode::InvalidParameter,
+                format!("limit: these messages are too large for one answer; ask for at most {fit} of them"),
+            ),
             ListError::Store(error) => error.into(),
         }
     }

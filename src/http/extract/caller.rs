@@ -10,8 +10,10 @@ use tracing::Span;
 use super::params::Requester;
 use crate::domain::{ClientId, UserId};
 use crate::http::error::{ApiError, ErrorCode};
+use crate::http::rate_limit::RateLimits;
 use crate::media::Uploader;
 use crate::oauth::{Bearer, OAuth};
+use crate::secrets;
 
 /// A caller with a valid token.
 #[derive(Clone, Debug)]
@@ -32,19 +34,23 @@ impl<S> FromRequestParts<S> for Caller
 where
     S: Send + Sync,
     Arc<OAuth>: FromRef<S>,
+    RateLimits: FromRef<S>,
 {
     type Rejection = ApiError;
 
-    /// From the request's extensions when an earlier extractor put the caller there, else from the token.
+    /// From the request's extensions when an earlier extractor put the caller there, else from the token, whose requests
+    /// are counted then; the extension [`RateHeaders`](crate::http::rate_limit::RateHeaders) says what is left.
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         if let Some(caller) = parts.extensions.get::<Self>() {
             return Ok(caller.clone());
         }
-        let token = token(&parts.headers)?;
-        let found = Arc::<OAuth>::from_ref(state).authenticate(token).await?;
+        let token = token(&parts.headers)?.to_owned();
+        let found = Arc::<OAuth>::from_ref(state).authenticate(&token).await?;
         let Bearer { user, client, scopes } = found.ok_or_else(invalid)?;
         let needed = Scope::of(&parts.method);
         Span::current().record("user", user.0);
+        let left = RateLimits::from_ref(state).requests.count(&secrets::sha256(token.as_bytes()))?;
+        parts.extensions.insert(left);
         if scopes.iter().any(|scope| scope == needed.name) {
             Ok(Self { user, client, scopes })
         } else {

@@ -10,7 +10,7 @@
 
 use std::convert::Infallible;
 
-use crate::http::json::Json;
+use crate::http::json::{self, Json};
 use axum::extract::FromRequestParts;
 use http::StatusCode;
 use http::request::Parts;
@@ -47,7 +47,7 @@ impl IdempotencyClaim {
         let answer = SavedResponse {
             status: status.as_u16(),
             content_type: Some("application/json".to_owned()),
-            body: serde_json::to_vec(body).map_err(|error| ApiError::internal(&error))?,
+            body: json::text(body)?,
         };
         Ok(Some(ClaimedResponse { claim, answer }))
     }

@@ -97,7 +97,8 @@ async fn file_or_url(state: &AppState, parts: &mut Parts, name: &str) -> Result<
     Ok(Upload { spooled: Arc::new(spool.finish().await?), file_name: fetched.file_name })
 }
 
-/// The last file of this name, as with all parameters. Empty files are ignored: browsers send one for a field without a file.
+/// The last file of this name, as with all parameters; without one, the only file of the form. A file with neither a file
+/// name nor content is ignored: browsers send it for a field that was left empty.
 fn chosen<'a>(files: &'a [File], name: &str) -> Option<&'a File> {
     let mut sent = files.iter().filter(|file| !(file.file_name.is_empty() && file.spooled.size() == 0));
     let named = sent.clone().rfind(|file| file.name == name);

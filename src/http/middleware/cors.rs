@@ -8,6 +8,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use super::trace::REQUEST_ID;
 use crate::config::CorsOrigins;
+use crate::http::rate_limit;
 
 /// Answers preflight requests on every path, without a token, and adds the headers to every other response.
 pub fn layer(origins: &CorsOrigins) -> CorsLayer {
@@ -44,6 +45,8 @@ pub fn layer(origins: &CorsOrigins) -> CorsLayer {
             header::CONTENT_RANGE,
             header::ETAG,
             header::RETRY_AFTER,
+            rate_limit::LIMIT,
+            rate_limit::POLICY,
             header::WWW_AUTHENTICATE,
         ])
         .max_age(Duration::from_hours(24))

@@ -16,6 +16,7 @@ use tokio::time::Sleep;
 
 /// More than the largest upload by default.
 const MOST_BYTES: u64 = 128 * 1024 * 1024;
+/// The longest time for that, from the response on.
 const LONGEST: Duration = Duration::from_secs(15);
 
 /// The unread rest of the last request's body on a connection; clones share it.
@@ -39,8 +40,8 @@ struct Rest {
     timer: Pin<Box<Sleep>>,
 }
 
-/// A request's body until its response is made.
-pub struct Watch {
+/// A request's body until its response is made; see [`BodyWatch::end`].
+pub struct BodyWatch {
     body: Option<SharedBody>,
     waits_for_continue: bool,
     unread: UnreadBody,
@@ -48,7 +49,7 @@ pub struct Watch {
 
 impl UnreadBody {
     /// The request with a body that is watched.
-    pub fn watch(&self, request: Request<Incoming>) -> (Request<Body>, Watch) {
+    pub fn watch(&self, request: Request<Incoming>) -> (Request<Body>, BodyWatch) {
         let (parts, body) = request.into_parts();
         let waits_for_continue = parts.headers.contains_key(header::EXPECT);
         let (shared, body) = if body.is_end_stream() {
@@ -58,11 +59,12 @@ impl UnreadBody {
             let shared = SharedBody(Arc::new(Mutex::new(state)));
             (Some(shared.clone()), Body::new(shared))
         };
-        let watch = Watch { body: shared, waits_for_continue, unread: self.clone() };
+        let watch = BodyWatch { body: shared, waits_for_continue, unread: self.clone() };
         (Request::from_parts(parts, body), watch)
     }
 
-    /// Reads what is left, and never returns. To be polled beside the connection, after it.
+    /// Reads and drops what is left; never returns. It must be polled after the connection each time: polling the connection
+    /// may end a request, which wakes nobody, and reading at once registers the task for what follows.
     pub async fn discard(&self) {
         std::future::poll_fn(|context| {
             let mut rest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,7 +77,7 @@ impl UnreadBody {
     }
 }
 
-impl Watch {
+impl BodyWatch {
     /// To be called when the response is made: from now on the rest of the body is dropped.
     pub fn end(self) {
         let Some(body) = self.body else { return };

@@ -46,6 +46,7 @@ impl Store {
 }
 
 impl Tx {
+    /// Deletes a slice of the first removed account that no other process works on. False: there is none.
     async fn delete_slice_of_account(&mut self) -> Result<bool, DbError> {
         let account = sqlx::query!(
             "SELECT a.id, c.id AS counter, c.removed_seq FROM account a
@@ -55,6 +56,7 @@ impl Tx {
         .fetch_optional(&mut *self.inner)
         .await?;
         let Some(account) = account else { return Ok(false) };
+        // Up to `removed_seq`: a later registration of the number goes on in the same journal.
         if self.delete_events(account.counter, account.removed_seq).await?
             || self.delete_chats(account.id).await?
             || self.delete_people(account.id).await?
@@ -66,7 +68,7 @@ impl Tx {
         Ok(true)
     }
 
-    /// Journals without a user; no account refers to them any more.
+    /// Deletes a slice of the first journal without a user that no account refers to any more. False: there is none.
     async fn delete_slice_of_journal(&mut self) -> Result<bool, DbError> {
         let counter = sqlx::query!(
             "SELECT id, seq FROM account_counter c WHERE user_id IS NULL
@@ -121,7 +123,7 @@ impl Tx {
 
     /// Deletes what the account knew of others: the block list, the contact list, profiles and their history.
     async fn delete_people(&mut self, account: i64) -> Result<More, DbError> {
-        // Profiles refer to photos, so they go first.
+        // Profiles go before the photos that they refer to.
         for statement in [
             sqlx::query!(
                 "DELETE FROM contact WHERE ctid = ANY(ARRAY(

@@ -1,6 +1,7 @@
 //! The lists of messages that the API shows.
 
 use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt as _;
 
 use super::content::{StoredContent, content};
 use crate::db::DbError;
@@ -9,6 +10,9 @@ use crate::store::Store;
 
 /// The entries of a list that a page can skip.
 pub const LARGEST_OFFSET: i64 = 10_000;
+
+/// Bytes of the texts and cards of one page.
+const LARGEST_PAGE: usize = 16 * 1024 * 1024;
 
 /// A page of a list: at most `limit` entries later than `after`, from the newest on, without the `offset` newest ones.
 #[derive(Clone, Copy, Debug)]
@@ -25,6 +29,9 @@ pub enum ListError {
     /// The list has more than [`LARGEST_OFFSET`] entries after `after`, and the page is beyond these.
     #[error("the page is beyond the {LARGEST_OFFSET} newest entries of the list")]
     TooFar,
+    /// The messages of the page are too large for one answer; so many of the newest ones are not.
+    #[error("only {fit} messages of the page fit into an answer")]
+    TooLarge { fit: usize },
     #[error(transparent)]
     Store(#[from] DbError),
 }
@@ -89,7 +96,7 @@ impl Store {
         page: Page,
     ) -> Result<Vec<Message>, ListError> {
         let (limit, offset) = page.bounds();
-        let rows = sqlx::query_file!(
+        let mut rows = sqlx::query_file!(
             "src/store/message/messages.sql",
             account.id.0,
             account.network,
@@ -99,10 +106,16 @@ impl Store {
             limit,
             offset
         )
-        .fetch_all(self.db.pool())
-        .await
-        .map_err(DbError::from)?;
-        let messages = page.checked(rows)?.into_iter().rev().map(|row| Message {
+        .fetch(self.db.pool());
+        let (mut read, mut bytes) = (Vec::new(), 0);
+        while let Some(row) = rows.try_next().await.map_err(DbError::from)? {
+            bytes += row.text.as_ref().map_or(0, String::len);
+            if bytes > LARGEST_PAGE {
+                return Err(ListError::TooLarge { fit: read.len() });
+            }
+            read.push(row);
+        }
+        let messages = page.checked(read)?.into_iter().rev().map(|row| Message {
             id: row.id,
             received: row.received,
             participant: row.participant,

@@ -26,7 +26,7 @@ pub(in crate::store) struct ReadMark {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MarkedRead {
     pub messages: usize,
-    /// The others are marked in the background.
+    /// There may be more; they are marked in the background.
     pub pending: bool,
 }
 
@@ -127,8 +127,9 @@ impl Tx {
         Ok(marked)
     }
 
-    /// Marks the oldest messages of a mark as read, with an event. The mark is recorded while more of them are left, and
-    /// deleted after that. The chat must be locked.
+    /// Marks the oldest messages of a mark as read, with an event. The mark is recorded while more of them may be left,
+    /// and deleted after that. `receipts`: whether to queue them; an account that has left its network has none to send,
+    /// although its mark announces. The chat must be locked.
     pub(in crate::store) async fn mark_slice(
         &mut self,
         account: AccountId,

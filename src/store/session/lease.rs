@@ -13,7 +13,8 @@ use crate::store::{Store, topic};
 /// A process without a heartbeat for this time has lost its leases.
 pub const LEASE_SECONDS: f64 = 15.0;
 
-/// Accounts without a holder that a share counts.
+/// Accounts without a living holder that a share counts: it is counted each round, and must not grow with a server that
+/// starts with all accounts free.
 const FREE_LIMIT: i64 = 10_000;
 /// An account's oldest messages among which [`Store::accounts_with_work`] looks for one that is due.
 const OLDEST: i64 = 100;
@@ -90,8 +91,8 @@ impl Store {
         self.remove_processes(&silent).await
     }
 
-    /// Frees the leases first: a statement that holds an account's counter may have to read the process that it is leased
-    /// to.
+    /// Frees the leases first, in the order in which counters are locked: deleting a process sets their owner to null in no
+    /// order, while the process is locked, and a statement that holds a counter may have to read the process.
     async fn remove_processes(&self, processes: &[i64]) -> Result<(), DbError> {
         if processes.is_empty() {
             return Ok(());
@@ -231,8 +232,8 @@ impl Store {
         Ok(rows.into_iter().map(|row| (CounterId(row.id), row.fence)).collect())
     }
 
-    /// Says how many accounts of each network a process holds. Claims and releases keep that up to date; a lease that was
-    /// taken away is noticed so.
+    /// Corrects the numbers of accounts, by network, that a process holds. Claims and releases keep them up to date; only a
+    /// lease that another process took away leaves them too high.
     pub async fn report_held(&self, process: ProcessId, held: &BTreeMap<&str, usize>) -> Result<(), DbError> {
         let held = serde_json::to_value(held)
             .map_err(|error| DbError::Corrupt(format!("the numbers of leases cannot be written: {error}")))?;
@@ -278,8 +279,9 @@ impl Store {
 
     /// The topics of the work that accounts leased to this process have: what polling finds when a wake-up was lost.
     pub async fn accounts_with_work(&self, process: ProcessId) -> Result<Vec<Topic>, DbError> {
-        // From the work to its owner: most accounts have none. Where an account may have many rows, the next account is
-        // looked up by the last one. An index takes the time of the statement, not that of the clock.
+        // From the work to its owner: most accounts have none. Where an account may have many rows, the recursive
+        // queries jump from one account to the next. Times are compared with `statement_timestamp()`, because an index cannot
+        // serve `clock_timestamp()`, which changes during the statement.
         let rows = sqlx::query!(
             r#"WITH RECURSIVE sender AS (
                 (SELECT account_id FROM outbox ORDER BY account_id LIMIT 1)

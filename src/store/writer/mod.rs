@@ -9,9 +9,10 @@
 //! The two frequent transactions are one round trip each: functions of PostgreSQL (`accept_1`, `ingest_1`; the newest
 //! migration that makes one is its source), whose steps are plain statements. Each statement sees what was committed before
 //! it, so what is read after the locks were taken stands still. The same steps as one statement of common table
-//! expressions had to compare versions of rows for that. Measured against each other, PostgreSQL's CPU in µs a message,
-//! median of five, function to single statement: accepting 86 to 82 (16 accounts with 8 messages each), 122 to 133 (128
-//! with one), 109 to 114 (400 with one); storing what came in 61 to 65, 100 to 98, 83 to 89.
+//! expressions had to compare versions of rows for that. The benchmark of sending as a ratio to pgbench, median of five
+//! alternating pairs, single statements to functions: 0.67 to 0.68 with 32 connections, 1.26 to 1.32 with 128. PostgreSQL's
+//! CPU in µs a message: accepting 82 to 86 (16 accounts with 8 messages each), 133 to 122 (128 with one), 114 to 109 (400
+//! with one); storing what came in 65 to 61, 98 to 100, 89 to 83.
 
 mod accept;
 mod group_receipts;

@@ -13,6 +13,7 @@ use tower::ServiceExt as _;
 use windu::config::{Env, OAuthSettings};
 use windu::db::Db;
 use windu::http::extract::caller::Caller;
+use windu::http::rate_limit::RateLimits;
 use windu::lifecycle::Lifecycle;
 use windu::oauth::OAuth;
 use windu::store::Store;
@@ -30,6 +31,12 @@ struct State(Arc<OAuth>);
 impl FromRef<State> for Arc<OAuth> {
     fn from_ref(state: &State) -> Self {
         Arc::clone(&state.0)
+    }
+}
+
+impl FromRef<State> for RateLimits {
+    fn from_ref(_: &State) -> Self {
+        Self::new(None, None)
     }
 }
 

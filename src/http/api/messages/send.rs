@@ -10,6 +10,7 @@ use crate::http::AppState;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::recipient::{CachedRecipient, ChatSelector, Recipient};
+use crate::http::rate_limit::RateHeaders;
 use crate::store::{Accepted, NewMessage};
 use crate::{clock, secrets};
 
@@ -42,18 +43,22 @@ impl Sent {
     }
 }
 
+/// The answer, with the headers that say how much more the account may send.
+pub type SendAnswer<T> = Result<(RateHeaders, Json<T>), ApiError>;
+
 /// Accepts a message under a new id. The answer, made by `answer` from the sending account and the id, is committed with the
 /// message.
 ///
 /// # Errors
-/// 400 or 404 when the account may no longer write there, 503 when its outbox is full.
+/// 400 or 404 when the account may no longer write there, 429 when it sends too much, 503 when its outbox is full.
 pub async fn send<T: Serialize>(
     state: &AppState,
     to: &CachedRecipient,
     claim: &IdempotencyClaim,
     content: Content,
     answer: impl Fn(&Account, String) -> T,
-) -> Result<Json<T>, ApiError> {
+) -> SendAnswer<T> {
+    let left = state.limits.sends.count(&to.recipient.account.id)?;
     let id = secrets::growing_id(clock::now());
     let mut reloaded = None;
     for _ in 0..ATTEMPTS {
@@ -69,7 +74,7 @@ pub async fn send<T: Serialize>(
             time_to_live: state.send_ttl,
         };
         match state.store.accept_send(account, &message, answered.as_ref()).await? {
-            Accepted::Queued(_) => return Ok(Json(sent)),
+            Accepted::Queued(_) => return Ok((left, Json(sent))),
             Accepted::OutboxFull => {
                 return Err(ApiError::unavailable(
                     ErrorCode::OutboxFull,

@@ -1,6 +1,5 @@
 //! Sending files, locations and contact cards.
 
-use crate::http::json::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -9,7 +8,7 @@ use utoipa_axum::routes;
 
 use crate::domain::{Account, Card, Content, Location, MediaContent, MediaFile, MediaKind, Reference};
 use crate::http::AppState;
-use crate::http::api::messages::send::{SendTo, Sent, send};
+use crate::http::api::messages::send::{SendAnswer, SendTo, Sent, send};
 use crate::http::error::{ApiError, ErrorCode, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::params::{Degrees, RequestParameters, Text};
@@ -80,7 +79,7 @@ async fn send_image(
     claim: IdempotencyClaim,
     upload: Upload,
     RequestParameters(body): RequestParameters<WithCaption>,
-) -> Result<Json<SentFile>, ApiError> {
+) -> SendAnswer<SentFile> {
     send_file(&state, to, claim, upload, MediaKind::Image, body.caption).await
 }
 
@@ -94,7 +93,7 @@ async fn send_video(
     claim: IdempotencyClaim,
     upload: Upload,
     RequestParameters(body): RequestParameters<WithCaption>,
-) -> Result<Json<SentFile>, ApiError> {
+) -> SendAnswer<SentFile> {
     send_file(&state, to, claim, upload, MediaKind::Video, body.caption).await
 }
 
@@ -107,7 +106,7 @@ async fn send_audio(
     to: CachedRecipient,
     claim: IdempotencyClaim,
     upload: Upload,
-) -> Result<Json<SentFile>, ApiError> {
+) -> SendAnswer<SentFile> {
     send_file(&state, to, claim, upload, MediaKind::Audio, None).await
 }
 
@@ -120,7 +119,7 @@ async fn send_voice(
     to: CachedRecipient,
     claim: IdempotencyClaim,
     upload: Upload,
-) -> Result<Json<SentFile>, ApiError> {
+) -> SendAnswer<SentFile> {
     send_file(&state, to, claim, upload, MediaKind::Voice, None).await
 }
 
@@ -131,7 +130,7 @@ async fn send_file(
     upload: Upload,
     kind: MediaKind,
     caption: Option<Text<1_024>>,
-) -> Result<Json<SentFile>, ApiError> {
+) -> SendAnswer<SentFile> {
     let storing = state.media.store(&upload.spooled, kind, upload.file_name.as_deref());
     let stored = Deadline::elsewhere(storing).await?;
     let hash = stored.hash;
@@ -166,7 +165,7 @@ async fn send_location(
     to: CachedRecipient,
     claim: IdempotencyClaim,
     RequestParameters(body): RequestParameters<SendLocation>,
-) -> Result<Json<Sent>, ApiError> {
+) -> SendAnswer<Sent> {
     let content = Content::Location(Location {
         latitude: body.latitude.0,
         longitude: body.longitude.0,
@@ -195,7 +194,7 @@ async fn send_vcard(
     claim: IdempotencyClaim,
     CardUpload(file): CardUpload,
     RequestParameters(body): RequestParameters<SendCard>,
-) -> Result<Json<Sent>, ApiError> {
+) -> SendAnswer<Sent> {
     let text = match (file, body.vcard) {
         (Some(text), _) => text,
         (None, Some(vcard)) => vcard.into_inner(),

@@ -1,6 +1,5 @@
 //! Sending text.
 
-use crate::http::json::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -9,7 +8,7 @@ use utoipa_axum::routes;
 
 use crate::domain::Content;
 use crate::http::AppState;
-use crate::http::api::messages::send::{SendTo, Sent, send};
+use crate::http::api::messages::send::{SendAnswer, SendTo, Sent, send};
 use crate::http::error::{ApiError, ErrorCode, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::params::{RequestParameters, Text};
@@ -35,7 +34,7 @@ async fn send_message(
     to: CachedRecipient,
     claim: IdempotencyClaim,
     RequestParameters(body): RequestParameters<SendMessage>,
-) -> Result<Json<Sent>, ApiError> {
+) -> SendAnswer<Sent> {
     if body.message.is_empty() {
         return Err(ApiError::bad_request(ErrorCode::InvalidParameter, "message: it must not be empty"));
     }

@@ -17,6 +17,7 @@ mod value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::{FromRef, FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -30,6 +31,7 @@ use super::body_budget::{BodyBudget, BodyRoom};
 use crate::domain::UserId;
 use crate::fair_share::FairShare;
 use crate::http::error::{ApiError, ErrorCode};
+use crate::http::rate_limit::RateHeaders;
 use crate::media::{Spools, Uploader, UploaderSpools};
 use crate::secrets;
 
@@ -132,15 +134,29 @@ where
         }
         Err(rejection) => return rejection.into_response(),
     };
-    if parts.extensions.get::<WrongMethod>().is_some() {
-        parts.extensions.insert(Arc::new(RawParameters::default()));
-        return next.run(Request::from_parts(parts, axum::body::Body::empty())).await;
-    }
-    match collect(&mut parts, body, &spools, room).await {
-        Ok(parameters) => parts.extensions.insert(Arc::new(parameters)),
-        Err(error) => return error.into_response(),
+    let left = parts.extensions.get::<RateHeaders>().cloned().unwrap_or_default();
+    let mut response = answer(parts, body, &spools, room, next).await;
+    left.add_to(response.headers_mut());
+    response
+}
+
+async fn answer(
+    mut parts: Parts,
+    body: Body,
+    spools: &UploaderSpools,
+    room: BodyRoom,
+    next: Next,
+) -> Response {
+    let parameters = if parts.extensions.get::<WrongMethod>().is_some() {
+        RawParameters::default()
+    } else {
+        match collect(&mut parts, body, spools, room).await {
+            Ok(parameters) => parameters,
+            Err(error) => return error.into_response(),
+        }
     };
-    next.run(Request::from_parts(parts, axum::body::Body::empty())).await
+    parts.extensions.insert(Arc::new(parameters));
+    next.run(Request::from_parts(parts, Body::empty())).await
 }
 
 /// The parameters of a request, for other extractors.
@@ -180,7 +196,7 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for JsonOnly<T> {
 
 async fn collect(
     parts: &mut Parts,
-    body: axum::body::Body,
+    body: Body,
     spools: &UploaderSpools,
     mut room: BodyRoom,
 ) -> Result<RawParameters, ApiError> {

@@ -9,14 +9,17 @@ use crate::domain::{PhoneNumber, Privacy};
 /// The watches that a change may affect.
 #[derive(Clone, Copy)]
 pub(super) struct AffectedWatches<'a> {
+    /// The subscriber that changed.
     pub number: &'a PhoneNumber,
-    /// The watches of others on the subscriber.
+    /// Whether the watches of others on it are affected.
     pub watched: bool,
-    /// The subscriber's watches on others.
+    /// Whether its watches on others are affected.
     pub watching: bool,
 }
 
+/// One watch, with the view that its watcher had last.
 struct Watch {
+    /// The subscriber that is watched.
     number: String,
     watcher: String,
     watched: WatchedProfile,
@@ -31,7 +34,7 @@ impl Watch {
 }
 
 impl NetTx {
-    /// Brings the watchers' views up to date.
+    /// Stores what each watcher may see now, and puts a stanza for each difference into its mailbox.
     pub(super) async fn notify_watchers(&mut self, affected: AffectedWatches<'_>) -> Result<(), DbError> {
         self.lock_watches(affected).await?;
         let (mut watched, mut watchers, mut views) = (Vec::new(), Vec::new(), Vec::new());
@@ -89,6 +92,8 @@ impl NetTx {
         Ok(self.watches(affected).await?.iter().any(|watch| watch.view_now() != watch.view))
     }
 
+    /// Locks the watchers' subscribers, then the watches, each in the order of its key. The subscribers come first, because a
+    /// stanza refers to its recipient and would lock it later, in no order.
     pub(super) async fn lock_watches(&mut self, affected: AffectedWatches<'_>) -> Result<(), DbError> {
         let AffectedWatches { number, watched, watching } = affected;
         if watched {
@@ -117,8 +122,8 @@ impl NetTx {
         Ok(())
     }
 
-    /// The active watches whose subscribers exist. A watcher whose mailbox is full is skipped; it gets its updates when
-    /// it sets its watches again.
+    /// The active watches whose subscribers exist. Another watcher whose mailbox is full is skipped; it gets its updates when
+    /// it sets its watches again. The subscriber's own watches are never skipped.
     async fn watches(&mut self, affected: AffectedWatches<'_>) -> Result<Vec<Watch>, DbError> {
         let AffectedWatches { number, watched, watching } = affected;
         let rows = sqlx::query!(
