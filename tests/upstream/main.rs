@@ -70,6 +70,7 @@ macro_rules! conformance {
             visibility::setting_the_same_state_again_sends_no_event,
             visibility::presence_is_live_for_online_watchers,
             visibility::two_concurrent_presence_changes_are_both_delivered,
+            visibility::a_change_while_a_watch_begins_reaches_the_watcher,
             visibility::offline_watchers_learn_that_presence_is_hidden,
             visibility::each_privacy_setting_hides_its_part_from_its_audience,
             visibility::a_photo_is_announced_to_and_fetched_by_permitted_watchers_only,

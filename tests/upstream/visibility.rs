@@ -93,6 +93,23 @@ pub async fn two_concurrent_presence_changes_are_both_delivered(network: &impl N
     }
 }
 
+pub async fn a_change_while_a_watch_begins_reaches_the_watcher(network: &impl Network) {
+    let anna = Phone::new(network).await;
+    let shown = anna.online().await;
+    for round in 0..40 {
+        let watcher = Phone::new(network).await;
+        let mut watching = watcher.online().await;
+        let (text, whom) = (format!("round {round}"), [anna.address()]);
+        let (begun, changed) =
+            tokio::join!(watching.connection.watch(&whom), shown.connection.set_status_message(&text));
+        begun.unwrap();
+        changed.unwrap();
+        let mut observer = Observer::default();
+        observer.follow(&mut watching, &watcher, &anna, &shown).await;
+        assert_eq!(observer.text(), Some(text.as_str()));
+    }
+}
+
 pub async fn offline_watchers_learn_that_presence_is_hidden(network: &impl Network) {
     let ((anna, shown), (ben, mut watching)) = two(network).await;
     let mut observer = Observer::default();

@@ -62,11 +62,15 @@ impl LocalNet {
     ) -> Result<(), DbError> {
         let mut tx = NetTx::begin(&self.db).await?;
         let affected = change.affected(&subscriber.number);
-        let notifies = match change {
-            SubscriberChange::Watches(watched) => {
-                tx.change_watches(subscriber, watched).await? && tx.has_updates(affected).await?
-            }
-            change => tx.write_change(subscriber, change).await?,
+        let notifies = if let SubscriberChange::Watches(watched) = change {
+            let new = tx.change_watches(subscriber, watched).await?;
+            tx.commit().await?;
+            // A subscriber that changes at the same time has either seen the new watch, or its change is waited for here.
+            tx = NetTx::begin(&self.db).await?;
+            tx.hold_subscribers(&new).await?;
+            tx.has_updates(affected).await?
+        } else {
+            tx.write_change(subscriber, change).await?
         };
         if notifies {
             tx.notify_watchers(affected).await?;
@@ -171,7 +175,9 @@ impl NetTx {
             }
             SubscriberChange::Contacts(contacts) => return self.change_contacts(subscriber, contacts).await,
             SubscriberChange::Blocked(blocked) => return self.change_blocked(subscriber, blocked).await,
-            SubscriberChange::Watches(watched) => return self.change_watches(subscriber, watched).await,
+            SubscriberChange::Watches(watched) => {
+                return Ok(!self.change_watches(subscriber, watched).await?.is_empty());
+            }
         };
         Ok(statement.execute(&mut *self.inner).await?.rows_affected() == 1)
     }
@@ -226,29 +232,41 @@ impl NetTx {
         Ok(changed > 0)
     }
 
-    /// False: the login is no longer valid.
+    /// Returns whom the subscriber has not watched before; nobody when the login is no longer valid.
     async fn change_watches(
         &mut self,
         subscriber: &Subscriber,
         watched: &[PhoneNumber],
-    ) -> Result<bool, DbError> {
+    ) -> Result<Vec<String>, DbError> {
         if !self.lock_subscriber(subscriber).await? {
-            return Ok(false);
+            return Ok(Vec::new());
         }
         let watched: Vec<&str> = watched.iter().map(PhoneNumber::as_str).collect();
-        sqlx::query!(
+        let new = sqlx::query_scalar!(
             "WITH ended AS (
                 UPDATE localnet_watch SET active = false
                 WHERE watcher = $1 AND active AND watched NOT IN (SELECT unnest($2::text[])))
              INSERT INTO localnet_watch (watched, watcher) SELECT w.number, $1 FROM unnest($2::text[]) AS w (number)
              ORDER BY w.number
-             ON CONFLICT (watched, watcher) DO UPDATE SET active = true WHERE NOT localnet_watch.active",
+             ON CONFLICT (watched, watcher) DO UPDATE SET active = true WHERE NOT localnet_watch.active
+             RETURNING watched",
             subscriber.number.as_str(),
             &watched as &[&str]
         )
-        .execute(&mut *self.inner)
+        .fetch_all(&mut *self.inner)
         .await?;
-        Ok(true)
+        Ok(new)
+    }
+
+    /// Waits for the changes of these subscribers, and holds up further ones until the commit.
+    async fn hold_subscribers(&mut self, numbers: &[String]) -> Result<(), DbError> {
+        sqlx::query!(
+            "SELECT number FROM localnet_subscriber WHERE number = ANY($1) ORDER BY number FOR SHARE",
+            numbers
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        Ok(())
     }
 
     /// False: the login is no longer valid.
