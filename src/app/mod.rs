@@ -68,9 +68,10 @@ impl Settings {
     /// Reads all settings, and warns of unknown variables.
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         for (name, meant) in config::unknown(env, Self::NAMES) {
-            match meant {
-                Some(meant) => tracing::warn!(name, "unknown variable; is {meant} meant?"),
-                None => tracing::warn!(name, "unknown variable; .env.example lists all"),
+            if let Some(meant) = meant {
+                tracing::warn!(name, "unknown variable; is {meant} meant?");
+            } else {
+                tracing::warn!(name, "unknown variable; .env.example lists all");
             }
         }
         let listen = ListenSettings::read(env)?;
@@ -110,9 +111,10 @@ pub async fn open(env: &Env) -> anyhow::Result<Database> {
 
 async fn is_usable(db: &Db) -> anyhow::Result<()> {
     db.connect_once().await?;
-    match db.is_migrated().await? {
-        true => Ok(()),
-        false => bail!("the tables are older than this program: run `windu migrate` first"),
+    if db.is_migrated().await? {
+        Ok(())
+    } else {
+        bail!("the tables are older than this program: run `windu migrate` first")
     }
 }
 

@@ -37,7 +37,7 @@ impl LogSender {
         let line = format!("{time} {} code for {number}: {}\n", method.as_str(), code.digits());
         let written = match &self.target {
             // In bold (ECMA-48, 8.3.117), to be found among the lines of the log.
-            LogTarget::Terminal => write!(io::stdout().lock(), "\x1b[1m{}\x1b[0m\n", line.trim_end()),
+            LogTarget::Terminal => writeln!(io::stdout().lock(), "\x1b[1m{}\x1b[0m", line.trim_end()),
             LogTarget::File(path) => append(path, &line).await,
         };
         written.map_err(|error| SendError::failed(format!("the code could not be written: {error}")))

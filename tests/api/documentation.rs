@@ -25,10 +25,10 @@ async fn the_root_is_a_page_for_browsers_and_an_object_for_programs() {
 #[tokio::test]
 async fn the_openapi_document_is_the_one_of_the_command() {
     let server = Server::start();
-    let served = server.client().get("/api/openapi.json").await;
-    assert_eq!((served.status, served.header("content-type")), (200, "application/json"));
+    let answer = server.client().get("/api/openapi.json").await;
+    assert_eq!((answer.status, answer.header("content-type")), (200, "application/json"));
     let printed: serde_json::Value = serde_json::from_str(&server.run(&["openapi"], "")).expect("JSON");
-    assert_eq!(served.json(), printed);
+    assert_eq!(answer.json(), printed);
 }
 
 #[tokio::test]
