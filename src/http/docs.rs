@@ -44,13 +44,12 @@ static DOCUMENT: LazyLock<String> = LazyLock::new(|| format!("{:#}\n", router::o
 
 /// Swagger UI signs in with the public client.
 static SWAGGER: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| {
-    let client = oauth::Config::new().client_id(PUBLIC_CLIENT).app_name("Windu").scopes(scopes());
+    let client = oauth::Config::new()
+        .client_id(PUBLIC_CLIENT)
+        .app_name("Windu")
+        .scopes(vec!["read".to_owned(), "write".to_owned()]);
     Arc::new(Config::with_oauth_config([OPENAPI], client).validator_url("none").persist_authorization(false))
 });
-
-fn scopes() -> Vec<String> {
-    ["read", "write"].map(str::to_owned).to_vec()
-}
 
 /// The routes of this file, with the slash that every path below `/api` has after its normalisation. They need no token, and
 /// no database.
@@ -87,7 +86,7 @@ fn file(name: &str) -> Response {
             let kind = HeaderValue::from_str(&file.content_type);
             let kind =
                 (header::CONTENT_TYPE, kind.unwrap_or(HeaderValue::from_static("application/octet-stream")));
-            ([POLICY, kind], file.bytes.into_owned()).into_response()
+            ([POLICY, kind], file.bytes).into_response()
         }
         Ok(None) => ApiError::no_such_path().into_response(),
         Err(error) => {

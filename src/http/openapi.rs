@@ -99,9 +99,9 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     if WITH_FILE.contains(&path) {
         add_file(operation);
     }
-    for (status, response) in members_of(operation.get_mut("responses")) {
+    for (_, response) in members_of(operation.get_mut("responses")) {
         if response.get("description").is_none() {
-            response["description"] = if status == "302" { "elsewhere" } else { "done" }.into();
+            response["description"] = "done".into();
         }
         for (kind, content) in members_of(response.get_mut("content")) {
             if kind != JSON {

@@ -17,6 +17,8 @@ const CAPACITY: u64 = 20_000;
 /// The user and client that a token authenticates.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bearer {
+    /// The hash of the token.
+    pub token: TokenHash,
     pub user: UserId,
     pub client: ClientId,
     /// Sorted.
@@ -59,6 +61,7 @@ impl BearerCache {
     /// Caches the query's result, unless a revocation came between.
     pub fn finish(&self, hash: TokenHash, lookup: &PendingLookup, record: &BearerRecord) -> Bearer {
         let bearer = Bearer {
+            token: hash,
             user: record.user,
             client: record.client,
             scopes: record.scope.split_whitespace().map(str::to_owned).collect(),

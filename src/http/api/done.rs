@@ -1,8 +1,9 @@
 //! The empty object: the response of endpoints that return nothing.
 
-use crate::http::json::Json;
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::http::json::Json;
 
 #[derive(Serialize, ToSchema)]
 pub struct Done {}

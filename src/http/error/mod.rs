@@ -9,12 +9,12 @@ mod files;
 mod layers;
 pub mod responses;
 
-use crate::http::json::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use crate::http::json::Json;
 use crate::telemetry::chain;
 
 pub use codes::ErrorCode;

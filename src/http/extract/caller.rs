@@ -13,7 +13,6 @@ use crate::http::error::{ApiError, ErrorCode};
 use crate::http::rate_limit::RateLimits;
 use crate::media::Uploader;
 use crate::oauth::{Bearer, OAuth};
-use crate::secrets;
 
 /// A caller with a valid token.
 #[derive(Clone, Debug)]
@@ -44,12 +43,12 @@ where
         if let Some(caller) = parts.extensions.get::<Self>() {
             return Ok(caller.clone());
         }
-        let token = token(&parts.headers)?.to_owned();
-        let found = Arc::<OAuth>::from_ref(state).authenticate(&token).await?;
-        let Bearer { user, client, scopes } = found.ok_or_else(invalid)?;
+        let bearer = token(&parts.headers)?;
+        let found = Arc::<OAuth>::from_ref(state).authenticate(bearer).await?;
+        let Bearer { token, user, client, scopes } = found.ok_or_else(invalid)?;
         let needed = Scope::of(&parts.method);
         Span::current().record("user", user.0);
-        let left = RateLimits::from_ref(state).requests.count(&secrets::sha256(token.as_bytes()))?;
+        let left = RateLimits::from_ref(state).requests.count(&token)?;
         parts.extensions.insert(left);
         if scopes.iter().any(|scope| scope == needed.name) {
             Ok(Self { user, client, scopes })

@@ -10,13 +10,13 @@
 
 use std::convert::Infallible;
 
-use crate::http::json::{self, Json};
 use axum::extract::FromRequestParts;
 use http::StatusCode;
 use http::request::Parts;
 use serde::Serialize;
 
 use crate::http::error::ApiError;
+use crate::http::json::{self, Json};
 use crate::store::{Claim, ClaimedResponse, SavedResponse, Tx};
 
 /// The claim under which a handler runs, if its caller sent a key.

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::http::json::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
@@ -10,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::NO_STORE;
 use crate::http::error::ApiError;
+use crate::http::json::Json;
 use crate::oauth::OAuthError;
 
 #[derive(Debug)]

@@ -5,7 +5,6 @@ mod request;
 
 use std::sync::Arc;
 
-use crate::http::json::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, header};
@@ -17,6 +16,7 @@ use utoipa_axum::routes;
 use self::failure::{FailureBody, OAuthFailure};
 use self::request::OAuthRequest;
 use super::AppState;
+use crate::http::json::Json;
 use crate::oauth::{OAuth, TokenPair};
 use crate::store::LiveToken;
 

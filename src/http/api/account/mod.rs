@@ -5,7 +5,6 @@ mod profile;
 
 use std::time::Duration;
 
-use crate::http::json::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -22,6 +21,7 @@ use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{OnlyAccount, RegisteredAccount, StoredAccount, WaitingAccount};
 use crate::http::extract::caller::Caller;
 use crate::http::extract::params::{Code, RequestParameters, Text};
+use crate::http::json::Json;
 use crate::lifecycle::Deadline;
 use crate::verification::{CODE_LENGTH, Method};
 

@@ -1,6 +1,5 @@
 //! The account's own photo.
 
-use crate::http::json::Json;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
@@ -14,6 +13,7 @@ use crate::http::error::{ApiError, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::upload::PhotoUpload;
+use crate::http::json::Json;
 use crate::lifecycle::Deadline;
 
 /// The routes of this file.

@@ -1,6 +1,5 @@
 //! The account's own profile: status message, presence and privacy settings.
 
-use crate::http::json::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -15,6 +14,7 @@ use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::params::{RequestParameters, Text};
+use crate::http::json::Json;
 use crate::store::{OwnProfile, PrivacyChange};
 
 /// The routes of this file.

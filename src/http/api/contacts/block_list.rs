@@ -1,6 +1,5 @@
 //! Blocked numbers of an account.
 
-use crate::http::json::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -16,6 +15,7 @@ use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::params::{JsonOnly, Value};
 use crate::http::extract::recipient::PathContact;
+use crate::http::json::Json;
 use crate::store::{LIST_LIMIT, ListAddition};
 
 /// The routes of this file.

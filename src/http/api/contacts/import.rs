@@ -1,6 +1,5 @@
 //! Changes of the whole contact list: import and removal. JSON only.
 
-use crate::http::json::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::Deserialize;
@@ -16,6 +15,7 @@ use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::params::{JsonOnly, Text, Value};
+use crate::http::json::Json;
 use crate::sessions::contact_import::{ImportChange, ImportEntry, ImportOutcome};
 
 /// The routes of this file.

@@ -5,7 +5,6 @@ mod import;
 mod photos;
 mod profile;
 
-use crate::http::json::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -21,6 +20,7 @@ use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::params::{RequestParameters, Text};
 use crate::http::extract::recipient::PathContact;
+use crate::http::json::Json;
 use crate::sessions::roster::SyncedContacts;
 use crate::store::Contact;
 

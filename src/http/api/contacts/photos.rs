@@ -1,6 +1,5 @@
 //! Photos of contacts.
 
-use crate::http::json::Json;
 use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
@@ -14,6 +13,7 @@ use crate::http::api::photo::{PhotoSize, PhotoUrl, jpeg_response, no_photo};
 use crate::http::error::{ApiError, ErrorCode, Problem};
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::recipient::{PathContact, ShownContact};
+use crate::http::json::Json;
 use crate::store::{PhotoChange, ProfileScope, SeenPhoto};
 
 /// The routes of this file.

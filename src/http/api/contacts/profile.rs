@@ -1,6 +1,5 @@
 //! Profiles of contacts: status messages and presence.
 
-use crate::http::json::Json;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -13,6 +12,7 @@ use crate::http::AppState;
 use crate::http::error::ApiError;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::recipient::{PathContact, ShownContact};
+use crate::http::json::Json;
 use crate::store::{PeerStatusMessage, Presence, ProfileScope};
 
 /// The routes of this file.

@@ -4,13 +4,12 @@
 //! that asked its session before it was cut off skips the check: its change may have happened, and then the account may no
 //! longer be in the group.
 
-use crate::http::json::Json;
-
 use crate::domain::{Account, GroupId};
 use crate::http::AppState;
 use crate::http::api::done::{DONE, Done};
 use crate::http::error::ApiError;
 use crate::http::extract::IdempotencyClaim;
+use crate::http::json::Json;
 use crate::store::GroupView;
 use crate::upstream::{Address, GroupEdit};
 

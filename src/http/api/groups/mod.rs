@@ -5,7 +5,6 @@ mod participants;
 mod photos;
 mod subject;
 
-use crate::http::json::Json;
 use axum::extract::State;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -23,6 +22,7 @@ use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::params::{JsonOnly, Text};
 use crate::http::extract::recipient::NamedGroup;
+use crate::http::json::Json;
 use crate::sessions::Sessions;
 use crate::store::GroupInfo;
 use crate::upstream::GroupEdit;

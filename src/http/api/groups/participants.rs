@@ -1,6 +1,5 @@
 //! Participants of a group: added, removed, promoted and demoted by its admins.
 
-use crate::http::json::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -17,6 +16,7 @@ use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::params::RequestParameters;
 use crate::http::extract::recipient::NamedGroup;
+use crate::http::json::Json;
 use crate::sessions::{GroupRefusal, Sessions};
 use crate::store::{Candidate, GroupView};
 use crate::upstream::{Address, GroupEdit};

@@ -1,6 +1,5 @@
 //! Photo of a group: shown to its participants, any of whom may change it.
 
-use crate::http::json::Json;
 use axum::extract::State;
 use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
@@ -16,6 +15,7 @@ use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::recipient::NamedGroup;
 use crate::http::extract::upload::PhotoUpload;
+use crate::http::json::Json;
 use crate::lifecycle::Deadline;
 use crate::sessions::Sessions;
 use crate::upstream::GroupEdit;

@@ -1,6 +1,5 @@
 //! Subject of a group: shown to its participants, any of whom may change it.
 
-use crate::http::json::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,6 +15,7 @@ use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::params::{RequestParameters, Text};
 use crate::http::extract::recipient::NamedGroup;
+use crate::http::json::Json;
 use crate::sessions::Sessions;
 use crate::upstream::GroupEdit;
 

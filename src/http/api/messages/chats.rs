@@ -1,6 +1,5 @@
 //! The list of chats.
 
-use crate::http::json::Json;
 use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,6 +13,7 @@ use crate::http::error::ApiError;
 use crate::http::extract::account::StoredAccount;
 use crate::http::extract::page::ListParameters;
 use crate::http::extract::params::RequestParameters;
+use crate::http::json::Json;
 use crate::store::{ChatPhoto, ChatSummary, LastMessage};
 
 /// The routes of this file.

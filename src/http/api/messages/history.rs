@@ -1,6 +1,5 @@
 //! The list of a chat's messages.
 
-use crate::http::json::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -13,6 +12,7 @@ use crate::http::error::{ApiError, Problem};
 use crate::http::extract::page::ListParameters;
 use crate::http::extract::params::{Flag, RequestParameters};
 use crate::http::extract::recipient::StoredChat;
+use crate::http::json::Json;
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {

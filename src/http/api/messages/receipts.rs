@@ -1,6 +1,5 @@
 //! Receipts: messages marked as read, and the lists of delivered and of read messages.
 
-use crate::http::json::Json;
 use axum::extract::State;
 use chrono::TimeDelta;
 use http::StatusCode;
@@ -19,6 +18,7 @@ use crate::http::extract::account::RegisteredAccount;
 use crate::http::extract::page::ListParameters;
 use crate::http::extract::params::RequestParameters;
 use crate::http::extract::recipient::{ChatSelector, StoredChat, readable};
+use crate::http::json::Json;
 use crate::store::{MarkedRead, Receipted};
 
 /// The routes of this file.

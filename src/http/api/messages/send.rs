@@ -1,6 +1,5 @@
 //! Acceptance of a message of any type.
 
-use crate::http::json::Json;
 use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -10,6 +9,7 @@ use crate::http::AppState;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::recipient::{CachedRecipient, ChatSelector, Recipient};
+use crate::http::json::Json;
 use crate::http::rate_limit::RateHeaders;
 use crate::store::{Accepted, NewMessage};
 use crate::{clock, secrets};

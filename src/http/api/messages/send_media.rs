@@ -33,11 +33,6 @@ pub fn router() -> OpenApiRouter<AppState> {
 
 #[derive(Deserialize, ToSchema)]
 struct WithCaption {
-    /// The file, in a multipart form.
-    #[schema(value_type = Option<String>, format = Binary)]
-    #[serde(skip)]
-    #[expect(dead_code, reason = "for the description: Upload reads it")]
-    filename: (),
     /// The URL of the file, if the form has none.
     #[expect(dead_code, reason = "for the description: Upload reads it")]
     url: Option<String>,
@@ -47,11 +42,6 @@ struct WithCaption {
 
 #[derive(Deserialize, ToSchema)]
 struct WithoutCaption {
-    /// The file, in a multipart form.
-    #[schema(value_type = Option<String>, format = Binary)]
-    #[serde(skip)]
-    #[expect(dead_code, reason = "for the description: Upload reads it")]
-    filename: (),
     /// The URL of the file, if the form has none.
     #[expect(dead_code, reason = "for the description: Upload reads it")]
     url: Option<String>,

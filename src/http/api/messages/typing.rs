@@ -1,6 +1,5 @@
 //! Typing notifications.
 
-use crate::http::json::Json;
 use axum::extract::State;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -10,6 +9,7 @@ use crate::http::AppState;
 use crate::http::api::done::{DONE, Done};
 use crate::http::error::{ApiError, Problem};
 use crate::http::extract::recipient::{ChatSelector, Recipient};
+use crate::http::json::Json;
 use crate::upstream::Address;
 
 /// The routes of this file.
