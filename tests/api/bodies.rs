@@ -4,7 +4,7 @@ use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::json;
 
-use crate::shared_server::server;
+use crate::shared_server::{client, server};
 use crate::support::people::{Person, fresh_number, register};
 
 const SEND: &str = "/api/messages/send-message/";
@@ -176,7 +176,7 @@ async fn a_json_number_where_a_text_is_meant_is_refused() {
     assert_eq!(sent.status, 200, "{}", sent.text());
     let password =
         json!({"grant_type": "password", "username": "alice", "password": 12_345_678, "client_id": "x"});
-    let refused = server().client().post_json("/o/token/", &password).await;
+    let refused = client().post_json("/o/token/", &password).await;
     assert_eq!((refused.status, &refused.json()["error"]), (400, &json!("invalid_request")));
 }
 
@@ -188,9 +188,9 @@ async fn json_is_neither_guessed_nor_cached() {
         anna.api.get("/api/messages/chats/").await,
         anna.api.post(SEND, &[]).await,
         anna.api.get("/nothing").await,
-        server().client().get("/api/account/").await,
-        server().client().get("/livez").await,
-        server().client().post("/o/token/", &[]).await,
+        client().get("/api/account/").await,
+        client().get("/livez").await,
+        client().post("/o/token/", &[]).await,
     ];
     for answer in answers {
         assert_eq!(answer.header("content-type"), "application/json");

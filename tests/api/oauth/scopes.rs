@@ -3,14 +3,14 @@
 use reqwest::Method;
 
 use super::login_with;
-use crate::shared_server::server;
+use crate::shared_server::{client, server};
 use crate::support::client::{Answer, Client};
 use crate::support::people::{fresh_number, register};
 
 async fn with_scope(scope: &str) -> Client {
-    let answer = server().client().post("/o/token/", &login_with(&[("scope", scope)])).await;
+    let answer = client().post("/o/token/", &login_with(&[("scope", scope)])).await;
     assert_eq!(answer.json()["scope"], scope, "{}", answer.text());
-    server().client().with_token(answer.json()["access_token"].as_str().expect("a token"))
+    client().with_token(answer.json()["access_token"].as_str().expect("a token"))
 }
 
 #[track_caller]
