@@ -28,7 +28,7 @@ use tokio::time::timeout;
 
 use super::MediaError;
 use crate::clock;
-use crate::config::MediaLocation;
+use crate::config::{MediaLocation, data_dir};
 use crate::domain::BlobHash;
 use crate::secrets;
 
@@ -227,8 +227,8 @@ fn name(hash: &BlobHash) -> Name {
 fn open(location: &MediaLocation) -> object_store::Result<Arc<dyn ObjectStore>> {
     match location {
         MediaLocation::Folder(path) => {
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-            made.map_err(|error| object_store::Error::Generic { store: "folder", source: error.into() })?;
+            create_folder(path)
+                .map_err(|error| object_store::Error::Generic { store: "folder", source: error.into() })?;
             Ok(Arc::new(LocalFileSystem::new_with_prefix(path)?.with_fsync(true)))
         }
         MediaLocation::S3 { bucket, prefix, variables } => {
@@ -238,6 +238,17 @@ fn open(location: &MediaLocation) -> object_store::Result<Arc<dyn ObjectStore>> 
             }
             Ok(Arc::new(PrefixStore::new(bucket, prefix.as_str())))
         }
+    }
+}
+
+/// Closed to others, but not the folders above it: the data folder may be one of them, and PostgreSQL passes through it.
+fn create_folder(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        data_dir::make(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        created => created,
     }
 }
 
@@ -294,6 +305,18 @@ mod tests {
     async fn read(blobs: &Blobs, hash: &BlobHash, range: Option<Range<u64>>) -> Vec<u8> {
         let stream = blobs.stream(hash, range).await.expect("an object");
         stream.try_collect::<Vec<_>>().await.expect("whole").concat()
+    }
+
+    #[tokio::test]
+    async fn the_storage_is_closed_and_a_data_folder_that_it_makes_is_not_closed_to_postgresql() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let place = tempfile::tempdir().expect("a folder");
+        let data = place.path().join("data");
+        let (_, hash) = content(1);
+        let _ = folder(&data).delete(&hash).await;
+        let mode = |path: &Path| fs::metadata(path).expect("made").permissions().mode() & 0o777;
+        assert_eq!(mode(&data.join("media")), 0o700);
+        assert_eq!(mode(&data), if nix::unistd::Uid::effective().is_root() { 0o711 } else { 0o700 });
     }
 
     #[tokio::test]

@@ -225,6 +225,23 @@ async fn a_parent_folder_that_postgres_cannot_enter_is_named() {
 }
 
 #[tokio::test]
+async fn a_data_folder_that_postgres_cannot_enter_is_opened_by_the_named_command() {
+    if !is_root() {
+        return;
+    }
+    let data = DataDir::new();
+    fs::create_dir_all(data.path()).expect("a folder");
+    fs::set_permissions(data.path(), fs::Permissions::from_mode(0o700)).expect("a mode");
+    let text = Cluster::start(data.path(), None, Missing::Create).await.err().expect("closed").to_string();
+    let command = format!("chmod o+x {}", data.path().display());
+    assert!(text.ends_with(&command), "{text}");
+    let done = Command::new("sh").args(["-c", &command]).status().expect("a shell");
+    assert!(done.success());
+    data.start().await.stop().await.expect("stops");
+    data.assert_nothing_runs();
+}
+
+#[tokio::test]
 async fn a_cluster_of_a_version_that_is_not_installed_is_refused() {
     let data = DataDir::new();
     data.start().await.stop().await.expect("stops");

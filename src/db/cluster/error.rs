@@ -46,11 +46,12 @@ pub enum ClusterError {
     NoRunner,
     /// The user that PostgreSQL runs as cannot enter the data folder.
     #[error(
-        "PostgreSQL refuses to run as root, so it runs as the user {user}, who cannot enter {folder}. \
-         Choose another data folder, for example WINDU_DATA_DIR=/var/lib/windu"
+        "PostgreSQL refuses to run as root, so it runs as the user {user}, who cannot enter {folder}. {remedy}"
     )]
     Closed {
         user: String,
+        /// A sentence that says what to do.
+        remedy: String,
         /// The outermost folder of the path that the user cannot enter.
         folder: PathBuf,
     },

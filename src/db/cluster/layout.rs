@@ -147,7 +147,13 @@ impl Layout {
         let tried = self.command(Path::new("/bin/sh")).args(["-c", ":"]).current_dir(&self.data_dir).status();
         match tried {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Err(ClusterError::Closed { user: runner.name.clone(), folder: self.closed_folder() })
+                let folder = self.closed_folder();
+                let remedy = if folder == self.data_dir {
+                    format!("Let it pass through: chmod o+x {}", folder.display())
+                } else {
+                    "Choose another data folder, for example WINDU_DATA_DIR=/var/lib/windu".to_owned()
+                };
+                Err(ClusterError::Closed { user: runner.name.clone(), folder, remedy })
             }
             tried => tried.map(drop).map_err(ClusterError::at(&self.data_dir)),
         }
