@@ -153,6 +153,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod maintenance;
 pub mod media;
+pub mod metrics;
 pub mod oauth;
 pub mod secrets;
 pub mod sessions;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! main → cli → app → http → { oauth, sessions, events, media, verification, maintenance } → { store, upstream } → { db, domain }
-//!                    leaves, usable by all above domain: config, clock, secrets, fair_share, fetch, telemetry, lifecycle
+//!                    leaves, usable by all above domain: config, clock, secrets, fair_share, fetch, metrics, telemetry, lifecycle
 //! ```
 //!
 //! Parts in the same braces may use each other in at most one direction; store and upstream must not use each other, nor
@@ -22,7 +22,8 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["main"],
 ];
-const LEAVES: &[&str] = &["config", "clock", "secrets", "fair_share", "fetch", "telemetry", "lifecycle"];
+const LEAVES: &[&str] =
+    &["config", "clock", "secrets", "fair_share", "fetch", "metrics", "telemetry", "lifecycle"];
 
 /// The parts that may use a crate.
 const CRATES: &[(&str, &[&str])] = &[
@@ -36,6 +37,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("oxide_auth", &["oauth"]),
     ("oxide_auth_async", &["oauth"]),
     ("reqwest", &["fetch"]),
+    ("prometheus_client", &["metrics"]),
+    ("procfs", &["metrics"]),
     ("tokio_xmpp", &["upstream/xmpp"]),
     ("xmpp_parsers", &["upstream/xmpp"]),
     ("image", &["media"]),

@@ -22,7 +22,7 @@ use crate::fetch::{Fetch, UntrustedRules};
 use crate::http::extract::body_budget::BodyBudget;
 use crate::http::rate_limit::RateLimits;
 use crate::http::server::ConnectionLimits;
-use crate::http::{AppState, Shared, SlowChecks, Started, router, server};
+use crate::http::{AppState, Shared, SlowChecks, Started, metrics, router, server};
 use crate::lifecycle::Lifecycle;
 use crate::maintenance;
 use crate::oauth::{self, BootstrapError, FirstPassword, OAuth};
@@ -140,12 +140,25 @@ pub async fn serve(env: &Env) -> anyhow::Result<()> {
     let listener = TcpListener::bind(address)
         .await
         .with_context(|| format!("WINDU_LISTEN: cannot listen on {address}"))?;
+    let metrics = match settings.listen.metrics {
+        None => None,
+        Some(address) => Some(
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("WINDU_METRICS_LISTEN: cannot listen on {address}"))?,
+        ),
+    };
     let database = Database::open(env, &settings, Missing::Create).await?;
-    serve_on(listener, settings, database).await
+    serve_on(listener, metrics, settings, database).await
 }
 
-/// As [`serve`], on an open listener.
-pub async fn serve_on(listener: TcpListener, settings: Settings, database: Database) -> anyhow::Result<()> {
+/// As [`serve`], on open listeners: of the API, and of the figures.
+pub async fn serve_on(
+    listener: TcpListener,
+    metrics: Option<TcpListener>,
+    settings: Settings,
+    database: Database,
+) -> anyhow::Result<()> {
     let lifecycle = Lifecycle::default();
     lifecycle.listen_for_signals()?;
     let url = format!("http://{}", listener.local_addr()?);
@@ -188,6 +201,9 @@ pub async fn serve_on(listener: TcpListener, settings: Settings, database: Datab
         trusted_proxies: settings.oauth.trusted_proxies.clone(),
     };
     lifecycle.spawn(server::serve(listener, router::router(&state), limits, lifecycle.clone()));
+    if let Some(listener) = metrics {
+        metrics::serve(listener, store.clone(), &lifecycle);
+    }
 
     let started = tokio::select! {
         () = lifecycle.soft().cancelled() => Ok(()),

@@ -6,12 +6,14 @@ use url::{Host, Url};
 
 use super::{ConfigError, Env};
 
-/// `WINDU_LISTEN`, `WINDU_PUBLIC_URL`, `WINDU_CORS_ORIGINS`, `WINDU_MAX_CONNECTIONS` and
+/// `WINDU_LISTEN`, `WINDU_METRICS_LISTEN`, `WINDU_PUBLIC_URL`, `WINDU_CORS_ORIGINS`, `WINDU_MAX_CONNECTIONS` and
 /// `WINDU_MAX_CONNECTIONS_PER_ADDRESS`.
 #[derive(Clone, Debug)]
 pub struct ListenSettings {
     /// The address to listen on; port 0 chooses a free one.
     pub address: SocketAddr,
+    /// Where the figures for Prometheus are served; `None`: nowhere.
+    pub metrics: Option<SocketAddr>,
     /// The start of the URLs in responses, without a slash at its end; `None`: from the listener's address.
     pub public_url: Option<String>,
     pub cors_origins: CorsOrigins,
@@ -36,6 +38,7 @@ impl ListenSettings {
     /// The variables that [`ListenSettings::read`] reads.
     pub const NAMES: &[&str] = &[
         "WINDU_LISTEN",
+        "WINDU_METRICS_LISTEN",
         "WINDU_PUBLIC_URL",
         "WINDU_CORS_ORIGINS",
         "WINDU_MAX_CONNECTIONS",
@@ -43,16 +46,18 @@ impl ListenSettings {
     ];
 
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
+        let metrics = env.get("WINDU_METRICS_LISTEN");
+        let metrics = metrics.map(|text| address("WINDU_METRICS_LISTEN", text)).transpose()?;
         let address = match env.get("WINDU_LISTEN") {
             None => SocketAddr::from(([127, 0, 0, 1], 8000)),
-            Some(text) => address(text)?,
+            Some(text) => address("WINDU_LISTEN", text)?,
         };
         let max_connections = at_least_one(env, "WINDU_MAX_CONNECTIONS", 1_000)?;
         let part = (max_connections / 4).max(FEWEST_PER_ADDRESS);
         let max_connections_per_address = at_least_one(env, "WINDU_MAX_CONNECTIONS_PER_ADDRESS", part)?;
         let public_url = env.get("WINDU_PUBLIC_URL").map(public_url).transpose()?;
         let cors_origins = cors_origins(env)?;
-        Ok(Self { address, public_url, cors_origins, max_connections, max_connections_per_address })
+        Ok(Self { address, metrics, public_url, cors_origins, max_connections, max_connections_per_address })
     }
 
     /// Whether both the listener and the public URL are on a loopback address: nobody else can reach the server.
@@ -69,11 +74,11 @@ impl ListenSettings {
 }
 
 /// A port alone is one of this machine only. A name stands for its first address.
-fn address(text: &str) -> Result<SocketAddr, ConfigError> {
+fn address(variable: &'static str, text: &str) -> Result<SocketAddr, ConfigError> {
     let wrong = |problem: &str| {
         let expected =
             "a port, or an address or name with a port, is expected, such as 8000 or 127.0.0.1:8000";
-        ConfigError::new("WINDU_LISTEN", format!("{expected}{problem}"))
+        ConfigError::new(variable, format!("{expected}{problem}"))
     };
     if let Ok(port) = text.parse() {
         return Ok(SocketAddr::from(([127, 0, 0, 1], port)));

@@ -10,6 +10,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection as _, Postgres};
 
 use super::{Db, DbError};
+use crate::metrics::METRICS;
 
 /// The cache holds at most this part of the pool (a half): other statements need connections too.
 const POOL_PART: u32 = 2;
@@ -40,14 +41,18 @@ pub struct Checkout<'a> {
 impl Db {
     /// A connection for one statement that is a transaction of its own.
     pub async fn checkout(&self) -> Result<(PoolConnection<Postgres>, Checkout<'_>), DbError> {
+        let asked = Instant::now();
         let idle = self.connections.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(Idle { mut connection, taken, used }) = idle {
             let checkout = Checkout { taken, db: self, is_put_back: false };
             if used.elapsed() < MAX_IDLE || connection.ping().await.is_ok() {
+                METRICS.connection_wait(asked.elapsed());
                 return Ok((connection, checkout));
             }
         }
-        let connection = self.pool.acquire().await?;
+        let connection = self.pool.acquire().await;
+        METRICS.connection_wait(asked.elapsed());
+        let connection = connection?;
         Ok((connection, Checkout { taken: Instant::now(), db: self, is_put_back: false }))
     }
 

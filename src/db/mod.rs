@@ -11,12 +11,13 @@ mod schema;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{Postgres, Transaction};
 
 use crate::lifecycle::Lifecycle;
+use crate::metrics::METRICS;
 use connections::ConnectionCache;
 
 pub use connections::Checkout;
@@ -96,12 +97,14 @@ impl Db {
 
     /// Begins a transaction.
     pub async fn begin(&self) -> Result<Tx, DbError> {
-        let pool = self.pool.clone();
+        let (pool, asked) = (self.pool.clone(), Instant::now());
         // In a task of its own, which hears the answer even when the caller goes away before it: sqlx 0.9 forgets a
         // BEGIN that it did not see answered and puts the connection back into the pool with its transaction open.
         #[expect(clippy::disallowed_methods, reason = "it outlives the caller by one round trip, no more")]
         let begun = tokio::spawn(async move { pool.begin().await });
-        match begun.await {
+        let begun = begun.await;
+        METRICS.connection_wait(asked.elapsed());
+        match begun {
             Ok(Ok(inner)) => Ok(Tx { inner, notifications: self.notifications.clone(), topics: Vec::new() }),
             Ok(Err(error)) => {
                 self.test_all_connections();
@@ -110,6 +113,13 @@ impl Db {
             // The program ends.
             Err(_) => Err(DbError::shutting_down()),
         }
+    }
+
+    /// How many connections are in use, and how many are idle.
+    #[must_use]
+    pub fn connection_counts(&self) -> (usize, usize) {
+        let (all, idle) = (self.pool.size() as usize, self.pool.num_idle());
+        (all.saturating_sub(idle), idle)
     }
 
     /// Closes the pool and waits until every connection is given back.

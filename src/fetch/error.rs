@@ -30,6 +30,21 @@ pub enum FetchError {
     TooLong { limit: u64 },
 }
 
+impl FetchError {
+    /// Its name among the figures.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self {
+            Self::Unusable(_) => "unusable",
+            Self::NotAllowed => "not_allowed",
+            Self::NotConnected(_) => "connect",
+            Self::TimedOut(_) => "timeout",
+            Self::Broken(_) => "closed",
+            Self::Busy => "busy",
+            Self::TooLong { .. } => "too_long",
+        }
+    }
+}
+
 /// Why a caller-supplied URL could not be read. `E` is the sink's error.
 #[derive(Debug, thiserror::Error)]
 pub enum UntrustedError<E> {

@@ -14,6 +14,8 @@ use std::sync::OnceLock;
 
 use url::Url;
 
+use crate::metrics::METRICS;
+
 pub use client::CONNECT_TIMEOUT;
 pub use error::{Cause, FetchError, UntrustedError};
 pub use guard::{FetchTimeouts, UntrustedRules};
@@ -60,9 +62,14 @@ impl Fetch {
 
     /// Sends a request and returns the response, whatever its status. A redirect is not followed.
     pub async fn post(&self, policy: Policy, post: Post) -> Result<FetchResponse, FetchError> {
-        let client = self.client(policy, &post.url)?;
-        let response = post.request(client).send().await.map_err(classify)?;
-        Ok(FetchResponse { response })
+        let sent = async {
+            let client = self.client(policy, &post.url)?;
+            let response = post.request(client).send().await.map_err(classify)?;
+            Ok(FetchResponse { response })
+        }
+        .await;
+        METRICS.fetch(sent.as_ref().map_or_else(FetchError::outcome, |_| "ok"));
+        sent
     }
 
     /// The client for a request to this URL.

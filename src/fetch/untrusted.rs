@@ -12,6 +12,7 @@ use super::error::{FetchError, UntrustedError, classify};
 use super::guard::is_http;
 use super::{Fetch, Policy};
 use crate::lifecycle::Deadline;
+use crate::metrics::METRICS;
 
 /// Redirects that are followed.
 const MAX_REDIRECTS: usize = 3;
@@ -52,12 +53,20 @@ impl Fetch {
         sink: &mut S,
     ) -> Result<Fetched, UntrustedError<S::Error>> {
         let url = Url::parse(url).ok().filter(is_http).ok_or(UntrustedError::NotHttp)?;
-        timeout(Deadline::shorten(self.timeouts().total, NEEDED_AFTERWARDS), self.read(url, limit, sink))
-            .await
-            .unwrap_or_else(|elapsed| {
-                let late = FetchError::TimedOut(elapsed.into());
-                Err(late.into())
-            })
+        let fetched =
+            timeout(Deadline::shorten(self.timeouts().total, NEEDED_AFTERWARDS), self.read(url, limit, sink))
+                .await
+                .unwrap_or_else(|elapsed| {
+                    let late = FetchError::TimedOut(elapsed.into());
+                    Err(late.into())
+                });
+        METRICS.fetch(match &fetched {
+            Ok(_) => "ok",
+            Err(UntrustedError::Fetch(error)) => error.outcome(),
+            Err(UntrustedError::Status(_) | UntrustedError::TooManyRedirects) => "status",
+            Err(UntrustedError::NotHttp | UntrustedError::Sink(_)) => "refused",
+        });
+        fetched
     }
 
     async fn read<S: Sink>(

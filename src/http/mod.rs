@@ -6,6 +6,7 @@ mod docs;
 pub mod error;
 pub mod extract;
 mod json;
+pub mod metrics;
 mod middleware;
 mod oauth;
 mod openapi;

@@ -17,6 +17,7 @@ use crate::config::Rate;
 use crate::domain::AccountId;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::lifecycle::Lifecycle;
+use crate::metrics::METRICS;
 use crate::store::TokenHash;
 
 pub const POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -95,6 +96,7 @@ impl<K: Clone + Eq + Hash> Policy<K> {
             }
             Err(later) => {
                 let wait = later.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
+                METRICS.rate_limited(self.name);
                 let seconds = u32::try_from(wait).unwrap_or(u32::MAX);
                 Err(self.exceeded(seconds))
             }

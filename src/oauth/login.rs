@@ -14,6 +14,7 @@ use super::issuer::{TokenIssuer, VerifiedLogin};
 use super::password::{HashingSlot, LoginOutcome};
 use super::{Client, OAuth, OAuthError, TokenPair, TokenRequest};
 use crate::domain::{CallerNetwork, normalised};
+use crate::metrics::METRICS;
 use crate::store::{LoginAttempt, UserRecord};
 use crate::{clock, secrets};
 
@@ -67,6 +68,7 @@ impl OAuth {
             let (Some(user), LoginOutcome::Right { outdated }) =
                 (user.filter(|user| !user.disabled), outcome)
             else {
+                METRICS.login("failed");
                 tracing::warn!(user = shown(&attempt), %address, "a login failed");
                 self.store.record_login_failure(&attempt).await?;
                 return Err(OAuthError::WrongLogin);
@@ -78,6 +80,7 @@ impl OAuth {
                 Some(user.password_hash)
             };
             if let Some(password_hash) = current {
+                METRICS.login("ok");
                 return Ok(VerifiedLogin {
                     user: user.id,
                     password_hash,
@@ -101,6 +104,7 @@ impl OAuth {
     async fn throttle(&self, attempt: &LoginAttempt, address: IpAddr) -> Result<(), OAuthError> {
         match self.store.login_wait(attempt).await? {
             Some(retry_after) => {
+                METRICS.login("throttled");
                 tracing::warn!(user = shown(attempt), %address, ?retry_after, "a login has to wait");
                 Err(OAuthError::TooManyFailures { retry_after })
             }

@@ -18,6 +18,7 @@ use super::peer_photos::PeerPhotos;
 use super::session::Session;
 use super::timeouts::bounded;
 use crate::domain::{NeedsUser, SessionState};
+use crate::metrics::{Direction, METRICS};
 use crate::store::{SessionAccount, topic};
 use crate::upstream::{Connection, Credentials, End, Login, Opened, ResumePoint, Signal};
 
@@ -92,6 +93,9 @@ impl Session {
             match signal {
                 Signal::Events(events) => {
                     let stored = store_events(&self.store, &self.connector, &self.lease, events).await?;
+                    let network = self.connector.network();
+                    METRICS.messages(network, Direction::In, "received", stored.messages);
+                    METRICS.messages(network, Direction::In, "dropped", stored.dropped_messages);
                     self.acknowledge(connection, &stored).await?;
                 }
                 Signal::CaughtUp => {
@@ -131,6 +135,7 @@ impl Session {
         let dispatcher = Dispatcher {
             store: self.store.clone(),
             lease: self.lease,
+            network: self.connector.network(),
             connection: connection.clone(),
             timeout: self.timeouts.step,
         };

@@ -11,6 +11,7 @@ use super::backoff::pause_after;
 use super::fault::{Fault, SessionEnd};
 use super::timeouts::bounded;
 use crate::domain::{Aspect, Audience, Lease, Privacy};
+use crate::metrics::{Direction, METRICS};
 use crate::store::{DUE_MESSAGES, Desired, DueMessage, Settled, Settlement, Store};
 use crate::upstream::{Address, Connection, Failure, Outgoing, ReadReceipt, SendFailure};
 
@@ -28,6 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 pub(super) struct Dispatcher {
     pub store: Store,
     pub lease: Lease,
+    pub network: &'static str,
     pub connection: Arc<dyn Connection>,
     /// For one call of the connection; then it counts as dead.
     pub timeout: Duration,
@@ -44,7 +46,7 @@ impl Dispatcher {
                 incomplete = self.reconcile(false).await?;
             }
             if due.expired {
-                while self.store.expire_outbox(&self.lease).await? > 0 {}
+                while self.expire().await? > 0 {}
             }
             let waits = self.send(&due.messages).await?;
             if due.receipts {
@@ -147,8 +149,20 @@ impl Dispatcher {
             .map_err(|_| Fault::retry("network_silent"))?;
         let settled = settlements(due, &outcomes);
         let waits = settled.iter().any(|settled| !settled.how.is_final());
+        let count = |outcome| settled.iter().filter(|settled| settled.how.outcome() == outcome).count();
+        let counts = ["sent", "failed", "retried"].map(|outcome| (outcome, count(outcome)));
         self.store.settle(&self.lease, settled).await?;
+        for (outcome, count) in counts {
+            METRICS.messages(self.network, Direction::Out, outcome, count);
+        }
         Ok(waits)
+    }
+
+    /// Gives up messages whose time is over; returns how many.
+    async fn expire(&self) -> Result<usize, Fault> {
+        let expired = self.store.expire_outbox(&self.lease).await?;
+        METRICS.messages(self.network, Direction::Out, "failed", expired);
+        Ok(expired)
     }
 
     /// Returns whether there may be more.

@@ -20,6 +20,9 @@ pub(super) struct Stored {
     pub kept: Vec<Acknowledgement>,
     /// Of messages that were dropped, because the account has blocked their sender.
     pub dropped: Vec<Acknowledgement>,
+    /// Messages that were stored, now or before.
+    pub messages: usize,
+    pub dropped_messages: usize,
 }
 
 /// Stores a batch of events in order, in one transaction if PostgreSQL takes them all.
@@ -56,6 +59,12 @@ pub(super) async fn store_events(
     let resume_point = resume_point.as_ref().map(|point| point.0.as_slice());
     let dropped = Ingest { store, connector, lease }.store(&items, resume_point).await?;
     let mut stored = Stored::default();
+    for (index, item) in items.iter().enumerate() {
+        if matches!(item.what, InboundKind::Message(_)) {
+            let was_dropped = dropped.contains(&index);
+            *(if was_dropped { &mut stored.dropped_messages } else { &mut stored.messages }) += 1;
+        }
+    }
     for (acknowledgement, index) in acknowledgements {
         let was_dropped = index.is_some_and(|index| dropped.contains(&index));
         if was_dropped { &mut stored.dropped } else { &mut stored.kept }.push(acknowledgement);

@@ -7,6 +7,7 @@ use super::fault::{Fault, SessionEnd};
 use super::session::Session;
 use crate::clock;
 use crate::domain::{NeedsUser, SessionState};
+use crate::metrics::METRICS;
 use crate::store::topic;
 use crate::upstream::End;
 
@@ -76,7 +77,7 @@ impl Session {
     }
 
     /// Waits out a failure.
-    async fn back_off(&self, backoff: &mut Backoff, reason: &str) -> Result<(), SessionEnd> {
+    async fn back_off(&self, backoff: &mut Backoff, reason: &'static str) -> Result<(), SessionEnd> {
         let pause = backoff.next();
         self.wait_until(clock::now() + pause, backoff.attempt(), reason).await
     }
@@ -85,8 +86,9 @@ impl Session {
         &self,
         until: chrono::DateTime<chrono::Utc>,
         attempt: u32,
-        reason: &str,
+        reason: &'static str,
     ) -> Result<(), SessionEnd> {
+        METRICS.reconnect(self.connector.network(), reason);
         tracing::info!(account = %self.lease.account, attempt, reason, "waiting to connect again");
         self.publish_if_possible(SessionState::Waiting { attempt, until }, Some(reason)).await?;
         let pause = (until - clock::now()).to_std().unwrap_or_default();

@@ -1,7 +1,11 @@
 //! Facts about the whole deployment: the version of PostgreSQL and the fingerprint of the master key.
 
-use super::Store;
+use std::time::Duration;
+
+use super::{LEASE_SECONDS, Store};
 use crate::db::DbError;
+use crate::domain::SessionState;
+use crate::metrics::Deployment;
 use crate::secrets::MasterKey;
 
 const KEY_FINGERPRINT: &str = "key_fingerprint";
@@ -39,6 +43,40 @@ impl Store {
         .await?)
     }
 
+    /// The sessions and outboxes of all networks.
+    pub async fn figures(&self) -> Result<Deployment, DbError> {
+        let sessions = sqlx::query!(
+            r#"SELECT a.network, CASE WHEN p.id IS NULL THEN 'unheld' ELSE a.session_state END AS "state!",
+                      count(*) AS "count!"
+               FROM account a
+               JOIN account_counter c ON c.id = a.counter_id
+               LEFT JOIN process p ON p.id = c.owner
+                    AND p.heartbeat_at > clock_timestamp() - make_interval(secs => $1)
+               WHERE a.registered_at IS NOT NULL
+               GROUP BY 1, 2"#,
+            LEASE_SECONDS
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        let outboxes = sqlx::query!(
+            r#"SELECT network, count AS "count!",
+                      extract(epoch FROM clock_timestamp()
+                              - (SELECT stored_at FROM message WHERE id = oldest))::float8 AS "oldest!"
+               FROM (SELECT a.network, count(*) AS count, min(o.message_id) AS oldest
+                     FROM outbox o JOIN account a ON a.id = o.account_id
+                     GROUP BY 1) waiting"#
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        Ok(Deployment {
+            sessions: sessions.into_iter().map(|row| (row.network, state(&row.state), row.count)).collect(),
+            outboxes: outboxes
+                .into_iter()
+                .map(|row| (row.network, row.count, Duration::from_secs_f64(row.oldest.max(0.0))))
+                .collect(),
+        })
+    }
+
     /// Compares the fingerprint of the master key with the stored one; the first key of a database is stored. When the
     /// stored one is the old key of a rotation, the new key replaces it.
     ///
@@ -61,5 +99,15 @@ impl Store {
             .await
             .map_err(DbError::from)?;
         if stored.as_ref() == Some(&fingerprint) { Ok(()) } else { Err(KeyError::Other) }
+    }
+}
+
+/// A state as a label: of a fixed list, whatever a newer version has written.
+fn state(name: &str) -> &'static str {
+    let at = chrono::DateTime::UNIX_EPOCH;
+    match SessionState::from_parts(name, Some(0), Some(at)) {
+        Some(state) => state.name(),
+        None if name == "unheld" => "unheld",
+        None => "other",
     }
 }

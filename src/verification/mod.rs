@@ -19,6 +19,7 @@ use crate::db::DbError;
 use crate::domain::{AccountId, PhoneNumber, UserId};
 use crate::fetch::{Fetch, FetchError};
 use crate::lifecycle::{Deadline, Lifecycle};
+use crate::metrics::METRICS;
 use crate::secrets::MasterKey;
 use crate::store::{ClaimedResponse, CodeId, Guess, NewCode, Reservation, Store, Tx};
 
@@ -290,14 +291,17 @@ impl CodeService {
         let (method, sender) = (method.as_str(), self.sender.name());
         let (settled, result) = match outcome {
             Ok(()) => {
+                METRICS.code(method, "ok");
                 tracing::info!(%account, method, sender, "a code was sent");
                 (self.store.code_accepted(id).await, Ok(()))
             }
             Err(SendError::Failed { reason, retry_after }) => {
+                METRICS.code(method, "failed");
                 tracing::warn!(%account, method, sender, reason, "the code sender failed");
                 (self.store.code_refused(id).await, Err(RequestError::SenderFailed { retry_after }))
             }
             Err(SendError::Unknown { reason }) => {
+                METRICS.code(method, "unknown");
                 tracing::warn!(%account, method, sender, reason, "the code sender did not respond");
                 (self.store.code_accepted(id).await, Err(RequestError::SenderTimedOut))
             }

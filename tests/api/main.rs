@@ -25,6 +25,7 @@ mod idempotency;
 mod isolation;
 mod media_messages;
 mod messages;
+mod metrics;
 mod number_takeover;
 mod oauth;
 mod paging;

@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use crate::http::error::ErrorCode;
+use crate::metrics::METRICS;
 use crate::secrets;
 
 /// The caller's own id, if it is valid; otherwise a new one.
@@ -27,17 +28,22 @@ pub async fn trace(mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = id_of_caller(request.headers()).unwrap_or_else(new_id);
     request.headers_mut().insert(REQUEST_ID, id.clone());
-    let path = request.uri().path().to_owned();
+    let (path, method) = (request.uri().path().to_owned(), request.method().clone());
+    let active = METRICS.begin_request();
     // The highest level, so that no filter of levels removes the id from the lines within. Extractors fill in the rest.
     let span = tracing::error_span!(
         "request",
         id = id.to_str().unwrap_or_default(),
-        method = request.method().as_str(),
+        method = method.as_str(),
         user = Empty,
         account = Empty,
     );
     let mut response = next.run(request).instrument(span.clone()).await;
-    let milliseconds = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    drop(active);
+    let took = began.elapsed();
+    let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+    let route = response.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    METRICS.request(&method, route, response.status().as_u16(), took);
     span.in_scope(|| log(&response, &path, milliseconds));
     response.headers_mut().insert(REQUEST_ID, id);
     response

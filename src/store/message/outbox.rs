@@ -94,6 +94,16 @@ impl Settlement {
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Later(_))
     }
+
+    /// Its name among the figures.
+    #[must_use]
+    pub fn outcome(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Failed(_) => "failed",
+            Self::Later(_) => "retried",
+        }
+    }
 }
 
 impl Store {
