@@ -9,17 +9,20 @@ use super::{Database, Settings};
 use crate::config::{Env, Missing};
 use crate::fetch::{Fetch, UntrustedRules};
 use crate::lifecycle::Lifecycle;
-use crate::media::Media;
+use crate::media::{Inventory, Media};
+use crate::store::KeyError;
 use crate::telemetry::chain;
 use crate::verification::Verification;
 
 /// The oldest supported PostgreSQL.
 const OLDEST_POSTGRES: i32 = 150_000;
+/// A message that has waited for longer shows that its network does not take it.
+const OUTBOX_LIMIT: Duration = Duration::from_mins(5);
 /// For one answer of the database or a network.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Checks the settings, the database, the storage of media, the networks and the sender of codes; prints a line for each.
-/// It creates no cluster, and writes only a small object, which it deletes again.
+/// It changes nothing: it creates no cluster, and the small object that it writes is deleted again.
 ///
 /// # Errors
 /// When a check failed.
@@ -41,6 +44,7 @@ pub async fn check(env: &Env) -> anyhow::Result<()> {
         }
     };
     check_database(&mut report, &database).await?;
+    check_sessions(&mut report, &settings, &database).await?;
     check_media(&mut report, &settings, &database).await?;
     check_networks(&mut report, &settings, &database).await?;
     let lifecycle = Lifecycle::default();
@@ -74,29 +78,68 @@ async fn check_database(report: &mut Report, database: &Database) -> anyhow::Res
         return report
             .bad("database", &format!("PostgreSQL {} is too old: 15 or newer is needed", version.name));
     }
-    report.good("database", &format!("PostgreSQL {}", version.name))?;
+    report.good("database", &format!("PostgreSQL {}, {}", version.name, store.db().location()))?;
     match store.db().is_migrated().await {
-        Ok(true) => report.good("tables", "at this version")?,
+        Ok(true) => match store.db().newer_migrations().await? {
+            0 => report.good("tables", "at this version")?,
+            _ => report.good("tables", "of a newer version, with which this program works")?,
+        },
         Ok(false) => {
             return report
                 .bad("tables", "older than this program: run windu migrate, or start this version's server");
         }
         Err(error) => return report.bad("tables", &error.to_string()),
     }
-    match store.check_key_fingerprint(&database.keys).await {
-        Ok(()) => report.good("secret key", "fits the database")?,
-        Err(error) => report.bad("secret key", &error.to_string())?,
+    if store.key_fits(&database.keys).await? {
+        report.good("secret key", "fits the database")?;
+    } else {
+        report.bad("secret key", &KeyError::Other.to_string())?;
     }
     let share = store.share().await?;
     let (accounts, processes) = (share.accounts, share.processes);
-    report.good("servers", &format!("{processes} running, {accounts} registered accounts"))
+    let text = format!("{processes} running, {accounts} registered accounts");
+    if processes == 0 && accounts > 0 {
+        return report.bad("servers", &format!("{text}: nothing is sent or received; start windu serve"));
+    }
+    report.good("servers", &text)
+}
+
+/// Sessions that are not connected although nobody but the network or this program can change that, and messages that
+/// wait for too long.
+async fn check_sessions(report: &mut Report, settings: &Settings, database: &Database) -> anyhow::Result<()> {
+    let Ok(figures) = database.store.figures(&settings.networks.networks).await else { return Ok(()) };
+    for (network, count, oldest) in &figures.outboxes {
+        let part = format!("outbox {network}");
+        let text = format!("{count} messages wait, the oldest for {} s", oldest.as_secs());
+        if *oldest > OUTBOX_LIMIT {
+            report.bad(&part, &text)?
+        } else {
+            report.good(&part, &text)?
+        }
+        let of_network = || figures.sessions.iter().filter(|(of, ..)| of == network);
+        let part = format!("sessions {network}");
+        let states: Vec<String> = of_network().map(|(_, state, count)| format!("{count} {state}")).collect();
+        let text = if states.is_empty() { "none".to_owned() } else { states.join(", ") };
+        let is_down = of_network().any(|(_, state, _)| ["unheld", "waiting", "stopped"].contains(state));
+        if is_down { report.bad(&part, &text)? } else { report.good(&part, &text)? }
+    }
+    Ok(())
 }
 
 async fn check_media(report: &mut Report, settings: &Settings, database: &Database) -> anyhow::Result<()> {
     let media = Media::new(database.store.clone(), database.keys.clone(), &settings.media, "".into());
     match media.check().await {
-        Ok(()) => report.good("media", &format!("{} can be written and read", media.location())),
-        Err(error) => report.bad("media", &chain(&error)),
+        Ok(()) => report.good("media", &format!("{} can be written and read", media.location()))?,
+        Err(error) => return report.bad("media", &chain(&error)),
+    }
+    match media.inventory().await {
+        Ok(Inventory { files, missing: 0 }) => report.good("files", &format!("all {files} are there")),
+        Ok(Inventory { files, missing }) => {
+            let text = format!("{missing} of {files} are not in {}", media.location());
+            report
+                .bad("files", &format!("{text}: it is not the storage that they were put into, or lost them"))
+        }
+        Err(error) => report.bad("files", &chain(&error)),
     }
 }
 

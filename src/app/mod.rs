@@ -202,7 +202,7 @@ pub async fn serve_on(
     };
     lifecycle.spawn(server::serve(listener, router::router(&state), limits, lifecycle.clone()));
     if let Some(listener) = metrics {
-        metrics::serve(listener, store.clone(), &lifecycle);
+        metrics::serve(listener, store.clone(), &settings.networks.networks, &lifecycle);
     }
 
     let started = tokio::select! {

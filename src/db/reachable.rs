@@ -23,6 +23,13 @@ pub enum Unreachable {
 }
 
 impl Db {
+    /// The name of the database and where it is; no user and no password.
+    #[must_use]
+    pub fn location(&self) -> String {
+        let options = self.pool.connect_options();
+        format!("{} at {}", options.get_database().unwrap_or(options.get_username()), place(&options))
+    }
+
     /// Connects once, beside the pool, whose own error says only that it waited for too long.
     ///
     /// # Errors

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sqlx::Connection as _;
 use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
+use sqlx::postgres::PgConnection;
 
 use super::{Db, DbError};
 
@@ -11,6 +12,10 @@ static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// The table of sqlx with the applied migrations.
 const TABLE: &str = "_sqlx_migrations";
+
+/// The key in the table `deployment` under which a migration stores the lowest version that a program must have: the number
+/// of its newest migration. A migration that older programs can work with stores nothing.
+const OLDEST_PROGRAM: &str = "oldest_program";
 
 /// The advisory lock of the program that migrates: "windu" in ASCII.
 const LOCK: i64 = 0x77_69_6e_64_75;
@@ -24,6 +29,12 @@ pub enum SchemaError {
     /// The database is unavailable: worth a retry.
     #[error(transparent)]
     Database(#[from] DbError),
+    /// Only newer programs can work with the tables.
+    #[error(
+        "the database's tables are those of a newer version of this program, and this one cannot work with them: \
+         start the newer version, or restore a backup from before the upgrade"
+    )]
+    TooNew,
     /// A migration failed, or was changed after it was applied.
     #[error("the database's tables cannot be brought to this version")]
     Migration(#[source] MigrateError),
@@ -50,7 +61,7 @@ impl From<MigrateError> for SchemaError {
 
 impl Db {
     /// Applies the migrations that the database lacks, in one program at a time. Migrations that only the database has
-    /// are from a newer program, whose schema must serve this one too.
+    /// are from a newer program: with them this one works until one of them says that it cannot.
     pub async fn migrate(&self) -> Result<(), SchemaError> {
         let mut connection = self.pool.acquire().await.map_err(DbError::from)?;
         // A program that waits inside pg_advisory_lock has an open snapshot, and an index that is built concurrently
@@ -62,6 +73,7 @@ impl Db {
         {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
+        refuse_newer(&mut connection).await?;
         let mut migrator = Migrator::with_migrations(MIGRATOR.iter().cloned().collect());
         migrator.set_locking(false).set_ignore_missing(true);
         let outcome = migrator.run(&mut *connection).await;
@@ -80,12 +92,39 @@ impl Db {
         if !present {
             return Ok(false);
         }
+        refuse_newer(&mut connection).await?;
         let applied = connection.list_applied_migrations(TABLE).await?;
         Ok(MIGRATOR.iter().all(|ours| applied.iter().any(|one| one.version == ours.version)))
+    }
+
+    /// The migrations in the database that this program does not know.
+    pub async fn newer_migrations(&self) -> Result<usize, SchemaError> {
+        let mut connection = self.pool.acquire().await.map_err(DbError::from)?;
+        let applied = connection.list_applied_migrations(TABLE).await?;
+        Ok(applied.iter().filter(|one| MIGRATOR.iter().all(|ours| ours.version != one.version)).count())
     }
 
     /// Whether the database answers.
     pub async fn ping(&self) -> Result<(), DbError> {
         Ok(self.pool.acquire().await?.ping().await?)
+    }
+}
+
+async fn refuse_newer(connection: &mut PgConnection) -> Result<(), SchemaError> {
+    let has_table = sqlx::query_scalar!(r#"SELECT to_regclass('deployment') IS NOT NULL AS "present!""#);
+    if !has_table.fetch_one(&mut *connection).await.map_err(DbError::from)? {
+        return Ok(());
+    }
+    let oldest = sqlx::query_scalar!("SELECT value FROM deployment WHERE key = $1", OLDEST_PROGRAM)
+        .fetch_optional(connection)
+        .await
+        .map_err(DbError::from)?;
+    let newest = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default();
+    match oldest {
+        // What is no number was written by a program that knows more than this one.
+        Some(oldest) if oldest.parse().map_or(true, |oldest: i64| oldest > newest) => {
+            Err(SchemaError::TooNew)
+        }
+        _ => Ok(()),
     }
 }

@@ -28,13 +28,14 @@ const CONNECTIONS: usize = 32;
 #[derive(Clone)]
 struct Figures {
     store: Store,
+    networks: Arc<[String]>,
     /// The database's last answer.
     last: Arc<Mutex<Option<(Instant, Option<Deployment>)>>>,
 }
 
 /// Serves the figures until the program stops.
-pub fn serve(listener: TcpListener, store: Store, lifecycle: &Lifecycle) {
-    let figures = Figures { store, last: Arc::default() };
+pub fn serve(listener: TcpListener, store: Store, networks: &[String], lifecycle: &Lifecycle) {
+    let figures = Figures { store, networks: networks.into(), last: Arc::default() };
     let router = Router::new().route("/metrics", get(metrics)).with_state(figures);
     let limits = ConnectionLimits {
         total: CONNECTIONS,
@@ -50,7 +51,7 @@ pub fn serve(listener: TcpListener, store: Store, lifecycle: &Lifecycle) {
 async fn metrics(State(figures): State<Figures>, headers: HeaderMap) -> Response {
     let mut last = figures.last.lock().await;
     if last.as_ref().is_none_or(|(at, _)| at.elapsed() >= LIFETIME) {
-        let deployment = timeout(TIMEOUT, figures.store.figures()).await;
+        let deployment = timeout(TIMEOUT, figures.store.figures(&figures.networks)).await;
         *last = Some((Instant::now(), deployment.ok().and_then(Result::ok)));
     }
     METRICS.deployment(last.as_ref().and_then(|(_, deployment)| deployment.as_ref()));

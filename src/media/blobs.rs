@@ -122,6 +122,20 @@ impl Blobs {
         }
     }
 
+    /// Whether the object is there.
+    ///
+    /// # Errors
+    /// [`MediaError::Unavailable`] when the storage does not answer.
+    pub async fn contains(&self, hash: &BlobHash) -> Result<bool, MediaError> {
+        let store = self.open().await?;
+        match timeout(OBJECT_TIMEOUT, store.head(&name(hash))).await {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(object_store::Error::NotFound { .. })) => Ok(false),
+            Ok(Err(error)) => Err(self.unavailable(error)),
+            Err(elapsed) => Err(self.unavailable(elapsed)),
+        }
+    }
+
     /// Writes, reads and deletes a small object.
     pub async fn check(&self) -> Result<(), MediaError> {
         let store = self.open().await?;

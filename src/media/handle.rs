@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::TryStreamExt as _;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::blobs::{Blobs, ByteStream};
 use super::inspection::InspectionPool;
@@ -29,6 +29,18 @@ struct MediaInner {
     urls: Urls,
     inspections: InspectionPool,
     location: MediaLocation,
+}
+
+/// Files in one page of the inventory.
+const INVENTORY_PAGE: i64 = 1_000;
+/// Files that the inventory looks for at the same time.
+const INVENTORY_AT_ONCE: usize = 32;
+
+/// How many files something refers to, and how many of them the storage does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    pub files: usize,
+    pub missing: usize,
 }
 
 /// A file that a URL opens.
@@ -73,6 +85,22 @@ impl Media {
     /// Writes, reads and deletes a small object.
     pub async fn check(&self) -> Result<(), MediaError> {
         self.0.blobs.check().await
+    }
+
+    /// Looks for every stored file that something refers to.
+    pub async fn inventory(&self) -> Result<Inventory, MediaError> {
+        let mut inventory = Inventory::default();
+        let mut after = None;
+        loop {
+            let page = self.0.store.referred_blobs(after, INVENTORY_PAGE).await?;
+            let Some(last) = page.last() else { return Ok(inventory) };
+            after = Some(*last);
+            let found =
+                stream::iter(&page).map(|hash| self.0.blobs.contains(hash)).buffered(INVENTORY_AT_ONCE);
+            let found: Vec<bool> = found.try_collect().await?;
+            inventory.files += page.len();
+            inventory.missing += found.iter().filter(|found| !**found).count();
+        }
     }
 
     /// The largest upload, in bytes.

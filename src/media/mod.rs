@@ -33,7 +33,7 @@ pub use blobs::ByteStream;
 pub use deadline::{Deadline, DeadlineFile};
 pub use error::MediaError;
 pub use file_type::{Family, FileType};
-pub use handle::{Media, ServedFile};
+pub use handle::{Inventory, Media, ServedFile};
 pub use probe::{Probe, probe};
 pub use sniff::sniff;
 pub use spool::{Spool, Spooled, Spools, UploaderSpools};

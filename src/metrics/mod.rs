@@ -108,7 +108,7 @@ impl Metrics {
         let registry = &mut self.registry;
         registry.register(
             "http_server_request_duration_seconds",
-            "From the first byte of a request's head to the head of its response",
+            "From a request's head to the head of its response",
             self.requests.clone(),
         );
         registry.register(

@@ -1,5 +1,6 @@
 //! Facts about the whole deployment: the version of PostgreSQL and the fingerprint of the master key.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{LEASE_SECONDS, Store};
@@ -43,8 +44,8 @@ impl Store {
         .await?)
     }
 
-    /// The sessions and outboxes of all networks.
-    pub async fn figures(&self) -> Result<Deployment, DbError> {
+    /// The sessions and outboxes of all networks; of these also an empty outbox.
+    pub async fn figures(&self, networks: &[String]) -> Result<Deployment, DbError> {
         let sessions = sqlx::query!(
             r#"SELECT a.network, CASE WHEN p.id IS NULL THEN 'unheld' ELSE a.session_state END AS "state!",
                       count(*) AS "count!"
@@ -68,13 +69,29 @@ impl Store {
         )
         .fetch_all(self.db.pool())
         .await?;
+        let mut waiting: BTreeMap<String, (i64, Duration)> =
+            networks.iter().map(|network| (network.clone(), Default::default())).collect();
+        for row in outboxes {
+            waiting.insert(row.network, (row.count, Duration::from_secs_f64(row.oldest.max(0.0))));
+        }
         Ok(Deployment {
             sessions: sessions.into_iter().map(|row| (row.network, state(&row.state), row.count)).collect(),
-            outboxes: outboxes
+            outboxes: waiting
                 .into_iter()
-                .map(|row| (row.network, row.count, Duration::from_secs_f64(row.oldest.max(0.0))))
+                .map(|(network, (count, oldest))| (network, count, oldest))
                 .collect(),
         })
+    }
+
+    /// Whether the master key, or the old one of a rotation, is the one that the database was used with; also when it was
+    /// used with none yet. Changes nothing.
+    pub async fn key_fits(&self, key: &MasterKey) -> Result<bool, DbError> {
+        let stored = sqlx::query_scalar!("SELECT value FROM deployment WHERE key = $1", KEY_FINGERPRINT)
+            .fetch_optional(self.db.pool())
+            .await?;
+        Ok(stored.is_none_or(|stored| {
+            stored == key.fingerprint() || key.old_fingerprint().is_some_and(|old| stored == old)
+        }))
     }
 
     /// Compares the fingerprint of the master key with the stored one; the first key of a database is stored. When the

@@ -1,9 +1,13 @@
 //! Commands beside a running server: `windu check`, `windu user` and `windu account`.
 
+use std::fs;
+
+use crate::media_messages::{form, png, upload};
 use serde_json::json;
 
 use crate::support::people::{Person, fresh_number, login, register};
 use crate::support::server::Server;
+use crate::support::wait::DEADLINE;
 
 #[tokio::test]
 async fn check_reports_each_part_that_works() {
@@ -11,7 +15,11 @@ async fn check_reports_each_part_that_works() {
     let report = server.run(&["check"], "");
     for line in [
         "ok      configuration: listens on 127.0.0.1:0\n",
+        &format!(", {name} at ", name = server.database().name()),
         "ok      database: PostgreSQL ",
+        "ok      outbox local: 0 messages wait, the oldest for 0 s\n",
+        "ok      sessions local: none\n",
+        "ok      files: all 0 are there\n",
         "ok      tables: at this version\n",
         "ok      secret key: fits the database\n",
         "ok      servers: 1 running, 0 registered accounts\n",
@@ -38,6 +46,49 @@ async fn check_fails_with_another_key_and_without_a_database() {
     assert!(errors.contains("check"), "{errors}");
     assert_eq!(server.database().sql("SELECT value FROM deployment WHERE key = 'key_fingerprint'"), before);
 }
+
+#[tokio::test]
+async fn check_fails_when_no_server_runs_and_when_messages_wait_or_files_are_missing() {
+    let mut server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    anna.waits_until_online(DEADLINE).await;
+    bert.waits_until_online(DEADLINE).await;
+    for shade in [1, 2] {
+        let sent = upload(&anna.api, "send-image", form(&bert.number, "a.png", png(shade))).await;
+        let id = sent.json()["id"].as_str().expect("an id").to_owned();
+        bert.waits_until(&anna.number, &id, |message| message["media"] == "stored").await;
+    }
+    let report = server.run(&["check"], "");
+    for line in
+        ["sessions local: 2 online", "servers: 1 running, 2 registered accounts", "files: all 2 are there"]
+    {
+        assert!(report.contains(&format!("ok      {line}\n")), "{report}");
+    }
+    fs::remove_dir_all(server.folder().join("media")).expect("a folder");
+    server.kill();
+    server.database().sql("UPDATE process SET heartbeat_at = 'epoch'");
+    let message = "SELECT min(id) FROM message WHERE sender_peer_id IS NULL";
+    server.database().sql(&format!(
+        "UPDATE message SET stored_at = now() - interval '1 hour' WHERE id = ({message});
+         INSERT INTO outbox (message_id, account_id, chat_id, expires_at)
+         SELECT id, account_id, chat_id, now() + interval '1 hour' FROM message WHERE id = ({message})"
+    ));
+    let before = server.database().sql(EVERYTHING);
+    let report = server.run_failing(&["check"]);
+    for line in [
+        "servers: 0 running, 2 registered accounts: nothing is sent or received; start windu serve",
+        "outbox local: 1 messages wait, the oldest for 36",
+        "sessions local: 2 unheld",
+        "files: 2 of 2 are not in",
+    ] {
+        assert!(report.contains(&format!("FAILED  {line}")), "{line} in {report}");
+    }
+    assert_eq!(server.database().sql(EVERYTHING), before);
+}
+
+/// What a command that changes nothing must leave as it is.
+const EVERYTHING: &str = "SELECT (SELECT string_agg(d::text, '') FROM deployment d), (SELECT string_agg(p::text, '') FROM process p),
+    (SELECT string_agg(o::text, '') FROM outbox o), (SELECT string_agg(a::text, '') FROM account a)";
 
 #[tokio::test]
 async fn deleting_a_user_removes_the_numbers_from_the_network() {

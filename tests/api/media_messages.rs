@@ -28,19 +28,19 @@ fn fixture(name: &str) -> Vec<u8> {
 }
 
 /// A picture without anything to remove.
-fn png(shade: u8) -> Vec<u8> {
+pub fn png(shade: u8) -> Vec<u8> {
     let mut bytes = std::io::Cursor::new(Vec::new());
     let picture = image::RgbImage::from_pixel(3, 2, image::Rgb([shade, 2, 3]));
     picture.write_to(&mut bytes, image::ImageFormat::Png).expect("a PNG");
     bytes.into_inner()
 }
 
-fn form(to: &str, name: &str, bytes: Vec<u8>) -> Form {
+pub fn form(to: &str, name: &str, bytes: Vec<u8>) -> Form {
     let part = Part::bytes(bytes).file_name(name.to_owned());
     Form::new().text("contact", to.to_owned()).part("filename", part)
 }
 
-async fn upload(api: &Client, endpoint: &str, form: Form) -> Answer {
+pub async fn upload(api: &Client, endpoint: &str, form: Form) -> Answer {
     let path = format!("/api/messages/{endpoint}/");
     api.send(api.request(Method::POST, &path).multipart(form)).await
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
-use windu::db::Db;
+use windu::db::{Db, SchemaError};
 use windu::secrets::MasterKey;
 use windu::store::{KeyError, Store};
 
@@ -24,6 +24,13 @@ async fn several_programs_migrate_at_once_and_an_older_one_runs_beside_a_newer_s
     )
     .await;
     first.migrate().await.expect("not an error");
+    assert!(first.is_migrated().await.expect("an answer"));
+    assert_eq!(first.newer_migrations().await.expect("an answer"), 1);
+    set(&cluster, "INSERT INTO deployment (key, value) VALUES ('oldest_program', '99991231000000')").await;
+    let refusal = |outcome: Result<(), SchemaError>| matches!(outcome, Err(SchemaError::TooNew));
+    assert!(refusal(first.migrate().await) && refusal(first.is_migrated().await.map(drop)));
+    set(&cluster, "UPDATE deployment SET value = '20261127006001' WHERE key = 'oldest_program'").await;
+    first.migrate().await.expect("new enough");
 
     // While another program migrates, nobody waits inside PostgreSQL.
     let mut worker = PgConnection::connect_with(&cluster.connect_options()).await.expect("a connection");

@@ -253,6 +253,16 @@ impl Server {
         String::from_utf8(output.stderr).expect("UTF-8")
     }
 
+    /// [`Server::fail`] for a command that reports on standard output, which is returned.
+    ///
+    /// # Panics
+    /// When the command succeeds.
+    pub fn run_failing(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments, "");
+        assert!(!output.status.success(), "{arguments:?} succeeded");
+        String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
     fn command(&self, arguments: &[&str], input: &str) -> Output {
         use std::io::Write as _;
         let mut child = command(&self.environment, &self.folder)

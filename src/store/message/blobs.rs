@@ -102,6 +102,25 @@ impl Store {
         }))
     }
 
+    /// The files after `after` that something refers to, at most `limit`, in the order of their hashes.
+    pub async fn referred_blobs(
+        &self,
+        after: Option<BlobHash>,
+        limit: i64,
+    ) -> Result<Vec<BlobHash>, DbError> {
+        let after = after.map(|hash| hash.0.to_vec()).unwrap_or_default();
+        let hashes = sqlx::query_scalar!(
+            "SELECT b.hash FROM media_blob b
+             WHERE b.hash > $1 AND EXISTS (SELECT 1 FROM media_reference r WHERE r.hash = b.hash)
+             ORDER BY b.hash LIMIT $2",
+            after,
+            limit
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        Ok(hashes.into_iter().filter_map(|hash| hash.try_into().ok().map(BlobHash)).collect())
+    }
+
     /// The unreferred ones of the `limit` files after `after`, in the order of their hashes.
     pub async fn unreferred_blobs(
         &self,
