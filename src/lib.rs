@@ -142,6 +142,7 @@
 //! * `build.rs` is in `migrations/`, to keep the top level small.
 
 pub mod app;
+pub mod backup;
 pub mod cli;
 pub mod clock;
 pub mod config;

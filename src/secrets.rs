@@ -51,6 +51,18 @@ impl MasterKey {
         BASE64.encode(&random_bytes::<KEY_LENGTH>())
     }
 
+    /// The current key in base64, for the file that keeps it.
+    #[must_use]
+    pub fn reveal_base64(&self) -> String {
+        BASE64.encode(&self.current)
+    }
+
+    /// Whether there is an old key besides.
+    #[must_use]
+    pub fn is_being_changed(&self) -> bool {
+        self.old.is_some()
+    }
+
     /// A public id of the key, of 32 hex digits: programs with the same fingerprint have the same key.
     #[must_use]
     pub fn fingerprint(&self) -> String {

@@ -1,5 +1,6 @@
 //! Composition of the program: construction, start and stop, each in its order.
 
+mod backup;
 mod check;
 mod database;
 mod terminal;
@@ -30,6 +31,7 @@ use crate::sessions::own_name;
 use crate::store::Store;
 use crate::verification::Verification;
 
+pub use backup::{backup, restore, verify_backup};
 pub use check::check;
 pub use database::Database;
 

@@ -5,6 +5,7 @@ mod client;
 mod user;
 
 use std::io::Write as _;
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
@@ -43,6 +44,22 @@ enum Command {
     Migrate,
     /// Check the settings, the database, the storage of media, the networks and the sender of codes
     Check,
+    /// Write a backup of everything beside a running server: tables, media and the key
+    Backup {
+        /// A new file; with --verify, a backup
+        file: PathBuf,
+        /// Leave the media out
+        #[arg(long)]
+        no_media: bool,
+        /// Read a backup and say whether it is whole
+        #[arg(long, conflicts_with = "no_media")]
+        verify: bool,
+    },
+    /// Restore a backup into an empty database and data folder
+    Restore {
+        /// The backup
+        file: PathBuf,
+    },
     /// Print the OpenAPI description of the API as JSON
     Openapi,
 }
@@ -65,6 +82,9 @@ pub async fn run(arguments: Arguments, env: &Env) -> anyhow::Result<()> {
         }
         Command::Migrate => app::migrate(env).await,
         Command::Check => app::check(env).await,
+        Command::Backup { file, verify: true, .. } => app::verify_backup(&file),
+        Command::Backup { file, no_media, .. } => app::backup(env, &file, !no_media).await,
+        Command::Restore { file } => app::restore(env, &file).await,
         Command::Openapi => {
             let mut text = serde_json::to_string_pretty(&router::openapi())?;
             text.push('\n');

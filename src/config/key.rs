@@ -64,9 +64,33 @@ fn stored_key(data_dir: &Path, missing: Missing) -> Result<String, ConfigError> 
         ));
     }
     data_dir::make(data_dir)
-        .and_then(|data_dir| create(&data_dir))
+        .and_then(|data_dir| create(&data_dir, &MasterKey::generate_base64()))
         .map_err(|error| failed("created", &error))?;
     read(&path).map_err(|error| failed("read", &error))
+}
+
+/// Gives this deployment the key of a backup: it must have no other one.
+pub fn restore_key(env: &Env, database: &DatabaseSettings, key: &str) -> Result<(), ConfigError> {
+    const HOW: &str = "is not the key in the backup, which tar -xOf FILE key.000000 shows";
+    if let Some(current) = env.get(CURRENT) {
+        return if current.trim() == key { Ok(()) } else { Err(ConfigError::new(CURRENT, HOW)) };
+    }
+    if database.url.is_some() {
+        return Err(ConfigError::new(CURRENT, format!("with DATABASE_URL it must be set; now it {HOW}")));
+    }
+    let failed = |error: io::Error| {
+        ConfigError::new(
+            "WINDU_DATA_DIR",
+            format!("the key cannot be written to {}: {error}", database.data_dir.display()),
+        )
+    };
+    let data_dir = data_dir::make(&database.data_dir).map_err(failed)?;
+    create(&data_dir, key).map_err(failed)?;
+    if read(&data_dir.join(FILE)).map_err(failed)?.trim() == key {
+        return Ok(());
+    }
+    let text = format!("{} has a server's key already: restore into an empty folder", data_dir.display());
+    Err(ConfigError::new("WINDU_DATA_DIR", text))
 }
 
 fn read(path: &Path) -> io::Result<String> {
@@ -79,10 +103,10 @@ fn read(path: &Path) -> io::Result<String> {
 
 /// Creates the file atomically: it is written under another name first, and a link does not replace a key that another
 /// program has created meanwhile.
-fn create(data_dir: &Path) -> io::Result<()> {
+fn create(data_dir: &Path, key: &str) -> io::Result<()> {
     let draft = Draft(data_dir.join(format!("{FILE}.{}.new", secrets::random_id())));
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft.0)?;
-    file.write_all(format!("{}\n", MasterKey::generate_base64()).as_bytes())?;
+    file.write_all(format!("{key}\n").as_bytes())?;
     file.sync_all()?;
     match fs::hard_link(&draft.0, data_dir.join(FILE)) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),

@@ -22,7 +22,7 @@ pub use codes::{CodeSettings, CodeSurroundings, LogTarget, SenderSettings};
 pub use data_dir::Missing;
 pub use database::DatabaseSettings;
 pub use fetch::FetchSettings;
-pub use key::{KEY_NAMES, master_key};
+pub use key::{KEY_NAMES, master_key, restore_key};
 pub use listen::{CorsOrigins, ListenSettings};
 pub use log::{LogFormat, LogSettings};
 pub use media::{MediaLocation, MediaSettings};

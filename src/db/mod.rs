@@ -4,6 +4,7 @@
 pub mod batcher;
 pub mod cluster;
 mod connections;
+pub mod copy;
 mod error;
 mod notify;
 mod reachable;

@@ -82,6 +82,20 @@ impl Db {
         Ok(outcome?)
     }
 
+    /// Applies exactly these migrations to an empty database.
+    ///
+    /// # Errors
+    /// [`SchemaError::TooNew`] when this program does not know one of them.
+    pub async fn migrate_to(&self, versions: &[i64]) -> Result<(), SchemaError> {
+        let wanted: Vec<_> = MIGRATOR.iter().filter(|one| versions.contains(&one.version)).cloned().collect();
+        if wanted.len() != versions.len() {
+            return Err(SchemaError::TooNew);
+        }
+        let mut connection = self.pool.acquire().await.map_err(DbError::from)?;
+        // A migration that is applied and not wanted is an error.
+        Ok(Migrator::with_migrations(wanted).run(&mut *connection).await?)
+    }
+
     /// Whether every migration of this program is applied.
     pub async fn is_migrated(&self) -> Result<bool, SchemaError> {
         let mut connection = self.pool.acquire().await.map_err(DbError::from)?;

@@ -1,7 +1,9 @@
 //! The handle of stored files, for the rest of the program.
 
 use std::fmt;
+use std::io;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -126,6 +128,13 @@ impl Media {
     /// [`MediaError::Missing`], [`MediaError::Unavailable`].
     pub async fn stream(&self, hash: &BlobHash, range: Option<Range<u64>>) -> Result<ByteStream, MediaError> {
         self.0.blobs.stream(hash, range).await
+    }
+
+    /// Stores the file of a backup, if its content has this hash.
+    pub async fn restore(&self, hash: &BlobHash, path: &Path) -> Result<(), MediaError> {
+        let failed = |error: io::Error| MediaError::unavailable("the backup", error);
+        let size = tokio::fs::metadata(path).await.map_err(failed)?.len();
+        self.0.blobs.put(hash, size, path).await
     }
 
     /// All bytes of a small stored file, such as a profile photo.

@@ -9,6 +9,7 @@
 
 use chrono::{DateTime, Duration, Utc};
 use serde_json::Value;
+use sqlx::postgres::PgConnection;
 
 use super::{Store, Tx, topic};
 use crate::db::DbError;
@@ -82,6 +83,17 @@ impl Store {
         )
         .fetch_all(self.db.pool())
         .await?)
+    }
+}
+
+impl Store {
+    /// Gives all counters a new epoch, after a restoration: numbers that were given since the backup are given again. No
+    /// process of the old deployment holds a lease.
+    pub async fn begin_epoch(&self, filled: &mut PgConnection, epoch: &str) -> Result<(), DbError> {
+        sqlx::query!("UPDATE account_counter SET epoch = $1, owner = NULL, fence = fence + 1", epoch)
+            .execute(filled)
+            .await?;
+        Ok(())
     }
 }
 

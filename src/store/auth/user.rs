@@ -64,6 +64,16 @@ impl Store {
             .await?)
     }
 
+    /// Whether there are users; false in a database without tables.
+    pub async fn is_in_use(&self) -> Result<bool, DbError> {
+        let has_table = sqlx::query_scalar!(r#"SELECT to_regclass('windu_user') IS NOT NULL AS "present!""#);
+        if !has_table.fetch_one(self.db.pool()).await? {
+            return Ok(false);
+        }
+        let any = sqlx::query_scalar!(r#"SELECT EXISTS (SELECT 1 FROM windu_user) AS "any!""#);
+        Ok(any.fetch_one(self.db.pool()).await?)
+    }
+
     /// Replaces the hash of an unchanged password. False when the hash is no longer `old`.
     pub async fn replace_password_hash(&self, user: UserId, old: &str, new: &str) -> Result<bool, DbError> {
         let done = sqlx::query!(

@@ -1,0 +1,47 @@
+//! `windu backup` and `windu restore`.
+
+use std::io::{self, Write as _};
+use std::path::Path;
+
+use anyhow::bail;
+
+use super::{Database, Settings, open};
+use crate::backup;
+use crate::config::{Env, Missing, restore_key};
+
+/// `windu backup FILE`: writes everything to a new file; prints what it holds.
+pub async fn backup(env: &Env, path: &Path, with_media: bool) -> anyhow::Result<()> {
+    let database = open(env).await?;
+    let media = database.media("");
+    let written = backup::backup(path, &database.store, with_media.then_some(&media), &database.keys).await;
+    database.close(true).await;
+    Ok(writeln!(io::stdout(), "{}: {}", path.display(), written?)?)
+}
+
+/// `windu backup --verify FILE`.
+pub fn verify_backup(path: &Path) -> anyhow::Result<()> {
+    backup::verify(path)?;
+    Ok(writeln!(io::stdout(), "{}: whole", path.display())?)
+}
+
+/// `windu restore FILE`: into an empty database and data folder.
+pub async fn restore(env: &Env, path: &Path) -> anyhow::Result<()> {
+    let settings = Settings::read(env)?;
+    // Reads all of it: nothing is changed by a backup that is not whole.
+    let key = backup::key(path)?;
+    restore_key(env, &settings.database, &key)?;
+    let database = Database::open(env, &settings, Missing::Create).await?;
+    let restored = async {
+        database.store.db().connect_once().await?;
+        if database.store.is_in_use().await? {
+            bail!(
+                "there are users in the database {} already: restore into an empty one",
+                database.store.db().location()
+            );
+        }
+        backup::restore(path, &database.store, &database.media("")).await
+    }
+    .await;
+    database.close(true).await;
+    Ok(writeln!(io::stdout(), "{}", restored?)?)
+}

@@ -1,0 +1,208 @@
+//! The file of a backup: a tar of streams, each cut into members of a few MiB, with a last member that says what there is.
+//!
+//! ```text
+//! backup.json            the beginning: format, program, migrations, tables with their columns
+//! key.000000             the master key, in base64
+//! table/NAME.000000 ..   the rows, as text of PostgreSQL's COPY
+//! media/HASH.000000 ..   the bytes of a file
+//! end.json               sequences, counts, and the length and SHA-256 of each stream before it
+//! ```
+//!
+//! The length of a stream is not known at its beginning, but that of a member of a tar must be.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+
+use anyhow::{Context as _, bail};
+use data_encoding::HEXLOWER;
+use ring::digest::{Context as Hash, SHA256};
+use serde::{Deserialize, Serialize};
+
+use crate::db::copy::{CopiedSequence, CopiedTable};
+
+/// In bytes.
+const MEMBER: usize = 4 * 1024 * 1024;
+/// The longest member that is read, in bytes: a damaged length must not take all memory.
+const LONGEST_MEMBER: u64 = 64 * 1024 * 1024;
+const BEGINNING: &str = "backup.json";
+const END: &str = "end.json";
+pub const FORMAT: u32 = 1;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Beginning {
+    /// Another one cannot be read.
+    pub format: u32,
+    /// The program that wrote it.
+    pub version: String,
+    /// Of the tables.
+    pub migrations: Vec<i64>,
+    pub tables: Vec<CopiedTable>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub struct End {
+    pub sequences: Vec<CopiedSequence>,
+    pub counts: Counts,
+    streams: BTreeMap<String, Stream>,
+}
+
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Counts {
+    pub users: u64,
+    pub accounts: u64,
+    pub messages: u64,
+    pub files: u64,
+    /// Of all streams.
+    pub bytes: u64,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Stream {
+    size: u64,
+    sha256: String,
+}
+
+/// Writes a backup.
+pub struct Writer<W: Write> {
+    tar: tar::Builder<W>,
+    streams: BTreeMap<String, Stream>,
+    bytes: u64,
+}
+
+/// One stream that is being written.
+pub struct StreamWriter<'a, W: Write> {
+    writer: &'a mut Writer<W>,
+    name: String,
+    buffer: Vec<u8>,
+    members: u32,
+    size: u64,
+    hash: Hash,
+}
+
+impl<W: Write> Writer<W> {
+    pub fn begin(out: W, beginning: &Beginning) -> anyhow::Result<Self> {
+        let mut writer = Self { tar: tar::Builder::new(out), streams: BTreeMap::new(), bytes: 0 };
+        writer.member(BEGINNING, &serde_json::to_vec_pretty(beginning)?)?;
+        Ok(writer)
+    }
+
+    pub fn stream(&mut self, name: &str) -> StreamWriter<'_, W> {
+        let (name, buffer) = (name.to_owned(), Vec::with_capacity(MEMBER));
+        StreamWriter { writer: self, name, buffer, members: 0, size: 0, hash: Hash::new(&SHA256) }
+    }
+
+    /// Ends the backup, and returns the file and the counts with their bytes.
+    pub fn finish(mut self, sequences: Vec<CopiedSequence>, counts: Counts) -> anyhow::Result<(W, Counts)> {
+        let counts = Counts { bytes: self.bytes, ..counts };
+        let end = End { sequences, counts, streams: std::mem::take(&mut self.streams) };
+        self.member(END, &serde_json::to_vec_pretty(&end)?)?;
+        Ok((self.tar.into_inner()?, counts))
+    }
+
+    fn member(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        header.set_mode(0o600);
+        header.set_mtime(0);
+        self.tar.append_data(&mut header, name, bytes)
+    }
+}
+
+impl<W: Write> StreamWriter<'_, W> {
+    pub fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        self.hash.update(bytes);
+        self.size += bytes.len() as u64;
+        while !bytes.is_empty() {
+            let (first, rest) = bytes.split_at(bytes.len().min(MEMBER - self.buffer.len()));
+            self.buffer.extend_from_slice(first);
+            bytes = rest;
+            if self.buffer.len() == MEMBER {
+                self.flush()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the stream; one without bytes has one empty member.
+    pub fn end(mut self) -> io::Result<()> {
+        if !self.buffer.is_empty() || self.members == 0 {
+            self.flush()?;
+        }
+        self.writer.bytes += self.size;
+        let stream = Stream { size: self.size, sha256: HEXLOWER.encode(self.hash.finish().as_ref()) };
+        self.writer.streams.insert(self.name, stream);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let name = format!("{}.{:06}", self.name, self.members);
+        self.writer.member(&name, &self.buffer)?;
+        self.buffer.clear();
+        self.members += 1;
+        Ok(())
+    }
+}
+
+/// Reads a backup from its beginning: each member of each stream, with the stream's name and whether it is its first.
+///
+/// # Errors
+/// Also when a member is missing, damaged or of no stream; then what `each` was given may be damaged too.
+pub fn read(
+    file: impl Read,
+    begin: impl FnOnce(&Beginning) -> anyhow::Result<()>,
+    mut each: impl FnMut(&str, bool, &[u8]) -> anyhow::Result<()>,
+) -> anyhow::Result<End> {
+    let mut begin = Some(begin);
+    let mut streams: BTreeMap<String, (u32, u64, Hash)> = BTreeMap::new();
+    let mut archive = tar::Archive::new(file);
+    for member in archive.entries().context("it is no tar")? {
+        let mut member = member.context("it is damaged, or no tar")?;
+        let name = String::from_utf8(member.path_bytes().into_owned()).context("a name is damaged")?;
+        if member.size() > LONGEST_MEMBER {
+            bail!("{name} is longer than a part of a backup is");
+        }
+        let mut bytes = Vec::new();
+        member.read_to_end(&mut bytes).with_context(|| format!("{name} is cut off"))?;
+        if bytes.len() as u64 != member.size() {
+            bail!("{name} is cut off");
+        }
+        if let Some(begin) = begin.take() {
+            if name != BEGINNING {
+                bail!("it is no backup of Windu: it begins with {name}");
+            }
+            let beginning: Beginning = serde_json::from_slice(&bytes).context("its beginning is damaged")?;
+            if beginning.format != FORMAT {
+                bail!("it is of format {}, and this program reads format {FORMAT}", beginning.format);
+            }
+            begin(&beginning)?;
+        } else if name == END {
+            let end: End = serde_json::from_slice(&bytes).context("its end is damaged")?;
+            let found = streams.into_iter().map(|(name, (_, size, hash))| {
+                (name, Stream { size, sha256: HEXLOWER.encode(hash.finish().as_ref()) })
+            });
+            let found: BTreeMap<String, Stream> = found.collect();
+            for (name, stream) in &end.streams {
+                match found.get(name) {
+                    None => bail!("{name} is missing"),
+                    Some(read) if read != stream => bail!("{name} is damaged"),
+                    Some(_) => {}
+                }
+            }
+            if found.len() != end.streams.len() {
+                bail!("it has more parts than it says");
+            }
+            return Ok(end);
+        } else {
+            let (stream, number) = name.rsplit_once('.').with_context(|| format!("{name} is no part"))?;
+            let known = streams.entry(stream.to_owned()).or_insert_with(|| (0, 0, Hash::new(&SHA256)));
+            if number.parse() != Ok(known.0) {
+                bail!("a part of {stream} is missing before {name}");
+            }
+            known.0 += 1;
+            known.1 += bytes.len() as u64;
+            known.2.update(&bytes);
+            each(stream, known.0 == 1, &bytes)?;
+        }
+    }
+    bail!("its end is missing: it is not whole")
+}

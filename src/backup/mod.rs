@@ -1,0 +1,183 @@
+//! Backups of a whole deployment: every table, the media and the master key in one file, taken beside a running server.
+
+mod archive;
+mod restore;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Write};
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use futures_util::TryStreamExt as _;
+use tempfile::NamedTempFile;
+
+use self::archive::{Beginning, Counts, FORMAT, Writer};
+use crate::domain::BlobHash;
+use crate::media::{Media, MediaError};
+use crate::secrets::MasterKey;
+use crate::store::Store;
+
+pub use restore::{Restored, key, restore};
+
+/// Tables whose rows end with their process or their tokens: a token that was revoked since would live again.
+const LEFT_OUT: [&str; 4] = ["process", "command", "oauth_grant", "oauth_token"];
+
+const BUFFER: usize = 1024 * 1024;
+
+/// What a backup holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Summary {
+    counts: Counts,
+    has_media: bool,
+    /// Files that a message refers to and the storage does not have.
+    missing: u64,
+}
+
+/// Writes a backup to `path`, which must not exist: it appears under its name only when it is whole, with mode 0600.
+pub async fn backup(
+    path: &Path,
+    store: &Store,
+    media: Option<&Media>,
+    key: &MasterKey,
+) -> anyhow::Result<Summary> {
+    if path.symlink_metadata().is_ok() {
+        bail!("{} exists already: name another file", path.display());
+    }
+    if key.is_being_changed() {
+        bail!("a backup holds one key: end the change of keys first, and unset WINDU_SECRET_KEY_OLD");
+    }
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // With mode 0600, and removed when this fails.
+    let draft = NamedTempFile::with_prefix_in(".windu-backup-", folder)
+        .with_context(|| format!("{}: cannot be written", folder.display()))?;
+    let out = BufWriter::with_capacity(BUFFER, draft.as_file());
+    let summary = write(out, store, media, key).await?;
+    draft.as_file().sync_all()?;
+    draft
+        .persist_noclobber(path)
+        .map_err(|failed| failed.error)
+        .with_context(|| format!("{}: cannot be written", path.display()))?;
+    File::open(folder)?.sync_all()?;
+    Ok(summary)
+}
+
+async fn write(
+    out: impl Write,
+    store: &Store,
+    media: Option<&Media>,
+    key: &MasterKey,
+) -> anyhow::Result<Summary> {
+    let mut snapshot = store.db().snapshot().await?;
+    let tables = snapshot.tables().await?;
+    let migrations = snapshot.migrations().await?;
+    let beginning = Beginning {
+        format: FORMAT,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        migrations,
+        tables: tables.clone(),
+    };
+    let mut writer = Writer::begin(out, &beginning)?;
+    let mut sealed = writer.stream("key");
+    sealed.write(key.reveal_base64().as_bytes())?;
+    sealed.end()?;
+    let mut counts = Counts::default();
+    for table in tables.iter().filter(|table| !LEFT_OUT.contains(&table.name.as_str())) {
+        let mut stream = writer.stream(&format!("table/{}", table.name));
+        let rows = snapshot.copy(table, |piece| stream.write(piece).map_err(anyhow::Error::from)).await?;
+        stream.end()?;
+        match table.name.as_str() {
+            "windu_user" => counts.users = rows,
+            "account" => counts.accounts = rows,
+            "message" => counts.messages = rows,
+            _ => {}
+        }
+    }
+    let sequences = snapshot.sequences().await?;
+    drop(snapshot);
+    let mut missing = 0;
+    if let Some(media) = media {
+        (counts.files, missing) = write_media(&mut writer, store, media).await?;
+    }
+    let (mut out, counts) = writer.finish(sequences, counts)?;
+    out.flush()?;
+    Ok(Summary { counts, has_media: media.is_some(), missing })
+}
+
+/// Every file that something refers to; those of the snapshot are among them, or were deleted since. Returns how many there
+/// are, and how many the storage does not have.
+async fn write_media<W: Write>(
+    writer: &mut Writer<W>,
+    store: &Store,
+    media: &Media,
+) -> anyhow::Result<(u64, u64)> {
+    const PAGE: i64 = 1_000;
+    let (mut files, mut missing, mut after) = (0, 0, None);
+    loop {
+        let page = store.referred_blobs(after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok((files, missing)) };
+        after = Some(*last);
+        for hash in &page {
+            let mut bytes = match media.stream(hash, None).await {
+                Ok(bytes) => bytes,
+                Err(MediaError::Missing(_)) => {
+                    missing += 1;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let mut stream = writer.stream(&media_name(hash));
+            while let Some(piece) = bytes.try_next().await? {
+                stream.write(&piece)?;
+            }
+            stream.end()?;
+            files += 1;
+        }
+    }
+}
+
+/// Reads all of a backup.
+///
+/// # Errors
+/// When it is not whole.
+pub fn verify(path: &Path) -> anyhow::Result<()> {
+    let file = open(path)?;
+    archive::read(file, |_| Ok(()), |_, _, _| Ok(())).with_context(|| path.display().to_string())?;
+    Ok(())
+}
+
+fn open(path: &Path) -> anyhow::Result<BufReader<File>> {
+    let file = File::open(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    Ok(BufReader::with_capacity(BUFFER, file))
+}
+
+fn media_name(hash: &BlobHash) -> String {
+    format!("media/{hash}")
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}, and the key", self.counts)?;
+        if !self.has_media {
+            write!(formatter, "; no media")?;
+        }
+        if self.missing > 0 {
+            write!(formatter, "; {} files are missing in the storage", self.missing)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { users, accounts, messages, files, bytes } = *self;
+        write!(formatter, "{users} users, {accounts} accounts, {messages} messages, {files} files, ")?;
+        #[expect(clippy::cast_precision_loss, reason = "shown with one digit after the point")]
+        let of = |unit: u64| bytes as f64 / unit as f64;
+        match bytes {
+            0..1_048_576 => write!(formatter, "{:.1} KiB", of(1 << 10)),
+            1_048_576..1_073_741_824 => write!(formatter, "{:.1} MiB", of(1 << 20)),
+            _ => write!(formatter, "{:.1} GiB", of(1 << 30)),
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Restoring a backup into an empty deployment.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use tempfile::NamedTempFile;
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use super::archive::{self, Counts};
+use super::open;
+use crate::db::copy::CopiedTable;
+use crate::domain::BlobHash;
+use crate::media::Media;
+use crate::secrets;
+use crate::store::Store;
+
+/// Parts that may wait for the database.
+const WAITING: usize = 4;
+
+/// What was restored.
+#[derive(Clone, Debug)]
+pub struct Restored {
+    counts: Counts,
+    epoch: String,
+}
+
+impl fmt::Display for Restored {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { counts, epoch } = self;
+        write!(formatter, "restored: {counts}. Event epoch: {epoch}. All tokens ended")
+    }
+}
+
+struct Part {
+    stream: String,
+    bytes: Vec<u8>,
+}
+
+/// The master key in a backup that is whole, in base64.
+///
+/// # Errors
+/// When the backup is not whole: then nothing of it may be used.
+pub fn key(path: &Path) -> anyhow::Result<String> {
+    let mut key = Vec::new();
+    let keep = |stream: &str, _: bool, bytes: &[u8]| {
+        if stream == "key" {
+            key.extend_from_slice(bytes);
+        }
+        Ok(())
+    };
+    archive::read(open(path)?, |_| Ok(()), keep).with_context(|| path.display().to_string())?;
+    String::from_utf8(key).context("the backup's key is damaged")
+}
+
+/// Restores a backup that is whole ([`key`]) into a database without users. Files go into the storage first; the database
+/// changes at once, at the end.
+pub async fn restore(path: &Path, store: &Store, media: &Media) -> anyhow::Result<Restored> {
+    let (beginnings, beginning) = tokio::sync::oneshot::channel();
+    let (parts, mut received) = mpsc::channel::<Part>(WAITING);
+    let file = open(path)?;
+    let reading = spawn_blocking(move || {
+        archive::read(
+            file,
+            |beginning| {
+                let tables: BTreeMap<String, CopiedTable> =
+                    beginning.tables.iter().map(|table| (table.name.clone(), table.clone())).collect();
+                let _ = beginnings.send((beginning.migrations.clone(), tables));
+                Ok(())
+            },
+            |stream, _, bytes| {
+                let part = Part { stream: stream.to_owned(), bytes: bytes.to_vec() };
+                parts.blocking_send(part).context("the restoration has ended")
+            },
+        )
+    });
+    let filled = async {
+        let (migrations, tables) = beginning.await.context("it has no beginning")?;
+        store.db().migrate_to(&migrations).await?;
+        let mut filling = store.db().fill().await?;
+        let mut next = received.recv().await;
+        while let Some(part) = next {
+            if let Some(name) = part.stream.strip_prefix("table/") {
+                let table = tables.get(name).with_context(|| format!("{name} is no table of the backup"))?;
+                let mut rows = filling.table(table).await?;
+                rows.write(&part.bytes).await?;
+                loop {
+                    next = received.recv().await;
+                    match &next {
+                        Some(more) if more.stream == part.stream => rows.write(&more.bytes).await?,
+                        _ => break,
+                    }
+                }
+                rows.end().await?;
+            } else if let Some(name) = part.stream.strip_prefix("media/") {
+                let mut file = NamedTempFile::new()?;
+                file.write_all(&part.bytes)?;
+                loop {
+                    next = received.recv().await;
+                    match &next {
+                        Some(more) if more.stream == part.stream => file.write_all(&more.bytes)?,
+                        _ => break,
+                    }
+                }
+                let hash: BlobHash = name.parse().with_context(|| format!("{name} is no hash"))?;
+                media.restore(&hash, file.path()).await?;
+            } else {
+                next = received.recv().await;
+            }
+        }
+        Ok::<_, anyhow::Error>(filling)
+    }
+    .await;
+    let mut filling = match filled {
+        Ok(filling) => filling,
+        Err(error) => {
+            received.close();
+            // It ends at its next part.
+            let _ = reading.await;
+            return Err(error);
+        }
+    };
+    let end = reading.await?.with_context(|| path.display().to_string())?;
+    let epoch = secrets::random_id();
+    store.begin_epoch(filling.connection(), &epoch).await?;
+    filling.finish(&end.sequences).await?;
+    store.db().migrate().await?;
+    Ok(Restored { counts: end.counts, epoch })
+}
