@@ -5,7 +5,7 @@
 //! key.000000             the master key, in base64
 //! table/NAME.000000 ..   the rows, as text of PostgreSQL's COPY
 //! media/HASH.000000 ..   the bytes of a file
-//! end.json               sequences, counts, and the length and SHA-256 of each stream before it
+//! end.SHA-256.json       sequences, counts, and the length and SHA-256 of all before it; the name has its own SHA-256
 //! ```
 //!
 //! The length of a stream is not known at its beginning, but that of a member of a tar must be.
@@ -19,13 +19,14 @@ use ring::digest::{Context as Hash, SHA256};
 use serde::{Deserialize, Serialize};
 
 use crate::db::copy::{CopiedSequence, CopiedTable};
+use crate::secrets;
 
 /// In bytes.
 const MEMBER: usize = 4 * 1024 * 1024;
 /// The longest member that is read, in bytes: a damaged length must not take all memory.
 const LONGEST_MEMBER: u64 = 64 * 1024 * 1024;
 const BEGINNING: &str = "backup.json";
-const END: &str = "end.json";
+const END: &str = "end.";
 pub const FORMAT: u32 = 1;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -62,6 +63,12 @@ struct Stream {
     sha256: String,
 }
 
+impl Stream {
+    fn of(bytes: &[u8]) -> Self {
+        Self { size: bytes.len() as u64, sha256: HEXLOWER.encode(&secrets::sha256(bytes)) }
+    }
+}
+
 /// Writes a backup.
 pub struct Writer<W: Write> {
     tar: tar::Builder<W>,
@@ -82,7 +89,9 @@ pub struct StreamWriter<'a, W: Write> {
 impl<W: Write> Writer<W> {
     pub fn begin(out: W, beginning: &Beginning) -> anyhow::Result<Self> {
         let mut writer = Self { tar: tar::Builder::new(out), streams: BTreeMap::new(), bytes: 0 };
-        writer.member(BEGINNING, &serde_json::to_vec_pretty(beginning)?)?;
+        let bytes = serde_json::to_vec_pretty(beginning)?;
+        writer.member(BEGINNING, &bytes)?;
+        writer.streams.insert(BEGINNING.to_owned(), Stream::of(&bytes));
         Ok(writer)
     }
 
@@ -95,7 +104,8 @@ impl<W: Write> Writer<W> {
     pub fn finish(mut self, sequences: Vec<CopiedSequence>, counts: Counts) -> anyhow::Result<(W, Counts)> {
         let counts = Counts { bytes: self.bytes, ..counts };
         let end = End { sequences, counts, streams: std::mem::take(&mut self.streams) };
-        self.member(END, &serde_json::to_vec_pretty(&end)?)?;
+        let bytes = serde_json::to_vec_pretty(&end)?;
+        self.member(&format!("{END}{}.json", Stream::of(&bytes).sha256), &bytes)?;
         Ok((self.tar.into_inner()?, counts))
     }
 
@@ -154,6 +164,7 @@ pub fn read(
 ) -> anyhow::Result<End> {
     let mut begin = Some(begin);
     let mut streams: BTreeMap<String, (u32, u64, Hash)> = BTreeMap::new();
+    let mut beginning_of_file = None;
     let mut archive = tar::Archive::new(file);
     for member in archive.entries().context("it is no tar")? {
         let mut member = member.context("it is damaged, or no tar")?;
@@ -175,12 +186,17 @@ pub fn read(
                 bail!("it is of format {}, and this program reads format {FORMAT}", beginning.format);
             }
             begin(&beginning)?;
-        } else if name == END {
+            beginning_of_file = Some(Stream::of(&bytes));
+        } else if let Some(hash) = name.strip_prefix(END) {
+            if hash.strip_suffix(".json") != Some(&Stream::of(&bytes).sha256) {
+                bail!("its end is damaged");
+            }
             let end: End = serde_json::from_slice(&bytes).context("its end is damaged")?;
             let found = streams.into_iter().map(|(name, (_, size, hash))| {
                 (name, Stream { size, sha256: HEXLOWER.encode(hash.finish().as_ref()) })
             });
-            let found: BTreeMap<String, Stream> = found.collect();
+            let mut found: BTreeMap<String, Stream> = found.collect();
+            found.extend(beginning_of_file.map(|stream| (BEGINNING.to_owned(), stream)));
             for (name, stream) in &end.streams {
                 match found.get(name) {
                     None => bail!("{name} is missing"),

@@ -9,7 +9,7 @@ use super::client::{Answer, Client};
 use super::server::Server;
 use super::wait::{DEADLINE, wait_until_async};
 
-const PASSWORD: &str = "a password of some length";
+pub const PASSWORD: &str = "a password of some length";
 
 /// A user with one registered number.
 pub struct Person {

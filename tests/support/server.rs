@@ -79,6 +79,31 @@ impl Setup {
         Server { process, environment, database, folder, client }
     }
 
+    /// Runs a command with these settings to its end, then starts the program. Returns the command's standard output, too.
+    ///
+    /// # Panics
+    /// When the command fails.
+    pub fn start_after(self, arguments: &[&str]) -> (Server, String) {
+        let (environment, database, folder) = self.prepare();
+        let output = command(&environment, &folder).args(arguments).output().expect("the program runs");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        let mut process = Process::start(&environment, &folder);
+        let client = Client::new(process.wait_for_address());
+        let server = Server { process, environment, database, folder, client };
+        (server, String::from_utf8(output.stdout).expect("UTF-8"))
+    }
+
+    /// Runs a command with these settings that must fail. Returns standard error.
+    ///
+    /// # Panics
+    /// When the command succeeds.
+    pub fn fail_command(self, arguments: &[&str]) -> String {
+        let (environment, _database, folder) = self.prepare();
+        let output = command(&environment, &folder).args(arguments).output().expect("the program runs");
+        assert!(!output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8(output.stderr).expect("UTF-8")
+    }
+
     /// Starts the program and returns before it serves, for a start that is expected to wait. The address of the client
     /// comes from the log.
     pub fn start_early(self) -> Server {

@@ -1,0 +1,157 @@
+//! Backups: taken beside a running server, whole or refused, restored into an empty deployment.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use reqwest::Method;
+use reqwest::multipart::{Form, Part};
+use serde_json::Value;
+
+use crate::support::people::{PASSWORD, Person};
+use crate::support::postgres::Database;
+use crate::support::server::Server;
+use crate::support::wait::DEADLINE;
+
+async fn send_picture(from: &Person, to: &Person) -> Value {
+    let mut bytes = std::io::Cursor::new(Vec::new());
+    image::RgbImage::from_pixel(3, 2, image::Rgb([1, 2, 3]))
+        .write_to(&mut bytes, image::ImageFormat::Png)
+        .expect("a PNG");
+    let part = Part::bytes(bytes.into_inner()).file_name("a.png");
+    let form = Form::new().text("contact", to.number.clone()).part("filename", part);
+    let sent =
+        from.api.send(from.api.request(Method::POST, "/api/messages/send-image/").multipart(form)).await;
+    let id = sent.json()["id"].as_str().expect("an id").to_owned();
+    to.waits_until(&from.number, &id, |message| message["media"] == "stored").await
+}
+
+/// The same person with their password on another server.
+async fn signed_in(server: &Server, person: &Person) -> Person {
+    let number = &person.number;
+    let name = server.database().sql(&format!(
+        "SELECT u.name FROM account a JOIN windu_user u ON u.id = a.user_id WHERE a.number = '{number}'"
+    ));
+    Person { api: server.client().sign_in(&name, PASSWORD).await, number: number.clone() }
+}
+
+fn path_in(folder: &Path, name: &str) -> String {
+    folder.join(name).display().to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_under_load_brings_everything_back_and_ends_all_tokens() {
+    let server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    let picture = send_picture(&anna, &bert).await;
+    let before = anna.delivers(&bert, "before the backup").await;
+    // A message that the network has not taken yet.
+    server.database().sql(&format!(
+        "INSERT INTO outbox (message_id, account_id, chat_id, retry_at, expires_at)
+         SELECT id, account_id, chat_id, now() + interval '10 s', now() + interval '1 hour' FROM message
+         WHERE network_id = '{before}' AND sender_peer_id IS NULL;
+         UPDATE message SET state = 'queued', sent_at = NULL WHERE network_id = '{before}' AND sender_peer_id IS NULL"
+    ));
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = {
+        let (anna, number, stop) = (anna.at(&server), bert.number.clone(), Arc::clone(&stop));
+        tokio::spawn(async move {
+            let mut accepted = 0;
+            while !stop.load(Ordering::Relaxed) {
+                accepted += u32::from(anna.tries_to_send(&number, "under load").await.status == 200);
+            }
+            accepted
+        })
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = path_in(folder.path(), "windu.backup");
+    let report = tokio::task::block_in_place(|| server.run(&["backup", &file], ""));
+    stop.store(true, Ordering::Relaxed);
+    assert!(load.await.expect("the load") > 0);
+    let counts = "SELECT (SELECT count(*) FROM windu_user) || ' users, ' || (SELECT count(*) FROM account) || ' accounts, '";
+    let counts = server.database().sql(counts);
+    assert!(report.starts_with(&format!("{file}: {}", counts.trim())), "{report}");
+    assert!(report.contains(" 1 files, ") && report.ends_with(", and the key\n"), "{report}");
+    assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+    assert_eq!(server.run(&["backup", "--verify", &file], ""), format!("{file}: whole\n"));
+    assert!(server.fail(&["backup", &file], "").contains("exists already"));
+    let epochs = "SELECT count(DISTINCT epoch), count(*) FROM account_counter";
+    assert_eq!(server.database().sql(epochs), "2|2");
+    let old_epochs = server.database().sql("SELECT string_agg(epoch, ' ') FROM account_counter");
+
+    let empty = Arc::new(Database::create_empty());
+    let (restored, report) = Server::setup().database(empty).start_after(&["restore", &file]);
+    assert!(report.starts_with(&format!("restored: {}", counts.trim())), "{report}");
+    let epoch = restored.database().sql("SELECT DISTINCT epoch FROM account_counter");
+    assert!(report.contains(&format!("Event epoch: {epoch}. All tokens ended")), "{report}");
+    assert!(!old_epochs.contains(&epoch));
+    restored.client().with_token(anna.api.token()).get("/api/account/").await.refused(401, "token_invalid");
+
+    let (anna, bert) = (signed_in(&restored, &anna).await, signed_in(&restored, &bert).await);
+    let found = bert.waits_until(&anna.number, picture["id"].as_str().expect("an id"), |_| true).await;
+    assert_eq!(found["hash"], picture["hash"]);
+    let url = found["url"].as_str().expect("a URL");
+    let bytes = restored.client().get(url.trim_start_matches(restored.url())).await;
+    assert_eq!((bytes.status, bytes.header("content-type")), (200, "image/png"));
+    // The queued message goes again, under its id, and its receiver has it once.
+    anna.waits_until(&bert.number, &before, |message| message["sent"].is_string()).await;
+    let ids: Vec<Value> =
+        bert.chat(&anna.number).await.into_iter().map(|message| message["id"].clone()).collect();
+    assert_eq!(ids.iter().filter(|id| **id == before).count(), 1);
+    // Numbers go on where they were.
+    anna.waits_until_online(DEADLINE).await;
+    anna.delivers(&bert, "after the restoration").await;
+    bert.delivers(&anna, "and back").await;
+    assert!(restored.fail(&["restore", &file], "").contains("restore into an empty one"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_cut_or_changed_anywhere_is_refused_and_restores_nothing() {
+    let server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    anna.delivers(&bert, "hello").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = path_in(folder.path(), "windu.backup");
+    server.run(&["backup", &file], "");
+    let whole = fs::read(&file).expect("a file");
+    let broken = path_in(folder.path(), "broken.backup");
+    let is_refused = |bytes: &[u8]| {
+        fs::write(&broken, bytes).expect("written");
+        windu::backup::verify(Path::new(&broken)).is_err()
+    };
+    // A tar ends with two empty blocks, which nothing depends on.
+    let needed = whole.iter().rposition(|byte| *byte != 0).expect("content") + 1;
+    for length in (0..needed).step_by(311) {
+        assert!(is_refused(&whole[..length]), "cut at {length} of {needed}");
+    }
+    for at in (0..needed).step_by(97).filter(|at| whole[*at] != 0) {
+        let mut changed = whole.clone();
+        changed[at] ^= 1;
+        assert!(is_refused(&changed), "changed at {at} of {needed}");
+    }
+    let empty = Arc::new(Database::create_empty());
+    fs::write(&broken, &whole[..whole.len() / 2]).expect("written");
+    let errors = Server::setup().database(Arc::clone(&empty)).fail_command(&["restore", &broken]);
+    assert!(errors.starts_with("windu: ") && errors.lines().count() == 1, "{errors}");
+    assert_eq!(empty.sql("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"), "0");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_restored_only_with_its_own_key_and_without_media_if_so_asked() {
+    let server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    send_picture(&anna, &bert).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = path_in(folder.path(), "windu.backup");
+    let report = server.run(&["backup", &file, "--no-media"], "");
+    assert!(report.contains(" 0 files, ") && report.ends_with("; no media\n"), "{report}");
+    let empty = Arc::new(Database::create_empty());
+    let errors = Server::setup()
+        .env("WINDU_SECRET_KEY", "OTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTBmZWRjYmE=")
+        .database(empty)
+        .fail_command(&["restore", &file]);
+    assert!(errors.contains("WINDU_SECRET_KEY") && errors.contains("the key in the backup"), "{errors}");
+}
