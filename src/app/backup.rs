@@ -8,12 +8,19 @@ use anyhow::bail;
 use super::{Database, Settings, open};
 use crate::backup;
 use crate::config::{Env, Missing, restore_key};
+use crate::store::Store;
 
 /// `windu backup FILE`: writes everything to a new file; prints what it holds.
-pub async fn backup(env: &Env, path: &Path, with_media: bool) -> anyhow::Result<()> {
+pub async fn backup(
+    env: &Env,
+    path: &Path,
+    with_media: bool,
+    record: impl AsyncFnOnce(&Store, bool),
+) -> anyhow::Result<()> {
     let database = open(env).await?;
     let media = database.media("");
     let written = backup::backup(path, &database.store, with_media.then_some(&media), &database.keys).await;
+    record(&database.store, written.is_ok()).await;
     database.close(true).await;
     Ok(writeln!(io::stdout(), "{}: {}", path.display(), written?)?)
 }
@@ -25,7 +32,7 @@ pub fn verify_backup(path: &Path) -> anyhow::Result<()> {
 }
 
 /// `windu restore FILE`: into an empty database and data folder.
-pub async fn restore(env: &Env, path: &Path) -> anyhow::Result<()> {
+pub async fn restore(env: &Env, path: &Path, record: impl AsyncFnOnce(&Store)) -> anyhow::Result<()> {
     let settings = Settings::read(env)?;
     // Reads all of it: nothing is changed by a backup that is not whole.
     let key = backup::key(path)?;
@@ -42,6 +49,9 @@ pub async fn restore(env: &Env, path: &Path) -> anyhow::Result<()> {
         backup::restore(path, &database.store, &database.media("")).await
     }
     .await;
+    if restored.is_ok() {
+        record(&database.store).await;
+    }
     database.close(true).await;
     Ok(writeln!(io::stdout(), "{}", restored?)?)
 }

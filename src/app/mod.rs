@@ -14,8 +14,9 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::config::{
-    self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, FetchSettings, KEY_NAMES,
-    ListenSettings, LogSettings, MediaSettings, Missing, NetworkSettings, OAuthSettings, RateSettings,
+    self, AuditSettings, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, FetchSettings,
+    KEY_NAMES, ListenSettings, LogSettings, MediaSettings, Missing, NetworkSettings, OAuthSettings,
+    RateSettings,
 };
 use crate::db::{Db, DbError};
 use crate::fair_share::FairShare;
@@ -49,6 +50,7 @@ pub struct Settings {
     pub oauth: OAuthSettings,
     pub fetch: FetchSettings,
     pub rates: RateSettings,
+    pub audit: AuditSettings,
 }
 
 impl Settings {
@@ -65,6 +67,7 @@ impl Settings {
         OAuthSettings::NAMES,
         FetchSettings::NAMES,
         RateSettings::NAMES,
+        AuditSettings::NAMES,
     ];
 
     /// Reads all settings, and warns of unknown variables.
@@ -90,8 +93,8 @@ impl Settings {
         let oauth = OAuthSettings::read(env)?;
         let media = MediaSettings::read(env, &database.data_dir)?;
         let (networks, fetch) = (NetworkSettings::read(env)?, FetchSettings::read(env)?);
-        let rates = RateSettings::read(env)?;
-        Ok(Self { listen, database, networks, media, codes, oauth, fetch, rates })
+        let (rates, audit) = (RateSettings::read(env)?, AuditSettings::read(env)?);
+        Ok(Self { listen, database, networks, media, codes, oauth, fetch, rates, audit })
     }
 }
 
@@ -244,7 +247,7 @@ async fn start(
     let media = state.media.clone();
     // As a task: a slow disk must not delay the start.
     lifecycle.spawn(async move { media.prepare().await });
-    maintenance::start(&state.store, &state.media, lifecycle);
+    maintenance::start(&state.store, &state.media, settings.audit.retention, lifecycle);
     state.started.set();
     let user = settings.oauth.bootstrap.user.as_deref().unwrap_or("admin");
     terminal::announce(url, user, first.as_ref(), &settings.database.data_dir)

@@ -5,7 +5,8 @@ use std::io::{self, Write as _};
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
-use crate::domain::PhoneNumber;
+use super::audit::Intent;
+use crate::domain::{PhoneNumber, normalised};
 use crate::sessions::Sessions;
 use crate::store::Store;
 
@@ -26,6 +27,16 @@ pub enum AccountCommand {
         #[arg(long)]
         force: bool,
     },
+}
+
+impl AccountCommand {
+    /// What it does, for the audit; a number is not written there.
+    pub fn intent(&self) -> Intent {
+        match self {
+            Self::List { .. } => None,
+            Self::Remove { user, .. } => Some(("user.remove_account", normalised(user))),
+        }
+    }
 }
 
 pub async fn run(command: AccountCommand, store: &Store, sessions: &Sessions) -> anyhow::Result<()> {

@@ -6,6 +6,7 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
 use super::announce_revocation;
+use super::audit::Intent;
 use crate::secrets;
 use crate::store::{ClientListing, Store};
 
@@ -44,6 +45,21 @@ pub enum ClientCommand {
         /// The client's name or id
         name: String,
     },
+}
+
+impl ClientCommand {
+    /// What it does, for the audit.
+    pub fn intent(&self) -> Intent {
+        let (action, name) = match self {
+            Self::Create { name, .. } => ("client.create", name),
+            Self::List => return None,
+            Self::Rotate { name } => ("client.rotate", name),
+            Self::Disable { name } => ("client.disable", name),
+            Self::Enable { name } => ("client.enable", name),
+            Self::Delete { name } => ("client.delete", name),
+        };
+        Some((action, name.clone()))
+    }
 }
 
 pub async fn run(command: ClientCommand, store: &Store) -> anyhow::Result<()> {

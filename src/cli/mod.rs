@@ -1,11 +1,12 @@
 //! The command line: one variant per subcommand.
 
 mod account;
+pub(crate) mod audit;
 mod client;
 mod user;
 
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
 
@@ -16,6 +17,7 @@ use crate::lifecycle::Lifecycle;
 use crate::sessions::Sessions;
 use crate::store::{Store, topic};
 use account::AccountCommand;
+use audit::Intent;
 use client::ClientCommand;
 use user::UserCommand;
 
@@ -60,6 +62,15 @@ enum Command {
         /// The backup
         file: PathBuf,
     },
+    /// List administrative acts: who did what to which user, client or account
+    Audit {
+        /// Only those since this day or moment, such as 2026-11-23 or 2026-11-23T12:00:00Z
+        #[arg(long)]
+        since: Option<String>,
+        /// One JSON object for each
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the OpenAPI description of the API as JSON
     Openapi,
 }
@@ -72,19 +83,39 @@ pub async fn run(arguments: Arguments, env: &Env) -> anyhow::Result<()> {
     match arguments.command.unwrap_or(Command::Serve) {
         Command::Serve => app::serve(env).await,
         Command::User(command) => {
-            with_sessions(env, async |store, sessions| user::run(command, store, sessions).await).await
+            with_sessions(env, command.intent(), async |store, sessions| {
+                user::run(command, store, sessions).await
+            })
+            .await
         }
         Command::Account(command) => {
-            with_sessions(env, async |store, sessions| account::run(command, store, sessions).await).await
+            with_sessions(env, command.intent(), async |store, sessions| {
+                account::run(command, store, sessions).await
+            })
+            .await
         }
         Command::Client(command) => {
-            with_sessions(env, async |store, _| client::run(command, store).await).await
+            with_sessions(env, command.intent(), async |store, _| client::run(command, store).await).await
         }
         Command::Migrate => app::migrate(env).await,
         Command::Check => app::check(env).await,
+        Command::Audit { since, json } => {
+            let list = async |store: &Store, _: &Sessions| audit::list(store, since.as_deref(), json).await;
+            with_sessions(env, None, list).await
+        }
         Command::Backup { file, verify: true, .. } => app::verify_backup(&file),
-        Command::Backup { file, no_media, .. } => app::backup(env, &file, !no_media).await,
-        Command::Restore { file } => app::restore(env, &file).await,
+        Command::Backup { file, no_media, .. } => {
+            app::backup(env, &file, !no_media, async |store, done| {
+                audit::record(store, Some(("backup", name_of(&file))), done).await;
+            })
+            .await
+        }
+        Command::Restore { file } => {
+            app::restore(env, &file, async |store| {
+                audit::record(store, Some(("restore", name_of(&file))), true).await;
+            })
+            .await
+        }
         Command::Openapi => {
             let mut text = serde_json::to_string_pretty(&router::openapi())?;
             text.push('\n');
@@ -93,9 +124,15 @@ pub async fn run(arguments: Arguments, env: &Env) -> anyhow::Result<()> {
     }
 }
 
+/// The name of a file without its folder, for the audit.
+fn name_of(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 /// Runs a command on the database and its networks.
 async fn with_sessions(
     env: &Env,
+    intent: Intent,
     command: impl AsyncFnOnce(&Store, &Sessions) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     let database = app::open(env).await?;
@@ -103,6 +140,7 @@ async fn with_sessions(
     let sessions = database.sessions(&database.media(""), &lifecycle);
     database.store.db().connect_notifications(&lifecycle);
     let done = command(&database.store, &sessions).await;
+    audit::record(&database.store, intent, done.is_ok()).await;
     // Until running servers were notified of the changes.
     lifecycle.drained().await;
     database.close(true).await;

@@ -6,7 +6,8 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
 use super::announce_revocation;
-use crate::domain::{NewPassword, UserName, normalised};
+use super::audit::{self, Intent};
+use crate::domain::{NewPassword, UserId, UserName, normalised};
 use crate::oauth::hash_password;
 use crate::secrets;
 use crate::sessions::Sessions;
@@ -52,6 +53,22 @@ pub enum UserCommand {
     },
 }
 
+impl UserCommand {
+    /// What it does, for the audit.
+    pub fn intent(&self) -> Intent {
+        let (action, name) = match self {
+            Self::Create { name, .. } => ("user.create", name),
+            Self::List => return None,
+            Self::SetPassword { name, .. } => ("user.set_password", name),
+            Self::Disable { name } => ("user.disable", name),
+            Self::Enable { name } => ("user.enable", name),
+            // Recorded under another name when it is done.
+            Self::Delete { .. } => return None,
+        };
+        Some((action, normalised(name)))
+    }
+}
+
 pub async fn run(command: UserCommand, store: &Store, sessions: &Sessions) -> anyhow::Result<()> {
     match command {
         UserCommand::Create { name, password_stdin } => {
@@ -82,15 +99,27 @@ pub async fn run(command: UserCommand, store: &Store, sessions: &Sessions) -> an
         }
         UserCommand::Delete { name } => {
             let name = stored_name(store, &name).await?;
-            let Some(user) = store.user_by_name(&name).await? else { return require(false, &name) };
-            // No new account while the old ones leave their networks.
-            store.disable_user(&name).await?;
-            announce_revocation(store);
-            sessions.remove_all(user.id).await.context("an account could not leave its network")?;
-            require(store.delete_user(&name).await?, &name)?;
-            Ok(store.delete_all_removed().await?)
+            let deleted = delete(&name, store, sessions).await;
+            let target = deleted.as_ref().map_or_else(|_| name.clone(), |id| format!("user-{id}"));
+            audit::record(store, Some(("user.delete", target)), deleted.is_ok()).await;
+            deleted.map(drop)
         }
     }
+}
+
+/// Deletes the user and returns the id that the user had.
+async fn delete(name: &str, store: &Store, sessions: &Sessions) -> anyhow::Result<UserId> {
+    let Some(user) = store.user_by_name(name).await? else { bail!("there is no user {name:?}") };
+    let counts = store.counts_of(user.id).await?;
+    // No new account while the old ones leave their networks.
+    store.disable_user(name).await?;
+    announce_revocation(store);
+    sessions.remove_all(user.id).await.context("an account could not leave its network")?;
+    require(store.delete_user(name).await?, name)?;
+    store.delete_all_removed().await?;
+    let (accounts, messages) = (counts.accounts, counts.messages);
+    writeln!(io::stdout(), "deleted {name}: {accounts} accounts, {messages} messages")?;
+    Ok(user.id)
 }
 
 /// The name normalised, or as it is for a user who was created before names were normalised.

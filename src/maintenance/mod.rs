@@ -18,8 +18,8 @@ const BATCH: i64 = 1_000;
 /// Stored files that are examined in one run; the next run continues behind them, and after the last at the start.
 const FILES: i64 = 10_000;
 
-/// Starts the jobs as tasks of the lifecycle.
-pub fn start(store: &Store, media: &Media, lifecycle: &Lifecycle) {
+/// Starts the jobs as tasks of the lifecycle. Administrative acts are deleted after `audit`.
+pub fn start(store: &Store, media: &Media, audit: Duration, lifecycle: &Lifecycle) {
     slices::start(store, lifecycle);
     let (store, media, soft) = (store.clone(), media.clone(), lifecycle.soft().clone());
     lifecycle.spawn(async move {
@@ -32,7 +32,7 @@ pub fn start(store: &Store, media: &Media, lifecycle: &Lifecycle) {
                 () = soft.cancelled() => return,
             }
             let jobs = async {
-                if let Err(error) = prune(&store).await {
+                if let Err(error) = prune(&store, audit).await {
                     tracing::warn!(
                         error = chain(&error),
                         "expired rows could not be deleted; trying again in a minute"
@@ -56,12 +56,13 @@ pub fn start(store: &Store, media: &Media, lifecycle: &Lifecycle) {
     });
 }
 
-async fn prune(store: &Store) -> Result<(), DbError> {
+async fn prune(store: &Store, audit: Duration) -> Result<(), DbError> {
     store.prune_processes().await?;
     while store.prune_commands(BATCH).await? > 0 {}
     while store.prune_keys(BATCH).await? > 0 {}
     while store.prune_verification(BATCH).await? > 0 {}
     while store.prune_tokens(BATCH).await? > 0 {}
     while store.prune_logins(BATCH).await? > 0 {}
+    while store.prune_acts(audit, BATCH).await? > 0 {}
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! No method here awaits anything but PostgreSQL, and no transaction is open while another layer awaits.
 
 mod account;
+mod audit;
 mod auth;
 mod contact;
 mod deployment;

@@ -7,6 +7,7 @@ mod account;
 mod account_codes;
 mod account_profile;
 mod account_selection;
+mod audit;
 mod block_list;
 mod bodies;
 mod chat_list;

@@ -84,6 +84,7 @@ impl Session {
         let mut tx = self.store.begin().await?;
         tx.assert_lease(&self.lease).await?;
         tx.store_answer(command, &answer.to_json()).await?;
+        tx.record_act("account.remove", self.lease.account).await?;
         tx.remove_account(self.lease.account, self.lease.counter).await?;
         tx.commit().await?;
         self.store.notifications().wake(topic::answer(command));

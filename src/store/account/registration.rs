@@ -121,6 +121,7 @@ impl Tx {
         sqlx::query!("DELETE FROM peer_profile WHERE account_id = $1", account.id.0)
             .execute(&mut *self.inner)
             .await?;
+        self.record_act("account.register", account.id).await?;
         journal.record(Event::AccountRegistered);
         Ok(())
     }
@@ -164,6 +165,7 @@ impl Tx {
         if registered == Some(true) {
             return Ok(false);
         }
+        self.record_act("account.remove", account.id).await?;
         self.remove_account(account.id, account.counter).await?;
         Ok(true)
     }

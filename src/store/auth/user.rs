@@ -25,6 +25,13 @@ pub struct UserListing {
     pub disabled_at: Option<DateTime<Utc>>,
 }
 
+/// How much belongs to a user.
+#[derive(Clone, Copy, Debug)]
+pub struct UserCounts {
+    pub accounts: i64,
+    pub messages: i64,
+}
+
 impl Store {
     /// Makes a user; `None` when the name is taken.
     pub async fn create_user(&self, name: &UserName, password_hash: &str) -> Result<Option<UserId>, DbError> {
@@ -125,6 +132,18 @@ impl Store {
         Ok(done.rows_affected() == 1)
     }
 
+    /// How much belongs to a user.
+    pub async fn counts_of(&self, user: UserId) -> Result<UserCounts, DbError> {
+        Ok(sqlx::query_as!(
+            UserCounts,
+            r#"SELECT count(*) AS "accounts!", coalesce(sum((SELECT count(*) FROM message m WHERE m.account_id = a.id)), 0)::bigint
+                      AS "messages!" FROM account a WHERE a.user_id = $1"#,
+            user.0
+        )
+        .fetch_one(self.db.pool())
+        .await?)
+    }
+
     /// Deletes a user whose accounts were removed, the tokens, and everything else that the user owns. False when there is no
     /// such user.
     pub async fn delete_user(&self, name: &str) -> Result<bool, DbError> {
@@ -137,10 +156,14 @@ impl Store {
         )
         .execute(&mut *tx.inner)
         .await?;
-        let done =
-            sqlx::query!("DELETE FROM windu_user WHERE name = $1", name).execute(&mut *tx.inner).await?;
+        let deleted = sqlx::query_scalar!("DELETE FROM windu_user WHERE name = $1 RETURNING id", name)
+            .fetch_optional(&mut *tx.inner)
+            .await?;
+        if let Some(id) = deleted {
+            tx.forget_name(name, id).await?;
+        }
         tx.notify_on_commit(topic::slices());
         tx.commit().await?;
-        Ok(done.rows_affected() == 1)
+        Ok(deleted.is_some())
     }
 }
