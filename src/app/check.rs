@@ -112,16 +112,20 @@ async fn check_sessions(report: &mut Report, settings: &Settings, database: &Dat
         let part = format!("outbox {network}");
         let text = format!("{count} messages wait, the oldest for {} s", oldest.as_secs());
         if *oldest > OUTBOX_LIMIT {
-            report.bad(&part, &text)?
+            report.bad(&part, &text)?;
         } else {
-            report.good(&part, &text)?
+            report.good(&part, &text)?;
         }
         let of_network = || figures.sessions.iter().filter(|(of, ..)| of == network);
         let part = format!("sessions {network}");
         let states: Vec<String> = of_network().map(|(_, state, count)| format!("{count} {state}")).collect();
         let text = if states.is_empty() { "none".to_owned() } else { states.join(", ") };
         let is_down = of_network().any(|(_, state, _)| ["unheld", "waiting", "stopped"].contains(state));
-        if is_down { report.bad(&part, &text)? } else { report.good(&part, &text)? }
+        if is_down {
+            report.bad(&part, &text)?;
+        } else {
+            report.good(&part, &text)?;
+        }
     }
     Ok(())
 }

@@ -58,12 +58,11 @@ impl UserCommand {
     pub fn intent(&self) -> Intent {
         let (action, name) = match self {
             Self::Create { name, .. } => ("user.create", name),
-            Self::List => return None,
             Self::SetPassword { name, .. } => ("user.set_password", name),
             Self::Disable { name } => ("user.disable", name),
             Self::Enable { name } => ("user.enable", name),
-            // Recorded under another name when it is done.
-            Self::Delete { .. } => return None,
+            // A deletion is recorded under another name when it is done.
+            Self::List | Self::Delete { .. } => return None,
         };
         Some((action, normalised(name)))
     }

@@ -25,12 +25,15 @@ const LIFETIME: Duration = Duration::from_secs(10);
 /// Connections at once; scrapers need few.
 const CONNECTIONS: usize = 32;
 
+/// When the database was asked, and what it said; `None`: nothing in time.
+type Answer = (Instant, Option<Deployment>);
+
 #[derive(Clone)]
 struct Figures {
     store: Store,
     networks: Arc<[String]>,
     /// The database's last answer.
-    last: Arc<Mutex<Option<(Instant, Option<Deployment>)>>>,
+    last: Arc<Mutex<Option<Answer>>>,
 }
 
 /// Serves the figures until the program stops.

@@ -198,6 +198,7 @@ impl Metrics {
     }
 
     /// Counts a request as in progress until the returned value is dropped.
+    #[must_use]
     pub fn begin_request(&self) -> ActiveRequest {
         self.active_requests.inc();
         ActiveRequest(())

@@ -55,21 +55,22 @@ async fn a_backup_under_load_brings_everything_back_and_ends_all_tokens() {
          UPDATE message SET state = 'queued', sent_at = NULL WHERE network_id = '{before}' AND sender_peer_id IS NULL"
     ));
     let stop = Arc::new(AtomicBool::new(false));
-    let load = {
+    let mut load = tokio::task::JoinSet::new();
+    {
         let (anna, number, stop) = (anna.at(&server), bert.number.clone(), Arc::clone(&stop));
-        tokio::spawn(async move {
+        load.spawn(async move {
             let mut accepted = 0;
             while !stop.load(Ordering::Relaxed) {
                 accepted += u32::from(anna.tries_to_send(&number, "under load").await.status == 200);
             }
             accepted
-        })
-    };
+        });
+    }
     let folder = tempfile::tempdir().expect("a folder");
     let file = path_in(folder.path(), "windu.backup");
     let report = tokio::task::block_in_place(|| server.run(&["backup", &file], ""));
     stop.store(true, Ordering::Relaxed);
-    assert!(load.await.expect("the load") > 0);
+    assert!(load.join_next().await.expect("a task").expect("the load") > 0);
     let counts = "SELECT (SELECT count(*) FROM windu_user) || ' users, ' || (SELECT count(*) FROM account) || ' accounts, '";
     let counts = server.database().sql(counts);
     assert!(report.starts_with(&format!("{file}: {}", counts.trim())), "{report}");
