@@ -7,8 +7,8 @@
 //! # The map
 //!
 //! ```text
-//! main → cli → app → http → { oauth, sessions, media, verification, maintenance } → { store, upstream } → { db, domain }
-//!                    leaves, usable by all above domain: config, clock, secrets, fair_share, fetch, telemetry, lifecycle
+//! main → cli → app → http → { oauth, sessions, media, verification, maintenance, backup } → { store, upstream } → { db, domain }
+//!                    leaves, usable by all above domain: config, clock, secrets, fair_share, fetch, metrics, telemetry, lifecycle
 //! ```
 //!
 //! * [`domain`]: the words of the program as types, without I/O.
@@ -21,6 +21,7 @@
 //! * [`sessions`]: the supervisor, the leases, the session of each account, and the commands that the API asks of one.
 //! * [`media`]: stored files: uploads, what they are and what is removed from them, the storage, signed URLs.
 //! * [`verification`]: the codes that prove a number.  [`oauth`]: tokens, users, clients.
+//! * [`backup`]: a whole deployment in one file, and back.  [`metrics`]: the figures of this process for Prometheus.
 //! * [`http`]: all of axum. `server` accepts connections, `middleware` surrounds the endpoints, `extract` has the arguments
 //!   of handlers, `error` the error codes, `api` the endpoints in folders by resource.
 //! * [`app`]: what is made, and in which order it starts and stops.
@@ -132,6 +133,13 @@
 //! * The list of chats goes by `chat.recent_at`, which follows the last message within a minute: an index over the time of
 //!   the last message would have to learn of every message.
 //! * An index that serves one statement alone has a negated id, so that no other statement can be planned with it.
+//! * A program works with the tables of a newer version, so that processes are replaced one by one, until a migration stores
+//!   in `deployment` under `oldest_program` that older ones cannot; then they refuse to start.
+//! * The figures are one static value, as the log is: what counts something takes no handle. What is of the whole
+//!   deployment is asked of PostgreSQL at a scrape, at most every ten seconds.
+//! * A backup is written by this program and not by `pg_dump`: that may be missing or of another version, and knows neither
+//!   the media nor the key. Its tables are text of COPY from one snapshot; a restoration takes foreign keys and triggers
+//!   away and makes them again, because only a superuser could switch them off.
 //! * Merged peers are not yet among [`upstream::UpstreamEvent`]: they come with the tables that they need.
 //! * jemalloc is the allocator, because its own threads give back what a burst has used, after ten seconds: a minute after
 //!   a hundred failed logins the server holds 29 MiB. With the allocator of the C library it held 185 MiB, with mimalloc 2

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::config::{
     self, AuditSettings, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, FetchSettings,
     KEY_NAMES, ListenSettings, LogSettings, MediaSettings, Missing, NetworkSettings, OAuthSettings,
-    RateSettings,
+    QuotaSettings, RateSettings,
 };
 use crate::db::{Db, DbError};
 use crate::fair_share::FairShare;
@@ -51,6 +51,7 @@ pub struct Settings {
     pub fetch: FetchSettings,
     pub rates: RateSettings,
     pub audit: AuditSettings,
+    pub quotas: QuotaSettings,
 }
 
 impl Settings {
@@ -68,6 +69,7 @@ impl Settings {
         FetchSettings::NAMES,
         RateSettings::NAMES,
         AuditSettings::NAMES,
+        QuotaSettings::NAMES,
     ];
 
     /// Reads all settings, and warns of unknown variables.
@@ -94,7 +96,8 @@ impl Settings {
         let media = MediaSettings::read(env, &database.data_dir)?;
         let (networks, fetch) = (NetworkSettings::read(env)?, FetchSettings::read(env)?);
         let (rates, audit) = (RateSettings::read(env)?, AuditSettings::read(env)?);
-        Ok(Self { listen, database, networks, media, codes, oauth, fetch, rates, audit })
+        let quotas = QuotaSettings::read(env)?;
+        Ok(Self { listen, database, networks, media, codes, oauth, fetch, rates, audit, quotas })
     }
 }
 
@@ -190,6 +193,7 @@ pub async fn serve_on(
         lifecycle: lifecycle.clone(),
         default_network: settings.networks.networks[0].as_str().into(),
         send_ttl: settings.networks.send_ttl,
+        accounts_per_user: settings.quotas.accounts,
         public_url,
         cors_origins: Arc::new(settings.listen.cors_origins.clone()),
         started: Started::default(),

@@ -110,10 +110,7 @@ impl<W: Write> Writer<W> {
     }
 
     fn member(&mut self, name: &str, bytes: &[u8]) -> io::Result<()> {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o600);
-        header.set_mtime(0);
+        let mut header = header(bytes.len() as u64);
         self.tar.append_data(&mut header, name, bytes)
     }
 }
@@ -151,6 +148,15 @@ impl<W: Write> StreamWriter<'_, W> {
         self.members += 1;
         Ok(())
     }
+}
+
+/// The header of a member of `size` bytes that only its owner may read.
+pub fn header(size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.set_size(size);
+    header.set_mode(0o600);
+    header.set_mtime(0);
+    header
 }
 
 /// Reads a backup from its beginning: each member of each stream, with the stream's name and whether it is its first.

@@ -1,6 +1,7 @@
 //! Backups of a whole deployment: every table, the media and the master key in one file, taken beside a running server.
 
 mod archive;
+mod export;
 mod restore;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use crate::media::{Media, MediaError};
 use crate::secrets::MasterKey;
 use crate::store::Store;
 
+pub use export::{ExportSummary, export};
 pub use restore::{Restored, key, restore};
 
 /// Tables whose rows end with their process or their tokens: a token that was revoked since would live again.
@@ -41,25 +43,46 @@ pub async fn backup(
     media: Option<&Media>,
     key: &MasterKey,
 ) -> anyhow::Result<Summary> {
-    if path.symlink_metadata().is_ok() {
-        bail!("{} exists already: name another file", path.display());
-    }
     if key.is_being_changed() {
         bail!("a backup holds one key: end the change of keys first, and unset WINDU_SECRET_KEY_OLD");
     }
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // With mode 0600, and removed when this fails.
-    let draft = NamedTempFile::with_prefix_in(".windu-backup-", folder)
-        .with_context(|| format!("{}: cannot be written", folder.display()))?;
-    let out = BufWriter::with_capacity(BUFFER, draft.as_file());
+    let file = NewFile::create(path)?;
+    let out = BufWriter::with_capacity(BUFFER, file.file());
     let summary = write(out, store, media, key).await?;
-    draft.as_file().sync_all()?;
-    draft
-        .persist_noclobber(path)
-        .map_err(|failed| failed.error)
-        .with_context(|| format!("{}: cannot be written", path.display()))?;
-    File::open(folder)?.sync_all()?;
+    file.keep()?;
     Ok(summary)
+}
+
+/// A file with mode 0600 that appears under its name, which must be free, only when it is kept; else it is removed.
+struct NewFile<'a> {
+    path: &'a Path,
+    folder: &'a Path,
+    draft: NamedTempFile,
+}
+
+impl<'a> NewFile<'a> {
+    fn create(path: &'a Path) -> anyhow::Result<Self> {
+        if path.symlink_metadata().is_ok() {
+            bail!("{} exists already: name another file", path.display());
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let draft = NamedTempFile::with_prefix_in(".windu-", folder)
+            .with_context(|| format!("{}: cannot be written", folder.display()))?;
+        Ok(Self { path, folder, draft })
+    }
+
+    fn file(&self) -> &File {
+        self.draft.as_file()
+    }
+
+    fn keep(self) -> anyhow::Result<()> {
+        self.draft.as_file().sync_all()?;
+        self.draft
+            .persist_noclobber(self.path)
+            .map_err(|failed| failed.error)
+            .with_context(|| format!("{}: cannot be written", self.path.display()))?;
+        Ok(File::open(self.folder)?.sync_all()?)
+    }
 }
 
 async fn write(

@@ -21,7 +21,7 @@ pub fn actor() -> String {
     format!("cli:{}", name.unwrap_or_else(|| Uid::current().to_string()))
 }
 
-/// Records what a command did. A record that cannot be written undoes nothing: the person at the terminal is told.
+/// Records what a command did. A record that cannot be written undoes nothing; the log says so.
 pub async fn record(store: &Store, intent: Intent, done: bool) {
     let Some((action, target)) = intent else { return };
     if let Err(error) = store.record_act(&actor(), action, &target, done).await {

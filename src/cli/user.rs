@@ -1,12 +1,14 @@
 //! `windu user`: commands on the users of this server. They work beside a running one.
 
 use std::io::{self, Read as _, Write as _};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
 use super::announce_revocation;
 use super::audit::{self, Intent};
+use crate::backup;
 use crate::domain::{NewPassword, UserId, UserName, normalised};
 use crate::oauth::hash_password;
 use crate::secrets;
@@ -46,6 +48,13 @@ pub enum UserCommand {
         /// The user's name
         name: String,
     },
+    /// Write everything that belongs to a user to a new file: a tar of JSON lines and media, without secrets
+    Export {
+        /// The user's name
+        name: String,
+        /// A new file
+        file: PathBuf,
+    },
     /// Delete a user with everything that belongs to it: tokens, accounts, messages
     Delete {
         /// The user's name
@@ -61,6 +70,7 @@ impl UserCommand {
             Self::SetPassword { name, .. } => ("user.set_password", name),
             Self::Disable { name } => ("user.disable", name),
             Self::Enable { name } => ("user.enable", name),
+            Self::Export { name, .. } => ("user.export", name),
             // A deletion is recorded under another name when it is done.
             Self::List | Self::Delete { .. } => return None,
         };
@@ -95,6 +105,12 @@ pub async fn run(command: UserCommand, store: &Store, sessions: &Sessions) -> an
         UserCommand::Enable { name } => {
             let name = stored_name(store, &name).await?;
             require(store.enable_user(&name).await?, &name)
+        }
+        UserCommand::Export { name, file } => {
+            let name = stored_name(store, &name).await?;
+            let Some(user) = store.user_by_name(&name).await? else { return require(false, &name) };
+            let summary = backup::export(&file, store, sessions.media(), user.id).await?;
+            Ok(writeln!(io::stdout(), "{}: {summary}", file.display())?)
         }
         UserCommand::Delete { name } => {
             let name = stored_name(store, &name).await?;

@@ -12,6 +12,7 @@ mod log;
 mod media;
 mod networks;
 mod oauth;
+mod quota;
 mod rate;
 
 use std::collections::BTreeMap;
@@ -30,6 +31,7 @@ pub use log::{LogFormat, LogSettings};
 pub use media::{MediaLocation, MediaSettings};
 pub use networks::NetworkSettings;
 pub use oauth::{Bootstrap, OAuthSettings, TrustedProxies};
+pub use quota::QuotaSettings;
 pub use rate::{Rate, RateSettings};
 
 /// A setting that cannot be used. The message names the variable and the values that it accepts.

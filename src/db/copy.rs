@@ -74,6 +74,11 @@ impl Snapshot {
         tables(&mut self.0).await
     }
 
+    /// The transaction, for queries in the snapshot.
+    pub fn connection(&mut self) -> &mut PgConnection {
+        &mut self.0
+    }
+
     /// The versions of the migrations that made the tables.
     pub async fn migrations(&mut self) -> Result<Vec<i64>, DbError> {
         let versions = sqlx::query_scalar::<_, i64>("SELECT version FROM _sqlx_migrations ORDER BY version");

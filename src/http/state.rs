@@ -1,5 +1,6 @@
 //! State that all handlers share.
 
+use std::num::NonZero;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,6 +39,8 @@ pub struct Shared {
     pub default_network: Arc<str>,
     /// How long a message may wait for its network.
     pub send_ttl: Duration,
+    /// `None`: any number.
+    pub accounts_per_user: Option<NonZero<u32>>,
     /// The start of the server's own URLs, without a slash at the end.
     pub public_url: Arc<str>,
     pub cors_origins: Arc<CorsOrigins>,

@@ -30,6 +30,7 @@ use super::MediaError;
 use crate::clock;
 use crate::config::{MediaLocation, data_dir};
 use crate::domain::BlobHash;
+use crate::metrics::METRICS;
 use crate::secrets;
 
 /// The smallest part that S3 accepts of an object, other than the last.
@@ -103,7 +104,10 @@ impl Blobs {
         let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
         match timeout(OBJECT_TIMEOUT, store.get_opts(&name, options)).await {
             Ok(Ok(found)) => Ok(found.into_stream().map_err(io::Error::from).boxed()),
-            Ok(Err(object_store::Error::NotFound { .. })) => Err(MediaError::Missing(*hash)),
+            Ok(Err(object_store::Error::NotFound { .. })) => {
+                METRICS.media_missing();
+                Err(MediaError::Missing(*hash))
+            }
             Ok(Err(error)) => Err(self.unavailable(error)),
             Err(elapsed) => Err(self.unavailable(elapsed)),
         }

@@ -67,6 +67,7 @@ pub struct Metrics {
     codes: Counters<2>,
     fetches: Counters<1>,
     rate_limited: Counters<1>,
+    media_missing: Counter,
     sessions: Gauges<2>,
     outbox_messages: Gauges<1>,
     outbox_oldest: Family<[(&'static str, String); 1], Seconds>,
@@ -95,6 +96,7 @@ impl Metrics {
             codes: Family::default(),
             fetches: Family::default(),
             rate_limited: Family::default(),
+            media_missing: Counter::default(),
             sessions: Family::default(),
             outbox_messages: Family::default(),
             outbox_oldest: Family::default(),
@@ -146,6 +148,11 @@ impl Metrics {
             "windu_fetches",
             "Outgoing requests, but those to the networks",
             self.fetches.clone(),
+        );
+        registry.register(
+            "windu_media_missing",
+            "Times that the storage did not have a file that was asked for",
+            self.media_missing.clone(),
         );
         registry.register("windu_rate_limited", "Requests over a rate limit", self.rate_limited.clone());
         registry.register(
@@ -247,6 +254,10 @@ impl Metrics {
 
     pub fn rate_limited(&self, policy: &'static str) {
         self.rate_limited.get_or_create(&[("policy", policy)]).inc();
+    }
+
+    pub fn media_missing(&self) {
+        self.media_missing.inc();
     }
 
     /// What is not known (the database does not answer) is left out: an old value would look like a new one.

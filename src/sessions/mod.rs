@@ -87,6 +87,12 @@ impl Sessions {
         Self { store, connectors, keys, media, timeouts, process: watch::Sender::new(None) }
     }
 
+    /// The stored files.
+    #[must_use]
+    pub fn media(&self) -> &Media {
+        &self.media
+    }
+
     #[must_use]
     pub fn with_timeouts(self, timeouts: Timeouts) -> Self {
         Self { timeouts, ..self }

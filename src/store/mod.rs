@@ -8,6 +8,7 @@ mod audit;
 mod auth;
 mod contact;
 mod deployment;
+mod export;
 mod group;
 mod idempotency;
 mod journal;
@@ -44,6 +45,7 @@ pub use contact::peer_profile::{LastSeen, PeerStatusMessage, Presence, ProfileSc
 pub use contact::photo::{PeerPhoto, PendingPhoto, PhotoChange, SeenPhoto};
 pub use contact::{Contact, LIST_LIMIT, ListAddition, Reachable};
 pub use deployment::{KeyError, ServerVersion};
+pub use export::Exported;
 pub use group::{Candidate, GroupInfo, GroupReport, GroupView, ReportedMember};
 pub use idempotency::{Claim, ClaimedResponse, IdempotentRequest, KeyState, SavedResponse};
 pub use journal::{Journal, JournalEntry};

@@ -217,3 +217,21 @@ async fn a_nickname_set_at_creation_reaches_contacts() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_user_has_no_more_accounts_than_the_quota_allows() {
+    let server = Server::setup().env("WINDU_ACCOUNTS_PER_USER", "2").start();
+    let (api, other) = (login(&server).await, login(&server).await);
+    let numbers = [fresh_number(), fresh_number(), fresh_number()];
+    for number in &numbers[..2] {
+        assert_eq!(api.post(CREATE, &[("account", number)]).await.status, 201);
+    }
+    let refused = api.post(CREATE, &[("account", &numbers[2])]).await.refused(400, "too_many_accounts");
+    assert!(refused.contains('2'), "{refused}");
+    assert!(account(&api, &numbers[2]).await.is_none());
+    // Another user's are not counted, and one that is removed makes room.
+    assert_eq!(other.post(CREATE, &[("account", &numbers[2])]).await.status, 201);
+    let removed = api.post("/api/account/remove-account/", &[("account", &numbers[0])]).await;
+    assert_eq!(removed.status, 200, "{}", removed.text());
+    assert_eq!(api.post(CREATE, &[("account", &fresh_number())]).await.status, 201);
+}

@@ -2,8 +2,8 @@
 
 use reqwest::Method;
 
-use crate::support::people::Person;
-use crate::support::server::Server;
+use crate::support::people::{PASSWORD, Person, code};
+use crate::support::server::{SECRET_KEY, Server};
 
 #[tokio::test]
 async fn every_response_and_its_log_line_have_a_request_id() {
@@ -76,4 +76,48 @@ async fn the_line_of_a_request_names_status_code_user_and_account() {
         "{}",
         server.log()
     );
+}
+
+#[tokio::test]
+async fn the_log_of_a_whole_run_contains_nothing_secret() {
+    let server = Server::setup().env("WINDU_LOG", "trace,sqlx=info,hyper=info,hyper_util=info").start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    anna.delivers(&bert, "the-secret-text").await;
+    anna.api.post("/api/account/status-message/", &[("status_message", "the-secret-status")]).await;
+    bert.api.get(&format!("/api/contacts/{}/status-message/", anna.number)).await;
+    let request = anna.api.request(Method::POST, "/api/messages/send-message/");
+    let form = [("contact", bert.number.as_str()), ("message", "a-keyed-text")];
+    anna.api.send(request.header("Idempotency-Key", "the-secret-key-of-a-request").form(&form)).await;
+    let wrong = [("username", "alice"), ("password", "a-wrong-password"), ("grant_type", "password")];
+    server.client().post("/o/token/", &wrong).await;
+    let json = serde_json::json!({"contact": bert.number, "message": {"unexpected": "the-secret-object"}});
+    anna.api.post_json("/api/messages/send-message/", &json).await;
+    let refused = server.client().with_token("an-unknown-token").get("/api/account/").await;
+    assert_eq!(refused.status, 401);
+    let id = refused.header("x-request-id").to_owned();
+    server.wait_for_log(&id);
+    let codes = [code(&server, &anna.number), code(&server, &bert.number)];
+    let key = server.database().sql("SELECT value FROM deployment WHERE key = 'key_fingerprint'");
+    let log = server.log();
+    for secret in [
+        anna.api.token(),
+        bert.api.token(),
+        &anna.number,
+        &bert.number,
+        &codes[0],
+        &codes[1],
+        &key,
+        SECRET_KEY,
+        PASSWORD,
+        "the-secret-text",
+        "the-secret-status",
+        "a-keyed-text",
+        "the-secret-key-of-a-request",
+        "a-wrong-password",
+        "the-secret-object",
+        "an-unknown-token",
+    ] {
+        let found = log.lines().find(|line| line.contains(secret));
+        assert_eq!(found, None, "{secret}");
+    }
 }

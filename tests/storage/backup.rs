@@ -1,6 +1,8 @@
 //! Backups: taken beside a running server, whole or refused, restored into an empty deployment.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -155,4 +157,56 @@ async fn a_backup_is_restored_only_with_its_own_key_and_without_media_if_so_aske
         .database(empty)
         .fail_command(&["restore", &file]);
     assert!(errors.contains("WINDU_SECRET_KEY") && errors.contains("the key in the backup"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_has_all_of_one_user_and_nothing_of_others_and_no_secret() {
+    let server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    let carl = Person::new(&server).await;
+    carl.adds_contact(&bert.number).await;
+    carl.delivers(&bert, "from carl to bert").await;
+    let picture = send_picture(&anna, &bert).await;
+    anna.delivers(&bert, "a line\nand \"quotes\"").await;
+    let sql = |text: &str| server.database().sql(text);
+    let name = sql(&format!(
+        "SELECT u.name FROM account a JOIN windu_user u ON u.id = a.user_id WHERE a.number = '{}'",
+        anna.number
+    ));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = path_in(folder.path(), "anna.tar");
+    let report = server.run(&["user", "export", &name, &file], "");
+    assert_eq!(report, format!("{file}: 1 accounts, 1 contacts, 2 messages, 1 files\n"));
+    assert_eq!(fs::metadata(&file).expect("a file").permissions().mode() & 0o777, 0o600);
+    assert!(server.fail(&["user", "export", &name, &file], "").contains("exists already"));
+    assert!(server.fail(&["user", "export", "nobody", &path_in(folder.path(), "x")], "").contains("nobody"));
+
+    let mut members = BTreeMap::new();
+    let mut archive = tar::Archive::new(fs::File::open(&file).expect("a file"));
+    for member in archive.entries().expect("a tar") {
+        let mut member = member.expect("a member");
+        let (name, mut bytes) = (member.path().expect("a name").display().to_string(), Vec::new());
+        member.read_to_end(&mut bytes).expect("bytes");
+        members.insert(name, bytes);
+    }
+    let lines = |name: &str| -> Vec<Value> {
+        let text = std::str::from_utf8(&members[name]).expect("UTF-8");
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    assert_eq!(lines("accounts.jsonl")[0]["account"], anna.number.as_str());
+    assert_eq!(lines("contacts.jsonl")[0]["contact"], bert.number.as_str());
+    let messages = lines("messages.jsonl");
+    assert_eq!((messages.len(), &messages[0]["id"]), (2, &picture["id"]));
+    assert_eq!(
+        (&messages[1]["text"], &messages[1]["chat"]),
+        (&"a line\nand \"quotes\"".into(), &bert.number.as_str().into())
+    );
+    assert!(lines("events.jsonl").iter().any(|event| event["type"] == "message.delivered"));
+    let picture = &members[&format!("media/{}", messages[0]["file"].as_str().expect("a hash"))];
+    assert!(picture.starts_with(b"\x89PNG"));
+    let all = members.values().flatten().copied().collect::<Vec<u8>>();
+    let hash = sql(&format!("SELECT password_hash FROM windu_user WHERE name = '{name}'"));
+    for secret in [carl.number.as_str(), "from carl", PASSWORD, anna.api.token(), &hash] {
+        assert!(!all.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
+    }
 }

@@ -90,7 +90,8 @@ codes! {
     NoAccountWaits = "no_account_waits",
     /// The caller already has an account with this number.
     AccountExists = "account_exists",
-    /// Too many of the caller's accounts are waiting for their codes.
+    /// Too many of the caller's accounts are waiting for their codes (429), or the caller has as many as this server allows
+    /// (400).
     TooManyAccounts = "too_many_accounts",
     /// Another request is registering this number.
     RegistrationUnderWay = "registration_under_way",

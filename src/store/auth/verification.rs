@@ -315,6 +315,18 @@ impl Tx {
         Ok(unproved < limit)
     }
 
+    /// Whether the user has `limit` accounts or more. Under the lock of [`Tx::has_room_for_account`].
+    pub async fn has_accounts(&mut self, user: UserId, limit: u32) -> Result<bool, DbError> {
+        let found = sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM (SELECT 1 FROM account WHERE user_id = $1 LIMIT $2) found"#,
+            user.0,
+            i64::from(limit)
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        Ok(found >= i64::from(limit))
+    }
+
     /// Uses up the account's code and marks its number as proved. False: there was no code any more, because another
     /// request entered it first; the caller must go no further.
     pub async fn consume_code(&mut self, account: AccountId) -> Result<bool, DbError> {

@@ -325,6 +325,14 @@ async fn link(
             "you already have an account with this number",
         ));
     };
+    if let Some(most) = state.accounts_per_user
+        && tx.has_accounts(user, most.get().saturating_add(1)).await?
+    {
+        return Err(ApiError::bad_request(
+            ErrorCode::TooManyAccounts,
+            format!("this server allows {most} accounts for each user; remove one of yours first"),
+        ));
+    }
     let sent = CodeSent::by(Method::Sms);
     let expected = claim.answered(StatusCode::CREATED, &sent)?;
     let reserved = state.verification.reserve(tx, user, account, number, Method::Sms, expected).await?;
