@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use super::{Database, Settings, open};
 use crate::backup;
-use crate::config::{Env, Missing, restore_key};
+use crate::config::{Env, Missing, data_dir, restore_key};
 use crate::store::Store;
 
 /// `windu backup FILE`: writes everything to a new file; prints what it holds.
@@ -38,6 +38,7 @@ pub async fn restore(env: &Env, path: &Path, record: impl AsyncFnOnce(&Store)) -
     let key = backup::key(path)?;
     restore_key(env, &settings.database, &key)?;
     let database = Database::open(env, &settings, Missing::Create).await?;
+    let scratch = &data_dir::make(&settings.database.data_dir)?;
     let restored = async {
         database.store.db().connect_once().await?;
         if database.store.is_in_use().await? {
@@ -46,7 +47,7 @@ pub async fn restore(env: &Env, path: &Path, record: impl AsyncFnOnce(&Store)) -
                 database.store.db().location()
             );
         }
-        backup::restore(path, &database.store, &database.media("")).await
+        backup::restore(path, &database.store, &database.media(""), scratch).await
     }
     .await;
     if restored.is_ok() {

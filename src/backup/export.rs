@@ -38,7 +38,7 @@ pub async fn export(
     let mut snapshot = store.db().snapshot().await?;
     let accounts = store.exported_accounts(snapshot.connection(), user).await?;
     for (what, name) in Exported::ALL {
-        let mut lines = BufWriter::new(tempfile::tempfile()?);
+        let mut lines = BufWriter::new(tempfile::tempfile_in(file.folder)?);
         let mut count = 0;
         for account in &accounts {
             let write = |object: &str| Ok::<_, anyhow::Error>(writeln!(lines, "{object}")?);
@@ -66,7 +66,7 @@ pub async fn export(
             }
             Err(error) => return Err(error.into()),
         };
-        let mut content = tempfile::tempfile()?;
+        let mut content = tempfile::tempfile_in(file.folder)?;
         while let Some(piece) = bytes.try_next().await? {
             content.write_all(&piece)?;
         }

@@ -57,8 +57,8 @@ pub fn key(path: &Path) -> anyhow::Result<String> {
 }
 
 /// Restores a backup that is whole ([`key`]) into a database without users. Files go into the storage first; the database
-/// changes at once, at the end.
-pub async fn restore(path: &Path, store: &Store, media: &Media) -> anyhow::Result<Restored> {
+/// changes at once, at the end. Each file is written to the folder `scratch` first.
+pub async fn restore(path: &Path, store: &Store, media: &Media, scratch: &Path) -> anyhow::Result<Restored> {
     let (beginnings, beginning) = tokio::sync::oneshot::channel();
     let (parts, mut received) = mpsc::channel::<Part>(WAITING);
     let file = open(path)?;
@@ -96,7 +96,7 @@ pub async fn restore(path: &Path, store: &Store, media: &Media) -> anyhow::Resul
                 }
                 rows.end().await?;
             } else if let Some(name) = part.stream.strip_prefix("media/") {
-                let mut file = NamedTempFile::new()?;
+                let mut file = NamedTempFile::new_in(scratch)?;
                 file.write_all(&part.bytes)?;
                 loop {
                     next = received.recv().await;
