@@ -207,6 +207,9 @@ pub fn read(
                 match found.get(name) {
                     None => bail!("{name} is missing"),
                     Some(read) if read != stream => bail!("{name} is damaged"),
+                    Some(read) if name.strip_prefix("media/").is_some_and(|hash| hash != read.sha256) => {
+                        bail!("{name} has another content than its name says")
+                    }
                     Some(_) => {}
                 }
             }

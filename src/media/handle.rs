@@ -130,7 +130,7 @@ impl Media {
         self.0.blobs.stream(hash, range).await
     }
 
-    /// Stores the file of a backup, if its content has this hash.
+    /// Stores the file of a backup, whose content has this hash.
     pub async fn restore(&self, hash: &BlobHash, path: &Path) -> Result<(), MediaError> {
         let failed = |error: io::Error| MediaError::unavailable("the backup", error);
         let size = tokio::fs::metadata(path).await.map_err(failed)?.len();
