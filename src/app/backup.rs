@@ -3,11 +3,12 @@
 use std::io::{self, Write as _};
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 
 use super::{Database, Settings, open};
 use crate::backup;
 use crate::config::{Env, Missing, data_dir, restore_key};
+use crate::lifecycle::Lifecycle;
 use crate::store::Store;
 
 /// `windu backup FILE`: writes everything to a new file; prints what it holds.
@@ -19,7 +20,13 @@ pub async fn backup(
 ) -> anyhow::Result<()> {
     let database = open(env).await?;
     let media = database.media("");
-    let written = backup::backup(path, &database.store, with_media.then_some(&media), &database.keys).await;
+    let lifecycle = Lifecycle::default();
+    lifecycle.listen_for_signals()?;
+    // What is written so far is removed when it is dropped.
+    let written = tokio::select! {
+        written = backup::backup(path, &database.store, with_media.then_some(&media), &database.keys) => written,
+        () = lifecycle.soft().cancelled() => Err(anyhow!("stopped: nothing is written")),
+    };
     record(&database.store, written.is_ok()).await;
     database.close(true).await;
     Ok(writeln!(io::stdout(), "{}: {}", path.display(), written?)?)

@@ -18,6 +18,8 @@ use crate::verification::Verification;
 const OLDEST_POSTGRES: i32 = 150_000;
 /// A message that has waited for longer shows that its network does not take it.
 const OUTBOX_LIMIT: Duration = Duration::from_mins(5);
+/// For all that is asked of the tables.
+const TABLES_TIMEOUT: Duration = Duration::from_secs(30);
 /// For one answer of the database or a network.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -43,8 +45,14 @@ pub async fn check(env: &Env) -> anyhow::Result<()> {
             return report.end();
         }
     };
-    check_database(&mut report, &database).await?;
-    check_sessions(&mut report, &settings, &database).await?;
+    let tables = async {
+        check_database(&mut report, &database).await?;
+        check_sessions(&mut report, &settings, &database).await
+    };
+    match tokio::time::timeout(TABLES_TIMEOUT, tables).await {
+        Ok(checked) => checked?,
+        Err(_) => report.bad("tables", "do not answer: another program may hold a lock on them")?,
+    }
     check_media(&mut report, &settings, &database).await?;
     check_networks(&mut report, &settings, &database).await?;
     let lifecycle = Lifecycle::default();

@@ -172,9 +172,13 @@ pub fn read(
     let mut streams: BTreeMap<String, (u32, u64, Hash)> = BTreeMap::new();
     let mut beginning_of_file = None;
     let mut archive = tar::Archive::new(file);
-    for member in archive.entries().context("it is no tar")? {
+    for member in archive.entries().context("it is no tar")?.raw(true) {
         let mut member = member.context("it is damaged, or no tar")?;
         let name = String::from_utf8(member.path_bytes().into_owned()).context("a name is damaged")?;
+        // Headers of other kinds, which may be of any length, are among the members and refused.
+        if !member.header().entry_type().is_file() || name.chars().any(char::is_control) {
+            bail!("it is no backup of Windu, or a name in it is damaged");
+        }
         if member.size() > LONGEST_MEMBER {
             bail!("{name} is longer than a part of a backup is");
         }

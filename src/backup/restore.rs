@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -15,9 +15,11 @@ use super::open;
 use crate::db::copy::CopiedTable;
 use crate::domain::BlobHash;
 use crate::media::Media;
-use crate::secrets;
+use crate::secrets::{self, MasterKey};
 use crate::store::Store;
 
+/// The table that is empty in an empty deployment.
+const USERS: &str = "windu_user";
 /// Parts that may wait for the database.
 const WAITING: usize = 4;
 
@@ -53,7 +55,9 @@ pub fn key(path: &Path) -> anyhow::Result<String> {
         Ok(())
     };
     archive::read(open(path)?, |_| Ok(()), keep).with_context(|| path.display().to_string())?;
-    String::from_utf8(key).context("the backup's key is damaged")
+    let key = String::from_utf8(key).context("the backup's key is damaged")?;
+    MasterKey::from_base64(&key, None).map_err(|_| anyhow!("the backup has no key that can be used"))?;
+    Ok(key)
 }
 
 /// Restores a backup that is whole ([`key`]) into a database without users. Files go into the storage first; the database
@@ -80,7 +84,11 @@ pub async fn restore(path: &Path, store: &Store, media: &Media, scratch: &Path) 
     let filled = async {
         let (migrations, tables) = beginning.await.context("it has no beginning")?;
         store.db().migrate_to(&migrations).await?;
-        let mut filling = store.db().fill().await?;
+        let mut filling = store
+            .db()
+            .fill(USERS)
+            .await?
+            .context("somebody else restores into this database, or a server has made a user in it")?;
         let mut next = received.recv().await;
         while let Some(part) = next {
             if let Some(name) = part.stream.strip_prefix("table/") {

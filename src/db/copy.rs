@@ -44,8 +44,10 @@ impl Db {
         Ok(Snapshot(tx))
     }
 
+    /// `None`: the table `empty` has rows, and nothing is changed.
+    ///
     /// Empties all tables, without their foreign keys and triggers until the end, and of no use to others until then.
-    pub async fn fill(&self) -> Result<Filling, DbError> {
+    pub async fn fill(&self, empty: &str) -> Result<Option<Filling>, DbError> {
         let mut tx = self.pool.begin().await?;
         run(&mut tx, "SET LOCAL idle_in_transaction_session_timeout = 0").await?;
         let tables = tables(&mut tx).await?.into_iter().map(|table| quoted(&table.name)).collect::<Vec<_>>();
@@ -64,8 +66,13 @@ impl Db {
         for table in &tables {
             run(&mut tx, format!("ALTER TABLE {table} DISABLE TRIGGER USER")).await?;
         }
+        // Under the locks: another program may have filled them meanwhile.
+        let rows = format!("SELECT EXISTS (SELECT 1 FROM {})", quoted(empty));
+        if sqlx::query_scalar::<_, bool>(AssertSqlSafe(rows)).fetch_one(&mut *tx).await? {
+            return Ok(None);
+        }
         run(&mut tx, format!("TRUNCATE {}", tables.join(", "))).await?;
-        Ok(Filling { tx, keys, tables })
+        Ok(Some(Filling { tx, keys, tables }))
     }
 }
 
@@ -117,6 +124,9 @@ impl Snapshot {
 impl Filling {
     /// Begins to fill a table with the text of a copy.
     pub async fn table(&mut self, table: &CopiedTable) -> Result<FillingTable<'_>, DbError> {
+        if !self.tables.contains(&quoted(&table.name)) {
+            return Err(DbError::Corrupt(format!("{} is no table of this program", table.name)));
+        }
         let statement = format!("COPY {} FROM STDIN", target(table));
         Ok(FillingTable(self.tx.copy_in_raw(&statement).await?))
     }

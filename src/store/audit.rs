@@ -34,8 +34,7 @@ impl Store {
         target: &str,
         done: bool,
     ) -> Result<(), DbError> {
-        let visible = |sign: char| if sign.is_control() || sign.is_whitespace() { '_' } else { sign };
-        let target: String = target.chars().take(LONGEST_TARGET).map(visible).collect();
+        let target = word(target);
         sqlx::query!(
             "INSERT INTO audit (actor, action, target, outcome)
              VALUES ($1, $2, $3, CASE WHEN $4 THEN 'ok' ELSE 'failed' END)",
@@ -82,7 +81,7 @@ impl Tx {
     pub async fn record_act(&mut self, action: &str, account: AccountId) -> Result<(), DbError> {
         sqlx::query!(
             "INSERT INTO audit (actor, action, target, outcome)
-             SELECT 'api:' || u.name, $2, a.id::text, 'ok'
+             SELECT 'api:' || regexp_replace(u.name, '[[:space:]]', '_', 'g'), $2, a.id::text, 'ok'
              FROM account a JOIN windu_user u ON u.id = a.user_id WHERE a.id = $1",
             account.0,
             action
@@ -94,14 +93,25 @@ impl Tx {
 
     /// Replaces the name of a deleted user.
     pub async fn forget_name(&mut self, name: &str, id: i64) -> Result<(), DbError> {
-        let (old, new) = (format!("api:{name}"), format!("api:user-{id}"));
+        let (old, new) = (format!("api:{}", word(name)), format!("api:user-{id}"));
         sqlx::query!("UPDATE audit SET actor = $2 WHERE actor = $1", old, new)
             .execute(&mut *self.inner)
             .await?;
         let new = format!("user-{id}");
-        sqlx::query!("UPDATE audit SET target = $2 WHERE target = $1 AND action LIKE 'user.%'", name, new)
-            .execute(&mut *self.inner)
-            .await?;
+        sqlx::query!(
+            "UPDATE audit SET target = $2 WHERE target = $1 AND action LIKE 'user.%'",
+            word(name),
+            new
+        )
+        .execute(&mut *self.inner)
+        .await?;
         Ok(())
     }
+}
+
+/// A name as one word: lines have a fixed number of them.
+fn word(name: &str) -> String {
+    let visible = |sign: char| if sign.is_control() || sign.is_whitespace() { '_' } else { sign };
+    let word: String = name.chars().take(LONGEST_TARGET).map(visible).collect();
+    if word.is_empty() { "-".to_owned() } else { word }
 }

@@ -68,3 +68,16 @@ async fn removing_an_account_is_recorded_for_its_user() {
     let name = server.database().sql("SELECT name FROM windu_user WHERE name <> 'alice'");
     assert_eq!(acts(&server).last(), Some(&format!("api:{name} account.remove {account} ok")));
 }
+
+#[tokio::test]
+async fn a_name_of_several_words_is_one_word_and_is_forgotten_too() {
+    let server = Server::start();
+    server.run(&["user", "create", "two words", "--password-stdin"], "a password of some length\n");
+    assert!(acts(&server)[0].ends_with(" user.create two_words ok"));
+    let id = server.database().sql("SELECT id FROM windu_user WHERE name = 'two words'");
+    server.run(&["user", "delete", "two words"], "");
+    server.fail(&["user", "create", ""], "");
+    let acts = acts(&server);
+    assert!(acts[0].ends_with(&format!(" user.create user-{id} ok")), "{acts:?}");
+    assert!(acts.iter().all(|act| act.split(' ').count() == 4), "{acts:?}");
+}
