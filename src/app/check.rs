@@ -115,25 +115,20 @@ async fn check_database(report: &mut Report, database: &Database) -> anyhow::Res
 /// Sessions that are not connected although nobody but the network or this program can change that, and messages that
 /// wait for too long.
 async fn check_sessions(report: &mut Report, settings: &Settings, database: &Database) -> anyhow::Result<()> {
-    let Ok(figures) = database.store.figures(&settings.networks.networks).await else { return Ok(()) };
+    let figures = match database.store.figures(&settings.networks.networks).await {
+        Ok(figures) => figures,
+        Err(error) => return report.bad("sessions", &chain(&error)),
+    };
     for (network, count, oldest) in &figures.outboxes {
         let part = format!("outbox {network}");
         let text = format!("{count} messages wait, the oldest for {} s", oldest.as_secs());
-        if *oldest > OUTBOX_LIMIT {
-            report.bad(&part, &text)?;
-        } else {
-            report.good(&part, &text)?;
-        }
+        report.line(*oldest <= OUTBOX_LIMIT, &part, &text)?;
         let of_network = || figures.sessions.iter().filter(|(of, ..)| of == network);
         let part = format!("sessions {network}");
         let states: Vec<String> = of_network().map(|(_, state, count)| format!("{count} {state}")).collect();
         let text = if states.is_empty() { "none".to_owned() } else { states.join(", ") };
         let is_down = of_network().any(|(_, state, _)| ["unheld", "waiting", "stopped"].contains(state));
-        if is_down {
-            report.bad(&part, &text)?;
-        } else {
-            report.good(&part, &text)?;
-        }
+        report.line(!is_down, &part, &text)?;
     }
     Ok(())
 }
@@ -180,13 +175,17 @@ struct Report {
 
 impl Report {
     fn good(&mut self, part: &str, text: &str) -> anyhow::Result<()> {
-        self.passed += 1;
-        Ok(writeln!(io::stdout(), "ok      {part}: {text}")?)
+        self.line(true, part, text)
     }
 
     fn bad(&mut self, part: &str, text: &str) -> anyhow::Result<()> {
-        self.failures += 1;
-        Ok(writeln!(io::stdout(), "FAILED  {part}: {text}")?)
+        self.line(false, part, text)
+    }
+
+    fn line(&mut self, passed: bool, part: &str, text: &str) -> anyhow::Result<()> {
+        *(if passed { &mut self.passed } else { &mut self.failures }) += 1;
+        let word = if passed { "ok    " } else { "FAILED" };
+        Ok(writeln!(io::stdout(), "{word}  {part}: {text}")?)
     }
 
     fn end(self) -> anyhow::Result<()> {

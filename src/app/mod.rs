@@ -6,6 +6,7 @@ mod database;
 mod terminal;
 
 use std::io::IsTerminal as _;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,20 +145,17 @@ pub async fn migrate(env: &Env) -> anyhow::Result<()> {
 pub async fn serve(env: &Env) -> anyhow::Result<()> {
     let settings = Settings::read(env)?;
     raise_file_limit();
-    let address = settings.listen.address;
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("WINDU_LISTEN: cannot listen on {address}"))?;
+    let listener = listen("WINDU_LISTEN", settings.listen.address).await?;
     let metrics = match settings.listen.metrics {
         None => None,
-        Some(address) => Some(
-            TcpListener::bind(address)
-                .await
-                .with_context(|| format!("WINDU_METRICS_LISTEN: cannot listen on {address}"))?,
-        ),
+        Some(address) => Some(listen("WINDU_METRICS_LISTEN", address).await?),
     };
     let database = Database::open(env, &settings, Missing::Create).await?;
     serve_on(listener, metrics, settings, database).await
+}
+
+async fn listen(variable: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("{variable}: cannot listen on {address}"))
 }
 
 /// As [`serve`], on open listeners: of the API, and of the figures.

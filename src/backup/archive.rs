@@ -159,14 +159,14 @@ pub fn header(size: u64) -> tar::Header {
     header
 }
 
-/// Reads a backup from its beginning: each member of each stream, with the stream's name and whether it is its first.
+/// Reads a backup from its beginning: each member of each stream, with the stream's name.
 ///
 /// # Errors
 /// Also when a member is missing, damaged or of no stream; then what `each` was given may be damaged too.
 pub fn read(
     file: impl Read,
     begin: impl FnOnce(&Beginning) -> anyhow::Result<()>,
-    mut each: impl FnMut(&str, bool, &[u8]) -> anyhow::Result<()>,
+    mut each: impl FnMut(&str, &[u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<End> {
     let mut begin = Some(begin);
     let mut streams: BTreeMap<String, (u32, u64, Hash)> = BTreeMap::new();
@@ -230,7 +230,7 @@ pub fn read(
             known.0 += 1;
             known.1 += bytes.len() as u64;
             known.2.update(&bytes);
-            each(stream, known.0 == 1, &bytes)?;
+            each(stream, &bytes)?;
         }
     }
     bail!("its end is missing: it is not whole")

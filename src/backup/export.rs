@@ -8,9 +8,9 @@ use std::path::Path;
 
 use futures_util::TryStreamExt as _;
 
-use super::{NewFile, archive};
+use super::{NewFile, archive, stored};
 use crate::domain::UserId;
-use crate::media::{Media, MediaError};
+use crate::media::Media;
 use crate::store::{Exported, Store};
 
 /// What an export holds.
@@ -58,13 +58,9 @@ pub async fn export(
     }
     drop(snapshot);
     for hash in hashes {
-        let mut bytes = match media.stream(&hash, None).await {
-            Ok(bytes) => bytes,
-            Err(MediaError::Missing(_)) => {
-                summary.missing += 1;
-                continue;
-            }
-            Err(error) => return Err(error.into()),
+        let Some(mut bytes) = stored(media, &hash).await? else {
+            summary.missing += 1;
+            continue;
         };
         let mut content = tempfile::tempfile_in(file.folder)?;
         while let Some(piece) = bytes.try_next().await? {

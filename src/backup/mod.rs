@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 
 use self::archive::{Beginning, Counts, FORMAT, Writer};
 use crate::domain::BlobHash;
-use crate::media::{Media, MediaError};
+use crate::media::{ByteStream, Media, MediaError};
 use crate::secrets::MasterKey;
 use crate::store::Store;
 
@@ -92,20 +92,18 @@ async fn write(
     key: &MasterKey,
 ) -> anyhow::Result<Summary> {
     let mut snapshot = store.db().snapshot().await?;
-    let tables = snapshot.tables().await?;
-    let migrations = snapshot.migrations().await?;
     let beginning = Beginning {
         format: FORMAT,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        migrations,
-        tables: tables.clone(),
+        migrations: snapshot.migrations().await?,
+        tables: snapshot.tables().await?,
     };
     let mut writer = Writer::begin(out, &beginning)?;
-    let mut sealed = writer.stream("key");
-    sealed.write(key.reveal_base64().as_bytes())?;
-    sealed.end()?;
+    let mut stream = writer.stream("key");
+    stream.write(key.reveal_base64().as_bytes())?;
+    stream.end()?;
     let mut counts = Counts::default();
-    for table in tables.iter().filter(|table| !LEFT_OUT.contains(&table.name.as_str())) {
+    for table in beginning.tables.iter().filter(|table| !LEFT_OUT.contains(&table.name.as_str())) {
         let mut stream = writer.stream(&format!("table/{}", table.name));
         let rows = snapshot.copy(table, |piece| stream.write(piece).map_err(anyhow::Error::from)).await?;
         stream.end()?;
@@ -141,15 +139,11 @@ async fn write_media<W: Write>(
         let Some(last) = page.last() else { return Ok((files, missing)) };
         after = Some(*last);
         for hash in &page {
-            let mut bytes = match media.stream(hash, None).await {
-                Ok(bytes) => bytes,
-                Err(MediaError::Missing(_)) => {
-                    missing += 1;
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
+            let Some(mut bytes) = stored(media, hash).await? else {
+                missing += 1;
+                continue;
             };
-            let mut stream = writer.stream(&media_name(hash));
+            let mut stream = writer.stream(&format!("media/{hash}"));
             while let Some(piece) = bytes.try_next().await? {
                 stream.write(&piece)?;
             }
@@ -172,8 +166,13 @@ fn open(path: &Path) -> anyhow::Result<BufReader<File>> {
     Ok(BufReader::with_capacity(BUFFER, file))
 }
 
-fn media_name(hash: &BlobHash) -> String {
-    format!("media/{hash}")
+/// The bytes of a file; `None` when the storage does not have it.
+async fn stored(media: &Media, hash: &BlobHash) -> Result<Option<ByteStream>, MediaError> {
+    match media.stream(hash, None).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(MediaError::Missing(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 impl fmt::Display for Summary {

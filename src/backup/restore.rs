@@ -48,7 +48,7 @@ struct Part {
 /// When the backup is not whole: then nothing of it may be used.
 pub fn key(path: &Path) -> anyhow::Result<String> {
     let mut key = Vec::new();
-    let keep = |stream: &str, _: bool, bytes: &[u8]| {
+    let keep = |stream: &str, bytes: &[u8]| {
         if stream == "key" {
             key.extend_from_slice(bytes);
         }
@@ -75,7 +75,7 @@ pub async fn restore(path: &Path, store: &Store, media: &Media, scratch: &Path) 
                 let _ = beginnings.send((beginning.migrations.clone(), tables));
                 Ok(())
             },
-            |stream, _, bytes| {
+            |stream, bytes| {
                 let part = Part { stream: stream.to_owned(), bytes: bytes.to_vec() };
                 parts.blocking_send(part).context("the restoration has ended")
             },

@@ -16,7 +16,7 @@ const PAGE: i64 = 1_000;
 pub type Intent = Option<(&'static str, String)>;
 
 /// The person at the terminal, as the audit names them.
-pub fn actor() -> String {
+fn actor() -> String {
     let name = User::from_uid(Uid::current()).ok().flatten().map(|user| user.name);
     format!("cli:{}", name.unwrap_or_else(|| Uid::current().to_string()))
 }

@@ -1,7 +1,7 @@
 //! The command line: one variant per subcommand.
 
 mod account;
-pub(crate) mod audit;
+mod audit;
 mod client;
 mod user;
 

@@ -4,10 +4,8 @@ use futures_util::TryStreamExt as _;
 use sqlx::postgres::{PgConnection, Postgres};
 use sqlx::{AssertSqlSafe, Transaction};
 
+use super::schema::TABLE;
 use super::{Db, DbError};
-
-/// The tables of sqlx, which a migration fills.
-const MIGRATIONS: &str = "_sqlx_migrations";
 
 /// A table and its columns, in the order of their values in a copy.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -176,7 +174,7 @@ async fn tables(connection: &mut PgConnection) -> Result<Vec<CopiedTable>, DbErr
            WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relname <> $1
              AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
            GROUP BY 1 ORDER BY 1"#,
-        MIGRATIONS
+        TABLE
     )
     .fetch_all(connection)
     .await?)

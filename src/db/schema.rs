@@ -11,7 +11,7 @@ use super::{Db, DbError};
 static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// The table of sqlx with the applied migrations.
-const TABLE: &str = "_sqlx_migrations";
+pub(super) const TABLE: &str = "_sqlx_migrations";
 
 /// The key in the table `deployment` under which a migration stores the lowest version that a program must have: the number
 /// of its newest migration. A migration that older programs can work with stores nothing.

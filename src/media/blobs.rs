@@ -1,10 +1,8 @@
 //! The storage: objects by the hash of their content, in a folder or in S3. An object is there whole or not at all.
 
 use std::fmt;
-use std::fs::{self, DirBuilder};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,9 +24,9 @@ use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::MediaError;
+use super::{MediaError, folder};
 use crate::clock;
-use crate::config::{MediaLocation, data_dir};
+use crate::config::MediaLocation;
 use crate::domain::BlobHash;
 use crate::metrics::METRICS;
 use crate::secrets;
@@ -69,7 +67,7 @@ impl Blobs {
     /// [`MediaError::Unavailable`] when the storage fails; then nothing of the file is visible.
     pub async fn put(&self, hash: &BlobHash, size: u64, path: &Path) -> Result<(), MediaError> {
         let (store, name) = (self.open().await?, name(hash));
-        if self.has(store, &name, size).await? {
+        if self.size(store, &name).await? == Some(size) {
             return Ok(());
         }
         let mut file = File::open(path).await.map_err(|error| self.unavailable(error))?;
@@ -89,7 +87,7 @@ impl Blobs {
     /// As [`Blobs::put`], for bytes in memory.
     pub async fn put_bytes(&self, hash: &BlobHash, bytes: Vec<u8>) -> Result<(), MediaError> {
         let (store, name) = (self.open().await?, name(hash));
-        if self.has(store, &name, bytes.len() as u64).await? {
+        if self.size(store, &name).await? == Some(bytes.len() as u64) {
             return Ok(());
         }
         self.within(OBJECT_TIMEOUT, store.put(&name, bytes.into())).await.map(drop)
@@ -131,13 +129,7 @@ impl Blobs {
     /// # Errors
     /// [`MediaError::Unavailable`] when the storage does not answer.
     pub async fn contains(&self, hash: &BlobHash) -> Result<bool, MediaError> {
-        let store = self.open().await?;
-        match timeout(OBJECT_TIMEOUT, store.head(&name(hash))).await {
-            Ok(Ok(_)) => Ok(true),
-            Ok(Err(object_store::Error::NotFound { .. })) => Ok(false),
-            Ok(Err(error)) => Err(self.unavailable(error)),
-            Err(elapsed) => Err(self.unavailable(elapsed)),
-        }
+        Ok(self.size(self.open().await?, &name(hash)).await?.is_some())
     }
 
     /// Writes, reads and deletes a small object.
@@ -161,7 +153,7 @@ impl Blobs {
         if let MediaLocation::Folder(path) = &self.location {
             let path = path.clone();
             let before = SystemTime::from(clock::now()) - STALE;
-            spawn_blocking(move || sweep(&path, before))
+            spawn_blocking(move || folder::sweep(&path, before))
                 .await
                 .map_err(|error| self.unavailable(error))?
                 .map_err(|error| self.unavailable(error))?;
@@ -179,10 +171,11 @@ impl Blobs {
             .await
     }
 
-    async fn has(&self, store: &Arc<dyn ObjectStore>, name: &Name, size: u64) -> Result<bool, MediaError> {
+    /// The size of an object in bytes; `None`: there is none.
+    async fn size(&self, store: &Arc<dyn ObjectStore>, name: &Name) -> Result<Option<u64>, MediaError> {
         match timeout(OBJECT_TIMEOUT, store.head(name)).await {
-            Ok(Ok(found)) => Ok(found.size == size),
-            Ok(Err(object_store::Error::NotFound { .. })) => Ok(false),
+            Ok(Ok(found)) => Ok(Some(found.size)),
+            Ok(Err(object_store::Error::NotFound { .. })) => Ok(None),
             Ok(Err(error)) => Err(self.unavailable(error)),
             Err(elapsed) => Err(self.unavailable(elapsed)),
         }
@@ -245,7 +238,7 @@ fn name(hash: &BlobHash) -> Name {
 fn open(location: &MediaLocation) -> object_store::Result<Arc<dyn ObjectStore>> {
     match location {
         MediaLocation::Folder(path) => {
-            create_folder(path)
+            folder::create(path)
                 .map_err(|error| object_store::Error::Generic { store: "folder", source: error.into() })?;
             Ok(Arc::new(LocalFileSystem::new_with_prefix(path)?.with_fsync(true)))
         }
@@ -256,17 +249,6 @@ fn open(location: &MediaLocation) -> object_store::Result<Arc<dyn ObjectStore>> 
             }
             Ok(Arc::new(PrefixStore::new(bucket, prefix.as_str())))
         }
-    }
-}
-
-/// Closed to others, but not the folders above it: the data folder may be one of them, and PostgreSQL passes through it.
-fn create_folder(path: &Path) -> io::Result<()> {
-    if let Some(parent) = path.parent() {
-        data_dir::make(parent)?;
-    }
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        created => created,
     }
 }
 
@@ -289,28 +271,13 @@ fn s3(bucket: &str, variables: &[(String, String)]) -> object_store::Result<Amaz
     builder.with_bucket_name(bucket).build()
 }
 
-/// Removes files that were half written before that time: the storage marks them by `#` and a number.
-fn sweep(folder: &Path, before: SystemTime) -> io::Result<()> {
-    for part in fs::read_dir(folder)? {
-        let part = part?;
-        if !part.file_type()?.is_dir() {
-            continue;
-        }
-        for file in fs::read_dir(part.path())? {
-            let file = file?;
-            if file.file_name().as_encoded_bytes().contains(&b'#') && file.metadata()?.modified()? < before {
-                fs::remove_file(file.path())?;
-            }
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    fn folder(path: &Path) -> Blobs {
+    fn blobs_in(path: &Path) -> Blobs {
         Blobs::new(MediaLocation::Folder(path.join("media")))
     }
 
@@ -331,7 +298,7 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let data = place.path().join("data");
         let (_, hash) = content(1);
-        let _ = folder(&data).delete(&hash).await;
+        let _ = blobs_in(&data).delete(&hash).await;
         let mode = |path: &Path| fs::metadata(path).expect("made").permissions().mode() & 0o777;
         assert_eq!(mode(&data.join("media")), 0o700);
         assert_eq!(mode(&data), if nix::unistd::Uid::effective().is_root() { 0o711 } else { 0o700 });
@@ -340,7 +307,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_put_is_streamed_whole_or_in_part_until_it_is_deleted() {
         let place = tempfile::tempdir().expect("a folder");
-        let blobs = folder(place.path());
+        let blobs = blobs_in(place.path());
         for size in [0, 1, FOLDER_PART - 1, FOLDER_PART, FOLDER_PART + 1, 3 * FOLDER_PART] {
             let (bytes, hash) = content(size);
             let file = place.path().join("file");
@@ -367,7 +334,7 @@ mod tests {
     #[tokio::test]
     async fn an_object_of_another_size_is_put_anew() {
         let place = tempfile::tempdir().expect("a folder");
-        let blobs = folder(place.path());
+        let blobs = blobs_in(place.path());
         let (bytes, hash) = content(1_000);
         blobs.put_bytes(&hash, bytes[..10].to_vec()).await.expect("put");
         blobs.put_bytes(&hash, bytes.clone()).await.expect("put");
@@ -377,7 +344,7 @@ mod tests {
     #[tokio::test]
     async fn an_unavailable_storage_is_opened_again_later() {
         let place = tempfile::tempdir().expect("a folder");
-        let blobs = folder(place.path());
+        let blobs = blobs_in(place.path());
         fs::write(place.path().join("media"), "in the way").expect("a file");
         let (bytes, hash) = content(1_000);
         for outcome in [blobs.put_bytes(&hash, bytes.clone()).await, blobs.check().await] {
@@ -393,7 +360,7 @@ mod tests {
     #[tokio::test]
     async fn only_old_half_files_are_swept() {
         let place = tempfile::tempdir().expect("a folder");
-        let blobs = folder(place.path());
+        let blobs = blobs_in(place.path());
         let (bytes, hash) = content(1_000);
         blobs.put_bytes(&hash, bytes).await.expect("put");
         let whole = place.path().join("media").join(name(&hash).to_string());

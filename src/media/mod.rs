@@ -14,6 +14,7 @@ mod catch_panic;
 mod deadline;
 mod error;
 mod file_type;
+mod folder;
 mod handle;
 mod inspection;
 mod mp4;
