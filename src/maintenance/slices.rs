@@ -1,4 +1,5 @@
-//! Work that was recorded to be done in slices: marking many messages as read, deleting what removed accounts left.
+//! Work that was recorded to be done in slices: marking many messages as read, settling what unregistered accounts left,
+//! deleting what removed accounts left.
 
 use std::time::{Duration, Instant};
 
@@ -39,8 +40,9 @@ async fn run(store: &Store) -> Result<(), DbError> {
     loop {
         let began = Instant::now();
         let marks = store.continue_read_marks().await?;
+        let unregistered = store.continue_unregistrations().await?;
         let removed = store.delete_removed().await?;
-        if !marks && !removed {
+        if !marks && !unregistered && !removed {
             return Ok(());
         }
         tokio::time::sleep(began.elapsed()).await;

@@ -129,8 +129,8 @@ impl Sessions {
 
     /// Stores the registration. False: the code was consumed or replaced meanwhile, so nothing was stored.
     async fn store_registration(&self, account: &Account, credentials: &[u8]) -> Result<bool, DbError> {
+        self.store.forget_registration(account.id).await?;
         let mut tx = self.store.begin().await?;
-        tx.forget_groups(account.id).await?;
         let mut journal = tx.open_journal(account.counter).await?;
         if !tx.consume_code(account.id).await? {
             return Ok(false);

@@ -70,6 +70,13 @@ pub struct Store {
     caches: Arc<Caches>,
 }
 
+/// Rows of one account that a transaction changes or deletes at most; what has more is done in several, one after the
+/// other, so that nobody waits long for the account.
+const SLICE: i64 = 1_000;
+
+/// Whether a slice had rows, so that there may be more.
+pub type More = bool;
+
 /// The reads that every request or every session makes.
 struct Batchers {
     accounts: Batcher<account::AccountLookup, Option<account::AccountMatch>>,

@@ -37,6 +37,36 @@ async fn receives_many(server: &Server, receiver: &Person, author: &Person, coun
     ))
 }
 
+/// Queues messages of the author to the receiver for which it is not yet time; returns the id of the author's account.
+async fn queues_many(server: &Server, author: &Person, receiver: &Person, count: usize) -> String {
+    author.delivers(receiver, "the first").await;
+    server.database().sql(&format!(
+        "WITH target AS (
+            SELECT h.id, h.account_id FROM chat h
+            JOIN account a ON a.id = h.account_id AND a.number = '{}' AND a.registered_at IS NOT NULL
+            JOIN peer p ON p.id = h.peer_id AND p.public_id = '{}'
+         ), new AS (
+            INSERT INTO message (account_id, chat_id, network_id, state, type, text, fingerprint, stored_at)
+            SELECT account_id, id, id || '-queued-' || n, 'queued', 't', 'later', sha256(n::text::bytea), clock_timestamp()
+            FROM target, generate_series(1, {count}) n RETURNING id, account_id, chat_id
+         ), waits AS (
+            INSERT INTO outbox (message_id, account_id, chat_id, attempts, retry_at, expires_at)
+            SELECT id, account_id, chat_id, 1, now() + interval '1 hour', now() + interval '1 day' FROM new
+         )
+         SELECT account_id FROM target",
+        author.number, receiver.number
+    ))
+}
+
+/// How many messages of an account failed, and how many events say so.
+fn failed(server: &Server, account: &str) -> String {
+    server.database().sql(&format!(
+        "SELECT (SELECT count(*) FROM message WHERE account_id = {account} AND failure = 'unregistered')
+             || ' ' || (SELECT count(DISTINCT payload->>'id') FROM event e JOIN account a ON a.counter_id = e.counter_id
+                        WHERE a.id = {account} AND kind = 'message.failed')"
+    ))
+}
+
 fn left_unread(server: &Server, account: &str) -> u64 {
     let unread = format!(
         "SELECT count(*) FROM message WHERE account_id = {account} AND sender_peer_id IS NOT NULL AND read_at IS NULL"
@@ -154,4 +184,45 @@ async fn work_in_slices_goes_on_after_a_kill() {
         (left_unread(&server, &read) == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_queue_of_a_number_that_moved_fails_in_slices() {
+    let (anna, bert) = Person::two_friends(server()).await;
+    let account = queues_many(server(), &anna, &bert, 2_500).await;
+    let new = login(server()).await;
+    register(server(), &new, &anna.number).await;
+    // All of it before the answer, as long as nothing interrupts it.
+    assert_eq!(failed(server(), &account), "2500 2500");
+    let left = format!("SELECT count(*) FROM outbox WHERE account_id = {account}");
+    assert_eq!(server().database().sql(&left), "0");
+    let flag = format!("SELECT unregistering FROM account WHERE id = {account}");
+    assert_eq!(server().database().sql(&flag), "f");
+    let slices = format!(
+        "SELECT count(DISTINCT e.xmin::text) > 2 FROM event e JOIN account a ON a.counter_id = e.counter_id
+         WHERE a.id = {account} AND kind = 'message.failed'"
+    );
+    assert_eq!(server().database().sql(&slices), "t", "more than one transaction");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_queue_of_a_number_that_moved_fails_although_the_server_was_killed() {
+    let mut server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    let account = queues_many(&server, &anna, &bert, 2_500).await;
+    block_in_place(|| {
+        server.kill();
+        // As a kill between two slices leaves it.
+        server.database().sql(&format!(
+            "UPDATE account SET registered_at = NULL, credentials = NULL, unregistering = true WHERE id = {account}"
+        ));
+        expire_killed_processes(server.database());
+        server.restart();
+    });
+    wait_until_async("the queue to fail", LONG, async || {
+        (failed(&server, &account) == "2500 2500").then_some(())
+    })
+    .await;
+    let flag = format!("SELECT count(*) FROM account WHERE id = {account} AND unregistering");
+    until_none(&server, "the work to be done", &flag).await;
 }

@@ -93,7 +93,8 @@ async fn a_number_that_another_user_proves_moves() {
     assert_eq!(former.session.reason.as_deref(), Some("moved"));
     assert_eq!(running.texts(&old, BEN).await, ["for the old owner", "never sent"]);
     assert_eq!(running.message(&old, BEN, &queued).await.failure.as_deref(), Some("unregistered"));
-    assert_eq!(running.kinds(&old).await.last().map(String::as_str), Some("account.unregistered"));
+    let kinds = running.kinds(&old).await;
+    assert_eq!(kinds[kinds.len() - 2..], ["account.unregistered", "message.failed"]);
     assert_eq!(running.kinds(&new).await[0], "account.registered");
     assert_eq!(world.count("SELECT count(*) FROM account WHERE registered_at IS NOT NULL").await, 2);
 }
@@ -114,4 +115,62 @@ async fn two_users_who_prove_one_number_at_once_leave_it_registered_once() {
         // The owner now has the login that works.
         process.until_state(if registered[0] { &one } else { &two }, "online").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_subscriber_leaves_is_deleted_in_slices() {
+    let world = World::new().await;
+    let process = world.process();
+    let (anna, ben) = (process.local(&world, ANNA).await, process.local(&world, BEN).await);
+    process.stop().await;
+    world.sql(
+        "CREATE TABLE slice (size bigint);
+         CREATE FUNCTION note_slice() RETURNS trigger LANGUAGE plpgsql AS
+         $$ BEGIN INSERT INTO slice SELECT count(*) FROM changed; RETURN NULL; END $$;
+         CREATE TRIGGER slices AFTER DELETE ON localnet_stanza REFERENCING OLD TABLE AS changed
+             FOR EACH STATEMENT EXECUTE FUNCTION note_slice();
+         CREATE TRIGGER update_slices AFTER UPDATE ON localnet_watch REFERENCING OLD TABLE AS changed
+             FOR EACH STATEMENT EXECUTE FUNCTION note_slice();
+         CREATE TRIGGER slices AFTER DELETE ON localnet_watch REFERENCING OLD TABLE AS changed
+             FOR EACH STATEMENT EXECUTE FUNCTION note_slice();
+         CREATE TRIGGER slices AFTER DELETE ON localnet_contact REFERENCING OLD TABLE AS changed
+             FOR EACH STATEMENT EXECUTE FUNCTION note_slice();
+         CREATE TRIGGER slices AFTER DELETE ON localnet_block REFERENCING OLD TABLE AS changed
+             FOR EACH STATEMENT EXECUTE FUNCTION note_slice();
+         INSERT INTO localnet_subscriber (number, incarnation) SELECT 16000000000 + i, '-' FROM generate_series(1, 2500) i;
+         INSERT INTO localnet_stanza (recipient, sender, stanza) SELECT '15550100001', number, '{}' FROM localnet_subscriber;
+         INSERT INTO localnet_watch (watched, watcher) SELECT '15550100001', number FROM localnet_subscriber
+             WHERE number LIKE '16%';
+         UPDATE localnet_watch SET told = '{\"nickname\": \"A\"}' WHERE watched = '15550100001';
+         DELETE FROM slice;
+         INSERT INTO localnet_watch (watched, watcher) SELECT number, '15550100001' FROM localnet_subscriber WHERE number LIKE '16%';
+         INSERT INTO localnet_contact SELECT '15550100001', number FROM localnet_subscriber;
+         INSERT INTO localnet_block SELECT '15550100001', number FROM localnet_subscriber;
+         INSERT INTO localnet_group (address, subject, creator) SELECT 'group:' || i, 'G', '15550100002' FROM generate_series(1, 3) i;
+         INSERT INTO localnet_member (address, number, position) SELECT address, '15550100001', 1 FROM localnet_group;
+         INSERT INTO localnet_member (address, number, position, admin) SELECT address, '15550100002', 2, true FROM localnet_group",
+    );
+    let again = world.idle_process(windu::sessions::Timeouts::default());
+    again.sessions.remove(&anna, false).await.unwrap();
+    let largest = world.count("SELECT max(size) FROM slice").await;
+    assert_eq!(largest, 1_000);
+    for table in [
+        "SELECT count(*) FROM localnet_stanza WHERE recipient = '15550100001'",
+        "SELECT count(*) FROM localnet_watch WHERE watcher = '15550100001' OR told <> '{}'",
+        "SELECT count(*) FROM localnet_contact WHERE owner = '15550100001'",
+        "SELECT count(*) FROM localnet_block WHERE owner = '15550100001'",
+        "SELECT count(*) FROM localnet_member WHERE number = '15550100001'",
+        "SELECT count(*) FROM localnet_subscriber WHERE number = '15550100001'",
+    ] {
+        assert_eq!(world.count(table).await, 0, "{table}");
+    }
+    let gone =
+        "SELECT count(*) FROM localnet_stanza WHERE sender = '15550100001' AND stanza->>'stanza' = 'gone'
+                AND recipient LIKE '16%'";
+    assert_eq!(world.count(gone).await, 2_500);
+    let left =
+        "SELECT count(*) FROM localnet_stanza WHERE sender = '15550100001' AND stanza->>'stanza' = 'group'
+                AND recipient = '15550100002'";
+    assert_eq!(world.count(left).await, 3);
+    assert!(again.fresh(&ben).await.is_registered());
 }

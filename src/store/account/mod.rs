@@ -5,6 +5,7 @@ pub mod desired_state;
 pub mod profile;
 pub mod registration;
 pub mod removal;
+pub mod unregistration;
 
 use chrono::{DateTime, Utc};
 

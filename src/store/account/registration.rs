@@ -1,8 +1,8 @@
 //! Registration of an account's number, its move to another user, and the deletion of an account.
 
 use crate::db::DbError;
-use crate::domain::{Account, AccountId, CounterId, Event, NeedsUser, PhoneNumber, SessionState, UserId};
-use crate::store::{Journal, Store, Tx, topic};
+use crate::domain::{Account, AccountId, CounterId, Event, PhoneNumber, UserId};
+use crate::store::{Journal, More, SLICE, Store, Tx, topic};
 
 /// An account that had the number before its new owner proved it.
 #[derive(Clone, Debug)]
@@ -56,41 +56,37 @@ impl Store {
         }))
     }
 
-    /// Unregisters another user's account: its queued messages fail, and its lease is revoked. The stored history stays
-    /// with that user.
-    pub async fn unregister_former(&self, former: &FormerAccount) -> Result<(), DbError> {
-        // Most of them without the account's lock; those that come meanwhile are deleted with the queue.
-        self.delete_receipts(former.id).await?;
-        let mut tx = self.begin().await?;
-        tx.forget_groups(former.id).await?;
-        let mut journal = tx.open_journal(former.counter).await?;
-        let state = SessionState::NeedsUser(NeedsUser::LoggedOut);
-        let changed = sqlx::query!(
-            "UPDATE account SET registered_at = NULL, credentials = NULL, resume_point = NULL,
-                    session_state = $2, session_since = clock_timestamp(), session_reason = 'moved',
-                    session_attempt = NULL, session_until = NULL
-             WHERE id = $1 AND registered_at IS NOT NULL",
-            former.id.0,
-            state.name()
-        )
-        .execute(&mut *tx.inner)
-        .await?;
-        if changed.rows_affected() == 1 {
-            tx.fail_queue(former.id, &mut journal).await?;
-            tx.revoke_lease(former.counter).await?;
-            journal.record(Event::AccountUnregistered);
+    /// Deletes, in slices, what an earlier registration of the account left: see [`Self::finish_unregistration`], its groups,
+    /// and the profiles of others, which the network reports again.
+    pub async fn forget_registration(&self, account: AccountId) -> Result<(), DbError> {
+        self.finish_unregistration(account).await?;
+        loop {
+            let mut tx = self.begin().await?;
+            let more = tx.forget_groups(account).await?;
+            tx.commit().await?;
+            if !more {
+                break;
+            }
         }
-        tx.close_journal(journal).await?;
-        tx.commit().await?;
-        self.db.notifications().wake(topic::accounts());
-        self.db.notifications().wake(topic::commands(former.id));
-        self.db.notifications().wake(topic::journal(former.counter));
+        while self.forget_profiles(account).await? {}
         Ok(())
+    }
+
+    async fn forget_profiles(&self, account: AccountId) -> Result<More, DbError> {
+        let deleted = sqlx::query!(
+            "DELETE FROM peer_profile WHERE ctid = ANY(ARRAY(
+                 SELECT ctid FROM peer_profile WHERE account_id = $1 LIMIT $2))",
+            account.0,
+            SLICE
+        )
+        .execute(self.db.pool())
+        .await?;
+        Ok(deleted.rows_affected() > 0)
     }
 }
 
 impl Tx {
-    /// Marks the account registered, with its encrypted credentials on the network.
+    /// Marks the account registered, with its encrypted credentials on the network, after [`Store::forget_registration`].
     ///
     /// # Errors
     /// The constraint `account_registered_number_key` is violated when another user has registered the number.
@@ -101,7 +97,7 @@ impl Tx {
         journal: &mut Journal,
     ) -> Result<(), DbError> {
         sqlx::query!(
-            "UPDATE account SET registered_at = clock_timestamp(), credentials = $3, resume_point = NULL,
+            "UPDATE account SET registered_at = clock_timestamp(), credentials = $3, resume_point = NULL, unregistering = false,
                     session_state = 'starting', session_since = clock_timestamp(), session_reason = NULL,
                     session_attempt = NULL, session_until = NULL
              WHERE user_id = $1 AND id = $2",
@@ -115,10 +111,6 @@ impl Tx {
         self.revoke_lease(account.counter).await?;
         // The new account on the network has none of the desired state.
         sqlx::query!("UPDATE desired_state SET applied = 0 WHERE account_id = $1", account.id.0)
-            .execute(&mut *self.inner)
-            .await?;
-        // The network reports the profiles of others again.
-        sqlx::query!("DELETE FROM peer_profile WHERE account_id = $1", account.id.0)
             .execute(&mut *self.inner)
             .await?;
         self.record_act("account.register", account.id).await?;
@@ -170,22 +162,7 @@ impl Tx {
         Ok(true)
     }
 
-    /// Removes the account from its groups: a number that is registered again is in no group. It locks chats, so it comes
-    /// before the lock of the counter.
-    pub async fn forget_groups(&mut self, account: AccountId) -> Result<(), DbError> {
-        sqlx::query!(
-            "WITH left_group AS (
-                SELECT id FROM chat WHERE (account_id + 0) = $1 AND group_revision IS NOT NULL
-                ORDER BY peer_id FOR NO KEY UPDATE)
-             UPDATE chat SET group_revision = NULL FROM left_group WHERE chat.id = left_group.id",
-            account.0
-        )
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(())
-    }
-
-    async fn revoke_lease(&mut self, counter: CounterId) -> Result<(), DbError> {
+    pub(super) async fn revoke_lease(&mut self, counter: CounterId) -> Result<(), DbError> {
         sqlx::query!("UPDATE account_counter SET owner = NULL, fence = fence + 1 WHERE id = $1", counter.0)
             .execute(&mut *self.inner)
             .await?;

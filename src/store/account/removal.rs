@@ -4,18 +4,13 @@
 use std::time::Duration;
 
 use crate::db::DbError;
-use crate::store::{Store, Tx};
+use crate::store::{More, SLICE, Store, Tx};
 
-/// Rows that are deleted in one transaction.
-const SLICE: i64 = 1_000;
 /// Chats that are looked through for messages in one transaction.
 const CHATS: i64 = 100;
 
 /// The time between two looks at what other processes delete.
 const PAUSE: Duration = Duration::from_millis(50);
-
-/// Whether there may be more to delete.
-type More = bool;
 
 impl Store {
     /// Deletes a slice of what one removed account or one journal of a deleted user has left. False: nothing is left, or

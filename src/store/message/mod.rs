@@ -11,9 +11,9 @@ pub mod read;
 
 use std::time::Duration;
 
-use super::{ClaimedResponse, Journal, Store, Tx};
+use super::{ClaimedResponse, Store};
 use crate::db::DbError;
-use crate::domain::{Account, AccountId, ChatName, Content, Event, FailureReason, PeerId};
+use crate::domain::{Account, ChatName, Content, PeerId};
 use crate::lifecycle::Deadline;
 use crate::store::writer::SendRequest;
 
@@ -73,38 +73,5 @@ impl Store {
             deadline: Deadline::current(),
         };
         self.writer.send(send).await
-    }
-}
-
-impl Tx {
-    /// Marks the queued messages of an account as failed, at most [`OUTBOX_LIMIT`], and deletes its queued receipts.
-    pub(super) async fn fail_queue(
-        &mut self,
-        account: AccountId,
-        journal: &mut Journal,
-    ) -> Result<(), DbError> {
-        let failed = sqlx::query!(
-            "WITH dequeued AS (DELETE FROM outbox WHERE account_id = $1 RETURNING message_id)
-             UPDATE message m SET state = 'failed', failure = $2 FROM dequeued
-             CROSS JOIN LATERAL (SELECT ctid AS place, chat_id FROM message WHERE id = dequeued.message_id LIMIT 1) old
-             CROSS JOIN LATERAL (SELECT peer_id FROM chat WHERE id = old.chat_id LIMIT 1) h
-             CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = h.peer_id LIMIT 1) p
-             WHERE m.ctid = old.place RETURNING m.network_id, p.public_id",
-            account.0,
-            FailureReason::Unregistered.name()
-        )
-        .fetch_all(&mut *self.inner)
-        .await?;
-        for row in failed {
-            journal.record(Event::MessageFailed {
-                chat: row.public_id,
-                id: row.network_id,
-                reason: FailureReason::Unregistered,
-            });
-        }
-        sqlx::query!("DELETE FROM receipt_outbox WHERE account_id = $1", account.0)
-            .execute(&mut *self.inner)
-            .await?;
-        Ok(())
     }
 }

@@ -5,10 +5,8 @@ use chrono::{DateTime, Utc};
 
 use crate::db::DbError;
 use crate::domain::{Account, AccountId, ChatId, CounterId, Event};
-use crate::store::{Journal, Store, Tx, topic};
+use crate::store::{Journal, SLICE, Store, Tx, topic};
 
-/// Messages that are marked in one transaction, which holds the account's lock.
-const SLICE: i64 = 1_000;
 /// Marks that are continued in one round; each gets a slice in turn.
 const MARKS: i64 = 100;
 
@@ -77,23 +75,6 @@ impl Store {
         tx.notify_on_commit(topic::work(account));
         tx.notify_on_commit(topic::journal(counter));
         tx.commit().await
-    }
-
-    /// Deletes the queued receipts of an account that leaves its network, in slices.
-    pub(in crate::store) async fn delete_receipts(&self, account: AccountId) -> Result<(), DbError> {
-        loop {
-            let deleted = sqlx::query!(
-                "DELETE FROM receipt_outbox WHERE ctid = ANY(ARRAY(
-                     SELECT ctid FROM receipt_outbox WHERE account_id = $1 LIMIT $2))",
-                account.0,
-                SLICE
-            )
-            .execute(self.db.pool())
-            .await?;
-            if i64::try_from(deleted.rows_affected()).is_ok_and(|deleted| deleted < SLICE) {
-                return Ok(());
-            }
-        }
     }
 }
 

@@ -41,6 +41,8 @@ const FULL_CACHE_TTL: Duration = Duration::from_secs(5);
 /// A stanza is settled after this time: none with a smaller id becomes visible any more, because no transaction that
 /// writes one takes so long.
 pub const SETTLE_TIME: Duration = Duration::from_mins(1);
+/// Rows of a subscriber that is removed are deleted so many at once.
+const SLICE: i64 = 1_000;
 /// Attempts at a transaction that conflicts with others.
 const ATTEMPTS: usize = 4;
 

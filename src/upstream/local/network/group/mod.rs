@@ -79,7 +79,7 @@ impl LocalNet {
             changes: vec![GroupChange { kind: GroupChangeKind::Created, who: Vec::new() }],
             ..Decision::default()
         };
-        tx.change_local_group(&new, by, &decision).await?;
+        tx.change_local_group(&new, &by.number, &decision).await?;
         let group = tx.local_group(&new).await?;
         tx.commit().await?;
         Ok(group.ok_or(GroupFailure::NotInGroup))
@@ -119,7 +119,7 @@ impl LocalNet {
             tx.commit().await?;
             return Ok(Ok(group));
         }
-        tx.change_local_group(address, by, &decision).await?;
+        tx.change_local_group(address, &by.number, &decision).await?;
         let group = tx.local_group(address).await?;
         tx.commit().await?;
         Ok(group.ok_or(GroupFailure::NotInGroup))
@@ -177,6 +177,26 @@ impl LocalNet {
         .collect()
     }
 
+    /// Removes a number from one of its groups. False: it is in none.
+    pub(super) async fn leave_a_group(&self, number: &PhoneNumber) -> Result<bool, DbError> {
+        let group = sqlx::query_scalar!(
+            "SELECT address FROM (
+                SELECT number, address FROM localnet_member WHERE (number, address) >= ($1, '')
+                ORDER BY number, address LIMIT 1) m
+             WHERE number = $1",
+            number.as_str()
+        )
+        .fetch_optional(self.db.pool())
+        .await?;
+        let Some(address) = group.map(Address) else { return Ok(false) };
+        let mut tx = NetTx::begin(&self.db).await?;
+        if tx.lock_local_group(&address).await? {
+            tx.leave_local_group(&address, number).await?;
+            tx.commit().await?;
+        }
+        Ok(true)
+    }
+
     /// Begins a transaction in which a number has left all its groups. Its subscriber's row, if there is one, is locked,
     /// so that nobody can add it to a group.
     pub(super) async fn leave_all_groups(&self, number: &PhoneNumber) -> Result<NetTx, DbError> {
@@ -190,14 +210,15 @@ impl LocalNet {
             )
             .fetch_all(&mut *tx.inner)
             .await?;
-            let incarnation = sqlx::query_scalar!(
-                "SELECT incarnation FROM localnet_subscriber WHERE number = $1 FOR UPDATE",
+            let subscriber = sqlx::query_scalar!(
+                "SELECT number FROM localnet_subscriber WHERE number = $1 FOR UPDATE",
                 number.as_str()
             )
             .fetch_optional(&mut *tx.inner)
             .await?;
-            let Some(incarnation) = incarnation else { return Ok(tx) };
-            let subscriber = Subscriber { number: number.clone(), incarnation };
+            if subscriber.is_none() {
+                return Ok(tx);
+            }
             let member_of = sqlx::query_scalar!(
                 "SELECT address FROM localnet_member WHERE number = $1 ORDER BY address",
                 number.as_str()
@@ -208,15 +229,23 @@ impl LocalNet {
                 continue;
             }
             for address in member_of.into_iter().map(Address) {
-                let members = tx.local_group(&address).await?.map(|group| group.members).unwrap_or_default();
-                if let Ok(decision) = decide(&members, &address_of(&subscriber), &GroupEdit::Leave) {
-                    tx.change_local_group(&address, &subscriber, &decision).await?;
-                }
+                tx.leave_local_group(&address, number).await?;
             }
             return Ok(tx);
         }
         // The caller takes this for a network that is unavailable and repeats its request.
         Err(DbError::from(sqlx::Error::PoolTimedOut))
+    }
+}
+
+impl NetTx {
+    /// Removes a number from a group that is locked.
+    async fn leave_local_group(&mut self, address: &Address, number: &PhoneNumber) -> Result<(), DbError> {
+        let members = self.local_group(address).await?.map(|group| group.members).unwrap_or_default();
+        match decide(&members, &Address(number.to_string()), &GroupEdit::Leave) {
+            Ok(decision) => self.change_local_group(address, number, &decision).await,
+            Err(_) => Ok(()),
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::batches;
 use super::rules::{Decision, GroupPhotoEdit};
 use crate::db::DbError;
-use crate::domain::Photo;
+use crate::domain::{PhoneNumber, Photo};
 use crate::upstream::local::network::columns::number_of;
 use crate::upstream::local::network::{LocalNet, NetTx, Subscriber, mailbox_topic};
 use crate::upstream::local::stanza::{GroupNews, Stanza};
@@ -113,7 +113,7 @@ impl NetTx {
     pub(super) async fn change_local_group(
         &mut self,
         address: &Address,
-        by: &Subscriber,
+        by: &PhoneNumber,
         decision: &Decision,
     ) -> Result<(), DbError> {
         let texts =
@@ -174,7 +174,7 @@ impl NetTx {
              INSERT INTO localnet_stanza (recipient, sender, stanza) SELECT number, $2, $3 FROM receiver
              ORDER BY number RETURNING recipient",
             address.0,
-            by.number.as_str(),
+            by.as_str(),
             Stanza::Group(news).to_json(),
             &texts(&decision.removed)
         )
