@@ -1,5 +1,6 @@
 //! The command `windu`.
 
+use std::io;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -16,14 +17,10 @@ fn main() -> ExitCode {
     // Before the first use of TLS. Fails only when a provider is installed already, which is then used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let arguments = Arguments::parse();
-    let ended = Runtime::new().map_err(anyhow::Error::from).and_then(|runtime| {
-        let ended = runtime.block_on(run(arguments));
-        // A thread that still inspects a file or waits for a name server does not hold up the end of the process.
-        runtime.shutdown_background();
-        ended
-    });
-    match ended {
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
+        // Who reads the output, such as `head`, has enough of it.
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("windu: {error:#}");
             ExitCode::FAILURE
@@ -31,8 +28,16 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> anyhow::Result<()> {
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+fn run(arguments: Arguments) -> anyhow::Result<()> {
     let env = Env::load()?;
-    telemetry::start(&env)?;
-    cli::run(arguments, &env).await
+    let _traces = telemetry::start(&env)?;
+    let runtime = Runtime::new()?;
+    let ended = runtime.block_on(cli::run(arguments, &env));
+    // A thread that still inspects a file or waits for a name server does not hold up the end of the process.
+    runtime.shutdown_background();
+    ended
 }

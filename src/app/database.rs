@@ -15,7 +15,7 @@ use crate::telemetry::chain;
 use crate::upstream::local::Local;
 use crate::upstream::local::network::LocalNet;
 
-use super::{RETRY, Settings};
+use super::{RETRY, Settings, audit};
 
 /// Connections to the database: enough for two to four cores, independent of the number of clients.
 const POOL: u32 = 12;
@@ -56,11 +56,19 @@ impl Database {
         wait_for_database(&self.store).await?;
         wait_for_schema(&self.store, migrate).await?;
         loop {
-            match self.store.check_key_fingerprint(&self.keys).await {
+            match self.check_key().await {
                 Err(KeyError::Store(DbError::Unavailable(_))) => wait_for_database(&self.store).await?,
                 checked => return Ok(checked?),
             }
         }
+    }
+
+    /// Checks that the key is the database's; a change of keys is recorded.
+    pub async fn check_key(&self) -> Result<(), KeyError> {
+        if self.store.check_key_fingerprint(&self.keys).await? {
+            audit::record(&self.store, Some(("key.change", String::new())), true).await;
+        }
+        Ok(())
     }
 
     /// The handle of stored files, whose URLs begin with `public_url`.

@@ -1,5 +1,6 @@
 //! Composition of the program: construction, start and stop, each in its order.
 
+pub mod audit;
 mod backup;
 mod check;
 mod database;
@@ -15,9 +16,9 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::config::{
-    self, AuditSettings, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, FetchSettings,
-    KEY_NAMES, ListenSettings, LogSettings, MediaSettings, Missing, NetworkSettings, OAuthSettings,
-    QuotaSettings, RateSettings,
+    self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, FetchSettings, KEY_NAMES,
+    ListenSettings, LogSettings, MediaSettings, Missing, NetworkSettings, OAuthSettings, QuotaSettings,
+    RateSettings, RetentionSettings,
 };
 use crate::db::{Db, DbError};
 use crate::fair_share::FairShare;
@@ -51,7 +52,7 @@ pub struct Settings {
     pub oauth: OAuthSettings,
     pub fetch: FetchSettings,
     pub rates: RateSettings,
-    pub audit: AuditSettings,
+    pub retention: RetentionSettings,
     pub quotas: QuotaSettings,
 }
 
@@ -69,7 +70,7 @@ impl Settings {
         OAuthSettings::NAMES,
         FetchSettings::NAMES,
         RateSettings::NAMES,
-        AuditSettings::NAMES,
+        RetentionSettings::NAMES,
         QuotaSettings::NAMES,
     ];
 
@@ -96,9 +97,9 @@ impl Settings {
         let oauth = OAuthSettings::read(env)?;
         let media = MediaSettings::read(env, &database.data_dir)?;
         let (networks, fetch) = (NetworkSettings::read(env)?, FetchSettings::read(env)?);
-        let (rates, audit) = (RateSettings::read(env)?, AuditSettings::read(env)?);
+        let (rates, retention) = (RateSettings::read(env)?, RetentionSettings::read(env)?);
         let quotas = QuotaSettings::read(env)?;
-        Ok(Self { listen, database, networks, media, codes, oauth, fetch, rates, audit, quotas })
+        Ok(Self { listen, database, networks, media, codes, oauth, fetch, rates, retention, quotas })
     }
 }
 
@@ -134,7 +135,7 @@ pub async fn migrate(env: &Env) -> anyhow::Result<()> {
     let migrated = async {
         database.store.db().connect_once().await?;
         database.store.db().migrate().await?;
-        Ok(database.store.check_key_fingerprint(&database.keys).await?)
+        Ok(database.check_key().await?)
     }
     .await;
     database.close(true).await;
@@ -191,7 +192,7 @@ pub async fn serve_on(
         lifecycle: lifecycle.clone(),
         default_network: settings.networks.networks[0].as_str().into(),
         send_ttl: settings.networks.send_ttl,
-        accounts_per_user: settings.quotas.accounts,
+        quotas: settings.quotas,
         public_url,
         cors_origins: Arc::new(settings.listen.cors_origins.clone()),
         started: Started::default(),
@@ -249,7 +250,7 @@ async fn start(
     let media = state.media.clone();
     // As a task: a slow disk must not delay the start.
     lifecycle.spawn(async move { media.prepare().await });
-    maintenance::start(&state.store, &state.media, settings.audit.retention, lifecycle);
+    maintenance::start(&state.store, &state.media, settings.retention, lifecycle);
     state.started.set();
     let user = settings.oauth.bootstrap.user.as_deref().unwrap_or("admin");
     terminal::announce(url, user, first.as_ref(), &settings.database.data_dir)
@@ -257,7 +258,7 @@ async fn start(
 
 async fn first_user(store: &Store, settings: &OAuthSettings) -> anyhow::Result<Option<FirstPassword>> {
     loop {
-        match oauth::bootstrap(store, &settings.bootstrap).await {
+        match oauth::bootstrap(store, &settings.bootstrap, &audit::actor()).await {
             Err(BootstrapError::Store(DbError::Unavailable(_))) => database::wait_for_database(store).await?,
             outcome => return Ok(outcome?),
         }

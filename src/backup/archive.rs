@@ -170,7 +170,7 @@ pub fn read(
 ) -> anyhow::Result<End> {
     let mut begin = Some(begin);
     let mut streams: BTreeMap<String, (u32, u64, Hash)> = BTreeMap::new();
-    let mut beginning_of_file = None;
+    let (mut beginning_of_file, mut whole) = (None, None);
     let mut archive = tar::Archive::new(file);
     for member in archive.entries().context("it is no tar")?.raw(true) {
         let mut member = member.context("it is damaged, or no tar")?;
@@ -178,6 +178,9 @@ pub fn read(
         // Headers of other kinds, which may be of any length, are among the members and refused.
         if !member.header().entry_type().is_file() || name.chars().any(char::is_control) {
             bail!("it is no backup of Windu, or a name in it is damaged");
+        }
+        if whole.is_some() {
+            bail!("{name} comes after its end");
         }
         if member.size() > LONGEST_MEMBER {
             bail!("{name} is longer than a part of a backup is");
@@ -202,11 +205,11 @@ pub fn read(
                 bail!("its end is damaged");
             }
             let end: End = serde_json::from_slice(&bytes).context("its end is damaged")?;
-            let found = streams.into_iter().map(|(name, (_, size, hash))| {
+            let found = std::mem::take(&mut streams).into_iter().map(|(name, (_, size, hash))| {
                 (name, Stream { size, sha256: HEXLOWER.encode(hash.finish().as_ref()) })
             });
             let mut found: BTreeMap<String, Stream> = found.collect();
-            found.extend(beginning_of_file.map(|stream| (BEGINNING.to_owned(), stream)));
+            found.extend(beginning_of_file.take().map(|stream| (BEGINNING.to_owned(), stream)));
             for (name, stream) in &end.streams {
                 match found.get(name) {
                     None => bail!("{name} is missing"),
@@ -220,7 +223,7 @@ pub fn read(
             if found.len() != end.streams.len() {
                 bail!("it has more parts than it says");
             }
-            return Ok(end);
+            whole = Some(end);
         } else {
             let (stream, number) = name.rsplit_once('.').with_context(|| format!("{name} is no part"))?;
             let known = streams.entry(stream.to_owned()).or_insert_with(|| (0, 0, Hash::new(&SHA256)));
@@ -233,5 +236,5 @@ pub fn read(
             each(stream, &bytes)?;
         }
     }
-    bail!("its end is missing: it is not whole")
+    whole.context("its end is missing: it is not whole")
 }

@@ -6,9 +6,11 @@ use std::fs::File;
 use std::io::{self, BufWriter, Seek as _, Write};
 use std::path::Path;
 
+use anyhow::Context as _;
 use futures_util::TryStreamExt as _;
 
-use super::{NewFile, archive, stored};
+use super::new_file::NewFile;
+use super::{archive, stored};
 use crate::domain::UserId;
 use crate::media::Media;
 use crate::store::{Exported, Store};
@@ -33,6 +35,17 @@ pub async fn export(
     user: UserId,
 ) -> anyhow::Result<ExportSummary> {
     let file = NewFile::create(path)?;
+    let summary = write(&file, store, media, user).await.with_context(|| path.display().to_string())?;
+    file.keep()?;
+    Ok(summary)
+}
+
+async fn write(
+    file: &NewFile<'_>,
+    store: &Store,
+    media: &Media,
+    user: UserId,
+) -> anyhow::Result<ExportSummary> {
     let mut tar = tar::Builder::new(BufWriter::new(file.file()));
     let mut summary = ExportSummary::default();
     let mut snapshot = store.db().snapshot().await?;
@@ -70,7 +83,6 @@ pub async fn export(
         summary.files += 1;
     }
     tar.into_inner()?.flush()?;
-    file.keep()?;
     Ok(summary)
 }
 

@@ -2,6 +2,7 @@
 
 mod archive;
 mod export;
+mod new_file;
 mod restore;
 
 use std::fmt;
@@ -11,9 +12,9 @@ use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use futures_util::TryStreamExt as _;
-use tempfile::NamedTempFile;
 
 use self::archive::{Beginning, Counts, FORMAT, Writer};
+use self::new_file::NewFile;
 use crate::domain::BlobHash;
 use crate::media::{ByteStream, Media, MediaError};
 use crate::secrets::MasterKey;
@@ -48,41 +49,9 @@ pub async fn backup(
     }
     let file = NewFile::create(path)?;
     let out = BufWriter::with_capacity(BUFFER, file.file());
-    let summary = write(out, store, media, key).await?;
+    let summary = write(out, store, media, key).await.with_context(|| path.display().to_string())?;
     file.keep()?;
     Ok(summary)
-}
-
-/// A file with mode 0600 that appears under its name, which must be free, only when it is kept; else it is removed.
-struct NewFile<'a> {
-    path: &'a Path,
-    folder: &'a Path,
-    draft: NamedTempFile,
-}
-
-impl<'a> NewFile<'a> {
-    fn create(path: &'a Path) -> anyhow::Result<Self> {
-        if path.symlink_metadata().is_ok() {
-            bail!("{} exists already: name another file", path.display());
-        }
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let draft = NamedTempFile::with_prefix_in(".windu-", folder)
-            .with_context(|| format!("{}: cannot be written", folder.display()))?;
-        Ok(Self { path, folder, draft })
-    }
-
-    fn file(&self) -> &File {
-        self.draft.as_file()
-    }
-
-    fn keep(self) -> anyhow::Result<()> {
-        self.draft.as_file().sync_all()?;
-        self.draft
-            .persist_noclobber(self.path)
-            .map_err(|failed| failed.error)
-            .with_context(|| format!("{}: cannot be written", self.path.display()))?;
-        Ok(File::open(self.folder)?.sync_all()?)
-    }
 }
 
 async fn write(
@@ -162,7 +131,12 @@ pub fn verify(path: &Path) -> anyhow::Result<()> {
 }
 
 fn open(path: &Path) -> anyhow::Result<BufReader<File>> {
-    let file = File::open(path).with_context(|| format!("{}: cannot be read", path.display()))?;
+    let unreadable = || format!("{}: cannot be read", path.display());
+    // To open a pipe is to wait for its other end.
+    if !path.metadata().with_context(unreadable)?.is_file() {
+        bail!("{}: it is no file", path.display());
+    }
+    let file = File::open(path).with_context(unreadable)?;
     Ok(BufReader::with_capacity(BUFFER, file))
 }
 

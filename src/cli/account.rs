@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
-use super::audit::Intent;
+use crate::app::audit::Intent;
 use crate::domain::{PhoneNumber, normalised};
 use crate::sessions::Sessions;
 use crate::store::Store;
@@ -34,6 +34,10 @@ impl AccountCommand {
     pub fn intent(&self) -> Intent {
         match self {
             Self::List { .. } => None,
+            // With the arguments in the wrong order the user is a number.
+            Self::Remove { user, .. } if user.parse::<PhoneNumber>().is_ok() => {
+                Some(("user.remove_account", String::new()))
+            }
             Self::Remove { user, .. } => Some(("user.remove_account", normalised(user))),
         }
     }

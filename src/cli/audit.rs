@@ -1,33 +1,14 @@
-//! `windu audit`, and how commands record what they did.
+//! `windu audit`.
 
 use std::io::{self, Write as _};
 
 use anyhow::bail;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, Utc};
-use nix::unistd::{Uid, User};
 use serde_json::json;
 
 use crate::store::Store;
-use crate::telemetry::chain;
 
 const PAGE: i64 = 1_000;
-
-/// What a command does, and on what; `None` for one that only reads.
-pub type Intent = Option<(&'static str, String)>;
-
-/// The person at the terminal, as the audit names them.
-fn actor() -> String {
-    let name = User::from_uid(Uid::current()).ok().flatten().map(|user| user.name);
-    format!("cli:{}", name.unwrap_or_else(|| Uid::current().to_string()))
-}
-
-/// Records what a command did. A record that cannot be written undoes nothing; the log says so.
-pub async fn record(store: &Store, intent: Intent, done: bool) {
-    let Some((action, target)) = intent else { return };
-    if let Err(error) = store.record_act(&actor(), action, &target, done).await {
-        tracing::warn!(action, error = chain(&error), "the audit could not be written");
-    }
-}
 
 /// Prints the acts since a moment, the oldest first.
 pub async fn list(store: &Store, since: Option<&str>, as_json: bool) -> anyhow::Result<()> {

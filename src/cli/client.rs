@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
 use super::announce_revocation;
-use super::audit::Intent;
+use crate::app::audit::Intent;
 use crate::secrets;
 use crate::store::{ClientListing, Store};
 

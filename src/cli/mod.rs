@@ -11,13 +11,13 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand};
 
 use crate::app;
+use crate::app::audit::{Intent, record};
 use crate::config::Env;
 use crate::http::router;
 use crate::lifecycle::Lifecycle;
 use crate::sessions::Sessions;
 use crate::store::{Store, topic};
 use account::AccountCommand;
-use audit::Intent;
 use client::ClientCommand;
 use user::UserCommand;
 
@@ -106,13 +106,13 @@ pub async fn run(arguments: Arguments, env: &Env) -> anyhow::Result<()> {
         Command::Backup { file, verify: true, .. } => app::verify_backup(&file),
         Command::Backup { file, no_media, .. } => {
             app::backup(env, &file, !no_media, async |store, done| {
-                audit::record(store, Some(("backup", name_of(&file))), done).await;
+                record(store, Some(("backup", name_of(&file))), done).await;
             })
             .await
         }
         Command::Restore { file } => {
             app::restore(env, &file, async |store| {
-                audit::record(store, Some(("restore", name_of(&file))), true).await;
+                record(store, Some(("restore", name_of(&file))), true).await;
             })
             .await
         }
@@ -140,7 +140,7 @@ async fn with_sessions(
     let sessions = database.sessions(&database.media(""), &lifecycle);
     database.store.db().connect_notifications(&lifecycle);
     let done = command(&database.store, &sessions).await;
-    audit::record(&database.store, intent, done.is_ok()).await;
+    record(&database.store, intent, done.is_ok()).await;
     // Until running servers were notified of the changes.
     lifecycle.drained().await;
     database.close(true).await;

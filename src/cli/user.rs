@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::Subcommand;
 
 use super::announce_revocation;
-use super::audit::{self, Intent};
+use crate::app::audit::{self, Intent};
 use crate::backup;
 use crate::domain::{NewPassword, UserId, UserName, normalised};
 use crate::oauth::hash_password;

@@ -104,7 +104,7 @@ fn location(env: &Env, text: &str) -> Option<MediaLocation> {
 }
 
 /// A size in bytes; a unit is a power of 1024 in each spelling.
-fn size(text: &str) -> Option<u64> {
+pub(super) fn size(text: &str) -> Option<u64> {
     let digits = text.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(text.len());
     let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
         "b" => 1,

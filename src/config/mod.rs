@@ -1,6 +1,5 @@
 //! The settings: one struct per concern, read from the environment. Every error names its variable.
 
-mod audit;
 mod codes;
 pub mod data_dir;
 mod database;
@@ -14,13 +13,14 @@ mod networks;
 mod oauth;
 mod quota;
 mod rate;
+mod retention;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use audit::AuditSettings;
 pub use codes::{CodeSettings, CodeSurroundings, LogTarget, SenderSettings};
 pub use data_dir::Missing;
 pub use database::DatabaseSettings;
@@ -33,6 +33,8 @@ pub use networks::NetworkSettings;
 pub use oauth::{Bootstrap, OAuthSettings, TrustedProxies};
 pub use quota::QuotaSettings;
 pub use rate::{Rate, RateSettings};
+pub use retention::RetentionSettings;
+pub use trace::TraceSettings;
 
 /// A setting that cannot be used. The message names the variable and the values that it accepts.
 #[derive(Debug, thiserror::Error)]

@@ -2,20 +2,23 @@
 
 use std::num::NonZero;
 
-use super::{ConfigError, Env};
+use super::{ConfigError, Env, media};
 
 const ACCOUNTS: &str = "WINDU_ACCOUNTS_PER_USER";
+const MEDIA: &str = "WINDU_MEDIA_PER_USER";
 
-/// `WINDU_ACCOUNTS_PER_USER`; `None` is off.
+/// `WINDU_ACCOUNTS_PER_USER` and `WINDU_MEDIA_PER_USER`; `None` is off.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QuotaSettings {
     /// How many accounts a user may have, also such as wait for their code.
     pub accounts: Option<NonZero<u32>>,
+    /// The bytes of the files in a user's messages beyond which the user sends no more.
+    pub media: Option<NonZero<u64>>,
 }
 
 impl QuotaSettings {
     /// The variables that [`QuotaSettings::read`] reads.
-    pub const NAMES: &[&str] = &[ACCOUNTS];
+    pub const NAMES: &[&str] = &[ACCOUNTS, MEDIA];
 
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         let accounts = match env.get(ACCOUNTS).map(str::trim) {
@@ -25,7 +28,16 @@ impl QuotaSettings {
                 Some(number.map_err(|_| ConfigError::new(ACCOUNTS, "write a number from 1, or off"))?)
             }
         };
-        Ok(Self { accounts })
+        let media = match env.get(MEDIA).map(str::trim) {
+            None | Some("off") => None,
+            Some(text) => {
+                let bytes = media::size(text).and_then(NonZero::new);
+                Some(bytes.ok_or_else(|| {
+                    ConfigError::new(MEDIA, "write a size with its unit, such as 10 GiB, or off")
+                })?)
+            }
+        };
+        Ok(Self { accounts, media })
     }
 }
 
@@ -39,6 +51,16 @@ mod tests {
         assert_eq!(read("off").expect("off"), None);
         assert_eq!(read("3").expect("three"), NonZero::new(3));
         for wrong in ["0", "-1", "many", "3 accounts"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn media_has_a_size_or_is_off() {
+        let read = |text| QuotaSettings::read(&Env::of([(MEDIA, text)])).map(|settings| settings.media);
+        assert_eq!(read("off").expect("off"), None);
+        assert_eq!(read("2 KiB").expect("a size"), NonZero::new(2_048));
+        for wrong in ["0 B", "10", "much"] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

@@ -1,6 +1,5 @@
 //! State that all handlers share.
 
-use std::num::NonZero;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +7,7 @@ use std::time::Duration;
 
 use axum::extract::FromRef;
 
-use crate::config::CorsOrigins;
+use crate::config::{CorsOrigins, QuotaSettings};
 use crate::domain::UserId;
 use crate::fair_share::FairShare;
 use crate::fetch::Fetch;
@@ -39,8 +38,7 @@ pub struct Shared {
     pub default_network: Arc<str>,
     /// How long a message may wait for its network.
     pub send_ttl: Duration,
-    /// `None`: any number.
-    pub accounts_per_user: Option<NonZero<u32>>,
+    pub quotas: QuotaSettings,
     /// The start of the server's own URLs, without a slash at the end.
     pub public_url: Arc<str>,
     pub cors_origins: Arc<CorsOrigins>,

@@ -4,6 +4,7 @@ mod slices;
 
 use std::time::Duration;
 
+use crate::config::RetentionSettings;
 use crate::db::DbError;
 use crate::lifecycle::Lifecycle;
 use crate::media::Media;
@@ -18,12 +19,15 @@ const BATCH: i64 = 1_000;
 /// Stored files that are examined in one run; the next run continues behind them, and after the last at the start.
 const FILES: i64 = 10_000;
 
-/// Starts the jobs as tasks of the lifecycle. Administrative acts are deleted after `audit`.
-pub fn start(store: &Store, media: &Media, audit: Duration, lifecycle: &Lifecycle) {
+/// Chats that are examined for old messages in one run, as the files.
+const CHATS: i64 = 10_000;
+
+/// Starts the jobs as tasks of the lifecycle.
+pub fn start(store: &Store, media: &Media, retention: RetentionSettings, lifecycle: &Lifecycle) {
     slices::start(store, lifecycle);
     let (store, media, soft) = (store.clone(), media.clone(), lifecycle.soft().clone());
     lifecycle.spawn(async move {
-        let mut files = None;
+        let (mut files, mut chats) = (None, None);
         loop {
             let quarter = u64::try_from(PERIOD.as_millis() / 4).unwrap_or(u64::MAX);
             let pause = PERIOD * 3 / 4 + Duration::from_millis(secrets::random_below(2 * quarter));
@@ -32,11 +36,22 @@ pub fn start(store: &Store, media: &Media, audit: Duration, lifecycle: &Lifecycl
                 () = soft.cancelled() => return,
             }
             let jobs = async {
-                if let Err(error) = prune(&store, audit).await {
+                if let Err(error) = prune(&store, retention).await {
                     tracing::warn!(
                         error = chain(&error),
                         "expired rows could not be deleted; trying again in a minute"
                     );
+                }
+                if let Some(retention) = retention.messages {
+                    match store.prune_messages(retention, chats, CHATS).await {
+                        Ok(last) => chats = last,
+                        Err(error) => {
+                            tracing::warn!(
+                                error = chain(&error),
+                                "old messages could not be deleted; trying again in a minute"
+                            );
+                        }
+                    }
                 }
                 match media.delete_unreferenced(files, FILES).await {
                     Ok(last) => files = last,
@@ -56,13 +71,16 @@ pub fn start(store: &Store, media: &Media, audit: Duration, lifecycle: &Lifecycl
     });
 }
 
-async fn prune(store: &Store, audit: Duration) -> Result<(), DbError> {
+async fn prune(store: &Store, retention: RetentionSettings) -> Result<(), DbError> {
     store.prune_processes().await?;
     while store.prune_commands(BATCH).await? > 0 {}
     while store.prune_keys(BATCH).await? > 0 {}
     while store.prune_verification(BATCH).await? > 0 {}
     while store.prune_tokens(BATCH).await? > 0 {}
     while store.prune_logins(BATCH).await? > 0 {}
-    while store.prune_acts(audit, BATCH).await? > 0 {}
+    while store.prune_acts(retention.acts, BATCH).await? > 0 {}
+    if let Some(retention) = retention.media {
+        while store.prune_media(retention, BATCH).await? > 0 {}
+    }
     Ok(())
 }

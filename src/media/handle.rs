@@ -33,6 +33,8 @@ struct MediaInner {
     location: MediaLocation,
 }
 
+/// Files that are looked for at the start.
+const SAMPLE: i64 = 20;
 /// Files in one page of the inventory.
 const INVENTORY_PAGE: i64 = 1_000;
 /// Files that the inventory looks for at the same time.
@@ -74,8 +76,31 @@ impl Media {
         for prepared in [self.0.spools.prepare().await, self.0.blobs.prepare().await] {
             if let Err(error) = prepared {
                 tracing::error!(error = chain(&error), "files cannot be stored now");
+                return;
             }
         }
+        match self.sample().await {
+            Ok(Inventory { missing: 0, .. }) => {}
+            Ok(Inventory { files, missing }) => tracing::error!(
+                location = self.location(),
+                "of {files} files that messages refer to, {missing} are not in this storage: processes that share a \
+                 database need one folder that all of them see, or S3"
+            ),
+            Err(error) => tracing::error!(error = chain(&error), "files cannot be looked for now"),
+        }
+    }
+
+    /// Looks for some of the stored files that something refers to.
+    async fn sample(&self) -> Result<Inventory, MediaError> {
+        let page = self.0.store.referred_blobs(None, SAMPLE).await?;
+        self.look_for(&page).await
+    }
+
+    async fn look_for(&self, hashes: &[BlobHash]) -> Result<Inventory, MediaError> {
+        let looking = hashes.iter().copied().map(|hash| async move { self.0.blobs.contains(&hash).await });
+        let found = stream::iter(looking).buffered(INVENTORY_AT_ONCE);
+        let found: Vec<bool> = found.try_collect().await?;
+        Ok(Inventory { files: hashes.len(), missing: found.iter().filter(|found| !**found).count() })
     }
 
     /// Where files are stored, for people.
@@ -97,11 +122,9 @@ impl Media {
             let page = self.0.store.referred_blobs(after, INVENTORY_PAGE).await?;
             let Some(last) = page.last() else { return Ok(inventory) };
             after = Some(*last);
-            let found =
-                stream::iter(&page).map(|hash| self.0.blobs.contains(hash)).buffered(INVENTORY_AT_ONCE);
-            let found: Vec<bool> = found.try_collect().await?;
-            inventory.files += page.len();
-            inventory.missing += found.iter().filter(|found| !**found).count();
+            let found = self.look_for(&page).await?;
+            inventory.files += found.files;
+            inventory.missing += found.missing;
         }
     }
 

@@ -213,7 +213,7 @@ impl Metrics {
 
     /// `route` is the template of a route; `None`: no route serves the request.
     pub fn request(&self, method: &http::Method, route: Option<&str>, status: u16, took: Duration) {
-        let mut labels = vec![("http_request_method", known(method).to_owned())];
+        let mut labels = vec![("http_request_method", method_name(method).to_owned())];
         labels.extend(route.map(|route| ("http_route", route.to_owned())));
         labels.push(("http_response_status_code", status.to_string()));
         self.requests.get_or_create(&labels).observe(took.as_secs_f64());
@@ -315,7 +315,8 @@ impl Direction {
 }
 
 /// The method's name if HTTP defines it, else the word of OpenTelemetry for the others: callers can invent methods.
-fn known(method: &http::Method) -> &str {
+#[must_use]
+pub fn method_name(method: &http::Method) -> &str {
     const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "CONNECT", "TRACE"];
     if KNOWN.contains(&method.as_str()) { method.as_str() } else { "_OTHER" }
 }
@@ -326,8 +327,8 @@ mod tests {
 
     #[test]
     fn an_invented_method_is_no_label() {
-        assert_eq!(known(&http::Method::GET), "GET");
-        assert_eq!(known(&http::Method::from_bytes(b"FETCH").expect("a method")), "_OTHER");
+        assert_eq!(method_name(&http::Method::GET), "GET");
+        assert_eq!(method_name(&http::Method::from_bytes(b"FETCH").expect("a method")), "_OTHER");
     }
 
     #[test]

@@ -28,8 +28,12 @@ pub enum BootstrapError {
 
 /// Creates the user of the settings if it is missing, or `admin` when they name none and there is no user at all. An
 /// existing user keeps the password. Returns the password if it was generated here: of several programs that start at
-/// once, only the one that created the user has it.
-pub async fn bootstrap(store: &Store, settings: &Bootstrap) -> Result<Option<FirstPassword>, BootstrapError> {
+/// once, only the one that created the user has it. The audit gets it as an act of `actor`.
+pub async fn bootstrap(
+    store: &Store,
+    settings: &Bootstrap,
+    actor: &str,
+) -> Result<Option<FirstPassword>, BootstrapError> {
     let nothing_set = settings.user.is_none() && settings.password.is_none();
     if nothing_set && store.has_users().await? {
         return Ok(None);
@@ -44,6 +48,7 @@ pub async fn bootstrap(store: &Store, settings: &Bootstrap) -> Result<Option<Fir
         .map_err(|error| ConfigError::new("WINDU_BOOTSTRAP_PASSWORD", error.to_string()))?;
     let created = store.create_user(&user, &hash_password(&password).await?).await?;
     if created.is_some() {
+        store.record_act(actor, "user.create", user.as_str(), true).await?;
         tracing::info!(generated, "the first user was created");
     }
     Ok((created.is_some() && generated).then_some(FirstPassword { user, password }))

@@ -95,27 +95,29 @@ impl Store {
     }
 
     /// Compares the fingerprint of the master key with the stored one; the first key of a database is stored. When the
-    /// stored one is the old key of a rotation, the new key replaces it.
+    /// stored one is the old key of a rotation, the new key replaces it; then the result is true.
     ///
     /// # Errors
     /// [`KeyError::Other`] when neither key is the stored one.
-    pub async fn check_key_fingerprint(&self, key: &MasterKey) -> Result<(), KeyError> {
+    pub async fn check_key_fingerprint(&self, key: &MasterKey) -> Result<bool, KeyError> {
         let fingerprint = key.fingerprint();
-        sqlx::query!(
-            "INSERT INTO deployment (key, value) VALUES ($1, $2)
-             ON CONFLICT (key) DO UPDATE SET value = $2 WHERE deployment.value = $3",
+        let replaced = sqlx::query_scalar!(
+            // A row that was there before has an xmax.
+            r#"INSERT INTO deployment (key, value) VALUES ($1, $2)
+               ON CONFLICT (key) DO UPDATE SET value = $2 WHERE deployment.value = $3
+               RETURNING xmax <> 0 AS "replaced!""#,
             KEY_FINGERPRINT,
             fingerprint,
             key.old_fingerprint(),
         )
-        .execute(self.db.pool())
+        .fetch_optional(self.db.pool())
         .await
         .map_err(DbError::from)?;
         let stored = sqlx::query_scalar!("SELECT value FROM deployment WHERE key = $1", KEY_FINGERPRINT)
             .fetch_optional(self.db.pool())
             .await
             .map_err(DbError::from)?;
-        if stored.as_ref() == Some(&fingerprint) { Ok(()) } else { Err(KeyError::Other) }
+        if stored.as_ref() == Some(&fingerprint) { Ok(replaced == Some(true)) } else { Err(KeyError::Other) }
     }
 }
 

@@ -133,3 +133,15 @@ async fn the_program_deletes_unreferenced_files_by_itself() {
     // The jobs run about once a minute.
     wait_until("both to be deleted", DEADLINE * 4, || (objects(&server) == 0).then_some(()));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_cannot_see_the_files_of_others_says_so() {
+    let (server, _) = two_files().await;
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let second = Server::setup()
+        .database(server.database().clone())
+        .env("WINDU_MEDIA_URL", format!("file://{}", elsewhere.path().display()))
+        .start();
+    second.wait_for_log("of 2 files that messages refer to, 2 are not in this storage");
+    assert!(!server.log().contains("not in this storage"));
+}

@@ -1,13 +1,12 @@
 //! The real program, as a process.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{BufRead as _, BufReader, Read};
+use std::fs::{self, File};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -118,11 +117,8 @@ impl Setup {
         let (environment, _database, folder) = self.prepare();
         let mut process = Process::start(&environment, &folder);
         let status = process.wait();
-        // The reader may be a moment behind.
-        let errors = wait_until("an error message on standard error", DEADLINE, || {
-            let errors = process.errors.lock().expect("not poisoned").clone();
-            errors.contains("windu: ").then_some(errors)
-        });
+        let errors = process.errors.text();
+        assert!(errors.contains("windu: "), "{errors}");
         (status, errors)
     }
 
@@ -193,12 +189,12 @@ impl Server {
 
     /// The log: its standard error so far.
     pub fn log(&self) -> String {
-        self.process.errors.lock().expect("not poisoned").clone()
+        self.process.errors.text()
     }
 
     /// Its standard output so far.
     pub fn output(&self) -> String {
-        self.process.output.lock().expect("not poisoned").clone()
+        self.process.output.text()
     }
 
     /// Waits until the log holds `text`.
@@ -307,17 +303,18 @@ struct Process {
     child: Child,
     /// Kills the program when the test process has ended: `Drop` does not run after SIGKILL.
     watchdog: Child,
-    output: Arc<Mutex<String>>,
-    errors: Arc<Mutex<String>>,
+    output: Captured,
+    errors: Captured,
 }
 
 impl Process {
     fn start(environment: &BTreeMap<String, String>, folder: &TempDir) -> Self {
-        let mut child = command(environment, folder)
+        let ((output, stdout), (errors, stderr)) = (Captured::new(), Captured::new());
+        let child = command(environment, folder)
             .arg("serve")
             .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(stdout)
+            .stderr(stderr)
             .process_group(0)
             .spawn()
             .expect("windu");
@@ -328,8 +325,6 @@ impl Process {
             .process_group(0)
             .spawn()
             .expect("sh");
-        let output = collect(child.stdout.take().expect("piped"));
-        let errors = collect(child.stderr.take().expect("piped"));
         Self { child, watchdog, output, errors }
     }
 
@@ -337,9 +332,9 @@ impl Process {
     fn wait_for_address(&mut self) -> String {
         wait_until("the program to listen", DEADLINE, || {
             if let Some(status) = self.child.try_wait().expect("a child") {
-                panic!("the program ended with {status}: {}", self.errors.lock().expect("not poisoned"));
+                panic!("the program ended with {status}: {}", self.errors.text());
             }
-            let output = self.output.lock().expect("not poisoned");
+            let output = self.output.text();
             let url = output.lines().find_map(|line| line.strip_prefix("Windu listens on "))?;
             output.ends_with('\n').then(|| url.to_owned())
         })
@@ -348,7 +343,7 @@ impl Process {
     /// The URL in the log line of the start.
     fn wait_for_early_address(&mut self) -> String {
         wait_until("the program to start", DEADLINE, || {
-            let log = self.errors.lock().expect("not poisoned");
+            let log = self.errors.text();
             let line = log.lines().find(|line| line.contains("starting") && line.contains("url="))?;
             let (_, url) = line.split_once("url=")?;
             url.split_whitespace().next().map(str::to_owned)
@@ -382,16 +377,30 @@ fn command(environment: &BTreeMap<String, String>, folder: &TempDir) -> Command 
     command
 }
 
-/// Reads a pipe to its end on a thread of its own.
-fn collect(pipe: impl Read + Send + 'static) -> Arc<Mutex<String>> {
-    let text = Arc::new(Mutex::new(String::new()));
-    let shared = Arc::clone(&text);
-    std::thread::spawn(move || {
-        for line in BufReader::new(pipe).split(b'\n').map_while(Result::ok) {
-            let mut text = shared.lock().expect("not poisoned");
-            text.push_str(&String::from_utf8_lossy(&line));
-            text.push('\n');
-        }
-    });
-    text
+/// Whether a log has a secret. Digits count as a word alone: they may be part of a time or an id.
+pub fn mentions(log: &str, secret: &str) -> bool {
+    if secret.bytes().all(|sign| sign.is_ascii_digit()) {
+        log.split(|sign: char| !sign.is_ascii_alphanumeric()).any(|word| word == secret)
+    } else {
+        log.contains(secret)
+    }
+}
+
+/// What the program writes to one of its streams: a file, so that all of it is there as soon as it is written.
+struct Captured(File);
+
+impl Captured {
+    fn new() -> (Self, Stdio) {
+        let file = tempfile::tempfile().expect("a temporary file");
+        let stream = Stdio::from(file.try_clone().expect("a descriptor"));
+        (Self(file), stream)
+    }
+
+    fn text(&self) -> String {
+        let length = self.0.metadata().expect("a length").len();
+        let mut bytes = vec![0; usize::try_from(length).expect("a length")];
+        // The descriptors share one position, which is the writer's.
+        self.0.read_exact_at(&mut bytes, 0).expect("what was written");
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
 }

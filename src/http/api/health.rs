@@ -82,24 +82,23 @@ async fn readyz(State(state): State<AppState>) -> Response {
         return ApiError::starting().into_response();
     }
     let (database, slow) = tokio::join!(deadline::probe(&state.store), slow_checks(&state));
-    let migrated = match &database {
-        Ok(()) => matches!(timeout(TIMEOUT, state.store.db().is_migrated()).await, Ok(Ok(true))),
-        Err(_) => false,
+    let migrations = match &database {
+        Ok(()) => match timeout(TIMEOUT, state.store.db().is_migrated()).await {
+            Ok(Ok(true)) => Ok(()),
+            Ok(Ok(false)) => Err("the database's tables are not those of this program"),
+            Ok(Err(_)) | Err(_) => Err("the database does not say which tables it has"),
+        },
+        Err(_) => Err("the database cannot be reached"),
     };
     let checks = Checks {
         database: word(database.is_ok()),
-        migrations: word(migrated),
+        migrations: word(migrations.is_ok()),
         media: word(slow.media),
         networks: slow.networks.iter().map(|(name, fine)| (name.clone(), word(*fine))).collect(),
     };
     let failed = database.err().or_else(|| {
-        (!migrated).then(|| {
-            ApiError::unavailable(
-                ErrorCode::DatabaseUnavailable,
-                "the database's tables are not those of this program",
-                5,
-            )
-        })
+        let text = migrations.err()?;
+        Some(ApiError::unavailable(ErrorCode::DatabaseUnavailable, text, 5))
     });
     if let Some(error) = failed {
         let checks = serde_json::to_value(&checks).unwrap_or_default();

@@ -35,11 +35,15 @@ pub struct PhotoForm {
     /// A picture of any usual type; it is stored as JPEG.
     #[schema(value_type = String, format = Binary)]
     photo: Vec<u8>,
+    /// The URL of the picture, if the form has none.
+    #[schema(nullable = false)]
+    url: Option<String>,
 }
 
 #[derive(Serialize, ToSchema)]
 pub struct PhotoUrl {
     /// Signed; opens without a token for 24 h. Null unless `photo_status` is 200.
+    #[schema(required = true)]
     pub photo_url: Option<String>,
     /// `200`, `404` when there is no photo, `401` when it is hidden.
     pub photo_status: &'static str,

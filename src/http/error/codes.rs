@@ -115,6 +115,8 @@ codes! {
     TooManyGuesses = "too_many_guesses",
 
     // Contacts, groups and messages.
+    /// The files in the caller's messages are as many bytes as this server allows.
+    MediaQuota = "media_quota",
     /// This contact is already in the contact list.
     ContactExists = "contact_exists",
     /// This contact is not in the contact list.

@@ -19,13 +19,25 @@ use crate::telemetry::chain;
 
 pub use codes::ErrorCode;
 
-/// The body of every error, for the description of the API. Some have more fields, such as `retry_after`.
+/// The body of every error, for the description of the API.
 #[derive(Debug, ToSchema)]
 pub struct Problem {
     /// What was wrong and what to send instead, for people. Its wording may change.
     pub error: String,
     /// The same for programs. It does not change.
     pub code: ErrorCode,
+    /// Seconds until the request may be repeated.
+    #[schema(nullable = false)]
+    pub retry_after: Option<u64>,
+    /// Which rate limit was reached.
+    #[schema(nullable = false)]
+    pub policy: Option<String>,
+    /// Of a code: wrong, expired or none.
+    #[schema(nullable = false)]
+    pub reason: Option<String>,
+    /// The participants that the request failed for.
+    #[schema(nullable = false)]
+    pub participants: Option<Vec<String>>,
 }
 
 /// An answer that is not a success.

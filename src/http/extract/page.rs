@@ -21,7 +21,7 @@ const LARGEST_OFFSET: u64 = i64::MAX.cast_unsigned();
 pub struct ListParameters {
     /// The largest number of items, by default 20; more than 1000 counts as 1000.
     #[serde(deserialize_with = "limit")]
-    #[param(required = false, minimum = 0, maximum = 1000)]
+    #[param(required = false, minimum = 0)]
     pub limit: u32,
     /// How many of the newest items are skipped: at most 10000 in a list that is longer.
     #[serde(deserialize_with = "offset")]

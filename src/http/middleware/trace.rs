@@ -13,8 +13,9 @@ use tracing::Instrument as _;
 use tracing::field::Empty;
 
 use crate::http::error::ErrorCode;
-use crate::metrics::METRICS;
+use crate::metrics::{METRICS, method_name};
 use crate::secrets;
+use crate::telemetry::traces::{self, AnsweredRequest};
 
 /// The caller's own id, if it is valid; otherwise a new one.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -29,6 +30,7 @@ pub async fn trace(mut request: Request, next: Next) -> Response {
     let id = id_of_caller(request.headers()).unwrap_or_else(new_id);
     request.headers_mut().insert(REQUEST_ID, id.clone());
     let (path, method) = (request.uri().path().to_owned(), request.method().clone());
+    let parent = traces::parent(request.headers());
     let active = METRICS.begin_request();
     // The highest level, so that no filter of levels removes the id from the lines within. Extractors fill in the rest.
     let span = tracing::error_span!(
@@ -44,23 +46,31 @@ pub async fn trace(mut request: Request, next: Next) -> Response {
     let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let route = response.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     METRICS.request(&method, route, response.status().as_u16(), took);
-    span.in_scope(|| log(&response, &path, milliseconds));
+    let code = response.extensions().get::<ErrorCode>().map(|code| code.as_str());
+    if is_news(&response, &path) {
+        let method = method_name(&method);
+        traces::record(AnsweredRequest { parent, method, route, status: response.status(), code, took });
+    }
+    span.in_scope(|| log(&response, &path, code, milliseconds));
     response.headers_mut().insert(REQUEST_ID, id);
     response
 }
 
-/// One line: the template of the route, or the path of a request that no route serves. Probes say nothing new as long as
-/// they succeed.
-fn log(response: &Response, path: &str, milliseconds: u64) {
+/// False for probes that succeed.
+fn is_news(response: &Response, path: &str) -> bool {
+    !(response.status().is_success() && PROBES.contains(&path))
+}
+
+/// One line: the template of the route, or the path of a request that no route serves.
+fn log(response: &Response, path: &str, code: Option<&str>, milliseconds: u64) {
     let (status, extensions) = (response.status().as_u16(), response.extensions());
     let route = extensions
         .get::<MatchedPath>()
         .map_or_else(|| Cow::Owned(masked(path)), |route| route.as_str().into());
-    let code = extensions.get::<ErrorCode>().map(|code| code.as_str());
-    if response.status().is_success() && PROBES.contains(&path) {
-        tracing::debug!(status, milliseconds, %route, "answered");
-    } else {
+    if is_news(response, path) {
         tracing::info!(status, code, milliseconds, %route, "answered");
+    } else {
+        tracing::debug!(status, milliseconds, %route, "answered");
     }
 }
 

@@ -8,6 +8,7 @@ pub mod inbound;
 pub mod outbox;
 pub mod pending_media;
 pub mod read;
+pub mod retention;
 
 use std::time::Duration;
 

@@ -70,17 +70,19 @@ struct SessionInfo {
     #[schema(value_type = String)]
     since_timestamp: UncutTimestamp,
     /// The cause of the state, for programs.
+    #[schema(required = true)]
     reason: Option<String>,
     /// While waiting: the number of consecutive failed attempts.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     attempt: Option<u32>,
     /// The end of the state, if it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(nullable = false, value_type = Option<String>)]
     until: Option<Timestamp>,
     /// The same time, uncut and with its zone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(nullable = false, value_type = Option<String>)]
     until_timestamp: Option<UncutTimestamp>,
 }
 
@@ -325,7 +327,7 @@ async fn link(
             "you already have an account with this number",
         ));
     };
-    if let Some(most) = state.accounts_per_user
+    if let Some(most) = state.quotas.accounts
         && tx.has_accounts(user, most.get().saturating_add(1)).await?
     {
         return Err(ApiError::bad_request(

@@ -139,13 +139,13 @@ struct NewPrivacySettings {
 #[derive(Serialize, ToSchema)]
 struct ChangedSettings {
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(nullable = false, value_type = Option<String>)]
     status_message: Option<Audience>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(nullable = false, value_type = Option<String>)]
     photo: Option<Audience>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(nullable = false, value_type = Option<String>)]
     last_seen: Option<Audience>,
 }
 

@@ -30,6 +30,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 struct BlockChange {
     /// `already-blocked` or `not-blocked`, when nothing changed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     text: Option<&'static str>,
 }
 
@@ -84,8 +85,8 @@ struct NewBlockedList {
     /// All numbers to block; empty for none.
     #[schema(value_type = Vec<String>)]
     numbers: Option<Vec<Value>>,
-    /// Another name of `numbers`.
-    #[schema(value_type = Option<Vec<String>>)]
+    /// Another name of `numbers`, for older clients; the description has one.
+    #[schema(ignore)]
     contacts: Option<Vec<Value>>,
 }
 

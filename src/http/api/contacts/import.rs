@@ -2,8 +2,7 @@
 
 use axum::extract::State;
 use http::StatusCode;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -25,9 +24,70 @@ pub fn router() -> OpenApiRouter<AppState> {
 
 #[derive(Deserialize, ToSchema)]
 struct ContactList {
-    /// Each with contact_id, and optionally first_name and last_name. An entry without a valid number is dropped and counted.
-    #[schema(value_type = Vec<Object>)]
+    /// An entry without a valid number is dropped and counted.
+    #[schema(value_type = Vec<ImportedContact>)]
     contacts: Vec<Value>,
+}
+
+/// An entry of the list; for the description only, because each is read by itself.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes the entries of ContactList")]
+struct ImportedContact {
+    /// A number, or the public id of a person without one.
+    contact_id: String,
+    #[schema(nullable = false, max_length = 256)]
+    first_name: Option<String>,
+    #[schema(nullable = false, max_length = 256)]
+    last_name: Option<String>,
+}
+
+/// The counts of an import; `contacts_updated` alone when only names changed, `message` when nothing did.
+#[derive(Default, Serialize, ToSchema)]
+struct Imported {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    added: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    removed: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    updated: Option<usize>,
+    /// `existing` and `non_existing` together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    synced: Option<usize>,
+    /// How many of the list the network knows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    existing: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    non_existing: Option<usize>,
+    /// How many names changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    contacts_updated: Option<usize>,
+    /// How many entries were dropped because they have no valid number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    invalid: Option<usize>,
+    /// That the list already has these contacts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    message: Option<&'static str>,
+}
+
+/// Either `total_deleted` or `message`.
+#[derive(Default, Serialize, ToSchema)]
+struct Removed {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    total_deleted: Option<usize>,
+    /// That none of them was in the contact list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    message: Option<&'static str>,
 }
 
 #[derive(Deserialize, ToSchema)]
@@ -47,9 +107,7 @@ struct ImportedNames {
 /// Replaces the whole list in one step. The network is asked unless only names change.
 #[utoipa::path(post, path = "/api/contacts/import-contacts/", tag = "contacts", request_body = ContactList,
     responses(
-        (status = 200, description = "added, removed, updated, synced, existing and non_existing as counts; \
-            contacts_updated when only names changed; message when nothing did; with each, invalid: how many entries \
-            were dropped because they have no valid number, if any"),
+        (status = 200, body = Imported),
         ApiError,
         NetworkResponses,
     ))]
@@ -58,7 +116,7 @@ async fn import(
     RegisteredAccount(account): RegisteredAccount,
     claim: IdempotencyClaim,
     JsonOnly(list): JsonOnly<ContactList>,
-) -> Result<Json<serde_json::Value>, ApiError> {
+) -> Result<Json<Imported>, ApiError> {
     let entries = entries(&list.contacts)?;
     let without_number = list.contacts.len() - entries.len();
     let (tx, outcome) = state.sessions.import_contacts(&account, entries, claim.claim()).await?;
@@ -68,7 +126,7 @@ async fn import(
 /// Removes contacts from the list.
 #[utoipa::path(post, path = "/api/contacts/remove-contacts/", tag = "contacts", request_body = RemovalList,
     responses(
-        (status = 200, description = "total_deleted, or a message when none was in the list"),
+        (status = 200, body = Removed),
         ApiError,
     ))]
 async fn remove(
@@ -76,15 +134,15 @@ async fn remove(
     RegisteredAccount(account): RegisteredAccount,
     claim: IdempotencyClaim,
     JsonOnly(list): JsonOnly<RemovalList>,
-) -> Result<Json<serde_json::Value>, ApiError> {
+) -> Result<Json<Removed>, ApiError> {
     let ids: Vec<String> = list.contacts.iter().filter_map(contact_id).map(|id| id.to_string()).collect();
     if ids.is_empty() {
         return Err(ApiError::no_valid_number());
     }
     let mut tx = state.store.begin().await?;
     let answer = match tx.remove_contacts(&account, &ids).await? {
-        0 => json!({"message": "none of these was in the contact list"}),
-        deleted => json!({"total_deleted": deleted}),
+        0 => Removed { message: Some("none of these was in the contact list"), total_deleted: None },
+        deleted => Removed { total_deleted: Some(deleted), message: None },
     };
     claim.commit(tx, StatusCode::OK, answer).await
 }
@@ -110,25 +168,27 @@ fn contact_id(value: &Value) -> Option<ContactId> {
     ContactId::deserialize(value).ok()
 }
 
-/// The counts of an import, with that of the entries that were dropped, if there are any.
-fn imported(outcome: ImportOutcome, without_number: usize) -> serde_json::Value {
-    let invalid = without_number + outcome.unknown;
-    let mut answer = match outcome.change {
-        ImportChange::None => {
-            json!({"message": "the list already has these contacts; nothing changed"})
+/// The answer, with the count of the entries that were dropped, if there are any.
+fn imported(outcome: ImportOutcome, without_number: usize) -> Imported {
+    let invalid = Some(without_number + outcome.unknown).filter(|count| *count > 0);
+    match outcome.change {
+        ImportChange::None => Imported {
+            message: Some("the list already has these contacts; nothing changed"),
+            invalid,
+            ..Imported::default()
+        },
+        ImportChange::Renamed { updated } => {
+            Imported { contacts_updated: Some(updated), invalid, ..Imported::default() }
         }
-        ImportChange::Renamed { updated } => json!({"contacts_updated": updated}),
-        ImportChange::Replaced { changed, existing, non_existing } => json!({
-            "added": changed.added,
-            "removed": changed.removed,
-            "updated": changed.updated,
-            "synced": existing + non_existing,
-            "existing": existing,
-            "non_existing": non_existing,
-        }),
-    };
-    if invalid > 0 {
-        answer["invalid"] = invalid.into();
+        ImportChange::Replaced { changed, existing, non_existing } => Imported {
+            added: Some(changed.added),
+            removed: Some(changed.removed),
+            updated: Some(changed.updated),
+            synced: Some(existing + non_existing),
+            existing: Some(existing),
+            non_existing: Some(non_existing),
+            invalid,
+            ..Imported::default()
+        },
     }
-    answer
 }

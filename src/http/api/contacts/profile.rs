@@ -34,6 +34,7 @@ struct StatusMessages {
 struct StatusMessageInfo {
     contact_id: String,
     /// Empty when it was never set, null when it is hidden.
+    #[schema(required = true)]
     status_message: Option<String>,
 }
 
@@ -129,11 +130,11 @@ struct PresenceInfo {
     /// `online`, `offline`, or `deny` when it is hidden.
     connected_status: &'static str,
     /// The current time for a contact that is online; null when it is hidden or unknown.
-    #[schema(value_type = Option<String>)]
+    #[schema(required = true, value_type = Option<String>)]
     last_seen: Option<Timestamp>,
     /// The same time, uncut and with its zone; missing when it is null.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(nullable = false, value_type = Option<String>)]
     last_seen_timestamp: Option<UncutTimestamp>,
 }
 

@@ -85,6 +85,7 @@ struct GroupDetails {
     /// The same as `groupid`.
     id: String,
     /// Number of the creator, if it is known.
+    #[schema(required = true)]
     creator: Option<String>,
     #[schema(value_type = String)]
     creation: Timestamp,

@@ -65,8 +65,8 @@ struct Signed {
         ("signature" = String, Query, description = "made by this server"),
     ),
     responses(
-        (status = 200, content_type = "application/octet-stream", body = Vec<u8>),
-        (status = 206, content_type = "application/octet-stream", body = Vec<u8>, description = "the requested range"),
+        (status = 200, content_type = "*/*", body = Vec<u8>),
+        (status = 206, content_type = "*/*", body = Vec<u8>, description = "the requested range"),
         (status = 304, description = "the caller has this file already"),
         (status = 404, body = Problem), (status = 416, body = Problem), (status = 503, body = Problem)))]
 async fn serve(

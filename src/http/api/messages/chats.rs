@@ -46,14 +46,18 @@ struct ChatInfo {
     /// How many received messages are unread.
     unread: i32,
     /// Whether the account received the last message; otherwise the account sent it. Null in a group without messages.
+    #[schema(required = true)]
     received: Option<bool>,
     /// How far the last message has come: queued, sent, delivered, read, failed or received. Null in a group without
     /// messages.
+    #[schema(required = true)]
     state: Option<String>,
     /// The sender of the last message, if it was received in a group.
+    #[schema(required = true)]
     participant: Option<String>,
     /// The preview of the contact's or the group's photo. Signed; opens without a token for 24 h. Null unless
     /// `photo_status` is 200.
+    #[schema(required = true)]
     preview_photo_url: Option<String>,
     /// `200`, `404` when there is no photo, `401` when it is hidden.
     photo_status: &'static str,

@@ -4,7 +4,6 @@ use axum::extract::State;
 use chrono::TimeDelta;
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -33,12 +32,28 @@ struct LastRead {
     date_limit: Option<TimeParameter>,
 }
 
+/// Either `read` or `message`.
+#[derive(Default, Serialize, ToSchema)]
+struct ReadUpTo {
+    /// How many messages were marked as read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    read: Option<usize>,
+    /// True: there are more; they are marked in the background.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pending: Option<bool>,
+    /// That there were no unread messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    message: Option<&'static str>,
+}
+
 /// Marks received messages as read and sends read receipts.
 #[utoipa::path(post, path = "/api/messages/update-last-read/", tag = "messages",
     request_body = inline(SendTo<LastRead>),
     responses(
-        (status = 200, description = "how many were marked as read (`read`), or a message that there were none; with `pending`, \
-            the others are marked in the background"),
+        (status = 200, body = ReadUpTo),
         ApiError,
         (status = 404, body = Problem),
     ))]
@@ -48,16 +63,19 @@ async fn update_last_read(
     claim: IdempotencyClaim,
     RequestParameters(selector): RequestParameters<ChatSelector>,
     RequestParameters(body): RequestParameters<LastRead>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<ReadUpTo>, ApiError> {
     let chat = selector.chat()?;
     readable(&state, &account, &chat).await?;
     // The bound is exclusive; stored times are whole microseconds.
     let before = body.date_limit.map(|limit| limit.last_moment() + TimeDelta::microseconds(1));
     let mut tx = state.store.begin().await?;
     let answer = match tx.mark_read(&account, chat.as_str(), before).await? {
-        MarkedRead { messages: 0, .. } => json!({"message": "there were no unread messages"}),
-        MarkedRead { messages, pending: false } => json!({"read": messages}),
-        MarkedRead { messages, pending: true } => json!({"read": messages, "pending": true}),
+        MarkedRead { messages: 0, .. } => {
+            ReadUpTo { message: Some("there were no unread messages"), ..ReadUpTo::default() }
+        }
+        MarkedRead { messages, pending } => {
+            ReadUpTo { read: Some(messages), pending: pending.then_some(true), message: None }
+        }
     };
     claim.commit(tx, StatusCode::OK, answer).await
 }

@@ -6,7 +6,9 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{Account, Card, Content, Location, MediaContent, MediaFile, MediaKind, Reference};
+use crate::domain::{
+    Account, Card, Content, Location, MediaContent, MediaFile, MediaKind, Reference, UserId,
+};
 use crate::http::AppState;
 use crate::http::api::messages::send::{SendAnswer, SendTo, Sent, send};
 use crate::http::error::{ApiError, ErrorCode, Problem};
@@ -121,6 +123,7 @@ async fn send_file(
     kind: MediaKind,
     caption: Option<Text<1_024>>,
 ) -> SendAnswer<SentFile> {
+    check_quota(state, to.recipient.account.user, upload.spooled.size()).await?;
     let storing = state.media.store(&upload.spooled, kind, upload.file_name.as_deref());
     let stored = Deadline::elsewhere(storing).await?;
     let hash = stored.hash;
@@ -132,6 +135,21 @@ async fn send_file(
         SentFile { message_id: id.clone(), id, url, hash: hash.base64() }
     };
     send(state, &to, &claim, content, answer).await
+}
+
+/// Files that are sent at the same time may exceed the quota together.
+async fn check_quota(state: &AppState, user: UserId, bytes: u64) -> Result<(), ApiError> {
+    let Some(most) = state.quotas.media else { return Ok(()) };
+    let stored = state.store.media_usage(user).await?;
+    if stored.saturating_add(bytes) <= most.get() {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(
+        ErrorCode::MediaQuota,
+        format!(
+            "the files in your messages have {stored} bytes, and this one {bytes}; this server allows {most} for each user"
+        ),
+    ))
 }
 
 #[derive(Deserialize, ToSchema)]

@@ -21,42 +21,57 @@ pub struct MessageInfo {
     received: bool,
     /// The sender of a message received in a group.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     participant: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     text: Option<String>,
     /// Signed; opens the file without a token for 24 h. Missing while the file is pending or lost.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     url: Option<String>,
     /// Base64 of the SHA-256 of the file.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     hash: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     caption: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     mimetype: Option<String>,
     /// Bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     size: Option<u64>,
     /// Pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     width: Option<u32>,
     /// Pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     height: Option<u32>,
     /// Seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     duration: Option<f64>,
     /// State of the file: stored, pending (it is being fetched) or lost.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     media: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     latitude: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     longitude: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     vcard: Option<String>,
     /// The name on the card.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     name: Option<String>,
     /// When this server stored it.
     #[schema(value_type = String)]
@@ -66,32 +81,33 @@ pub struct MessageInfo {
     timestamp: UncutTimestamp,
     /// When the network accepted it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(nullable = false, value_type = Option<String>)]
     sent: Option<Timestamp>,
     /// The same time, uncut and with its zone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(nullable = false, value_type = Option<String>)]
     sent_timestamp: Option<UncutTimestamp>,
     /// When the recipient's device stored it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(nullable = false, value_type = Option<String>)]
     delivered: Option<Timestamp>,
     /// The same time, uncut and with its zone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(nullable = false, value_type = Option<String>)]
     delivered_timestamp: Option<UncutTimestamp>,
     /// When the recipient read it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(nullable = false, value_type = Option<String>)]
     read: Option<Timestamp>,
     /// The same time, uncut and with its zone.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
+    #[schema(nullable = false, value_type = Option<String>)]
     read_timestamp: Option<UncutTimestamp>,
     /// queued, sent, failed or received.
     state: String,
     /// Why it failed.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     failure: Option<String>,
 }
 

@@ -67,6 +67,12 @@ pub async fn read(
     Ok(parts)
 }
 
+/// A file need not have a name (RFC 7578, section 4.2). `photo` is also a text, in the privacy settings.
+fn is_file_without_name(name: &str, field: &Field<'_>) -> bool {
+    let is_text = field.content_type().is_none_or(|kind| kind.type_() == "text");
+    name == "filename" || (name == "photo" && !is_text)
+}
+
 struct FormReader<'a> {
     /// Bytes since the last progress of a part.
     idle_bytes: Arc<AtomicU64>,
@@ -100,6 +106,7 @@ impl FormReader<'_> {
             };
             match file_name {
                 Some(file_name) => self.file(name, file_name, field).await?,
+                None if is_file_without_name(&name, &field) => self.file(name, String::new(), field).await?,
                 None => self.parameter(name, field).await?,
             }
         }

@@ -92,6 +92,23 @@ async fn parts_are_parameters_or_files() {
 }
 
 #[tokio::test]
+async fn a_file_needs_no_name() {
+    let part = |head: &str, content: &str| {
+        format!("--X-boundary\r\nContent-Disposition: form-data; {head}\r\n\r\n{content}\r\n")
+    };
+    let mut body = part("name=\"filename\"", "one");
+    body += &part("name=\"photo\"\r\nContent-Type: image/png", "two");
+    // A setting.
+    body += &part("name=\"photo\"", "all");
+    body += "--X-boundary--\r\n";
+    let (pairs, files) = decoded(&parse(vec![body.into_bytes()], TYPE, Some(&SPOOLS)).await.expect("a form"));
+    assert_eq!(pairs, [("photo".to_owned(), b"all".to_vec())]);
+    let unnamed =
+        |name: &str, content: &str| (name.to_owned(), Some(String::new()), content.as_bytes().to_vec());
+    assert_eq!(files, [unnamed("filename", "one"), unnamed("photo", "two")]);
+}
+
+#[tokio::test]
 async fn broken_forms_are_refused() {
     let one = encoded(&[text("a", "1")]);
     let cut = |by: usize| one[..one.len() - by].to_vec();

@@ -1,32 +1,41 @@
 //! The OpenAPI document: what the annotations of the endpoints say, completed by what holds for all of them.
 
+mod bodies;
+mod values;
+
 use serde_json::{Value, json};
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/form-data";
 
-/// The component with the parameter `account`.
-const ACCOUNT: &str = "AccountChoice";
 /// Endpoints that no account has to be chosen for, or that have the parameter in a meaning of its own.
 const WITHOUT_ACCOUNT: [&str; 2] = ["/api/account/", "/api/account/create-account/"];
-/// Endpoints that take lists or objects, and so no forms.
-const JSON_ONLY: [&str; 4] = [
-    "/api/contacts/blocked-list/",
-    "/api/contacts/import-contacts/",
-    "/api/contacts/remove-contacts/",
-    "/api/groups/create-group/",
-];
-/// Endpoints whose form has a file; see [`crate::http::extract::upload`].
-const WITH_FILE: [&str; 4] = [
-    "/api/messages/send-image/",
-    "/api/messages/send-video/",
-    "/api/messages/send-audio/",
-    "/api/messages/send-voice/",
-];
+/// The number of an account, as its user writes it without signs.
+const NUMBER: &str = "^[1-9][0-9]{4,14}$";
+/// A number, or the public id of a person without one.
+const CONTACT: &str = "^([1-9][0-9]{4,14}|x[0-9]{1,19})$";
+const GROUP: &str = "^[0-9]{5,15}-[0-9]{10}$";
+const CHAT: &str = "^([1-9][0-9]{4,14}|x[0-9]{1,19}|[0-9]{5,15}-[0-9]{10})$";
+/// The forms of texts, by the names of parameters and properties.
+const PATTERNS: [(&str, &str); 5] =
+    [("account", NUMBER), ("contact", CONTACT), ("contact_id", CONTACT), ("group_id", GROUP), ("chat", CHAT)];
+/// Whole numbers of any size.
+const UNBOUNDED: [&str; 2] = ["limit", "offset"];
+/// Texts that are not empty.
+const NOT_EMPTY: [&str; 5] = ["message", "subject", "token", "vcard", "url"];
 
 /// Another path of an endpoint, whose id would be the same.
 const OLD_PATH: &str = "/o/revoke_token/";
+
+const REFUSALS: [(&str, &str); 6] = [
+    ("400", "the request is malformed"),
+    ("404", "there is no such contact"),
+    ("408", "the request did not arrive in time"),
+    ("413", "the body is too large"),
+    ("415", "the type of the body is not supported"),
+    ("500", "a fault of the server"),
+];
 
 const TAGS: [(&str, &str); 7] = [
     ("oauth", "Tokens (OAuth2)."),
@@ -56,21 +65,20 @@ pub fn complete(document: &mut Value) {
         }},
     });
     document["security"] = json!([{"bearer": []}, {"password": []}]);
-    document["components"]["schemas"][ACCOUNT] = json!({
-        "type": "object",
-        "properties": {"account": account_schema()},
-    });
+    values::add(&mut document["components"]["schemas"]);
+    let schemas = document["components"]["schemas"].clone();
     for (path, methods) in members_of(document.get_mut("paths")) {
         for (method, operation) in members_of(Some(methods)) {
-            complete_operation(path, method, operation);
+            complete_operation(path, method, operation, &schemas);
         }
     }
     for (_, schema) in members_of(document.pointer_mut("/components/schemas")) {
         complete_schema(schema);
     }
+    remove_unused(document);
 }
 
-fn complete_operation(path: &str, method: &str, operation: &mut Value) {
+fn complete_operation(path: &str, method: &str, operation: &mut Value, schemas: &Value) {
     operation["operationId"] = operation_id(path, method).into();
     if path == OLD_PATH {
         operation["deprecated"] = true.into();
@@ -80,24 +88,38 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
         operation["description"] = operation["summary"].clone();
     }
     let in_body = method == "post" || method == "patch";
-    if path.starts_with("/api/") && !WITHOUT_ACCOUNT.contains(&path) {
+    if path.starts_with("/api/") {
         if in_body {
-            add_account_to_body(operation);
-        } else {
+            bodies::complete(path, operation, schemas);
+        } else if !WITHOUT_ACCOUNT.contains(&path) {
             add_account_to_query(operation);
         }
     }
-    if in_body && path.starts_with("/api/") && !JSON_ONLY.contains(&path) {
-        add_forms(operation);
+    for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+        let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+        add_pattern(&name, &mut parameter["schema"]);
+        // A number that is too large counts as the largest.
+        if let Some(schema) =
+            parameter["schema"].as_object_mut().filter(|_| UNBOUNDED.contains(&name.as_str()))
+        {
+            schema.remove("format");
+        }
     }
+    for (_, content) in members_of(operation.pointer_mut("/requestBody/content")) {
+        complete_schema(&mut content["schema"]);
+        for (name, property) in members_of(content.pointer_mut("/schema/properties")) {
+            add_pattern(name, property);
+            if NOT_EMPTY.contains(&name.as_str()) {
+                property["minLength"] = 1.into();
+            }
+        }
+    }
+    add_refusals(path, operation);
     if path.starts_with("/api/") && operation.pointer("/responses/429").is_none() {
         operation["responses"]["429"] = json!({
             "description": "too many requests, connections or sends; see Retry-After",
             "content": {JSON: {"schema": {"$ref": "#/components/schemas/Problem"}}},
         });
-    }
-    if WITH_FILE.contains(&path) {
-        add_file(operation);
     }
     for (_, response) in members_of(operation.get_mut("responses")) {
         if response.get("description").is_none() {
@@ -128,7 +150,7 @@ fn operation_id(path: &str, method: &str) -> String {
 fn account_schema() -> Value {
     json!({
         "type": "string",
-        "pattern": "^[0-9]{5,15}$",
+        "pattern": NUMBER,
         "examples": ["15550100001"],
         "description": "The number of the account; without it, your oldest registered one.",
     })
@@ -146,45 +168,44 @@ fn add_account_to_query(operation: &mut Value) {
     }
 }
 
-fn add_account_to_body(operation: &mut Value) {
-    let reference = json!({"$ref": format!("#/components/schemas/{ACCOUNT}")});
-    if operation.get("requestBody").is_none() {
-        operation["requestBody"] = json!({"required": false, "content": {JSON: {"schema": reference}}});
-        return;
-    }
-    for (_, content) in members_of(operation.pointer_mut("/requestBody/content")) {
-        let schema = content["schema"].take();
-        content["schema"] = json!({"allOf": [schema, reference]});
+fn add_pattern(name: &str, schema: &mut Value) {
+    if let Some((_, pattern)) = PATTERNS.iter().find(|(of, _)| *of == name) {
+        schema["pattern"] = (*pattern).into();
     }
 }
 
-/// A form with or without files instead of JSON.
-fn add_forms(operation: &mut Value) {
-    if let Some(content) = operation.pointer_mut("/requestBody/content")
-        && let Some(json) = content.get(JSON).cloned()
-    {
-        content[FORM] = json.clone();
-        content[MULTIPART] = json;
+/// The refusals that all endpoints of a kind have, where their annotations do not describe them.
+fn add_refusals(path: &str, operation: &mut Value) {
+    let (statuses, like): (&[&str], _) = match path {
+        _ if path.contains("{contact_id}") => (&["404"], "400"),
+        _ if path.starts_with("/o/") => (&["408", "413", "415", "500"], "400"),
+        _ if path.starts_with("/media/") => (&["400"], "404"),
+        _ => return,
+    };
+    let Some(model) = operation["responses"].get(like).cloned() else { return };
+    for status in statuses {
+        let described = operation["responses"].get(*status).is_some();
+        if !described {
+            let mut refusal = model.clone();
+            refusal["description"] =
+                REFUSALS.iter().find(|(of, _)| of == status).map(|(_, text)| *text).into();
+            operation["responses"][status] = refusal;
+        }
     }
 }
 
-/// The file, or its URL: a form without a file has the other parameters.
-fn add_file(operation: &mut Value) {
-    let Some(content) = operation.pointer_mut("/requestBody/content") else { return };
-    let Some(form) = content.get(MULTIPART).cloned() else { return };
-    content[JSON] = form.clone();
-    content[FORM] = form;
-    if let Some(parts) =
-        content.pointer_mut("/multipart~1form-data/schema/allOf").and_then(Value::as_array_mut)
-    {
-        parts.push(json!({
-            "type": "object",
-            "properties": {"filename": {
-                "type": "string",
-                "format": "binary",
-                "description": "The file, unless url names one.",
-            }},
-        }));
+/// Removes the schemas that only bodies had, which are put together of them.
+fn remove_unused(document: &mut Value) {
+    loop {
+        let text = document.to_string();
+        let Some(schemas) = document.pointer_mut("/components/schemas").and_then(Value::as_object_mut) else {
+            return;
+        };
+        let before = schemas.len();
+        schemas.retain(|name, _| text.contains(&format!("\"#/components/schemas/{name}\"")));
+        if schemas.len() == before {
+            return;
+        }
     }
 }
 
@@ -252,7 +273,7 @@ mod tests {
     fn the_account_can_be_chosen_everywhere() {
         each(&openapi(), |path, method, operation| {
             let text = operation.to_string();
-            let chooses = text.contains(ACCOUNT) || text.contains("\"name\":\"account\"");
+            let chooses = text.contains("your oldest registered one");
             let expected = path.starts_with("/api/") && !WITHOUT_ACCOUNT.contains(&path);
             assert_eq!(chooses, expected, "{method} {path}");
         });
@@ -264,12 +285,34 @@ mod tests {
         let content = |path: &str| document["paths"][path]["post"]["requestBody"]["content"].clone();
         let send = content("/api/messages/send-message/");
         assert!([JSON, FORM, MULTIPART].iter().all(|kind| send[kind].is_object()), "{send}");
-        assert!(content(JSON_ONLY[1])[FORM].is_null());
-        let file = content(WITH_FILE[0])[MULTIPART]["schema"].to_string();
-        assert!(file.contains("\"filename\"") && file.contains("\"binary\""), "{file}");
+        let of_json = &send[JSON]["schema"]["properties"];
+        assert_eq!(of_json["group_id"]["type"], json!(["string", "null"]));
+        assert_eq!(send[FORM]["schema"]["properties"]["group_id"]["type"], "string", "a form has no null");
+        assert!(content(bodies::JSON_ONLY[1])[FORM].is_null());
+        for (path, name, _) in bodies::WITH_FILE {
+            let content = content(path);
+            assert_eq!(content[MULTIPART]["schema"]["properties"][name]["format"], "binary", "{content}");
+            assert!(content[JSON].is_null());
+        }
         let photo = &document["paths"]["/api/contacts/{contact_id}/photo/"]["get"]["responses"]["200"];
         assert_eq!(photo["content"]["image/jpeg"]["schema"]["format"], "binary");
         let message = &document["components"]["schemas"]["MessageInfo"]["properties"];
         assert_eq!(message["timestamp"]["format"], "date-time");
+    }
+
+    #[test]
+    fn each_body_is_one_object_with_a_name_of_its_own() {
+        let mut titles = BTreeSet::new();
+        each(&openapi(), |path, method, operation| {
+            let Some(content) = operation["requestBody"]["content"].as_object() else { return };
+            if path.starts_with("/api/") {
+                let mut of_operation: Vec<_> =
+                    content.values().map(|kind| &kind["schema"]["title"]).collect();
+                of_operation.dedup();
+                assert_eq!(of_operation.len(), 1, "{method} {path}");
+                assert!(titles.insert(of_operation[0].to_string()), "{method} {path}");
+                assert!(content.values().all(|kind| kind["schema"]["properties"].is_object()), "{path}");
+            }
+        });
     }
 }

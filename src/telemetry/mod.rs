@@ -1,6 +1,8 @@
-//! The log: tracing to the standard error stream. Standard output is for messages to the person at the terminal.
+//! The log, and [`traces`]: tracing to the standard error stream. Standard output is for messages to the person at the terminal.
 //!
 //! Nothing secret is logged: no token, code, message text or query, and only the last three digits of a phone number.
+
+pub mod traces;
 
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
@@ -9,8 +11,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{ConfigError, Env, LogFormat, LogSettings};
 
-/// Starts the log of this process.
-pub fn start(env: &Env) -> Result<(), ConfigError> {
+/// Starts the log of this process, and its traces, if a collector is set; the last ones are sent when these are dropped. Must
+/// be called outside the asynchronous runtime.
+pub fn start(env: &Env) -> Result<Option<traces::Traces>, ConfigError> {
     let terminal = std::io::stderr().is_terminal();
     let settings = LogSettings::read(env, terminal)?;
     let filter = EnvFilter::try_new(&settings.filter).map_err(|_| {
@@ -24,7 +27,7 @@ pub fn start(env: &Env) -> Result<(), ConfigError> {
         LogFormat::Json => log.json().flatten_event(true).with_current_span(false).try_init(),
     };
     std::panic::set_hook(Box::new(log_panic));
-    Ok(())
+    traces::start(env)
 }
 
 /// An error with its causes, for the log.

@@ -1,0 +1,115 @@
+//! Deletion of old messages, and of old files of messages, when the settings limit how long they are stored. What still
+//! waits for the network stays.
+
+use std::time::Duration;
+
+use crate::db::DbError;
+use crate::domain::{ChatId, CounterId, UserId};
+use crate::store::{SLICE, Store};
+
+impl Store {
+    /// Deletes the messages older than `retention` of the `limit` chats after `after`. Returns the last one of these chats;
+    /// `None`: there are no more.
+    pub async fn prune_messages(
+        &self,
+        retention: Duration,
+        after: Option<ChatId>,
+        limit: i64,
+    ) -> Result<Option<ChatId>, DbError> {
+        let chats = sqlx::query!(
+            r#"SELECT h.id, m.id IS NOT NULL AS "old!"
+               FROM (SELECT id FROM chat WHERE id > $1 ORDER BY id LIMIT $2) h
+               LEFT JOIN LATERAL (
+                   SELECT id FROM message
+                   WHERE chat_id = h.id AND stored_at < statement_timestamp() - make_interval(secs => $3)
+                   ORDER BY stored_at LIMIT 1) m ON true
+               ORDER BY h.id"#,
+            after.map_or(i64::MIN, |chat| chat.0),
+            limit,
+            retention.as_secs_f64()
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        for chat in chats.iter().filter(|chat| chat.old) {
+            while self.prune_slice(ChatId(chat.id), retention).await? {}
+        }
+        let full = i64::try_from(chats.len()) == Ok(limit);
+        Ok(chats.last().filter(|_| full).map(|chat| ChatId(chat.id)))
+    }
+
+    /// Deletes a slice of a chat's old messages. False: there was none.
+    async fn prune_slice(&self, chat: ChatId, retention: Duration) -> Result<bool, DbError> {
+        let mut tx = self.begin().await?;
+        let counter = sqlx::query_scalar!(
+            "SELECT a.counter_id FROM chat h JOIN account a ON a.id = h.account_id
+             WHERE h.id = $1 FOR NO KEY UPDATE OF h",
+            chat.0
+        )
+        .fetch_optional(&mut *tx.inner)
+        .await?;
+        let Some(counter) = counter else { return Ok(false) };
+        // Its lock keeps the account's sessions from changing these messages meanwhile.
+        let journal = tx.open_journal(CounterId(counter)).await?;
+        let deleted = sqlx::query_scalar!(
+            r#"WITH old AS MATERIALIZED (
+                SELECT id FROM message
+                WHERE chat_id = $1 AND stored_at < statement_timestamp() - make_interval(secs => $2)
+                ORDER BY stored_at LIMIT $3),
+             deleted AS (
+                DELETE FROM message WHERE id = ANY(ARRAY(
+                    SELECT id FROM old WHERE NOT EXISTS (
+                        SELECT 1 FROM outbox WHERE message_id = old.id OFFSET 0)))
+                RETURNING id, sender_peer_id IS NOT NULL AND read_at IS NULL AS unread),
+             changed AS (
+                -- A chat without messages is listed only when it is one of a group.
+                UPDATE chat SET unread = greatest(0, unread - (SELECT count(*) FROM deleted WHERE unread)),
+                       last_message_id = CASE WHEN NOT e.emptied THEN last_message_id END,
+                       last_at = CASE WHEN NOT e.emptied THEN last_at END,
+                       recent_at = CASE WHEN NOT e.emptied OR group_revision IS NOT NULL THEN recent_at END,
+                       lags = lags AND NOT e.emptied
+                FROM (SELECT EXISTS (SELECT 1 FROM deleted
+                                     WHERE id = (SELECT last_message_id FROM chat WHERE id = $1)) AS emptied) e
+                WHERE chat.id = $1)
+             SELECT count(*) AS "deleted!" FROM deleted"#,
+            chat.0,
+            retention.as_secs_f64(),
+            SLICE
+        )
+        .fetch_one(&mut *tx.inner)
+        .await?;
+        tx.close_journal(journal).await?;
+        tx.commit().await?;
+        Ok(deleted > 0)
+    }
+
+    /// Deletes the files of at most `limit` messages older than `retention`; returns of how many. The messages stay.
+    pub async fn prune_media(&self, retention: Duration, limit: i64) -> Result<u64, DbError> {
+        let done = sqlx::query!(
+            "UPDATE message_media SET hash = NULL WHERE ctid = ANY(ARRAY(
+                 SELECT f.ctid FROM (
+                     SELECT ctid, message_id FROM message_media WHERE hash IS NOT NULL
+                     ORDER BY message_id + 0 LIMIT $2) f
+                 CROSS JOIN LATERAL (SELECT stored_at FROM message WHERE id = f.message_id LIMIT 1) m
+                 WHERE m.stored_at < statement_timestamp() - make_interval(secs => $1)
+                   AND NOT EXISTS (SELECT 1 FROM outbox WHERE message_id = f.message_id OFFSET 0)))",
+            retention.as_secs_f64(),
+            limit
+        )
+        .execute(self.db.pool())
+        .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// The bytes of the files that the messages of a user's accounts refer to.
+    pub async fn media_usage(&self, user: UserId) -> Result<u64, DbError> {
+        let bytes = sqlx::query_scalar!(
+            r#"SELECT coalesce(sum(u.bytes), 0)::bigint AS "bytes!" FROM account a
+               CROSS JOIN LATERAL (SELECT bytes FROM media_usage WHERE account_id = a.id LIMIT 1) u
+               WHERE a.user_id = $1"#,
+            user.0
+        )
+        .fetch_one(self.db.pool())
+        .await?;
+        Ok(u64::try_from(bytes).unwrap_or(0))
+    }
+}

@@ -1,0 +1,115 @@
+//! How long messages and their files are stored, and how many bytes a user may have.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::media_messages::{form, png, upload};
+use crate::support::people::Person;
+use crate::support::server::Server;
+use crate::support::wait::wait_until_async;
+
+/// The job runs about once a minute.
+const LONG: Duration = Duration::from_mins(3);
+
+/// Makes a message of all accounts older than every retention here.
+fn age(server: &Server, id: &str) {
+    server.database().sql(&format!(
+        "UPDATE message SET stored_at = stored_at - interval '3 days' WHERE network_id = '{id}'"
+    ));
+}
+
+#[tokio::test]
+async fn old_messages_go_and_what_waits_stays() {
+    let server = Server::setup().env("WINDU_MESSAGE_RETENTION", "2d").start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    let (_, cora) = Person::two_friends(&server).await;
+    let (old, young) = (anna.delivers(&bert, "old").await, anna.delivers(&bert, "young").await);
+    anna.adds_contact(&cora.number).await;
+    let only = anna.delivers(&cora, "the only one").await;
+    let waits = anna.sends(&bert, "waits").await;
+    anna.waits_for(&bert, &waits).await;
+    server.database().sql(&format!(
+        "INSERT INTO outbox (message_id, account_id, chat_id, attempts, retry_at, expires_at)
+         SELECT m.id, m.account_id, m.chat_id, 1, now() + interval '1 hour', now() + interval '1 day'
+         FROM message m WHERE m.network_id = '{waits}' AND m.sender_peer_id IS NULL"
+    ));
+    for id in [&old, &only, &waits] {
+        age(&server, id);
+    }
+    wait_until_async("the old messages to be deleted", LONG, async || {
+        (bert.texts(&format!("/api/messages/chats/{}/", anna.number)).await == ["young"]
+            && cora.chat(&anna.number).await.is_empty())
+        .then_some(())
+    })
+    .await;
+    // Of the sender's, what waits for the network is still there.
+    assert_eq!(anna.texts(&format!("/api/messages/chats/{}/", bert.number)).await, ["waits", "young"]);
+    assert_eq!(bert.chat_entry(&anna.number).await.expect("a chat")["unread"], 1);
+    // A chat without messages is not listed, until there is one again.
+    assert_eq!(cora.chat_entry(&anna.number).await, None);
+    anna.delivers(&cora, "again").await;
+    let entry = cora.chat_entry(&anna.number).await.expect("a chat");
+    assert_eq!((&entry["unread"], &entry["snippet"]), (&json!(1), &json!("again")), "{entry}");
+    assert!(bert.chat(&anna.number).await.iter().any(|message| message["id"] == young.as_str()));
+}
+
+#[tokio::test]
+async fn the_file_of_an_old_message_goes_and_the_message_stays() {
+    let server = Server::setup().env("WINDU_MEDIA_RETENTION", "2d").start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    let mut ids = Vec::new();
+    for shade in [1, 2] {
+        let sent = upload(&anna.api, "send-image", form(&bert.number, "a.png", png(shade))).await.json();
+        let id = sent["id"].as_str().expect("an id").to_owned();
+        bert.waits_until(&anna.number, &id, |message| message["media"] == "stored").await;
+        ids.push(id);
+    }
+    age(&server, &ids[0]);
+    let message = wait_until_async("the file to be lost", LONG, async || {
+        let messages = bert.chat(&anna.number).await;
+        messages.into_iter().find(|message| message["id"] == ids[0] && message["media"] == "lost")
+    })
+    .await;
+    assert_eq!(message.get("url"), None);
+    bert.waits_until(&anna.number, &ids[1], |message| message["media"] == "stored").await;
+    // What is left counts against a quota.
+    let counted = server.database().sql(
+        "SELECT (SELECT sum(bytes) FROM media_usage) = (SELECT sum(size) FROM message_media JOIN media_blob USING (hash))",
+    );
+    assert_eq!(counted, "t");
+}
+
+#[tokio::test]
+async fn a_user_sends_no_more_files_than_the_quota_allows() {
+    let server = Server::setup().env("WINDU_MEDIA_PER_USER", "250 B").start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    let size = png(1).len();
+    assert!(size < 250 && 250 < 4 * size, "{size}");
+    let mut sent = 0;
+    let refused = loop {
+        let answer = upload(&anna.api, "send-image", form(&bert.number, "a.png", png(sent))).await;
+        if answer.status != 200 {
+            break answer;
+        }
+        sent += 1;
+    };
+    assert_eq!(usize::from(sent), 250 / size);
+    let text = refused.refused(400, "media_quota");
+    assert!(text.contains("250"), "{text}");
+    // Text is no file, and what others send is stored all the same.
+    anna.sends(&bert, "a text").await;
+    bert.adds_contact(&anna.number).await;
+    let answer = upload(&bert.api, "send-image", form(&anna.number, "a.png", png(9))).await;
+    assert_eq!(answer.status, 400, "his copies count: {}", answer.text());
+    // Removed with the account, they count no more.
+    assert_eq!(anna.api.post("/api/account/remove-account/", &[]).await.status, 200);
+    wait_until_async("the rows to be deleted", LONG, async || {
+        let left = format!(
+            "SELECT count(*) FROM media_usage u JOIN account a ON a.id = u.account_id WHERE a.number = '{}'",
+            anna.number
+        );
+        (server.database().sql(&left) == "0").then_some(())
+    })
+    .await;
+}
