@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::support::people::Person;
-use crate::support::server::Server;
+use crate::support::server::{SECRET_KEY, Server};
 
 /// The acts without their times, which are checked.
 fn acts(server: &Server) -> Vec<String> {
@@ -33,6 +33,8 @@ async fn every_administrative_act_is_recorded_with_its_outcome_and_without_numbe
     let cli = acts(&server)[0].split(' ').next().expect("an actor").to_owned();
     assert!(cli.starts_with("cli:") && cli.len() > 4, "{cli}");
     let expected = [
+        // The first user, which the server makes.
+        format!("{cli} user.create alice ok"),
         format!("{cli} user.create {name} ok"),
         format!("api:{name} account.register {account} ok"),
         format!("{cli} user.disable {name} ok"),
@@ -48,7 +50,7 @@ async fn every_administrative_act_is_recorded_with_its_outcome_and_without_numbe
     assert_eq!(deleted, format!("deleted {name}: 1 accounts, 0 messages\n"));
     let after = acts(&server);
     assert_eq!(after.last(), Some(&format!("{cli} user.delete user-{user} ok")));
-    assert_eq!(after[1], format!("api:user-{user} account.register {account} ok"));
+    assert_eq!(after[2], format!("api:user-{user} account.register {account} ok"));
     assert!(!after.iter().any(|act| act.contains(&name)), "{after:?}");
 
     let json = server.run(&["audit", "--json", "--since", "2026-01-01"], "");
@@ -73,11 +75,22 @@ async fn removing_an_account_is_recorded_for_its_user() {
 async fn a_name_of_several_words_is_one_word_and_is_forgotten_too() {
     let server = Server::start();
     server.run(&["user", "create", "two words", "--password-stdin"], "a password of some length\n");
-    assert!(acts(&server)[0].ends_with(" user.create two_words ok"));
+    assert!(acts(&server)[1].ends_with(" user.create two_words ok"));
     let id = server.database().sql("SELECT id FROM windu_user WHERE name = 'two words'");
     server.run(&["user", "delete", "two words"], "");
     server.fail(&["user", "create", ""], "");
     let acts = acts(&server);
-    assert!(acts[0].ends_with(&format!(" user.create user-{id} ok")), "{acts:?}");
+    assert!(acts[1].ends_with(&format!(" user.create user-{id} ok")), "{acts:?}");
     assert!(acts.iter().all(|act| act.split(' ').count() == 4), "{acts:?}");
+}
+
+#[tokio::test]
+async fn a_change_of_keys_is_recorded() {
+    let first = Server::start();
+    let second = Server::setup()
+        .database(first.database().clone())
+        .env("WINDU_SECRET_KEY", "YW5vdGhlciBrZXkgb2YgdGhpcnR5LXR3byBieXRlcyE=")
+        .env("WINDU_SECRET_KEY_OLD", SECRET_KEY)
+        .start();
+    assert!(acts(&second).last().expect("an act").ends_with(" key.change - ok"));
 }

@@ -24,11 +24,10 @@ async fn old_messages_go_and_what_waits_stays() {
     let server = Server::setup().env("WINDU_MESSAGE_RETENTION", "2d").start();
     let (anna, bert) = Person::two_friends(&server).await;
     let (_, cora) = Person::two_friends(&server).await;
-    let (old, young) = (anna.delivers(&bert, "old").await, anna.delivers(&bert, "young").await);
+    let (old, waits) = (anna.delivers(&bert, "old").await, anna.delivers(&bert, "waits").await);
+    let young = anna.delivers(&bert, "young").await;
     anna.adds_contact(&cora.number).await;
     let only = anna.delivers(&cora, "the only one").await;
-    let waits = anna.sends(&bert, "waits").await;
-    anna.waits_for(&bert, &waits).await;
     server.database().sql(&format!(
         "INSERT INTO outbox (message_id, account_id, chat_id, attempts, retry_at, expires_at)
          SELECT m.id, m.account_id, m.chat_id, 1, now() + interval '1 hour', now() + interval '1 day'
@@ -97,11 +96,19 @@ async fn a_user_sends_no_more_files_than_the_quota_allows() {
     assert_eq!(usize::from(sent), 250 / size);
     let text = refused.refused(400, "media_quota");
     assert!(text.contains("250"), "{text}");
-    // Text is no file, and what others send is stored all the same.
+    // What others send is stored all the same, and counts.
+    let bytes = format!(
+        "SELECT bytes FROM media_usage u JOIN account a ON a.id = u.account_id WHERE a.number = '{}'",
+        bert.number
+    );
+    wait_until_async("the copies to be stored", LONG, async || {
+        (server.database().sql(&bytes) == (usize::from(sent) * size).to_string()).then_some(())
+    })
+    .await;
+    // Text is no file.
     anna.sends(&bert, "a text").await;
-    bert.adds_contact(&anna.number).await;
     let answer = upload(&bert.api, "send-image", form(&anna.number, "a.png", png(9))).await;
-    assert_eq!(answer.status, 400, "his copies count: {}", answer.text());
+    assert_eq!(answer.status, 400, "{}", answer.text());
     // Removed with the account, they count no more.
     assert_eq!(anna.api.post("/api/account/remove-account/", &[]).await.status, 200);
     wait_until_async("the rows to be deleted", LONG, async || {

@@ -77,9 +77,9 @@ async fn a_request_is_a_span_without_numbers_and_texts() {
         spans.into_iter().find(|span| refused && span.trace_id == hex(trace))
     })
     .await;
-    assert_eq!(span.name, "GET /api/contacts/{contact}/status-message/");
+    assert_eq!(span.name, "GET /api/contacts/{contact_id}/status-message/");
     assert_eq!(span.parent_span_id, hex("b7ad6b7169203331"));
-    assert_eq!(attribute(&span, "http.route"), "/api/contacts/{contact}/status-message/");
+    assert_eq!(attribute(&span, "http.route"), "/api/contacts/{contact_id}/status-message/");
     assert_eq!(attribute(&span, "http.response.status_code"), "200");
     assert_eq!(span.kind, 2, "a server's");
     assert!(span.start_time_unix_nano < span.end_time_unix_nano);

@@ -53,10 +53,10 @@ await test('typescript-fetch', async (t) => {
             [ANN, 'Ann'],
             [BOB, 'Bob'],
         ] as const) {
-            const sent = await account.postAccountCreateAccount({ createAccount: { account: number, nickname } });
+            const sent = await account.postAccountCreateAccount({ body: { account: number, nickname } });
             assert.deepEqual(sent, { method: 'sms', length: 6 });
             const proved = await account.postAccountRegisterCode({
-                postAccountRegisterCodeRequest: { account: number, code: code(number) },
+                body: { account: number, code: code(number) },
             });
             assert.equal(proved.login, number);
         }
@@ -74,11 +74,11 @@ await test('typescript-fetch', async (t) => {
 
     await t.test('contacts are added, imported and removed', async () => {
         const added = await contacts.postContactsAddContact({
-            postContactsAddContactRequest: { contactId: BOB, firstName: 'Bob' },
+            body: { contactId: BOB, firstName: 'Bob' },
         });
         assert.deepEqual(added, { contactId: BOB, _exists: true });
         const imported = await contacts.postContactsImportContacts({
-            postContactsImportContactsRequest: {
+            body: {
                 contacts: [
                     { contactId: BOB, firstName: 'Bob' },
                     { contactId: CLEO, firstName: 'Cleo' },
@@ -87,7 +87,7 @@ await test('typescript-fetch', async (t) => {
         });
         assert.deepEqual([imported.added, imported.removed, imported.existing], [1, 0, 1]);
         const removed = await contacts.postContactsRemoveContacts({
-            postContactsRemoveContactsRequest: { contacts: [CLEO] },
+            body: { contacts: [CLEO] },
         });
         assert.equal(removed.totalDeleted, 1);
         const list = await contacts.getContacts();
@@ -97,7 +97,7 @@ await test('typescript-fetch', async (t) => {
     await t.test('a text and a picture are sent, listed and read', async () => {
         const text = await messages.postMessagesSendMessage({
             idempotencyKey: 'order-4711',
-            postMessagesSendMessageRequest: { contact: BOB, message: 'Hello Bob' },
+            body: { contact: BOB, message: 'Hello Bob' },
         });
         const image = await messages.postMessagesSendImage({ contact: BOB, caption: 'The lake', filename: picture });
         assert.ok(image.url.startsWith(`${server.url}/media/`));
@@ -121,7 +121,7 @@ await test('typescript-fetch', async (t) => {
             [{ id: ANN, unread: 2, isGroup: false, type: 'i' }],
         );
         const marked = await messages.postMessagesUpdateLastRead({
-            postMessagesUpdateLastReadRequest: { account: BOB, contact: ANN },
+            body: { account: BOB, contact: ANN },
         });
         assert.equal(marked.read, 2);
         const read = await eventually(
@@ -133,7 +133,7 @@ await test('typescript-fetch', async (t) => {
     });
 
     await t.test('a person is blocked and unblocked', async () => {
-        await contacts.postContactsBlockedList({ postContactsBlockedListRequest: { numbers: [CLEO] } });
+        await contacts.postContactsBlockedList({ body: { numbers: [CLEO] } });
         const blocked = await contacts.postContactsByContactIdBlock({ contactId: CLEO });
         assert.equal(blocked.text, 'already-blocked');
         assert.deepEqual(await contacts.getContactsBlockedList(), { numbers: [CLEO] });
@@ -149,13 +149,13 @@ await test('typescript-fetch', async (t) => {
 
     await t.test('a group is made and written to', async () => {
         const { groupid } = await groups.postGroupsCreateGroup({
-            postGroupsCreateGroupRequest: { subject: 'Lake', participants: [BOB] },
+            body: { subject: 'Lake', participants: [BOB] },
         });
         const details = await groups.getGroupsByGroupIdInfo({ groupId: groupid });
         assert.deepEqual([details.subject, details.creator, details.admins], ['Lake', ANN, [ANN]]);
         assert.deepEqual(details.participants, [ANN, BOB]);
         await messages.postMessagesSendMessage({
-            postMessagesSendMessageRequest: { groupId: groupid, message: 'Who swims?' },
+            body: { groupId: groupid, message: 'Who swims?' },
         });
         const received = await eventually(
             'the message in the group',
@@ -168,7 +168,7 @@ await test('typescript-fetch', async (t) => {
     await t.test('errors have a code and a text', async () => {
         const unknown = await refused(
             messages.postMessagesSendMessage({
-                postMessagesSendMessageRequest: { contact: CLEO, message: 'Hello' },
+                body: { contact: CLEO, message: 'Hello' },
             }),
         );
         assert.deepEqual([unknown.status, unknown.code], [400, ErrorCode.NotAContact]);

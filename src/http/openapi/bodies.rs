@@ -53,13 +53,11 @@ pub(super) fn complete(path: &str, operation: &mut Value, schemas: &Value) {
     }
     let is_required = !body.required.is_empty() || file.is_some();
     let schema = body.schema(&title(path));
+    // The same schema for each: generators do not understand alternatives.
     let content = match file {
-        Some(_) => json!({MULTIPART: {"schema": as_form(schema)}}),
+        Some(_) => json!({MULTIPART: {"schema": schema}}),
         None if JSON_ONLY.contains(&path) => json!({JSON: {"schema": schema}}),
-        None => {
-            let form = as_form(schema.clone());
-            json!({JSON: {"schema": schema}, FORM: {"schema": form}, MULTIPART: {"schema": form}})
-        }
+        None => json!({JSON: {"schema": schema}, FORM: {"schema": schema}, MULTIPART: {"schema": schema}}),
     };
     operation["requestBody"] = json!({"required": is_required, "content": content});
     if file.is_none() {
@@ -78,7 +76,7 @@ impl Body {
             self.add(part, schemas);
         }
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-            self.properties.insert(name.clone(), property.clone());
+            self.properties.insert(name.clone(), without_null(property.clone()));
         }
         let required = schema["required"].as_array().into_iter().flatten();
         self.required.extend(required.filter_map(Value::as_str).map(str::to_owned));
@@ -93,15 +91,16 @@ impl Body {
     }
 }
 
-/// A form has no null: a property is left out, or empty.
-fn as_form(mut schema: Value) -> Value {
-    for (_, property) in members_of(schema.get_mut("properties")) {
-        let types = property["type"].as_array().map(|types| types.iter().find(|of| **of != "null").cloned());
-        if let Some(Some(only)) = types {
-            property["type"] = only;
-        }
+/// A form has no null, and in JSON it counts as a property that is left out.
+fn without_null(mut property: Value) -> Value {
+    let types = property["type"].as_array().map(|types| types.iter().find(|of| **of != "null").cloned());
+    if let Some(Some(only)) = types {
+        property["type"] = only;
     }
-    schema
+    if let Some(values) = property.get_mut("enum").and_then(Value::as_array_mut) {
+        values.retain(|value| !value.is_null());
+    }
+    property
 }
 
 /// All words of the path: `MessagesSendMessageBody`.

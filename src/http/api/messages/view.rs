@@ -153,7 +153,7 @@ impl MessageInfo {
             Content::Media(media) => {
                 let info = Self { caption: media.caption, ..info };
                 match media.file {
-                    MediaFile::Stored(stored) => info.stored(state, account, stored),
+                    MediaFile::Stored(stored) => info.stored(state, account, stored, message.lost),
                     MediaFile::Remote(remote) => info.remote(remote, message.lost),
                 }
             }
@@ -164,17 +164,18 @@ impl MessageInfo {
         }
     }
 
-    fn stored(self, state: &AppState, account: AccountId, stored: StoredMedia) -> Self {
+    /// `lost`: it was deleted after its retention.
+    fn stored(self, state: &AppState, account: AccountId, stored: StoredMedia, lost: bool) -> Self {
         let StoredMedia { hash, mimetype, size, width, height, duration } = stored;
         Self {
-            url: Some(state.media.url(Reference::Message(account), &hash)),
+            url: (!lost).then(|| state.media.url(Reference::Message(account), &hash)),
             hash: Some(hash.base64()),
             mimetype: Some(mimetype),
             size: Some(size),
             width,
             height,
             duration,
-            media: Some("stored"),
+            media: Some(if lost { "lost" } else { "stored" }),
             ..self
         }
     }
@@ -192,12 +193,13 @@ impl MessageInfo {
     fn unknown(self, state: &AppState, account: AccountId, unknown: UnknownContent, lost: bool) -> Self {
         let hash: Option<BlobHash> = unknown.detail("hash");
         let is_remote = unknown.detail::<String>("reference").is_some();
-        let stored = hash.filter(|_| !is_remote);
+        let stored = hash.filter(|_| !is_remote && !lost);
         Self {
             url: stored.map(|hash| state.media.url(Reference::Message(account), &hash)),
             media: match stored {
                 Some(_) => Some("stored"),
-                None if is_remote => Some(if lost { "lost" } else { "pending" }),
+                None if lost => Some("lost"),
+                None if is_remote => Some("pending"),
                 None => None,
             },
             hash: hash.map(|hash| hash.base64()),

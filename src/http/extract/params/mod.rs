@@ -215,7 +215,13 @@ async fn collect(
 
 fn parse_error(error: &serde_path_to_error::Error<serde_json::Error>) -> ApiError {
     let path = error.path().to_string();
-    let message = error.inner().to_string();
+    let mut message = error.inner().to_string();
+    // Of a value that is none of a few, what they are.
+    if message.starts_with("unknown variant ")
+        && let Some((_, expected)) = message.split_once(", expected ")
+    {
+        message = format!("{} is expected", expected.replace('`', ""));
+    }
     let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
     match (path.as_str(), missing) {
         (".", Some(name)) => ApiError::bad_request(ErrorCode::MissingParameter, format!("{name} is missing")),
