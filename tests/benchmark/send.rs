@@ -52,8 +52,9 @@ struct Sent {
 pub async fn run(options: &Options) {
     let theirs = World::new().await;
     people::make_pairs(&theirs.pool, options.pairs).await;
-    let talk = Talk::start(options).await;
     for &connections in &options.connections {
+        // A fresh database, without statistics, for the first burst.
+        let talk = Talk::start(options).await;
         compare(options, &talk, &theirs, connections).await;
     }
 }
@@ -64,11 +65,12 @@ async fn compare(options: &Options, talk: &Talk, theirs: &World, connections: us
         "\n== send: {connections} connections, {pairs} senders to {pairs} receivers, {messages} messages"
     );
     println!("     rates in messages/s; CPU in µs/message: server, PostgreSQL, load (or pgbench)");
-    talk.send(connections, messages / 5).await;
+    let first = messages / 5;
+    let burst = per_second(first, talk.send(connections, first).await.finished);
     pgbench(theirs, connections, pairs, messages / 5);
     talk.world.analyze().await;
     theirs.analyze().await;
-    let mut ratios = Ratios::default();
+    let (mut ratios, mut bursts) = (Ratios::default(), Ratios::default());
     for pair in 1..=options.rounds {
         let sent = talk.send(connections, messages).await;
         theirs.checkpoint().await;
@@ -78,6 +80,7 @@ async fn compare(options: &Options, talk: &Talk, theirs: &World, connections: us
         let after = theirs.written().await;
         let ratio = per_second(messages, sent.finished) / tps;
         ratios.add(ratio);
+        bursts.add(burst / per_second(messages, sent.finished));
         let [_, their_postgres, their_load] = cpu.each(count);
         println!("{pair:3}  {}; ratio {ratio:.2}", sent.describe(messages));
         println!(
@@ -93,6 +96,7 @@ async fn compare(options: &Options, talk: &Talk, theirs: &World, connections: us
         _ => "",
     };
     ratios.print(&format!("send/{connections}"), wanted);
+    bursts.print(&format!("first burst/{connections}: {burst:.0}/s, to the rate after it"), " (floor 0.8)");
     if options.statements {
         statements::reset(&talk.world).await;
         talk.send(connections, messages).await;
