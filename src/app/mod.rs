@@ -253,7 +253,7 @@ async fn start(
     maintenance::start(&state.store, &state.media, settings.retention, lifecycle);
     state.started.set();
     let user = settings.oauth.bootstrap.user.as_deref().unwrap_or("admin");
-    terminal::announce(url, user, first.as_ref(), &settings.database.data_dir)
+    terminal::announce(url, &state.public_url, user, first.as_ref(), &settings.database.data_dir)
 }
 
 async fn first_user(store: &Store, settings: &OAuthSettings) -> anyhow::Result<Option<FirstPassword>> {

@@ -10,8 +10,15 @@ use anyhow::Context as _;
 use crate::oauth::{FirstPassword, PUBLIC_CLIENT};
 
 /// Announces that the server is ready. A generated password is shown this once: on the terminal, else in a file that only
-/// this user can read; never in the log. The line with the URL is also for programs that start this one.
-pub fn announce(url: &str, user: &str, first: Option<&FirstPassword>, data_dir: &Path) -> anyhow::Result<()> {
+/// this user can read; never in the log. The line with the URL of the listener is also for programs that start this one;
+/// `public_url` is the one for callers.
+pub fn announce(
+    url: &str,
+    public_url: &str,
+    user: &str,
+    first: Option<&FirstPassword>,
+    data_dir: &Path,
+) -> anyhow::Result<()> {
     let mut out = io::stdout();
     let password = match first {
         Some(first) if out.is_terminal() => {
@@ -34,7 +41,7 @@ pub fn announce(url: &str, user: &str, first: Option<&FirstPassword>, data_dir: 
     writeln!(
         out,
         "Windu listens on {url}\n\nA token for {user}:\n\n  curl -d grant_type=password -d username={user} \
-         {password} -d client_id={PUBLIC_CLIENT} {url}/o/token/\n"
+         {password} -d client_id={PUBLIC_CLIENT} {public_url}/o/token/\n"
     )?;
     Ok(out.flush()?)
 }

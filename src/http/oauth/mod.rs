@@ -57,6 +57,7 @@ struct TokenForm {
 #[expect(dead_code, reason = "describes the body; each kind of body is read into names and values")]
 struct TokenQuery {
     /// An access or a refresh token.
+    #[schema(min_length = 1)]
     token: String,
     /// Ignored: both types of token are searched.
     token_type_hint: Option<String>,

@@ -18,12 +18,18 @@ const CONTACT: &str = "^([1-9][0-9]{4,14}|x[0-9]{1,19})$";
 const GROUP: &str = "^[0-9]{5,15}-[0-9]{10}$";
 const CHAT: &str = "^([1-9][0-9]{4,14}|x[0-9]{1,19}|[0-9]{5,15}-[0-9]{10})$";
 /// The forms of texts, by the names of parameters and properties.
-const PATTERNS: [(&str, &str); 5] =
-    [("account", NUMBER), ("contact", CONTACT), ("contact_id", CONTACT), ("group_id", GROUP), ("chat", CHAT)];
+const PATTERNS: [(&str, &str); 6] = [
+    ("account", NUMBER),
+    ("contact", CONTACT),
+    ("contact_id", CONTACT),
+    ("group_id", GROUP),
+    ("chat", CHAT),
+    ("code", "^[ -]*([0-9][ -]*){6}$"),
+];
 /// Whole numbers of any size.
 const UNBOUNDED: [&str; 2] = ["limit", "offset"];
 /// Texts that are not empty.
-const NOT_EMPTY: [&str; 5] = ["message", "subject", "token", "vcard", "url"];
+const NOT_EMPTY: [&str; 4] = ["message", "subject", "vcard", "url"];
 
 /// Another path of an endpoint, whose id would be the same.
 const OLD_PATH: &str = "/o/revoke_token/";
@@ -111,6 +117,9 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value, schemas: 
             add_pattern(name, property);
             if NOT_EMPTY.contains(&name.as_str()) {
                 property["minLength"] = 1.into();
+            }
+            if name == "url" {
+                property["format"] = "uri".into();
             }
         }
     }

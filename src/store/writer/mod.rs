@@ -13,6 +13,11 @@
 //! alternating pairs, single statements to functions: 0.67 to 0.68 with 32 connections, 1.26 to 1.32 with 128. PostgreSQL's
 //! CPU in µs a message: accepting 82 to 86 (16 accounts with 8 messages each), 133 to 122 (128 with one), 114 to 109 (400
 //! with one); storing what came in 65 to 61, 98 to 100, 89 to 83.
+//!
+//! A message from one account to another, with its receipt, writes 5.2 KB of WAL (pg_walinspect, ten pairs, local network):
+//! 21 entries of indexes 1.8 KB and their splits 0.4, nine rows (two messages, four events, the queue, two stanzas) 1.6,
+//! changes of chats, counters and messages within their page 0.5, locks 0.3, deletions 0.2, the one change that all indexes
+//! of a message learn of (its delivery) 0.1, besides four of those entries.
 
 mod accept;
 mod group_receipts;

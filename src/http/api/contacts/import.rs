@@ -25,7 +25,7 @@ pub fn router() -> OpenApiRouter<AppState> {
 #[derive(Deserialize, ToSchema)]
 struct ContactList {
     /// An entry without a valid number is dropped and counted.
-    #[schema(value_type = Vec<ImportedContact>)]
+    #[schema(value_type = Vec<ImportedContact>, min_items = 1)]
     contacts: Vec<Value>,
 }
 
@@ -93,7 +93,7 @@ struct Removed {
 #[derive(Deserialize, ToSchema)]
 struct RemovalList {
     /// Numbers, or public ids of contacts that have none. An invalid one is left out.
-    #[schema(value_type = Vec<String>)]
+    #[schema(value_type = Vec<String>, min_items = 1)]
     contacts: Vec<Value>,
 }
 
