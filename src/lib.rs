@@ -126,7 +126,8 @@
 //! * Statements must not depend on the planner's statistics: connections forbid sequential and bitmap scans and keep generic
 //!   plans, so each statement is written for the one index that serves it.
 //! * What grows with an account is done in slices (`maintenance::slices`): a removed account loses its user at once, which
-//!   hides it from every query, and its rows later; a long chat is marked as read from its oldest message on.
+//!   hides it from every query, and its rows later; a long chat is marked as read from its oldest message on; the queue of a
+//!   number that moved fails after the number is gone, so `account.unregistered` comes before its `message.failed`.
 //! * `db` knows no word of the product: a topic of its notifications is a letter and a key, which `store::topic` names.
 //! * What a newer version of the program has written is left to it and holds up nothing: stanzas stay in their mailboxes,
 //!   messages in the outbox, desired state stays due. Lists show a kind or a state that they do not know by its name.
@@ -137,6 +138,10 @@
 //!   in `deployment` under `oldest_program` that older ones cannot; then they refuse to start.
 //! * The figures are one static value, as the log is: what counts something takes no handle. What is of the whole
 //!   deployment is asked of PostgreSQL at a scrape, at most every ten seconds.
+//! * A span of a trace is written when the response is ready, not by tracing's own spans: without a collector it costs
+//!   nothing, and what a log line has does not become a span's by accident.
+//! * The OpenAPI document describes one schema for all forms of a body, and for a file the multipart form alone, because
+//!   generators of clients do not understand alternatives. JSON with numbers for texts, or null, is taken all the same.
 //! * A backup is written by this program and not by `pg_dump`: that may be missing or of another version, and knows neither
 //!   the media nor the key. Its tables are text of COPY from one snapshot; a restoration takes foreign keys and triggers
 //!   away and makes them again, because only a superuser could switch them off.

@@ -1,5 +1,7 @@
 //! What goes on behind the answers: long work in slices, the supervisor's rounds, and the deletion of what has expired.
 
+use std::time::Duration;
+
 use windu::db::Db;
 use windu::store::Store;
 use windu::upstream::local::network::LocalNet;
@@ -11,6 +13,8 @@ use crate::support::wait::{DEADLINE, wait_until_async};
 
 /// Rows that a statement deletes, as in the program.
 const BATCH: i64 = 1_000;
+/// How long messages and their files are stored.
+const RETENTION: Duration = Duration::from_hours(10 * 24);
 /// Chats, messages or expired rows that one statement looks through.
 const SLICE: u32 = 1_000;
 
@@ -66,6 +70,11 @@ pub async fn pruning(scene: &Scene, meter: &mut Meter) {
         while store.prune_verification(BATCH).await? > 0 {}
         while store.prune_tokens(BATCH).await? > 0 {}
         while store.prune_logins(BATCH).await? > 0 {}
+        // Nothing is so old; the oldest messages and files are looked at all the same.
+        let chats = store.prune_messages(RETENTION, None, BATCH).await?;
+        store.prune_messages(RETENTION, chats, BATCH).await?;
+        while store.prune_media(RETENTION, BATCH).await? > 0 {}
+        store.continue_unregistrations().await?;
         while net.prune_media(BATCH).await? > 0 {}
         while net.prune_operations(BATCH).await? > 0 {}
         let after = media.delete_unreferenced(None, BATCH).await.expect("the files");

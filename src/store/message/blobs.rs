@@ -110,9 +110,10 @@ impl Store {
     ) -> Result<Vec<BlobHash>, DbError> {
         let after = after.map(|hash| hash.0.to_vec()).unwrap_or_default();
         let hashes = sqlx::query_scalar!(
+            // LATERAL: otherwise PostgreSQL would collect all references first.
             "SELECT b.hash FROM media_blob b
-             WHERE b.hash > $1 AND EXISTS (SELECT 1 FROM media_reference r WHERE r.hash = b.hash)
-             ORDER BY b.hash LIMIT $2",
+             CROSS JOIN LATERAL (SELECT hash FROM media_reference r WHERE r.hash = b.hash LIMIT 1) r
+             WHERE b.hash > $1 ORDER BY b.hash LIMIT $2",
             after,
             limit
         )

@@ -134,7 +134,7 @@ impl NetTx {
         // In the order of the primary key, which no other index has.
         let watchers = sqlx::query_scalar!(
             "SELECT watcher FROM (
-                SELECT watched, watcher FROM localnet_watch WHERE (watched, watcher) > ($1, $2)
+                SELECT watched, watcher FROM localnet_watch WHERE (watched, watcher) > ($1, $2) AND watched <= $1
                 ORDER BY watched, watcher LIMIT $3) w
              WHERE watched = $1",
             number.as_str(),
