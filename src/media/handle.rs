@@ -73,11 +73,15 @@ impl Media {
     /// Opens the spool and the storage, and removes half-written files of killed programs. A failure is logged, and no
     /// reason not to start: both are opened again when they are needed.
     pub async fn prepare(&self) {
+        let mut ready = true;
         for prepared in [self.0.spools.prepare().await, self.0.blobs.prepare().await] {
             if let Err(error) = prepared {
                 tracing::error!(error = chain(&error), "files cannot be stored now");
-                return;
+                ready = false;
             }
+        }
+        if !ready {
+            return;
         }
         match self.sample().await {
             Ok(Inventory { missing: 0, .. }) => {}

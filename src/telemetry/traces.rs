@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode};
 use opentelemetry::propagation::{Extractor, TextMapPropagator as _};
-use opentelemetry::trace::{SpanKind, Status, TraceContextExt as _, Tracer as _, TracerProvider as _};
+use opentelemetry::trace::{Span as _, SpanKind, Status, Tracer as _, TracerProvider as _};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
@@ -91,15 +91,14 @@ pub fn record(request: AnsweredRequest<'_>) {
     attributes.extend(route.map(|route| KeyValue::new("http.route", route.to_owned())));
     attributes.extend(code.map(|code| KeyValue::new("error.type", code)));
     let failed = if status.is_server_error() { Status::error("") } else { Status::Unset };
-    let span = tracer
+    let mut span = tracer
         .span_builder(name)
         .with_kind(SpanKind::Server)
         .with_start_time(end.checked_sub(took).unwrap_or(end))
         .with_attributes(attributes)
         .start_with_context(tracer, &parent);
-    let span = parent.with_span(span);
-    span.span().set_status(failed);
-    span.span().end_with_timestamp(end);
+    span.set_status(failed);
+    span.end_with_timestamp(end);
 }
 
 struct Headers<'a>(&'a HeaderMap);

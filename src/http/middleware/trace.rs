@@ -47,31 +47,24 @@ pub async fn trace(mut request: Request, next: Next) -> Response {
     let route = response.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     METRICS.request(&method, route, response.status().as_u16(), took);
     let code = response.extensions().get::<ErrorCode>().map(|code| code.as_str());
-    if is_news(&response, &path) {
+    // Probes say nothing new as long as they succeed.
+    let is_news = !(response.status().is_success() && PROBES.contains(&path.as_str()));
+    if is_news {
         let method = method_name(&method);
         traces::record(AnsweredRequest { parent, method, route, status: response.status(), code, took });
     }
-    span.in_scope(|| log(&response, &path, code, milliseconds));
+    span.in_scope(|| {
+        let status = response.status().as_u16();
+        // The template of the route, or the path of a request that no route serves.
+        let route = route.map_or_else(|| Cow::Owned(masked(&path)), Cow::Borrowed);
+        if is_news {
+            tracing::info!(status, code, milliseconds, %route, "answered");
+        } else {
+            tracing::debug!(status, milliseconds, %route, "answered");
+        }
+    });
     response.headers_mut().insert(REQUEST_ID, id);
     response
-}
-
-/// False for probes that succeed.
-fn is_news(response: &Response, path: &str) -> bool {
-    !(response.status().is_success() && PROBES.contains(&path))
-}
-
-/// One line: the template of the route, or the path of a request that no route serves.
-fn log(response: &Response, path: &str, code: Option<&str>, milliseconds: u64) {
-    let (status, extensions) = (response.status().as_u16(), response.extensions());
-    let route = extensions
-        .get::<MatchedPath>()
-        .map_or_else(|| Cow::Owned(masked(path)), |route| route.as_str().into());
-    if is_news(response, path) {
-        tracing::info!(status, code, milliseconds, %route, "answered");
-    } else {
-        tracing::debug!(status, milliseconds, %route, "answered");
-    }
 }
 
 fn id_of_caller(headers: &HeaderMap) -> Option<HeaderValue> {

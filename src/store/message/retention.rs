@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::db::DbError;
-use crate::domain::{ChatId, CounterId, UserId};
+use crate::domain::{ChatId, CounterId};
 use crate::store::{SLICE, Store};
 
 impl Store {
@@ -98,18 +98,5 @@ impl Store {
         .execute(self.db.pool())
         .await?;
         Ok(done.rows_affected())
-    }
-
-    /// The bytes of the files that the messages of a user's accounts refer to.
-    pub async fn media_usage(&self, user: UserId) -> Result<u64, DbError> {
-        let bytes = sqlx::query_scalar!(
-            r#"SELECT coalesce(sum(u.bytes), 0)::bigint AS "bytes!" FROM account a
-               CROSS JOIN LATERAL (SELECT bytes FROM media_usage WHERE account_id = a.id LIMIT 1) u
-               WHERE a.user_id = $1"#,
-            user.0
-        )
-        .fetch_one(self.db.pool())
-        .await?;
-        Ok(u64::try_from(bytes).unwrap_or(0))
     }
 }
