@@ -152,7 +152,7 @@ async fn check_media(report: &mut Report, settings: &Settings, database: &Databa
 
 async fn check_networks(report: &mut Report, settings: &Settings, database: &Database) -> anyhow::Result<()> {
     let lifecycle = Lifecycle::default();
-    let connectors = database.connectors(&database.media(""), &lifecycle);
+    let connectors = database.connectors(&database.media(""), &lifecycle)?;
     for network in &settings.networks.networks {
         let name = format!("network {network}");
         let Some(connector) = connectors.get(network) else { continue };

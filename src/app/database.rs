@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::{self, ConfigError, Env, MediaSettings, Missing};
+use crate::config::{self, ConfigError, Env, MediaSettings, Missing, NetworkSettings};
 use crate::db::SchemaError;
 use crate::db::cluster::Cluster;
 use crate::db::{Db, DbError, Unreachable};
@@ -14,6 +14,7 @@ use crate::store::{KeyError, Store};
 use crate::telemetry::chain;
 use crate::upstream::local::Local;
 use crate::upstream::local::network::LocalNet;
+use crate::upstream::xmpp::Xmpp;
 
 use super::{RETRY, Settings, audit};
 
@@ -25,7 +26,7 @@ pub struct Database {
     /// May be neither connected nor migrated yet.
     pub store: Store,
     pub keys: MasterKey,
-    networks: Vec<String>,
+    networks: NetworkSettings,
     media: MediaSettings,
     pub(super) cluster: Option<Cluster>,
 }
@@ -34,7 +35,7 @@ impl Database {
     /// Opens the database of the settings, or the private cluster when they name none. `missing` decides whether a missing
     /// cluster and key are created. Does not wait for an unavailable database.
     pub async fn open(env: &Env, settings: &Settings, missing: Missing) -> anyhow::Result<Self> {
-        let (networks, media) = (settings.networks.networks.clone(), settings.media.clone());
+        let (networks, media) = (settings.networks.clone(), settings.media.clone());
         let settings = &settings.database;
         let keys = config::master_key(env, settings, missing)?;
         let (options, cluster) = if let Some(url) = &settings.url {
@@ -78,23 +79,23 @@ impl Database {
     }
 
     /// The handle of the sessions, with the networks of the settings.
-    #[must_use]
-    pub fn sessions(&self, media: &Media, lifecycle: &Lifecycle) -> Sessions {
-        let connectors = self.connectors(media, lifecycle);
-        Sessions::new(self.store.clone(), connectors, self.keys.clone(), media.clone())
+    pub fn sessions(&self, media: &Media, lifecycle: &Lifecycle) -> Result<Sessions, ConfigError> {
+        let connectors = self.connectors(media, lifecycle)?;
+        Ok(Sessions::new(self.store.clone(), connectors, self.keys.clone(), media.clone()))
     }
 
     /// The networks of the settings.
-    #[must_use]
-    pub fn connectors(&self, media: &Media, lifecycle: &Lifecycle) -> Connectors {
+    pub fn connectors(&self, media: &Media, lifecycle: &Lifecycle) -> Result<Connectors, ConfigError> {
         let mut connectors = Connectors::default();
-        for network in &self.networks {
-            if network == "local" {
-                let (net, blobs) = (LocalNet::new(self.store.db().clone()), Arc::new(media.clone()));
-                connectors.add(Arc::new(Local::new(net, blobs, lifecycle.clone())));
-            }
+        let blobs = || Arc::new(media.clone());
+        if self.networks.networks.iter().any(|network| network == "local") {
+            let net = LocalNet::new(self.store.db().clone());
+            connectors.add(Arc::new(Local::new(net, blobs(), lifecycle.clone())));
         }
-        connectors
+        if let Some(settings) = &self.networks.xmpp {
+            connectors.add(Arc::new(Xmpp::new(settings.clone(), blobs(), lifecycle.clone())?));
+        }
+        Ok(connectors)
     }
 
     /// Closes all connections; the last program stops the private cluster. When not `in_order`, unfinished tasks may hold

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use crate::config::{
     self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, FetchSettings, KEY_NAMES,
     ListenSettings, LogSettings, MediaSettings, Missing, NetworkSettings, OAuthSettings, QuotaSettings,
-    RateSettings, RetentionSettings,
+    RateSettings, RetentionSettings, XmppSettings,
 };
 use crate::db::{Db, DbError};
 use crate::fair_share::FairShare;
@@ -63,6 +63,7 @@ impl Settings {
         DatabaseSettings::NAMES,
         LogSettings::NAMES,
         NetworkSettings::NAMES,
+        XmppSettings::NAMES,
         MediaSettings::NAMES,
         CodeSettings::NAMES,
         KEY_NAMES,
@@ -179,7 +180,7 @@ pub async fn serve_on(
     let codes = settings.codes.clone();
     let public_url: Arc<str> = settings.listen.public_url.as_deref().unwrap_or(&url).into();
     let media = database.media(&public_url);
-    let sessions = database.sessions(&media, &lifecycle);
+    let sessions = database.sessions(&media, &lifecycle)?;
     let limits = RateLimits::new(settings.rates.requests, settings.rates.sends);
     limits.tidy(&lifecycle);
     let state = AppState::from(Shared {

@@ -137,7 +137,7 @@ async fn with_sessions(
 ) -> anyhow::Result<()> {
     let database = app::open(env).await?;
     let lifecycle = Lifecycle::default();
-    let sessions = database.sessions(&database.media(""), &lifecycle);
+    let sessions = database.sessions(&database.media(""), &lifecycle)?;
     database.store.db().connect_notifications(&lifecycle);
     let done = command(&database.store, &sessions).await;
     record(&database.store, intent, done.is_ok()).await;

@@ -15,6 +15,7 @@ mod quota;
 mod rate;
 mod retention;
 mod trace;
+mod xmpp;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -35,6 +36,7 @@ pub use quota::QuotaSettings;
 pub use rate::{Rate, RateSettings};
 pub use retention::RetentionSettings;
 pub use trace::TraceSettings;
+pub use xmpp::{XmppHost, XmppSettings, XmppTls};
 
 /// A setting that cannot be used. The message names the variable and the values that it accepts.
 #[derive(Debug, thiserror::Error)]

@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use super::{ConfigError, Env};
+use super::{ConfigError, Env, XmppSettings};
 
 /// The networks that this program supports.
-pub const KNOWN: &[&str] = &["local"];
+pub const KNOWN: &[&str] = &["local", "xmpp"];
 
-/// `WINDU_NETWORKS` and `WINDU_SEND_TTL`.
+/// `WINDU_NETWORKS`, `WINDU_SEND_TTL`, and the settings of the networks themselves.
 #[derive(Clone, Debug)]
 pub struct NetworkSettings {
     /// The first one is create-account's default.
     pub networks: Vec<String>,
     /// The time to live of a queued message; then it fails as expired.
     pub send_ttl: Duration,
+    /// Set if `xmpp` is one of the networks.
+    pub xmpp: Option<XmppSettings>,
 }
 
 impl NetworkSettings {
@@ -33,6 +35,8 @@ impl NetworkSettings {
             ));
         }
         let send_ttl = env.duration("WINDU_SEND_TTL", Duration::from_hours(24))?;
-        Ok(Self { networks, send_ttl })
+        let has_xmpp = networks.iter().any(|network| network == "xmpp");
+        let xmpp = if has_xmpp { Some(XmppSettings::read(env)?) } else { None };
+        Ok(Self { networks, send_ttl, xmpp })
     }
 }

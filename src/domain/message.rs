@@ -147,6 +147,12 @@ pub enum FailureReason {
     RecipientGone,
     /// The account was unregistered while the message waited.
     Unregistered,
+    /// The network does not carry a message of this size.
+    TooLarge,
+    /// The network lets the account write only for a while after the receiver wrote.
+    WindowClosed,
+    /// The network wants to be paid first.
+    NotPaid,
 }
 
 impl FailureReason {
@@ -158,6 +164,9 @@ impl FailureReason {
             Self::Refused => "refused",
             Self::RecipientGone => "recipient_gone",
             Self::Unregistered => "unregistered",
+            Self::TooLarge => "too_large",
+            Self::WindowClosed => "window_closed",
+            Self::NotPaid => "not_paid",
         }
     }
 }

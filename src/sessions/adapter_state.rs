@@ -25,6 +25,15 @@ impl AdapterState for LeasedState {
         let values: Vec<Vec<u8>> = values.iter().map(|(_, value)| value.clone()).collect();
         self.store.put_adapter_state(&self.lease, &keys, &values).await.map_err(|error| failure(&error))
     }
+
+    async fn delete(&self, keys: &[&str]) -> Result<(), Failure> {
+        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+        self.store.delete_adapter_state(&self.lease, &keys).await.map_err(|error| failure(&error))
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+        self.store.list_adapter_state(self.lease.account, prefix).await.map_err(|error| failure(&error))
+    }
 }
 
 fn failure(error: &DbError) -> Failure {

@@ -98,7 +98,10 @@ impl Session {
                     METRICS.messages(network, Direction::In, "dropped", stored.dropped_messages);
                     self.acknowledge(connection, &stored).await?;
                 }
-                Signal::CaughtUp => {
+                Signal::CaughtUp(resume_point) => {
+                    if let Some(point) = resume_point {
+                        self.store.ingest(&self.lease, Vec::new(), Some(&point.0)).await?;
+                    }
                     drop(permit.take());
                     online_since = Some(Instant::now());
                     self.publish(SessionState::Online, None).await?;

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use super::GroupRefusal;
-use super::Sessions;
 use super::command::AskError;
+use super::{NoSuchNetwork, Sessions};
 use crate::db::DbError;
 use crate::domain::{Account, ContactId, GroupId};
 use crate::store::{Candidate, Claim};
-use crate::upstream::Address;
+use crate::upstream::{Address, Feature, Support};
 
 /// Why a group was not created.
 #[derive(Debug, thiserror::Error)]
@@ -19,9 +19,8 @@ pub enum CreateGroupError {
     /// These cannot be added, and at least one of them is neither a contact that exists nor wrote first.
     #[error("these cannot be added to a group: {0:?}")]
     NotContacts(Vec<String>),
-    /// The program was started without the account's network.
-    #[error("this program has no network {0}")]
-    NoSuchNetwork(String),
+    #[error(transparent)]
+    NoSuchNetwork(#[from] NoSuchNetwork),
     #[error(transparent)]
     Ask(#[from] AskError),
     #[error(transparent)]
@@ -41,14 +40,11 @@ impl Sessions {
         participants: &[ContactId],
         claim: Option<&Claim>,
     ) -> Result<GroupId, CreateGroupError> {
-        let largest = self
-            .connector(&account.network)
-            .ok_or_else(|| CreateGroupError::NoSuchNetwork(account.network.clone()))?
-            .capabilities()
-            .largest_group;
-        if largest == 0 {
+        let capabilities = self.capabilities(account)?;
+        if capabilities.support(Feature::Groups) == Support::None {
             return Err(CreateGroupError::Unsupported);
         }
+        let largest = capabilities.group_size;
         let mut seen = HashSet::from([account.number.to_string()]);
         let ids: Vec<String> =
             participants.iter().map(ToString::to_string).filter(|id| seen.insert(id.clone())).collect();

@@ -41,7 +41,7 @@ use crate::lifecycle::Lifecycle;
 use crate::media::Media;
 use crate::secrets::MasterKey;
 use crate::store::{Store, topic};
-use crate::upstream::Connector;
+use crate::upstream::{Capabilities, Connector};
 
 pub use command::{AskError, CommandAnswer, CommandRequest, GroupRefusal, GroupRequest};
 pub use liveness::own_name;
@@ -67,6 +67,11 @@ impl Connectors {
         self.0.keys().map(|name| (*name).to_owned()).collect()
     }
 }
+
+/// The program was started without this network, which an account uses.
+#[derive(Debug, thiserror::Error)]
+#[error("the network {0} is not among WINDU_NETWORKS")]
+pub struct NoSuchNetwork(pub String);
 
 /// The API's access to the sessions, wherever they run. Clones share it.
 #[derive(Clone)]
@@ -119,6 +124,13 @@ impl Sessions {
     #[must_use]
     pub fn connector(&self, network: &str) -> Option<&Arc<dyn Connector>> {
         self.connectors.get(network)
+    }
+
+    /// What the account's network can.
+    pub fn capabilities(&self, account: &Account) -> Result<Capabilities, NoSuchNetwork> {
+        let connector = self.connectors.get(&account.network);
+        let connector = connector.ok_or_else(|| NoSuchNetwork(account.network.clone()))?;
+        Ok(connector.capabilities())
     }
 
     /// Waits until the account's session is online, at most `limit`. Returns whether it is.

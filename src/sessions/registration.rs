@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Sessions;
+use super::{NoSuchNetwork, Sessions};
 use crate::db::DbError;
 use crate::domain::{Account, SessionState, UserId};
 use crate::store::topic;
@@ -20,8 +20,8 @@ pub enum RegisterError {
     /// Another request registers the number now, or has just done so.
     #[error("a registration of this number is under way")]
     UnderWay,
-    #[error("the network {0} is not among WINDU_NETWORKS")]
-    NoSuchNetwork(String),
+    #[error(transparent)]
+    NoSuchNetwork(#[from] NoSuchNetwork),
     #[error(transparent)]
     Store(#[from] DbError),
 }
@@ -33,10 +33,8 @@ impl Sessions {
     /// # Errors
     /// The code is not consumed.
     pub async fn register(&self, account: &Account) -> Result<(), RegisterError> {
-        let connector = self
-            .connectors
-            .get(&account.network)
-            .ok_or_else(|| RegisterError::NoSuchNetwork(account.network.clone()))?;
+        let connector =
+            self.connectors.get(&account.network).ok_or_else(|| NoSuchNetwork(account.network.clone()))?;
         if !self.store.begin_registration(account.id).await? {
             return Err(RegisterError::UnderWay);
         }
@@ -64,7 +62,7 @@ impl Sessions {
                 let network = self
                     .connectors
                     .get(&former.network)
-                    .ok_or_else(|| RegisterError::NoSuchNetwork(former.network.clone()))?;
+                    .ok_or_else(|| NoSuchNetwork(former.network.clone()))?;
                 self.store.unregister_former(&former).await?;
                 network.unregister(&account.number).await?;
             }
@@ -120,10 +118,8 @@ impl Sessions {
     }
 
     async fn leave_network(&self, account: &Account) -> Result<(), RegisterError> {
-        let connector = self
-            .connectors
-            .get(&account.network)
-            .ok_or_else(|| RegisterError::NoSuchNetwork(account.network.clone()))?;
+        let connector =
+            self.connectors.get(&account.network).ok_or_else(|| NoSuchNetwork(account.network.clone()))?;
         Ok(connector.unregister(&account.number).await?)
     }
 

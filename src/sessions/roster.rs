@@ -4,8 +4,8 @@
 
 use std::collections::HashSet;
 
-use super::Sessions;
 use super::command::AskError;
+use super::{NoSuchNetwork, Sessions};
 use crate::db::DbError;
 use crate::domain::{Account, ContactId, PhoneNumber};
 use crate::store::{Claim, LIST_LIMIT, ListAddition, NewPeer, Peer, Tx};
@@ -22,9 +22,8 @@ pub enum ContactError {
     /// Of an import.
     #[error("no entry of the list names a peer")]
     NoValidEntry,
-    /// The program was started without the account's network.
-    #[error("this program has no network {0}")]
-    NoSuchNetwork(String),
+    #[error(transparent)]
+    NoSuchNetwork(#[from] NoSuchNetwork),
     #[error(transparent)]
     Ask(#[from] AskError),
     #[error(transparent)]
@@ -147,9 +146,8 @@ impl Sessions {
     }
 
     async fn named_peers(&self, account: &Account, ids: Vec<ContactId>) -> Result<NamedPeers, ContactError> {
-        let connector = self
-            .connector(&account.network)
-            .ok_or_else(|| ContactError::NoSuchNetwork(account.network.clone()))?;
+        let connector =
+            self.connector(&account.network).ok_or_else(|| NoSuchNetwork(account.network.clone()))?;
         let mut named = NamedPeers::default();
         let mut public_ids = Vec::new();
         for id in ids {

@@ -11,8 +11,8 @@ use crate::domain::{Content, ProfileNews, ReceiptKind, Typing};
 pub enum Signal {
     /// Events in their order, to be stored in one transaction.
     Events(Vec<Incoming>),
-    /// All events from before the connection have been sent.
-    CaughtUp,
+    /// All events from before the connection have been sent. The position is the one after them, where no event has it.
+    CaughtUp(Option<ResumePoint>),
     /// A round trip to the network succeeded.
     Alive,
     /// The connection has ended; nothing follows.

@@ -110,7 +110,7 @@ pub enum GroupFailure {
     /// The request concerns a person who is not a member.
     #[error("the group has no such member")]
     NotAMember,
-    /// The group would exceed [`super::Capabilities::largest_group`].
+    /// The group would exceed [`super::Capabilities::group_size`].
     #[error("the group would be too large")]
     TooLarge,
     /// These persons have no account on the network or have blocked this one, so nothing was changed.

@@ -4,11 +4,13 @@
 //! PostgreSQL or HTTP is part of it. The adapter classifies all errors, so that nothing above it has to guess whether to
 //! retry.
 
+mod capabilities;
 mod event;
 mod group;
 pub mod local;
 mod media;
 mod profile;
+pub mod xmpp;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::domain::{Content, FailureReason, NeedsUser, PhoneNumber, Typing};
 
+pub use capabilities::{Capabilities, Feature, Support};
 pub use event::{Acknowledgement, Incoming, Signal, UpstreamEvent};
 pub use group::{Group, GroupChange, GroupEdit, GroupFailure, Groups, Member};
 pub use media::{BlobSource, FileStream};
@@ -52,16 +55,6 @@ pub enum RegistrationKind {
     OurCode,
     /// The network shows a code that the user enters on the phone. It needs a live connection.
     Pairing,
-}
-
-/// The optional features of a network.
-#[derive(Clone, Copy, Debug)]
-pub struct Capabilities {
-    /// Members of a group at the most; 0: no groups.
-    pub largest_group: usize,
-    /// Events that were not acknowledged are repeated on the next connection, and acknowledging a message sends its
-    /// delivered receipt. Without this, delivered receipts need a queue of their own.
-    pub tells_again: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -147,6 +140,10 @@ pub trait AdapterState: Send + Sync {
     async fn get(&self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Failure>;
     /// Writes all values or none.
     async fn put(&self, values: &[(&str, Vec<u8>)]) -> Result<(), Failure>;
+    /// Deletes these keys, or none of them.
+    async fn delete(&self, keys: &[&str]) -> Result<(), Failure>;
+    /// The keys that begin with `prefix`, in order, with their values. Its cost grows with all keys of the account.
+    async fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Failure>;
 }
 
 /// An open connection, for requests, and its signals in order, on a bounded channel. The last signal is the end.
@@ -191,7 +188,8 @@ pub trait Connection: Profile + Groups + Send + Sync {
     /// Sends messages in order and returns the outcome of each, in the same order.
     async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>>;
 
-    /// These events are stored: the network may delete them, and sends delivered receipts if it has them.
+    /// These events are stored: the network may delete them, and sends delivered receipts if it has them. They may come
+    /// again as long as no connection has caught up since.
     async fn acknowledge(&self, stored: &[Acknowledgement]) -> Result<(), Failure>;
 
     /// These events are not to be stored: the network may delete them, and sends no receipts.

@@ -17,7 +17,7 @@ async fn every_state_is_stored_and_only_relevant_ones_are_published() {
     line.plan(&[Opening::Quiet]);
     let account = process.registered(&world, "15550100001").await;
     process.until_state(&account, "catching_up").await;
-    assert!(line.signal(Signal::CaughtUp).await);
+    assert!(line.signal(Signal::CaughtUp(None)).await);
     process.until_state(&account, "online").await;
     line.ends(End::Retry("network_unreachable")).await;
     line.opened(2).await;

@@ -11,5 +11,7 @@ pub mod media;
 pub mod not_run;
 pub mod people;
 pub mod postgres;
+pub mod proxy;
 pub mod server;
 pub mod wait;
+pub mod xmpp;

@@ -27,10 +27,15 @@ pub async fn unacknowledged_messages_are_delivered_again(network: &impl Network)
     }
     first.stored(&received[..2]).await;
     drop(first);
+    // Those that were acknowledged may come again until a connection has caught up.
     let mut second = ben.open().await;
-    for id in &sent[2..] {
-        assert_eq!(second.message().await.1, *id);
+    let mut again = Vec::new();
+    while let Received::UpstreamEvent(incoming) = second.next().await {
+        second.stored(std::slice::from_ref(&incoming)).await;
+        again.push(message(incoming.event).1);
     }
+    again.retain(|id| !sent[..2].contains(id));
+    assert_eq!(again, sent[2..]);
     drop(second);
     let mut third = ben.open().await;
     assert!(matches!(third.next().await, Received::CaughtUp));

@@ -406,7 +406,7 @@ pub async fn an_unregistered_number_leaves_its_groups(network: &impl Network) {
 pub async fn a_group_cannot_exceed_the_networks_limit(network: &impl Network) {
     let anna = Phone::new(network).await;
     let line = anna.online().await;
-    let largest = anna.connector.capabilities().largest_group;
+    let largest = anna.connector.capabilities().group_size;
     let others: Vec<Address> = (0..largest).map(|_| anna.connector.address_of(&network.number())).collect();
     let refused = line.connection.create_group("make", "All", &others).await;
     assert_eq!(refused, Err(GroupFailure::TooLarge));

@@ -12,6 +12,11 @@ pub trait Network: Send + Sync {
     /// The limit of unacknowledged events of a connection.
     const UNACKNOWLEDGED: usize;
 
+    /// What this machine lacks to run it.
+    fn missing() -> Option<String> {
+        None
+    }
+
     /// Starts it, or a new part of a running one.
     async fn start() -> Self;
 
@@ -20,6 +25,11 @@ pub trait Network: Send + Sync {
 
     /// Stores a file, as if it was uploaded through the API.
     async fn store(&self, bytes: &[u8], mimetype: &str) -> StoredMedia;
+
+    /// What arrives of a text. Not every network carries every character.
+    fn carried(text: &str) -> String {
+        text.to_owned()
+    }
 
     /// An unused number.
     fn number(&self) -> PhoneNumber;

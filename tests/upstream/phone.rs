@@ -1,6 +1,6 @@
 //! A registered number with its stored state, and its open connection.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -107,7 +107,12 @@ impl Line {
             let signal = timeout_at(deadline, self.signals.recv()).await.expect("news in time");
             match signal.expect("a signal before the channel closes") {
                 Signal::Events(events) => self.pending = events,
-                Signal::CaughtUp => return Received::CaughtUp,
+                Signal::CaughtUp(point) => {
+                    if point.is_some() {
+                        *self.resume_point.lock().unwrap() = point;
+                    }
+                    return Received::CaughtUp;
+                }
                 Signal::End(end) => return Received::End(end),
                 Signal::Alive => {}
             }
@@ -194,7 +199,7 @@ pub fn message(event: UpstreamEvent) -> (Address, String, String) {
 
 /// The adapter state of one account, in memory.
 #[derive(Default)]
-struct MemoryState(Mutex<HashMap<String, Vec<u8>>>);
+struct MemoryState(Mutex<BTreeMap<String, Vec<u8>>>);
 
 #[async_trait]
 impl AdapterState for MemoryState {
@@ -207,5 +212,19 @@ impl AdapterState for MemoryState {
         let mut state = self.0.lock().unwrap();
         state.extend(values.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
         Ok(())
+    }
+
+    async fn delete(&self, keys: &[&str]) -> Result<(), Failure> {
+        let mut state = self.0.lock().unwrap();
+        for key in keys {
+            state.remove(*key);
+        }
+        Ok(())
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+        let state = self.0.lock().unwrap();
+        let found = state.iter().filter(|(key, _)| key.starts_with(prefix));
+        Ok(found.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 }

@@ -6,7 +6,7 @@ use super::{ApiError, ErrorCode};
 use crate::db::DbError;
 use crate::sessions::group_creation::CreateGroupError;
 use crate::sessions::roster::ContactError;
-use crate::sessions::{AskError, GroupRefusal, RegisterError};
+use crate::sessions::{AskError, GroupRefusal, NoSuchNetwork, RegisterError};
 use crate::store::{LARGEST_OFFSET, ListError};
 use crate::telemetry::chain;
 use crate::upstream::Failure;
@@ -68,7 +68,7 @@ impl From<CreateGroupError> for ApiError {
                 );
                 Self::bad_request(ErrorCode::NotAContact, message).with_field("participants", participants)
             }
-            CreateGroupError::NoSuchNetwork(_) => network_missing(&error),
+            CreateGroupError::NoSuchNetwork(error) => error.into(),
             CreateGroupError::Ask(error) => error.into(),
             CreateGroupError::Store(error) => error.into(),
         }
@@ -88,10 +88,16 @@ impl From<ContactError> for ApiError {
             ),
             ContactError::TooMany => Self::list_full("contacts"),
             ContactError::NoValidEntry => Self::no_valid_number(),
-            ContactError::NoSuchNetwork(_) => network_missing(&error),
+            ContactError::NoSuchNetwork(error) => error.into(),
             ContactError::Ask(error) => error.into(),
             ContactError::Store(error) => error.into(),
         }
+    }
+}
+
+impl From<NoSuchNetwork> for ApiError {
+    fn from(error: NoSuchNetwork) -> Self {
+        network_missing(&error)
     }
 }
 
@@ -138,7 +144,7 @@ impl From<RegisterError> for ApiError {
                 "another request is registering this number; see GET /api/account/",
                 2,
             ),
-            RegisterError::NoSuchNetwork(_) => network_missing(&error),
+            RegisterError::NoSuchNetwork(error) => error.into(),
             RegisterError::Store(error) => error.into(),
         }
     }

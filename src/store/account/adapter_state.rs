@@ -51,4 +51,39 @@ impl Store {
         .await?;
         tx.commit().await
     }
+
+    /// The keys that begin with `prefix`, in order, with their values. Reads all keys of the account.
+    pub async fn list_adapter_state(
+        &self,
+        account: AccountId,
+        prefix: &str,
+    ) -> Result<Vec<(String, Vec<u8>)>, DbError> {
+        let rows = sqlx::query!(
+            "SELECT key, value FROM adapter_state WHERE account_id = $1 AND starts_with(key, $2)",
+            account.0,
+            prefix
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        let mut found: Vec<(String, Vec<u8>)> = rows.into_iter().map(|row| (row.key, row.value)).collect();
+        found.sort();
+        Ok(found)
+    }
+
+    /// Deletes all of these.
+    ///
+    /// # Errors
+    /// [`DbError::Fenced`] when the lease has passed on.
+    pub async fn delete_adapter_state(&self, lease: &Lease, keys: &[String]) -> Result<(), DbError> {
+        let mut tx = self.begin().await?;
+        tx.assert_lease(lease).await?;
+        sqlx::query!(
+            "DELETE FROM adapter_state WHERE account_id = $1 AND key = ANY ($2)",
+            lease.account.0,
+            keys
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        tx.commit().await
+    }
 }

@@ -22,8 +22,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    AdapterState, Address, BlobSource, Capabilities, Connector, Credentials, End, Failure, Login, Opened,
-    RegistrationKind,
+    AdapterState, Address, BlobSource, Capabilities, Connector, Credentials, End, Failure, Feature, Login,
+    Opened, RegistrationKind, Support,
 };
 use crate::db::DbError;
 use crate::domain::{NeedsUser, PhoneNumber};
@@ -68,7 +68,14 @@ impl Connector for Local {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { largest_group: LARGEST_GROUP, tells_again: true }
+        Capabilities {
+            supported: &[(Feature::Groups, Support::Full)],
+            group_size: LARGEST_GROUP,
+            edit_seconds: None,
+            delete_seconds: None,
+            poll_options: 0,
+            tells_again: true,
+        }
     }
 
     fn registration(&self) -> RegistrationKind {

@@ -51,7 +51,7 @@ impl MailboxReader {
                 Ok(MailboxProgress::Paused) => {}
                 Err(end) => return end,
             }
-            let signal = if drained && !reported { Signal::CaughtUp } else { Signal::Alive };
+            let signal = if drained && !reported { Signal::CaughtUp(None) } else { Signal::Alive };
             reported = drained;
             if self.signals.send(signal).await.is_err() {
                 return End::Retry("disconnected");

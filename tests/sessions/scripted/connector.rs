@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use windu::domain::{Content, PhoneNumber, Photo, Privacy, Typing};
 use windu::upstream::{
     Acknowledgement, AdapterState, Address, Capabilities, Connection, Connector, Credentials, End, Failure,
-    FileStream, Group, GroupEdit, GroupFailure, Groups, Login, Opened, Outgoing, Profile, ReadReceipt,
-    RegistrationKind, SendFailure, Signal,
+    Feature, FileStream, Group, GroupEdit, GroupFailure, Groups, Login, Opened, Outgoing, Profile,
+    ReadReceipt, RegistrationKind, SendFailure, Signal, Support,
 };
 
 use super::{Call, Fault, Line, NETWORK, Opening, Scripted, address};
@@ -21,7 +21,14 @@ impl Connector for Scripted {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { largest_group: 10, tells_again: true }
+        Capabilities {
+            supported: &[(Feature::Groups, Support::Full), (Feature::Reply, Support::Lossy)],
+            group_size: 10,
+            edit_seconds: Some(900),
+            delete_seconds: None,
+            poll_options: 0,
+            tells_again: true,
+        }
     }
 
     fn registration(&self) -> RegistrationKind {
@@ -63,7 +70,7 @@ impl Connector for Scripted {
         });
         let (sender, signals) = mpsc::channel(4);
         match opening {
-            Opening::Online => sender.try_send(Signal::CaughtUp).unwrap(),
+            Opening::Online => sender.try_send(Signal::CaughtUp(None)).unwrap(),
             Opening::Quiet => {}
             Opening::Fails(end) => return Err(end),
             Opening::Panics => panic!("the test wants opening to panic"),

@@ -1,5 +1,6 @@
 //! Accounts: created, proved by a code, listed, named and removed.
 
+mod capabilities;
 mod photo;
 mod profile;
 
@@ -38,6 +39,7 @@ pub fn router() -> OpenApiRouter<AppState> {
         .routes(routes!(register_code))
         .routes(routes!(remove))
         .routes(routes!(nickname, set_nickname))
+        .merge(capabilities::router())
         .merge(photo::router())
         .merge(profile::router())
 }

@@ -1,0 +1,234 @@
+//! The administrator's commands (XEP-0133): accounts are made, deleted and looked up.
+//!
+//! One connection per process, opened at the first command and kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::archive::field;
+use super::failure::{IqFailure, LoginFailure};
+use super::link::{self, Link, Received};
+use super::login::log_in;
+use super::reader::{ask, iq};
+use super::xml::{Build as _, Element, child_text, element, ns};
+use super::{Server, address};
+use crate::domain::PhoneNumber;
+use crate::upstream::Failure;
+
+const ADMIN: &str = "http://jabber.org/protocol/admin#";
+/// Lookups that are under way at one time.
+const LOOKUPS: usize = 100;
+/// After a failed login, the next one has to wait for so long.
+const PAUSE: Duration = Duration::from_secs(2);
+
+pub(super) struct Admin {
+    server: Arc<Server>,
+    session: Mutex<Session>,
+}
+
+#[derive(Default)]
+struct Session {
+    open: Option<Open>,
+    /// The last failed login.
+    failed: Option<(Instant, Failure)>,
+}
+
+#[derive(Clone)]
+struct Open {
+    link: Link,
+    lookup: Lookup,
+}
+
+/// The command that tells whether a user exists. No server answers that to anybody but its administrator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lookup {
+    /// Prosody: an error for an unknown user.
+    UserStats,
+    /// ejabberd: "Never" for an unknown user; the registration itself counts as a login.
+    LastLogin,
+}
+
+impl Admin {
+    pub fn new(server: Arc<Server>) -> Self {
+        Self { server, session: Mutex::default() }
+    }
+
+    /// Makes an account. [`Failure::Refused`] when there is one.
+    pub async fn add_user(&self, address: &str, password: &str) -> Result<(), Failure> {
+        let fields =
+            [field("accountjid", address), field("password", password), field("password-verify", password)];
+        match self.command("add-user", &fields).await? {
+            Ok(answer) => match refusal(&answer) {
+                None => Ok(()),
+                Some(reason) => Err(Failure::Refused(reason)),
+            },
+            Err(failure) => Err(failure.failure()),
+        }
+    }
+
+    /// Deletes an account. Succeeds when there is none.
+    pub async fn delete_user(&self, address: &str) -> Result<(), Failure> {
+        match self.command("delete-user", &[field("accountjids", address)]).await? {
+            // Prosody lists those that were not deleted, because they do not exist.
+            Ok(_) => Ok(()),
+            Err(failure) if failure.condition() == Some("item-not-found") => Ok(()),
+            Err(failure) => Err(failure.failure()),
+        }
+    }
+
+    /// The numbers that have an account, of these, in their order.
+    pub async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, Failure> {
+        let open = self.open().await?;
+        let lookups = stream::iter(numbers.to_vec()).map(|number| {
+            let (open, domain) = (open.clone(), self.server.settings.domain.clone());
+            async move {
+                let address = address::of_number(&number, &domain).0;
+                exists(&open, &domain, &address).await.map(|exists| exists.then_some(number))
+            }
+        });
+        let found: Vec<Result<Option<PhoneNumber>, IqFailure>> = lookups.buffered(LOOKUPS).collect().await;
+        let found: Result<Vec<Option<PhoneNumber>>, IqFailure> = found.into_iter().collect();
+        match found {
+            Ok(found) => Ok(found.into_iter().flatten().collect()),
+            Err(failure) => {
+                self.close_if_silent(&failure).await;
+                Err(failure.failure())
+            }
+        }
+    }
+
+    async fn command(&self, node: &str, fields: &[Element]) -> Result<Result<Element, IqFailure>, Failure> {
+        let open = self.open().await?;
+        let answer = execute(&open.link, &self.server.settings.domain, node, fields).await;
+        if let Err(failure) = &answer {
+            self.close_if_silent(failure).await;
+        }
+        Ok(answer)
+    }
+
+    async fn close_if_silent(&self, failure: &IqFailure) {
+        if *failure == IqFailure::NoAnswer {
+            self.session.lock().await.open = None;
+        }
+    }
+
+    /// The open session; a new one, if there is none.
+    async fn open(&self) -> Result<Open, Failure> {
+        let mut session = self.session.lock().await;
+        if let Some(open) = session.open.as_ref().filter(|open| !open.link.is_closed()) {
+            return Ok(open.clone());
+        }
+        if let Some((at, failure)) = &session.failed
+            && at.elapsed() < PAUSE
+        {
+            return Err(failure.clone());
+        }
+        match self.log_in().await {
+            Ok(open) => {
+                *session = Session { open: Some(open.clone()), failed: None };
+                Ok(open)
+            }
+            Err(failure) => {
+                *session = Session { open: None, failed: Some((Instant::now(), failure.clone())) };
+                Err(failure)
+            }
+        }
+    }
+
+    async fn log_in(&self) -> Result<Open, Failure> {
+        let settings = &self.server.settings;
+        let logged_in = log_in(&self.server.dialer, &settings.admin_jid, &settings.admin_password, None);
+        let logged_in = logged_in.await.map_err(|failure| {
+            match &failure {
+                LoginFailure::NotAuthorized | LoginFailure::Disabled => tracing::error!(
+                    "the XMPP server refused the password of WINDU_XMPP_ADMIN_JID: accounts cannot be registered"
+                ),
+                _ => tracing::warn!(%failure, "the administrator's login at the XMPP server failed"),
+            }
+            failure.failure()
+        })?;
+        let (link, ledger, mut received) = link::start(logged_in, &self.server.lifecycle);
+        // Nothing is expected, and what comes is dropped.
+        self.server.lifecycle.spawn(async move {
+            while let Some(received) = received.recv().await {
+                match received {
+                    Received::Stanza(number, _) => ledger.close([number]),
+                    Received::Alive => {}
+                    Received::End(_) => return,
+                }
+            }
+        });
+        let lookup = lookup(&link, &settings.domain).await.map_err(IqFailure::failure)?;
+        Ok(Open { link, lookup })
+    }
+}
+
+/// The way in which this server tells who exists, by the commands that it offers (XEP-0050, section 2.2).
+async fn lookup(link: &Link, domain: &str) -> Result<Lookup, IqFailure> {
+    let query = element("query", ns::DISCO_ITEMS).attribute("node", ns::COMMANDS);
+    let answer = ask(link, iq("get").attribute("to", domain).child(query)).await?;
+    let commands = answer.get_child("query", ns::DISCO_ITEMS);
+    let offers = |command: &str| {
+        let node = format!("{ADMIN}{command}");
+        commands.is_some_and(|commands| commands.children().any(|item| item.attr("node") == Some(&node)))
+    };
+    if !offers("add-user") || !offers("delete-user") {
+        let text = "the account of WINDU_XMPP_ADMIN_JID may not add and delete users on this server";
+        return Err(IqFailure::Error {
+            condition: "forbidden".to_owned(),
+            temporary: false,
+            text: Some(text.to_owned()),
+        });
+    }
+    Ok(if offers("get-user-lastlogin") { Lookup::LastLogin } else { Lookup::UserStats })
+}
+
+async fn exists(open: &Open, domain: &str, address: &str) -> Result<bool, IqFailure> {
+    let node = match open.lookup {
+        Lookup::UserStats => "user-stats",
+        Lookup::LastLogin => "get-user-lastlogin",
+    };
+    let answer = execute(&open.link, domain, node, &[field("accountjid", address)]).await?;
+    if refusal(&answer).is_some() {
+        return Ok(false);
+    }
+    Ok(match open.lookup {
+        Lookup::UserStats => true,
+        Lookup::LastLogin => result_value(&answer, "lastlogin").is_some_and(|value| value != "Never"),
+    })
+}
+
+/// Executes a command in one step, with its form filled in.
+async fn execute(link: &Link, domain: &str, node: &str, fields: &[Element]) -> Result<Element, IqFailure> {
+    let mut form = element("x", ns::DATA)
+        .attribute("type", "submit")
+        .child(field("FORM_TYPE", "http://jabber.org/protocol/admin").attribute("type", "hidden"));
+    for field in fields {
+        form = form.child(field.clone());
+    }
+    let command = element("command", ns::COMMANDS)
+        .attribute("node", &format!("{ADMIN}{node}"))
+        .attribute("action", "execute")
+        .child(form);
+    ask(link, iq("set").attribute("to", domain).child(command)).await
+}
+
+/// The error in the result of a command (XEP-0050, section 3.4).
+fn refusal(answer: &Element) -> Option<String> {
+    let command = answer.get_child("command", ns::COMMANDS)?;
+    let note = command
+        .children()
+        .find(|child| child.is("note", ns::COMMANDS) && child.attr("type") == Some("error"))?;
+    Some(note.text())
+}
+
+/// A field's value in the form of a command's result.
+fn result_value(answer: &Element, name: &str) -> Option<String> {
+    let form = answer.get_child("command", ns::COMMANDS)?.get_child("x", ns::DATA)?;
+    let field = form.children().find(|field| field.attr("var") == Some(name))?;
+    child_text(field, "value", ns::DATA)
+}

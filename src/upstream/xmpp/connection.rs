@@ -1,0 +1,210 @@
+//! One account's connection to its XMPP server.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use super::archive::ArchiveStart;
+use super::in_flight::InFlight;
+use super::ledger::Ledger;
+use super::link::{self, Link, LinkEnd};
+use super::login::{LoggedIn, log_in, try_password};
+use super::outbound;
+use super::reader::{Reader, Seen, ask, iq};
+use super::xml::{Build as _, Element, element, ns};
+use super::{Server, address};
+use crate::domain::{FailureReason, NeedsUser, Typing};
+use crate::upstream::{
+    Acknowledgement, AdapterState, Address, Connection, End, Failure, FileStream, Login, Opened, Outgoing,
+    ReadReceipt, SendFailure, Signal,
+};
+
+/// The resource of all accounts: a server gives what was not acknowledged to the next login with the same one.
+const RESOURCE: &str = "windu";
+/// Signals that may wait for the session.
+const CHANNEL: usize = 4;
+pub(super) struct XmppConnection {
+    domain: String,
+    link: Link,
+    ledger: Ledger,
+    in_flight: InFlight,
+    archive: Arc<ArchiveStart>,
+    // Ends the reading task when the session drops the connection.
+    _stop: DropGuard,
+}
+
+/// Logs in and starts the tasks of the connection.
+pub(super) async fn open(
+    server: &Arc<Server>,
+    login: Login,
+    password: String,
+    state: Arc<dyn AdapterState>,
+) -> Result<Opened, End> {
+    let own = address::of_number(&login.number, &server.settings.domain).0;
+    let logged_in =
+        log_in(&server.dialer, &own, &password, Some(RESOURCE)).await.map_err(|failure| failed(&failure))?;
+    let archive =
+        ArchiveStart::new(state, login.resume_point.as_ref()).await.map_err(|_| End::Retry("not_stored"))?;
+    Ok(start(server.clone(), own, password, logged_in, Arc::new(archive)))
+}
+
+fn failed(failure: &super::failure::LoginFailure) -> End {
+    tracing::debug!(%failure, "a login failed");
+    failure.end()
+}
+
+fn start(
+    server: Arc<Server>,
+    own: String,
+    password: String,
+    logged_in: LoggedIn,
+    archive: Arc<ArchiveStart>,
+) -> Opened {
+    let (link, ledger, received) = link::start(logged_in, &server.lifecycle);
+    let (sender, signals) = mpsc::channel(CHANNEL);
+    let (in_flight, stop) = (InFlight::default(), CancellationToken::new());
+    let domain = server.settings.domain.clone();
+    let reader = Reader {
+        own: own.clone(),
+        domain: domain.clone(),
+        link: link.clone(),
+        ledger: ledger.clone(),
+        received,
+        in_flight: in_flight.clone(),
+        signals: sender,
+        point: archive.point().cloned(),
+        archive: archive.clone(),
+        seen: Seen::default(),
+        batch: Vec::new(),
+        batch_has_archived: false,
+    };
+    let (stopped, lifecycle) = (stop.clone(), server.lifecycle.clone());
+    lifecycle.spawn(async move {
+        let reading = async {
+            let (end, signals) = reader.run().await;
+            if let Some(end) = end {
+                let end = meaning(&server, &own, &password, end).await;
+                // Fails when the session has stopped listening; then it knows of the end.
+                let _ = signals.send(Signal::End(end)).await;
+            }
+        };
+        tokio::select! {
+            () = reading => {}
+            () = stopped.cancelled() => {}
+        }
+    });
+    let connection = XmppConnection { domain, link, ledger, in_flight, archive, _stop: stop.drop_guard() };
+    Opened { connection: Arc::new(connection), signals }
+}
+
+/// What the end of a stream means. No condition alone says that the account is gone or taken over, so the password decides.
+async fn meaning(server: &Server, own: &str, password: &str, end: LinkEnd) -> End {
+    match end {
+        LinkEnd::Silent => End::Retry("network_silent"),
+        LinkEnd::Broken => End::Retry("disconnected"),
+        LinkEnd::Closed(condition) => match try_password(&server.dialer, own, password).await {
+            Err(failure) => match failed(&failure) {
+                End::NeedsUser(NeedsUser::LoggedOut) => End::NeedsUser(NeedsUser::LoggedOut),
+                End::Retry(_) | End::RateLimited(_) | End::NeedsUser(_) | End::Never(_) => {
+                    End::Retry("disconnected")
+                }
+            },
+            Ok(()) if condition.as_deref() == Some("conflict") => server.replaced(own),
+            Ok(()) => End::Retry("disconnected"),
+        },
+    }
+}
+
+#[async_trait]
+impl Connection for XmppConnection {
+    async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>> {
+        if messages.is_empty() {
+            return Vec::new();
+        }
+        let stanzas: Vec<Result<Element, FailureReason>> = messages.iter().map(outbound::message).collect();
+        let ids = messages.iter().map(|message| message.id.clone());
+        self.in_flight.expect(ids);
+        // Errors for local receivers come before the answer of the own server to a ping behind the messages.
+        let sending = async {
+            self.link.send(stanzas.iter().flatten().cloned().collect()).await?;
+            ask(&self.link, iq("get").attribute("to", &self.domain).child(element("ping", ns::PING))).await
+        };
+        let is_taken = match sending.await {
+            Ok(_) => true,
+            // A server without pings answers, too.
+            Err(failure) => failure.condition().is_some(),
+        };
+        let outcome = |(message, stanza): (&Outgoing, &Result<Element, FailureReason>)| {
+            let failure = self.in_flight.outcome(&message.id);
+            match (stanza, failure) {
+                (Err(reason), _) => Err(SendFailure::Refused(*reason)),
+                (Ok(_), Some(failure)) => Err(failure),
+                (Ok(_), None) if is_taken => Ok(()),
+                (Ok(_), None) => Err(SendFailure::Retry),
+            }
+        };
+        messages.iter().zip(&stanzas).map(outcome).collect()
+    }
+
+    async fn acknowledge(&self, stored: &[Acknowledgement]) -> Result<(), Failure> {
+        let numbers = numbers(stored);
+        let entries = self.in_flight.remove(&numbers);
+        let receipts: Vec<Element> = entries
+            .iter()
+            .filter_map(|entry| entry.receipt.as_ref())
+            .map(|receipt| outbound::delivered(&receipt.to, &receipt.id))
+            .collect();
+        self.deliver(receipts).await?;
+        self.close(numbers).await
+    }
+
+    async fn discard(&self, dropped: &[Acknowledgement]) -> Result<(), Failure> {
+        let numbers = numbers(dropped);
+        self.in_flight.remove(&numbers);
+        self.close(numbers).await
+    }
+
+    async fn read(&self, receipts: &[ReadReceipt]) -> Result<(), Failure> {
+        let receipts = receipts.iter().filter(|receipt| receipt.group.is_none());
+        let receipts = receipts.map(|receipt| outbound::read(&receipt.to.0, &receipt.id)).collect();
+        self.deliver(receipts).await?;
+        // Only what the server has answered behind is certainly there.
+        match ask(&self.link, iq("get").attribute("to", &self.domain).child(element("ping", ns::PING))).await
+        {
+            Err(failure) if failure.condition().is_none() => Err(Failure::Retry("network_silent")),
+            Ok(_) | Err(_) => Ok(()),
+        }
+    }
+
+    async fn typing(&self, to: &Address, typing: Typing) -> Result<(), Failure> {
+        if address::room(to).is_some() {
+            return Err(Failure::Unsupported("show typing in groups"));
+        }
+        self.deliver(vec![outbound::typing(&to.0, typing)]).await
+    }
+
+    async fn fetch(&self, _reference: &str) -> Result<FileStream, Failure> {
+        Err(Failure::Unsupported("fetch files"))
+    }
+}
+
+impl XmppConnection {
+    /// Lets the server forget these stanzas.
+    async fn close(&self, numbers: Vec<u64>) -> Result<(), Failure> {
+        self.ledger.close(numbers);
+        if self.in_flight.archive_is_done() { self.archive.acknowledged().await } else { Ok(()) }
+    }
+
+    async fn deliver(&self, stanzas: Vec<Element>) -> Result<(), Failure> {
+        if stanzas.is_empty() {
+            return Ok(());
+        }
+        self.link.send(stanzas).await.map_err(|_| Failure::Retry("disconnected"))
+    }
+}
+
+fn numbers(acknowledgements: &[Acknowledgement]) -> Vec<u64> {
+    acknowledgements.iter().map(|acknowledgement| acknowledgement.0).collect()
+}

@@ -1,0 +1,378 @@
+//! The task that owns a stream: it reads and writes stanzas, counts them, answers and awaits IQs, and watches for silence.
+//!
+//! A received stanza is acknowledged (XEP-0198, section 4) when it is closed in the [`Ledger`], which is after the commit
+//! for what is stored. A stream is never resumed: a new one gets what was not acknowledged.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_xmpp::xmlstream::ReadError;
+
+use super::address;
+use super::failure::IqFailure;
+use super::ledger::Ledger;
+use super::login::{ElementStream, LoggedIn, condition};
+use super::xml::{Build as _, Element, element, ns};
+use crate::lifecycle::Lifecycle;
+use crate::secrets;
+
+/// Requests to the link that may wait.
+const REQUESTS: usize = 64;
+/// Received stanzas that may wait for the reader.
+const STANZAS: usize = 64;
+/// The server is asked for an acknowledgement at least this often.
+const ROUND_TRIP: Duration = Duration::from_secs(20);
+/// For an acknowledgement that was asked for, and for one write.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// For what is left to say when a connection is dropped.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The interval of the checks.
+const CHECK: Duration = Duration::from_secs(1);
+
+/// What a link passes on.
+pub(super) enum Received {
+    /// A message or presence, open in the ledger under this number.
+    Stanza(u64, Element),
+    /// The server has acknowledged something.
+    Alive,
+    /// The last one.
+    End(LinkEnd),
+}
+
+/// How a stream ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum LinkEnd {
+    /// By the server, with this condition (RFC 6120, section 4.9.3), or without one.
+    Closed(Option<String>),
+    /// By the network, or by what is no XML.
+    Broken,
+    /// Nothing came in time.
+    Silent,
+}
+
+/// Access to a link. Clones share it; the link ends when all are dropped.
+#[derive(Clone)]
+pub(super) struct Link {
+    requests: mpsc::Sender<Request>,
+}
+
+enum Request {
+    Send(Vec<Element>),
+    Ask { iq: Element, answer: oneshot::Sender<Result<Element, IqFailure>> },
+}
+
+/// Starts the task of a stream.
+pub(super) fn start(logged_in: LoggedIn, lifecycle: &Lifecycle) -> (Link, Ledger, mpsc::Receiver<Received>) {
+    let (requests, incoming_requests) = mpsc::channel(REQUESTS);
+    let (passing_on, received) = mpsc::channel(STANZAS);
+    let ledger = Ledger::default();
+    let task = LinkTask {
+        stream: logged_in.stream,
+        own: logged_in.address,
+        ledger: ledger.clone(),
+        asked: HashMap::new(),
+        sent: 0,
+        acknowledged: 0,
+        reported: 0,
+        heard: Instant::now(),
+        awaited_since: None,
+    };
+    lifecycle.spawn(task.run(incoming_requests, passing_on));
+    (Link { requests }, ledger, received)
+}
+
+impl Link {
+    /// Whether the stream has ended.
+    pub fn is_closed(&self) -> bool {
+        self.requests.is_closed()
+    }
+
+    /// Sends stanzas, in order. They may be lost with the connection.
+    pub async fn send(&self, stanzas: Vec<Element>) -> Result<(), IqFailure> {
+        self.requests.send(Request::Send(stanzas)).await.map_err(|_| IqFailure::NoAnswer)
+    }
+
+    /// Sends an IQ, to which an id is given, and returns the result.
+    pub async fn ask(&self, iq: Element) -> Result<Element, IqFailure> {
+        self.begin_to_ask(iq).await?.await.unwrap_or(Err(IqFailure::NoAnswer))
+    }
+
+    /// Sends an IQ; the answer comes on the channel.
+    pub async fn begin_to_ask(
+        &self,
+        iq: Element,
+    ) -> Result<oneshot::Receiver<Result<Element, IqFailure>>, IqFailure> {
+        let (answer, answered) = oneshot::channel();
+        self.requests.send(Request::Ask { iq, answer }).await.map_err(|_| IqFailure::NoAnswer)?;
+        Ok(answered)
+    }
+}
+
+/// An IQ that has no answer yet.
+struct Asked {
+    /// The address that it went to; `None`: the account's own.
+    to: Option<String>,
+    answer: oneshot::Sender<Result<Element, IqFailure>>,
+}
+
+struct LinkTask {
+    stream: ElementStream,
+    own: String,
+    ledger: Ledger,
+    asked: HashMap<String, Asked>,
+    /// Stanzas sent.
+    sent: u64,
+    /// Sent stanzas that the server has acknowledged.
+    acknowledged: u64,
+    /// Received stanzas that the server knows to be handled.
+    reported: u64,
+    heard: Instant,
+    /// When the server was asked for the acknowledgement that has not come.
+    awaited_since: Option<Instant>,
+}
+
+impl LinkTask {
+    async fn run(mut self, mut requests: mpsc::Receiver<Request>, passing_on: mpsc::Sender<Received>) {
+        let end = tokio::select! {
+            end = self.work(&mut requests, &passing_on) => end,
+            // Nobody reads any more.
+            () = passing_on.closed() => None,
+        };
+        if let Some(end) = end {
+            let _ = passing_on.send(Received::End(end)).await;
+        } else {
+            let _ = timeout(LAST_WORDS, self.finish(requests)).await;
+        }
+    }
+
+    /// Sends what was requested and acknowledges what was handled, so that the server need not repeat it, and closes the
+    /// stream.
+    async fn finish(&mut self, mut requests: mpsc::Receiver<Request>) -> Result<(), LinkEnd> {
+        requests.close();
+        while let Ok(request) = requests.try_recv() {
+            self.request(request).await?;
+        }
+        self.acknowledge().await?;
+        let _ = self.stream.shutdown().await;
+        Ok(())
+    }
+
+    /// Works until the stream ends; `None` when all handles were dropped.
+    async fn work(
+        &mut self,
+        requests: &mut mpsc::Receiver<Request>,
+        passing_on: &mpsc::Sender<Received>,
+    ) -> Option<LinkEnd> {
+        let ledger = self.ledger.clone();
+        let mut check = interval(CHECK);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let may_read = !ledger.is_full();
+            let worked = tokio::select! {
+                request = requests.recv() => match request {
+                    Some(request) => self.request(request).await,
+                    None => return None,
+                },
+                () = ledger.changed() => self.acknowledge().await,
+                _ = check.tick() => self.check(may_read && passing_on.capacity() > 0).await,
+                read = read(&mut self.stream, passing_on), if may_read => match read {
+                    Some((permit, Ok(element))) => self.receive(element, permit).await,
+                    Some((_, Err(ReadError::SoftTimeout))) => Ok(()),
+                    Some((_, Err(ReadError::StreamFooterReceived))) | None => Err(LinkEnd::Closed(None)),
+                    Some((_, Err(ReadError::HardError(error)))) => {
+                        tracing::debug!(%error, "a stream broke");
+                        Err(LinkEnd::Broken)
+                    }
+                    Some((_, Err(ReadError::ParseError(error)))) => {
+                        tracing::warn!(%error, "a stream has what cannot be read");
+                        Err(LinkEnd::Broken)
+                    }
+                },
+            };
+            if let Err(end) = worked {
+                return Some(end);
+            }
+        }
+    }
+
+    async fn request(&mut self, request: Request) -> Result<(), LinkEnd> {
+        match request {
+            Request::Send(stanzas) => self.write(&stanzas).await,
+            Request::Ask { iq, answer } => {
+                self.asked.retain(|_, asked| !asked.answer.is_closed());
+                let id = secrets::random_id();
+                let to = iq.attr("to").map(str::to_owned);
+                let iq = iq.attribute("id", &id);
+                self.asked.insert(id, Asked { to, answer });
+                self.write(&[iq]).await
+            }
+        }
+    }
+
+    /// Writes stanzas, and asks for an acknowledgement.
+    async fn write(&mut self, stanzas: &[Element]) -> Result<(), LinkEnd> {
+        self.sent += u64::try_from(stanzas.len()).unwrap_or_default();
+        let stream = &mut self.stream;
+        let writing = async {
+            for stanza in stanzas {
+                stream.feed(stanza).await?;
+            }
+            stream.send(&element("r", ns::SM)).await
+        };
+        self.awaited_since.get_or_insert_with(Instant::now);
+        written(timeout(ANSWER_TIMEOUT, writing).await)
+    }
+
+    /// Tells the server which stanzas are handled.
+    async fn acknowledge(&mut self) -> Result<(), LinkEnd> {
+        let handled = self.ledger.handled();
+        if handled == self.reported {
+            return Ok(());
+        }
+        self.report(handled).await
+    }
+
+    async fn report(&mut self, handled: u64) -> Result<(), LinkEnd> {
+        self.reported = handled;
+        // Counted modulo 2^32 (XEP-0198, section 4).
+        let count = (handled & u64::from(u32::MAX)).to_string();
+        let answer = element("a", ns::SM).attribute("h", &count);
+        written(timeout(ANSWER_TIMEOUT, self.stream.send(&answer)).await)
+    }
+
+    /// Looks for silence. While the socket is not read, nothing can be heard.
+    async fn check(&mut self, reading: bool) -> Result<(), LinkEnd> {
+        if !reading {
+            self.heard = Instant::now();
+            self.awaited_since = self.awaited_since.map(|_| self.heard);
+            return Ok(());
+        }
+        match self.awaited_since {
+            Some(since) if since.elapsed() > ANSWER_TIMEOUT => Err(LinkEnd::Silent),
+            Some(_) => Ok(()),
+            None if self.heard.elapsed() > ROUND_TRIP => self.write(&[]).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn receive(&mut self, element: Element, permit: mpsc::Permit<'_, Received>) -> Result<(), LinkEnd> {
+        self.heard = Instant::now();
+        if element.has_ns(ns::SM) {
+            return match element.name() {
+                "r" => self.report(self.ledger.handled()).await,
+                "a" => {
+                    self.hear_acknowledgement(&element);
+                    permit.send(Received::Alive);
+                    Ok(())
+                }
+                _ => Ok(()),
+            };
+        }
+        if element.is("error", ns::STREAM) {
+            return Err(LinkEnd::Closed(Some(condition(&element))));
+        }
+        if !element.has_ns(ns::CLIENT) {
+            return Ok(());
+        }
+        let number = self.ledger.receive();
+        if element.name() == "iq" {
+            self.ledger.close([number]);
+            return self.receive_iq(&element).await;
+        }
+        permit.send(Received::Stanza(number, element));
+        Ok(())
+    }
+
+    fn hear_acknowledgement(&mut self, element: &Element) {
+        let Some(count) = element.attr("h").and_then(|count| count.parse::<u32>().ok()) else { return };
+        // The distance is small, whatever the server counts modulo.
+        let sent = u32::try_from(self.sent & u64::from(u32::MAX)).unwrap_or_default();
+        self.acknowledged = self.sent.saturating_sub(u64::from(sent.wrapping_sub(count)));
+        self.awaited_since = if self.acknowledged == self.sent { None } else { Some(Instant::now()) };
+    }
+
+    async fn receive_iq(&mut self, iq: &Element) -> Result<(), LinkEnd> {
+        match iq.attr("type") {
+            Some("result" | "error") => {
+                let asked = iq.attr("id").and_then(|id| self.asked.get(id).map(|asked| (id, asked)));
+                if let Some((id, asked)) = asked
+                    && self.is_from(iq.attr("from"), asked.to.as_deref())
+                {
+                    let id = id.to_owned();
+                    if let Some(asked) = self.asked.remove(&id) {
+                        let answer = if iq.attr("type") == Some("error") {
+                            Err(IqFailure::of(iq))
+                        } else {
+                            Ok(iq.clone())
+                        };
+                        // Fails when the asker has given up.
+                        let _ = asked.answer.send(answer);
+                    }
+                }
+                Ok(())
+            }
+            Some("get" | "set") => {
+                let answer = self.answer(iq);
+                self.write(&[answer]).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether an answer comes from where the question went (RFC 6120, section 8.1.2.1).
+    fn is_from(&self, from: Option<&str>, to: Option<&str>) -> bool {
+        let own = address::bare(&self.own);
+        match (from, to) {
+            (from, Some(to)) => from == Some(to),
+            (None, None) => true,
+            (Some(from), None) => from == own || from == self.own || from == address::domain(own),
+        }
+    }
+
+    /// The answer to somebody's IQ: pongs (XEP-0199), thanks for a changed contact list (RFC 6121, section 2.1.6), and
+    /// that there is nothing else.
+    fn answer(&self, iq: &Element) -> Element {
+        let (from, id) = (iq.attr("from").unwrap_or_default(), iq.attr("id").unwrap_or_default());
+        let is_own = iq.attr("from").is_none_or(|from| address::bare(from) == address::bare(&self.own));
+        let kind = iq.children().next().map_or(("", String::new()), |child| (child.name(), child.ns()));
+        let accepted = match (kind.0, kind.1.as_str()) {
+            ("ping", ns::PING) => true,
+            ("query", "jabber:iq:roster") => is_own && iq.attr("type") == Some("set"),
+            _ => false,
+        };
+        let mut answer = element("iq", ns::CLIENT).attribute("id", id);
+        if !from.is_empty() {
+            answer = answer.attribute("to", from);
+        }
+        if accepted {
+            return answer.attribute("type", "result");
+        }
+        let error = element("error", ns::CLIENT)
+            .attribute("type", "cancel")
+            .child(element("service-unavailable", ns::STANZAS));
+        answer.attribute("type", "error").child(error)
+    }
+}
+
+/// Reads an element once the reader has room for it; `None` at the end of the stream.
+async fn read<'a>(
+    stream: &mut ElementStream,
+    passing_on: &'a mpsc::Sender<Received>,
+) -> Option<(mpsc::Permit<'a, Received>, Result<Element, ReadError>)> {
+    let permit = passing_on.reserve().await.ok()?;
+    Some((permit, stream.next().await?))
+}
+
+fn written(written: Result<std::io::Result<()>, tokio::time::error::Elapsed>) -> Result<(), LinkEnd> {
+    match written {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "a stream broke");
+            Err(LinkEnd::Broken)
+        }
+        Err(_) => Err(LinkEnd::Silent),
+    }
+}

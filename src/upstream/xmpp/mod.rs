@@ -1,0 +1,150 @@
+//! A real, federated network: the accounts of one XMPP server, such as Prosody or ejabberd.
+//!
+//! An account is `number@domain` with a random password, made and deleted by the server's administrator (XEP-0133). Its
+//! connection is one stream with a fixed resource, which is never resumed. The server gets the acknowledgement of a stanza
+//! (XEP-0198) after the commit, and gives what was not acknowledged to the next connection.
+
+mod address;
+mod admin;
+mod archive;
+mod connection;
+mod dial;
+mod failure;
+mod group;
+mod in_flight;
+mod inbound;
+mod ledger;
+mod link;
+mod login;
+mod outbound;
+mod profile;
+mod reader;
+mod xml;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+
+use super::{
+    AdapterState, Address, BlobSource, Capabilities, Connector, Credentials, End, Failure, Login, Opened,
+    RegistrationKind,
+};
+use crate::config::{ConfigError, XmppSettings};
+use crate::domain::{NeedsUser, PhoneNumber};
+use crate::lifecycle::Lifecycle;
+use crate::secrets;
+use admin::Admin;
+use dial::Dialer;
+
+/// A connection that was replaced twice within this time is not opened again: another program has the account.
+const REPLACED_AGAIN: Duration = Duration::from_mins(1);
+
+/// The connector of the network `xmpp`.
+pub struct Xmpp {
+    server: Arc<Server>,
+    admin: Admin,
+}
+
+/// One XMPP server, as all connections of this process see it.
+struct Server {
+    settings: XmppSettings,
+    dialer: Dialer,
+    lifecycle: Lifecycle,
+    /// When connections were last replaced, by address.
+    replaced: Mutex<HashMap<String, Instant>>,
+}
+
+/// What an account needs for its login, as JSON.
+#[derive(Serialize, Deserialize)]
+struct Secret {
+    password: String,
+}
+
+impl Xmpp {
+    /// Connects to nothing yet. Connections run as tasks of `lifecycle`.
+    ///
+    /// # Errors
+    /// When the certificates of the settings cannot be read.
+    pub fn new(
+        settings: XmppSettings,
+        _blobs: Arc<dyn BlobSource>,
+        lifecycle: Lifecycle,
+    ) -> Result<Self, ConfigError> {
+        let dialer = Dialer::new(&settings)?;
+        let server = Arc::new(Server { settings, dialer, lifecycle, replaced: Mutex::default() });
+        Ok(Self { admin: Admin::new(server.clone()), server })
+    }
+}
+
+impl Server {
+    /// The end of a connection whose resource another connection has taken.
+    fn replaced(&self, own: &str) -> End {
+        let mut replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        replaced.retain(|_, since| since.elapsed() < REPLACED_AGAIN);
+        if replaced.insert(own.to_owned(), Instant::now()).is_some() {
+            End::NeedsUser(NeedsUser::Replaced)
+        } else {
+            End::Retry("replaced")
+        }
+    }
+}
+
+#[async_trait]
+impl Connector for Xmpp {
+    fn network(&self) -> &'static str {
+        "xmpp"
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            supported: &[],
+            group_size: 0,
+            edit_seconds: None,
+            delete_seconds: None,
+            poll_options: 0,
+            tells_again: true,
+        }
+    }
+
+    fn registration(&self) -> RegistrationKind {
+        RegistrationKind::OurCode
+    }
+
+    fn address_of(&self, number: &PhoneNumber) -> Address {
+        address::of_number(number, &self.server.settings.domain)
+    }
+
+    fn number_of(&self, address: &Address) -> Option<PhoneNumber> {
+        address::number(&address.0, &self.server.settings.domain)
+    }
+
+    fn is_group(&self, address: &Address) -> bool {
+        address::room(address).is_some()
+    }
+
+    async fn register(&self, number: &PhoneNumber) -> Result<Credentials, Failure> {
+        let password = secrets::random_token();
+        self.admin.delete_user(&self.address_of(number).0).await?;
+        self.admin.add_user(&self.address_of(number).0, &password).await?;
+        let secret = serde_json::to_vec(&Secret { password });
+        secret.map(Credentials).map_err(|error| Failure::Refused(error.to_string()))
+    }
+
+    async fn unregister(&self, number: &PhoneNumber) -> Result<(), Failure> {
+        self.admin.delete_user(&self.address_of(number).0).await
+    }
+
+    async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, Failure> {
+        self.admin.existing(numbers).await
+    }
+
+    async fn open(&self, login: Login, state: Arc<dyn AdapterState>) -> Result<Opened, End> {
+        let secret: Secret =
+            serde_json::from_slice(&login.credentials.0).map_err(|_| End::NeedsUser(NeedsUser::LoggedOut))?;
+        connection::open(&self.server, login, secret.password, state).await
+    }
+}

@@ -1,0 +1,352 @@
+//! The reader of one account's connection: what the link passes on becomes signals.
+//!
+//! After the login the server sends what it kept, among it everything that the last connection did not acknowledge. Then
+//! the archive (XEP-0313) is read from the resume point on, for what the server did not keep. What comes both ways is
+//! passed on once.
+
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use super::address;
+use super::archive::{ArchivePoint, ArchiveStart, Page, page_request, page_result};
+use super::failure::{IqFailure, bounce};
+use super::in_flight::{Entry, InFlight};
+use super::inbound::{Envelope, delay, events};
+use super::ledger::Ledger;
+use super::link::{Link, LinkEnd, Received};
+use super::xml::{Build as _, Element, child_text, element, ns};
+use crate::clock;
+use crate::secrets;
+use crate::upstream::{Acknowledgement, Incoming, Signal};
+
+/// Messages in one signal at the most.
+const BATCH: usize = 100;
+/// For one answer of the server.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// After catching up, what the server still repeats is recognised for so long.
+const REPEATS: Duration = Duration::from_mins(1);
+/// Messages that are remembered, so that they are not passed on twice. Beyond them the store recognises them.
+const REMEMBERED: usize = 20_000;
+
+pub(super) struct Reader {
+    /// The account's address without a resource.
+    pub own: String,
+    pub domain: String,
+    pub link: Link,
+    pub ledger: Ledger,
+    pub received: mpsc::Receiver<Received>,
+    pub in_flight: InFlight,
+    pub signals: mpsc::Sender<Signal>,
+    pub archive: Arc<ArchiveStart>,
+    /// The end of what was read of the archive.
+    pub point: Option<ArchivePoint>,
+    pub seen: Seen,
+    /// Events that are not passed on yet.
+    pub batch: Vec<Incoming>,
+    pub batch_has_archived: bool,
+}
+
+/// The messages that were passed on since the login, until the server has repeated what it had to.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// Hashes of sender, receiver, id and text.
+    messages: HashSet<u64>,
+    hasher: RandomState,
+    until: Option<Instant>,
+}
+
+impl Seen {
+    /// Whether the message is new.
+    fn add(&mut self, message: &Element) -> bool {
+        if self.until.is_some_and(|until| until < Instant::now()) {
+            self.messages = HashSet::new();
+            return true;
+        }
+        let (from, id) = (message.attr("from"), message.attr("id"));
+        let (Some(from), Some(id)) = (from, id) else { return true };
+        let to = message.attr("to").map_or("", address::bare);
+        let key =
+            self.hasher.hash_one((address::bare(from), to, id, child_text(message, "body", ns::CLIENT)));
+        if self.messages.contains(&key) {
+            return false;
+        }
+        if self.messages.len() < REMEMBERED {
+            self.messages.insert(key);
+        }
+        true
+    }
+}
+
+/// Why reading stops.
+enum Stop {
+    /// The stream has ended.
+    Link(LinkEnd),
+    /// The session has dropped the connection.
+    Dropped,
+    /// The server did not answer.
+    Silent,
+}
+
+impl From<Stop> for Option<LinkEnd> {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Link(end) => Some(end),
+            Stop::Silent => Some(LinkEnd::Silent),
+            Stop::Dropped => None,
+        }
+    }
+}
+
+impl Reader {
+    /// Reads until the stream ends; `None` when nobody reads the signals any more.
+    pub async fn run(mut self) -> (Option<LinkEnd>, mpsc::Sender<Signal>) {
+        let stop = match self.read().await {
+            Ok(never) => match never {},
+            Err(stop) => stop,
+        };
+        // What was read before the end may be stored all the same: the next connection gets it otherwise.
+        let _ = self.pass_on().await;
+        (stop.into(), self.signals)
+    }
+
+    async fn read(&mut self) -> Result<Infallible, Stop> {
+        // Copies of what other devices of the account send and receive (XEP-0280); a server without them is fine.
+        let carbons = iq("set").child(element("enable", ns::CARBONS));
+        let _ = self.ask(carbons).await?;
+        let away = element("presence", ns::CLIENT).child(element("show", ns::CLIENT).content("xa"));
+        self.link.send(vec![away]).await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
+        // What the server kept comes before this answer.
+        let _ = self.ask(iq("get").attribute("to", &self.domain).child(element("ping", ns::PING))).await?;
+        self.pass_on().await?;
+        self.read_archive().await?;
+        self.archive.finish();
+        if self.in_flight.archive_is_done() {
+            self.archive.acknowledged().await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
+        }
+        let moved = self.point.as_ref().filter(|point| Some(*point) != self.archive.point());
+        let resume_point = moved.map(ArchivePoint::to_resume_point);
+        self.signal(Signal::CaughtUp(resume_point)).await?;
+        self.seen.until = Some(Instant::now() + REPEATS);
+        loop {
+            let received = self.received.recv().await.ok_or(Stop::Link(LinkEnd::Broken))?;
+            self.take(received, true).await?;
+            while self.batch.len() < BATCH
+                && let Ok(received) = self.received.try_recv()
+            {
+                self.take(received, true).await?;
+            }
+            self.pass_on().await?;
+        }
+    }
+
+    /// Reads the archive behind the point, page by page, to its end.
+    async fn read_archive(&mut self) -> Result<(), Stop> {
+        let mut after = self.point.clone().map_or(Page::First, Page::After);
+        loop {
+            let query = secrets::random_id();
+            let answer = self.ask(page_request(&query, &after)).await?;
+            let result = match answer {
+                Ok(answer) => page_result(&answer),
+                // The archive does not reach back so far.
+                Err(IqFailure::Error { condition, .. })
+                    if condition == "item-not-found" && matches!(after, Page::After(_)) =>
+                {
+                    let Page::After(point) = after else { continue };
+                    after = Page::Since(point.at);
+                    continue;
+                }
+                Err(failure) => {
+                    tracing::debug!(%failure, "the server has no archive for this account");
+                    return Ok(());
+                }
+            };
+            self.pass_on().await?;
+            let Some(result) = result else { return Ok(()) };
+            if let Some(last) = result.last {
+                let at = self.point.as_ref().map_or(DateTime::UNIX_EPOCH, |point| point.at);
+                let point = ArchivePoint { id: last, at };
+                self.point = Some(point.clone());
+                after = Page::After(point);
+            } else {
+                return Ok(());
+            }
+            if result.complete {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Asks the server something, and takes what comes before the answer.
+    async fn ask(&mut self, iq: Element) -> Result<Result<Element, IqFailure>, Stop> {
+        let link = self.link.clone();
+        let asking = async {
+            let answer = link.begin_to_ask(iq).await?;
+            answer.await.unwrap_or(Err(IqFailure::NoAnswer))
+        };
+        tokio::pin!(asking);
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let answer = loop {
+            tokio::select! {
+                biased;
+                received = self.received.recv() => {
+                    let received = received.ok_or(Stop::Link(LinkEnd::Broken))?;
+                    self.take(received, false).await?;
+                    if self.batch.len() >= BATCH {
+                        self.pass_on().await?;
+                    }
+                }
+                answer = &mut asking => break answer,
+                () = tokio::time::sleep_until(deadline) => return Err(Stop::Silent),
+            }
+        };
+        // What came before the answer is in the channel by now.
+        while let Ok(received) = self.received.try_recv() {
+            self.take(received, false).await?;
+        }
+        Ok(answer)
+    }
+
+    /// Takes one thing that the link passed on. `live`: the account has caught up, so the resume point moves.
+    async fn take(&mut self, received: Received, live: bool) -> Result<(), Stop> {
+        match received {
+            Received::Stanza(number, stanza) => {
+                if stanza.name() == "message" {
+                    self.message(number, &stanza, live);
+                } else {
+                    self.ledger.close([number]);
+                }
+                Ok(())
+            }
+            Received::Alive => self.signal(Signal::Alive).await,
+            Received::End(end) => Err(Stop::Link(end)),
+        }
+    }
+
+    fn message(&mut self, number: u64, message: &Element, live: bool) {
+        let is_from_own = message.attr("from").is_none_or(|from| from == self.own);
+        if is_from_own && let Some(result) = message.get_child("result", ns::MAM) {
+            return self.archived(number, result);
+        }
+        if is_from_own && let Some((carbon, is_own)) = carbon(message) {
+            let sent_at = delay(carbon).unwrap_or_else(clock::now);
+            return match forwarded(carbon) {
+                Some(inner) => self.passed(number, inner, sent_at, is_own, false, None),
+                None => self.ledger.close([number]),
+            };
+        }
+        if message.attr("type") == Some("error") {
+            if let Some(id) = message.attr("id") {
+                self.in_flight.fail(id, bounce(&IqFailure::of(message)));
+            }
+            return self.ledger.close([number]);
+        }
+        let sent_at = delay(message).unwrap_or_else(clock::now);
+        let point = live.then(|| self.archive_id(message)).flatten();
+        let point = point.map(|id| ArchivePoint { id, at: sent_at });
+        self.passed(number, message, sent_at, false, false, point);
+    }
+
+    /// A message of the archive (XEP-0313, section 4.2).
+    fn archived(&mut self, number: u64, result: &Element) {
+        let (Some(id), Some(message)) = (result.attr("id"), forwarded(result)) else {
+            return self.ledger.close([number]);
+        };
+        let forwarding = result.get_child("forwarded", ns::FORWARD);
+        let sent_at = forwarding.and_then(delay).unwrap_or_else(clock::now);
+        let is_own = message.attr("from").is_some_and(|from| address::bare(from) == self.own)
+            && message.attr("to").is_none_or(|to| address::bare(to) != self.own);
+        let point = ArchivePoint { id: id.to_owned(), at: sent_at };
+        self.point = Some(point);
+        self.passed(number, message, sent_at, is_own, true, None);
+    }
+
+    /// Puts the events of a message into the batch.
+    fn passed(
+        &mut self,
+        number: u64,
+        message: &Element,
+        sent_at: DateTime<Utc>,
+        is_own: bool,
+        archived: bool,
+        point: Option<ArchivePoint>,
+    ) {
+        let is_group = message.attr("type") == Some("groupchat");
+        let is_late = archived || message.has_child("delay", ns::DELAY);
+        let (events, receipt) = if is_group {
+            (Vec::new(), None)
+        } else {
+            events(&Envelope { message, sent_at, is_late, is_own })
+        };
+        let is_stored =
+            events.iter().any(|event| !matches!(event, crate::upstream::UpstreamEvent::Typing { .. }));
+        if events.is_empty() || (is_stored && !self.seen.add(message)) {
+            return self.ledger.close([number]);
+        }
+        self.batch_has_archived |= archived;
+        self.in_flight.add(number, Entry { receipt, archived });
+        let resume_point = point.as_ref().map(ArchivePoint::to_resume_point);
+        let count = events.len();
+        for (index, event) in events.into_iter().enumerate() {
+            let is_last = index + 1 == count;
+            self.batch.push(Incoming {
+                event,
+                acknowledgement: is_last.then_some(Acknowledgement(number)),
+                resume_point: resume_point.clone().filter(|_| is_last),
+            });
+        }
+        if let Some(point) = point {
+            self.point = Some(point);
+        }
+    }
+
+    /// The message's id in the account's own archive (XEP-0359, section 3).
+    fn archive_id(&self, message: &Element) -> Option<String> {
+        let ids = message.children().filter(|child| child.is("stanza-id", ns::STANZA_ID));
+        let own = ids.into_iter().find(|id| id.attr("by") == Some(self.own.as_str()))?;
+        own.attr("id").map(str::to_owned)
+    }
+
+    async fn pass_on(&mut self) -> Result<(), Stop> {
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        if std::mem::take(&mut self.batch_has_archived) {
+            self.archive.keep().await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
+        }
+        let events = std::mem::take(&mut self.batch);
+        self.signal(Signal::Events(events)).await
+    }
+
+    async fn signal(&mut self, signal: Signal) -> Result<(), Stop> {
+        self.signals.send(signal).await.map_err(|_| Stop::Dropped)
+    }
+}
+
+/// What another device of the account sent or received (XEP-0280), and whether it sent it.
+fn carbon(message: &Element) -> Option<(&Element, bool)> {
+    let sent = message.get_child("sent", ns::CARBONS).map(|carbon| (carbon, true));
+    sent.or_else(|| message.get_child("received", ns::CARBONS).map(|carbon| (carbon, false)))
+}
+
+/// The message inside (XEP-0297).
+fn forwarded(outer: &Element) -> Option<&Element> {
+    outer.get_child("forwarded", ns::FORWARD)?.get_child("message", ns::CLIENT)
+}
+
+/// An IQ of this type.
+
+pub(super) fn iq(kind: &'static str) -> Element {
+    element("iq", ns::CLIENT).attribute("type", kind)
+}
+
+/// Waits for an answer for a limited time.
+pub(super) async fn ask(link: &Link, iq: Element) -> Result<Element, IqFailure> {
+    timeout(ANSWER_TIMEOUT, link.ask(iq)).await.unwrap_or(Err(IqFailure::NoAnswer))
+}

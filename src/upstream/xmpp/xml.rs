@@ -1,0 +1,117 @@
+//! XML elements: how they are made and read. Everything is an [`Element`], so that nothing that a server sends is lost by
+//! a stricter type.
+
+use tokio_xmpp::minidom::rxml::{Namespace, NcName};
+
+pub(super) use tokio_xmpp::minidom::Element;
+
+/// The namespaces that this adapter speaks, with their sources.
+pub(super) mod ns {
+    /// RFC 6120.
+    pub const CLIENT: &str = "jabber:client";
+    /// RFC 6120, section 7.
+    pub const BIND: &str = "urn:ietf:params:xml:ns:xmpp-bind";
+    /// RFC 6120, section 8.3.
+    pub const STANZAS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
+    /// RFC 6120, section 4.9.
+    pub const STREAM: &str = "http://etherx.jabber.org/streams";
+    /// RFC 6120, section 4.9.3.
+    pub const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
+    /// XEP-0004.
+    pub const DATA: &str = "jabber:x:data";
+    /// XEP-0030.
+    pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
+    /// XEP-0050.
+    pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
+    /// XEP-0059.
+    pub const RSM: &str = "http://jabber.org/protocol/rsm";
+    /// XEP-0085.
+    pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
+    /// XEP-0184.
+    pub const RECEIPTS: &str = "urn:xmpp:receipts";
+    /// XEP-0198.
+    pub const SM: &str = "urn:xmpp:sm:3";
+    /// XEP-0199.
+    pub const PING: &str = "urn:xmpp:ping";
+    /// XEP-0203.
+    pub const DELAY: &str = "urn:xmpp:delay";
+    /// XEP-0280.
+    pub const CARBONS: &str = "urn:xmpp:carbons:2";
+    /// XEP-0297.
+    pub const FORWARD: &str = "urn:xmpp:forward:0";
+    /// XEP-0313.
+    pub const MAM: &str = "urn:xmpp:mam:2";
+    /// XEP-0333.
+    pub const MARKERS: &str = "urn:xmpp:chat-markers:0";
+    /// XEP-0334.
+    pub const HINTS: &str = "urn:xmpp:hints";
+    /// XEP-0359.
+    pub const STANZA_ID: &str = "urn:xmpp:sid:0";
+    /// XEP-0380.
+    pub const EME: &str = "urn:xmpp:eme:0";
+}
+
+/// A new element.
+pub(super) fn element(name: &str, namespace: &str) -> Element {
+    Element::bare(name, namespace)
+}
+
+/// The building of an element, from the outside in.
+pub(super) trait Build: Sized {
+    /// With this attribute. A value that XML cannot carry loses the characters that it cannot.
+    fn attribute(self, name: &'static str, value: &str) -> Self;
+    /// With this child at the end.
+    fn child(self, child: Element) -> Self;
+    /// With this text at the end.
+    fn content(self, text: &str) -> Self;
+}
+
+impl Build for Element {
+    fn attribute(mut self, name: &'static str, value: &str) -> Self {
+        match NcName::try_from(name) {
+            Ok(name) => self.set_attr(Namespace::NONE, name, writable(value)),
+            Err(_) => tracing::error!(name, "an attribute's name is no name in XML"),
+        }
+        self
+    }
+
+    fn child(mut self, child: Element) -> Self {
+        self.append_child(child);
+        self
+    }
+
+    fn content(mut self, text: &str) -> Self {
+        if !text.is_empty() {
+            self.append_text_node(writable(text));
+        }
+        self
+    }
+}
+
+/// The text of a child; `None` without such a child.
+pub(super) fn child_text(element: &Element, name: &str, namespace: &str) -> Option<String> {
+    element.get_child(name, namespace).map(Element::text)
+}
+
+/// The text with U+FFFD in place of each character that XML 1.0 (section 2.2) cannot carry.
+fn writable(text: &str) -> String {
+    text.chars().map(|character| if is_writable(character) { character } else { '\u{fffd}' }).collect()
+}
+
+fn is_writable(character: char) -> bool {
+    matches!(character, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_xml_cannot_carry_is_replaced() {
+        assert_eq!(writable("a\0b\u{1}c\u{fffe}d\ne🌊"), "a\u{fffd}b\u{fffd}c\u{fffd}d\ne🌊");
+        let made = element("a", "urn:a").attribute("b", "1\u{2}").child(element("c", "urn:c").content("d"));
+        assert_eq!(made.attr("b"), Some("1\u{fffd}"));
+        assert_eq!(child_text(&made, "c", "urn:c").as_deref(), Some("d"));
+        assert_eq!(child_text(&made, "c", "urn:other"), None);
+    }
+}

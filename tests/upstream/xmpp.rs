@@ -1,0 +1,97 @@
+//! Prosody and ejabberd in the conformance suite.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use tempfile::TempDir;
+use windu::config::{XmppHost, XmppSettings, XmppTls};
+use windu::db::Db;
+use windu::domain::{PhoneNumber, StoredMedia, UserId};
+use windu::lifecycle::Lifecycle;
+use windu::media::{Media, Uploader};
+use windu::store::Store;
+use windu::upstream::Connector;
+use windu::upstream::xmpp::Xmpp;
+
+use crate::network::Network;
+use crate::support::media;
+use crate::support::postgres::Database;
+use crate::support::xmpp::{Software, XmppServer};
+
+pub type OnProsody = XmppNetwork<false>;
+pub type OnEjabberd = XmppNetwork<true>;
+
+/// The numbers of all cases of this process, which share its servers.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
+
+/// A part of a server that all cases share.
+pub struct XmppNetwork<const EJABBERD: bool> {
+    server: &'static XmppServer,
+    database: Database,
+    lifecycle: Lifecycle,
+    folder: TempDir,
+}
+
+#[async_trait]
+impl<const EJABBERD: bool> Network for XmppNetwork<EJABBERD> {
+    const UNACKNOWLEDGED: usize = 400;
+
+    fn missing() -> Option<String> {
+        XmppServer::missing()
+    }
+
+    async fn start() -> Self {
+        let software = if EJABBERD { Software::Ejabberd } else { Software::Prosody };
+        let server = tokio::task::spawn_blocking(move || XmppServer::shared(software)).await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        Self { server, database: Database::create(), lifecycle: Lifecycle::default(), folder }
+    }
+
+    async fn connector(&self) -> Arc<dyn Connector> {
+        let address = self.server.address();
+        let settings = XmppSettings {
+            domain: self.server.domain().to_owned(),
+            host: XmppHost::At { host: address.ip().to_string(), port: address.port() },
+            tls: XmppTls::StartTls,
+            ca_file: Some(self.server.ca_file().to_owned()),
+            admin_jid: self.server.admin_jid(),
+            admin_password: self.server.admin_password().to_owned(),
+        };
+        Arc::new(Xmpp::new(settings, Arc::new(self.media()), self.lifecycle.clone()).unwrap())
+    }
+
+    async fn store(&self, bytes: &[u8], mimetype: &str) -> StoredMedia {
+        let media = self.media();
+        let mut spool = media.spool(Uploader::User(UserId(1)));
+        spool.write(bytes).await.unwrap();
+        media.ingest(&spool.finish().await.unwrap(), mimetype).await.unwrap()
+    }
+
+    /// XML has one end of lines, and no control characters but it and the tabulator.
+    fn carried(text: &str) -> String {
+        let lines = text.replace("\r\n", "\n").replace('\r', "\n");
+        lines.replace(
+            |sign: char| sign.is_ascii_control() && !matches!(sign, '\n' | '\t' | '\u{7f}'),
+            "\u{fffd}",
+        )
+    }
+
+    fn number(&self) -> PhoneNumber {
+        let number = 15_550_100_000 + NUMBERS.fetch_add(1, Ordering::Relaxed);
+        number.to_string().parse().unwrap()
+    }
+}
+
+impl<const EJABBERD: bool> XmppNetwork<EJABBERD> {
+    fn media(&self) -> Media {
+        let store = Store::new(Db::from_url(&self.database.url(), 1).unwrap());
+        media::in_folder(&store, self.folder.path())
+    }
+}
+
+impl<const EJABBERD: bool> Drop for XmppNetwork<EJABBERD> {
+    fn drop(&mut self) {
+        self.lifecycle.soft().cancel();
+    }
+}
