@@ -12,6 +12,9 @@ pub trait Network: Send + Sync {
     /// The limit of unacknowledged events of a connection.
     const UNACKNOWLEDGED: usize;
 
+    /// Acknowledged messages may come again on the next connection, although the one before had caught up.
+    const REPEATS: bool = false;
+
     /// What this machine lacks to run it.
     fn missing() -> Option<String> {
         None

@@ -36,6 +36,8 @@ pub struct XmppNetwork<const EJABBERD: bool> {
 #[async_trait]
 impl<const EJABBERD: bool> Network for XmppNetwork<EJABBERD> {
     const UNACKNOWLEDGED: usize = 400;
+    // ejabberd sends again when it notices the end of the old connection, which may be later.
+    const REPEATS: bool = EJABBERD;
 
     fn missing() -> Option<String> {
         XmppServer::missing()

@@ -14,6 +14,11 @@ pub(super) fn bare(address: &str) -> &str {
     address.split_once('/').map_or(address, |(bare, _)| bare)
 }
 
+/// The resource of an address; in a room, the nickname.
+pub(super) fn resource(address: &str) -> Option<&str> {
+    address.split_once('/').map(|(_, resource)| resource)
+}
+
 /// The domain of an address.
 pub(super) fn domain(address: &str) -> &str {
     let bare = bare(address);
@@ -43,6 +48,7 @@ mod tests {
     #[test]
     fn an_address_has_parts() {
         assert_eq!(bare("a@b/c/d"), "a@b");
+        assert_eq!(resource("a@b/c/d"), Some("c/d"));
         assert_eq!(domain("a@b/c@d"), "b");
         assert_eq!(domain("b"), "b");
     }

@@ -22,7 +22,7 @@ use crate::upstream::{
 };
 
 /// The resource of all accounts: a server gives what was not acknowledged to the next login with the same one.
-const RESOURCE: &str = "windu";
+pub(super) const RESOURCE: &str = "windu";
 /// Signals that may wait for the session.
 const CHANNEL: usize = 4;
 pub(super) struct XmppConnection {

@@ -1,7 +1,7 @@
 //! The reader of one account's connection: what the link passes on becomes signals.
 //!
-//! After the login the server sends what it kept, among it everything that the last connection did not acknowledge. Then
-//! the archive (XEP-0313) is read from the resume point on, for what the server did not keep. What comes both ways is
+//! The archive (XEP-0313) is read first, from the resume point on: it has the order. Then the server sends what it kept, among
+//! it everything that the last connection did not acknowledge, which ejabberd does in any order. What comes both ways is
 //! passed on once.
 
 use std::collections::HashSet;
@@ -16,6 +16,7 @@ use tokio::time::{Instant, timeout};
 
 use super::address;
 use super::archive::{ArchivePoint, ArchiveStart, Page, page_request, page_result};
+use super::connection::RESOURCE;
 use super::failure::{IqFailure, bounce};
 use super::in_flight::{Entry, InFlight};
 use super::inbound::{Envelope, delay, events};
@@ -120,11 +121,13 @@ impl Reader {
         // Copies of what other devices of the account send and receive (XEP-0280); a server without them is fine.
         let carbons = iq("set").child(element("enable", ns::CARBONS));
         let _ = self.ask(carbons).await?;
+        self.read_archive().await?;
+        // From here on messages come by themselves, first those that the server kept, of which most are in the archive.
         let away = element("presence", ns::CLIENT).child(element("show", ns::CLIENT).content("xa"));
         self.link.send(vec![away]).await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
-        // What the server kept comes before this answer.
         let _ = self.ask(iq("get").attribute("to", &self.domain).child(element("ping", ns::PING))).await?;
         self.pass_on().await?;
+        // What came between the end of the archive and the presence, if the server keeps nothing.
         self.read_archive().await?;
         self.archive.finish();
         if self.in_flight.archive_is_done() {
@@ -262,8 +265,11 @@ impl Reader {
         let sent_at = forwarding.and_then(delay).unwrap_or_else(clock::now);
         let is_own = message.attr("from").is_some_and(|from| address::bare(from) == self.own)
             && message.attr("to").is_none_or(|to| address::bare(to) != self.own);
-        let point = ArchivePoint { id: id.to_owned(), at: sent_at };
-        self.point = Some(point);
+        self.point = Some(ArchivePoint { id: id.to_owned(), at: sent_at });
+        if is_own && message.attr("from").and_then(address::resource) == Some(RESOURCE) {
+            // Sent from here, so it is stored already.
+            return self.ledger.close([number]);
+        }
         self.passed(number, message, sent_at, is_own, true, None);
     }
 
