@@ -1,0 +1,4 @@
+//! The network `xmpp` with real servers.
+
+#[path = "../support/mod.rs"]
+mod support;
