@@ -1,0 +1,148 @@
+//! People on the same server without a number, with an independent client.
+
+use serde_json::{Value, json};
+use tokio::task::block_in_place;
+
+use crate::support::people::{Person, texts};
+use crate::support::xmpp::Software;
+use crate::support::xmpp::peer::is_from;
+use crate::world::{jid, messages_up_to, outsider_of, romeo, setup, shared};
+
+on_both_servers!(
+    who_writes_first_is_a_chat_and_gets_answers,
+    receipts_and_markers_go_both_ways,
+    a_message_with_the_same_id_is_stored_once,
+    an_encrypted_message_is_not_stored_as_a_text,
+    what_comes_while_the_program_is_down_arrives_after_its_start,
+);
+
+async fn who_writes_first_is_a_chat_and_gets_answers(software: Software) {
+    let xmpp = shared(software);
+    let server = setup(xmpp).start();
+    let anna = Person::new(&server).await;
+    let (romeo, address) = (romeo(xmpp).await, jid(&anna, xmpp));
+
+    romeo.chat(&address).state("composing").await;
+    let id = romeo.chat(&address).text("Good morrow 🌊 <cousin> & all").await;
+    let outsider = outsider_of(&anna).await;
+    let message = anna.waits_until(&outsider, &id, |_| true).await;
+    assert_eq!(message["text"], "Good morrow 🌊 <cousin> & all");
+    assert_eq!((&message["type"], &message["received"]), (&json!("t"), &json!(true)), "{message}");
+
+    for text in ["Is the day so young?", "🕘"] {
+        let sent = anna.tries_to_send(&outsider, text).await;
+        assert_eq!(sent.status, 200, "{}", sent.text());
+        let heard = romeo.hears(&address, text).await;
+        assert_eq!(heard["id"], sent.json()["id"], "{heard}");
+        assert_eq!(heard["type"], "chat");
+    }
+    let typing = anna.api.post("/api/messages/set-typing/", &[("contact", &outsider)]).await;
+    assert_eq!(typing.status, 200, "{}", typing.text());
+    romeo.until("typing", |event| is_from(event, &address) && event["chat_state"] == "composing").await;
+    let paused = anna.api.post("/api/messages/set-paused/", &[("contact", &outsider)]).await;
+    assert_eq!(paused.status, 200, "{}", paused.text());
+    romeo.until("a pause", |event| is_from(event, &address) && event["chat_state"] == "paused").await;
+
+    let form = [("contact", outsider.as_str()), ("latitude", "43.5"), ("longitude", "11")];
+    let place = anna.api.post("/api/messages/send-location/", &form).await;
+    assert_eq!(place.status, 200, "{}", place.text());
+    romeo.hears(&address, "geo:43.5,11").await;
+    romeo.chat(&address).text("geo:45.44,10.99").await;
+    romeo.chat(&address).text("there").await;
+    let messages = messages_up_to(&anna, &outsider, "there").await;
+    let place = &messages[messages.len() - 2];
+    assert_eq!((&place["type"], &place["latitude"]), (&json!("l"), &json!(45.44)), "{place}");
+}
+
+async fn receipts_and_markers_go_both_ways(software: Software) {
+    let xmpp = shared(software);
+    let server = setup(xmpp).start();
+    let anna = Person::new(&server).await;
+    let (romeo, address) = (romeo(xmpp).await, jid(&anna, xmpp));
+
+    let id = romeo.chat(&address).text_to_confirm("Ay me, sad hours seem long").await;
+    romeo.until("a receipt", |event| is_from(event, &address) && event["receipt"] == *id).await;
+    let outsider = outsider_of(&anna).await;
+    let read = anna.api.post("/api/messages/update-last-read/", &[("contact", &outsider)]).await;
+    assert_eq!(read.status, 200, "{}", read.text());
+    romeo.until("a marker", |event| is_from(event, &address) && event["displayed"] == *id).await;
+    // Without a request there is no receipt.
+    let unasked = romeo.chat(&address).text("Was that my father?").await;
+    let fence = romeo.chat(&address).text_to_confirm("Well?").await;
+    romeo.until("a receipt", |event| event["receipt"] == *fence).await;
+    assert!(!romeo.events().iter().any(|event| event["receipt"] == *unasked), "{:?}", romeo.events());
+
+    let sent = anna.tries_to_send(&outsider, "It was").await;
+    let id = sent.json()["id"].as_str().expect("an id").to_owned();
+    let heard = romeo.hears(&address, "It was").await;
+    assert_eq!((&heard["wants_receipt"], &heard["markable"]), (&json!(true), &json!(true)), "{heard}");
+    let delivered = anna.waits_until(&outsider, &id, |message| message["delivered"].is_string()).await;
+    assert_eq!(delivered["read"], Value::Null, "{delivered}");
+    romeo.chat(&address).displayed(&id).await;
+    anna.waits_until(&outsider, &id, |message| message["read"].is_string()).await;
+}
+
+async fn a_message_with_the_same_id_is_stored_once(software: Software) {
+    let xmpp = shared(software);
+    let server = setup(xmpp).start();
+    let anna = Person::new(&server).await;
+    let (romeo, address) = (romeo(xmpp).await, jid(&anna, xmpp));
+    let chat = romeo.chat(&address);
+    for (id, text) in
+        [("again", "once"), ("again", "once"), ("other", "twice"), ("again", "once"), ("end", "end")]
+    {
+        chat.text_with_id(id, text).await;
+    }
+    let outsider = outsider_of(&anna).await;
+    let stored = messages_up_to(&anna, &outsider, "end").await;
+    assert_eq!(texts(&stored), ["once", "twice", "end"]);
+}
+
+async fn an_encrypted_message_is_not_stored_as_a_text(software: Software) {
+    let xmpp = shared(software);
+    let server = setup(xmpp).start();
+    let anna = Person::new(&server).await;
+    let (romeo, address) = (romeo(xmpp).await, jid(&anna, xmpp));
+    romeo.chat(&address).text("before").await;
+    romeo.chat(&address).encrypted().await;
+    romeo.chat(&address).text("after").await;
+    let outsider = outsider_of(&anna).await;
+    let stored = messages_up_to(&anna, &outsider, "after").await;
+    let stored: Vec<&Value> = stored.iter().filter(|message| message["type"] == "t").collect();
+    assert_eq!(stored.len(), 2, "{stored:?}");
+    assert_eq!((&stored[0]["text"], &stored[1]["text"]), (&json!("before"), &json!("after")));
+}
+
+async fn what_comes_while_the_program_is_down_arrives_after_its_start(software: Software) {
+    // More than a page of the archive.
+    const COUNT: usize = 130;
+    let xmpp = shared(software);
+    let mut server = setup(xmpp).on_a_fixed_port().start();
+    let anna = Person::new(&server).await;
+    let (romeo, address) = (romeo(xmpp).await, jid(&anna, xmpp));
+    romeo.chat(&address).text("0").await;
+    let outsider = outsider_of(&anna).await;
+    for (from, signal) in [(1, "SIGTERM"), (COUNT / 2, "SIGKILL")] {
+        block_in_place(|| {
+            if signal == "SIGTERM" {
+                server.terminate();
+                server.wait();
+            } else {
+                server.kill();
+            }
+        });
+        let to = if from == 1 { COUNT / 2 } else { COUNT };
+        for number in from..to {
+            romeo.chat(&address).text_to_confirm(&number.to_string()).await;
+        }
+        block_in_place(|| server.restart());
+        let last = (to - 1).to_string();
+        let stored = messages_up_to(&anna, &outsider, &last).await;
+        let expected: Vec<String> = (0..to).map(|number| number.to_string()).collect();
+        assert_eq!(texts(&stored), expected, "after {signal}");
+    }
+    // Their sender hears of the delivery late.
+    for _ in 1..COUNT {
+        romeo.until("a receipt", |event| event["receipt"].is_string()).await;
+    }
+}
