@@ -147,6 +147,7 @@ impl Traffic {
 
     /// Stops sending and checks what has arrived. The servers must be running.
     pub async fn finish(self, server: &Server) -> Tally {
+        let _logs = Logs(server);
         let Self { anna, ben, outside, outsider, tasks, shared } = self;
         shared.stop.store(true, Ordering::Relaxed);
         let sent: HashMap<Flow, Vec<Sent>> = tasks.join_all().await.into_iter().collect();
@@ -171,9 +172,12 @@ impl Traffic {
                     (outside.archived(&outside.jid).await, listed(&anna, &outsider, true).await)
                 }
             };
-            assert_eq!(parts(&arrived), parts(&out), "{flow:?}: the receiver has what the sender has");
             let arrived_numbers = numbers(&arrived);
             assert!(arrived_numbers.is_sorted_by(|one, next| one < next), "{flow:?}: {arrived_numbers:?}");
+            let missing: Vec<_> =
+                parts(&out).into_iter().filter(|part| !parts(&arrived).contains(part)).collect();
+            assert!(missing.is_empty(), "{flow:?}: not arrived: {missing:?}");
+            assert_eq!(arrived.len(), out.len(), "{flow:?}: all that arrived was sent");
             for Sent { number, id } in &sent {
                 let stored = arrived_numbers.binary_search(number).ok().map(|place| &arrived[place]["id"]);
                 if let Some(id) = id {
@@ -291,4 +295,14 @@ async fn listed(person: &Person, with: &str, received: bool) -> Vec<Value> {
 
 fn parts(messages: &[Value]) -> Vec<(&Value, &Value)> {
     messages.iter().map(|message| (&message["id"], &message["text"])).collect()
+}
+
+struct Logs<'a>(&'a Server);
+impl Drop for Logs<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let name = std::thread::current().name().unwrap_or("x").replace("::", "_");
+            std::fs::write(format!("/work/hx/logs/{name}.log"), self.0.log()).unwrap();
+        }
+    }
 }

@@ -79,6 +79,7 @@ fn start(
         seen: Seen::default(),
         batch: Vec::new(),
         batch_has_archived: false,
+        held: Some(Vec::new()),
     };
     let (stopped, lifecycle) = (stop.clone(), server.lifecycle.clone());
     lifecycle.spawn(async move {

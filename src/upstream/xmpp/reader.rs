@@ -2,7 +2,8 @@
 //!
 //! The archive (XEP-0313) is read first, from the resume point on: it has the order. Then the server sends what it kept, among
 //! it everything that the last connection did not acknowledge, which ejabberd does in any order. What comes both ways is
-//! passed on once.
+//! passed on once. Until all that came while the account was away is read, a message that came by itself waits: the server
+//! may send it before older ones.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -25,7 +26,7 @@ use super::link::{Link, LinkEnd, Received};
 use super::xml::{Build as _, Element, child_text, element, ns};
 use crate::clock;
 use crate::secrets;
-use crate::upstream::{Acknowledgement, Incoming, Signal};
+use crate::upstream::{Acknowledgement, Incoming, Signal, UpstreamEvent};
 
 /// Messages in one signal at the most.
 const BATCH: usize = 100;
@@ -33,6 +34,8 @@ const BATCH: usize = 100;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// After catching up, what the server still repeats is recognised for so long.
 const REPEATS: Duration = Duration::from_mins(1);
+/// Messages that may wait until the archive is read.
+const HELD: usize = 200;
 /// Messages that are remembered, so that they are not passed on twice. Beyond them the store recognises them.
 const REMEMBERED: usize = 20_000;
 
@@ -52,6 +55,16 @@ pub(super) struct Reader {
     /// Events that are not passed on yet.
     pub batch: Vec<Incoming>,
     pub batch_has_archived: bool,
+    /// Messages that came by themselves while the archive was not read to its end; `None` once it is.
+    pub held: Option<Vec<Held>>,
+}
+
+/// A message that waits for older ones.
+pub(super) struct Held {
+    number: u64,
+    message: Element,
+    sent_at: DateTime<Utc>,
+    is_own: bool,
 }
 
 /// The messages that were passed on since the login, until the server has repeated what it had to.
@@ -70,11 +83,7 @@ impl Seen {
             self.messages = HashSet::new();
             return true;
         }
-        let (from, id) = (message.attr("from"), message.attr("id"));
-        let (Some(from), Some(id)) = (from, id) else { return true };
-        let to = message.attr("to").map_or("", address::bare);
-        let key =
-            self.hasher.hash_one((address::bare(from), to, id, child_text(message, "body", ns::CLIENT)));
+        let Some(key) = self.key(message) else { return true };
         if self.messages.contains(&key) {
             return false;
         }
@@ -82,6 +91,16 @@ impl Seen {
             self.messages.insert(key);
         }
         true
+    }
+
+    fn contains(&self, message: &Element) -> bool {
+        self.key(message).is_some_and(|key| self.messages.contains(&key))
+    }
+
+    fn key(&self, message: &Element) -> Option<u64> {
+        let (from, id) = (message.attr("from")?, message.attr("id")?);
+        let to = message.attr("to").map_or("", address::bare);
+        Some(self.hasher.hash_one((address::bare(from), to, id, child_text(message, "body", ns::CLIENT))))
     }
 }
 
@@ -129,6 +148,9 @@ impl Reader {
         self.pass_on().await?;
         // What came between the end of the archive and the presence, if the server keeps nothing.
         self.read_archive().await?;
+        // What waits and was not in the archive is newer.
+        self.release(true);
+        self.pass_on().await?;
         self.archive.finish();
         if self.in_flight.archive_is_done() {
             self.archive.acknowledged().await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
@@ -290,8 +312,21 @@ impl Reader {
         } else {
             events(&Envelope { message, sent_at, is_late, is_own })
         };
-        let is_stored =
-            events.iter().any(|event| !matches!(event, crate::upstream::UpstreamEvent::Typing { .. }));
+        let is_stored = events.iter().any(|event| !matches!(event, UpstreamEvent::Typing { .. }));
+        let has_a_place =
+            is_stored && events.iter().any(|event| !matches!(event, UpstreamEvent::Receipt { .. }));
+        if has_a_place
+            && !archived
+            && let Some(held) = &mut self.held
+        {
+            if self.seen.contains(message) {
+                return self.ledger.close([number]);
+            }
+            if held.len() < HELD {
+                return held.push(Held { number, message: message.clone(), sent_at, is_own });
+            }
+            self.release(false);
+        }
         if events.is_empty() || (is_stored && !self.seen.add(message)) {
             return self.ledger.close([number]);
         }
@@ -309,6 +344,15 @@ impl Reader {
         }
         if let Some(point) = point {
             self.point = Some(point);
+        }
+    }
+
+    /// Passes on what waits, and lets nothing wait from now on. `live`: the archive is read, so the resume point moves.
+    fn release(&mut self, live: bool) {
+        for Held { number, message, sent_at, is_own } in self.held.take().into_iter().flatten() {
+            let id = (live && !is_own).then(|| self.archive_id(&message)).flatten();
+            let point = id.map(|id| ArchivePoint { id, at: sent_at });
+            self.passed(number, &message, sent_at, is_own, false, point);
         }
     }
 
