@@ -71,6 +71,7 @@ pub(super) fn start(logged_in: LoggedIn, lifecycle: &Lifecycle) -> (Link, Ledger
     let ledger = Ledger::default();
     let task = LinkTask {
         stream: logged_in.stream,
+        requests: incoming_requests,
         own: logged_in.address,
         ledger: ledger.clone(),
         asked: HashMap::new(),
@@ -80,7 +81,7 @@ pub(super) fn start(logged_in: LoggedIn, lifecycle: &Lifecycle) -> (Link, Ledger
         heard: Instant::now(),
         awaited_since: None,
     };
-    lifecycle.spawn(task.run(incoming_requests, passing_on));
+    lifecycle.spawn(task.run(passing_on));
     (Link { requests }, ledger, received)
 }
 
@@ -120,6 +121,7 @@ struct Asked {
 
 struct LinkTask {
     stream: ElementStream,
+    requests: mpsc::Receiver<Request>,
     own: String,
     ledger: Ledger,
     asked: HashMap<String, Asked>,
@@ -135,44 +137,38 @@ struct LinkTask {
 }
 
 impl LinkTask {
-    async fn run(mut self, mut requests: mpsc::Receiver<Request>, passing_on: mpsc::Sender<Received>) {
+    async fn run(mut self, passing_on: mpsc::Sender<Received>) {
         let end = tokio::select! {
-            end = self.work(&mut requests, &passing_on) => end,
+            end = self.work(&passing_on) => end,
             // Nobody reads any more.
             () = passing_on.closed() => None,
         };
         if let Some(end) = end {
             let _ = passing_on.send(Received::End(end)).await;
         } else {
-            let _ = timeout(LAST_WORDS, self.finish(requests)).await;
+            let _ = timeout(LAST_WORDS, self.finish()).await;
         }
     }
 
     /// Sends what was requested and acknowledges what was handled, so that the server need not repeat it, and closes the
     /// stream.
-    async fn finish(&mut self, mut requests: mpsc::Receiver<Request>) -> Result<(), LinkEnd> {
-        requests.close();
-        while let Ok(request) = requests.try_recv() {
-            self.request(request).await?;
-        }
+    async fn finish(&mut self) -> Result<(), LinkEnd> {
+        self.requests.close();
+        self.catch_up_with_requests().await?;
         self.acknowledge().await?;
         let _ = self.stream.shutdown().await;
         Ok(())
     }
 
     /// Works until the stream ends; `None` when all handles were dropped.
-    async fn work(
-        &mut self,
-        requests: &mut mpsc::Receiver<Request>,
-        passing_on: &mpsc::Sender<Received>,
-    ) -> Option<LinkEnd> {
+    async fn work(&mut self, passing_on: &mpsc::Sender<Received>) -> Option<LinkEnd> {
         let ledger = self.ledger.clone();
         let mut check = interval(CHECK);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let may_read = !ledger.is_full();
             let worked = tokio::select! {
-                request = requests.recv() => match request {
+                request = self.requests.recv() => match request {
                     Some(request) => self.request(request).await,
                     None => return None,
                 },
@@ -196,6 +192,13 @@ impl LinkTask {
                 return Some(end);
             }
         }
+    }
+
+    async fn catch_up_with_requests(&mut self) -> Result<(), LinkEnd> {
+        while let Ok(request) = self.requests.try_recv() {
+            self.request(request).await?;
+        }
+        Ok(())
     }
 
     async fn request(&mut self, request: Request) -> Result<(), LinkEnd> {
@@ -228,14 +231,16 @@ impl LinkTask {
 
     /// Tells the server which stanzas are handled.
     async fn acknowledge(&mut self) -> Result<(), LinkEnd> {
-        let handled = self.ledger.handled();
-        if handled == self.reported {
+        if self.ledger.handled() == self.reported {
             return Ok(());
         }
-        self.report(handled).await
+        self.report().await
     }
 
-    async fn report(&mut self, handled: u64) -> Result<(), LinkEnd> {
+    async fn report(&mut self) -> Result<(), LinkEnd> {
+        let handled = self.ledger.handled();
+        // The receipts of these stanzas were requested before: a server that forgets a stanza must have its receipt.
+        self.catch_up_with_requests().await?;
         self.reported = handled;
         // Counted modulo 2^32 (XEP-0198, section 4).
         let count = (handled & u64::from(u32::MAX)).to_string();
@@ -262,7 +267,7 @@ impl LinkTask {
         self.heard = Instant::now();
         if element.has_ns(ns::SM) {
             return match element.name() {
-                "r" => self.report(self.ledger.handled()).await,
+                "r" => self.report().await,
                 "a" => {
                     self.hear_acknowledgement(&element);
                     permit.send(Received::Alive);
