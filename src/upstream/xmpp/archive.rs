@@ -60,9 +60,9 @@ impl ArchivePoint {
 
 /// Where a connection begins to read the archive.
 ///
-/// The resume point moves with what is stored, but receipts follow later. So the beginning is kept until all of what was read
-/// is acknowledged, and a connection after a crash begins there again: what is stored already changes nothing, and the
-/// receipts go out.
+/// The resume point moves with what is stored, but receipts follow later. So the beginning is kept until the server has the
+/// receipts of all that was read, and a connection after a crash begins there again: what is stored already changes nothing,
+/// and the receipts go out.
 pub(super) struct ArchiveStart {
     state: Arc<dyn AdapterState>,
     /// `None`: at the oldest message.
@@ -105,8 +105,8 @@ impl ArchiveStart {
         self.is_read.store(true, Ordering::Release);
     }
 
-    /// All of what was read until now is acknowledged.
-    pub async fn acknowledged(&self) -> Result<(), Failure> {
+    /// The server has the receipts of all that was read until now.
+    pub async fn confirmed(&self) -> Result<(), Failure> {
         if self.is_read.load(Ordering::Acquire) && self.is_kept.swap(false, Ordering::AcqRel) {
             self.state.delete(&[UNACKNOWLEDGED]).await?;
         }

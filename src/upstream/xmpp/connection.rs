@@ -1,5 +1,6 @@
 //! One account's connection to its XMPP server.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -30,7 +31,6 @@ pub(super) struct XmppConnection {
     link: Link,
     ledger: Ledger,
     in_flight: InFlight,
-    archive: Arc<ArchiveStart>,
     // Ends the reading task when the session drops the connection.
     _stop: DropGuard,
 }
@@ -75,11 +75,13 @@ fn start(
         in_flight: in_flight.clone(),
         signals: sender,
         point: archive.point().cloned(),
-        archive: archive.clone(),
+        archive,
         seen: Seen::default(),
         batch: Vec::new(),
         batch_has_archived: false,
         held: Some(Vec::new()),
+        last_archived: 0,
+        unconfirmed: VecDeque::new(),
     };
     let (stopped, lifecycle) = (stop.clone(), server.lifecycle.clone());
     lifecycle.spawn(async move {
@@ -96,7 +98,7 @@ fn start(
             () = stopped.cancelled() => {}
         }
     });
-    let connection = XmppConnection { domain, link, ledger, in_flight, archive, _stop: stop.drop_guard() };
+    let connection = XmppConnection { domain, link, ledger, in_flight, _stop: stop.drop_guard() };
     Opened { connection: Arc::new(connection), signals }
 }
 
@@ -158,13 +160,15 @@ impl Connection for XmppConnection {
             .map(|receipt| outbound::delivered(&receipt.to, &receipt.id))
             .collect();
         self.deliver(receipts).await?;
-        self.close(numbers).await
+        self.close(numbers).await;
+        Ok(())
     }
 
     async fn discard(&self, dropped: &[Acknowledgement]) -> Result<(), Failure> {
         let numbers = numbers(dropped);
         self.in_flight.remove(&numbers);
-        self.close(numbers).await
+        self.close(numbers).await;
+        Ok(())
     }
 
     async fn read(&self, receipts: &[ReadReceipt]) -> Result<(), Failure> {
@@ -192,10 +196,10 @@ impl Connection for XmppConnection {
 }
 
 impl XmppConnection {
-    /// Lets the server forget these stanzas.
-    async fn close(&self, numbers: Vec<u64>) -> Result<(), Failure> {
+    /// Lets the server forget these stanzas, whose receipts were sent.
+    async fn close(&self, numbers: Vec<u64>) {
         self.ledger.close(numbers);
-        if self.in_flight.archive_is_done() { self.archive.acknowledged().await } else { Ok(()) }
+        self.link.mark(self.ledger.handled()).await;
     }
 
     async fn deliver(&self, stanzas: Vec<Element>) -> Result<(), Failure> {

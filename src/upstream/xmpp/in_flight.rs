@@ -22,8 +22,6 @@ struct Entries {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Entry {
     pub receipt: Option<WantedReceipt>,
-    /// It was read from the archive.
-    pub archived: bool,
 }
 
 impl InFlight {
@@ -35,11 +33,6 @@ impl InFlight {
     pub fn remove(&self, numbers: &[u64]) -> Vec<Entry> {
         let mut entries = self.lock();
         numbers.iter().filter_map(|number| entries.received.remove(number)).collect()
-    }
-
-    /// Whether all that was read from the archive is acknowledged.
-    pub fn archive_is_done(&self) -> bool {
-        self.lock().received.values().all(|entry| !entry.archived)
     }
 
     /// Begins to wait for errors of these messages.

@@ -3,7 +3,9 @@
 //! A received stanza is acknowledged (XEP-0198, section 4) when it is closed in the [`Ledger`], which is after the commit
 //! for what is stored. A stream is never resumed: a new one gets what was not acknowledged.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -57,18 +59,24 @@ pub(super) enum LinkEnd {
 #[derive(Clone)]
 pub(super) struct Link {
     requests: mpsc::Sender<Request>,
+    confirmed: Arc<AtomicU64>,
 }
 
 enum Request {
     Send(Vec<Element>),
-    Ask { iq: Element, answer: oneshot::Sender<Result<Element, IqFailure>> },
+    Ask {
+        iq: Element,
+        answer: oneshot::Sender<Result<Element, IqFailure>>,
+    },
+    /// What was sent until now has the receipts of the received stanzas up to this number.
+    Mark(u64),
 }
 
 /// Starts the task of a stream.
 pub(super) fn start(logged_in: LoggedIn, lifecycle: &Lifecycle) -> (Link, Ledger, mpsc::Receiver<Received>) {
     let (requests, incoming_requests) = mpsc::channel(REQUESTS);
     let (passing_on, received) = mpsc::channel(STANZAS);
-    let ledger = Ledger::default();
+    let (ledger, confirmed) = (Ledger::default(), Arc::<AtomicU64>::default());
     let task = LinkTask {
         stream: logged_in.stream,
         requests: incoming_requests,
@@ -77,12 +85,14 @@ pub(super) fn start(logged_in: LoggedIn, lifecycle: &Lifecycle) -> (Link, Ledger
         asked: HashMap::new(),
         sent: 0,
         acknowledged: 0,
+        marks: VecDeque::new(),
+        confirmed: confirmed.clone(),
         reported: 0,
         heard: Instant::now(),
         awaited_since: None,
     };
     lifecycle.spawn(task.run(passing_on));
-    (Link { requests }, ledger, received)
+    (Link { requests, confirmed }, ledger, received)
 }
 
 impl Link {
@@ -94,6 +104,17 @@ impl Link {
     /// Sends stanzas, in order. They may be lost with the connection.
     pub async fn send(&self, stanzas: Vec<Element>) -> Result<(), IqFailure> {
         self.requests.send(Request::Send(stanzas)).await.map_err(|_| IqFailure::NoAnswer)
+    }
+
+    /// Says that the receipts of the received stanzas up to this number were sent.
+    pub async fn mark(&self, number: u64) {
+        // Fails when the stream has ended; then they may be lost.
+        let _ = self.requests.send(Request::Mark(number)).await;
+    }
+
+    /// The last received stanza whose receipt, and those before, the server has for certain.
+    pub fn confirmed(&self) -> u64 {
+        self.confirmed.load(Ordering::Acquire)
     }
 
     /// Sends an IQ, to which an id is given, and returns the result.
@@ -129,6 +150,9 @@ struct LinkTask {
     sent: u64,
     /// Sent stanzas that the server has acknowledged.
     acknowledged: u64,
+    /// Numbers of received stanzas, each with the number of sent stanzas that has their receipts.
+    marks: VecDeque<(u64, u64)>,
+    confirmed: Arc<AtomicU64>,
     /// Received stanzas that the server knows to be handled.
     reported: u64,
     heard: Instant,
@@ -204,6 +228,11 @@ impl LinkTask {
     async fn request(&mut self, request: Request) -> Result<(), LinkEnd> {
         match request {
             Request::Send(stanzas) => self.write(&stanzas).await,
+            Request::Mark(number) => {
+                self.marks.push_back((number, self.sent));
+                self.confirm();
+                Ok(())
+            }
             Request::Ask { iq, answer } => {
                 self.asked.retain(|_, asked| !asked.answer.is_closed());
                 let id = secrets::random_id();
@@ -297,6 +326,13 @@ impl LinkTask {
         let sent = u32::try_from(self.sent & u64::from(u32::MAX)).unwrap_or_default();
         self.acknowledged = self.sent.saturating_sub(u64::from(sent.wrapping_sub(count)));
         self.awaited_since = if self.acknowledged == self.sent { None } else { Some(Instant::now()) };
+        self.confirm();
+    }
+
+    fn confirm(&mut self) {
+        while let Some((number, _)) = self.marks.pop_front_if(|(_, sent)| *sent <= self.acknowledged) {
+            self.confirmed.store(number, Ordering::Release);
+        }
     }
 
     async fn receive_iq(&mut self, iq: &Element) -> Result<(), LinkEnd> {

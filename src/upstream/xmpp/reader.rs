@@ -4,8 +4,11 @@
 //! it everything that the last connection did not acknowledge, which ejabberd does in any order. What comes both ways is
 //! passed on once. Until all that came while the account was away is read, a message that came by itself waits: the server
 //! may send it before older ones.
+//!
+//! The resume point moves to a message when the server has its receipt for certain: Prosody does not send again what is in
+//! the archive, although it was not acknowledged.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -57,6 +60,10 @@ pub(super) struct Reader {
     pub batch_has_archived: bool,
     /// Messages that came by themselves while the archive was not read to its end; `None` once it is.
     pub held: Option<Vec<Held>>,
+    /// The number of the last stanza that was read from the archive and passed on.
+    pub last_archived: u64,
+    /// The messages that came by themselves whose receipts the server may not have, by their numbers.
+    pub unconfirmed: VecDeque<(u64, ArchivePoint)>,
 }
 
 /// A message that waits for older ones.
@@ -148,15 +155,13 @@ impl Reader {
         self.pass_on().await?;
         // What came between the end of the archive and the presence, if the server keeps nothing.
         self.read_archive().await?;
+        let moved = self.point.as_ref().filter(|point| Some(*point) != self.archive.point());
+        let resume_point = moved.map(ArchivePoint::to_resume_point);
         // What waits and was not in the archive is newer.
         self.release(true);
         self.pass_on().await?;
         self.archive.finish();
-        if self.in_flight.archive_is_done() {
-            self.archive.acknowledged().await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
-        }
-        let moved = self.point.as_ref().filter(|point| Some(*point) != self.archive.point());
-        let resume_point = moved.map(ArchivePoint::to_resume_point);
+        self.confirm_archive().await?;
         self.signal(Signal::CaughtUp(resume_point)).await?;
         self.seen.until = Some(Instant::now() + REPEATS);
         loop {
@@ -249,7 +254,10 @@ impl Reader {
                 }
                 Ok(())
             }
-            Received::Alive => self.signal(Signal::Alive).await,
+            Received::Alive => {
+                self.confirm_archive().await?;
+                self.signal(Signal::Alive).await
+            }
             Received::End(end) => Err(Stop::Link(end)),
         }
     }
@@ -330,9 +338,12 @@ impl Reader {
         if events.is_empty() || (is_stored && !self.seen.add(message)) {
             return self.ledger.close([number]);
         }
-        self.batch_has_archived |= archived;
-        self.in_flight.add(number, Entry { receipt, archived });
-        let resume_point = point.as_ref().map(ArchivePoint::to_resume_point);
+        if archived {
+            self.batch_has_archived = true;
+            self.last_archived = number;
+        }
+        self.in_flight.add(number, Entry { receipt });
+        let resume_point = self.confirmed_point().map(|point| point.to_resume_point());
         let count = events.len();
         for (index, event) in events.into_iter().enumerate() {
             let is_last = index + 1 == count;
@@ -343,8 +354,26 @@ impl Reader {
             });
         }
         if let Some(point) = point {
-            self.point = Some(point);
+            self.unconfirmed.push_back((number, point));
         }
+    }
+
+    /// The resume point, when it has moved.
+    fn confirmed_point(&mut self) -> Option<ArchivePoint> {
+        let confirmed = self.link.confirmed();
+        let mut last = None;
+        while let Some((_, point)) = self.unconfirmed.pop_front_if(|(number, _)| *number <= confirmed) {
+            last = Some(point);
+        }
+        last
+    }
+
+    /// Forgets where reading began once the server has the receipts of all that was read.
+    async fn confirm_archive(&self) -> Result<(), Stop> {
+        if self.link.confirmed() < self.last_archived {
+            return Ok(());
+        }
+        self.archive.confirmed().await.map_err(|_| Stop::Link(LinkEnd::Broken))
     }
 
     /// Passes on what waits, and lets nothing wait from now on. `live`: the archive is read, so the resume point moves.
