@@ -37,7 +37,7 @@ pub async fn a_discarded_message_is_not_delivered_again_and_makes_no_receipt(net
     let (mut of_anna, mut of_ben) = (anna.online().await, ben.online().await);
     of_ben.send(&anna.address(), "m1", "text").await.unwrap();
     let incoming = of_anna.event().await;
-    of_anna.connection.discard(&[incoming.acknowledgement.unwrap()]).await.unwrap();
+    of_anna.discarded(incoming).await;
     drop(of_anna);
     let mut back = anna.online().await;
     of_ben.send(&anna.address(), "m2", "text").await.unwrap();
@@ -75,6 +75,10 @@ pub async fn neither_side_of_a_block_sees_the_other(network: &impl Network) {
     of_ben.connection.watch(&[anna.address()]).await.unwrap();
     drop(of_ben);
     let (mut of_ben, before) = (ben.online().await, bens.events);
+    // Sessions apply the desired state on each new connection, as this test does.
+    of_ben.connection.set_status_message("Ben later").await.unwrap();
+    of_ben.connection.set_online(true).await.unwrap();
+    of_ben.connection.watch(&[anna.address()]).await.unwrap();
     bens.follow(&mut of_ben, &ben, &anna, &fence).await;
     assert_eq!(bens.events, before, "{bens:?}");
 

@@ -188,10 +188,32 @@ conformance!(
 conformance!(
     on_prosody,
     crate::xmpp::OnProsody,
-    [registration, text, backlog, receipts, typing, processes, backpressure]
+    [
+        registration,
+        text,
+        backlog,
+        receipts,
+        typing,
+        nickname,
+        visibility,
+        block_list,
+        processes,
+        backpressure
+    ]
 );
 conformance!(
     on_ejabberd,
     crate::xmpp::OnEjabberd,
-    [registration, text, backlog, receipts, typing, processes, backpressure]
+    [
+        registration,
+        text,
+        backlog,
+        receipts,
+        typing,
+        nickname,
+        visibility,
+        block_list,
+        processes,
+        backpressure
+    ]
 );

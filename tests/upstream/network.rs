@@ -15,6 +15,9 @@ pub trait Network: Send + Sync {
     /// Acknowledged messages may come again on the next connection, although the one before had caught up.
     const REPEATS: bool = false;
 
+    /// The network reports the state of a watched person, also when it has not changed.
+    const STATES: bool = false;
+
     /// What this machine lacks to run it.
     fn missing() -> Option<String> {
         None

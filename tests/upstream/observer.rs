@@ -26,9 +26,12 @@ impl Observer {
     pub async fn follow(&mut self, line: &mut Line, owner: &Phone, whom: &Phone, fence: &Line) {
         let id = format!("fence {}", windu::secrets::random_id());
         fence.send(&owner.address(), &id, "text").await.unwrap();
-        loop {
-            match line.take().await {
-                UpstreamEvent::Message { id: received, .. } if received == id => return,
+        let mut fenced = false;
+        // After a login messages may come before the states.
+        while !fenced || (line.reports_states() && !line.caught_up) {
+            let Some(event) = line.take_or_caught_up().await else { continue };
+            match event {
+                UpstreamEvent::Message { id: received, .. } if received == id => fenced = true,
                 UpstreamEvent::Profile { of, news: ProfileNews::Nickname(_) } if of == whom.address() => {
                     self.names += 1;
                 }

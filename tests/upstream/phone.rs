@@ -1,12 +1,12 @@
 //! A registered number with its stored state, and its open connection.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout, timeout_at};
-use windu::domain::{Content, PhoneNumber, ReceiptKind};
+use windu::domain::{Content, PhoneNumber, ProfileNews, ReceiptKind, Visible};
 use windu::upstream::{
     AdapterState, Address, Connection, Connector, Credentials, End, Failure, Incoming, Login, Opened,
     Outgoing, ResumePoint, SendFailure, Signal, UpstreamEvent,
@@ -22,7 +22,11 @@ pub struct Phone {
     pub connector: Arc<dyn Connector>,
     state: Arc<MemoryState>,
     resume_point: Arc<Mutex<Option<ResumePoint>>>,
+    profiles: Arc<Mutex<Option<Profiles>>>,
 }
+
+/// What a number knows of others, by address and part of the profile.
+type Profiles = HashMap<(Address, usize), ProfileNews>;
 
 /// An open connection.
 pub struct Line {
@@ -31,6 +35,9 @@ pub struct Line {
     /// Events of a batch that was read in part.
     pending: Vec<Incoming>,
     resume_point: Arc<Mutex<Option<ResumePoint>>>,
+    pub caught_up: bool,
+    /// Set on a network that reports states: of those only changes are taken.
+    profiles: Arc<Mutex<Option<Profiles>>>,
 }
 
 /// The next signal of a connection.
@@ -43,14 +50,17 @@ pub enum Received {
 
 impl Phone {
     /// A fresh number, registered through a connector of its own process.
-    pub async fn new(network: &impl Network) -> Self {
-        Self::on(network.connector().await, network.number()).await
+    pub async fn new<N: Network>(network: &N) -> Self {
+        let phone = Self::on(network.connector().await, network.number()).await;
+        *phone.profiles.lock().unwrap() = N::STATES.then(Profiles::new);
+        phone
     }
 
     /// This number, registered through this connector.
     pub async fn on(connector: Arc<dyn Connector>, number: PhoneNumber) -> Self {
         let credentials = connector.register(&number).await.unwrap();
-        Self { number, credentials, connector, state: Arc::default(), resume_point: Arc::default() }
+        let (state, resume_point) = (Arc::default(), Arc::default());
+        Self { number, credentials, connector, state, resume_point, profiles: Arc::default() }
     }
 
     /// The same account in another process.
@@ -61,6 +71,7 @@ impl Phone {
             connector,
             state: self.state.clone(),
             resume_point: self.resume_point.clone(),
+            profiles: self.profiles.clone(),
         }
     }
 
@@ -76,7 +87,8 @@ impl Phone {
         };
         let opening = self.connector.open(login, self.state.clone());
         let Opened { connection, signals } = timeout(DEADLINE, opening).await.expect("an answer")?;
-        Ok(Line { connection, signals, pending: Vec::new(), resume_point: self.resume_point.clone() })
+        let (resume_point, profiles) = (self.resume_point.clone(), self.profiles.clone());
+        Ok(Line { connection, signals, pending: Vec::new(), resume_point, caught_up: false, profiles })
     }
 
     pub async fn open(&self) -> Line {
@@ -111,6 +123,7 @@ impl Line {
                     if point.is_some() {
                         *self.resume_point.lock().unwrap() = point;
                     }
+                    self.caught_up = true;
                     return Received::CaughtUp;
                 }
                 Signal::End(end) => return Received::End(end),
@@ -130,11 +143,53 @@ impl Line {
         }
     }
 
-    /// The next event, stored.
+    /// The next event, stored. A state of a profile that is known already is no event.
     pub async fn take(&mut self) -> UpstreamEvent {
-        let incoming = self.event().await;
-        self.stored(std::slice::from_ref(&incoming)).await;
-        incoming.event
+        loop {
+            if let Some(event) = self.take_or_caught_up().await {
+                return event;
+            }
+        }
+    }
+
+    /// As [`Line::take`]; `None` when the line has caught up.
+    pub async fn take_or_caught_up(&mut self) -> Option<UpstreamEvent> {
+        loop {
+            match self.next().await {
+                Received::UpstreamEvent(incoming) => {
+                    self.stored(std::slice::from_ref(&incoming)).await;
+                    if self.is_new(&incoming.event) {
+                        return Some(incoming.event);
+                    }
+                }
+                Received::CaughtUp => return None,
+                Received::End(end) => panic!("an event was expected, not the end {end:?}"),
+            }
+        }
+    }
+
+    /// The network reports states, in their own order beside messages.
+    pub fn reports_states(&self) -> bool {
+        self.profiles.lock().unwrap().is_some()
+    }
+
+    fn is_new(&self, event: &UpstreamEvent) -> bool {
+        let mut profiles = self.profiles.lock().unwrap();
+        let (Some(profiles), UpstreamEvent::Profile { of, news }) = (&mut *profiles, event) else {
+            return true;
+        };
+        let (part, at_first) = match news {
+            ProfileNews::Nickname(_) => (0, Some(ProfileNews::Nickname(String::new()))),
+            ProfileNews::StatusMessage(_) => (1, Some(ProfileNews::StatusMessage(Visible::default()))),
+            ProfileNews::Photo(_) => (2, Some(ProfileNews::Photo(Visible::default()))),
+            ProfileNews::Presence(_) => (3, None),
+            ProfileNews::Gone => {
+                profiles.retain(|(who, _), _| who != of);
+                return true;
+            }
+        };
+        let before = profiles.insert((of.clone(), part), news.clone()).or(at_first);
+        before.as_ref() != Some(news)
     }
 
     /// The next event as a message, stored: its id and text.
@@ -169,6 +224,14 @@ impl Line {
         if !acknowledgements.is_empty() {
             timeout(DEADLINE, self.connection.acknowledge(&acknowledgements)).await.unwrap().unwrap();
         }
+    }
+
+    /// Drops an event, as a session does that has blocked its sender.
+    pub async fn discarded(&self, event: Incoming) {
+        if event.resume_point.is_some() {
+            *self.resume_point.lock().unwrap() = event.resume_point;
+        }
+        self.connection.discard(&[event.acknowledgement.unwrap()]).await.unwrap();
     }
 
     /// Sends a text under an id.

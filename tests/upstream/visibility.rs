@@ -115,6 +115,7 @@ pub async fn offline_watchers_learn_that_presence_is_hidden(network: &impl Netwo
     let mut observer = Observer::default();
     shown.connection.set_online(true).await.unwrap();
     shown.connection.set_online(false).await.unwrap();
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
     watching.connection.set_online(false).await.unwrap();
     observer.follow(&mut watching, &ben, &anna, &shown).await;
     shown.connection.set_privacy(privacy(Audience::All, Audience::None)).await.unwrap();

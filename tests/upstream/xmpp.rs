@@ -38,6 +38,7 @@ impl<const EJABBERD: bool> Network for XmppNetwork<EJABBERD> {
     const UNACKNOWLEDGED: usize = 400;
     // ejabberd sends again when it notices the end of the old connection, which may be later.
     const REPEATS: bool = EJABBERD;
+    const STATES: bool = true;
 
     fn missing() -> Option<String> {
         XmppServer::missing()

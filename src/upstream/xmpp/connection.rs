@@ -13,6 +13,7 @@ use super::ledger::Ledger;
 use super::link::{self, Link, LinkEnd};
 use super::login::{LoggedIn, log_in, try_password};
 use super::outbound;
+use super::profile::OwnProfile;
 use super::reader::{Reader, Seen, ask, iq};
 use super::xml::{Build as _, Element, element, ns};
 use super::{Server, address};
@@ -31,6 +32,7 @@ pub(super) struct XmppConnection {
     link: Link,
     ledger: Ledger,
     in_flight: InFlight,
+    pub(super) profile: OwnProfile,
     // Ends the reading task when the session drops the connection.
     _stop: DropGuard,
 }
@@ -45,9 +47,10 @@ pub(super) async fn open(
     let own = address::of_number(&login.number, &server.settings.domain).0;
     let logged_in =
         log_in(&server.dialer, &own, &password, Some(RESOURCE)).await.map_err(|failure| failed(&failure))?;
-    let archive =
-        ArchiveStart::new(state, login.resume_point.as_ref()).await.map_err(|_| End::Retry("not_stored"))?;
-    Ok(start(server.clone(), own, password, logged_in, Arc::new(archive)))
+    let archive = ArchiveStart::new(state.clone(), login.resume_point.as_ref())
+        .await
+        .map_err(|_| End::Retry("not_stored"))?;
+    start(server.clone(), own, password, logged_in, Arc::new(archive), state).await
 }
 
 fn failed(failure: &super::failure::LoginFailure) -> End {
@@ -55,18 +58,22 @@ fn failed(failure: &super::failure::LoginFailure) -> End {
     failure.end()
 }
 
-fn start(
+async fn start(
     server: Arc<Server>,
     own: String,
     password: String,
     logged_in: LoggedIn,
     archive: Arc<ArchiveStart>,
-) -> Opened {
+    state: Arc<dyn AdapterState>,
+) -> Result<Opened, End> {
     let (link, ledger, received) = link::start(logged_in, &server.lifecycle);
     let (sender, signals) = mpsc::channel(CHANNEL);
     let (in_flight, stop) = (InFlight::default(), CancellationToken::new());
     let domain = server.settings.domain.clone();
+    let profile =
+        OwnProfile::new(domain.clone(), link.clone(), state).await.map_err(|_| End::Retry("not_stored"))?;
     let reader = Reader {
+        profile: profile.clone(),
         own: own.clone(),
         domain: domain.clone(),
         link: link.clone(),
@@ -98,8 +105,8 @@ fn start(
             () = stopped.cancelled() => {}
         }
     });
-    let connection = XmppConnection { domain, link, ledger, in_flight, _stop: stop.drop_guard() };
-    Opened { connection: Arc::new(connection), signals }
+    let connection = XmppConnection { domain, link, ledger, in_flight, profile, _stop: stop.drop_guard() };
+    Ok(Opened { connection: Arc::new(connection), signals })
 }
 
 /// What the end of a stream means. No condition alone says that the account is gone or taken over, so the password decides.

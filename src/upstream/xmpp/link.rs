@@ -381,7 +381,7 @@ impl LinkTask {
         let kind = iq.children().next().map_or(("", String::new()), |child| (child.name(), child.ns()));
         let accepted = match (kind.0, kind.1.as_str()) {
             ("ping", ns::PING) => true,
-            ("query", "jabber:iq:roster") => is_own && iq.attr("type") == Some("set"),
+            ("query", ns::ROSTER) => is_own && iq.attr("type") == Some("set"),
             _ => false,
         };
         let mut answer = element("iq", ns::CLIENT).attribute("id", id);

@@ -19,6 +19,8 @@ mod login;
 mod outbound;
 mod profile;
 mod reader;
+mod view;
+mod watching;
 mod xml;
 
 use std::collections::HashMap;

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, timeout};
 
 use super::address;
@@ -26,6 +27,7 @@ use super::in_flight::{Entry, InFlight};
 use super::inbound::{Envelope, delay, events};
 use super::ledger::Ledger;
 use super::link::{Link, LinkEnd, Received};
+use super::profile::OwnProfile;
 use super::xml::{Build as _, Element, child_text, element, ns};
 use crate::clock;
 use crate::secrets;
@@ -51,6 +53,7 @@ pub(super) struct Reader {
     pub received: mpsc::Receiver<Received>,
     pub in_flight: InFlight,
     pub signals: mpsc::Sender<Signal>,
+    pub profile: OwnProfile,
     pub archive: Arc<ArchiveStart>,
     /// The end of what was read of the archive.
     pub point: Option<ArchivePoint>,
@@ -149,8 +152,8 @@ impl Reader {
         let _ = self.ask(carbons).await?;
         self.read_archive().await?;
         // From here on messages come by themselves, first those that the server kept, of which most are in the archive.
-        let away = element("presence", ns::CLIENT).child(element("show", ns::CLIENT).content("xa"));
-        self.link.send(vec![away]).await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
+        let roster = self.ask(iq("get").child(element("query", ns::ROSTER))).await?;
+        self.profile.announce(roster.ok().as_ref()).await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
         let _ = self.ask(iq("get").attribute("to", &self.domain).child(element("ping", ns::PING))).await?;
         self.pass_on().await?;
         // What came between the end of the archive and the presence, if the server keeps nothing.
@@ -164,15 +167,24 @@ impl Reader {
         self.confirm_archive().await?;
         self.signal(Signal::CaughtUp(resume_point)).await?;
         self.seen.until = Some(Instant::now() + REPEATS);
+        let (profile, signals) = (self.profile.clone(), self.signals.clone());
         loop {
-            let received = self.received.recv().await.ok_or(Stop::Link(LinkEnd::Broken))?;
-            self.take(received, true).await?;
-            while self.batch.len() < BATCH
-                && let Ok(received) = self.received.try_recv()
-            {
-                self.take(received, true).await?;
+            tokio::select! {
+                // A session that does not read holds up what is stored, and not the approvals and the answers.
+                permit = signals.reserve(), if !self.batch.is_empty() => {
+                    let permit = permit.map_err(|_| Stop::Dropped)?;
+                    permit.send(Signal::Events(std::mem::take(&mut self.batch)));
+                }
+                received = self.received.recv() => {
+                    self.take(received.ok_or(Stop::Link(LinkEnd::Broken))?, true).await?;
+                    while self.batch.len() < BATCH
+                        && let Ok(received) = self.received.try_recv()
+                    {
+                        self.take(received, true).await?;
+                    }
+                }
+                () = profile.has_news() => self.take_news(),
             }
-            self.pass_on().await?;
         }
     }
 
@@ -249,17 +261,30 @@ impl Reader {
             Received::Stanza(number, stanza) => {
                 if stanza.name() == "message" {
                     self.message(number, &stanza, live);
-                } else {
-                    self.ledger.close([number]);
+                    return Ok(());
                 }
-                Ok(())
+                // It says a state, which the server repeats at the next login.
+                self.ledger.close([number]);
+                let taken = self.profile.receive(&stanza).await;
+                self.take_news();
+                taken.map_err(|_| Stop::Link(LinkEnd::Broken))
             }
             Received::Alive => {
                 self.confirm_archive().await?;
-                self.signal(Signal::Alive).await
+                match self.signals.try_send(Signal::Alive) {
+                    // A full channel says as much.
+                    Ok(()) | Err(TrySendError::Full(_)) => Ok(()),
+                    Err(TrySendError::Closed(_)) => Err(Stop::Dropped),
+                }
             }
             Received::End(end) => Err(Stop::Link(end)),
         }
+    }
+
+    /// Puts news of watched people into the batch.
+    fn take_news(&mut self) {
+        let news = self.profile.take_news().into_iter();
+        self.batch.extend(news.map(|event| Incoming { event, acknowledgement: None, resume_point: None }));
     }
 
     fn message(&mut self, number: u64, message: &Element, live: bool) {
@@ -315,11 +340,16 @@ impl Reader {
     ) {
         let is_group = message.attr("type") == Some("groupchat");
         let is_late = archived || message.has_child("delay", ns::DELAY);
-        let (events, receipt) = if is_group {
+        let (mut events, receipt) = if is_group {
             (Vec::new(), None)
         } else {
             events(&Envelope { message, sent_at, is_late, is_own })
         };
+        let from = message.attr("from").map(address::bare).filter(|_| !is_own);
+        if from.is_some_and(|from| self.profile.is_blocked(from)) {
+            // Receipts still count.
+            events.retain(|event| matches!(event, UpstreamEvent::Receipt { .. }));
+        }
         let is_stored = events.iter().any(|event| !matches!(event, UpstreamEvent::Typing { .. }));
         let has_a_place =
             is_stored && events.iter().any(|event| !matches!(event, UpstreamEvent::Receipt { .. }));

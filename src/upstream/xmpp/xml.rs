@@ -17,6 +17,8 @@ pub(super) mod ns {
     pub const STREAM: &str = "http://etherx.jabber.org/streams";
     /// RFC 6120, section 4.9.3.
     pub const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
+    /// RFC 6121, section 2.
+    pub const ROSTER: &str = "jabber:iq:roster";
     /// XEP-0004.
     pub const DATA: &str = "jabber:x:data";
     /// XEP-0030.
@@ -27,6 +29,8 @@ pub(super) mod ns {
     pub const RSM: &str = "http://jabber.org/protocol/rsm";
     /// XEP-0085.
     pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
+    /// XEP-0172.
+    pub const NICK: &str = "http://jabber.org/protocol/nick";
     /// XEP-0184.
     pub const RECEIPTS: &str = "urn:xmpp:receipts";
     /// XEP-0198.
@@ -41,6 +45,8 @@ pub(super) mod ns {
     pub const FORWARD: &str = "urn:xmpp:forward:0";
     /// XEP-0313.
     pub const MAM: &str = "urn:xmpp:mam:2";
+    /// XEP-0319.
+    pub const IDLE: &str = "urn:xmpp:idle:1";
     /// XEP-0333.
     pub const MARKERS: &str = "urn:xmpp:chat-markers:0";
     /// XEP-0334.
