@@ -1,10 +1,12 @@
 //! The view of one number on the profile of another, built from events.
 
 use chrono::{DateTime, Utc};
+use tokio::time::Instant;
 use windu::domain::{PeerPresence, PhotoReference, ProfileNews, Visible};
 use windu::upstream::UpstreamEvent;
 
 use crate::phone::{Line, Phone};
+use crate::support::wait::DEADLINE;
 
 /// The profile, as a session would store it.
 #[derive(Debug, Default)]
@@ -38,6 +40,24 @@ impl Observer {
                 UpstreamEvent::Profile { of, news } if of == whom.address() => self.apply(news),
                 _ => {}
             }
+        }
+    }
+
+    /// Follows until something is seen. Where messages of others may overtake states, it may take several fences.
+    pub async fn until(
+        &mut self,
+        line: &mut Line,
+        (owner, whom): (&Phone, &Phone),
+        fence: &Line,
+        is_seen: impl Fn(&Self) -> bool,
+    ) {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            self.follow(line, owner, whom, fence).await;
+            if is_seen(self) {
+                return;
+            }
+            assert!(line.reports_states() && Instant::now() < deadline, "{self:?}");
         }
     }
 

@@ -186,7 +186,10 @@ pub async fn a_photo_is_announced_to_and_fetched_by_permitted_watchers_only(netw
     observer.follow(&mut watching, &ben, &anna, &shown).await;
     assert_eq!(observer.events, before);
     // A number that may not see it cannot fetch it, even with its reference.
+    own.set_contacts(&[ben.address()]).await.unwrap();
+    own.set_privacy(Privacy { photo: Audience::Contacts, ..Privacy::default() }).await.unwrap();
     assert!(fetched(&stranger, &references[1]).await.is_err());
+    assert!(fetched(&watching, &references[1]).await.is_ok());
     own.set_privacy(Privacy { photo: Audience::None, ..Privacy::default() }).await.unwrap();
     observer.follow(&mut watching, &ben, &anna, &shown).await;
     assert_eq!(observer.picture(), Visible::Hidden);
@@ -230,14 +233,13 @@ pub async fn an_unregistered_number_shows_nothing_any_more(network: &impl Networ
     shown.connection.set_online(true).await.unwrap();
     shown.connection.set_photo(Some(photo(network, 1).await)).await.unwrap();
     let mut observer = Observer::default();
-    observer.follow(&mut watching, &ben, &anna, &fence).await;
+    observer.follow(&mut watching, &ben, &anna, &shown).await;
     assert_eq!((observer.text(), observer.online()), (Some("Here"), Some(true)));
     assert_eq!(observer.picture(), Visible::Value(true));
     // A former watcher is notified too.
     watching.connection.watch(&[]).await.unwrap();
     anna.connector.unregister(&anna.number).await.unwrap();
-    observer.follow(&mut watching, &ben, &anna, &fence).await;
-    assert!(observer.gone);
+    observer.until(&mut watching, (&ben, &anna), &fence, |observer| observer.gone).await;
     // The next owner of the number has an empty profile.
     let second = Phone::on(anna.connector.clone(), anna.number.clone()).await;
     let shown = second.online().await;
@@ -245,13 +247,11 @@ pub async fn an_unregistered_number_shows_nothing_any_more(network: &impl Networ
     observer.follow(&mut watching, &ben, &anna, &fence).await;
     assert_eq!((observer.text(), observer.online()), (Some(""), None));
     shown.connection.set_status_message("New here").await.unwrap();
-    observer.follow(&mut watching, &ben, &anna, &fence).await;
-    assert_eq!(observer.text(), Some("New here"));
+    observer.until(&mut watching, (&ben, &anna), &fence, |seen| seen.text() == Some("New here")).await;
     // A new registration without unregistering has the same effect.
     observer.gone = false;
     Phone::on(anna.connector.clone(), anna.number.clone()).await;
-    observer.follow(&mut watching, &ben, &anna, &fence).await;
-    assert!(observer.gone);
+    observer.until(&mut watching, (&ben, &anna), &fence, |observer| observer.gone).await;
 }
 
 /// Bytes with the header of a JPEG.

@@ -13,6 +13,7 @@ use super::ledger::Ledger;
 use super::link::{self, Link, LinkEnd};
 use super::login::{LoggedIn, log_in, try_password};
 use super::outbound;
+use super::pep;
 use super::profile::OwnProfile;
 use super::reader::{Reader, Seen, ask, iq};
 use super::xml::{Build as _, Element, element, ns};
@@ -70,8 +71,9 @@ async fn start(
     let (sender, signals) = mpsc::channel(CHANNEL);
     let (in_flight, stop) = (InFlight::default(), CancellationToken::new());
     let domain = server.settings.domain.clone();
-    let profile =
-        OwnProfile::new(domain.clone(), link.clone(), state).await.map_err(|_| End::Retry("not_stored"))?;
+    let profile = OwnProfile::new(domain.clone(), link.clone(), server.blobs.clone(), state)
+        .await
+        .map_err(|_| End::Retry("not_stored"))?;
     let reader = Reader {
         profile: profile.clone(),
         own: own.clone(),
@@ -197,8 +199,14 @@ impl Connection for XmppConnection {
         self.deliver(vec![outbound::typing(&to.0, typing)]).await
     }
 
-    async fn fetch(&self, _reference: &str) -> Result<FileStream, Failure> {
-        Err(Failure::Unsupported("fetch files"))
+    async fn fetch(&self, reference: &str) -> Result<FileStream, Failure> {
+        match reference.rsplit_once('/') {
+            Some((of, id)) if !of.contains(':') => {
+                let bytes = pep::picture(&self.link, of, id).await?;
+                Ok(Box::pin(futures_util::stream::iter([Ok(bytes)])))
+            }
+            _ => Err(Failure::Unsupported("fetch files")),
+        }
     }
 }
 

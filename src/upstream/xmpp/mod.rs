@@ -17,6 +17,7 @@ mod ledger;
 mod link;
 mod login;
 mod outbound;
+mod pep;
 mod profile;
 mod reader;
 mod view;
@@ -55,6 +56,7 @@ pub struct Xmpp {
 struct Server {
     settings: XmppSettings,
     dialer: Dialer,
+    blobs: Arc<dyn BlobSource>,
     lifecycle: Lifecycle,
     /// When connections were last replaced, by address.
     replaced: Mutex<HashMap<String, Instant>>,
@@ -73,11 +75,11 @@ impl Xmpp {
     /// When the certificates of the settings cannot be read.
     pub fn new(
         settings: XmppSettings,
-        _blobs: Arc<dyn BlobSource>,
+        blobs: Arc<dyn BlobSource>,
         lifecycle: Lifecycle,
     ) -> Result<Self, ConfigError> {
         let dialer = Dialer::new(&settings)?;
-        let server = Arc::new(Server { settings, dialer, lifecycle, replaced: Mutex::default() });
+        let server = Arc::new(Server { settings, dialer, blobs, lifecycle, replaced: Mutex::default() });
         Ok(Self { admin: Admin::new(server.clone()), server })
     }
 }

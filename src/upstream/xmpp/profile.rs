@@ -10,20 +10,25 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use futures_util::TryStreamExt as _;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::connection::XmppConnection;
 use super::link::Link;
+use super::pep::{self, Access, Affiliation, Affiliations};
 use super::view::View;
 use super::watching::{Reaction, Watching};
 use super::xml::{Build as _, Element, element, ns};
 use crate::clock;
 use crate::domain::{Audience, PeerPresence, Photo, Privacy, Visible};
-use crate::upstream::{AdapterState, Address, Failure, Profile, UpstreamEvent};
+use crate::upstream::{AdapterState, Address, BlobSource, Failure, Profile, UpstreamEvent};
 
 /// Since when the account is shown as offline, in the adapter's state: a new connection is no news.
 const OFFLINE_SINCE: &str = "profile.offline_since";
+/// What is published of the picture, in the adapter's state.
+const PICTURE: &str = "profile.picture";
 
 /// For the approvals of those who are connected.
 const APPROVAL_TIMEOUT: Duration = Duration::from_secs(1);
@@ -34,6 +39,7 @@ pub(super) struct OwnProfile(Arc<Shared>);
 
 struct Shared {
     link: Link,
+    blobs: Arc<dyn BlobSource>,
     state: Arc<dyn AdapterState>,
     /// Held while presences are sent, so that the last one shows the last state.
     own: tokio::sync::Mutex<Own>,
@@ -43,6 +49,21 @@ struct Shared {
     approved: Notify,
 }
 
+/// The picture as the server has it, in the adapter's state as JSON.
+#[derive(Default, Serialize, Deserialize)]
+struct Picture {
+    published: Option<Published>,
+    access: Option<Access>,
+    affiliations: Affiliations,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Published {
+    /// Of the photo in our storage.
+    hash: String,
+    id: String,
+}
+
 /// The desired state, and what of it was sent.
 #[derive(Default)]
 struct Own {
@@ -50,7 +71,7 @@ struct Own {
     is_announced: bool,
     nickname: String,
     status: String,
-    photo: Option<String>,
+    picture: Picture,
     online: bool,
     offline_since: Option<DateTime<Utc>>,
     privacy: Privacy,
@@ -72,13 +93,26 @@ impl Own {
         View {
             nickname: self.nickname.clone(),
             status: visible(sees(self.privacy.status_message), || self.status.clone()),
-            photo: visible(sees(self.privacy.photo), || self.photo.clone()),
+            photo: visible(sees(self.privacy.photo), || {
+                self.picture.published.as_ref().map(|published| published.id.clone())
+            }),
             presence: match (sees(self.privacy.last_seen), self.online) {
                 (false, _) => PeerPresence::Hidden,
                 (true, true) => PeerPresence::Online,
                 (true, false) => PeerPresence::Offline { last_seen: self.offline_since },
             },
         }
+    }
+
+    fn access(&self) -> Access {
+        if self.privacy.photo == Audience::All { Access::Open } else { Access::Whitelist }
+    }
+
+    fn affiliations(&self, watching: &Watching) -> Affiliations {
+        let members = self.contacts.iter().filter(|_| self.privacy.photo == Audience::Contacts);
+        let mut affiliations: Affiliations = members.map(|who| (who.clone(), Affiliation::Member)).collect();
+        affiliations.extend(watching.blocked().map(|who| (who.to_owned(), Affiliation::Outcast)));
+        affiliations
     }
 
     /// Whether contacts see more than others.
@@ -115,14 +149,22 @@ impl Own {
 }
 
 impl OwnProfile {
-    pub async fn new(own_domain: String, link: Link, state: Arc<dyn AdapterState>) -> Result<Self, Failure> {
-        let since = state.get(&[OFFLINE_SINCE]).await?.pop().flatten();
+    pub async fn new(
+        own_domain: String,
+        link: Link,
+        blobs: Arc<dyn BlobSource>,
+        state: Arc<dyn AdapterState>,
+    ) -> Result<Self, Failure> {
+        let mut kept = state.get(&[OFFLINE_SINCE, PICTURE]).await?.into_iter();
+        let (since, picture) = (kept.next().flatten(), kept.next().flatten());
         let own = Own {
             offline_since: since.and_then(|since| serde_json::from_slice(&since).ok()),
+            picture: picture.and_then(|picture| serde_json::from_slice(&picture).ok()).unwrap_or_default(),
             ..Own::default()
         };
         Ok(Self(Arc::new(Shared {
             link,
+            blobs,
             state,
             own: tokio::sync::Mutex::new(own),
             watching: Mutex::new(Watching::new(own_domain)),
@@ -168,6 +210,12 @@ impl OwnProfile {
         self.send(stanzas).await
     }
 
+    /// Somebody has written to the account.
+    pub async fn heard_of(&self, who: &str) -> Result<(), Failure> {
+        let is_missing = self.watching().is_missing(who);
+        if is_missing { self.send(vec![about("subscribe", who)]).await } else { Ok(()) }
+    }
+
     pub fn is_blocked(&self, who: &str) -> bool {
         self.watching().is_blocked(who)
     }
@@ -187,6 +235,95 @@ impl OwnProfile {
         let mut own = self.0.own.lock().await;
         change(&mut own);
         self.show(&mut own, Vec::new()).await
+    }
+
+    /// As [`Self::change`]; who may fetch the picture changes before anybody sees anything.
+    async fn restrict(&self, change: impl FnOnce(&mut Own)) -> Result<(), Failure> {
+        let mut own = self.0.own.lock().await;
+        change(&mut own);
+        self.guard_picture(&mut own).await?;
+        self.show(&mut own, Vec::new()).await
+    }
+
+    async fn set_photo(&self, photo: Option<Photo>) -> Result<(), Failure> {
+        let mut own = self.0.own.lock().await;
+        let Some(photo) = photo else {
+            if own.picture.published.is_some() {
+                pep::delete_picture(&self.0.link).await?;
+            }
+            own.picture = Picture::default();
+            self.keep_picture(&own.picture).await?;
+            return self.show(&mut own, Vec::new()).await;
+        };
+        let hash = photo.photo.hex();
+        if own.picture.published.as_ref().is_none_or(|published| published.hash != hash) {
+            let bytes = self.picture(&photo).await?;
+            let id = pep::picture_id(&bytes);
+            let access = own.access();
+            if own.picture.published.is_none() {
+                // Nodes of an earlier account, or of a publication that did not end, may have any affiliations.
+                pep::delete_picture(&self.0.link).await?;
+                own.picture = Picture::default();
+            }
+            pep::publish_picture(&self.0.link, &id, &bytes, access).await?;
+            own.picture.published = Some(Published { hash, id });
+            own.picture.access = Some(access);
+            self.keep_picture(&own.picture).await?;
+        }
+        self.guard_picture(&mut own).await?;
+        self.show(&mut own, Vec::new()).await
+    }
+
+    /// The bytes to publish: the preview, where the photo fits no stanza.
+    async fn picture(&self, photo: &Photo) -> Result<Vec<u8>, Failure> {
+        for hash in [&photo.photo, &photo.preview] {
+            let mut stream = self.0.blobs.read(hash).await?;
+            let mut bytes = Vec::new();
+            while let Some(part) = stream.try_next().await? {
+                bytes.extend_from_slice(&part);
+                if bytes.len() > pep::LARGEST_PICTURE {
+                    break;
+                }
+            }
+            if bytes.len() <= pep::LARGEST_PICTURE {
+                return Ok(bytes);
+            }
+        }
+        Err(Failure::Refused("the photo is too large for this network".to_owned()))
+    }
+
+    /// Lets the server show the picture to whom the settings allow.
+    async fn guard_picture(&self, own: &mut Own) -> Result<(), Failure> {
+        if own.picture.published.is_none() {
+            return Ok(());
+        }
+        let access = own.access();
+        let affiliations = own.affiliations(&self.watching());
+        if own.picture.access == Some(access) && own.picture.affiliations == affiliations {
+            return Ok(());
+        }
+        // What narrows comes first: the outcasts and the whitelist, then its members.
+        if own.picture.access != Some(access) && access == Access::Whitelist {
+            pep::set_picture_access(&self.0.link, access).await?;
+        }
+        let before = &own.picture.affiliations;
+        let changed = affiliations.iter().filter(|(who, affiliation)| before.get(*who) != Some(affiliation));
+        let mut changes: Vec<_> =
+            changed.map(|(who, affiliation)| (who.clone(), Some(*affiliation))).collect();
+        let gone = before.keys().filter(|who| !affiliations.contains_key(*who));
+        changes.extend(gone.map(|who| (who.clone(), None)));
+        pep::set_picture_affiliations(&self.0.link, &changes).await?;
+        if own.picture.access != Some(access) && access == Access::Open {
+            pep::set_picture_access(&self.0.link, access).await?;
+        }
+        own.picture.affiliations = affiliations;
+        own.picture.access = Some(access);
+        self.keep_picture(&own.picture).await
+    }
+
+    async fn keep_picture(&self, picture: &Picture) -> Result<(), Failure> {
+        let value = serde_json::to_vec(picture).map_err(|error| Failure::Refused(error.to_string()))?;
+        self.0.state.put(&[(PICTURE, value)]).await
     }
 
     /// Sends `first`, and then what has changed.
@@ -250,6 +387,7 @@ impl OwnProfile {
             }
         }
         self.0.has_news.notify_one();
+        self.guard_picture(&mut own).await?;
         self.show(&mut own, stanzas).await
     }
 
@@ -288,8 +426,8 @@ impl Profile for XmppConnection {
         self.profile.change(|own| text.clone_into(&mut own.status)).await
     }
 
-    async fn set_photo(&self, _photo: Option<Photo>) -> Result<(), Failure> {
-        Err(Failure::Unsupported("show photos"))
+    async fn set_photo(&self, photo: Option<Photo>) -> Result<(), Failure> {
+        self.profile.set_photo(photo).await
     }
 
     async fn set_online(&self, online: bool) -> Result<(), Failure> {
@@ -297,11 +435,11 @@ impl Profile for XmppConnection {
     }
 
     async fn set_privacy(&self, privacy: Privacy) -> Result<(), Failure> {
-        self.profile.change(|own| own.privacy = privacy).await
+        self.profile.restrict(|own| own.privacy = privacy).await
     }
 
     async fn set_contacts(&self, contacts: &[Address]) -> Result<(), Failure> {
-        self.profile.change(|own| own.contacts = contacts.iter().map(|who| who.0.clone()).collect()).await
+        self.profile.restrict(|own| own.contacts = contacts.iter().map(|who| who.0.clone()).collect()).await
     }
 
     async fn set_blocked(&self, blocked: &[Address]) -> Result<(), Failure> {

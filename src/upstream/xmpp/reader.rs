@@ -41,6 +41,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 const REPEATS: Duration = Duration::from_mins(1);
 /// Messages that may wait until the archive is read.
 const HELD: usize = 200;
+/// The archive is read once more after so long.
+const LAST_LOOK: Duration = Duration::from_secs(20);
 /// Messages that are remembered, so that they are not passed on twice. Beyond them the store recognises them.
 const REMEMBERED: usize = 20_000;
 
@@ -166,6 +168,7 @@ impl Reader {
         self.archive.finish();
         self.confirm_archive().await?;
         self.signal(Signal::CaughtUp(resume_point)).await?;
+        let (last_look, mut has_looked) = (Instant::now() + LAST_LOOK, false);
         self.seen.until = Some(Instant::now() + REPEATS);
         let (profile, signals) = (self.profile.clone(), self.signals.clone());
         loop {
@@ -184,6 +187,11 @@ impl Reader {
                     }
                 }
                 () = profile.has_news() => self.take_news(),
+                // ejabberd may keep back what came at the moment of the presence, until the next login.
+                () = tokio::time::sleep_until(last_look), if !has_looked => {
+                    has_looked = true;
+                    self.read_archive().await?;
+                }
             }
         }
     }
@@ -261,7 +269,9 @@ impl Reader {
             Received::Stanza(number, stanza) => {
                 if stanza.name() == "message" {
                     self.message(number, &stanza, live);
-                    return Ok(());
+                    let from = stanza.attr("from").map_or("", address::bare);
+                    let heard = self.profile.heard_of(from).await;
+                    return heard.map_err(|_| Stop::Link(LinkEnd::Broken));
                 }
                 // It says a state, which the server repeats at the next login.
                 self.ledger.close([number]);

@@ -92,6 +92,10 @@ impl Watching {
         self.blocked.contains(who)
     }
 
+    pub fn blocked(&self) -> impl Iterator<Item = &str> {
+        self.blocked.iter().map(String::as_str)
+    }
+
     pub fn is_number(&self, who: &str) -> bool {
         address::number(who, &self.own_domain).is_some()
     }
@@ -197,6 +201,12 @@ impl Watching {
             Some(_) => {}
         }
         reactions
+    }
+
+    /// Whether the presence of somebody who has just written has to be asked for: a server may have dropped an earlier request,
+    /// because the number did not exist yet.
+    pub fn is_missing(&self, who: &str) -> bool {
+        self.is_number(who) && self.is_watched(who) && !self.is_subscribed(who)
     }
 
     /// What was not reported yet.
