@@ -145,7 +145,9 @@ impl Ingest<'_> {
         let (what, lost_message) = match &item.what {
             InboundKind::Message(InboundMessage { network_id, .. }) => ("message", Some(network_id)),
             InboundKind::Chat(ChatNews::Undecryptable { network_id }) => ("undecryptable", Some(network_id)),
-            InboundKind::Chat(ChatNews::ReadElsewhere { .. } | ChatNews::Group { .. }) => ("chat", None),
+            InboundKind::Chat(
+                ChatNews::ReadElsewhere { .. } | ChatNews::Group { .. } | ChatNews::Refused { .. },
+            ) => ("chat", None),
             InboundKind::Receipt { .. } => ("receipt", None),
             InboundKind::Profile(_) => ("profile", None),
         };
@@ -195,6 +197,10 @@ fn translate(event: UpstreamEvent) -> Option<Inbound<Address>> {
         UpstreamEvent::Undecryptable { from, id, group } => {
             let (peer, participant) = within(from, group);
             (peer, participant, InboundKind::Chat(ChatNews::Undecryptable { network_id: id }))
+        }
+        UpstreamEvent::Refused { to, id, group, reason } => {
+            let (peer, participant) = within(to, group);
+            (peer, participant, InboundKind::Chat(ChatNews::Refused { network_id: id, reason }))
         }
         UpstreamEvent::GroupChanged { group, revision, subject, changes } => {
             let change = |change: crate::upstream::GroupChange| InboundGroupChange {

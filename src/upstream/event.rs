@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::{Address, End, Group, GroupChange, ResumePoint};
-use crate::domain::{Content, ProfileNews, ReceiptKind, Typing};
+use crate::domain::{Content, FailureReason, ProfileNews, ReceiptKind, Typing};
 
 #[derive(Debug)]
 pub enum Signal {
@@ -85,6 +85,16 @@ pub enum UpstreamEvent {
     Typing { from: Address, typing: Typing, group: Option<Address> },
     /// A person's profile changed, or its visibility to this account.
     Profile { of: Address, news: ProfileNews },
+    /// A message of this account, which the network had taken, was refused later: by the receiver's own server, for example.
+    Refused {
+        /// The receiver.
+        to: Address,
+        /// The message's id.
+        id: String,
+        /// The group of a group message.
+        group: Option<Address>,
+        reason: FailureReason,
+    },
     /// A message that could not be decrypted.
     Undecryptable { from: Address, id: String, group: Option<Address> },
     /// A group that the account is in, or was in until now, was created or changed by any member, this account too.

@@ -1,6 +1,6 @@
 //! Inbound events: storage, duplicates, and the resume point of the next connection.
 
-use windu::domain::{Content, NeedsUser};
+use windu::domain::{Content, FailureReason, NeedsUser, ReceiptKind};
 use windu::upstream::{End, UpstreamEvent};
 
 use crate::scripted::{address, at, incoming, long_ago, message};
@@ -232,6 +232,34 @@ async fn history_is_stored_without_events() {
     line.stores(vec![message(BEN, "h1", "theirs", 3)]).await;
     assert_eq!(process.texts(&account, BEN).await, ["theirs", "ours"]);
     assert_eq!(process.journal(&account).await.len(), before);
+}
+
+#[tokio::test]
+async fn a_message_that_is_refused_late_fails_unless_it_was_delivered() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    process.add_contact(&account, BEN, true).await;
+    let (lost, arrived) =
+        (process.send(&account, BEN, "lost").await, process.send(&account, BEN, "arrived").await);
+    process.until_entries(&account, "message.sent", 2).await;
+    let refused = |id: &str, number| {
+        let (to, id) = (address(BEN), id.to_owned());
+        let reason = FailureReason::RecipientGone;
+        incoming(UpstreamEvent::Refused { to, id, group: None, reason }, number)
+    };
+    let delivered = UpstreamEvent::Receipt {
+        from: address(BEN),
+        id: arrived.clone(),
+        kind: ReceiptKind::Delivered,
+        group: None,
+    };
+    line.stores(vec![incoming(delivered, 1), refused(&arrived, 2), refused(&lost, 3), refused("unknown", 4)])
+        .await;
+    line.stores(vec![refused(&lost, 5)]).await;
+    let failed = process.entries(&account, "message.failed").await;
+    assert_eq!(failed, [serde_json::json!({"chat": BEN, "id": lost, "reason": "recipient_gone"})]);
 }
 
 #[tokio::test]

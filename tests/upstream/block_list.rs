@@ -5,7 +5,7 @@ use windu::upstream::ReadReceipt;
 
 use crate::network::Network;
 use crate::observer::Observer;
-use crate::phone::Phone;
+use crate::phone::{Phone, Received};
 
 pub async fn messages_of_a_blocked_number_are_accepted_and_never_arrive(network: &impl Network) {
     let (anna, ben, cleo) = (Phone::new(network).await, Phone::new(network).await, Phone::new(network).await);
@@ -32,14 +32,18 @@ pub async fn messages_of_a_blocked_number_are_accepted_and_never_arrive(network:
     assert_eq!(of_ben.receipt().await, (anna.address(), "m2".to_owned(), ReceiptKind::Delivered));
 }
 
-pub async fn a_discarded_message_is_not_delivered_again_and_makes_no_receipt(network: &impl Network) {
+pub async fn a_discarded_message_is_not_delivered_again_and_makes_no_receipt<N: Network>(network: &N) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let (mut of_anna, mut of_ben) = (anna.online().await, ben.online().await);
     of_ben.send(&anna.address(), "m1", "text").await.unwrap();
     let incoming = of_anna.event().await;
     of_anna.discarded(incoming).await;
     drop(of_anna);
-    let mut back = anna.online().await;
+    let mut back = anna.open().await;
+    while let Received::UpstreamEvent(incoming) = back.next().await {
+        assert!(N::REPEATS, "{incoming:?}");
+        back.discarded(incoming).await;
+    }
     of_ben.send(&anna.address(), "m2", "text").await.unwrap();
     assert_eq!(back.message().await.1, "m2");
     assert_eq!(of_ben.receipt().await, (anna.address(), "m2".to_owned(), ReceiptKind::Delivered));

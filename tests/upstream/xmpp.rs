@@ -36,8 +36,8 @@ pub struct XmppNetwork<const EJABBERD: bool> {
 #[async_trait]
 impl<const EJABBERD: bool> Network for XmppNetwork<EJABBERD> {
     const UNACKNOWLEDGED: usize = 400;
-    // ejabberd sends again when it notices the end of the old connection, which may be later.
-    const REPEATS: bool = EJABBERD;
+    // The archive is read from before the last messages whose receipts the server certainly has.
+    const REPEATS: bool = true;
     const STATES: bool = true;
 
     fn missing() -> Option<String> {

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::{Content, GroupChangeKind, MediaFile, ProfileNews, ReceiptKind, Visible};
+use crate::domain::{Content, FailureReason, GroupChangeKind, MediaFile, ProfileNews, ReceiptKind, Visible};
 use crate::store::Peer;
 
 /// One thing that happened in one chat. `Who` names people and groups: by their address on the network first, then as
@@ -49,6 +49,8 @@ pub enum ChatNews<Who = Peer> {
     ReadElsewhere { network_id: String },
     /// A message came that could not be read.
     Undecryptable { network_id: String },
+    /// A message of the account was refused after the network had taken it.
+    Refused { network_id: String, reason: FailureReason },
     /// The group was made or changed; it has been stored by [`crate::store::Store::save_group`]. Revision and subject are those after
     /// the changes.
     Group { revision: i64, subject: String, changes: Vec<InboundGroupChange<Who>> },
@@ -93,6 +95,9 @@ impl<Who> ChatNews<Who> {
         Ok(match self {
             Self::ReadElsewhere { network_id } => ChatNews::ReadElsewhere { network_id: network_id.clone() },
             Self::Undecryptable { network_id } => ChatNews::Undecryptable { network_id: network_id.clone() },
+            Self::Refused { network_id, reason } => {
+                ChatNews::Refused { network_id: network_id.clone(), reason: *reason }
+            }
             Self::Group { revision, subject, changes } => {
                 let change = |change: &InboundGroupChange<Who>| {
                     let participants = change.participants.iter().map(&by).collect::<Result<_, E>>()?;

@@ -9,7 +9,9 @@ use super::group_receipts::NewGroupReceipt;
 use super::locks::LockedJournals;
 use super::profiles::ProfileUpdates;
 use crate::db::DbError;
-use crate::domain::{AccountId, ChatId, Event, Lease, MessageId, PeerId, ReceiptKind, SessionState};
+use crate::domain::{
+    AccountId, ChatId, Event, FailureReason, Lease, MessageId, PeerId, ReceiptKind, SessionState,
+};
 use crate::store::message::read::ReadMark;
 use crate::store::{ChatNews, Peer, Tx};
 
@@ -83,10 +85,45 @@ impl Tx {
                 }
                 Ok(())
             }
+            ChatNews::Refused { network_id, reason } => {
+                self.refuse(lease, peer, network_id, *reason, journals).await
+            }
             ChatNews::Group { revision, subject, changes } => {
                 self.ingest_group(lease, peer, (*revision, subject), changes, journals).await
             }
         }
+    }
+
+    /// Fails a message that the network had taken, unless somebody has it already.
+    async fn refuse(
+        &mut self,
+        lease: &Lease,
+        peer: &Peer,
+        network_id: &str,
+        reason: FailureReason,
+        journals: &mut LockedJournals,
+    ) -> Result<(), DbError> {
+        let Some(journal) = journals.of(lease.counter) else { return Ok(()) };
+        let failed = sqlx::query!(
+            "UPDATE message m SET state = 'failed', failure = $4
+             FROM (SELECT id FROM chat WHERE account_id = $1 AND peer_id = $2 LIMIT 1) h
+             CROSS JOIN LATERAL (
+                 SELECT ctid AS place, chat_id FROM message
+                 WHERE account_id = $1 AND network_id = $3 AND sender_peer_id IS NULL OFFSET 0) old
+             WHERE m.ctid = old.place AND old.chat_id = h.id AND m.state = 'sent'
+               AND m.delivered_at IS NULL AND m.read_at IS NULL",
+            lease.account.0,
+            peer.id.0,
+            network_id,
+            reason.name()
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        if failed.rows_affected() > 0 {
+            let (chat, id) = (peer.public_id.clone(), network_id.to_owned());
+            journal.record(Event::MessageFailed { chat, id, reason });
+        }
+        Ok(())
     }
 
     /// Marks the messages of a chat read up to one of them, without receipts: the other device sent them.

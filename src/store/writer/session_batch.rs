@@ -163,7 +163,7 @@ impl<'a> SessionBatch<'a> {
                     ChatNews::ReadElsewhere { .. } | ChatNews::Group { .. } => {
                         self.chat(session, peer.id);
                     }
-                    ChatNews::Undecryptable { .. } => {}
+                    ChatNews::Undecryptable { .. } | ChatNews::Refused { .. } => {}
                 }
                 self.rare.chats.push((lease, peer, news));
             }

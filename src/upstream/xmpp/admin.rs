@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::archive::field;
 use super::failure::{IqFailure, LoginFailure};
+use super::in_flight::InFlight;
 use super::link::{self, Link, Received};
 use super::login::log_in;
 use super::reader::{ask, iq};
@@ -151,7 +152,8 @@ impl Admin {
             }
             failure.failure()
         })?;
-        let (link, ledger, mut received) = link::start(logged_in, &self.server.lifecycle);
+        let (link, ledger, mut received) =
+            link::start(logged_in, &InFlight::default(), &self.server.lifecycle);
         // Nothing is expected, and what comes is dropped.
         self.server.lifecycle.spawn(async move {
             while let Some(received) = received.recv().await {

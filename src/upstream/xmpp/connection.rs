@@ -67,9 +67,10 @@ async fn start(
     archive: Arc<ArchiveStart>,
     state: Arc<dyn AdapterState>,
 ) -> Result<Opened, End> {
-    let (link, ledger, received) = link::start(logged_in, &server.lifecycle);
+    let in_flight = InFlight::default();
+    let (link, ledger, received) = link::start(logged_in, &in_flight, &server.lifecycle);
     let (sender, signals) = mpsc::channel(CHANNEL);
-    let (in_flight, stop) = (InFlight::default(), CancellationToken::new());
+    let stop = CancellationToken::new();
     let domain = server.settings.domain.clone();
     let profile = OwnProfile::new(domain.clone(), link.clone(), server.blobs.clone(), state)
         .await

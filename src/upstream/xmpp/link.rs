@@ -14,7 +14,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_xmpp::xmlstream::ReadError;
 
 use super::address;
-use super::failure::IqFailure;
+use super::failure::{IqFailure, bounce};
+use super::in_flight::InFlight;
 use super::ledger::Ledger;
 use super::login::{ElementStream, LoggedIn, condition};
 use super::xml::{Build as _, Element, element, ns};
@@ -73,7 +74,11 @@ enum Request {
 }
 
 /// Starts the task of a stream.
-pub(super) fn start(logged_in: LoggedIn, lifecycle: &Lifecycle) -> (Link, Ledger, mpsc::Receiver<Received>) {
+pub(super) fn start(
+    logged_in: LoggedIn,
+    in_flight: &InFlight,
+    lifecycle: &Lifecycle,
+) -> (Link, Ledger, mpsc::Receiver<Received>) {
     let (requests, incoming_requests) = mpsc::channel(REQUESTS);
     let (passing_on, received) = mpsc::channel(STANZAS);
     let (ledger, confirmed) = (Ledger::default(), Arc::<AtomicU64>::default());
@@ -82,6 +87,7 @@ pub(super) fn start(logged_in: LoggedIn, lifecycle: &Lifecycle) -> (Link, Ledger
         requests: incoming_requests,
         own: logged_in.address,
         ledger: ledger.clone(),
+        in_flight: in_flight.clone(),
         asked: HashMap::new(),
         sent: 0,
         acknowledged: 0,
@@ -145,6 +151,7 @@ struct LinkTask {
     requests: mpsc::Receiver<Request>,
     own: String,
     ledger: Ledger,
+    in_flight: InFlight,
     asked: HashMap<String, Asked>,
     /// Stanzas sent.
     sent: u64,
@@ -312,6 +319,16 @@ impl LinkTask {
             return Ok(());
         }
         let number = self.ledger.receive();
+        if element.name() == "message"
+            && element.attr("type") == Some("error")
+            && let Some(id) = element.attr("id")
+        {
+            // Here and not in the reader, so that it is known when the answer behind it is.
+            if self.in_flight.fail(id, bounce(&IqFailure::of(&element))) {
+                self.ledger.close([number]);
+                return Ok(());
+            }
+        }
         if element.name() == "iq" {
             self.ledger.close([number]);
             return self.receive_iq(&element).await;

@@ -30,8 +30,9 @@ use super::link::{Link, LinkEnd, Received};
 use super::profile::OwnProfile;
 use super::xml::{Build as _, Element, child_text, element, ns};
 use crate::clock;
+use crate::domain::FailureReason;
 use crate::secrets;
-use crate::upstream::{Acknowledgement, Incoming, Signal, UpstreamEvent};
+use crate::upstream::{Acknowledgement, Address, Incoming, SendFailure, Signal, UpstreamEvent};
 
 /// Messages in one signal at the most.
 const BATCH: usize = 100;
@@ -168,7 +169,7 @@ impl Reader {
         self.archive.finish();
         self.confirm_archive().await?;
         self.signal(Signal::CaughtUp(resume_point)).await?;
-        let (last_look, mut has_looked) = (Instant::now() + LAST_LOOK, false);
+        let (last_look, mut has_looked, caught_up) = (Instant::now() + LAST_LOOK, false, self.point.clone());
         self.seen.until = Some(Instant::now() + REPEATS);
         let (profile, signals) = (self.profile.clone(), self.signals.clone());
         loop {
@@ -190,6 +191,7 @@ impl Reader {
                 // ejabberd may keep back what came at the moment of the presence, until the next login.
                 () = tokio::time::sleep_until(last_look), if !has_looked => {
                     has_looked = true;
+                    self.point.clone_from(&caught_up);
                     self.read_archive().await?;
                 }
             }
@@ -310,15 +312,37 @@ impl Reader {
             };
         }
         if message.attr("type") == Some("error") {
-            if let Some(id) = message.attr("id") {
-                self.in_flight.fail(id, bounce(&IqFailure::of(message)));
-            }
-            return self.ledger.close([number]);
+            return self.late_error(number, message);
         }
         let sent_at = delay(message).unwrap_or_else(clock::now);
         let point = live.then(|| self.archive_id(message)).flatten();
         let point = point.map(|id| ArchivePoint { id, at: sent_at });
         self.passed(number, message, sent_at, false, false, point);
+    }
+
+    /// An error for a message that counts as sent.
+    fn late_error(&mut self, number: u64, message: &Element) {
+        let (Some(to), Some(id)) = (message.attr("from").map(address::bare), message.attr("id")) else {
+            return self.ledger.close([number]);
+        };
+        let reason = match bounce(&IqFailure::of(message)) {
+            SendFailure::Refused(reason) => reason,
+            // It has come back, so nobody will try again.
+            SendFailure::Retry | SendFailure::RateLimited(_) | SendFailure::NotTried => {
+                FailureReason::Refused
+            }
+        };
+        self.in_flight.add(number, Entry::default());
+        self.batch.push(Incoming {
+            event: UpstreamEvent::Refused {
+                to: Address(to.to_owned()),
+                id: id.to_owned(),
+                group: None,
+                reason,
+            },
+            acknowledgement: Some(Acknowledgement(number)),
+            resume_point: None,
+        });
     }
 
     /// A message of the archive (XEP-0313, section 4.2).
