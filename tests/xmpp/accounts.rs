@@ -4,7 +4,9 @@ use serde_json::json;
 use tokio::task::block_in_place;
 
 use crate::support::guarantees::assert_guarantees;
-use crate::support::people::{Person, account, fresh_number, login, register};
+use crate::support::people::{Person, account, fresh_number, login, pass_a_minute, prove, register};
+use crate::support::server::Server;
+use crate::support::wait::DEADLINE;
 use crate::support::xmpp::Software;
 use crate::world::{jid, log_in, messages_up_to, password, session_until, setup, shared};
 
@@ -89,14 +91,14 @@ async fn an_account_whose_login_is_refused_says_so(software: Software) {
     session_until(&ben, "the account to be logged out", |session| session["state"] == "logged_out").await;
     // To prove the number again makes a new login.
     register_again(&server, &ben).await;
-    ben.waits_until_online(crate::support::wait::DEADLINE).await;
+    ben.waits_until_online(DEADLINE).await;
     anna.delivers(&ben, "after").await;
     assert_guarantees(server.database());
 }
 
-async fn register_again(server: &crate::support::server::Server, person: &Person) {
-    crate::support::people::pass_a_minute(server, &person.number);
+async fn register_again(server: &Server, person: &Person) {
+    pass_a_minute(server, &person.number);
     let asked = person.api.post("/api/account/request-sms-code/", &[("account", &person.number)]).await;
     assert_eq!(asked.status, 200, "{}", asked.text());
-    crate::support::people::prove(server, &person.api, &person.number).await;
+    prove(server, &person.api, &person.number).await;
 }

@@ -40,11 +40,10 @@ async fn an_unknown_authority_is_not_trusted(software: Software) {
 
 async fn is_not_trusted(software: Software, certificate: Certificate) {
     let good = shared(software);
-    let anna = {
+    let (anna, database) = {
         let server = setup(good).start();
         (Person::new(&server).await, Arc::clone(server.database()))
     };
-    let (anna, database) = anna;
     let bad = block_in_place(|| XmppServer::start_with(software, certificate));
     for (address, tls) in [(bad.address(), "starttls"), (bad.direct_tls(), "direct")] {
         let server = setup_at(&bad, address, tls).database(Arc::clone(&database)).start();

@@ -1,5 +1,7 @@
 //! Other devices of the same account.
 
+use tokio::task::block_in_place;
+
 use crate::support::people::Person;
 use crate::support::xmpp::Software;
 use crate::support::xmpp::peer::is_from;
@@ -26,14 +28,14 @@ async fn what_another_device_sends_appears_as_sent(software: Software) {
     assert_eq!(stored[1]["state"], "sent", "{stored:?}");
 
     // Also what it sends while the program is down, and in order with what others send.
-    tokio::task::block_in_place(|| server.kill());
+    block_in_place(|| server.kill());
     telephone.chat(romeo.jid()).text("meanwhile").await;
     romeo.hears(&address, "meanwhile").await;
     romeo.chat(&address).text("you are alone?").await;
     telephone.hears(romeo.jid(), "you are alone?").await;
     telephone.chat(romeo.jid()).text("quite").await;
     romeo.hears(&address, "quite").await;
-    tokio::task::block_in_place(|| server.restart());
+    block_in_place(|| server.restart());
     let stored = messages_up_to(&anna, &outsider, "quite").await;
     let stored: Vec<_> = stored.iter().map(|message| (&message["text"], &message["received"])).collect();
     let expected = [

@@ -5,6 +5,7 @@ use tokio::task::block_in_place;
 use crate::support::guarantees::{expire_killed_processes, print_summary, soak};
 use crate::support::proxy::{Proxy, Side};
 use crate::support::server::Server;
+use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::support::xmpp::{Software, XmppServer};
 use crate::traffic::Traffic;
 use crate::world::{setup, setup_at, shared};
@@ -38,10 +39,7 @@ async fn connections_are_cut_in_the_middle_of_stanzas(software: Software) {
         let ends = proxy.ends();
         let towards = if round % 2 == 0 { Side::Client } else { Side::Server };
         proxy.cut_after(1_000 + windu::secrets::random_below(2_000), towards);
-        crate::support::wait::wait_until_async("a cut", crate::support::wait::DEADLINE, async || {
-            (proxy.ends() > ends).then_some(())
-        })
-        .await;
+        wait_until_async("a cut", DEADLINE, async || (proxy.ends() > ends).then_some(())).await;
     }
     traffic.wait_for_more(5).await;
     print_summary("xmpp_cut", &[("cuts", rounds())], traffic.finish(&server).await);
@@ -90,11 +88,9 @@ async fn connections_fall_silent(software: Software) {
         traffic.wait_for_more(5).await;
         let ends = server.log().matches("network_silent").count();
         proxy.black_hole();
-        crate::support::wait::wait_until_async(
-            "the program to notice",
-            crate::support::wait::DEADLINE,
-            async || (server.log().matches("network_silent").count() > ends).then_some(()),
-        )
+        wait_until_async("the program to notice", DEADLINE, async || {
+            (server.log().matches("network_silent").count() > ends).then_some(())
+        })
         .await;
         // What went into it is gone.
         proxy.reset().await;

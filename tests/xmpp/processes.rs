@@ -1,11 +1,12 @@
 //! Two programs on one database and one XMPP server.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::block_in_place;
 use tokio::time::timeout;
 
+use crate::support::guarantees::print_summary;
 use crate::support::people::Person;
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::support::xmpp::Software;
@@ -33,6 +34,7 @@ async fn accounts_of_a_killed_program_are_online_in_another_within_20_seconds(so
     }
     let traffic = Traffic::between(anna, ben, xmpp).await;
     traffic.wait_for_more(5).await;
+    let killed = Instant::now();
     block_in_place(|| one.kill());
     let taken_over = async {
         wait_until_async("the other program to run both", TAKEN_OVER * 2, async || {
@@ -46,6 +48,8 @@ async fn accounts_of_a_killed_program_are_online_in_another_within_20_seconds(so
         }
     };
     timeout(TAKEN_OVER, taken_over).await.expect("within 20 seconds");
+    let seconds = killed.elapsed().as_secs();
     traffic.wait_for_more(5).await;
-    traffic.finish(&other).await;
+    let faults = [("kills", 1), ("seconds_until_online", usize::try_from(seconds).expect("few"))];
+    print_summary("xmpp_taken_over", &faults, traffic.finish(&other).await);
 }

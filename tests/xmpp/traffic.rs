@@ -23,7 +23,7 @@ use crate::support::xmpp::peer::{Peer, is_from};
 use crate::world::{jid, log_in_again, outsider_of, romeo};
 
 /// Between two messages of a sender.
-const PAUSE: Duration = Duration::from_millis(40);
+const PAUSE: Duration = Duration::from_millis(100);
 /// Messages of the outsider between two questions whether the server has them.
 const BATCH: usize = 5;
 /// For the answer to such a question.
@@ -147,7 +147,6 @@ impl Traffic {
 
     /// Stops sending and checks what has arrived. The servers must be running.
     pub async fn finish(self, server: &Server) -> Tally {
-        let _logs = Logs(server);
         let Self { anna, ben, outside, outsider, tasks, shared } = self;
         shared.stop.store(true, Ordering::Relaxed);
         let sent: HashMap<Flow, Vec<Sent>> = tasks.join_all().await.into_iter().collect();
@@ -295,14 +294,4 @@ async fn listed(person: &Person, with: &str, received: bool) -> Vec<Value> {
 
 fn parts(messages: &[Value]) -> Vec<(&Value, &Value)> {
     messages.iter().map(|message| (&message["id"], &message["text"])).collect()
-}
-
-struct Logs<'a>(&'a Server);
-impl Drop for Logs<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let name = std::thread::current().name().unwrap_or("x").replace("::", "_");
-            std::fs::write(format!("/work/hx/logs/{name}.log"), self.0.log()).unwrap();
-        }
-    }
 }

@@ -4,12 +4,13 @@ use std::net::SocketAddr;
 
 use serde_json::Value;
 use tokio::task::block_in_place;
+use windu::secrets::MasterKey;
 
 use crate::support::not_run::not_run;
 use crate::support::people::{Person, account, fresh_number};
-use crate::support::server::{Server, Setup};
+use crate::support::server::{SECRET_KEY, Server, Setup};
 use crate::support::wait::{DEADLINE, wait_until_async};
-use crate::support::xmpp::peer::{Login, PASSWORD, Peer};
+use crate::support::xmpp::peer::{Encryption, Login, PASSWORD, Peer};
 use crate::support::xmpp::{Software, XmppServer};
 
 /// Whether the servers and the independent client are installed. Reports what is not.
@@ -58,7 +59,7 @@ pub async fn log_in_again(xmpp: &XmppServer, peer: &Peer) -> Peer {
 pub async fn log_in(xmpp: &XmppServer, jid: &str, password: &str) -> Result<Peer, String> {
     Peer::try_login(Login {
         address: xmpp.address(),
-        encryption: crate::support::xmpp::peer::Encryption::StartTls,
+        encryption: Encryption::StartTls,
         jid,
         password,
         ca_file: xmpp.ca_file(),
@@ -111,12 +112,11 @@ pub async fn session_until(person: &Person, what: &str, predicate: impl Fn(&Valu
 
 /// The password of an account, which no client of the API sees.
 pub fn password(server: &Server, number: &str) -> String {
-    use windu::secrets::MasterKey;
     let sealed = server.database().sql(&format!(
         "SELECT encode(credentials, 'hex') FROM account WHERE number = '{number}' AND credentials IS NOT NULL"
     ));
     let sealed = data_encoding::HEXLOWER.decode(sealed.as_bytes()).expect("hexadecimal");
-    let key = MasterKey::from_base64(crate::support::server::SECRET_KEY, None).expect("a key");
+    let key = MasterKey::from_base64(SECRET_KEY, None).expect("a key");
     let opened = key.open("credentials", number.as_bytes(), &sealed).expect("sealed with this key");
     let credentials: Value = serde_json::from_slice(&opened).expect("JSON");
     credentials["password"].as_str().expect("a password").to_owned()
