@@ -6,6 +6,7 @@ use crate::config::{self, ConfigError, Env, MediaSettings, Missing, NetworkSetti
 use crate::db::SchemaError;
 use crate::db::cluster::Cluster;
 use crate::db::{Db, DbError, Unreachable};
+use crate::fetch::UntrustedRules;
 use crate::lifecycle::Lifecycle;
 use crate::media::Media;
 use crate::secrets::MasterKey;
@@ -28,6 +29,8 @@ pub struct Database {
     pub keys: MasterKey,
     networks: NetworkSettings,
     media: MediaSettings,
+    /// For URLs that others supply. Clones share the threads for name resolution.
+    pub(super) rules: UntrustedRules,
     pub(super) cluster: Option<Cluster>,
 }
 
@@ -36,6 +39,7 @@ impl Database {
     /// cluster and key are created. Does not wait for an unavailable database.
     pub async fn open(env: &Env, settings: &Settings, missing: Missing) -> anyhow::Result<Self> {
         let (networks, media) = (settings.networks.clone(), settings.media.clone());
+        let rules = UntrustedRules::new(settings.fetch.allow.clone());
         let settings = &settings.database;
         let keys = config::master_key(env, settings, missing)?;
         let (options, cluster) = if let Some(url) = &settings.url {
@@ -48,7 +52,7 @@ impl Database {
             let cluster = Cluster::start(&settings.data_dir, settings.pg_bin.as_deref(), missing).await?;
             (cluster.connect_options(), Some(cluster))
         };
-        Ok(Self { store: Store::new(Db::new(options, POOL)), keys, networks, media, cluster })
+        Ok(Self { store: Store::new(Db::new(options, POOL)), keys, networks, media, rules, cluster })
     }
 
     /// Migrates the tables, or without `migrate` waits until they are at this program's version, and checks that the key is
@@ -93,7 +97,8 @@ impl Database {
             connectors.add(Arc::new(Local::new(net, blobs(), lifecycle.clone())));
         }
         if let Some(settings) = &self.networks.xmpp {
-            connectors.add(Arc::new(Xmpp::new(settings.clone(), blobs(), lifecycle.clone())?));
+            let rules = self.rules.clone();
+            connectors.add(Arc::new(Xmpp::new(settings.clone(), blobs(), rules, lifecycle.clone())?));
         }
         Ok(connectors)
     }

@@ -22,7 +22,7 @@ use crate::config::{
 };
 use crate::db::{Db, DbError};
 use crate::fair_share::FairShare;
-use crate::fetch::{Fetch, UntrustedRules};
+use crate::fetch::Fetch;
 use crate::http::extract::body_budget::BodyBudget;
 use crate::http::rate_limit::RateLimits;
 use crate::http::server::ConnectionLimits;
@@ -176,7 +176,7 @@ pub async fn serve_on(
     if let Some(cluster) = &database.cluster {
         cluster.supervise(&lifecycle);
     }
-    let fetch = Arc::new(Fetch::new(UntrustedRules::new(settings.fetch.allow.clone())));
+    let fetch = Arc::new(Fetch::new(database.rules.clone()));
     let codes = settings.codes.clone();
     let public_url: Arc<str> = settings.listen.public_url.as_deref().unwrap_or(&url).into();
     let media = database.media(&public_url);

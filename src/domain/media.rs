@@ -131,6 +131,23 @@ impl MediaKind {
     pub fn from_letter(letter: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.letter() == letter)
     }
+
+    /// The kind of a file of this type, which says nothing of how sound was made.
+    #[must_use]
+    pub fn of_mimetype(mimetype: &str) -> Option<Self> {
+        let family = mimetype.split('/').next().unwrap_or_default().trim();
+        let families = [("image", Self::Image), ("video", Self::Video), ("audio", Self::Audio)];
+        families.into_iter().find(|(name, _)| family.eq_ignore_ascii_case(name)).map(|(_, kind)| kind)
+    }
+
+    /// The kind of a file of which the sender said `claimed`, once its type is known.
+    #[must_use]
+    pub fn of_fetched(claimed: Option<Self>, mimetype: &str) -> Option<Self> {
+        match (claimed, Self::of_mimetype(mimetype)) {
+            (Some(Self::Voice), Some(Self::Audio)) => Some(Self::Voice),
+            (claimed, known) => known.or(claimed),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -156,5 +173,22 @@ mod tests {
             assert_eq!(MediaKind::from_letter(kind.letter()), Some(kind));
         }
         assert_eq!(MediaKind::from_letter("t"), None);
+    }
+
+    #[test]
+    fn the_type_of_a_fetched_file_decides_its_kind() {
+        use MediaKind::{Audio, Image, Video, Voice};
+        for (claimed, mimetype, kind) in [
+            (None, "image/png", Some(Image)),
+            (Some(Image), "video/mp4", Some(Video)),
+            (Some(Voice), "Audio/ogg", Some(Voice)),
+            (Some(Video), "audio/mpeg", Some(Audio)),
+            (Some(Voice), "video/mp4", Some(Video)),
+            (Some(Image), "application/octet-stream", Some(Image)),
+            (None, "application/pdf", None),
+            (None, "imagery", None),
+        ] {
+            assert_eq!(MediaKind::of_fetched(claimed, mimetype), kind, "{claimed:?} {mimetype}");
+        }
     }
 }

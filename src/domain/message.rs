@@ -15,7 +15,8 @@ pub enum Content {
 /// A file with its caption.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MediaContent {
-    pub kind: MediaKind,
+    /// `None` for a file of another kind, or of one that is not known before it is fetched.
+    pub kind: Option<MediaKind>,
     pub caption: Option<String>,
     pub file: MediaFile,
 }
@@ -35,9 +36,9 @@ pub struct RemoteMedia {
     /// The network's own name of it.
     pub reference: String,
     /// The sender's claim, such as `image/jpeg`.
-    pub mimetype: String,
+    pub mimetype: Option<String>,
     /// The sender's claim, in bytes.
-    pub size: u64,
+    pub size: Option<u64>,
     /// The sender's claim: a file with another hash is not accepted.
     pub hash: Option<BlobHash>,
 }
@@ -62,15 +63,18 @@ pub struct Card {
 }
 
 impl Content {
-    /// The letters of all kinds, see [`Self::letter`]. Newer versions of this program know more.
+    /// The letters of all kinds that can be sent, see [`Self::letter`]. Newer versions of this program know more.
     pub const LETTERS: [&str; 7] = ["t", "i", "v", "a", "s", "l", "c"];
 
-    /// The letter in the list of messages: t text, i image, v video, a audio, s voice, l location, c vcard.
+    /// The letter of a received file of another kind.
+    pub const OTHER_FILE: &str = "u";
+
+    /// The letter in the list of messages: t text, i image, v video, a audio, s voice, l location, c vcard, u another file.
     #[must_use]
     pub fn letter(&self) -> &'static str {
         match self {
             Self::Text(_) => "t",
-            Self::Media(media) => media.kind.letter(),
+            Self::Media(media) => media.kind.map_or(Self::OTHER_FILE, MediaKind::letter),
             Self::Location(_) => "l",
             Self::VCard(_) => "c",
         }

@@ -4,19 +4,23 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use reqwest::dns::Resolve;
+use rustls::pki_types::CertificateDer;
 
 /// The time to connect, TLS included. After this timeout nothing was sent.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A client for URLs from the settings.
-pub(super) fn operator() -> Result<reqwest::Client, reqwest::Error> {
-    builder().build()
+pub(super) fn operator(roots: &[CertificateDer<'_>]) -> Result<reqwest::Client, reqwest::Error> {
+    builder(roots)?.build()
 }
 
 /// A client for caller-supplied URLs.
-pub(super) fn untrusted(resolver: impl Resolve + 'static) -> Result<reqwest::Client, reqwest::Error> {
+pub(super) fn untrusted(
+    resolver: impl Resolve + 'static,
+    roots: &[CertificateDer<'_>],
+) -> Result<reqwest::Client, reqwest::Error> {
     // No connection is reused: each request connects to an address that was checked for it.
-    builder().dns_resolver(resolver).pool_max_idle_per_host(0).build()
+    builder(roots)?.dns_resolver(resolver).pool_max_idle_per_host(0).build()
 }
 
 /// The client in this slot, made at its first use.
@@ -32,12 +36,15 @@ pub(super) fn cached(
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place that makes HTTP clients")]
-fn builder() -> reqwest::ClientBuilder {
-    reqwest::Client::builder()
+fn builder(roots: &[CertificateDer<'_>]) -> Result<reqwest::ClientBuilder, reqwest::Error> {
+    let roots =
+        roots.iter().map(|root| reqwest::Certificate::from_der(root)).collect::<Result<Vec<_>, _>>()?;
+    let builder = reqwest::Client::builder()
         .user_agent(concat!("windu/", env!("CARGO_PKG_VERSION")))
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
-        .connect_timeout(CONNECT_TIMEOUT)
+        .connect_timeout(CONNECT_TIMEOUT);
+    Ok(if roots.is_empty() { builder } else { builder.tls_certs_merge(roots) })
 }

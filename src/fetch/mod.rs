@@ -3,23 +3,28 @@
 mod address;
 mod client;
 mod error;
+mod get;
 mod guard;
 mod post;
+mod put;
 mod resolver;
 mod response;
 mod untrusted;
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
+use rustls::pki_types::CertificateDer;
 use url::Url;
 
 use crate::metrics::METRICS;
 
 pub use client::CONNECT_TIMEOUT;
 pub use error::{Cause, FetchError, UntrustedError};
+pub use get::ResponseStream;
 pub use guard::{FetchTimeouts, UntrustedRules};
 pub use post::Post;
+pub use put::{BodyStream, Put};
 pub use resolver::{Resolver, on_behalf_of};
 pub use response::FetchResponse;
 pub use untrusted::{Fetched, Sink};
@@ -40,6 +45,8 @@ pub enum Policy {
 pub struct Fetch {
     operator: OnceLock<reqwest::Client>,
     untrusted: Guard,
+    /// Certificates that are trusted besides those of the system.
+    roots: Arc<[CertificateDer<'static>]>,
 }
 
 impl Fetch {
@@ -47,9 +54,16 @@ impl Fetch {
     /// certificates can run everything that sends no requests.
     #[must_use]
     pub fn new(rules: UntrustedRules) -> Self {
+        Self::trusting(rules, &[])
+    }
+
+    /// As [`Self::new`]; these certificates are trusted besides those of the system, under all policies.
+    #[must_use]
+    pub fn trusting(rules: UntrustedRules, roots: &[CertificateDer<'static>]) -> Self {
         // Fails only when one is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        Self { operator: OnceLock::new(), untrusted: Guard::new(rules) }
+        let roots: Arc<[_]> = roots.into();
+        Self { operator: OnceLock::new(), untrusted: Guard::new(rules, roots.clone()), roots }
     }
 
     /// Makes the clients of a policy now. [`FetchError::Unusable`] when this machine cannot.
@@ -72,6 +86,18 @@ impl Fetch {
         sent
     }
 
+    /// Sends a request and returns the response, whatever its status. A redirect is not followed.
+    pub async fn put(&self, policy: Policy, put: Put) -> Result<FetchResponse, FetchError> {
+        let sent = async {
+            let client = self.client(policy, &put.url)?;
+            let response = put.request(client).send().await.map_err(classify)?;
+            Ok(FetchResponse { response })
+        }
+        .await;
+        METRICS.fetch(sent.as_ref().map_or_else(FetchError::outcome, |_| "ok"));
+        sent
+    }
+
     /// The client for a request to this URL.
     fn client(&self, policy: Policy, url: &Url) -> Result<&reqwest::Client, FetchError> {
         match policy {
@@ -81,7 +107,7 @@ impl Fetch {
     }
 
     fn operator(&self) -> Result<&reqwest::Client, FetchError> {
-        client::cached(&self.operator, client::operator).map_err(classify)
+        client::cached(&self.operator, || client::operator(&self.roots)).map_err(classify)
     }
 
     fn timeouts(&self) -> FetchTimeouts {

@@ -60,13 +60,17 @@ impl Fetch {
                     let late = FetchError::TimedOut(elapsed.into());
                     Err(late.into())
                 });
-        METRICS.fetch(match &fetched {
+        Self::count(&fetched);
+        fetched
+    }
+
+    pub(super) fn count<T, E>(fetched: &Result<T, UntrustedError<E>>) {
+        METRICS.fetch(match fetched {
             Ok(_) => "ok",
             Err(UntrustedError::Fetch(error)) => error.outcome(),
             Err(UntrustedError::Status(_) | UntrustedError::TooManyRedirects) => "status",
             Err(UntrustedError::NotHttp | UntrustedError::Sink(_)) => "refused",
         });
-        fetched
     }
 
     async fn read<S: Sink>(
@@ -76,7 +80,7 @@ impl Fetch {
         sink: &mut S,
     ) -> Result<Fetched, UntrustedError<S::Error>> {
         let file_name = file_name(&url);
-        let mut response = self.follow(url).await?;
+        let mut response = self.follow(url, |_| Policy::Untrusted).await?;
         let content_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.map(str::to_owned);
         let too_long = FetchError::TooLong { limit };
@@ -94,10 +98,14 @@ impl Fetch {
         Ok(Fetched { content_type, file_name, size })
     }
 
-    /// The first response that is no redirect, if it is a success.
-    async fn follow<E>(&self, mut url: Url) -> Result<reqwest::Response, UntrustedError<E>> {
+    /// The first response that is no redirect, if it is a success. `policy` is asked for each URL.
+    pub(super) async fn follow<E>(
+        &self,
+        mut url: Url,
+        policy: impl Fn(&Url) -> Policy + Send,
+    ) -> Result<reqwest::Response, UntrustedError<E>> {
         for _ in 0..=MAX_REDIRECTS {
-            let request = self.client(Policy::Untrusted, &url)?.get(url.clone());
+            let request = self.client(policy(&url), &url)?.get(url.clone());
             let response = timeout(self.timeouts().head, request.send())
                 .await
                 .map_err(|elapsed| FetchError::TimedOut(elapsed.into()))?

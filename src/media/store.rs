@@ -5,12 +5,14 @@ use std::path::Path;
 use super::deadline::Deadline;
 use super::picture::{self, EncodedPhoto, Header, MOST_PHOTO, MOST_SENT, PhotoPlan, PictureError};
 use super::spool::BlankFile;
-use super::{Family, FileType, Media, MediaError, Probe, Spooled, accepts, probe, sniff};
-use crate::domain::{BlobHash, MediaKind, Photo, StoredMedia};
+use super::{Family, FileType, Media, MediaError, Probe, Spooled, accepts, probe, sniff, vcard};
+use crate::domain::{BlobHash, Card, MediaKind, Photo, StoredMedia};
 use crate::secrets;
 
 const UNKNOWN: &str = "application/octet-stream";
 const LONGEST_MIMETYPE: usize = 100;
+/// The types of contact cards: the registered one, and those before it.
+const CARDS: [&str; 3] = ["text/vcard", "text/x-vcard", "text/directory"];
 
 /// A file's type and properties, from its content.
 struct Inspected {
@@ -90,6 +92,26 @@ impl Media {
             None => (claimed(mimetype), Probe::default()),
         };
         self.store_as(spooled, mimetype, probe).await
+    }
+
+    /// The contact card in a file from the network; `None` when the sender does not call it one, or it is none.
+    ///
+    /// # Errors
+    /// As for [`Media::ingest`].
+    pub async fn card(&self, spooled: &Spooled, mimetype: &str) -> Result<Option<Card>, MediaError> {
+        if !CARDS.contains(&claimed(mimetype).as_str()) || spooled.size() > vcard::LONGEST as u64 {
+            return Ok(None);
+        }
+        let path = spooled.path().to_owned();
+        let card = self.inspections().run(spooled.uploader(), spooled.size(), move |_| {
+            let bytes = std::fs::read(&path)
+                .map_err(|error| MediaError::unavailable("the folder spool in the data folder", error))?;
+            let text = vcard::decode(bytes);
+            // PostgreSQL stores no NUL.
+            let read = vcard::read(&text).ok().filter(|_| !text.contains('\0'));
+            Ok(read.map(|card| Card { vcard: text, name: card.name }))
+        });
+        card.await
     }
 
     async fn store_as(

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::fetch::{FetchFailure, FetchQueue, Fetcher};
 use crate::db::DbError;
-use crate::domain::{Lease, MessageId, StoredMedia};
-use crate::store::{PendingMedia, Store};
+use crate::domain::{Lease, MediaKind, MessageId};
+use crate::store::{FetchedMedia, PendingMedia, Store};
 
 /// The files of an account's messages.
 pub(super) struct MessageFiles<'a> {
@@ -16,7 +16,7 @@ pub(super) struct MessageFiles<'a> {
 impl FetchQueue for MessageFiles<'_> {
     type Item = PendingMedia;
     type Key = MessageId;
-    type File = StoredMedia;
+    type File = FetchedMedia;
 
     const NAME: &'static str = "message";
     const SHORTEST_PAUSE: Duration = Duration::from_secs(5);
@@ -33,16 +33,27 @@ impl FetchQueue for MessageFiles<'_> {
         self.store.pending_media(self.lease, &under_way.into_iter().collect(), limit).await
     }
 
-    async fn fetch(&self, fetcher: &Fetcher<'_>, item: &PendingMedia) -> Result<StoredMedia, FetchFailure> {
+    async fn fetch(&self, fetcher: &Fetcher<'_>, item: &PendingMedia) -> Result<FetchedMedia, FetchFailure> {
         let spooled = fetcher.spool(&item.reference).await?;
         if item.hash.is_some_and(|hash| hash != spooled.hash()) {
             return Err(FetchFailure::Later("other_content"));
         }
-        let stored = fetcher.media().ingest(&spooled, &item.mimetype).await;
-        stored.map_err(|error| fetcher.failure(&error))
+        let claimed = item.mimetype.as_deref().unwrap_or_default();
+        let stored = async {
+            // Only what is of no kind yet: a sender who calls a card a picture does not get it shown as a card.
+            if item.kind.is_none()
+                && let Some(card) = fetcher.media().card(&spooled, claimed).await?
+            {
+                return Ok(FetchedMedia::Card(card));
+            }
+            let stored = fetcher.media().ingest(&spooled, claimed).await?;
+            let kind = MediaKind::of_fetched(item.kind, &stored.mimetype);
+            Ok(FetchedMedia::File(stored, kind))
+        };
+        stored.await.map_err(|error| fetcher.failure(&error))
     }
 
-    async fn note_stored(&self, item: &PendingMedia, file: StoredMedia) -> Result<(), DbError> {
+    async fn note_stored(&self, item: &PendingMedia, file: FetchedMedia) -> Result<(), DbError> {
         self.store.media_stored(self.lease, item.message, &file).await
     }
 

@@ -20,11 +20,11 @@ const BEN: &str = "15550100002";
 fn film(id: &str, hash: Option<BlobHash>, number: u64) -> Incoming {
     let file = MediaFile::Remote(RemoteMedia {
         reference: id.to_owned(),
-        mimetype: "video/mp4".to_owned(),
-        size: 11,
+        mimetype: Some("video/mp4".to_owned()),
+        size: Some(11),
         hash,
     });
-    let media = MediaContent { kind: MediaKind::Video, caption: Some("look".to_owned()), file };
+    let media = MediaContent { kind: Some(MediaKind::Video), caption: Some("look".to_owned()), file };
     let content = Content::Media(Box::new(media));
     incoming(
         UpstreamEvent::Message {

@@ -191,6 +191,7 @@ conformance!(
     [
         registration,
         text,
+        media,
         backlog,
         receipts,
         typing,
@@ -207,6 +208,7 @@ conformance!(
     [
         registration,
         text,
+        media,
         backlog,
         receipts,
         typing,

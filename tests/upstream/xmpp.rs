@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use windu::config::{XmppHost, XmppSettings, XmppTls};
 use windu::db::Db;
 use windu::domain::{PhoneNumber, StoredMedia, UserId};
+use windu::fetch::UntrustedRules;
 use windu::lifecycle::Lifecycle;
 use windu::media::{Media, Uploader};
 use windu::store::Store;
@@ -61,7 +62,8 @@ impl<const EJABBERD: bool> Network for XmppNetwork<EJABBERD> {
             admin_jid: self.server.admin_jid(),
             admin_password: self.server.admin_password().to_owned(),
         };
-        Arc::new(Xmpp::new(settings, Arc::new(self.media()), self.lifecycle.clone()).unwrap())
+        let (blobs, rules) = (Arc::new(self.media()), UntrustedRules::default());
+        Arc::new(Xmpp::new(settings, blobs, rules, self.lifecycle.clone()).unwrap())
     }
 
     async fn store(&self, bytes: &[u8], mimetype: &str) -> StoredMedia {

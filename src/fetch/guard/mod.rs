@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use rustls::pki_types::CertificateDer;
 use url::{Host, Url};
 
 use super::address::{Reach, may_be_dialled};
@@ -38,6 +39,7 @@ pub struct FetchTimeouts {
 /// The rules, and the clients that enforce them.
 pub(super) struct Guard {
     pub(super) rules: Arc<UntrustedRules>,
+    roots: Arc<[CertificateDer<'static>]>,
     internet: OnceLock<reqwest::Client>,
     allowed: OnceLock<reqwest::Client>,
 }
@@ -69,8 +71,8 @@ impl Default for FetchTimeouts {
 }
 
 impl Guard {
-    pub(super) fn new(rules: UntrustedRules) -> Self {
-        Self { rules: Arc::new(rules), internet: OnceLock::new(), allowed: OnceLock::new() }
+    pub(super) fn new(rules: UntrustedRules, roots: Arc<[CertificateDer<'static>]>) -> Self {
+        Self { rules: Arc::new(rules), roots, internet: OnceLock::new(), allowed: OnceLock::new() }
     }
 
     pub(super) fn prepare(&self) -> Result<(), FetchError> {
@@ -108,7 +110,7 @@ impl Guard {
             Reach::Internet => &self.internet,
             Reach::Allowed => &self.allowed,
         };
-        client::cached(slot, || client::untrusted(self.checked(reach))).map_err(classify)
+        client::cached(slot, || client::untrusted(self.checked(reach), &self.roots)).map_err(classify)
     }
 
     fn checked(&self, reach: Reach) -> CheckedResolver {

@@ -19,11 +19,12 @@ impl Resolver for Answers {
 
 fn guard(allow: &[&str], answers: &[&[&str]]) -> Guard {
     let answers = answers.iter().map(|answer| answer.iter().map(|text| text.parse().expect(text)).collect());
-    Guard::new(UntrustedRules {
+    let rules = UntrustedRules {
         allow: allow.iter().map(|text| text.parse().expect(text)).collect(),
         timeouts: FetchTimeouts::default(),
         resolver: Arc::new(Answers(Mutex::new(answers.collect()))),
-    })
+    };
+    Guard::new(rules, Arc::new([]))
 }
 
 fn reach(allow: &[&str], url: &str) -> Option<Reach> {
@@ -184,11 +185,11 @@ async fn each_lookup_is_checked() {
 
 #[tokio::test]
 async fn the_operating_system_is_asked_for_names() {
-    let guard = Guard::new(UntrustedRules::default());
+    let guard = Guard::new(UntrustedRules::default(), Arc::new([]));
     let resolving = guard.checked(Reach::Internet).resolve("localhost".parse().expect("a name"));
     assert!(resolving.await.err().expect("refused").is::<NotAllowed>());
     let allow = vec!["127.0.0.0/8".parse().expect("a network"), "::1/128".parse().expect("a network")];
-    let guard = Guard::new(UntrustedRules::new(allow));
+    let guard = Guard::new(UntrustedRules::new(allow), Arc::new([]));
     let resolving = guard.checked(Reach::Allowed).resolve("localhost".parse().expect("a name"));
     assert!(resolving.await.expect("allowed").all(|address| address.ip().is_loopback()));
 }

@@ -90,8 +90,8 @@ pub(in crate::store) fn details(content: &Content) -> Option<Value> {
             MediaFile::Remote(remote) => Details {
                 reference: Some(remote.reference.clone()),
                 hash: remote.hash,
-                mimetype: Some(remote.mimetype.clone()),
-                size: Some(remote.size),
+                mimetype: remote.mimetype.clone(),
+                size: remote.size,
                 ..Details::default()
             },
         },
@@ -101,6 +101,12 @@ pub(in crate::store) fn details(content: &Content) -> Option<Value> {
         Content::VCard(card) => Details { vcard: Some(card.vcard.clone()), ..Details::default() },
     };
     serde_json::to_value(details).ok()
+}
+
+/// The column `details` of a card that was fetched as a file.
+pub(in crate::store) fn card_details(card: &Card) -> Value {
+    let details = Details { vcard: Some(card.vcard.clone()), ..Details::default() };
+    serde_json::to_value(details).unwrap_or_default()
 }
 
 /// The column `details` of a message whose file has been stored.
@@ -147,19 +153,26 @@ fn parse(kind: &str, text: Option<&String>, details: Option<&Value>) -> Option<C
     if kind == "c" {
         return Some(Content::VCard(Card { vcard: details.vcard?, name: text }));
     }
-    let (mimetype, size) = (details.mimetype?, details.size?);
     let file = match details.reference {
-        Some(reference) => MediaFile::Remote(RemoteMedia { reference, mimetype, size, hash: details.hash }),
+        Some(reference) => MediaFile::Remote(RemoteMedia {
+            reference,
+            mimetype: details.mimetype,
+            size: details.size,
+            hash: details.hash,
+        }),
         None => MediaFile::Stored(StoredMedia {
             hash: details.hash?,
-            mimetype,
-            size,
+            mimetype: details.mimetype?,
+            size: details.size?,
             width: details.width,
             height: details.height,
             duration: details.duration,
         }),
     };
-    let kind = MediaKind::from_letter(kind)?;
+    let kind = match MediaKind::from_letter(kind) {
+        None if kind != Content::OTHER_FILE => return None,
+        kind => kind,
+    };
     Some(Content::Media(Box::new(MediaContent { kind, caption: text, file })))
 }
 
@@ -195,7 +208,7 @@ mod tests {
 
     fn media(file: MediaFile) -> Content {
         let caption = Some("a caption".to_owned());
-        Content::Media(Box::new(MediaContent { kind: MediaKind::Video, caption, file }))
+        Content::Media(Box::new(MediaContent { kind: Some(MediaKind::Video), caption, file }))
     }
 
     fn samples() -> Vec<Content> {
@@ -207,13 +220,18 @@ mod tests {
             height: Some(4),
             duration: Some(1.5),
         };
-        let remote = |reference: &str, hash| {
+        let remote = |reference: &str, hash: Option<BlobHash>| {
             media(MediaFile::Remote(RemoteMedia {
                 reference: reference.to_owned(),
-                mimetype: "video/mp4".to_owned(),
-                size: 12,
+                mimetype: hash.map(|_| "video/mp4".to_owned()),
+                size: hash.map(|_| 12),
                 hash,
             }))
+        };
+        let other = MediaContent {
+            kind: None,
+            caption: Some("a caption".to_owned()),
+            file: MediaFile::Stored(stored.clone()),
         };
         let place = |latitude| Content::Location(Location { latitude, longitude: -0.1, caption: None });
         let card = |vcard: &str| {
@@ -222,6 +240,7 @@ mod tests {
         vec![
             Content::Text("a caption".to_owned()),
             media(MediaFile::Stored(stored)),
+            Content::Media(Box::new(other)),
             remote("one", None),
             remote("two", None),
             remote("two", Some(BlobHash([8; 32]))),
@@ -250,6 +269,7 @@ mod tests {
             ("l", json!({"latitude": "north"})),
             ("z", json!({"latitude": 1.5})),
             ("z", json!([])),
+            ("u", json!({"latitude": 2.5})),
         ] {
             let parsed = content(letter.to_owned(), None, Some(details.clone()));
             let StoredContent::Unknown(unknown) = &parsed else { panic!("{letter} {details}") };
@@ -264,7 +284,7 @@ mod tests {
         let letters: std::collections::BTreeSet<&str> = samples().iter().map(Content::letter).collect();
         let media = MediaKind::ALL.iter().map(|kind| kind.letter());
         let all: std::collections::BTreeSet<&str> = letters.into_iter().chain(media).collect();
-        assert_eq!(all, Content::LETTERS.into_iter().collect());
+        assert_eq!(all, Content::LETTERS.into_iter().chain([Content::OTHER_FILE]).collect());
     }
 
     #[test]
@@ -280,8 +300,8 @@ mod tests {
         let at = |reference: &str| {
             media(MediaFile::Remote(RemoteMedia {
                 reference: reference.to_owned(),
-                mimetype: "video/mp4".to_owned(),
-                size: 12,
+                mimetype: Some("video/mp4".to_owned()),
+                size: Some(12),
                 hash: Some(BlobHash([7; 32])),
             }))
         };

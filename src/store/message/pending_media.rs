@@ -3,11 +3,22 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::content::stored_details;
+use super::content::{card_details, stored_details};
 use crate::db::DbError;
-use crate::domain::{AccountId, BlobHash, Event, Lease, MediaFile, MediaKind, MessageId, StoredMedia};
+use crate::domain::{
+    AccountId, BlobHash, Card, Content, Event, Lease, MediaFile, MediaKind, MessageId, StoredMedia,
+};
 use crate::store::message::blobs::blob_hash;
 use crate::store::{Store, Tx, topic};
+
+/// What a message shows in the place of a file that was fetched.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FetchedMedia {
+    /// The file, and its kind; `None` for another file.
+    File(StoredMedia, Option<MediaKind>),
+    /// The file was a contact card.
+    Card(Card),
+}
 
 /// A file that is to be fetched.
 #[derive(Clone, Debug)]
@@ -15,8 +26,10 @@ pub struct PendingMedia {
     pub message: MessageId,
     /// Its place on the network, in the network's encoding.
     pub reference: String,
+    /// As far as it is known; `None` for another file.
+    pub kind: Option<MediaKind>,
     /// As the sender declared it.
-    pub mimetype: String,
+    pub mimetype: Option<String>,
     /// As the sender declared it.
     pub hash: Option<BlobHash>,
     /// Failed attempts so far.
@@ -32,16 +45,19 @@ impl Store {
         under_way: &HashSet<MessageId>,
         limit: usize,
     ) -> Result<Vec<PendingMedia>, DbError> {
+        let letters: Vec<&str> =
+            MediaKind::ALL.into_iter().map(MediaKind::letter).chain([Content::OTHER_FILE]).collect();
         let under_way: Vec<i64> = under_way.iter().map(|message| message.0).collect();
         let rows = sqlx::query!(
             r#"SELECT m.message_id, m.attempts, m.details->>'reference' AS "reference!",
-                      m.details->>'mimetype' AS "mimetype!", decode(m.details->>'hash', 'hex') AS hash
-               FROM (SELECT f.message_id, f.attempts, message.details
+                      m.details->>'mimetype' AS mimetype, decode(m.details->>'hash', 'hex') AS hash,
+                      m.type AS "letter!"
+               FROM (SELECT f.message_id, f.attempts, message.type, message.details
                      FROM message_media f
                      CROSS JOIN LATERAL (SELECT type, details FROM message WHERE id = f.message_id LIMIT 1) message
                      WHERE f.account_id = $1 AND f.retry_at <= statement_timestamp()
                        AND f.message_id NOT IN (SELECT unnest($6::bigint[])) AND message.type = ANY($7)
-                       AND message.details->>'reference' IS NOT NULL AND message.details->>'mimetype' IS NOT NULL
+                       AND message.details->>'reference' IS NOT NULL
                      ORDER BY f.retry_at LIMIT $5) m
                WHERE EXISTS (SELECT 1 FROM account_counter c
                              WHERE c.id = $2 AND c.owner IS NOT DISTINCT FROM $3 AND c.fence = $4)
@@ -52,7 +68,7 @@ impl Store {
             lease.fence,
             i64::try_from(limit).unwrap_or(i64::MAX),
             &under_way,
-            &MediaKind::ALL.map(MediaKind::letter) as &[&str]
+            &letters as &[&str]
         )
         .fetch_all(self.db.pool())
         .await?;
@@ -61,6 +77,7 @@ impl Store {
                 Ok(PendingMedia {
                     message: MessageId(row.message_id),
                     reference: row.reference,
+                    kind: MediaKind::from_letter(&row.letter),
                     mimetype: row.mimetype,
                     hash: row.hash.as_deref().map(blob_hash).transpose()?,
                     attempts: u32::try_from(row.attempts).unwrap_or(0),
@@ -69,7 +86,7 @@ impl Store {
             .collect()
     }
 
-    /// Makes the message refer to its fetched file, with an event.
+    /// Makes the message show its fetched file, with an event.
     ///
     /// # Errors
     /// [`DbError::Fenced`] when the lease has passed on.
@@ -77,9 +94,9 @@ impl Store {
         &self,
         lease: &Lease,
         message: MessageId,
-        stored: &StoredMedia,
+        fetched: &FetchedMedia,
     ) -> Result<(), DbError> {
-        self.end_pending(lease, message, Some(stored)).await
+        self.end_pending(lease, message, Some(fetched)).await
     }
 
     /// Gives up the file of a message, with an event.
@@ -119,23 +136,39 @@ impl Store {
         &self,
         lease: &Lease,
         message: MessageId,
-        stored: Option<&StoredMedia>,
+        fetched: Option<&FetchedMedia>,
     ) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         let mut journal = tx.open_journal_leased(lease).await?;
+        let (hash, letter, text, details) = match fetched {
+            None => (None, None, None, None),
+            Some(FetchedMedia::File(stored, kind)) => {
+                let letter = kind.map_or(Content::OTHER_FILE, MediaKind::letter);
+                (Some(stored.hash.0.to_vec()), Some(letter), None, Some(stored_details(stored)))
+            }
+            // The text of a card is its name, and nothing else.
+            Some(FetchedMedia::Card(card)) => {
+                (None, Some("c"), Some(card.name.as_deref()), Some(card_details(card)))
+            }
+        };
         let row = sqlx::query!(
             r#"WITH ended AS (
                 UPDATE message_media SET hash = $3, retry_at = NULL
                 WHERE message_id = $1 AND account_id = $2 AND retry_at IS NOT NULL RETURNING message_id)
-             UPDATE message m SET details = coalesce($4, m.details) FROM ended
+             UPDATE message m SET details = coalesce($4, m.details), type = coalesce($5, m.type),
+                                  text = CASE WHEN $6 THEN $7 ELSE m.text END
+             FROM ended
              CROSS JOIN LATERAL (SELECT ctid AS place, chat_id FROM message WHERE id = ended.message_id LIMIT 1) old
              CROSS JOIN LATERAL (SELECT peer_id FROM chat WHERE id = old.chat_id LIMIT 1) h
              CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = h.peer_id LIMIT 1) p
              WHERE m.ctid = old.place RETURNING m.network_id, p.public_id"#,
             message.0,
             lease.account.0,
-            stored.map(|stored| stored.hash.0.to_vec()),
-            stored.map(stored_details)
+            hash,
+            details,
+            letter,
+            text.is_some(),
+            text.flatten()
         )
         .fetch_optional(&mut *tx.inner)
         .await?;
@@ -143,7 +176,7 @@ impl Store {
         journal.record(Event::MessageMedia {
             chat: row.public_id,
             id: row.network_id,
-            stored: stored.is_some(),
+            stored: fetched.is_some(),
         });
         tx.close_journal(journal).await?;
         tx.notify_on_commit(topic::journal(lease.counter));

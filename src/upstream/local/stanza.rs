@@ -113,7 +113,7 @@ impl Stanza {
             Content::Media(media) => {
                 let MediaContent { kind, caption, file } = *media;
                 let MediaFile::Stored(StoredMedia { hash, mimetype, size, .. }) = file else { return None };
-                let (kind, reference) = (kind.letter().to_owned(), reference.to_owned());
+                let (kind, reference) = (kind?.letter().to_owned(), reference.to_owned());
                 Self::File(FileStanza { id, kind, caption, reference, mimetype, size, hash })
             }
             Content::Location(Location { latitude, longitude, caption }) => {
@@ -128,8 +128,13 @@ impl Stanza {
         match self {
             Self::Text { id, text } => Some((id, Content::Text(text))),
             Self::File(FileStanza { id, kind, caption, reference, mimetype, size, hash }) => {
-                let file = MediaFile::Remote(RemoteMedia { reference, mimetype, size, hash: Some(hash) });
-                let kind = MediaKind::from_letter(&kind)?;
+                let file = MediaFile::Remote(RemoteMedia {
+                    reference,
+                    mimetype: Some(mimetype),
+                    size: Some(size),
+                    hash: Some(hash),
+                });
+                let kind = Some(MediaKind::from_letter(&kind)?);
                 Some((id, Content::Media(Box::new(MediaContent { kind, caption, file }))))
             }
             Self::Place { id, latitude, longitude, caption } => {

@@ -184,6 +184,7 @@ async fn lookup(link: &Link, domain: &str) -> Result<Lookup, IqFailure> {
             condition: "forbidden".to_owned(),
             temporary: false,
             text: Some(text.to_owned()),
+            detail: None,
         });
     }
     Ok(if offers("get-user-lastlogin") { Lookup::LastLogin } else { Lookup::UserStats })

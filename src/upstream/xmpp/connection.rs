@@ -16,9 +16,11 @@ use super::outbound;
 use super::pep;
 use super::profile::OwnProfile;
 use super::reader::{Reader, Seen, ask, iq};
+use super::sender::Sender;
+use super::uploads::Uploads;
 use super::xml::{Build as _, Element, element, ns};
 use super::{Server, address};
-use crate::domain::{FailureReason, NeedsUser, Typing};
+use crate::domain::{NeedsUser, Typing};
 use crate::upstream::{
     Acknowledgement, AdapterState, Address, Connection, End, Failure, FileStream, Login, Opened, Outgoing,
     ReadReceipt, SendFailure, Signal,
@@ -29,7 +31,9 @@ pub(super) const RESOURCE: &str = "windu";
 /// Signals that may wait for the session.
 const CHANNEL: usize = 4;
 pub(super) struct XmppConnection {
+    server: Arc<Server>,
     domain: String,
+    sender: Sender,
     link: Link,
     ledger: Ledger,
     in_flight: InFlight,
@@ -72,7 +76,7 @@ async fn start(
     let (sender, signals) = mpsc::channel(CHANNEL);
     let stop = CancellationToken::new();
     let domain = server.settings.domain.clone();
-    let profile = OwnProfile::new(domain.clone(), link.clone(), server.blobs.clone(), state)
+    let profile = OwnProfile::new(domain.clone(), link.clone(), server.blobs.clone(), state.clone())
         .await
         .map_err(|_| End::Retry("not_stored"))?;
     let reader = Reader {
@@ -93,7 +97,13 @@ async fn start(
         last_archived: 0,
         unconfirmed: VecDeque::new(),
     };
-    let (stopped, lifecycle) = (stop.clone(), server.lifecycle.clone());
+    let sender = Sender {
+        domain: domain.clone(),
+        link: link.clone(),
+        in_flight: in_flight.clone(),
+        uploads: Uploads::new(server.clone(), link.clone(), state, stop.clone()),
+    };
+    let (stopped, lifecycle, of) = (stop.clone(), server.lifecycle.clone(), server.clone());
     lifecycle.spawn(async move {
         let reading = async {
             let (end, signals) = reader.run().await;
@@ -108,7 +118,16 @@ async fn start(
             () = stopped.cancelled() => {}
         }
     });
-    let connection = XmppConnection { domain, link, ledger, in_flight, profile, _stop: stop.drop_guard() };
+    let connection = XmppConnection {
+        server: of,
+        domain,
+        sender,
+        link,
+        ledger,
+        in_flight,
+        profile,
+        _stop: stop.drop_guard(),
+    };
     Ok(Opened { connection: Arc::new(connection), signals })
 }
 
@@ -133,32 +152,7 @@ async fn meaning(server: &Server, own: &str, password: &str, end: LinkEnd) -> En
 #[async_trait]
 impl Connection for XmppConnection {
     async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>> {
-        if messages.is_empty() {
-            return Vec::new();
-        }
-        let stanzas: Vec<Result<Element, FailureReason>> = messages.iter().map(outbound::message).collect();
-        let ids = messages.iter().map(|message| message.id.clone());
-        self.in_flight.expect(ids);
-        // Errors for local receivers come before the answer of the own server to a ping behind the messages.
-        let sending = async {
-            self.link.send(stanzas.iter().flatten().cloned().collect()).await?;
-            ask(&self.link, iq("get").attribute("to", &self.domain).child(element("ping", ns::PING))).await
-        };
-        let is_taken = match sending.await {
-            Ok(_) => true,
-            // A server without pings answers, too.
-            Err(failure) => failure.condition().is_some(),
-        };
-        let outcome = |(message, stanza): (&Outgoing, &Result<Element, FailureReason>)| {
-            let failure = self.in_flight.outcome(&message.id);
-            match (stanza, failure) {
-                (Err(reason), _) => Err(SendFailure::Refused(*reason)),
-                (Ok(_), Some(failure)) => Err(failure),
-                (Ok(_), None) if is_taken => Ok(()),
-                (Ok(_), None) => Err(SendFailure::Retry),
-            }
-        };
-        messages.iter().zip(&stanzas).map(outcome).collect()
+        self.sender.send(messages).await
     }
 
     async fn acknowledge(&self, stored: &[Acknowledgement]) -> Result<(), Failure> {
@@ -206,7 +200,7 @@ impl Connection for XmppConnection {
                 let bytes = pep::picture(&self.link, of, id).await?;
                 Ok(Box::pin(futures_util::stream::iter([Ok(bytes)])))
             }
-            _ => Err(Failure::Unsupported("fetch files")),
+            _ => self.server.files.fetch(&self.link, reference).await,
         }
     }
 }

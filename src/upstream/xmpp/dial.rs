@@ -183,20 +183,27 @@ async fn srv(name: &str) -> Vec<(String, u16)> {
 fn trusted(ca_file: Option<&Path>) -> Result<RootCertStore, ConfigError> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(path) = ca_file {
-        let wrong = |problem: String| {
-            ConfigError::new("WINDU_XMPP_CA_FILE", format!("{} cannot be used: {problem}", path.display()))
-        };
-        let certificates = CertificateDer::pem_file_iter(path).map_err(|error| wrong(error.to_string()))?;
-        let mut count = 0;
-        for certificate in certificates {
-            let certificate = certificate.map_err(|error| wrong(error.to_string()))?;
-            roots.add(certificate).map_err(|error| wrong(error.to_string()))?;
-            count += 1;
-        }
-        if count == 0 {
-            return Err(wrong("it has no certificate in PEM".to_owned()));
-        }
+    for certificate in private_certificates(ca_file)? {
+        roots.add(certificate).map_err(|error| unusable(ca_file, &error.to_string()))?;
     }
     Ok(roots)
+}
+
+/// The certificates of the file.
+pub(super) fn private_certificates(
+    ca_file: Option<&Path>,
+) -> Result<Vec<CertificateDer<'static>>, ConfigError> {
+    let Some(path) = ca_file else { return Ok(Vec::new()) };
+    let wrong = |error: rustls::pki_types::pem::Error| unusable(ca_file, &error.to_string());
+    let certificates = CertificateDer::pem_file_iter(path).map_err(wrong)?;
+    let certificates: Vec<_> = certificates.collect::<Result<_, _>>().map_err(wrong)?;
+    if certificates.is_empty() {
+        return Err(unusable(ca_file, "it has no certificate in PEM"));
+    }
+    Ok(certificates)
+}
+
+fn unusable(ca_file: Option<&Path>, problem: &str) -> ConfigError {
+    let path = ca_file.unwrap_or(Path::new("")).display();
+    ConfigError::new("WINDU_XMPP_CA_FILE", format!("{path} cannot be used: {problem}"))
 }

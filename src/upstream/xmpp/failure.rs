@@ -106,6 +106,8 @@ pub(super) enum IqFailure {
         /// A retry makes sense: the error is of type `wait`.
         temporary: bool,
         text: Option<String>,
+        /// What the error is in the words of its specification, such as `file-too-large`.
+        detail: Option<String>,
     },
 }
 
@@ -113,13 +115,20 @@ impl IqFailure {
     /// The error in a stanza of type `error`.
     pub fn of(stanza: &Element) -> Self {
         let Some(error) = stanza.get_child("error", ns::CLIENT) else {
-            return Self::Error { condition: "undefined-condition".to_owned(), temporary: false, text: None };
+            return Self::Error {
+                condition: "undefined-condition".to_owned(),
+                temporary: false,
+                text: None,
+                detail: None,
+            };
         };
+        let detail = error.children().find(|child| !child.has_ns(ns::STANZAS));
         let condition = error.children().find(|child| child.has_ns(ns::STANZAS) && child.name() != "text");
         Self::Error {
             condition: condition.map_or("undefined-condition", Element::name).to_owned(),
             temporary: error.attr("type") == Some("wait"),
             text: super::xml::child_text(error, "text", ns::STANZAS),
+            detail: detail.map(|detail| detail.name().to_owned()),
         }
     }
 

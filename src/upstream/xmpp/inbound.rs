@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
-use super::address;
 use super::xml::{Element, child_text, ns};
+use super::{address, sharing};
 use crate::domain::{Content, Location, ReceiptKind, Typing};
 use crate::upstream::{Address, UpstreamEvent};
 
@@ -99,6 +99,12 @@ fn content(message: &Element) -> Option<Option<Content>> {
     {
         // Without a body it carries keys.
         return message.has_child("body", ns::CLIENT).then_some(None);
+    }
+    if sharing::is_encrypted_file(message) {
+        return Some(None);
+    }
+    if let Some(shared) = sharing::content(message) {
+        return Some(Some(shared));
     }
     let body = child_text(message, "body", ns::CLIENT)?;
     Some(Some(place(&body).map_or(Content::Text(body), Content::Location)))

@@ -10,6 +10,7 @@ mod archive;
 mod connection;
 mod dial;
 mod failure;
+mod file_types;
 mod group;
 mod in_flight;
 mod inbound;
@@ -20,6 +21,10 @@ mod outbound;
 mod pep;
 mod profile;
 mod reader;
+mod sender;
+mod sharing;
+mod upload;
+mod uploads;
 mod view;
 mod watching;
 mod xml;
@@ -36,12 +41,14 @@ use super::{
     AdapterState, Address, BlobSource, Capabilities, Connector, Credentials, End, Failure, Login, Opened,
     RegistrationKind,
 };
-use crate::config::{ConfigError, XmppSettings};
+use crate::config::{ConfigError, XmppSettings, XmppTls};
 use crate::domain::{NeedsUser, PhoneNumber};
+use crate::fetch::{Fetch, UntrustedRules};
 use crate::lifecycle::Lifecycle;
 use crate::secrets;
 use admin::Admin;
 use dial::Dialer;
+use upload::FileService;
 
 /// A connection that was replaced twice within this time is not opened again: another program has the account.
 const REPLACED_AGAIN: Duration = Duration::from_mins(1);
@@ -56,6 +63,7 @@ pub struct Xmpp {
 struct Server {
     settings: XmppSettings,
     dialer: Dialer,
+    files: FileService,
     blobs: Arc<dyn BlobSource>,
     lifecycle: Lifecycle,
     /// When connections were last replaced, by address.
@@ -69,17 +77,23 @@ struct Secret {
 }
 
 impl Xmpp {
-    /// Connects to nothing yet. Connections run as tasks of `lifecycle`.
+    /// Connects to nothing yet. Connections run as tasks of `lifecycle`, read the files that they send from `blobs`, and
+    /// fetch the files that others send within `rules`.
     ///
     /// # Errors
     /// When the certificates of the settings cannot be read.
     pub fn new(
         settings: XmppSettings,
         blobs: Arc<dyn BlobSource>,
+        rules: UntrustedRules,
         lifecycle: Lifecycle,
     ) -> Result<Self, ConfigError> {
         let dialer = Dialer::new(&settings)?;
-        let server = Arc::new(Server { settings, dialer, blobs, lifecycle, replaced: Mutex::default() });
+        // The operator trusts these certificates in whatever belongs to the network, also in other servers of it.
+        let fetch = Fetch::trusting(rules, &dial::private_certificates(settings.ca_file.as_deref())?);
+        let files = FileService::new(fetch, settings.domain.clone(), settings.tls == XmppTls::Off);
+        let server =
+            Arc::new(Server { settings, dialer, files, blobs, lifecycle, replaced: Mutex::default() });
         Ok(Self { admin: Admin::new(server.clone()), server })
     }
 }

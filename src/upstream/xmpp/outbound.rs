@@ -1,5 +1,6 @@
 //! Messages, receipts and typing, as stanzas.
 
+use super::sharing::{SharedFile, place, share};
 use super::xml::{Build as _, Element, element, ns};
 use crate::domain::{Content, FailureReason, Location, Typing};
 use crate::upstream::Outgoing;
@@ -9,25 +10,44 @@ const LARGEST_STANZA: usize = 250_000;
 /// A character may become so many bytes, as `&quot;` does.
 const LONGEST_ESCAPE: usize = 6;
 
-/// The stanza of a message, or why it cannot be sent.
-pub(super) fn message(outgoing: &Outgoing) -> Result<Element, FailureReason> {
-    let body = match &outgoing.content {
-        // XML knows one end of lines only (XML 1.0, section 2.11).
-        Content::Text(text) => text.replace("\r\n", "\n").replace('\r', "\n"),
-        Content::Location(location) => geo(location),
-        Content::Media(_) | Content::VCard(_) => return Err(FailureReason::Refused),
+/// The stanza of a message, or why it cannot be sent. `file` is its file with the URL where it was uploaded.
+pub(super) fn message(
+    outgoing: &Outgoing,
+    file: Option<(&SharedFile, &str)>,
+) -> Result<Element, FailureReason> {
+    let (body, elements) = match (&outgoing.content, file) {
+        (Content::Text(text), _) => (lines(text), Vec::new()),
+        // Apps show the URI as a place.
+        (Content::Location(location), _) => {
+            let described = location.caption.as_ref().map(|_| place(location));
+            (geo(location), described.into_iter().collect())
+        }
+        (content @ (Content::Media(_) | Content::VCard(_)), Some((file, url))) => {
+            (url.to_owned(), share(content, file, url))
+        }
+        (Content::Media(_) | Content::VCard(_), None) => return Err(FailureReason::Refused),
     };
+    let text = match &outgoing.content {
+        Content::VCard(card) => card.vcard.len(),
+        content => content.text().map_or(0, str::len),
+    };
+    let may_be_large = (body.len() + text) * LONGEST_ESCAPE > LARGEST_STANZA;
     let stanza = chat(&outgoing.to.0)
         .attribute("id", &outgoing.id)
         .child(element("body", ns::CLIENT).content(&body))
         .child(element("origin-id", ns::STANZA_ID).attribute("id", &outgoing.id))
         .child(element("request", ns::RECEIPTS))
         .child(element("markable", ns::MARKERS));
-    let may_be_large = body.len() * LONGEST_ESCAPE > LARGEST_STANZA;
+    let stanza = elements.into_iter().fold(stanza, Element::child);
     if may_be_large && String::from(&stanza).len() > LARGEST_STANZA {
         return Err(FailureReason::TooLarge);
     }
     Ok(stanza)
+}
+
+/// The text with one end of lines: XML knows no other (XML 1.0, section 2.11).
+pub(super) fn lines(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
 /// A delivered receipt (XEP-0184).

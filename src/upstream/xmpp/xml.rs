@@ -22,13 +22,21 @@ pub(super) mod ns {
     /// XEP-0004.
     pub const DATA: &str = "jabber:x:data";
     /// XEP-0030.
+    pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
+    /// XEP-0030.
     pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
     /// XEP-0050.
     pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
     /// XEP-0059.
     pub const RSM: &str = "http://jabber.org/protocol/rsm";
+    /// XEP-0066.
+    pub const OUT_OF_BAND: &str = "jabber:x:oob";
+    /// XEP-0080.
+    pub const GEOLOC: &str = "http://jabber.org/protocol/geoloc";
     /// XEP-0085.
     pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
+    /// XEP-0103.
+    pub const URL_DATA: &str = "http://jabber.org/protocol/url-data";
     /// XEP-0172.
     pub const NICK: &str = "http://jabber.org/protocol/nick";
     /// XEP-0184.
@@ -43,6 +51,8 @@ pub(super) mod ns {
     pub const CARBONS: &str = "urn:xmpp:carbons:2";
     /// XEP-0297.
     pub const FORWARD: &str = "urn:xmpp:forward:0";
+    /// XEP-0300.
+    pub const HASHES: &str = "urn:xmpp:hashes:2";
     /// XEP-0313.
     pub const MAM: &str = "urn:xmpp:mam:2";
     /// XEP-0319.
@@ -55,6 +65,18 @@ pub(super) mod ns {
     pub const STANZA_ID: &str = "urn:xmpp:sid:0";
     /// XEP-0380.
     pub const EME: &str = "urn:xmpp:eme:0";
+    /// XEP-0363.
+    pub const HTTP_UPLOAD: &str = "urn:xmpp:http:upload:0";
+    /// XEP-0428.
+    pub const FALLBACK: &str = "urn:xmpp:fallback:0";
+    /// XEP-0446.
+    pub const FILE_METADATA: &str = "urn:xmpp:file:metadata:0";
+    /// XEP-0447.
+    pub const FILE_SHARING: &str = "urn:xmpp:sfs:0";
+    /// XEP-0448.
+    pub const ENCRYPTED_SHARING: &str = "urn:xmpp:esfs:0";
+    /// Our own, for what only accounts of this program say of their messages.
+    pub const WINDU_CONTENT: &str = "urn:windu:content:0";
 }
 
 /// A new element.

@@ -128,7 +128,8 @@ async fn send_file(
     let stored = Deadline::elsewhere(storing).await?;
     let hash = stored.hash;
     let caption = caption.map(Text::into_inner).filter(|caption| !caption.is_empty());
-    let content = Content::Media(Box::new(MediaContent { kind, caption, file: MediaFile::Stored(stored) }));
+    let content =
+        Content::Media(Box::new(MediaContent { kind: Some(kind), caption, file: MediaFile::Stored(stored) }));
     // The account that sends may differ from the cached one, so the URL is made from the account.
     let answer = |account: &Account, id: String| {
         let url = state.media.url(Reference::Message(account.id), &hash);

@@ -14,8 +14,8 @@ use crate::store::{Message, StoredContent, UnknownContent};
 #[derive(Serialize, ToSchema)]
 pub struct MessageInfo {
     id: String,
-    /// t text, i image, v video, a audio, s voice, l location, c vcard. Any other letter is a type that a newer version of
-    /// this server knows: it has `text`, and what else is known.
+    /// t text, i image, v video, a audio, s voice, l location, c vcard, u another file. u, and any other letter, which is a
+    /// type that a newer version of this server knows, has `text`, and what else is known.
     r#type: String,
     /// Whether the account received it; otherwise the account sent it.
     received: bool,
@@ -151,7 +151,10 @@ impl MessageInfo {
         match content {
             Content::Text(text) => Self { text: Some(text), ..info },
             Content::Media(media) => {
-                let info = Self { caption: media.caption, ..info };
+                let info = match media.kind {
+                    Some(_) => Self { caption: media.caption, ..info },
+                    None => Self { text: Some(media.caption.unwrap_or_default()), ..info },
+                };
                 match media.file {
                     MediaFile::Stored(stored) => info.stored(state, account, stored, message.lost),
                     MediaFile::Remote(remote) => info.remote(remote, message.lost),
@@ -183,8 +186,8 @@ impl MessageInfo {
     fn remote(self, remote: RemoteMedia, lost: bool) -> Self {
         Self {
             hash: remote.hash.map(|hash| hash.base64()),
-            mimetype: Some(remote.mimetype),
-            size: Some(remote.size),
+            mimetype: remote.mimetype,
+            size: remote.size,
             media: Some(if lost { "lost" } else { "pending" }),
             ..self
         }

@@ -1,0 +1,119 @@
+//! The messages of one connection on their way out, each behind its file and the earlier messages of its chat.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::in_flight::InFlight;
+use super::link::Link;
+use super::outbound;
+use super::reader::{ask, iq};
+use super::sharing::file_of;
+use super::uploads::{Started, Uploads};
+use super::xml::{Build as _, Element, element, ns};
+use crate::upstream::{Address, Outgoing, SendFailure};
+
+/// An upload that has just begun is awaited for so long, so that a small file is sent at once. Other chats wait too.
+const SMALL_UPLOAD: Duration = Duration::from_secs(5);
+
+type Outcome = Result<(), SendFailure>;
+
+pub(super) struct Sender {
+    pub domain: String,
+    pub link: Link,
+    pub in_flight: InFlight,
+    pub uploads: Uploads,
+}
+
+impl Sender {
+    /// Sends messages, in order within each chat. One whose file is not uploaded yet is to be tried again.
+    pub async fn send(&self, messages: &[Outgoing]) -> Vec<Outcome> {
+        let mut outcomes: Vec<Option<Outcome>> = vec![None; messages.len()];
+        let mut begun = Vec::new();
+        for message in messages {
+            if let Some(file) = file_of(&message.content)
+                && self.uploads.start(&message.id, &file).await == Started::New
+            {
+                begun.push(message.id.clone());
+            }
+        }
+        self.send_ready(messages, &mut outcomes).await;
+        if !begun.is_empty() {
+            // When it is over, the rest waits for the next call.
+            let _ = timeout(SMALL_UPLOAD, self.uploads.finished(&begun)).await;
+            self.send_ready(messages, &mut outcomes).await;
+        }
+        self.forget_files(messages, &outcomes).await;
+        let mut waiting = HashSet::<&Address>::new();
+        let mut finished = Vec::with_capacity(messages.len());
+        for (message, outcome) in messages.iter().zip(outcomes) {
+            finished.push(match outcome {
+                Some(outcome) => outcome,
+                None if waiting.insert(&message.to) => Err(SendFailure::Retry),
+                None => Err(SendFailure::NotTried),
+            });
+        }
+        finished
+    }
+
+    /// Sends the messages without an outcome that need not wait for a file, theirs or that of an earlier one of the chat.
+    async fn send_ready(&self, messages: &[Outgoing], outcomes: &mut [Option<Outcome>]) {
+        let (mut ready, mut waiting) = (Vec::new(), HashSet::<&Address>::new());
+        for (index, message) in messages.iter().enumerate() {
+            if outcomes[index].is_some() || waiting.contains(&message.to) {
+                continue;
+            }
+            match self.stanza(message) {
+                Ok(stanza) => ready.push((index, stanza)),
+                Err(SendFailure::Refused(reason)) => {
+                    outcomes[index] = Some(Err(SendFailure::Refused(reason)));
+                }
+                Err(SendFailure::Retry | SendFailure::RateLimited(_) | SendFailure::NotTried) => {
+                    waiting.insert(&message.to);
+                }
+            }
+        }
+        if ready.is_empty() {
+            return;
+        }
+        let (indexes, stanzas): (Vec<usize>, Vec<Element>) = ready.into_iter().unzip();
+        let ids = indexes.iter().map(|index| messages[*index].id.clone());
+        self.in_flight.expect(ids);
+        // Errors for local receivers come before the answer of the own server to a ping behind the messages.
+        let sending = async {
+            self.link.send(stanzas).await?;
+            ask(&self.link, iq("get").attribute("to", &self.domain).child(element("ping", ns::PING))).await
+        };
+        let is_taken = match sending.await {
+            Ok(_) => true,
+            // A server without pings answers, too.
+            Err(failure) => failure.condition().is_some(),
+        };
+        for index in indexes {
+            outcomes[index] = Some(match self.in_flight.outcome(&messages[index].id) {
+                Some(failure) => Err(failure),
+                None if is_taken => Ok(()),
+                None => Err(SendFailure::Retry),
+            });
+        }
+    }
+
+    fn stanza(&self, message: &Outgoing) -> Result<Element, SendFailure> {
+        let file = match file_of(&message.content) {
+            Some(file) => Some((file, self.uploads.url(&message.id)?)),
+            None => None,
+        };
+        let file = file.as_ref().map(|(file, url)| (file, url.as_str()));
+        outbound::message(message, file).map_err(SendFailure::Refused)
+    }
+
+    /// Forgets the files of messages that are not sent again.
+    async fn forget_files(&self, messages: &[Outgoing], outcomes: &[Option<Outcome>]) {
+        let is_final =
+            |outcome: &Option<Outcome>| matches!(outcome, Some(Ok(()) | Err(SendFailure::Refused(_))));
+        let settled = messages.iter().zip(outcomes).filter(|(_, outcome)| is_final(outcome));
+        let ids: Vec<String> = settled.map(|(message, _)| message.id.clone()).collect();
+        self.uploads.forget(&ids).await;
+    }
+}
