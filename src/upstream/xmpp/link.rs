@@ -87,6 +87,8 @@ pub(super) fn start(
         requests: incoming_requests,
         own: logged_in.address,
         ledger: ledger.clone(),
+        uncounted: u64::try_from(logged_in.early.len()).unwrap_or_default(),
+        early: logged_in.early,
         in_flight: in_flight.clone(),
         asked: HashMap::new(),
         sent: 0,
@@ -151,6 +153,9 @@ struct LinkTask {
     requests: mpsc::Receiver<Request>,
     own: String,
     ledger: Ledger,
+    /// Stanzas that came before the server began to count, which are the first ones of the ledger.
+    early: Vec<Element>,
+    uncounted: u64,
     in_flight: InFlight,
     asked: HashMap<String, Asked>,
     /// Stanzas sent.
@@ -194,6 +199,12 @@ impl LinkTask {
     /// Works until the stream ends; `None` when all handles were dropped.
     async fn work(&mut self, passing_on: &mpsc::Sender<Received>) -> Option<LinkEnd> {
         let ledger = self.ledger.clone();
+        for element in std::mem::take(&mut self.early) {
+            let permit = passing_on.reserve().await.ok()?;
+            if let Err(end) = self.receive(element, permit).await {
+                return Some(end);
+            }
+        }
         let mut check = interval(CHECK);
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -279,7 +290,7 @@ impl LinkTask {
         self.catch_up_with_requests().await?;
         self.reported = handled;
         // Counted modulo 2^32 (XEP-0198, section 4).
-        let count = (handled & u64::from(u32::MAX)).to_string();
+        let count = (handled.saturating_sub(self.uncounted) & u64::from(u32::MAX)).to_string();
         let answer = element("a", ns::SM).attribute("h", &count);
         written(timeout(ANSWER_TIMEOUT, self.stream.send(&answer)).await)
     }

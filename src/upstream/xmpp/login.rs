@@ -17,6 +17,9 @@ use super::xml::{Build as _, Element, child_text, element, ns};
 /// For a whole login, from the first address on.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(25);
 
+/// Stanzas that may come before the count begins.
+const EARLY: usize = 10_000;
+
 /// A stream whose items are elements.
 pub(super) type ElementStream = XmlStream<Wire, Element>;
 
@@ -25,6 +28,8 @@ pub(super) struct LoggedIn {
     pub stream: ElementStream,
     /// With the resource.
     pub address: String,
+    /// Stanzas that came before the count began. ejabberd sends what an earlier connection did not acknowledge at once.
+    pub early: Vec<Element>,
 }
 
 /// Logs in. With `resource`, an earlier connection of that resource ends; `None`: one that the server chooses.
@@ -43,11 +48,17 @@ pub(super) async fn log_in(
         }
         let address = bind(&mut stream, resource).await?;
         stream.send(&element("enable", ns::SM)).await?;
-        let answer = next(&mut stream).await?;
-        if !answer.is("enabled", ns::SM) {
-            return Err(LoginFailure::Protocol("it does not enable stream management".to_owned()));
+        let mut early = Vec::new();
+        loop {
+            let answer = next(&mut stream).await?;
+            if answer.is("enabled", ns::SM) {
+                return Ok(LoggedIn { stream, address, early });
+            }
+            if !answer.has_ns(ns::CLIENT) || early.len() >= EARLY {
+                return Err(LoginFailure::Protocol("it does not enable stream management".to_owned()));
+            }
+            early.push(answer);
         }
-        Ok(LoggedIn { stream, address })
     })
     .await
     .unwrap_or_else(|_| Err(LoginFailure::Unreachable(io::ErrorKind::TimedOut.into())))
