@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::bail;
 
+use super::database::other_domain;
 use super::{Database, Settings};
 use crate::config::{Env, Missing};
 use crate::fetch::{Fetch, UntrustedRules};
@@ -20,7 +21,9 @@ const OLDEST_POSTGRES: i32 = 150_000;
 const OUTBOX_LIMIT: Duration = Duration::from_mins(5);
 /// For all that is asked of the tables.
 const TABLES_TIMEOUT: Duration = Duration::from_secs(30);
-/// For one answer of the database or a network.
+/// For all that a network is asked.
+const NETWORK_TIMEOUT: Duration = Duration::from_secs(30);
+/// For one answer of the database.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Checks the settings, the database, the storage of media, the networks and the sender of codes; prints a line for each.
@@ -152,13 +155,25 @@ async fn check_media(report: &mut Report, settings: &Settings, database: &Databa
 
 async fn check_networks(report: &mut Report, settings: &Settings, database: &Database) -> anyhow::Result<()> {
     let lifecycle = Lifecycle::default();
-    let connectors = database.connectors(&database.media(""), &lifecycle)?;
+    let connectors = match database.connectors(&database.media(""), &lifecycle) {
+        Ok(connectors) => connectors,
+        Err(error) => return report.bad("networks", &error.to_string()),
+    };
+    if let Some(xmpp) = &settings.networks.xmpp
+        && let Ok(Some(stored)) = database.store.network_domain("xmpp").await
+        && let Some(error) = other_domain(&stored, &xmpp.domain)
+    {
+        report.bad("network xmpp", &error.to_string())?;
+    }
     for network in &settings.networks.networks {
         let name = format!("network {network}");
         let Some(connector) = connectors.get(network) else { continue };
-        match tokio::time::timeout(ANSWER_TIMEOUT, connector.existing(&[])).await {
-            Ok(Ok(_)) => report.good(&name, "answers")?,
-            Ok(Err(failure)) => report.bad(&name, &failure.to_string())?,
+        match tokio::time::timeout(NETWORK_TIMEOUT, connector.check()).await {
+            Ok(findings) => {
+                for finding in findings {
+                    report.line(finding.is_good, &name, &finding.text)?;
+                }
+            }
             Err(_) => report.bad(&name, "does not answer")?,
         }
     }

@@ -63,8 +63,21 @@ impl Database {
         loop {
             match self.check_key().await {
                 Err(KeyError::Store(DbError::Unavailable(_))) => wait_for_database(&self.store).await?,
-                checked => return Ok(checked?),
+                checked => {
+                    checked?;
+                    return self.check_domain().await;
+                }
             }
+        }
+    }
+
+    /// Checks that the domain of the settings is that of the accounts in the database; the first one is stored.
+    async fn check_domain(&self) -> anyhow::Result<()> {
+        let Some(settings) = &self.networks.xmpp else { return Ok(()) };
+        let stored = self.store.keep_network_domain("xmpp", &settings.domain).await?;
+        match other_domain(&stored, &settings.domain) {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
         }
     }
 
@@ -115,6 +128,16 @@ impl Database {
             tracing::warn!(error = chain(&error), "the private PostgreSQL did not stop");
         }
     }
+}
+
+/// The error when the domain of the settings is not that of the database.
+pub(super) fn other_domain(stored: &str, domain: &str) -> Option<ConfigError> {
+    let problem = || {
+        format!(
+            "the accounts in this database have addresses at {stored}, not at {domain}: set it back, or use another database"
+        )
+    };
+    (stored != domain).then(|| ConfigError::new("WINDU_XMPP_DOMAIN", problem()))
 }
 
 async fn wait_for_schema(store: &Store, migrate: bool) -> anyhow::Result<()> {

@@ -119,6 +119,32 @@ impl Store {
             .map_err(DbError::from)?;
         if stored.as_ref() == Some(&fingerprint) { Ok(replaced == Some(true)) } else { Err(KeyError::Other) }
     }
+
+    /// Where the accounts of a network have their addresses. The first one stays: a differing one is not stored. Returns the
+    /// stored one.
+    pub async fn keep_network_domain(&self, network: &str, domain: &str) -> Result<String, DbError> {
+        sqlx::query!(
+            "INSERT INTO deployment (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING",
+            domain_key(network),
+            domain
+        )
+        .execute(self.db.pool())
+        .await?;
+        let stored = self.network_domain(network).await?;
+        stored.ok_or_else(|| DbError::Corrupt("a value that was just stored is missing".to_owned()))
+    }
+
+    /// See [`Self::keep_network_domain`]; `None` before the first start with this network.
+    pub async fn network_domain(&self, network: &str) -> Result<Option<String>, DbError> {
+        let key = domain_key(network);
+        Ok(sqlx::query_scalar!("SELECT value FROM deployment WHERE key = $1", key)
+            .fetch_optional(self.db.pool())
+            .await?)
+    }
+}
+
+fn domain_key(network: &str) -> String {
+    format!("network.{network}.domain")
 }
 
 /// A state as a label: of a fixed list, whatever a newer version has written.

@@ -152,6 +152,14 @@ pub struct Opened {
     pub signals: mpsc::Receiver<Signal>,
 }
 
+/// A line of [`Connector::check`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub is_good: bool,
+    /// What was found; of what is missing, what does not work without it.
+    pub text: String,
+}
+
 /// A network.
 #[async_trait]
 pub trait Connector: Send + Sync {
@@ -177,6 +185,14 @@ pub trait Connector: Send + Sync {
 
     /// The numbers that have an account, of these.
     async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, Failure>;
+
+    /// What works for this program and what does not, found by asking the network.
+    async fn check(&self) -> Vec<Finding> {
+        vec![match self.existing(&[]).await {
+            Ok(_) => Finding { is_good: true, text: "answers".to_owned() },
+            Err(failure) => Finding { is_good: false, text: failure.to_string() },
+        }]
+    }
 
     /// Opens a connection, which ends when it is dropped.
     async fn open(&self, login: Login, state: Arc<dyn AdapterState>) -> Result<Opened, End>;

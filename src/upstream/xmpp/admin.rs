@@ -16,9 +16,9 @@ use super::link::{self, Link, Received};
 use super::login::log_in;
 use super::reader::{ask, iq};
 use super::xml::{Build as _, Element, child_text, element, ns};
-use super::{Server, address};
+use super::{Server, address, check};
 use crate::domain::PhoneNumber;
-use crate::upstream::Failure;
+use crate::upstream::{Failure, Finding};
 
 const ADMIN: &str = "http://jabber.org/protocol/admin#";
 /// Lookups that are under way at one time.
@@ -99,6 +99,15 @@ impl Admin {
                 self.close_if_silent(&failure).await;
                 Err(failure.failure())
             }
+        }
+    }
+
+    /// What the server has of what this adapter needs.
+    pub async fn check(&self) -> Vec<Finding> {
+        let settings = &self.server.settings;
+        match self.open().await {
+            Ok(open) => check::check(&open.link, &settings.domain, &settings.admin_jid).await,
+            Err(failure) => vec![check::bad(failure.to_string())],
         }
     }
 

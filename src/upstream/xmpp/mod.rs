@@ -7,6 +7,7 @@
 mod address;
 mod admin;
 mod archive;
+mod check;
 mod connection;
 mod dial;
 mod failure;
@@ -38,8 +39,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{
-    AdapterState, Address, BlobSource, Capabilities, Connector, Credentials, End, Failure, Login, Opened,
-    RegistrationKind,
+    AdapterState, Address, BlobSource, Capabilities, Connector, Credentials, End, Failure, Finding, Login,
+    Opened, RegistrationKind,
 };
 use crate::config::{ConfigError, XmppSettings, XmppTls};
 use crate::domain::{NeedsUser, PhoneNumber};
@@ -158,6 +159,10 @@ impl Connector for Xmpp {
 
     async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, Failure> {
         self.admin.existing(numbers).await
+    }
+
+    async fn check(&self) -> Vec<Finding> {
+        self.admin.check().await
     }
 
     async fn open(&self, login: Login, state: Arc<dyn AdapterState>) -> Result<Opened, End> {

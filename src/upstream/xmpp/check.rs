@@ -1,0 +1,64 @@
+//! What the server has of what this adapter needs, found by asking it (XEP-0030).
+
+use super::link::Link;
+use super::reader::{ask, iq};
+use super::xml::{Build as _, Element, element, ns};
+use crate::upstream::Finding;
+
+/// The features of an account on the server, and what does not work without them.
+const OF_ACCOUNT: [(&str, &str, &str); 2] = [
+    (
+        "urn:xmpp:mam:2",
+        "archive",
+        "what is sent while the account is away for long is lost: enable mam (mod_mam)",
+    ),
+    (
+        "http://jabber.org/protocol/pubsub#publish",
+        "pep",
+        "profile photos cannot be shown: enable pep (mod_pubsub)",
+    ),
+];
+/// The features of the server's domain.
+const OF_DOMAIN: [(&str, &str, &str); 1] = [(
+    "urn:xmpp:carbons:2",
+    "carbons",
+    "what another app of an account sends is not seen: enable carbons (mod_carboncopy)",
+)];
+
+/// Asks over the administrator's connection.
+pub(super) async fn check(link: &Link, domain: &str, admin: &str) -> Vec<Finding> {
+    let mut findings = vec![good("the administrator may add, delete and look up users")];
+    findings.extend(features(link, domain, &OF_DOMAIN).await);
+    findings.extend(features(link, admin, &OF_ACCOUNT).await);
+    findings
+}
+
+async fn features(link: &Link, of: &str, wanted: &[(&str, &str, &str)]) -> Vec<Finding> {
+    let request = iq("get").attribute("to", of).child(element("query", ns::DISCO_INFO));
+    let answer = match ask(link, request).await {
+        Ok(answer) => answer,
+        Err(failure) => return vec![bad(format!("{of} does not say what it can: {failure}"))],
+    };
+    let has = |feature: &str| {
+        let query = answer.get_child("query", ns::DISCO_INFO);
+        query.is_some_and(|query| query.children().any(|child| is_feature(child, feature)))
+    };
+    let found = wanted.iter().map(
+        |(feature, name, lack)| {
+            if has(feature) { good(name) } else { bad(format!("no {name}: {lack}")) }
+        },
+    );
+    found.collect()
+}
+
+fn is_feature(child: &Element, feature: &str) -> bool {
+    child.is("feature", ns::DISCO_INFO) && child.attr("var") == Some(feature)
+}
+
+fn good(text: &str) -> Finding {
+    Finding { is_good: true, text: text.to_owned() }
+}
+
+pub(super) fn bad(text: String) -> Finding {
+    Finding { is_good: false, text }
+}
