@@ -484,7 +484,6 @@ fn forwarded(outer: &Element) -> Option<&Element> {
 }
 
 /// An IQ of this type.
-
 pub(super) fn iq(kind: &'static str) -> Element {
     element("iq", ns::CLIENT).attribute("type", kind)
 }
