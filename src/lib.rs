@@ -17,7 +17,8 @@
 //! * [`store`]: the product's queries, in folders by entity. `store::writer` is the hot path: what the API sends and what
 //!   sessions store, of many accounts in one transaction.
 //! * [`upstream`]: what a messaging network must be able to do ([`upstream::Connector`], [`upstream::Connection`]), and
-//!   `upstream::local`, a network inside this program with tables of its own.
+//!   `upstream::local`, a network inside this program with tables of its own, and `upstream::xmpp`, the accounts of an
+//!   XMPP server.
 //! * [`sessions`]: the supervisor, the leases, the session of each account, and the commands that the API asks of one.
 //! * [`media`]: stored files: uploads, what they are and what is removed from them, the storage, signed URLs.
 //! * [`verification`]: the codes that prove a number.  [`oauth`]: tokens, users, clients.
@@ -35,7 +36,7 @@
 //! | user | a login of this server, owner of accounts |
 //! | account | one phone number of a user on one upstream network |
 //! | endpoint | a method and path of the API; a *row* is in a table of PostgreSQL and nowhere else |
-//! | upstream network | where messages go: `local` |
+//! | upstream network | where messages go: `local`, `xmpp` |
 //! | connector | the trait of a network, one per process; an adapter implements it |
 //! | connection | one life of the socket of one account |
 //! | session | the supervised task that keeps one account connected; never an OAuth or TLS session |
@@ -146,6 +147,12 @@
 //!   the media nor the key. Its tables are text of COPY from one snapshot; a restoration takes foreign keys and triggers
 //!   away and makes them again, because only a superuser could switch them off.
 //! * Merged peers are not yet among [`upstream::UpstreamEvent`]: they come with the tables that they need.
+//! * On XMPP a stream is an own task over tokio-xmpp's public pieces: what the crate's own client reads it acknowledges at
+//!   once, here that follows the commit, and what does not parse is not dropped. Streams are never resumed.
+//! * On XMPP the archive is read before the first presence, because it has the order, and from before the last messages
+//!   whose receipts the server certainly has: Prosody repeats nothing that a session could have read in its archive.
+//! * On XMPP profiles go by presence with an element of Windu's own, since no usual form says that something is hidden; a
+//!   presence says the whole state, so only differences become news.
 //! * jemalloc is the allocator, because its own threads give back what a burst has used, after ten seconds: a minute after
 //!   a hundred failed logins the server holds 29 MiB. With the allocator of the C library it held 185 MiB, with mimalloc 2
 //!   243 MiB and with mimalloc 3 71 MiB; those do so only when something else is freed.

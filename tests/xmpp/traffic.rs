@@ -278,7 +278,9 @@ async fn write_on(outside: Arc<Outside>, shared: Arc<Shared>) -> (Flow, Vec<Sent
         let answer = timeout(ANSWER, peer.request(&ping)).await;
         if !matches!(answer, Ok(Ok(_))) {
             // The client that comes next sends new numbers.
-            batch.iter_mut().for_each(|sent| sent.id = None);
+            for sent in &mut batch {
+                sent.id = None;
+            }
         }
         sent.extend(batch);
     }

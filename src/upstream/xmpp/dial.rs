@@ -31,7 +31,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_BUFFER: usize = 4_096;
 /// The limits of the XML stream. Silence is watched by [`super::link`]; these only end what that one does not see.
 pub(super) const STREAM_TIMEOUTS: Timeouts =
-    Timeouts { read_timeout: Duration::from_secs(300), response_timeout: Duration::from_secs(300) };
+    Timeouts { read_timeout: Duration::from_mins(5), response_timeout: Duration::from_mins(5) };
 
 /// A connection, encrypted or not.
 pub(super) type Wire = BufReader<Either<TcpStream, Box<TlsStream<TcpStream>>>>;
@@ -156,7 +156,8 @@ async fn start_tls(tcp: TcpStream, domain: &str) -> Result<TcpStream, LoginFailu
 
 /// The targets of SRV records in the order of RFC 2782. None when there are no records or the DNS does not answer.
 async fn srv(name: &str) -> Vec<(String, u16)> {
-    let Ok(resolver) = TokioResolver::builder_tokio().and_then(|builder| builder.build()) else {
+    let Ok(resolver) = TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build)
+    else {
         return Vec::new();
     };
     let Ok(found) = resolver.srv_lookup(name).await else { return Vec::new() };

@@ -38,8 +38,8 @@ pub(super) fn events(envelope: &Envelope<'_>) -> (Vec<UpstreamEvent>, Option<Wan
         return (Vec::new(), None);
     };
     let peer = Address(peer.to_owned());
-    if let Some(content) = content(message) {
-        return message_event(envelope, peer, content);
+    if let Some(said) = said(message) {
+        return message_event(envelope, peer, said);
     }
     if envelope.is_own {
         let marker = message.get_child("displayed", ns::MARKERS);
@@ -65,7 +65,7 @@ pub(super) fn events(envelope: &Envelope<'_>) -> (Vec<UpstreamEvent>, Option<Wan
 fn message_event(
     envelope: &Envelope<'_>,
     peer: Address,
-    content: Option<Content>,
+    said: Said,
 ) -> (Vec<UpstreamEvent>, Option<WantedReceipt>) {
     let Some(id) = id(envelope.message) else { return (Vec::new(), None) };
     let wants_receipt = envelope.message.has_child("request", ns::RECEIPTS) && !envelope.is_own;
@@ -74,11 +74,13 @@ fn message_event(
         id: envelope.message.attr("id").unwrap_or(&id).to_owned(),
     });
     let sent_at = envelope.sent_at;
-    let event = match content {
-        Some(content) if envelope.is_own => UpstreamEvent::SentElsewhere { to: peer, id, content, sent_at },
-        Some(content) => UpstreamEvent::Message { from: peer, id, content, sent_at, group: None },
-        None if envelope.is_own => return (Vec::new(), None),
-        None => UpstreamEvent::Undecryptable { from: peer, id, group: None },
+    let event = match said {
+        Said::Content(content) if envelope.is_own => {
+            UpstreamEvent::SentElsewhere { to: peer, id, content, sent_at }
+        }
+        Said::Content(content) => UpstreamEvent::Message { from: peer, id, content, sent_at, group: None },
+        Said::Unreadable if envelope.is_own => return (Vec::new(), None),
+        Said::Unreadable => UpstreamEvent::Undecryptable { from: peer, id, group: None },
     };
     (vec![event], receipt)
 }
@@ -91,23 +93,39 @@ fn id(message: &Element) -> Option<String> {
     own.or_else(origin).or_else(server).map(str::to_owned)
 }
 
-/// The content of a message; `Some(None)`: encrypted, so that it cannot be read. `None`: it is no message for people.
-fn content(message: &Element) -> Option<Option<Content>> {
+/// What a message has for people.
+enum Said {
+    Content(Content),
+    /// It is encrypted, or an action on another message that this program does not know.
+    Unreadable,
+}
+
+/// The namespaces of corrections (XEP-0308) and of retractions (XEP-0424, its two versions).
+const ACTIONS: [(&str, &str); 3] = [
+    ("replace", "urn:xmpp:message-correct:0"),
+    ("retract", "urn:xmpp:message-retract:1"),
+    ("apply-to", "urn:xmpp:fasten:0"),
+];
+
+/// `None`: it is no message for people.
+fn said(message: &Element) -> Option<Said> {
     // First of all: the body of an encrypted message is a text about encryption.
     if message.has_child("encryption", ns::EME)
         || OMEMO.iter().any(|omemo| message.has_child("encrypted", *omemo))
     {
         // Without a body it carries keys.
-        return message.has_child("body", ns::CLIENT).then_some(None);
+        return message.has_child("body", ns::CLIENT).then_some(Said::Unreadable);
     }
-    if sharing::is_encrypted_file(message) {
-        return Some(None);
+    // The body of an action is for apps that do not know it: as a text of its own it would be a second message.
+    let is_action = ACTIONS.iter().any(|(name, namespace)| message.has_child(*name, *namespace));
+    if is_action || sharing::is_encrypted_file(message) {
+        return Some(Said::Unreadable);
     }
     if let Some(shared) = sharing::content(message) {
-        return Some(Some(shared));
+        return Some(Said::Content(shared));
     }
     let body = child_text(message, "body", ns::CLIENT)?;
-    Some(Some(place(&body).map_or(Content::Text(body), Content::Location)))
+    Some(Said::Content(place(&body).map_or(Content::Text(body), Content::Location)))
 }
 
 /// A place in the form that apps send: a geo URI (RFC 5870) as the whole text.
@@ -168,6 +186,13 @@ mod tests {
             of(&message(&format!("{encrypted}<body>I sent you an OMEMO message</body>")), false);
         assert!(matches!(&events[..], [UpstreamEvent::Undecryptable { .. }]), "{events:?}");
         assert_eq!(of(&message(encrypted), false).0, []);
+    }
+
+    #[test]
+    fn a_correction_is_never_a_second_text() {
+        let replace = "<replace xmlns='urn:xmpp:message-correct:0' id='m0'/>";
+        let (events, _) = of(&message(&format!("<body>as corrected</body>{replace}")), false);
+        assert!(matches!(&events[..], [UpstreamEvent::Undecryptable { .. }]), "{events:?}");
     }
 
     #[test]

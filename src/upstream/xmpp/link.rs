@@ -304,9 +304,8 @@ impl LinkTask {
         }
         match self.awaited_since {
             Some(since) if since.elapsed() > ANSWER_TIMEOUT => Err(LinkEnd::Silent),
-            Some(_) => Ok(()),
             None if self.heard.elapsed() > ROUND_TRIP => self.write(&[]).await,
-            None => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 

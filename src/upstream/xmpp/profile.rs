@@ -307,9 +307,8 @@ impl OwnProfile {
             pep::set_picture_access(&self.0.link, access).await?;
         }
         let before = &own.picture.affiliations;
-        let changed = affiliations.iter().filter(|(who, affiliation)| before.get(*who) != Some(affiliation));
-        let mut changes: Vec<_> =
-            changed.map(|(who, affiliation)| (who.clone(), Some(*affiliation))).collect();
+        let added = affiliations.iter().filter(|(who, affiliation)| before.get(*who) != Some(affiliation));
+        let mut changes: Vec<_> = added.map(|(who, affiliation)| (who.clone(), Some(*affiliation))).collect();
         let gone = before.keys().filter(|who| !affiliations.contains_key(*who));
         changes.extend(gone.map(|who| (who.clone(), None)));
         pep::set_picture_affiliations(&self.0.link, &changes).await?;

@@ -191,7 +191,7 @@ impl Uploads {
             }
             Ok(())
         };
-        self.0.loaded.get_or_try_init(load).await.map(|_| ())
+        self.0.loaded.get_or_try_init(load).await.copied()
     }
 
     fn files(&self) -> MutexGuard<'_, HashMap<String, Upload>> {

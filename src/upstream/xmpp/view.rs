@@ -211,7 +211,7 @@ mod tests {
 
     #[test]
     fn another_app_sees_the_usual_forms_and_nothing_hidden() {
-        let seen = View::of_app(&view().presence(None, false), None, Utc::now());
+        let seen = View::of_app(&view().presence(None, false), None, DateTime::UNIX_EPOCH);
         assert_eq!((seen.nickname.as_str(), seen.status), ("Anna", Visible::Value("At work".to_owned())));
         assert_eq!(seen.presence, view().presence);
         let hidden = String::from(&View::nothing().presence(None, false));

@@ -96,9 +96,10 @@ pub(super) trait Build: Sized {
 
 impl Build for Element {
     fn attribute(mut self, name: &'static str, value: &str) -> Self {
-        match NcName::try_from(name) {
-            Ok(name) => self.set_attr(Namespace::NONE, name, writable(value)),
-            Err(_) => tracing::error!(name, "an attribute's name is no name in XML"),
+        if let Ok(name) = NcName::try_from(name) {
+            self.set_attr(Namespace::NONE, name, writable(value));
+        } else {
+            tracing::error!(name, "an attribute's name is no name in XML");
         }
         self
     }
