@@ -1,6 +1,6 @@
 //! The account's own profile: what others are shown of it.
 //!
-//! What all subscribers may see goes out as one presence, which the server repeats to whoever comes online. As soon as a
+//! What all subscribers may see goes out as one presence, which the server repeats to those who come online. As soon as a
 //! setting distinguishes contacts, each subscriber gets a presence of its own, again whenever it comes online.
 
 use std::collections::{HashMap, HashSet};

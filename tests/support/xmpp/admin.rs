@@ -143,7 +143,7 @@ fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
 }
 
-/// Accepts one certificate, whoever issued it and whenever it ends.
+/// Accepts one certificate, by any issuer and also after its end.
 #[derive(Debug)]
 struct Only {
     certificate: CertificateDer<'static>,

@@ -34,7 +34,7 @@ struct Authority {
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| Authority::new("Authority of the tests"));
 
-/// The certificate of the authority that clients are told to trust.
+/// The certificate of the authority that clients trust.
 pub fn authority_pem() -> &'static str {
     &AUTHORITY.pem
 }
