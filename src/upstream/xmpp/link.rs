@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_xmpp::xmlstream::ReadError;
 
-use super::address;
+use super::answers;
 use super::failure::{IqFailure, bounce};
 use super::in_flight::InFlight;
 use super::ledger::Ledger;
@@ -367,7 +367,7 @@ impl LinkTask {
             Some("result" | "error") => {
                 let asked = iq.attr("id").and_then(|id| self.asked.get(id).map(|asked| (id, asked)));
                 if let Some((id, asked)) = asked
-                    && self.is_from(iq.attr("from"), asked.to.as_deref())
+                    && answers::is_from(&self.own, iq.attr("from"), asked.to.as_deref())
                 {
                     let id = id.to_owned();
                     if let Some(asked) = self.asked.remove(&id) {
@@ -383,45 +383,11 @@ impl LinkTask {
                 Ok(())
             }
             Some("get" | "set") => {
-                let answer = self.answer(iq);
+                let answer = answers::answer(&self.own, iq);
                 self.write(&[answer]).await
             }
             _ => Ok(()),
         }
-    }
-
-    /// Whether an answer comes from where the question went (RFC 6120, section 8.1.2.1).
-    fn is_from(&self, from: Option<&str>, to: Option<&str>) -> bool {
-        let own = address::bare(&self.own);
-        match (from, to) {
-            (from, Some(to)) => from == Some(to),
-            (None, None) => true,
-            (Some(from), None) => from == own || from == self.own || from == address::domain(own),
-        }
-    }
-
-    /// The answer to somebody's IQ: pongs (XEP-0199), thanks for a changed contact list (RFC 6121, section 2.1.6), and
-    /// that there is nothing else.
-    fn answer(&self, iq: &Element) -> Element {
-        let (from, id) = (iq.attr("from").unwrap_or_default(), iq.attr("id").unwrap_or_default());
-        let is_own = iq.attr("from").is_none_or(|from| address::bare(from) == address::bare(&self.own));
-        let kind = iq.children().next().map_or(("", String::new()), |child| (child.name(), child.ns()));
-        let accepted = match (kind.0, kind.1.as_str()) {
-            ("ping", ns::PING) => true,
-            ("query", ns::ROSTER) => is_own && iq.attr("type") == Some("set"),
-            _ => false,
-        };
-        let mut answer = element("iq", ns::CLIENT).attribute("id", id);
-        if !from.is_empty() {
-            answer = answer.attribute("to", from);
-        }
-        if accepted {
-            return answer.attribute("type", "result");
-        }
-        let error = element("error", ns::CLIENT)
-            .attribute("type", "cancel")
-            .child(element("service-unavailable", ns::STANZAS));
-        answer.attribute("type", "error").child(error)
     }
 }
 

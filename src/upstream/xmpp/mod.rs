@@ -6,6 +6,7 @@
 
 mod address;
 mod admin;
+mod answers;
 mod archive;
 mod check;
 mod connection;
@@ -20,8 +21,10 @@ mod link;
 mod login;
 mod outbound;
 mod pep;
+mod picture;
 mod profile;
 mod reader;
+mod seen;
 mod sender;
 mod sharing;
 mod upload;

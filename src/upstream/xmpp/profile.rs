@@ -10,14 +10,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use futures_util::TryStreamExt as _;
-use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use super::connection::XmppConnection;
 use super::link::Link;
-use super::pep::{self, Access, Affiliation, Affiliations};
+use super::picture::{PICTURE, Picture};
 use super::view::View;
 use super::watching::{Reaction, Watching};
 use super::xml::{Build as _, Element, element, ns};
@@ -27,55 +25,38 @@ use crate::upstream::{AdapterState, Address, BlobSource, Failure, Profile, Upstr
 
 /// Since when the account is shown as offline, in the adapter's state: a new connection is no news.
 const OFFLINE_SINCE: &str = "profile.offline_since";
-/// What is published of the picture, in the adapter's state.
-const PICTURE: &str = "profile.picture";
 
 /// For the approvals of those who are connected.
 const APPROVAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The profile of one connection. Clones share it.
 #[derive(Clone)]
-pub(super) struct OwnProfile(Arc<Shared>);
+pub(super) struct OwnProfile(pub(super) Arc<Shared>);
 
-struct Shared {
-    link: Link,
-    blobs: Arc<dyn BlobSource>,
-    state: Arc<dyn AdapterState>,
+pub(super) struct Shared {
+    pub(super) link: Link,
+    pub(super) blobs: Arc<dyn BlobSource>,
+    pub(super) state: Arc<dyn AdapterState>,
     /// Held while presences are sent, so that the last one shows the last state.
-    own: tokio::sync::Mutex<Own>,
+    pub(super) own: tokio::sync::Mutex<Own>,
     watching: Mutex<Watching>,
     has_news: Notify,
     /// Somebody has approved a subscription.
     approved: Notify,
 }
 
-/// The picture as the server has it, in the adapter's state as JSON.
-#[derive(Default, Serialize, Deserialize)]
-struct Picture {
-    published: Option<Published>,
-    access: Option<Access>,
-    affiliations: Affiliations,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Published {
-    /// Of the photo in our storage.
-    hash: String,
-    id: String,
-}
-
 /// The desired state, and what of it was sent.
 #[derive(Default)]
-struct Own {
+pub(super) struct Own {
     /// The account may receive messages by now, so presences may be sent.
     is_announced: bool,
     nickname: String,
     status: String,
-    picture: Picture,
+    pub(super) picture: Picture,
     online: bool,
     offline_since: Option<DateTime<Utc>>,
-    privacy: Privacy,
-    contacts: HashSet<String>,
+    pub(super) privacy: Privacy,
+    pub(super) contacts: HashSet<String>,
     /// The last presence to all subscribers.
     broadcast: Option<Element>,
     /// The last presences to single people.
@@ -102,17 +83,6 @@ impl Own {
                 (true, false) => PeerPresence::Offline { last_seen: self.offline_since },
             },
         }
-    }
-
-    fn access(&self) -> Access {
-        if self.privacy.photo == Audience::All { Access::Open } else { Access::Whitelist }
-    }
-
-    fn affiliations(&self, watching: &Watching) -> Affiliations {
-        let members = self.contacts.iter().filter(|_| self.privacy.photo == Audience::Contacts);
-        let mut affiliations: Affiliations = members.map(|who| (who.clone(), Affiliation::Member)).collect();
-        affiliations.extend(watching.blocked().map(|who| (who.to_owned(), Affiliation::Outcast)));
-        affiliations
     }
 
     /// Whether contacts see more than others.
@@ -245,88 +215,8 @@ impl OwnProfile {
         self.show(&mut own, Vec::new()).await
     }
 
-    async fn set_photo(&self, photo: Option<Photo>) -> Result<(), Failure> {
-        let mut own = self.0.own.lock().await;
-        let Some(photo) = photo else {
-            if own.picture.published.is_some() {
-                pep::delete_picture(&self.0.link).await?;
-            }
-            own.picture = Picture::default();
-            self.keep_picture(&own.picture).await?;
-            return self.show(&mut own, Vec::new()).await;
-        };
-        let hash = photo.photo.hex();
-        if own.picture.published.as_ref().is_none_or(|published| published.hash != hash) {
-            let bytes = self.picture(&photo).await?;
-            let id = pep::picture_id(&bytes);
-            let access = own.access();
-            if own.picture.published.is_none() {
-                // Nodes of an earlier account, or of a publication that did not end, may have any affiliations.
-                pep::delete_picture(&self.0.link).await?;
-                own.picture = Picture::default();
-            }
-            pep::publish_picture(&self.0.link, &id, &bytes, access).await?;
-            own.picture.published = Some(Published { hash, id });
-            own.picture.access = Some(access);
-            self.keep_picture(&own.picture).await?;
-        }
-        self.guard_picture(&mut own).await?;
-        self.show(&mut own, Vec::new()).await
-    }
-
-    /// The bytes to publish: the preview, where the photo fits no stanza.
-    async fn picture(&self, photo: &Photo) -> Result<Vec<u8>, Failure> {
-        for hash in [&photo.photo, &photo.preview] {
-            let mut stream = self.0.blobs.read(hash).await?;
-            let mut bytes = Vec::new();
-            while let Some(part) = stream.try_next().await? {
-                bytes.extend_from_slice(&part);
-                if bytes.len() > pep::LARGEST_PICTURE {
-                    break;
-                }
-            }
-            if bytes.len() <= pep::LARGEST_PICTURE {
-                return Ok(bytes);
-            }
-        }
-        Err(Failure::Refused("the photo is too large for this network".to_owned()))
-    }
-
-    /// Lets the server show the picture to whom the settings allow.
-    async fn guard_picture(&self, own: &mut Own) -> Result<(), Failure> {
-        if own.picture.published.is_none() {
-            return Ok(());
-        }
-        let access = own.access();
-        let affiliations = own.affiliations(&self.watching());
-        if own.picture.access == Some(access) && own.picture.affiliations == affiliations {
-            return Ok(());
-        }
-        // What narrows comes first: the outcasts and the whitelist, then its members.
-        if own.picture.access != Some(access) && access == Access::Whitelist {
-            pep::set_picture_access(&self.0.link, access).await?;
-        }
-        let before = &own.picture.affiliations;
-        let added = affiliations.iter().filter(|(who, affiliation)| before.get(*who) != Some(affiliation));
-        let mut changes: Vec<_> = added.map(|(who, affiliation)| (who.clone(), Some(*affiliation))).collect();
-        let gone = before.keys().filter(|who| !affiliations.contains_key(*who));
-        changes.extend(gone.map(|who| (who.clone(), None)));
-        pep::set_picture_affiliations(&self.0.link, &changes).await?;
-        if own.picture.access != Some(access) && access == Access::Open {
-            pep::set_picture_access(&self.0.link, access).await?;
-        }
-        own.picture.affiliations = affiliations;
-        own.picture.access = Some(access);
-        self.keep_picture(&own.picture).await
-    }
-
-    async fn keep_picture(&self, picture: &Picture) -> Result<(), Failure> {
-        let value = serde_json::to_vec(picture).map_err(|error| Failure::Refused(error.to_string()))?;
-        self.0.state.put(&[(PICTURE, value)]).await
-    }
-
     /// Sends `first`, and then what has changed.
-    async fn show(&self, own: &mut Own, first: Vec<Element>) -> Result<(), Failure> {
+    pub(super) async fn show(&self, own: &mut Own, first: Vec<Element>) -> Result<(), Failure> {
         let mut stanzas = first;
         if own.is_announced {
             stanzas.extend(own.broadcast());
@@ -410,7 +300,7 @@ impl OwnProfile {
         }
     }
 
-    fn watching(&self) -> MutexGuard<'_, Watching> {
+    pub(super) fn watching(&self) -> MutexGuard<'_, Watching> {
         self.0.watching.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

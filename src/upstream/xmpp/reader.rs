@@ -8,9 +8,8 @@
 //! The resume point moves to a message when the server has its receipt for certain: Prosody does not send again what is in
 //! the archive, although it was not acknowledged.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,7 +27,8 @@ use super::inbound::{Envelope, delay, events};
 use super::ledger::Ledger;
 use super::link::{Link, LinkEnd, Received};
 use super::profile::OwnProfile;
-use super::xml::{Build as _, Element, child_text, element, ns};
+use super::seen::Seen;
+use super::xml::{Build as _, Element, element, ns};
 use crate::clock;
 use crate::domain::FailureReason;
 use crate::secrets;
@@ -38,14 +38,10 @@ use crate::upstream::{Acknowledgement, Address, Incoming, SendFailure, Signal, U
 const BATCH: usize = 100;
 /// For one answer of the server.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
-/// After catching up, what the server still repeats is recognised for so long.
-const REPEATS: Duration = Duration::from_mins(1);
 /// Messages that may wait until the archive is read.
 const HELD: usize = 200;
 /// The archive is read once more after so long.
 const LAST_LOOK: Duration = Duration::from_secs(20);
-/// Messages that are remembered, so that they are not passed on twice. Beyond them the store recognises them.
-const REMEMBERED: usize = 20_000;
 
 pub(super) struct Reader {
     /// The account's address without a resource.
@@ -78,43 +74,6 @@ pub(super) struct Held {
     message: Element,
     sent_at: DateTime<Utc>,
     is_own: bool,
-}
-
-/// The messages that were passed on since the login, until the server has repeated what it had to.
-#[derive(Default)]
-pub(super) struct Seen {
-    /// Hashes of sender, receiver, id and text.
-    messages: HashSet<u64>,
-    hasher: RandomState,
-    until: Option<Instant>,
-}
-
-impl Seen {
-    /// Whether the message is new.
-    fn add(&mut self, message: &Element) -> bool {
-        if self.until.is_some_and(|until| until < Instant::now()) {
-            self.messages = HashSet::new();
-            return true;
-        }
-        let Some(key) = self.key(message) else { return true };
-        if self.messages.contains(&key) {
-            return false;
-        }
-        if self.messages.len() < REMEMBERED {
-            self.messages.insert(key);
-        }
-        true
-    }
-
-    fn contains(&self, message: &Element) -> bool {
-        self.key(message).is_some_and(|key| self.messages.contains(&key))
-    }
-
-    fn key(&self, message: &Element) -> Option<u64> {
-        let (from, id) = (message.attr("from")?, message.attr("id")?);
-        let to = message.attr("to").map_or("", address::bare);
-        Some(self.hasher.hash_one((address::bare(from), to, id, child_text(message, "body", ns::CLIENT))))
-    }
 }
 
 /// Why reading stops.
@@ -170,7 +129,7 @@ impl Reader {
         self.confirm_archive().await?;
         self.signal(Signal::CaughtUp(resume_point)).await?;
         let (last_look, mut has_looked, caught_up) = (Instant::now() + LAST_LOOK, false, self.point.clone());
-        self.seen.until = Some(Instant::now() + REPEATS);
+        self.seen.end_soon();
         let (profile, signals) = (self.profile.clone(), self.signals.clone());
         loop {
             tokio::select! {

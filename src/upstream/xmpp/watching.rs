@@ -155,6 +155,11 @@ impl Watching {
         let who = who.to_owned();
         let (is_number, is_blocked) = (self.is_number(&who), self.is_blocked(&who));
         let is_watched = self.is_watched(&who);
+        // Anybody may send presences: who is nothing to the account must not fill its memory.
+        let is_known = is_number || is_watched || self.people.contains_key(&who);
+        if !is_known && presence.attr("type") != Some("subscribe") {
+            return Vec::new();
+        }
         let person = self.people.entry(who.clone()).or_default();
         let mut reactions = Vec::new();
         match presence.attr("type") {
@@ -292,6 +297,18 @@ mod tests {
         watching.receive(&shown("At home"));
         let at_home = ProfileNews::StatusMessage(Visible::Value("At home".to_owned()));
         assert_eq!(watching.take_news(), [news(ANNA, at_home)]);
+    }
+
+    #[test]
+    fn presences_of_strangers_are_not_kept() {
+        use super::super::xml::Build as _;
+        let mut watching = watching();
+        for index in 0..3 {
+            let from = format!("stranger{index}@elsewhere.example/app");
+            let presence: Element = "<presence xmlns='jabber:client'/>".parse().expect("XML");
+            assert_eq!(watching.receive(&presence.attribute("from", &from)), []);
+        }
+        assert_eq!(watching.people.len(), 0);
     }
 
     #[test]
