@@ -35,7 +35,14 @@ pub(super) struct Admin {
 struct Session {
     open: Option<Open>,
     /// The last failed login.
-    failed: Option<(Instant, Failure)>,
+    failed: Option<FailedLogin>,
+}
+
+struct FailedLogin {
+    at: Instant,
+    failure: Failure,
+    /// For people.
+    problem: String,
 }
 
 #[derive(Clone)]
@@ -107,7 +114,12 @@ impl Admin {
         let settings = &self.server.settings;
         match self.open().await {
             Ok(open) => check::check(&open.link, &settings.domain, &settings.admin_jid).await,
-            Err(failure) => vec![check::bad(failure.to_string())],
+            Err(failure) => {
+                let failed = &self.session.lock().await.failed;
+                let problem =
+                    failed.as_ref().map_or_else(|| failure.to_string(), |failed| failed.problem.clone());
+                vec![check::bad(problem)]
+            }
         }
     }
 
@@ -132,24 +144,25 @@ impl Admin {
         if let Some(open) = session.open.as_ref().filter(|open| !open.link.is_closed()) {
             return Ok(open.clone());
         }
-        if let Some((at, failure)) = &session.failed
-            && at.elapsed() < PAUSE
+        if let Some(failed) = &session.failed
+            && failed.at.elapsed() < PAUSE
         {
-            return Err(failure.clone());
+            return Err(failed.failure.clone());
         }
         match self.log_in().await {
             Ok(open) => {
                 *session = Session { open: Some(open.clone()), failed: None };
                 Ok(open)
             }
-            Err(failure) => {
-                *session = Session { open: None, failed: Some((Instant::now(), failure.clone())) };
+            Err((failure, problem)) => {
+                let failed = FailedLogin { at: Instant::now(), failure: failure.clone(), problem };
+                *session = Session { open: None, failed: Some(failed) };
                 Err(failure)
             }
         }
     }
 
-    async fn log_in(&self) -> Result<Open, Failure> {
+    async fn log_in(&self) -> Result<Open, (Failure, String)> {
         let settings = &self.server.settings;
         let logged_in = log_in(&self.server.dialer, &settings.admin_jid, &settings.admin_password, None);
         let logged_in = logged_in.await.map_err(|failure| {
@@ -159,7 +172,7 @@ impl Admin {
                 ),
                 _ => tracing::warn!(%failure, "the administrator's login at the XMPP server failed"),
             }
-            failure.failure()
+            (failure.failure(), failure.to_string())
         })?;
         let (link, ledger, mut received) =
             link::start(logged_in, &InFlight::default(), &self.server.lifecycle);
@@ -173,7 +186,11 @@ impl Admin {
                 }
             }
         });
-        let lookup = lookup(&link, &settings.domain).await.map_err(IqFailure::failure)?;
+        let lookup = lookup(&link, &settings.domain).await.map_err(|failure| {
+            let failure = failure.failure();
+            let problem = failure.to_string();
+            (failure, problem)
+        })?;
         Ok(Open { link, lookup })
     }
 }
