@@ -176,13 +176,18 @@ impl Admin {
         })?;
         let (link, ledger, mut received) =
             link::start(logged_in, &InFlight::default(), &self.server.lifecycle);
-        // Nothing is expected, and what comes is dropped.
+        // Nothing is expected, and what comes is dropped. The program does not wait for this connection when it stops.
+        let stopping = self.server.lifecycle.soft().clone();
         self.server.lifecycle.spawn(async move {
-            while let Some(received) = received.recv().await {
+            loop {
+                let received = tokio::select! {
+                    received = received.recv() => received,
+                    () = stopping.cancelled() => None,
+                };
                 match received {
-                    Received::Stanza(number, _) => ledger.close([number]),
-                    Received::Alive => {}
-                    Received::End(_) => return,
+                    Some(Received::Stanza(number, _)) => ledger.close([number]),
+                    Some(Received::Alive) => {}
+                    Some(Received::End(_)) | None => return,
                 }
             }
         });
