@@ -75,6 +75,7 @@ async fn each_write_of_a_session_is_refused_without_its_lease() {
             ("receipts", store.receipts_sent(&lease, &[due[0].message]).await),
             ("applied", store.applied(&lease, Aspect::Nickname, 1).await),
             ("adapter", store.put_adapter_state(&lease, &["key".to_owned()], &[b"value".to_vec()]).await),
+            ("adapter deletion", store.delete_adapter_state(&lease, &["key".to_owned()]).await),
             ("take", store.take_command(&lease).await.map(|_| ())),
             ("answer", store.answer(&lease, command, &serde_json::json!({})).await),
         ];

@@ -3,7 +3,7 @@
 use windu::domain::NeedsUser;
 use windu::domain::SessionState;
 use windu::sessions::RegisterError;
-use windu::upstream::Failure;
+use windu::upstream::{End, Failure, Signal};
 
 use crate::scripted::{Call, Fault, NETWORK, message};
 use crate::world::World;
@@ -48,6 +48,21 @@ async fn a_working_registration_is_not_replaced() {
     line.stores(vec![message(BEN, "m1", "still here", 1)]).await;
     assert_eq!(line.logins().len(), 1);
     assert_eq!(line.calls().iter().filter(|call| **call == Call::Register).count(), 1);
+}
+
+#[tokio::test]
+async fn what_an_adapter_keeps_ends_with_the_registration() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, ANNA).await;
+    let (lease, key) = (world.lease(&account).await, ["published".to_owned()]);
+    process.store.put_adapter_state(&lease, &key, &[b"a picture".to_vec()]).await.unwrap();
+    world.line(&account).signal(Signal::End(End::NeedsUser(NeedsUser::LoggedOut))).await;
+    process.until_state(&account, "logged_out").await;
+    assert_eq!(process.store.list_adapter_state(account.id, "pub").await.unwrap().len(), 1);
+    process.register_again(&world, &account).await.unwrap();
+    process.until_state(&account, "online").await;
+    assert_eq!(process.store.list_adapter_state(account.id, "").await.unwrap(), []);
 }
 
 #[tokio::test]

@@ -109,6 +109,10 @@ impl Tx {
         .await?;
         // A session of an earlier registration must not go on with the old credentials.
         self.revoke_lease(account.counter).await?;
+        // What the adapter keeps is of the earlier account on the network.
+        sqlx::query!("DELETE FROM adapter_state WHERE account_id = $1", account.id.0)
+            .execute(&mut *self.inner)
+            .await?;
         // The new account on the network has none of the desired state.
         sqlx::query!("UPDATE desired_state SET applied = 0 WHERE account_id = $1", account.id.0)
             .execute(&mut *self.inner)
