@@ -76,26 +76,24 @@ impl Fetch {
 
     /// Sends a request and returns the response, whatever its status. A redirect is not followed.
     pub async fn post(&self, policy: Policy, post: Post) -> Result<FetchResponse, FetchError> {
-        let sent = async {
-            let client = self.client(policy, &post.url)?;
-            let response = post.request(client).send().await.map_err(classify)?;
-            Ok(FetchResponse { response })
-        }
-        .await;
-        METRICS.fetch(sent.as_ref().map_or_else(FetchError::outcome, |_| "ok"));
-        sent
+        Self::send(self.client(policy, &post.url), |client| post.request(client)).await
     }
 
     /// Sends a request and returns the response, whatever its status. A redirect is not followed.
     pub async fn put(&self, policy: Policy, put: Put) -> Result<FetchResponse, FetchError> {
-        let sent = async {
-            let client = self.client(policy, &put.url)?;
-            let response = put.request(client).send().await.map_err(classify)?;
-            Ok(FetchResponse { response })
-        }
-        .await;
+        Self::send(self.client(policy, &put.url), |client| put.request(client)).await
+    }
+
+    async fn send(
+        client: Result<&reqwest::Client, FetchError>,
+        request: impl FnOnce(&reqwest::Client) -> reqwest::RequestBuilder,
+    ) -> Result<FetchResponse, FetchError> {
+        let sent = match client {
+            Ok(client) => request(client).send().await.map_err(classify),
+            Err(error) => Err(error),
+        };
         METRICS.fetch(sent.as_ref().map_or_else(FetchError::outcome, |_| "ok"));
-        sent
+        Ok(FetchResponse { response: sent? })
     }
 
     /// The client for a request to this URL.

@@ -1,7 +1,11 @@
 //! Numbers come to the network and leave it.
 
+use std::sync::Arc;
+
 use serde_json::json;
+use tokio::sync::oneshot;
 use tokio::task::block_in_place;
+use tokio::time::timeout;
 
 use crate::support::guarantees::assert_guarantees;
 use crate::support::people::{Person, account, fresh_number, login, pass_a_minute, prove, register};
@@ -15,7 +19,20 @@ on_both_servers!(
     who_registers_a_number_again_sees_nothing_of_the_owner_before,
     a_number_that_somebody_else_proves_moves,
     an_account_whose_login_is_refused_says_so,
+    check_says_what_the_server_has_and_ends,
 );
+
+async fn check_says_what_the_server_has_and_ends(software: Software) {
+    let server = Arc::new(setup(shared(software)).start());
+    let (ended, end) = oneshot::channel();
+    let other = server.clone();
+    // A thread of its own: the test does not wait for a command that never ends.
+    std::thread::spawn(move || ended.send(other.run(&["check"], "")));
+    let printed = timeout(DEADLINE, end).await.expect("an end").expect("success");
+    for part in ["the administrator may add, delete and look up users", "carbons", "archive", "pep"] {
+        assert!(printed.contains(&format!("ok      network xmpp: {part}\n")), "{printed}");
+    }
+}
 
 async fn a_contact_exists_when_its_number_has_an_account(software: Software) {
     let server = setup(shared(software)).start();

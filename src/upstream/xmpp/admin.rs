@@ -9,13 +9,12 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::archive::field;
 use super::failure::{IqFailure, LoginFailure};
 use super::in_flight::InFlight;
+use super::iq::{ask, iq};
 use super::link::{self, Link, Received};
 use super::login::log_in;
-use super::reader::{ask, iq};
-use super::xml::{Build as _, Element, child_text, element, ns};
+use super::xml::{Build as _, Element, child_text, element, ns, submitted};
 use super::{Server, address, check};
 use crate::domain::PhoneNumber;
 use crate::upstream::{Failure, Finding};
@@ -67,8 +66,7 @@ impl Admin {
 
     /// Makes an account. [`Failure::Refused`] when there is one.
     pub async fn add_user(&self, address: &str, password: &str) -> Result<(), Failure> {
-        let fields =
-            [field("accountjid", address), field("password", password), field("password-verify", password)];
+        let fields = [("accountjid", address), ("password", password), ("password-verify", password)];
         match self.command("add-user", &fields).await? {
             Ok(answer) => match refusal(&answer) {
                 None => Ok(()),
@@ -80,7 +78,7 @@ impl Admin {
 
     /// Deletes an account. Succeeds when there is none.
     pub async fn delete_user(&self, address: &str) -> Result<(), Failure> {
-        match self.command("delete-user", &[field("accountjids", address)]).await? {
+        match self.command("delete-user", &[("accountjids", address)]).await? {
             // Prosody lists those that were not deleted, because they do not exist.
             Ok(_) => Ok(()),
             Err(failure) if failure.condition() == Some("item-not-found") => Ok(()),
@@ -123,7 +121,11 @@ impl Admin {
         }
     }
 
-    async fn command(&self, node: &str, fields: &[Element]) -> Result<Result<Element, IqFailure>, Failure> {
+    async fn command(
+        &self,
+        node: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<Result<Element, IqFailure>, Failure> {
         let open = self.open().await?;
         let answer = execute(&open.link, &self.server.settings.domain, node, fields).await;
         if let Err(failure) = &answer {
@@ -226,7 +228,7 @@ async fn exists(open: &Open, domain: &str, address: &str) -> Result<bool, IqFail
         Lookup::UserStats => "user-stats",
         Lookup::LastLogin => "get-user-lastlogin",
     };
-    let answer = execute(&open.link, domain, node, &[field("accountjid", address)]).await?;
+    let answer = execute(&open.link, domain, node, &[("accountjid", address)]).await?;
     if refusal(&answer).is_some() {
         return Ok(false);
     }
@@ -237,17 +239,16 @@ async fn exists(open: &Open, domain: &str, address: &str) -> Result<bool, IqFail
 }
 
 /// Executes a command in one step, with its form filled in.
-async fn execute(link: &Link, domain: &str, node: &str, fields: &[Element]) -> Result<Element, IqFailure> {
-    let mut form = element("x", ns::DATA)
-        .attribute("type", "submit")
-        .child(field("FORM_TYPE", "http://jabber.org/protocol/admin").attribute("type", "hidden"));
-    for field in fields {
-        form = form.child(field.clone());
-    }
+async fn execute(
+    link: &Link,
+    domain: &str,
+    node: &str,
+    fields: &[(&str, &str)],
+) -> Result<Element, IqFailure> {
     let command = element("command", ns::COMMANDS)
         .attribute("node", &format!("{ADMIN}{node}"))
         .attribute("action", "execute")
-        .child(form);
+        .child(submitted("http://jabber.org/protocol/admin", fields));
     ask(link, iq("set").attribute("to", domain).child(command)).await
 }
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
-use super::reader::iq;
-use super::xml::{Build as _, Element, child_text, element, ns};
+use super::iq::iq;
+use super::xml::{Build as _, Element, child_text, element, ns, submitted};
 use crate::upstream::{AdapterState, Failure, ResumePoint};
 
 /// Messages of one page.
@@ -116,18 +116,17 @@ impl ArchiveStart {
 
 /// The request for a page, whose messages carry the name `query`.
 pub(super) fn page_request(query: &str, page: &Page) -> Element {
-    let mut form = element("x", ns::DATA)
-        .attribute("type", "submit")
-        .child(field("FORM_TYPE", ns::MAM).attribute("type", "hidden"));
+    let mut start = None;
     let mut set = element("set", ns::RSM).child(element("max", ns::RSM).content(PAGE));
     match page {
         Page::First => {}
         Page::After(point) => set = set.child(element("after", ns::RSM).content(&point.id)),
         Page::Since(time) => {
-            let start = (*time - OVERLAP).to_rfc3339_opts(SecondsFormat::Secs, true);
-            form = form.child(field("start", &start));
+            start = Some((*time - OVERLAP).to_rfc3339_opts(SecondsFormat::Secs, true));
         }
     }
+    let fields: Vec<(&str, &str)> = start.iter().map(|start| ("start", start.as_str())).collect();
+    let form = submitted(ns::MAM, &fields);
     iq("set").child(element("query", ns::MAM).attribute("queryid", query).child(form).child(set))
 }
 
@@ -136,11 +135,6 @@ pub(super) fn page_result(answer: &Element) -> Option<PageResult> {
     let fin = answer.get_child("fin", ns::MAM)?;
     let last = fin.get_child("set", ns::RSM).and_then(|set| child_text(set, "last", ns::RSM));
     Some(PageResult { complete: fin.attr("complete") == Some("true"), last })
-}
-
-/// A field of a form (XEP-0004) with one value.
-pub(super) fn field(name: &str, value: &str) -> Element {
-    element("field", ns::DATA).attribute("var", name).child(element("value", ns::DATA).content(value))
 }
 
 #[cfg(test)]

@@ -1,8 +1,7 @@
 //! What the server has of what this adapter needs, found by asking it (XEP-0030).
 
+use super::iq::{ask, disco_info, has_feature};
 use super::link::Link;
-use super::reader::{ask, iq};
-use super::xml::{Build as _, Element, element, ns};
 use crate::upstream::Finding;
 
 /// The features of an account on the server, and what does not work without them.
@@ -34,25 +33,14 @@ pub(super) async fn check(link: &Link, domain: &str, admin: &str) -> Vec<Finding
 }
 
 async fn features(link: &Link, of: &str, wanted: &[(&str, &str, &str)]) -> Vec<Finding> {
-    let request = iq("get").attribute("to", of).child(element("query", ns::DISCO_INFO));
-    let answer = match ask(link, request).await {
+    let answer = match ask(link, disco_info(of)).await {
         Ok(answer) => answer,
         Err(failure) => return vec![bad(format!("{of} does not say what it can: {failure}"))],
     };
-    let has = |feature: &str| {
-        let query = answer.get_child("query", ns::DISCO_INFO);
-        query.is_some_and(|query| query.children().any(|child| is_feature(child, feature)))
-    };
-    let found = wanted.iter().map(
-        |(feature, name, lack)| {
-            if has(feature) { good(name) } else { bad(format!("no {name}: {lack}")) }
-        },
-    );
+    let found = wanted.iter().map(|(feature, name, lack)| {
+        if has_feature(&answer, feature) { good(name) } else { bad(format!("no {name}: {lack}")) }
+    });
     found.collect()
-}
-
-fn is_feature(child: &Element, feature: &str) -> bool {
-    child.is("feature", ns::DISCO_INFO) && child.attr("var") == Some(feature)
 }
 
 fn good(text: &str) -> Finding {

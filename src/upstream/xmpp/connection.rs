@@ -9,17 +9,18 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::archive::ArchiveStart;
 use super::in_flight::InFlight;
+use super::iq::is_handled;
 use super::ledger::Ledger;
 use super::link::{self, Link, LinkEnd};
 use super::login::{LoggedIn, log_in, try_password};
 use super::outbound;
 use super::pep;
 use super::profile::OwnProfile;
-use super::reader::{Reader, ask, iq};
+use super::reader::Reader;
 use super::seen::Seen;
 use super::sender::Sender;
 use super::uploads::Uploads;
-use super::xml::{Build as _, Element, element, ns};
+use super::xml::Element;
 use super::{Server, address};
 use crate::domain::{NeedsUser, Typing};
 use crate::upstream::{
@@ -31,6 +32,7 @@ use crate::upstream::{
 pub(super) const RESOURCE: &str = "windu";
 /// Signals that may wait for the session.
 const CHANNEL: usize = 4;
+
 pub(super) struct XmppConnection {
     server: Arc<Server>,
     domain: String,
@@ -181,10 +183,10 @@ impl Connection for XmppConnection {
         let receipts = receipts.map(|receipt| outbound::read(&receipt.to.0, &receipt.id)).collect();
         self.deliver(receipts).await?;
         // Only what the server has answered behind is certainly there.
-        match ask(&self.link, iq("get").attribute("to", &self.domain).child(element("ping", ns::PING))).await
-        {
-            Err(failure) if failure.condition().is_none() => Err(Failure::Retry("network_silent")),
-            Ok(_) | Err(_) => Ok(()),
+        if is_handled(&self.link, &self.domain).await {
+            Ok(())
+        } else {
+            Err(Failure::Retry("network_silent"))
         }
     }
 

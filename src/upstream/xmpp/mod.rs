@@ -6,7 +6,6 @@
 
 mod address;
 mod admin;
-mod answers;
 mod archive;
 mod check;
 mod connection;
@@ -16,6 +15,7 @@ mod file_types;
 mod group;
 mod in_flight;
 mod inbound;
+mod iq;
 mod ledger;
 mod link;
 mod login;

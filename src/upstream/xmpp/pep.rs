@@ -9,11 +9,10 @@ use bytes::Bytes;
 use data_encoding::{BASE64, BASE64_MIME_PERMISSIVE, HEXLOWER};
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-use super::archive::field;
 use super::failure::IqFailure;
+use super::iq::{ask, iq};
 use super::link::Link;
-use super::reader::{ask, iq};
-use super::xml::{Build as _, Element, child_text, element, ns};
+use super::xml::{Build as _, Element, child_text, element, submitted};
 use crate::upstream::Failure;
 
 /// The bytes of a picture.
@@ -197,8 +196,5 @@ async fn set_access(link: &Link, node: &str, access: Access) -> Result<(), IqFai
 }
 
 fn form(kind: &str, access: Access) -> Element {
-    element("x", ns::DATA)
-        .attribute("type", "submit")
-        .child(field("FORM_TYPE", kind).attribute("type", "hidden"))
-        .child(field("pubsub#access_model", access.name()))
+    submitted(kind, &[("pubsub#access_model", access.name())])
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::in_flight::InFlight;
+use super::iq::is_handled;
 use super::link::Link;
 use super::outbound;
-use super::reader::{ask, iq};
 use super::sharing::file_of;
 use super::uploads::{Started, Uploads};
-use super::xml::{Build as _, Element, element, ns};
+use super::xml::Element;
 use crate::upstream::{Address, Outgoing, SendFailure};
 
 /// An upload that has just begun is awaited for so long, so that a small file is sent at once. Other chats wait too.
@@ -80,16 +80,7 @@ impl Sender {
         let (indexes, stanzas): (Vec<usize>, Vec<Element>) = ready.into_iter().unzip();
         let ids = indexes.iter().map(|index| messages[*index].id.clone());
         self.in_flight.expect(ids);
-        // Errors for local receivers come before the answer of the own server to a ping behind the messages.
-        let sending = async {
-            self.link.send(stanzas).await?;
-            ask(&self.link, iq("get").attribute("to", &self.domain).child(element("ping", ns::PING))).await
-        };
-        let is_taken = match sending.await {
-            Ok(_) => true,
-            // A server without pings answers, too.
-            Err(failure) => failure.condition().is_some(),
-        };
+        let is_taken = self.link.send(stanzas).await.is_ok() && is_handled(&self.link, &self.domain).await;
         for index in indexes {
             outcomes[index] = Some(match self.in_flight.outcome(&messages[index].id) {
                 Some(failure) => Err(failure),

@@ -10,8 +10,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use url::{Origin, Url};
 
 use super::failure::IqFailure;
+use super::iq::{ask, disco_info, has_feature, iq};
 use super::link::Link;
-use super::reader::{ask, iq};
 use super::sharing::{FileSource, SharedFile};
 use super::xml::{Build as _, Element, element, ns};
 use crate::domain::FailureReason;
@@ -147,14 +147,13 @@ impl FileService {
         let items = items.get_child("query", ns::DISCO_ITEMS).into_iter().flat_map(Element::children);
         let listed = items.filter_map(|item| item.attr("jid")).take(SERVICES);
         let candidates = std::iter::once(self.domain.as_str()).chain(listed);
-        let answers = join_all(candidates.map(|candidate| async move {
-            let info = iq("get").attribute("to", candidate).child(element("query", ns::DISCO_INFO));
-            (candidate, ask(link, info).await)
-        }));
+        let answers = join_all(
+            candidates.map(|candidate| async move { (candidate, ask(link, disco_info(candidate)).await) }),
+        );
         let mut is_certain = true;
         for (candidate, answer) in answers.await {
             match answer {
-                Ok(answer) if is_upload(&answer) => {
+                Ok(answer) if has_feature(&answer, ns::HTTP_UPLOAD) => {
                     self.learn(|known| known.service = Some(candidate.to_owned()));
                     return Ok(candidate.to_owned());
                 }
@@ -207,12 +206,6 @@ fn of_storage(failure: &Failure) -> SendFailure {
         Failure::Refused(_) | Failure::Unsupported(_) => SendFailure::Refused(FailureReason::Refused),
         Failure::Retry(_) | Failure::RateLimited(_) | Failure::OutcomeUnknown => SendFailure::Retry,
     }
-}
-
-fn is_upload(info: &Element) -> bool {
-    info.get_child("query", ns::DISCO_INFO).is_some_and(|query| {
-        query.children().any(|child| child.name() == "feature" && child.attr("var") == Some(ns::HTTP_UPLOAD))
-    })
 }
 
 /// A service that does not answer may do so later.

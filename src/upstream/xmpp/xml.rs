@@ -117,6 +117,17 @@ impl Build for Element {
     }
 }
 
+/// A form (XEP-0004) of this type (XEP-0068), filled in.
+pub(super) fn submitted(kind: &str, fields: &[(&str, &str)]) -> Element {
+    let field = |name: &str, value: &str| {
+        element("field", ns::DATA).attribute("var", name).child(element("value", ns::DATA).content(value))
+    };
+    let form = element("x", ns::DATA)
+        .attribute("type", "submit")
+        .child(field("FORM_TYPE", kind).attribute("type", "hidden"));
+    fields.iter().fold(form, |form, (name, value)| form.child(field(name, value)))
+}
+
 /// The text of a child; `None` without such a child.
 pub(super) fn child_text(element: &Element, name: &str, namespace: &str) -> Option<String> {
     element.get_child(name, namespace).map(Element::text)

@@ -3,6 +3,8 @@
 //! A received stanza is acknowledged (XEP-0198, section 4) when it is closed in the [`Ledger`], which is after the commit
 //! for what is stored. A stream is never resumed: a new one gets what was not acknowledged.
 
+mod handle;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,14 +15,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_xmpp::xmlstream::ReadError;
 
-use super::answers;
 use super::failure::{IqFailure, bounce};
 use super::in_flight::InFlight;
+use super::iq;
 use super::ledger::Ledger;
 use super::login::{ElementStream, LoggedIn, condition};
 use super::xml::{Build as _, Element, element, ns};
 use crate::lifecycle::Lifecycle;
 use crate::secrets;
+
+pub(super) use handle::Link;
+
+use handle::Request;
 
 /// Requests to the link that may wait.
 const REQUESTS: usize = 64;
@@ -56,23 +62,6 @@ pub(super) enum LinkEnd {
     Silent,
 }
 
-/// Access to a link. Clones share it; the link ends when all are dropped.
-#[derive(Clone)]
-pub(super) struct Link {
-    requests: mpsc::Sender<Request>,
-    confirmed: Arc<AtomicU64>,
-}
-
-enum Request {
-    Send(Vec<Element>),
-    Ask {
-        iq: Element,
-        answer: oneshot::Sender<Result<Element, IqFailure>>,
-    },
-    /// What was sent until now has the receipts of the received stanzas up to this number.
-    Mark(u64),
-}
-
 /// Starts the task of a stream.
 pub(super) fn start(
     logged_in: LoggedIn,
@@ -101,44 +90,6 @@ pub(super) fn start(
     };
     lifecycle.spawn(task.run(passing_on));
     (Link { requests, confirmed }, ledger, received)
-}
-
-impl Link {
-    /// Whether the stream has ended.
-    pub fn is_closed(&self) -> bool {
-        self.requests.is_closed()
-    }
-
-    /// Sends stanzas, in order. They may be lost with the connection.
-    pub async fn send(&self, stanzas: Vec<Element>) -> Result<(), IqFailure> {
-        self.requests.send(Request::Send(stanzas)).await.map_err(|_| IqFailure::NoAnswer)
-    }
-
-    /// Says that the receipts of the received stanzas up to this number were sent.
-    pub async fn mark(&self, number: u64) {
-        // Fails when the stream has ended; then they may be lost.
-        let _ = self.requests.send(Request::Mark(number)).await;
-    }
-
-    /// The last received stanza whose receipt, and those before, the server has for certain.
-    pub fn confirmed(&self) -> u64 {
-        self.confirmed.load(Ordering::Acquire)
-    }
-
-    /// Sends an IQ, to which an id is given, and returns the result.
-    pub async fn ask(&self, iq: Element) -> Result<Element, IqFailure> {
-        self.begin_to_ask(iq).await?.await.unwrap_or(Err(IqFailure::NoAnswer))
-    }
-
-    /// Sends an IQ; the answer comes on the channel.
-    pub async fn begin_to_ask(
-        &self,
-        iq: Element,
-    ) -> Result<oneshot::Receiver<Result<Element, IqFailure>>, IqFailure> {
-        let (answer, answered) = oneshot::channel();
-        self.requests.send(Request::Ask { iq, answer }).await.map_err(|_| IqFailure::NoAnswer)?;
-        Ok(answered)
-    }
 }
 
 /// An IQ that has no answer yet.
@@ -367,7 +318,7 @@ impl LinkTask {
             Some("result" | "error") => {
                 let asked = iq.attr("id").and_then(|id| self.asked.get(id).map(|asked| (id, asked)));
                 if let Some((id, asked)) = asked
-                    && answers::is_from(&self.own, iq.attr("from"), asked.to.as_deref())
+                    && iq::is_from(&self.own, iq.attr("from"), asked.to.as_deref())
                 {
                     let id = id.to_owned();
                     if let Some(asked) = self.asked.remove(&id) {
@@ -383,7 +334,7 @@ impl LinkTask {
                 Ok(())
             }
             Some("get" | "set") => {
-                let answer = answers::answer(&self.own, iq);
+                let answer = iq::answer(&self.own, iq);
                 self.write(&[answer]).await
             }
             _ => Ok(()),

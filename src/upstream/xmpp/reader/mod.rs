@@ -8,6 +8,8 @@
 //! The resume point moves to a message when the server has its receipt for certain: Prosody does not send again what is in
 //! the archive, although it was not acknowledged.
 
+mod catch_up;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,14 +18,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
 use super::address;
-use super::archive::{ArchivePoint, ArchiveStart, Page, page_request, page_result};
-use super::connection::RESOURCE;
+use super::archive::{ArchivePoint, ArchiveStart};
 use super::failure::{IqFailure, bounce};
 use super::in_flight::{Entry, InFlight};
 use super::inbound::{Envelope, delay, events};
+use super::iq::{ANSWER_TIMEOUT, iq, ping};
 use super::ledger::Ledger;
 use super::link::{Link, LinkEnd, Received};
 use super::profile::OwnProfile;
@@ -31,13 +33,10 @@ use super::seen::Seen;
 use super::xml::{Build as _, Element, element, ns};
 use crate::clock;
 use crate::domain::FailureReason;
-use crate::secrets;
 use crate::upstream::{Acknowledgement, Address, Incoming, SendFailure, Signal, UpstreamEvent};
 
 /// Messages in one signal at the most.
 const BATCH: usize = 100;
-/// For one answer of the server.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Messages that may wait until the archive is read.
 const HELD: usize = 200;
 /// The archive is read once more after so long.
@@ -116,7 +115,7 @@ impl Reader {
         // From here on messages come by themselves, first those that the server kept, of which most are in the archive.
         let roster = self.ask(iq("get").child(element("query", ns::ROSTER))).await?;
         self.profile.announce(roster.ok().as_ref()).await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
-        let _ = self.ask(iq("get").attribute("to", &self.domain).child(element("ping", ns::PING))).await?;
+        let _ = self.ask(ping(&self.domain)).await?;
         self.pass_on().await?;
         // What came between the end of the archive and the presence, if the server keeps nothing.
         self.read_archive().await?;
@@ -153,43 +152,6 @@ impl Reader {
                     self.point.clone_from(&caught_up);
                     self.read_archive().await?;
                 }
-            }
-        }
-    }
-
-    /// Reads the archive behind the point, page by page, to its end.
-    async fn read_archive(&mut self) -> Result<(), Stop> {
-        let mut after = self.point.clone().map_or(Page::First, Page::After);
-        loop {
-            let query = secrets::random_id();
-            let answer = self.ask(page_request(&query, &after)).await?;
-            let result = match answer {
-                Ok(answer) => page_result(&answer),
-                // The archive does not reach back so far.
-                Err(IqFailure::Error { condition, .. })
-                    if condition == "item-not-found" && matches!(after, Page::After(_)) =>
-                {
-                    let Page::After(point) = after else { continue };
-                    after = Page::Since(point.at);
-                    continue;
-                }
-                Err(failure) => {
-                    tracing::debug!(%failure, "the server has no archive for this account");
-                    return Ok(());
-                }
-            };
-            self.pass_on().await?;
-            let Some(result) = result else { return Ok(()) };
-            if let Some(last) = result.last {
-                let at = self.point.as_ref().map_or(DateTime::UNIX_EPOCH, |point| point.at);
-                let point = ArchivePoint { id: last, at };
-                self.point = Some(point.clone());
-                after = Page::After(point);
-            } else {
-                return Ok(());
-            }
-            if result.complete {
-                return Ok(());
             }
         }
     }
@@ -304,23 +266,6 @@ impl Reader {
         });
     }
 
-    /// A message of the archive (XEP-0313, section 4.2).
-    fn archived(&mut self, number: u64, result: &Element) {
-        let (Some(id), Some(message)) = (result.attr("id"), forwarded(result)) else {
-            return self.ledger.close([number]);
-        };
-        let forwarding = result.get_child("forwarded", ns::FORWARD);
-        let sent_at = forwarding.and_then(delay).unwrap_or_else(clock::now);
-        let is_own = message.attr("from").is_some_and(|from| address::bare(from) == self.own)
-            && message.attr("to").is_none_or(|to| address::bare(to) != self.own);
-        self.point = Some(ArchivePoint { id: id.to_owned(), at: sent_at });
-        if is_own && message.attr("from").and_then(address::resource) == Some(RESOURCE) {
-            // Sent from here, so it is stored already.
-            return self.ledger.close([number]);
-        }
-        self.passed(number, message, sent_at, is_own, true, None);
-    }
-
     /// Puts the events of a message into the batch.
     fn passed(
         &mut self,
@@ -381,33 +326,6 @@ impl Reader {
         }
     }
 
-    /// The resume point, when it has moved.
-    fn confirmed_point(&mut self) -> Option<ArchivePoint> {
-        let confirmed = self.link.confirmed();
-        let mut last = None;
-        while let Some((_, point)) = self.unconfirmed.pop_front_if(|(number, _)| *number <= confirmed) {
-            last = Some(point);
-        }
-        last
-    }
-
-    /// Forgets where reading began once the server has the receipts of all that was read.
-    async fn confirm_archive(&self) -> Result<(), Stop> {
-        if self.link.confirmed() < self.last_archived {
-            return Ok(());
-        }
-        self.archive.confirmed().await.map_err(|_| Stop::Link(LinkEnd::Broken))
-    }
-
-    /// Passes on what waits, and lets nothing wait from now on. `live`: the archive is read, so the resume point moves.
-    fn release(&mut self, live: bool) {
-        for Held { number, message, sent_at, is_own } in self.held.take().into_iter().flatten() {
-            let id = (live && !is_own).then(|| self.archive_id(&message)).flatten();
-            let point = id.map(|id| ArchivePoint { id, at: sent_at });
-            self.passed(number, &message, sent_at, is_own, false, point);
-        }
-    }
-
     /// The message's id in the account's own archive (XEP-0359, section 3).
     fn archive_id(&self, message: &Element) -> Option<String> {
         let ids = message.children().filter(|child| child.is("stanza-id", ns::STANZA_ID));
@@ -440,14 +358,4 @@ fn carbon(message: &Element) -> Option<(&Element, bool)> {
 /// The message inside (XEP-0297).
 fn forwarded(outer: &Element) -> Option<&Element> {
     outer.get_child("forwarded", ns::FORWARD)?.get_child("message", ns::CLIENT)
-}
-
-/// An IQ of this type.
-pub(super) fn iq(kind: &'static str) -> Element {
-    element("iq", ns::CLIENT).attribute("type", kind)
-}
-
-/// Waits for an answer for a limited time.
-pub(super) async fn ask(link: &Link, iq: Element) -> Result<Element, IqFailure> {
-    timeout(ANSWER_TIMEOUT, link.ask(iq)).await.unwrap_or(Err(IqFailure::NoAnswer))
 }
