@@ -116,6 +116,46 @@ async fn a_message_that_arrives_while_a_number_changes_its_owner_is_dropped() {
     }
 }
 
+/// A change of a profile is one transaction for each slice of its watchers. What fails in between goes on with the next
+/// attempt, although that changes nothing itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_watchers_see_a_change_in_slices() {
+    let world = World::new().await;
+    let process = world.process();
+    let anna = process.local(&world, ANNA).await;
+    world.until_count("SELECT count(*) FROM desired_state WHERE applied < version", 0).await;
+    world.sql(
+        "INSERT INTO localnet_subscriber (number, incarnation) SELECT 16000000000 + i, '-' FROM generate_series(1, 2500) i;
+         INSERT INTO localnet_watch (watched, watcher) SELECT '15550100001', number FROM localnet_subscriber
+             WHERE number LIKE '16%';
+         CREATE TABLE slice (transaction bigint, size bigint);
+         CREATE TABLE failing ();
+         INSERT INTO failing DEFAULT VALUES;
+         CREATE FUNCTION note_slice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF EXISTS (SELECT FROM failing) AND EXISTS (SELECT FROM slice) THEN RAISE 'the second slice fails'; END IF;
+             INSERT INTO slice SELECT txid_current(), count(*) FROM changed;
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER slices AFTER UPDATE ON localnet_watch REFERENCING OLD TABLE AS changed
+             FOR EACH STATEMENT EXECUTE FUNCTION note_slice()",
+    );
+    process.set_nickname(&anna, "Anna").await;
+    let notified = "SELECT count(DISTINCT recipient) FROM localnet_stanza WHERE sender = '15550100001'";
+    world.until_count(notified, 1_000).await;
+    let recorded = "SELECT count(*) FROM localnet_notification WHERE number = '15550100001'";
+    assert_eq!(world.count(recorded).await, 1);
+    world.sql("DELETE FROM failing");
+    world.until_count(notified, 2_500).await;
+    world.until_count(recorded, 0).await;
+    let largest = "SELECT max(size)::bigint FROM (SELECT sum(size) AS size FROM slice GROUP BY transaction) AS transactions";
+    assert_eq!(world.count(largest).await, 1_000);
+    assert_eq!(
+        world.count("SELECT count(*) FROM localnet_stanza").await,
+        2_500,
+        "no watcher is notified twice"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_come_back_after_a_database_outage() {
     let world = World::new().await;

@@ -1,12 +1,11 @@
 //! Changes of a subscriber's profile and lists, and their notification to watchers.
 //!
-//! A change is written first. Then the watches that it may affect are locked, each watcher's view is computed again, and
-//! the differences go into its mailbox. Of two changes that affect one watch, the later one to lock it sees both. The
-//! lock order: groups, the subscriber that changes, its watchers (so that none is deleted meanwhile), watches.
+//! The lock order: groups, the subscriber that changes or the watchers that are notified (so that none is deleted meanwhile),
+//! watches.
 
 use super::columns::photo_of;
 use super::view::View;
-use super::watches::AffectedWatches;
+use super::watches::Side;
 use super::{ATTEMPTS, LocalNet, NetTx, Subscriber};
 use crate::db::DbError;
 use crate::domain::{Audience, BlobHash, PhoneNumber, Photo, Privacy};
@@ -29,17 +28,17 @@ pub enum SubscriberChange<'a> {
 }
 
 impl SubscriberChange<'_> {
-    fn affected<'a>(&self, number: &'a PhoneNumber) -> AffectedWatches<'a> {
-        let (watched, watching) = match self {
+    /// The watches that it may affect.
+    const fn affected(&self) -> &'static [Side] {
+        match self {
             Self::Nickname(_)
             | Self::StatusMessage(_)
             | Self::Photo(_)
             | Self::Privacy(_)
-            | Self::Contacts(_) => (true, false),
-            Self::Online(_) | Self::Blocked(_) => (true, true),
-            Self::Watches(_) => (false, true),
-        };
-        AffectedWatches { number, watched, watching }
+            | Self::Contacts(_) => &[Side::Watchers],
+            Self::Online(_) | Self::Blocked(_) => &[Side::Watchers, Side::Own],
+            Self::Watches(_) => &[Side::Own],
+        }
     }
 }
 
@@ -50,9 +49,12 @@ impl LocalNet {
         loop {
             match self.try_to_change(subscriber, change).await {
                 Err(error) if error.is_conflict() && attempt < ATTEMPTS => attempt += 1,
-                outcome => return outcome,
+                Err(error) => return Err(error),
+                Ok(()) => break,
             }
         }
+        // Also when nothing has changed: an earlier change may have been interrupted.
+        self.notify_watchers(&subscriber.number).await
     }
 
     async fn try_to_change(
@@ -61,19 +63,8 @@ impl LocalNet {
         change: SubscriberChange<'_>,
     ) -> Result<(), DbError> {
         let mut tx = NetTx::begin(&self.db).await?;
-        let affected = change.affected(&subscriber.number);
-        let notifies = if let SubscriberChange::Watches(watched) = change {
-            let new = tx.change_watches(subscriber, watched).await?;
-            tx.commit().await?;
-            // A subscriber that changes at the same time has either seen the new watch, or its change is waited for here.
-            tx = NetTx::begin(&self.db).await?;
-            tx.hold_subscribers(&new).await?;
-            tx.has_updates(affected).await?
-        } else {
-            tx.write_change(subscriber, change).await?
-        };
-        if notifies {
-            tx.notify_watchers(affected).await?;
+        if tx.write_change(subscriber, change).await? {
+            tx.record_change(&subscriber.number, change.affected()).await?;
         }
         tx.commit().await
     }
@@ -175,9 +166,7 @@ impl NetTx {
             }
             SubscriberChange::Contacts(contacts) => return self.change_contacts(subscriber, contacts).await,
             SubscriberChange::Blocked(blocked) => return self.change_blocked(subscriber, blocked).await,
-            SubscriberChange::Watches(watched) => {
-                return Ok(!self.change_watches(subscriber, watched).await?.is_empty());
-            }
+            SubscriberChange::Watches(watched) => return self.change_watches(subscriber, watched).await,
         };
         Ok(statement.execute(&mut *self.inner).await?.rows_affected() == 1)
     }
@@ -232,41 +221,29 @@ impl NetTx {
         Ok(changed > 0)
     }
 
-    /// Returns whom the subscriber has not watched before; nobody when the login is no longer valid.
+    /// False: the login is no longer valid. Unchanged watches count as changed, see [`SubscriberChange::Watches`].
     async fn change_watches(
         &mut self,
         subscriber: &Subscriber,
         watched: &[PhoneNumber],
-    ) -> Result<Vec<String>, DbError> {
+    ) -> Result<bool, DbError> {
         if !self.lock_subscriber(subscriber).await? {
-            return Ok(Vec::new());
+            return Ok(false);
         }
         let watched: Vec<&str> = watched.iter().map(PhoneNumber::as_str).collect();
-        let new = sqlx::query_scalar!(
+        sqlx::query!(
             "WITH ended AS (
                 UPDATE localnet_watch SET active = false
                 WHERE watcher = $1 AND active AND watched NOT IN (SELECT unnest($2::text[])))
              INSERT INTO localnet_watch (watched, watcher) SELECT w.number, $1 FROM unnest($2::text[]) AS w (number)
              ORDER BY w.number
-             ON CONFLICT (watched, watcher) DO UPDATE SET active = true WHERE NOT localnet_watch.active
-             RETURNING watched",
+             ON CONFLICT (watched, watcher) DO UPDATE SET active = true WHERE NOT localnet_watch.active",
             subscriber.number.as_str(),
             &watched as &[&str]
         )
-        .fetch_all(&mut *self.inner)
+        .execute(&mut *self.inner)
         .await?;
-        Ok(new)
-    }
-
-    /// Waits for the changes of these subscribers, and holds up further ones until the commit.
-    async fn hold_subscribers(&mut self, numbers: &[String]) -> Result<(), DbError> {
-        sqlx::query!(
-            "SELECT number FROM localnet_subscriber WHERE number = ANY($1) ORDER BY number FOR SHARE",
-            numbers
-        )
-        .fetch_all(&mut *self.inner)
-        .await?;
-        Ok(())
+        Ok(true)
     }
 
     /// False: the login is no longer valid.
