@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::peers::{learn, new_peer};
 use crate::db::DbError;
-use crate::domain::Lease;
+use crate::domain::{Lease, ReceiptKind};
 use crate::store::{
-    ChatNews, Inbound, InboundGroupChange, InboundKind, InboundMessage, NewPeer, Peer, Store,
+    ChatNews, Inbound, InboundGroupChange, InboundKind, InboundMessage, NewPeer, Peer, ReceiptUpTo, Store,
 };
 use crate::upstream::{Acknowledgement, Address, Connector, Incoming, UpstreamEvent};
 
@@ -43,9 +43,14 @@ pub(super) async fn store_events(
     let mut acknowledgements = Vec::with_capacity(events.len());
     let mut items = Vec::with_capacity(events.len());
     let mut groups = BTreeMap::new();
+    // The newest of each sender in each chat.
+    let mut up_to = BTreeMap::new();
     for incoming in events {
         if let UpstreamEvent::GroupChanged { group, .. } = &incoming.event {
             groups.insert(group.address.clone(), group.clone());
+        }
+        if let UpstreamEvent::Receipt { from, id, kind, group, up_to: true } = &incoming.event {
+            up_to.insert((from.clone(), group.clone(), *kind == ReceiptKind::Read), id.clone());
         }
         let item = translate(incoming.event);
         let index = item.is_some().then_some(items.len());
@@ -57,7 +62,19 @@ pub(super) async fn store_events(
         learn(store, connector, group).await?;
     }
     let resume_point = resume_point.as_ref().map(|point| point.0.as_slice());
-    let dropped = Ingest { store, connector, lease }.store(&items, resume_point).await?;
+    let ingest = Ingest { store, connector, lease };
+    let dropped = if up_to.is_empty() {
+        ingest.store(&items, resume_point).await?
+    } else {
+        let dropped = ingest.store(&items, None).await?;
+        for ((from, group, read), id) in up_to {
+            let kind = if read { ReceiptKind::Read } else { ReceiptKind::Delivered };
+            ingest.store_earlier_receipts(within(from, group), id, kind).await?;
+        }
+        // Last, so that the receipts come again when this ends before all earlier messages have them.
+        ingest.store_all(&[], resume_point).await?;
+        dropped
+    };
     let mut stored = Stored::default();
     for (index, item) in items.iter().enumerate() {
         if matches!(item.what, InboundKind::Message(_)) {
@@ -118,6 +135,37 @@ impl Ingest<'_> {
         };
         let batch = items.iter().map(|item| item.resolve(peer_of)).collect::<Result<_, _>>()?;
         Ok(self.store.ingest(self.lease, batch, resume_point).await?.into_iter().collect())
+    }
+
+    /// Stores a receipt for each message of the account before the named one that has none yet, oldest first.
+    async fn store_earlier_receipts(
+        &self,
+        (peer, participant): (Address, Option<Address>),
+        named: String,
+        kind: ReceiptKind,
+    ) -> Result<(), DbError> {
+        let receipt = |network_id| Inbound {
+            peer: peer.clone(),
+            participant: participant.clone(),
+            what: InboundKind::Receipt { network_id, kind },
+        };
+        let peers = self.peers(&[receipt(named.clone())]).await?;
+        let from = participant.as_ref().unwrap_or(&peer);
+        let (Some(chat), Some(from)) = (peers.get(&peer), peers.get(from)) else { return Ok(()) };
+        let named = ReceiptUpTo {
+            account: self.lease.account,
+            peer: chat.id,
+            from: from.id,
+            network_id: &named,
+            kind,
+        };
+        let Some(mut stretch) = self.store.stretch_before(named).await? else { return Ok(()) };
+        while let Some((ids, rest)) = self.store.next_of_stretch(&stretch).await? {
+            let receipts: Vec<_> = ids.into_iter().map(receipt).collect();
+            self.store(&receipts, None).await?;
+            stretch = rest;
+        }
+        Ok(())
     }
 
     /// The peers of all people and groups that are named.
@@ -189,7 +237,7 @@ fn translate(event: UpstreamEvent) -> Option<Inbound<Address>> {
         UpstreamEvent::ReadElsewhere { chat, id } => {
             (chat, None, InboundKind::Chat(ChatNews::ReadElsewhere { network_id: id }))
         }
-        UpstreamEvent::Receipt { from, id, kind, group } => {
+        UpstreamEvent::Receipt { from, id, kind, group, up_to: _ } => {
             let (peer, participant) = within(from, group);
             (peer, participant, InboundKind::Receipt { network_id: id, kind })
         }

@@ -80,6 +80,8 @@ pub enum UpstreamEvent {
         kind: ReceiptKind,
         /// The group of a group message.
         group: Option<Address>,
+        /// It is also about all earlier messages of this account in the chat.
+        up_to: bool,
     },
     /// Somebody is typing, or has stopped. Not stored.
     Typing { from: Address, typing: Typing, group: Option<Address> },

@@ -254,6 +254,7 @@ async fn a_message_that_is_refused_late_fails_unless_it_was_delivered() {
         id: arrived.clone(),
         kind: ReceiptKind::Delivered,
         group: None,
+        up_to: false,
     };
     line.stores(vec![incoming(delivered, 1), refused(&arrived, 2), refused(&lost, 3), refused("unknown", 4)])
         .await;

@@ -4,7 +4,7 @@ use serde_json::json;
 use windu::domain::ReceiptKind;
 use windu::store::Accepted;
 
-use crate::scripted::{Call, Fault, address, message, receipt};
+use crate::scripted::{Call, Fault, address, message, receipt, receipt_up_to};
 use crate::world::{A_DAY, World};
 
 const BEN: &str = "15550100002";
@@ -60,6 +60,62 @@ async fn a_receipt_counts_only_from_the_other_side_of_its_chat() {
     assert_eq!((stored.delivered, stored.read), (None, None));
     assert_eq!(process.message(&account, "15550100003", "m1").await.read, None);
     assert_eq!(process.entries(&account, "message.read").await.len(), 0);
+}
+
+/// More messages than one statement reads, on both sides of the chat.
+#[tokio::test]
+async fn a_receipt_up_to_a_message_counts_for_all_earlier_ones_too() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.online(&world, "15550100001").await;
+    let line = world.line(&account);
+    let first = process.send(&account, BEN, "first").await;
+    process.until_message(&account, BEN, &first, "sent").await;
+    let many = "INSERT INTO message (account_id, chat_id, network_id, sender_peer_id, state, type, text, fingerprint, stored_at)
+                SELECT h.account_id, h.id, 'filled ' || n, CASE WHEN n % 2 = 1 THEN h.peer_id END,
+                       CASE WHEN n % 2 = 1 THEN 'received' WHEN n = 300 THEN 'failed' ELSE 'sent' END, 't', 'text', '',
+                       now() + n * interval '1 microsecond'
+                FROM chat h, generate_series(1, 900) n WHERE h.account_id = $1";
+    assert_eq!(world.change(&account, many).await, 900);
+    let (last, later) =
+        (process.send(&account, BEN, "last").await, process.send(&account, BEN, "later").await);
+    process.until_message(&account, BEN, &later, "sent").await;
+    let other = process.send(&account, "15550100003", "in another chat").await;
+    let unread = "SELECT count(*) FROM message WHERE sender_peer_id IS NULL AND read_at IS NULL";
+
+    line.stores(vec![receipt_up_to(BEN, &last, ReceiptKind::Delivered, 1)]).await;
+    assert_eq!(process.entries(&account, "message.delivered").await.len(), 451);
+    assert_eq!(world.count(unread).await, 454);
+    // It fails after a part of it: the network sends it again.
+    world.sql(
+        "CREATE TABLE failing ();
+         INSERT INTO failing DEFAULT VALUES;
+         CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             IF EXISTS (SELECT FROM failing)
+                AND (SELECT count(*) FROM message WHERE sender_peer_id IS NULL AND read_at IS NOT NULL) > 150
+             THEN RAISE 'the second part fails'; END IF;
+             RETURN NULL;
+         END $$;
+         CREATE TRIGGER failing AFTER UPDATE ON message FOR EACH STATEMENT EXECUTE FUNCTION fail()",
+    );
+    let read = || receipt_up_to(BEN, &last, ReceiptKind::Read, 2);
+    line.receives(vec![read()]).await;
+    line.opened(2).await;
+    let left = world.count(unread).await;
+    assert!(left < 452 && left > 250, "{left}");
+    world.sql("DELETE FROM failing");
+    line.stores(vec![read()]).await;
+    assert_eq!(world.count(unread).await, 3, "the failed one, the later one and that of the other chat");
+    for id in [&later, &other] {
+        let chat = if id == &other { "15550100003" } else { BEN };
+        assert_eq!(process.message(&account, chat, id).await.read, None);
+    }
+    // Each once, and from the oldest on, but for the named one, which comes first.
+    let events = process.entries(&account, "message.read").await;
+    let ids: Vec<&str> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
+    assert_eq!((ids.len(), ids[0], ids[1], ids[2]), (451, last.as_str(), first.as_str(), "filled 2"));
+    line.stores(vec![receipt_up_to(BEN, &later, ReceiptKind::Read, 3)]).await;
+    assert_eq!(process.entries(&account, "message.read").await.len(), 452);
 }
 
 #[tokio::test]

@@ -333,7 +333,7 @@ pub async fn group_receipts_go_to_the_author(network: &impl Network) {
         let receipt = ReadReceipt { to, id: "g1".to_owned(), group: Some(group.clone()) };
         lines[index].connection.read(&[receipt]).await.unwrap();
         for expected in [ReceiptKind::Delivered, ReceiptKind::Read] {
-            let UpstreamEvent::Receipt { from, id, kind, group: within } = lines[1].take().await else {
+            let UpstreamEvent::Receipt { from, id, kind, group: within, .. } = lines[1].take().await else {
                 panic!()
             };
             assert_eq!((from, id.as_str()), (phones[index].address(), "g1"));

@@ -200,7 +200,7 @@ impl Line {
     /// The next event as a receipt, stored.
     pub async fn receipt(&mut self) -> (Address, String, ReceiptKind) {
         match self.take().await {
-            UpstreamEvent::Receipt { from, id, kind, group: None } => (from, id, kind),
+            UpstreamEvent::Receipt { from, id, kind, group: None, .. } => (from, id, kind),
             other => panic!("a receipt was expected, not {other:?}"),
         }
     }

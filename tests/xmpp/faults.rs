@@ -113,7 +113,8 @@ async fn the_xmpp_server_is_killed(software: Software) {
         traffic.outsider_logs_in(&xmpp).await;
     }
     traffic.wait_for_more(5).await;
-    print_summary("xmpp_server_killed", &[("kills", rounds())], traffic.finish(&server).await);
+    let tally = traffic.finish_after_kill(&server, &xmpp).await;
+    print_summary("xmpp_server_killed", &[("kills", rounds())], tally);
 }
 
 async fn the_program_is_killed(software: Software) {

@@ -13,13 +13,14 @@ use serde_json::{Value, json};
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{sleep, timeout};
 
-use crate::support::guarantees::{Tally, assert_guarantees};
+use crate::support::guarantees::{Tally, assert_guarantees, assert_guarantees_without_receipts, undelivered};
 use crate::support::load::{all, numbers, wait_until_ready};
 use crate::support::people::Person;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
-use crate::support::xmpp::XmppServer;
+use crate::support::xmpp::kept::Kept;
 use crate::support::xmpp::peer::{Peer, is_from};
+use crate::support::xmpp::{Software, XmppServer};
 use crate::world::{jid, log_in_again, outsider_of, romeo};
 
 /// Between two messages of a sender.
@@ -147,50 +148,65 @@ impl Traffic {
 
     /// Stops sending and checks what has arrived. The servers must be running.
     pub async fn finish(self, server: &Server) -> Tally {
+        self.check(server, None).await
+    }
+
+    /// [`Self::finish`] after the server of the network was killed. What ejabberd forgot may be missing.
+    pub async fn finish_after_kill(self, server: &Server, xmpp: &XmppServer) -> Tally {
+        self.outside.confirm_all().await;
+        self.check(server, (xmpp.software() == Software::Ejabberd).then_some(xmpp)).await
+    }
+
+    async fn check(self, server: &Server, forgetful: Option<&XmppServer>) -> Tally {
         let Self { anna, ben, outside, outsider, tasks, shared } = self;
         shared.stop.store(true, Ordering::Relaxed);
         let sent: HashMap<Flow, Vec<Sent>> = tasks.join_all().await.into_iter().collect();
-        let server_was_killed = outside.peers.lock().expect("not poisoned").len() > 1;
-        if server_was_killed {
-            outside.confirm_all().await;
-        }
-        block_in_place(|| assert_guarantees(server.database()));
+        block_in_place(|| match forgetful {
+            None => assert_guarantees(server.database()),
+            Some(xmpp) => assert_guarantees_but_for_the_forgotten(server, xmpp),
+        });
 
         let mut tally = Tally::default();
         for (flow, sent) in sent {
-            let (mut out, arrived) = match flow {
-                Flow::AnnaToBen => {
-                    (listed(&anna, &ben.number, false).await, listed(&ben, &anna.number, true).await)
-                }
-                Flow::BenToAnna => {
-                    (listed(&ben, &anna.number, false).await, listed(&anna, &ben.number, true).await)
-                }
-                Flow::AnnaToOutsider => {
-                    (listed(&anna, &outsider, false).await, outside.archived(&outside.to).await)
-                }
-                Flow::OutsiderToAnna => {
-                    (outside.archived(&outside.jid).await, listed(&anna, &outsider, true).await)
-                }
+            let (out, arrived, recipient) = match flow {
+                Flow::AnnaToBen => (
+                    listed(&anna, &ben.number, false).await,
+                    listed(&ben, &anna.number, true).await,
+                    ben.number.as_str(),
+                ),
+                Flow::BenToAnna => (
+                    listed(&ben, &anna.number, false).await,
+                    listed(&anna, &ben.number, true).await,
+                    anna.number.as_str(),
+                ),
+                Flow::AnnaToOutsider => (
+                    listed(&anna, &outsider, false).await,
+                    outside.archived(&outside.to).await,
+                    outside.user(),
+                ),
+                Flow::OutsiderToAnna => (
+                    outside.archived(&outside.jid).await,
+                    listed(&anna, &outsider, true).await,
+                    anna.number.as_str(),
+                ),
             };
             let arrived_numbers = numbers(&arrived);
-            if server_was_killed && flow == Flow::OutsiderToAnna {
-                // A server that is killed has a message for its sender before it has it for the recipient. Only what it
-                // acknowledged is kept.
-                let kept: HashSet<usize> =
-                    sent.iter().filter(|sent| sent.id.is_some()).map(|sent| sent.number).collect();
-                out.retain(|message| {
-                    let number = numbers(std::slice::from_ref(message))[0];
-                    kept.contains(&number) || arrived_numbers.contains(&number)
-                });
-            }
             assert!(arrived_numbers.is_sorted_by(|one, next| one < next), "{flow:?}: {arrived_numbers:?}");
-            let missing: Vec<_> =
-                parts(&out).into_iter().filter(|part| !parts(&arrived).contains(part)).collect();
+            let mut missing = parts(&out);
+            missing.retain(|part| !parts(&arrived).contains(part));
+            let forgotten: Vec<usize> = match forgetful {
+                Some(xmpp) => {
+                    let kept = block_in_place(|| xmpp.kept_for(recipient));
+                    let is_kept = |id: &Value| kept.messages.contains(id.as_str().expect("an id"));
+                    missing.extract_if(.., |(id, _)| !is_kept(id)).map(|(_, text)| number(text)).collect()
+                }
+                None => Vec::new(),
+            };
             assert!(missing.is_empty(), "{flow:?}: not arrived: {missing:?}");
-            assert_eq!(arrived.len(), out.len(), "{flow:?}: all that arrived was sent");
+            assert_eq!(arrived.len() + forgotten.len(), out.len(), "{flow:?}: all that arrived was sent");
             for Sent { number, id } in &sent {
                 let stored = arrived_numbers.binary_search(number).ok().map(|place| &arrived[place]["id"]);
-                if let Some(id) = id {
+                if let Some(id) = id.as_ref().filter(|_| !forgotten.contains(number)) {
                     assert_eq!(stored, Some(&json!(id)), "{flow:?}: {number} is lost");
                     tally.acknowledged += 1;
                 }
@@ -201,7 +217,21 @@ impl Traffic {
     }
 }
 
+/// The guarantees, but for receipts that the server has not kept for the sender of the message.
+fn assert_guarantees_but_for_the_forgotten(server: &Server, xmpp: &XmppServer) {
+    assert_guarantees_without_receipts(server.database());
+    let mut kept = HashMap::<String, Kept>::new();
+    for (sender, id) in undelivered(server.database()) {
+        let kept = kept.entry(sender).or_insert_with_key(|sender| xmpp.kept_for(sender));
+        assert!(!kept.receipts.contains(&id), "{id} has a receipt");
+    }
+}
+
 impl Outside {
+    fn user(&self) -> &str {
+        self.jid.split('@').next().expect("a user")
+    }
+
     fn peer(&self) -> Arc<Peer> {
         self.peers.lock().expect("not poisoned").last().expect("a client").clone()
     }
@@ -303,6 +333,10 @@ async fn listed(person: &Person, with: &str, received: bool) -> Vec<Value> {
     let mut messages = all(&person.api, &format!("/api/messages/chats/{with}/")).await;
     messages.retain(|message| message["received"] == received);
     messages
+}
+
+fn number(text: &Value) -> usize {
+    text.as_str().expect("a text").parse().expect("digits")
 }
 
 fn parts(messages: &[Value]) -> Vec<(&Value, &Value)> {

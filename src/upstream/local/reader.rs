@@ -148,10 +148,8 @@ fn decode(stored: StoredStanza) -> Option<Decoded> {
         stanza => (None, stanza),
     };
     let (event, receipt) = match stanza {
-        Stanza::Delivered { id } => {
-            (UpstreamEvent::Receipt { from, id, kind: ReceiptKind::Delivered, group }, None)
-        }
-        Stanza::Read { id } => (UpstreamEvent::Receipt { from, id, kind: ReceiptKind::Read, group }, None),
+        Stanza::Delivered { id } => receipt(from, id, ReceiptKind::Delivered, group),
+        Stanza::Read { id } => receipt(from, id, ReceiptKind::Read, group),
         Stanza::Profile { nickname } => profile(from, ProfileNews::Nickname(nickname)),
         Stanza::StatusMessage { shown } => profile(from, ProfileNews::StatusMessage(shown)),
         Stanza::Photo { shown } => {
@@ -171,6 +169,15 @@ fn decode(stored: StoredStanza) -> Option<Decoded> {
         Stanza::InGroup { .. } => return None,
     };
     Some(Decoded::Event(Box::new(event), receipt))
+}
+
+fn receipt(
+    from: Address,
+    id: String,
+    kind: ReceiptKind,
+    group: Option<Address>,
+) -> (UpstreamEvent, Option<Stanza>) {
+    (UpstreamEvent::Receipt { from, id, kind, group, up_to: false }, None)
 }
 
 fn profile(of: Address, news: ProfileNews) -> (UpstreamEvent, Option<Stanza>) {

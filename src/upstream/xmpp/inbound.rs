@@ -51,7 +51,10 @@ pub(super) fn events(envelope: &Envelope<'_>) -> (Vec<UpstreamEvent>, Option<Wan
         [("received", ns::RECEIPTS, ReceiptKind::Delivered), ("displayed", ns::MARKERS, ReceiptKind::Read)]
     {
         if let Some(id) = message.get_child(name, namespace).and_then(|receipt| receipt.attr("id")) {
-            events.push(UpstreamEvent::Receipt { from: peer.clone(), id: id.to_owned(), kind, group: None });
+            // Other apps mark only the newest message (XEP-0333, section 4.1).
+            let up_to = kind == ReceiptKind::Read;
+            let (from, id) = (peer.clone(), id.to_owned());
+            events.push(UpstreamEvent::Receipt { from, id, kind, group: None, up_to });
         }
     }
     if !envelope.is_late

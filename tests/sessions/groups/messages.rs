@@ -7,7 +7,7 @@ use windu::domain::{ChatName, GroupChangeKind, ReceiptKind};
 use windu::upstream::{Address, UpstreamEvent};
 
 use super::{ANNA, BEN, CLEO, GROUP, group, group_address, news, within};
-use crate::scripted::{Call, address, incoming, long_ago, message, receipt};
+use crate::scripted::{Call, address, incoming, long_ago, message, receipt, receipt_up_to};
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::world::World;
 
@@ -135,6 +135,27 @@ async fn receipts_wait_neither_for_former_nor_for_later_members() {
     line.stores(vec![news(&group(4, "One", &[ANNA]), GroupChangeKind::Left, &[BEN], 5)]).await;
     assert_eq!(process.group_message(&anna, &nobody).await.delivered, None);
     assert_eq!(process.entries(&anna, "message.read").await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_members_receipt_up_to_a_message_counts_from_its_entry_on() {
+    let world = World::new().await;
+    let process = world.process();
+    let anna = process.online(&world, ANNA).await;
+    let line = world.line(&anna);
+    line.stores(vec![news(&group(1, "One", &[ANNA, BEN]), GroupChangeKind::Created, &[], 1)]).await;
+    let before = process.send_into(&anna, "before Cleo").await;
+    let mut larger = group(2, "One", &[ANNA, BEN, CLEO]);
+    larger.members[2].since = windu::clock::now();
+    line.stores(vec![news(&larger, GroupChangeKind::Added, &[CLEO], 2)]).await;
+    let (one, two) = (process.send_into(&anna, "one").await, process.send_into(&anna, "two").await);
+    line.stores(vec![within(receipt_up_to(CLEO, &two, ReceiptKind::Read, 3))]).await;
+    assert_eq!(world.count("SELECT count(*) FROM message_receipt").await, 2, "for what she could see");
+    line.stores(vec![within(receipt_up_to(BEN, &one, ReceiptKind::Read, 4))]).await;
+    let state = async |id: &str| process.group_message(&anna, id).await.read.is_some();
+    assert_eq!((state(&before).await, state(&one).await, state(&two).await), (true, true, false));
+    line.stores(vec![within(receipt_up_to(BEN, &two, ReceiptKind::Read, 5))]).await;
+    assert!(state(&two).await);
 }
 
 /// Prints the time that the largest group of the local network takes.

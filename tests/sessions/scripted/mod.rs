@@ -258,7 +258,14 @@ pub fn message(from: &str, id: &str, text: &str, number: u64) -> Incoming {
 }
 
 pub fn receipt(from: &str, id: &str, kind: ReceiptKind, number: u64) -> Incoming {
-    incoming(UpstreamEvent::Receipt { from: address(from), id: id.to_owned(), kind, group: None }, number)
+    let (from, id) = (address(from), id.to_owned());
+    incoming(UpstreamEvent::Receipt { from, id, kind, group: None, up_to: false }, number)
+}
+
+/// A receipt for a message and all earlier ones.
+pub fn receipt_up_to(from: &str, id: &str, kind: ReceiptKind, number: u64) -> Incoming {
+    let (from, id) = (address(from), id.to_owned());
+    incoming(UpstreamEvent::Receipt { from, id, kind, group: None, up_to: true }, number)
 }
 
 pub fn incoming(event: UpstreamEvent, number: u64) -> Incoming {

@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod chat;
 mod configuration;
 pub mod federation;
+pub mod kept;
 pub mod peer;
 mod ports;
 

@@ -82,9 +82,9 @@ impl LocalNet {
         side: Side,
         after: &str,
     ) -> Result<Option<String>, DbError> {
-        let last = sqlx::query_scalar!(
+        let slice = sqlx::query_scalar!(
             // In the order of an index, which no other one has.
-            r#"SELECT max(w.other) AS "last" FROM (
+            r#"SELECT w.other AS "other!" FROM (
                    (SELECT watched AS one, watcher AS other FROM localnet_watch
                     WHERE NOT $4 AND (watched, watcher) > ($1, $2) AND watched <= $1
                     ORDER BY watched, watcher LIMIT $3)
@@ -92,13 +92,13 @@ impl LocalNet {
                    (SELECT watcher, watched FROM localnet_watch
                     WHERE $4 AND (watcher, watched) > ($1, $2) AND watcher <= $1
                     ORDER BY watcher, watched LIMIT $3)) w
-               WHERE w.one = $1"#,
+               WHERE w.one = $1 ORDER BY w.other"#,
             number.as_str(),
             after,
             SLICE,
             side == Side::Own
         );
-        Ok(last.fetch_one(self.db.pool()).await?)
+        Ok(slice.fetch_all(self.db.pool()).await?.pop())
     }
 
     async fn notify_slice(&self, slice: Slice<'_>) -> Result<(), DbError> {
@@ -243,14 +243,14 @@ impl NetTx {
                               WHERE b.owner = w.watched AND b.blocked = w.watcher OFFSET 0) AS "is_blocked!",
                       EXISTS (SELECT 1 FROM localnet_block b
                               WHERE b.owner = w.watcher AND b.blocked = w.watched OFFSET 0) AS "has_blocked!"
-               FROM (SELECT watched, watcher, told FROM localnet_watch w
+               FROM (SELECT w.watched, w.watcher, w.told FROM localnet_watch w
                      WHERE NOT $4 AND (watched, watcher) > ($1, $2) AND (watched, watcher) <= ($1, $3) AND active
                        AND (watcher = $1 OR NOT
                          CASE WHEN (SELECT max(id) - min(id) FROM localnet_stanza WHERE recipient = w.watcher) >= $5
                          THEN EXISTS (SELECT 1 FROM localnet_stanza s WHERE s.recipient = w.watcher OFFSET $5 LIMIT 1)
                          ELSE false END)
                      UNION ALL
-                     SELECT watched, watcher, told FROM localnet_watch
+                     SELECT w.watched, w.watcher, w.told FROM localnet_watch w
                      WHERE $4 AND (watcher, watched) > ($1, $2) AND (watcher, watched) <= ($1, $3) AND active) w
                CROSS JOIN LATERAL (SELECT * FROM localnet_subscriber WHERE number = w.watched LIMIT 1) o
                CROSS JOIN LATERAL (SELECT online FROM localnet_subscriber WHERE number = w.watcher LIMIT 1) v

@@ -1,0 +1,49 @@
+//! What a server that was killed has kept.
+
+use std::collections::HashSet;
+use std::process::Command;
+
+use super::{Software, XmppServer};
+
+/// Prints the kind and the id of all that is in ejabberd's archive for a user: messages to them, and receipts.
+const SCRIPT: &str = r"
+import sqlite3, sys
+from xml.etree import ElementTree
+file, user, jid = sys.argv[1:]
+with sqlite3.connect('file:' + file + '?mode=ro', uri=True, timeout=30) as database:
+    for (xml,) in database.execute('SELECT xml FROM archive WHERE username = ?', (user,)):
+        message = ElementTree.fromstring(xml)
+        if message.get('to', '').split('/')[0] != jid: continue
+        received = message.find('{urn:xmpp:receipts}received')
+        print('message', message.get('id')) if received is None else print('receipt', received.get('id'))
+";
+
+/// The ids of what a server has in its archive for a user.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Messages to the user.
+    pub messages: HashSet<String>,
+    /// Messages of the user that somebody has received.
+    pub receipts: HashSet<String>,
+}
+
+impl XmppServer {
+    /// What ejabberd has kept for a user. Killed, it forgets what it was about to pass on, although it has acknowledged
+    /// it: the recipient's archive is written by another process of it.
+    pub fn kept_for(&self, user: &str) -> Kept {
+        assert_eq!(self.software, Software::Ejabberd, "Prosody forgets nothing");
+        let file = self.folder.join("data/ejabberd.sqlite");
+        let output =
+            Command::new("python3").args(["-c", SCRIPT]).arg(file).arg(user).arg(self.jid(user)).output();
+        let output = output.expect("python3");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let mut kept = Kept::default();
+        for line in String::from_utf8(output.stdout).expect("UTF-8").lines() {
+            match line.split_once(' ').expect("a kind and an id") {
+                ("receipt", id) => kept.receipts.insert(id.to_owned()),
+                (_, id) => kept.messages.insert(id.to_owned()),
+            };
+        }
+        kept
+    }
+}
