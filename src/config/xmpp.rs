@@ -12,6 +12,13 @@ const TLS: &str = "WINDU_XMPP_TLS";
 const CA_FILE: &str = "WINDU_XMPP_CA_FILE";
 const ADMIN_JID: &str = "WINDU_XMPP_ADMIN_JID";
 const ADMIN_PASSWORD: &str = "WINDU_XMPP_ADMIN_PASSWORD";
+const ENCRYPTION_NOTE: &str = "WINDU_XMPP_ENCRYPTION_NOTE";
+
+/// The usual note to people whose apps encrypt.
+const USUAL_NOTE: &str = "This account can only read messages without end-to-end encryption. Please turn it off for this chat and send your \
+     message again.";
+/// The longest note, in characters.
+const LONGEST_NOTE: usize = 1_000;
 
 /// How connections to the XMPP server are encrypted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +54,8 @@ pub struct XmppSettings {
     /// The address of the administrator.
     pub admin_jid: String,
     pub admin_password: String,
+    /// What a person is sent once who writes with end-to-end encryption.
+    pub encryption_note: Option<String>,
 }
 
 impl fmt::Debug for XmppSettings {
@@ -57,7 +66,7 @@ impl fmt::Debug for XmppSettings {
 
 impl XmppSettings {
     /// The variables that [`XmppSettings::read`] reads.
-    pub const NAMES: &[&str] = &[DOMAIN, HOST, TLS, CA_FILE, ADMIN_JID, ADMIN_PASSWORD];
+    pub const NAMES: &[&str] = &[DOMAIN, HOST, TLS, CA_FILE, ADMIN_JID, ADMIN_PASSWORD, ENCRYPTION_NOTE];
 
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         let needed = |variable| {
@@ -90,7 +99,16 @@ impl XmppSettings {
         }
         let admin_password = needed(ADMIN_PASSWORD)?.to_owned();
         let ca_file = env.get(CA_FILE).map(PathBuf::from);
-        Ok(Self { domain, host, tls, ca_file, admin_jid, admin_password })
+        let encryption_note = match env.get(ENCRYPTION_NOTE).map(str::trim) {
+            None => Some(USUAL_NOTE.to_owned()),
+            Some("off") => None,
+            Some(text) if text.chars().count() <= LONGEST_NOTE => Some(text.to_owned()),
+            Some(_) => {
+                let problem = format!("a text of at most {LONGEST_NOTE} characters, or off, is expected");
+                return Err(ConfigError::new(ENCRYPTION_NOTE, problem));
+            }
+        };
+        Ok(Self { domain, host, tls, ca_file, admin_jid, admin_password, encryption_note })
     }
 }
 
@@ -149,6 +167,15 @@ mod tests {
         for wrong in ["h:p", ":5222", "http://h", "a b"] {
             assert!(read(&[(HOST, wrong)]).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_note_about_encryption_is_a_text_or_off() {
+        let note = |text: &str| read(&[(ENCRYPTION_NOTE, text)]).map(|settings| settings.encryption_note);
+        assert_eq!(read(&[]).expect("defaults").encryption_note.as_deref(), Some(USUAL_NOTE));
+        assert_eq!(note("Plain text, please").expect("a text").as_deref(), Some("Plain text, please"));
+        assert_eq!(note("off").expect("off"), None);
+        assert!(note(&"x".repeat(LONGEST_NOTE + 1)).is_err());
     }
 
     #[test]

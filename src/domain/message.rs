@@ -10,6 +10,8 @@ pub enum Content {
     Media(Box<MediaContent>),
     Location(Location),
     VCard(Card),
+    /// What cannot be shown, or acts on another message.
+    Other(OtherContent),
 }
 
 /// A file with its caption.
@@ -62,21 +64,68 @@ pub struct Card {
     pub name: Option<String>,
 }
 
+/// Something that a network carries and this program only lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OtherContent {
+    pub what: What,
+    /// What the network gave for people: an edit's new text, the emojis of a reaction, a text about encryption; or nothing.
+    pub text: String,
+    /// The id of the message of the chat that it acts on.
+    pub refers_to: Option<String>,
+}
+
+/// What it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum What {
+    Encrypted,
+    Call,
+    Edit,
+    Deletion,
+    /// All reactions of its sender to the message; none when it has no text.
+    Reaction,
+    Unknown,
+}
+
+impl What {
+    const ALL: [Self; 6] =
+        [Self::Encrypted, Self::Call, Self::Edit, Self::Deletion, Self::Reaction, Self::Unknown];
+
+    /// The name in the database and in the API.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Encrypted => "encrypted",
+            Self::Call => "call",
+            Self::Edit => "edit",
+            Self::Deletion => "delete",
+            Self::Reaction => "reaction",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|what| what.name() == name)
+    }
+}
+
 impl Content {
     /// The letters of all kinds that can be sent, see [`Self::letter`]. Newer versions of this program know more.
     pub const LETTERS: [&str; 7] = ["t", "i", "v", "a", "s", "l", "c"];
 
-    /// The letter of a received file of another kind.
-    pub const OTHER_FILE: &str = "u";
+    /// The letter of a received file of another kind, and of [`Content::Other`].
+    pub const OTHER: &str = "u";
 
-    /// The letter in the list of messages: t text, i image, v video, a audio, s voice, l location, c vcard, u another file.
+    /// The letter in the list of messages: t text, i image, v video, a audio, s voice, l location, c vcard, u another file
+    /// or other content.
     #[must_use]
     pub fn letter(&self) -> &'static str {
         match self {
             Self::Text(_) => "t",
-            Self::Media(media) => media.kind.map_or(Self::OTHER_FILE, MediaKind::letter),
+            Self::Media(media) => media.kind.map_or(Self::OTHER, MediaKind::letter),
             Self::Location(_) => "l",
             Self::VCard(_) => "c",
+            Self::Other(_) => Self::OTHER,
         }
     }
 
@@ -88,6 +137,7 @@ impl Content {
             Self::Media(media) => media.caption.as_deref(),
             Self::Location(location) => location.caption.as_deref(),
             Self::VCard(card) => card.name.as_deref(),
+            Self::Other(other) => Some(&other.text),
         }
     }
 
@@ -95,7 +145,7 @@ impl Content {
     pub fn file(&self) -> Option<&MediaFile> {
         match self {
             Self::Media(media) => Some(&media.file),
-            Self::Text(_) | Self::Location(_) | Self::VCard(_) => None,
+            Self::Text(_) | Self::Location(_) | Self::VCard(_) | Self::Other(_) => None,
         }
     }
 }

@@ -25,8 +25,8 @@ pub use id::{
 };
 pub use media::{BadHash, BlobHash, MediaKind, Reference, StoredMedia};
 pub use message::{
-    Card, Content, FailureReason, Location, MediaContent, MediaFile, MessageState, ReceiptKind, RemoteMedia,
-    Typing,
+    Card, Content, FailureReason, Location, MediaContent, MediaFile, MessageState, OtherContent, ReceiptKind,
+    RemoteMedia, Typing, What,
 };
 pub use number::{NumberError, PhoneNumber};
 pub use profile::{

@@ -220,19 +220,19 @@ fn storable(id: &str) -> String {
 
 /// The item to store for an event; `None` for typing, which is worth nothing a second later.
 fn translate(event: UpstreamEvent) -> Option<Inbound<Address>> {
-    let message = |network_id, content, sent_at, from_us, live| {
-        InboundKind::Message(InboundMessage { network_id, content, sent_at, from_us, live })
+    let message = |network_id, content, reply_to, sent_at, from_us, live| {
+        InboundKind::Message(InboundMessage { network_id, content, reply_to, sent_at, from_us, live })
     };
     let (peer, participant, what) = match event {
-        UpstreamEvent::Message { from, id, content, sent_at, group } => {
+        UpstreamEvent::Message { from, id, content, reply_to, sent_at, group } => {
             let (peer, participant) = within(from, group);
-            (peer, participant, message(id, content, sent_at, false, true))
+            (peer, participant, message(id, content, reply_to, sent_at, false, true))
         }
-        UpstreamEvent::SentElsewhere { to, id, content, sent_at } => {
-            (to, None, message(id, content, sent_at, true, true))
+        UpstreamEvent::SentElsewhere { to, id, content, reply_to, sent_at } => {
+            (to, None, message(id, content, reply_to, sent_at, true, true))
         }
         UpstreamEvent::History { chat, from_us, participant, id, content, sent_at } => {
-            (chat, participant, message(id, content, sent_at, from_us, false))
+            (chat, participant, message(id, content, None, sent_at, from_us, false))
         }
         UpstreamEvent::ReadElsewhere { chat, id } => {
             (chat, None, InboundKind::Chat(ChatNews::ReadElsewhere { network_id: id }))

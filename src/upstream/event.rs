@@ -41,6 +41,8 @@ pub enum UpstreamEvent {
         /// Chosen by the sender.
         id: String,
         content: Content,
+        /// The id of the message of the chat that it answers.
+        reply_to: Option<String>,
         /// By the network's clock.
         sent_at: DateTime<Utc>,
         /// The group of a group message.
@@ -51,6 +53,8 @@ pub enum UpstreamEvent {
         to: Address,
         id: String,
         content: Content,
+        /// The id of the message of the chat that it answers.
+        reply_to: Option<String>,
         /// By the network's clock.
         sent_at: DateTime<Utc>,
     },

@@ -352,7 +352,13 @@ async fn nicknames_are_stored_and_typing_is_not() {
 fn sent_elsewhere(to: &str, id: &str, text: &str, number: u64) -> windu::upstream::Incoming {
     let content = Content::Text(text.to_owned());
     incoming(
-        UpstreamEvent::SentElsewhere { to: address(to), id: id.to_owned(), content, sent_at: long_ago() },
+        UpstreamEvent::SentElsewhere {
+            to: address(to),
+            id: id.to_owned(),
+            content,
+            reply_to: None,
+            sent_at: long_ago(),
+        },
         number,
     )
 }

@@ -121,6 +121,7 @@ async fn messages_of_a_blocked_peer_are_dropped_without_a_receipt() {
         to: address(BEN),
         id: "m4".to_owned(),
         content: windu::domain::Content::Text("from my phone".to_owned()),
+        reply_to: None,
         sent_at: long_ago(),
     };
     line.stores(vec![incoming(elsewhere, 4)]).await;

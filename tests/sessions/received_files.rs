@@ -31,6 +31,7 @@ fn film(id: &str, hash: Option<BlobHash>, number: u64) -> Incoming {
             from: address(BEN),
             id: id.to_owned(),
             content,
+            reply_to: None,
             sent_at: long_ago(),
             group: None,
         },

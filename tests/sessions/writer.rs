@@ -68,7 +68,14 @@ pub async fn send(store: &Store, from: &Account, to: &Peer, text: &str) -> Resul
 
 fn received(from: &Peer, id: &str, text: &str) -> Inbound {
     let (network_id, content) = (id.to_owned(), Content::Text(text.to_owned()));
-    let message = InboundMessage { network_id, content, sent_at: long_ago(), from_us: false, live: true };
+    let message = InboundMessage {
+        network_id,
+        content,
+        reply_to: None,
+        sent_at: long_ago(),
+        from_us: false,
+        live: true,
+    };
     let what = InboundKind::Message(message);
     Inbound { peer: from.clone(), participant: None, what }
 }

@@ -11,7 +11,8 @@ pub async fn a_message_reaches_a_connected_receiver(network: &impl Network) {
     let (sending, mut receiving) = (anna.online().await, ben.online().await);
     let before = windu::clock::now() - chrono::TimeDelta::minutes(1);
     sending.send(&ben.address(), "m1", "Hello, Ben").await.unwrap();
-    let UpstreamEvent::Message { from, id, content, sent_at, group: None } = receiving.take().await else {
+    let UpstreamEvent::Message { from, id, content, sent_at, group: None, .. } = receiving.take().await
+    else {
         panic!("a message")
     };
     assert_eq!((from, id.as_str()), (anna.address(), "m1"));

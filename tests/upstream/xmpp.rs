@@ -61,6 +61,7 @@ impl<const EJABBERD: bool> Network for XmppNetwork<EJABBERD> {
             ca_file: Some(self.server.ca_file().to_owned()),
             admin_jid: self.server.admin_jid(),
             admin_password: self.server.admin_password().to_owned(),
+            encryption_note: None,
         };
         let (blobs, rules) = (Arc::new(self.media()), UntrustedRules::default());
         Arc::new(Xmpp::new(settings, blobs, rules, self.lifecycle.clone()).unwrap())

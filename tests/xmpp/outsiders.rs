@@ -12,7 +12,8 @@ on_both_servers!(
     who_writes_first_is_a_chat_and_gets_answers,
     receipts_and_markers_go_both_ways,
     a_message_with_the_same_id_is_stored_once,
-    an_encrypted_message_is_not_stored_as_a_text,
+    actions_are_listed_with_what_they_refer_to,
+    encrypted_messages_are_listed_as_such_and_answered_once,
     what_comes_while_the_program_is_down_arrives_after_its_start,
 );
 
@@ -101,19 +102,64 @@ async fn a_message_with_the_same_id_is_stored_once(software: Software) {
     assert_eq!(texts(&stored), ["once", "twice", "end"]);
 }
 
-async fn an_encrypted_message_is_not_stored_as_a_text(software: Software) {
+async fn encrypted_messages_are_listed_as_such_and_answered_once(software: Software) {
+    let xmpp = shared(software);
+    let server = setup(xmpp).env("WINDU_XMPP_ENCRYPTION_NOTE", "Plain text, please").start();
+    let anna = Person::new(&server).await;
+    let (romeo, address) = (romeo(xmpp).await, jid(&anna, xmpp));
+    romeo.chat(&address).text("before").await;
+    let ids = [romeo.chat(&address).encrypted().await, romeo.chat(&address).encrypted().await];
+    romeo.hears(&address, "Plain text, please").await;
+    romeo.chat(&address).text("after").await;
+    let outsider = outsider_of(&anna).await;
+    let stored = messages_up_to(&anna, &outsider, "after").await;
+    let of_type = |kind: &str| stored.iter().filter(|message| message["type"] == kind).collect::<Vec<_>>();
+    let listed: Vec<&str> =
+        of_type("u").iter().map(|message| message["id"].as_str().expect("an id")).collect();
+    assert_eq!(listed, ids);
+    assert!(of_type("u").iter().all(|message| message["what"] == "encrypted"), "{stored:?}");
+    // The note stands in the list, too.
+    let texts: Vec<(&Value, &Value)> =
+        of_type("t").iter().map(|message| (&message["text"], &message["received"])).collect();
+    let (note, yes, no) = (json!("Plain text, please"), json!(true), json!(false));
+    let (before, after) = (json!("before"), json!("after"));
+    assert_eq!(texts, [(&before, &yes), (&note, &no), (&after, &yes)]);
+}
+
+async fn actions_are_listed_with_what_they_refer_to(software: Software) {
     let xmpp = shared(software);
     let server = setup(xmpp).start();
     let anna = Person::new(&server).await;
     let (romeo, address) = (romeo(xmpp).await, jid(&anna, xmpp));
-    romeo.chat(&address).text("before").await;
-    romeo.chat(&address).encrypted().await;
-    romeo.chat(&address).text("after").await;
+    let chat = romeo.chat(&address);
+    let first = chat.text("frist").await;
+    chat.correct(&first, "first").await;
+    chat.react(&first, &["👍", "🌊"]).await;
+    chat.retract(&first).await;
+    chat.reply(&first, &address, "first", "An answer").await;
+    let unknown = format!(
+        "<message xmlns='jabber:client' type='chat' to='{address}' id='unknown-1'><poll xmlns='urn:example:poll'/>
+         <store xmlns='urn:xmpp:hints'/></message>"
+    );
+    romeo.raw(&unknown).await;
+    chat.text("end").await;
     let outsider = outsider_of(&anna).await;
-    let stored = messages_up_to(&anna, &outsider, "after").await;
-    let stored: Vec<&Value> = stored.iter().filter(|message| message["type"] == "t").collect();
-    assert_eq!(stored.len(), 2, "{stored:?}");
-    assert_eq!((&stored[0]["text"], &stored[1]["text"]), (&json!("before"), &json!("after")));
+    let stored = messages_up_to(&anna, &outsider, "end").await;
+    let listed: Vec<Value> = stored
+        .iter()
+        .map(|message| json!([message["type"], message["what"], message["text"], message["refers_to"]["id"]]))
+        .collect();
+    let expected = [
+        json!(["t", null, "frist", null]),
+        json!(["u", "edit", "first", first]),
+        json!(["u", "reaction", "👍 🌊", first]),
+        json!(["u", "delete", "", first]),
+        json!(["t", null, "An answer", null]),
+        json!(["u", "unknown", "", null]),
+        json!(["t", null, "end", null]),
+    ];
+    assert_eq!(listed, expected);
+    assert_eq!(stored[4]["reply_to"], json!({"id": first}));
 }
 
 async fn what_comes_while_the_program_is_down_arrives_after_its_start(software: Software) {

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::{
-    BlobHash, Card, Content, Location, MediaContent, MediaFile, MediaKind, RemoteMedia, StoredMedia,
+    BlobHash, Card, Content, Location, MediaContent, MediaFile, MediaKind, OtherContent, RemoteMedia,
+    StoredMedia, What,
 };
 use crate::secrets;
 
@@ -79,12 +80,26 @@ struct Details {
     longitude: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     vcard: Option<String>,
+    /// The name of a [`What`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    what: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refers_to: Option<String>,
+    /// The id of the message that it answers, whatever its content is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<String>,
+}
+
+/// The column `details` of a message that answers no other.
+pub(in crate::store) fn details(content: &Content) -> Option<Value> {
+    inbound_details(content, None)
 }
 
 /// The column `details`.
-pub(in crate::store) fn details(content: &Content) -> Option<Value> {
+pub(in crate::store) fn inbound_details(content: &Content, reply_to: Option<&str>) -> Option<Value> {
     let details = match content {
-        Content::Text(_) => return None,
+        Content::Text(_) if reply_to.is_none() => return None,
+        Content::Text(_) => Details::default(),
         Content::Media(media) => match &media.file {
             MediaFile::Stored(stored) => details_of_stored(stored),
             MediaFile::Remote(remote) => Details {
@@ -99,8 +114,19 @@ pub(in crate::store) fn details(content: &Content) -> Option<Value> {
             Details { latitude: Some(*latitude), longitude: Some(*longitude), ..Details::default() }
         }
         Content::VCard(card) => Details { vcard: Some(card.vcard.clone()), ..Details::default() },
+        Content::Other(other) => Details {
+            what: Some(other.what.name().to_owned()),
+            refers_to: other.refers_to.clone(),
+            ..Details::default()
+        },
     };
+    let details = Details { reply_to: reply_to.map(str::to_owned), ..details };
     serde_json::to_value(details).ok()
+}
+
+/// The message that a message answers.
+pub(in crate::store) fn reply_to(details: Option<&Value>) -> Option<String> {
+    details?.get("reply_to")?.as_str().map(str::to_owned)
 }
 
 /// The column `details` of a card that was fetched as a file.
@@ -153,6 +179,12 @@ fn parse(kind: &str, text: Option<&String>, details: Option<&Value>) -> Option<C
     if kind == "c" {
         return Some(Content::VCard(Card { vcard: details.vcard?, name: text }));
     }
+    if let Some(what) = &details.what {
+        let (what, refers_to) = (What::from_name(what)?, details.refers_to);
+        let is_other = kind == Content::OTHER;
+        return is_other
+            .then(|| Content::Other(OtherContent { what, text: text.unwrap_or_default(), refers_to }));
+    }
     let file = match details.reference {
         Some(reference) => MediaFile::Remote(RemoteMedia {
             reference,
@@ -170,7 +202,7 @@ fn parse(kind: &str, text: Option<&String>, details: Option<&Value>) -> Option<C
         }),
     };
     let kind = match MediaKind::from_letter(kind) {
-        None if kind != Content::OTHER_FILE => return None,
+        None if kind != Content::OTHER => return None,
         kind => kind,
     };
     Some(Content::Media(Box::new(MediaContent { kind, caption: text, file })))
@@ -197,6 +229,11 @@ pub(in crate::store) fn fingerprint(content: &Content) -> [u8; 32] {
             bytes.extend_from_slice(&location.longitude.to_be_bytes());
         }
         Content::VCard(card) => bytes.extend_from_slice(&secrets::sha256(card.vcard.as_bytes())),
+        Content::Other(OtherContent { what, refers_to, .. }) => {
+            for part in [what.name(), refers_to.as_deref().unwrap_or_default()] {
+                bytes.extend_from_slice(&secrets::sha256(part.as_bytes()));
+            }
+        }
     }
     secrets::sha256(&bytes)
 }
@@ -237,6 +274,10 @@ mod tests {
         let card = |vcard: &str| {
             Content::VCard(Card { vcard: vcard.to_owned(), name: Some("a caption".to_owned()) })
         };
+        let other_content = |what, refers_to: Option<&str>| {
+            let (text, refers_to) = ("a caption".to_owned(), refers_to.map(str::to_owned));
+            Content::Other(OtherContent { what, text, refers_to })
+        };
         vec![
             Content::Text("a caption".to_owned()),
             media(MediaFile::Stored(stored)),
@@ -248,6 +289,10 @@ mod tests {
             place(-51.5),
             card("BEGIN:VCARD"),
             card("BEGIN:VCARD\r\n"),
+            other_content(What::Encrypted, None),
+            other_content(What::Edit, Some("m0")),
+            other_content(What::Edit, Some("m1")),
+            other_content(What::Reaction, Some("m1")),
         ]
     }
 
@@ -270,6 +315,7 @@ mod tests {
             ("z", json!({"latitude": 1.5})),
             ("z", json!([])),
             ("u", json!({"latitude": 2.5})),
+            ("u", json!({"what": "a newer one"})),
         ] {
             let parsed = content(letter.to_owned(), None, Some(details.clone()));
             let StoredContent::Unknown(unknown) = &parsed else { panic!("{letter} {details}") };
@@ -284,7 +330,7 @@ mod tests {
         let letters: std::collections::BTreeSet<&str> = samples().iter().map(Content::letter).collect();
         let media = MediaKind::ALL.iter().map(|kind| kind.letter());
         let all: std::collections::BTreeSet<&str> = letters.into_iter().chain(media).collect();
-        assert_eq!(all, Content::LETTERS.into_iter().chain([Content::OTHER_FILE]).collect());
+        assert_eq!(all, Content::LETTERS.into_iter().chain([Content::OTHER]).collect());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
 
-use super::content::{StoredContent, content};
+use super::content::{StoredContent, content, reply_to};
 use crate::db::DbError;
 use crate::domain::{Account, MessageState};
 use crate::store::Store;
@@ -62,6 +62,8 @@ pub struct Message {
     /// The author of an inbound message in a group, by number or public id.
     pub participant: Option<String>,
     pub content: StoredContent,
+    /// The id of the message that it answers.
+    pub reply_to: Option<String>,
     /// Its file could not be fetched.
     pub lost: bool,
     /// The time at which this server stored it.
@@ -119,6 +121,7 @@ impl Store {
             id: row.id,
             received: row.received,
             participant: row.participant,
+            reply_to: reply_to(row.details.as_ref()),
             content: content(row.kind, row.text, row.details),
             lost: row.lost,
             time: row.time,

@@ -35,6 +35,8 @@ pub enum InboundKind<Who = Peer> {
 pub struct InboundMessage {
     pub network_id: String,
     pub content: Content,
+    /// The id of the message that it answers.
+    pub reply_to: Option<String>,
     /// The network's time.
     pub sent_at: DateTime<Utc>,
     pub from_us: bool,

@@ -46,7 +46,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<PendingMedia>, DbError> {
         let letters: Vec<&str> =
-            MediaKind::ALL.into_iter().map(MediaKind::letter).chain([Content::OTHER_FILE]).collect();
+            MediaKind::ALL.into_iter().map(MediaKind::letter).chain([Content::OTHER]).collect();
         let under_way: Vec<i64> = under_way.iter().map(|message| message.0).collect();
         let rows = sqlx::query!(
             r#"SELECT m.message_id, m.attempts, m.details->>'reference' AS "reference!",
@@ -143,7 +143,7 @@ impl Store {
         let (hash, letter, text, details) = match fetched {
             None => (None, None, None, None),
             Some(FetchedMedia::File(stored, kind)) => {
-                let letter = kind.map_or(Content::OTHER_FILE, MediaKind::letter);
+                let letter = kind.map_or(Content::OTHER, MediaKind::letter);
                 (Some(stored.hash.0.to_vec()), Some(letter), None, Some(stored_details(stored)))
             }
             // The text of a card is its name, and nothing else.
@@ -155,7 +155,11 @@ impl Store {
             r#"WITH ended AS (
                 UPDATE message_media SET hash = $3, retry_at = NULL
                 WHERE message_id = $1 AND account_id = $2 AND retry_at IS NOT NULL RETURNING message_id)
-             UPDATE message m SET details = coalesce($4, m.details), type = coalesce($5, m.type),
+             UPDATE message m SET
+                 details = coalesce(CASE WHEN m.details ? 'reply_to'
+                                         THEN $4 || jsonb_build_object('reply_to', m.details->'reply_to') ELSE $4 END,
+                                    m.details),
+                 type = coalesce($5, m.type),
                                   text = CASE WHEN $6 THEN $7 ELSE m.text END
              FROM ended
              CROSS JOIN LATERAL (SELECT ctid AS place, chat_id FROM message WHERE id = ended.message_id LIMIT 1) old

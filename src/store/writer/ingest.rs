@@ -12,7 +12,7 @@ use super::{Dropped, Leased, SessionWrite};
 use crate::db::batcher::{Outcome, column};
 use crate::db::{Db, DbError};
 use crate::domain::{AccountId, CounterId, Event, Lease, MediaFile, MessageId, PeerId};
-use crate::store::message::content::details;
+use crate::store::message::content::inbound_details;
 use crate::store::{Inbound, Journal, Store, Tx, topic};
 
 /// Which part of a batch a statement writes.
@@ -210,7 +210,7 @@ async fn write<'a>(
         &column(messages, |message| message.content.text()) as &[Option<&str>],
         &fingerprints,
         &column(messages, |message| message.sent_at),
-        &column(messages, |message| details(message.content)) as &[Option<Value>],
+        &column(messages, |message| inbound_details(message.content, message.reply_to)) as &[Option<Value>],
         &column(messages, |message| message.event.as_ref().map(Event::kind)) as &[Option<&str>],
         &column(messages, |message| message.event.as_ref().map(Event::payload)) as &[Option<Value>],
         &column(messages, |message| message.introduction.clone()) as &[Option<Value>],

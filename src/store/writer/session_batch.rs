@@ -59,6 +59,7 @@ pub(super) struct MessageRow<'a> {
     pub sender: Option<PeerId>,
     pub network_id: &'a str,
     pub content: &'a Content,
+    pub reply_to: Option<&'a str>,
     pub fingerprint: [u8; 32],
     pub sent_at: DateTime<Utc>,
     pub event: Option<Event>,
@@ -199,7 +200,7 @@ impl<'a> SessionBatch<'a> {
         origin: Origin,
     ) {
         let Inbound { peer, participant, .. } = item;
-        let InboundMessage { network_id, content, sent_at, from_us, live } = message;
+        let InboundMessage { network_id, content, reply_to, sent_at, from_us, live } = message;
         let author = participant.as_ref().unwrap_or(peer);
         let sender = (!from_us).then_some(author.id);
         let chat = self.chat(session, peer.id);
@@ -233,6 +234,7 @@ impl<'a> SessionBatch<'a> {
             sender,
             network_id,
             content,
+            reply_to: reply_to.as_deref(),
             fingerprint,
             sent_at: *sent_at,
             event,

@@ -162,7 +162,10 @@ fn decode(stored: StoredStanza) -> Option<Decoded> {
             let (id, content) = message.into_message()?;
             let receipt = Stanza::receipt(ReceiptKind::Delivered, &id);
             let receipt = receipt.within(group.as_ref().map(|group| group.0.as_str()));
-            (UpstreamEvent::Message { from, id, content, sent_at: stored.sent_at, group }, Some(receipt))
+            (
+                UpstreamEvent::Message { from, id, content, reply_to: None, sent_at: stored.sent_at, group },
+                Some(receipt),
+            )
         }
         Stanza::Group(news) => return Some(Decoded::Group(news)),
         // No stanza is wrapped twice.

@@ -105,7 +105,7 @@ pub(super) struct TypingHint {
 
 impl Stanza {
     /// The stanza of a message whose file, if it has one, the network stores under `reference`. `None` for a file that
-    /// is not stored here: it cannot be sent.
+    /// is not stored here, and for content that is only received: it cannot be sent.
     pub fn message(id: &str, content: &Content, reference: &str) -> Option<Self> {
         let id = id.to_owned();
         Some(match content.clone() {
@@ -120,6 +120,7 @@ impl Stanza {
                 Self::Place { id, latitude, longitude, caption }
             }
             Content::VCard(Card { vcard, name }) => Self::Card { id, vcard, name },
+            Content::Other(_) => return None,
         })
     }
 

@@ -13,6 +13,7 @@ use super::iq::is_handled;
 use super::ledger::Ledger;
 use super::link::{self, Link, LinkEnd};
 use super::login::{LoggedIn, log_in, try_password};
+use super::note::Note;
 use super::outbound;
 use super::pep;
 use super::profile::OwnProfile;
@@ -84,6 +85,8 @@ async fn start(
         .map_err(|_| End::Retry("not_stored"))?;
     let reader = Reader {
         profile: profile.clone(),
+        note: Note::new(own.clone(), server.settings.encryption_note.clone(), state.clone()),
+        encrypted: Vec::new(),
         own: own.clone(),
         domain: domain.clone(),
         link: link.clone(),

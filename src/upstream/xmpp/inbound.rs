@@ -2,13 +2,11 @@
 
 use chrono::{DateTime, Utc};
 
-use super::xml::{Element, child_text, ns};
-use super::{address, sharing};
-use crate::domain::{Content, Location, ReceiptKind, Typing};
+use super::address;
+use super::said::{Said, said};
+use super::xml::{Element, ns};
+use crate::domain::{ReceiptKind, Typing};
 use crate::upstream::{Address, UpstreamEvent};
-
-/// The namespaces of OMEMO: the one in use (XEP-0384, version 0.3) and the newest.
-const OMEMO: [&str; 2] = ["eu.siacs.conversations.axolotl", "urn:xmpp:omemo:2"];
 
 /// A message for this account or by it, with what the server says about it.
 pub(super) struct Envelope<'a> {
@@ -77,13 +75,11 @@ fn message_event(
         id: envelope.message.attr("id").unwrap_or(&id).to_owned(),
     });
     let sent_at = envelope.sent_at;
-    let event = match said {
-        Said::Content(content) if envelope.is_own => {
-            UpstreamEvent::SentElsewhere { to: peer, id, content, sent_at }
-        }
-        Said::Content(content) => UpstreamEvent::Message { from: peer, id, content, sent_at, group: None },
-        Said::Unreadable if envelope.is_own => return (Vec::new(), None),
-        Said::Unreadable => UpstreamEvent::Undecryptable { from: peer, id, group: None },
+    let Said { content, reply_to } = said;
+    let event = if envelope.is_own {
+        UpstreamEvent::SentElsewhere { to: peer, id, content, reply_to, sent_at }
+    } else {
+        UpstreamEvent::Message { from: peer, id, content, reply_to, sent_at, group: None }
     };
     (vec![event], receipt)
 }
@@ -94,51 +90,6 @@ fn id(message: &Element) -> Option<String> {
     let origin = || message.get_child("origin-id", ns::STANZA_ID).and_then(|id| id.attr("id"));
     let server = || message.get_child("stanza-id", ns::STANZA_ID).and_then(|id| id.attr("id"));
     own.or_else(origin).or_else(server).map(str::to_owned)
-}
-
-/// What a message has for people.
-enum Said {
-    Content(Content),
-    /// It is encrypted, or an action on another message that this program does not know.
-    Unreadable,
-}
-
-/// The namespaces of corrections (XEP-0308) and of retractions (XEP-0424, its two versions).
-const ACTIONS: [(&str, &str); 3] = [
-    ("replace", "urn:xmpp:message-correct:0"),
-    ("retract", "urn:xmpp:message-retract:1"),
-    ("apply-to", "urn:xmpp:fasten:0"),
-];
-
-/// `None`: it is no message for people.
-fn said(message: &Element) -> Option<Said> {
-    // First of all: the body of an encrypted message is a text about encryption.
-    if message.has_child("encryption", ns::EME)
-        || OMEMO.iter().any(|omemo| message.has_child("encrypted", *omemo))
-    {
-        // Without a body it carries keys.
-        return message.has_child("body", ns::CLIENT).then_some(Said::Unreadable);
-    }
-    // The body of an action is for apps that do not know it: as a text of its own it would be a second message.
-    let is_action = ACTIONS.iter().any(|(name, namespace)| message.has_child(*name, *namespace));
-    if is_action || sharing::is_encrypted_file(message) {
-        return Some(Said::Unreadable);
-    }
-    if let Some(shared) = sharing::content(message) {
-        return Some(Said::Content(shared));
-    }
-    let body = child_text(message, "body", ns::CLIENT)?;
-    Some(Said::Content(place(&body).map_or(Content::Text(body), Content::Location)))
-}
-
-/// A place in the form that apps send: a geo URI (RFC 5870) as the whole text.
-fn place(body: &str) -> Option<Location> {
-    let rest = body.strip_prefix("geo:")?;
-    let coordinates = rest.split(';').next()?;
-    let mut parts = coordinates.split(',');
-    let (latitude, longitude): (f64, f64) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    let is_on_earth = latitude.abs() <= 90.0 && longitude.abs() <= 180.0;
-    (is_on_earth && parts.count() <= 1).then_some(Location { latitude, longitude, caption: None })
 }
 
 fn typing(message: &Element) -> Option<Typing> {
@@ -155,6 +106,7 @@ pub(super) fn delay(element: &Element) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Content;
 
     fn of(xml: &str, is_own: bool) -> (Vec<UpstreamEvent>, Option<WantedReceipt>) {
         let message: Element = xml.parse().expect("XML");
@@ -183,22 +135,6 @@ mod tests {
     }
 
     #[test]
-    fn an_encrypted_message_is_never_a_text() {
-        let encrypted = "<encrypted xmlns='eu.siacs.conversations.axolotl'/>";
-        let (events, _) =
-            of(&message(&format!("{encrypted}<body>I sent you an OMEMO message</body>")), false);
-        assert!(matches!(&events[..], [UpstreamEvent::Undecryptable { .. }]), "{events:?}");
-        assert_eq!(of(&message(encrypted), false).0, []);
-    }
-
-    #[test]
-    fn a_correction_is_never_a_second_text() {
-        let replace = "<replace xmlns='urn:xmpp:message-correct:0' id='m0'/>";
-        let (events, _) = of(&message(&format!("<body>as corrected</body>{replace}")), false);
-        assert!(matches!(&events[..], [UpstreamEvent::Undecryptable { .. }]), "{events:?}");
-    }
-
-    #[test]
     fn receipts_and_typing_are_events_and_a_late_typing_is_none() {
         let (events, _) = of(&message("<received xmlns='urn:xmpp:receipts' id='o1'/>"), false);
         assert!(
@@ -217,15 +153,5 @@ mod tests {
 
     fn events_of(envelope: &Envelope<'_>) -> Vec<UpstreamEvent> {
         events(envelope).0
-    }
-
-    #[test]
-    fn a_geo_uri_is_a_place() {
-        let place = |body| place(body).map(|place| (place.latitude, place.longitude));
-        assert_eq!(place("geo:52.5,13.4"), Some((52.5, 13.4)));
-        assert_eq!(place("geo:-52.5,13.4,30;u=12"), Some((-52.5, 13.4)));
-        for other in ["geo:91,0", "geo:1", "geo:a,b", "geo:1,2 is near", "see geo:1,2", "geo:1,2,3,4"] {
-            assert_eq!(place(other), None, "{other}");
-        }
     }
 }

@@ -25,7 +25,9 @@ pub(super) fn message(
         (content @ (Content::Media(_) | Content::VCard(_)), Some((file, url))) => {
             (url.to_owned(), share(content, file, url))
         }
-        (Content::Media(_) | Content::VCard(_), None) => return Err(FailureReason::Refused),
+        (Content::Media(_) | Content::VCard(_), None) | (Content::Other(_), _) => {
+            return Err(FailureReason::Refused);
+        }
     };
     let text = match &outgoing.content {
         Content::VCard(card) => card.vcard.len(),

@@ -29,6 +29,7 @@ async fn group_messages_are_stored_with_their_authors() {
         to: group_address(),
         id: "g2".to_owned(),
         content: windu::domain::Content::Text("from another device".to_owned()),
+        reply_to: None,
         sent_at: long_ago(),
     };
     let history = UpstreamEvent::History {

@@ -250,6 +250,7 @@ pub fn message(from: &str, id: &str, text: &str, number: u64) -> Incoming {
             from: address(from),
             id: id.to_owned(),
             content,
+            reply_to: None,
             sent_at: long_ago(),
             group: None,
         },

@@ -4,8 +4,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::{
-    AccountId, BlobHash, Card, Content, Location, MediaFile, Reference, RemoteMedia, StoredMedia, Timestamp,
-    UncutTimestamp,
+    AccountId, BlobHash, Card, Content, Location, MediaFile, OtherContent, Reference, RemoteMedia,
+    StoredMedia, Timestamp, UncutTimestamp,
 };
 use crate::http::AppState;
 use crate::store::{Message, StoredContent, UnknownContent};
@@ -14,8 +14,8 @@ use crate::store::{Message, StoredContent, UnknownContent};
 #[derive(Serialize, ToSchema)]
 pub struct MessageInfo {
     id: String,
-    /// t text, i image, v video, a audio, s voice, l location, c vcard, u another file. u, and any other letter, which is a
-    /// type that a newer version of this server knows, has `text`, and what else is known.
+    /// t text, i image, v video, a audio, s voice, l location, c vcard, u another file or what cannot be shown. u, and any
+    /// other letter, which is a type that a newer version of this server knows, has `text`, and what else is known.
     r#type: String,
     /// Whether the account received it; otherwise the account sent it.
     received: bool,
@@ -73,6 +73,19 @@ pub struct MessageInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     name: Option<String>,
+    /// Of u without a file: encrypted, call, edit (`text` is the new text), delete, reaction (`text` has all emojis of its
+    /// sender; none: they were taken back) or unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    what: Option<&'static str>,
+    /// The message of this chat that an edit, delete or reaction is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    refers_to: Option<OtherMessage>,
+    /// The message of this chat that it answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    reply_to: Option<OtherMessage>,
     /// When this server stored it.
     #[schema(value_type = String)]
     time: Timestamp,
@@ -111,6 +124,12 @@ pub struct MessageInfo {
     failure: Option<String>,
 }
 
+/// Another message. It may be one that this server does not have.
+#[derive(Serialize, ToSchema)]
+pub struct OtherMessage {
+    id: String,
+}
+
 impl MessageInfo {
     /// A file gets a new URL.
     pub fn new(state: &AppState, account: AccountId, message: Message) -> Self {
@@ -133,6 +152,9 @@ impl MessageInfo {
             longitude: None,
             vcard: None,
             name: None,
+            what: None,
+            refers_to: None,
+            reply_to: message.reply_to.map(|id| OtherMessage { id }),
             time: Timestamp(message.time),
             timestamp: UncutTimestamp(message.time),
             sent: message.sent.map(Timestamp),
@@ -164,6 +186,12 @@ impl MessageInfo {
                 Self { latitude: Some(latitude), longitude: Some(longitude), caption, ..info }
             }
             Content::VCard(Card { vcard, name }) => Self { vcard: Some(vcard), name, ..info },
+            Content::Other(OtherContent { what, text, refers_to }) => Self {
+                text: Some(text),
+                what: Some(what.name()),
+                refers_to: refers_to.map(|id| OtherMessage { id }),
+                ..info
+            },
         }
     }
 

@@ -28,12 +28,15 @@ use super::inbound::{Envelope, delay, events};
 use super::iq::{ANSWER_TIMEOUT, iq, ping};
 use super::ledger::Ledger;
 use super::link::{Link, LinkEnd, Received};
+use super::note::Note;
 use super::profile::OwnProfile;
 use super::seen::Seen;
 use super::xml::{Build as _, Element, element, ns};
 use crate::clock;
-use crate::domain::FailureReason;
-use crate::upstream::{Acknowledgement, Address, Incoming, SendFailure, Signal, UpstreamEvent};
+use crate::domain::{Content, FailureReason, What};
+use crate::upstream::{
+    Acknowledgement, Address, Failure, Incoming, Outgoing, SendFailure, Signal, UpstreamEvent,
+};
 
 /// Messages in one signal at the most.
 const BATCH: usize = 100;
@@ -52,6 +55,9 @@ pub(super) struct Reader {
     pub in_flight: InFlight,
     pub signals: mpsc::Sender<Signal>,
     pub profile: OwnProfile,
+    pub note: Note,
+    /// People who sent something encrypted that is in the batch.
+    pub encrypted: Vec<Address>,
     pub archive: Arc<ArchiveStart>,
     /// The end of what was read of the archive.
     pub point: Option<ArchivePoint>,
@@ -192,6 +198,7 @@ impl Reader {
             Received::Stanza(number, stanza) => {
                 if stanza.name() == "message" {
                     self.message(number, &stanza, live);
+                    self.send_notes().await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
                     let from = stanza.attr("from").map_or("", address::bare);
                     let heard = self.profile.heard_of(from).await;
                     return heard.map_err(|_| Stop::Link(LinkEnd::Broken));
@@ -310,6 +317,7 @@ impl Reader {
             self.batch_has_archived = true;
             self.last_archived = number;
         }
+        self.encrypted.extend(events.iter().filter_map(encrypted_by));
         self.in_flight.add(number, Entry { receipt });
         let resume_point = self.confirmed_point().map(|point| point.to_resume_point());
         let count = events.len();
@@ -324,6 +332,20 @@ impl Reader {
         if let Some(point) = point {
             self.unconfirmed.push_back((number, point));
         }
+    }
+
+    /// Sends the note about encryption to those who do not have it; it is in the list as if another device had sent it.
+    async fn send_notes(&mut self) -> Result<(), Failure> {
+        for person in std::mem::take(&mut self.encrypted) {
+            let Some((message, stanza)) = self.note.to(&person.0).await? else { continue };
+            self.link.send(vec![stanza]).await.map_err(|_| Failure::Retry("network_unreachable"))?;
+            let Outgoing { id, to, content } = message;
+            let event =
+                UpstreamEvent::SentElsewhere { to, id, content, reply_to: None, sent_at: clock::now() };
+            self.batch.push(Incoming { event, acknowledgement: None, resume_point: None });
+            self.note.sent(&person.0).await?;
+        }
+        Ok(())
     }
 
     /// The message's id in the account's own archive (XEP-0359, section 3).
@@ -346,6 +368,18 @@ impl Reader {
 
     async fn signal(&mut self, signal: Signal) -> Result<(), Stop> {
         self.signals.send(signal).await.map_err(|_| Stop::Dropped)
+    }
+}
+
+/// The person who sent an encrypted message.
+fn encrypted_by(event: &UpstreamEvent) -> Option<Address> {
+    match event {
+        UpstreamEvent::Message { from, content: Content::Other(other), group: None, .. }
+            if other.what == What::Encrypted =>
+        {
+            Some(from.clone())
+        }
+        _ => None,
     }
 }
 

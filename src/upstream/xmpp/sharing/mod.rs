@@ -41,7 +41,7 @@ pub(super) enum FileSource {
 /// be sent.
 pub(super) fn file_of(content: &Content) -> Option<SharedFile> {
     match content {
-        Content::Text(_) | Content::Location(_) => None,
+        Content::Text(_) | Content::Location(_) | Content::Other(_) => None,
         Content::VCard(card) => Some(SharedFile {
             name: "contact.vcf".to_owned(),
             mimetype: CARD.to_owned(),
@@ -108,7 +108,7 @@ pub(super) fn share(content: &Content, file: &SharedFile, url: &str) -> Vec<Elem
                 own = Some(own_card(card));
             }
         }
-        Content::Text(_) | Content::Location(_) => {}
+        Content::Text(_) | Content::Location(_) | Content::Other(_) => {}
     }
     if let Some(hash) = hash {
         let hash = element("hash", ns::HASHES).attribute("algo", "sha-256").content(&hash);
