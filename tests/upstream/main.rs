@@ -161,6 +161,13 @@ macro_rules! conformance {
                         return crate::support::not_run::not_run(&format!("{case}: {missing}"));
                     }
                     crate::$file::$case(&<$network as crate::network::Network>::start().await).await;
+                    let case = concat!(stringify!($file), "::", stringify!($case));
+                    let lossy = <$network as crate::network::Network>::LOSSY;
+                    if let Some((_, how)) = lossy.iter().find(|(name, _)| *name == case) {
+                        // The name of the test, without the crate.
+                        let (_, network) = module_path!().split_once("::").unwrap();
+                        crate::support::not_run::lossy(&format!("{network}::{}: {how}", stringify!($case)));
+                    }
                 }
             )+
         }

@@ -18,6 +18,9 @@ pub trait Network: Send + Sync {
     /// The network reports the state of a watched person, also when it has not changed.
     const STATES: bool = false;
 
+    /// What the network does in another way than the case requires of others: `file::case`, and how.
+    const LOSSY: &[(&str, &str)] = &[];
+
     /// What this machine lacks to run it.
     fn missing() -> Option<String> {
         None

@@ -40,6 +40,18 @@ impl<const EJABBERD: bool> Network for XmppNetwork<EJABBERD> {
     // The archive is read from before the last messages whose receipts the server certainly has.
     const REPEATS: bool = true;
     const STATES: bool = true;
+    const LOSSY: &[(&str, &str)] = &[
+        ("backlog::unacknowledged_messages_are_delivered_again", "acknowledged messages may come again"),
+        (
+            "block_list::a_discarded_message_is_not_delivered_again_and_makes_no_receipt",
+            "acknowledged messages may come again",
+        ),
+        ("text::texts_arrive_unchanged", "XML has one end of lines and no control characters"),
+        (
+            "visibility::setting_the_same_state_again_sends_no_event",
+            "a state that is set again is sent again",
+        ),
+    ];
 
     fn missing() -> Option<String> {
         XmppServer::missing()

@@ -37,5 +37,6 @@ mod federated;
 mod messages;
 mod outsiders;
 mod processes;
+mod profiles;
 mod traffic;
 mod world;

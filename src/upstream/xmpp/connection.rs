@@ -110,6 +110,7 @@ async fn start(
         uploads: Uploads::new(server.clone(), link.clone(), state, stop.clone()),
     };
     let (stopped, lifecycle, of) = (stop.clone(), server.lifecycle.clone(), server.clone());
+    let looking_up = profile.clone();
     lifecycle.spawn(async move {
         let reading = async {
             let (end, signals) = reader.run().await;
@@ -121,6 +122,7 @@ async fn start(
         };
         tokio::select! {
             () = reading => {}
+            never = looking_up.look_up() => match never {},
             () = stopped.cancelled() => {}
         }
     });

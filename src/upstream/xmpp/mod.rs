@@ -6,6 +6,7 @@
 
 mod address;
 mod admin;
+mod apps;
 mod archive;
 mod check;
 mod connection;

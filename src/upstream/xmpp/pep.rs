@@ -18,7 +18,7 @@ use crate::upstream::Failure;
 /// The bytes of a picture.
 pub(super) const PICTURE: &str = "urn:xmpp:avatar:data";
 /// Which picture is the current one.
-const PICTURE_METADATA: &str = "urn:xmpp:avatar:metadata";
+pub(super) const PICTURE_METADATA: &str = "urn:xmpp:avatar:metadata";
 /// The nodes about the picture, in the order in which they are published.
 const PICTURE_NODES: [&str; 2] = [PICTURE, PICTURE_METADATA];
 const PUBSUB: &str = "http://jabber.org/protocol/pubsub";

@@ -13,6 +13,7 @@ use chrono::{DateTime, Utc};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::apps::Published;
 use super::connection::XmppConnection;
 use super::link::Link;
 use super::picture::{PICTURE, Picture};
@@ -41,6 +42,8 @@ pub(super) struct Shared {
     pub(super) own: tokio::sync::Mutex<Own>,
     watching: Mutex<Watching>,
     has_news: Notify,
+    /// There are people to look up.
+    has_lookups: Notify,
     /// Somebody has approved a subscription.
     approved: Notify,
 }
@@ -139,6 +142,7 @@ impl OwnProfile {
             own: tokio::sync::Mutex::new(own),
             watching: Mutex::new(Watching::new(own_domain)),
             has_news: Notify::new(),
+            has_lookups: Notify::new(),
             approved: Notify::new(),
         })))
     }
@@ -156,6 +160,7 @@ impl OwnProfile {
     /// Takes a received presence.
     pub async fn receive(&self, presence: &Element) -> Result<(), Failure> {
         let reactions = self.watching().receive(presence);
+        self.0.has_lookups.notify_one();
         if presence.attr("type") == Some("subscribed") {
             self.0.approved.notify_waiters();
         }
@@ -188,6 +193,27 @@ impl OwnProfile {
 
     pub fn is_blocked(&self, who: &str) -> bool {
         self.watching().is_blocked(who)
+    }
+
+    pub(super) fn link(&self) -> &Link {
+        &self.0.link
+    }
+
+    /// The next person to look up.
+    pub(super) async fn next_lookup(&self) -> String {
+        loop {
+            let next = self.watching().next_lookup();
+            match next {
+                Some(who) => return who,
+                None => self.0.has_lookups.notified().await,
+            }
+        }
+    }
+
+    /// Takes what somebody publishes.
+    pub(super) fn found(&self, who: &str, published: Published) {
+        self.watching().found(who, published);
+        self.0.has_news.notify_one();
     }
 
     /// News of watched people, in their order.

@@ -6,6 +6,7 @@
 
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::apps::cut;
 use super::xml::{Build as _, Element, child_text, element, ns};
 use crate::domain::{PeerPresence, ProfileNews, Visible};
 
@@ -122,7 +123,7 @@ impl View {
         } else {
             PeerPresence::Online
         };
-        let nickname = child_text(presence, "nick", ns::NICK);
+        let nickname = child_text(presence, "nick", ns::NICK).map(|nickname| cut(&nickname));
         Self {
             nickname: nickname.or_else(|| before.map(|before| before.nickname.clone())).unwrap_or_default(),
             status: Visible::Value(child_text(presence, "status", ns::CLIENT).unwrap_or_default()),

@@ -3,11 +3,12 @@
 //! A presence says a whole state, not a change, and a server sends it again at each login. So what was reported is kept for
 //! the life of a connection, and only differences are news.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::address;
+use super::apps::Published;
 use super::view::View;
-use super::xml::{Element, ns};
+use super::xml::{Element, child_text, ns};
 use crate::clock;
 use crate::domain::{PeerPresence, ProfileNews};
 use crate::upstream::{Address, UpstreamEvent};
@@ -32,6 +33,8 @@ pub(super) struct Watching {
     watched: Option<HashSet<String>>,
     blocked: HashSet<String>,
     news: Vec<UpstreamEvent>,
+    /// People with other apps of whom more has to be asked for.
+    lookups: BTreeSet<String>,
 }
 
 #[derive(Default)]
@@ -41,6 +44,8 @@ struct Person {
     view: Option<View>,
     /// As it was last reported.
     reported: Option<View>,
+    /// Of a person with another app, while it is online: the picture that its last presence named, if it named one.
+    picture: Option<String>,
 }
 
 /// What has to be sent after a presence was received.
@@ -169,6 +174,12 @@ impl Watching {
                     // That a session of Windu has ended shows nothing: its account is as its user wants it.
                     View::of_windu(presence)
                 } else {
+                    // With each login, and with each picture.
+                    let picture = is_available.then(|| picture_of(presence));
+                    if picture.is_some() && picture != person.picture && is_watched && !is_blocked {
+                        self.lookups.insert(who.clone());
+                    }
+                    person.picture = picture;
                     Some(View::of_app(presence, person.view.as_ref(), clock::now()))
                 };
                 let shows_something = view.as_ref().is_some_and(|view| !view.is_nothing());
@@ -214,6 +225,24 @@ impl Watching {
         self.is_number(who) && self.is_watched(who) && !self.is_subscribed(who)
     }
 
+    /// A person with another app whose nickname and picture have to be asked for, once.
+    pub fn next_lookup(&mut self) -> Option<String> {
+        self.lookups.pop_first()
+    }
+
+    /// Takes what a person with another app publishes.
+    pub fn found(&mut self, who: &str, published: Published) {
+        let view = self.people.get_mut(who).and_then(|person| person.view.as_mut());
+        let Some(view) = view else { return };
+        if let Some(nickname) = published.nickname {
+            view.nickname = nickname;
+        }
+        if let Some(photo) = published.photo {
+            view.photo = photo;
+        }
+        self.report(who);
+    }
+
     /// What was not reported yet.
     pub fn take_news(&mut self) -> Vec<UpstreamEvent> {
         std::mem::take(&mut self.news)
@@ -252,6 +281,13 @@ impl Watching {
         person.reported = Some(reported);
         self.news.extend(found.into_iter().map(|found| news(who, found)));
     }
+}
+
+/// The picture that a presence names (XEP-0153), which is another form of the published one.
+fn picture_of(presence: &Element) -> String {
+    const UPDATE: &str = "vcard-temp:x:update";
+    let named = presence.get_child("x", UPDATE).and_then(|update| child_text(update, "photo", UPDATE));
+    named.unwrap_or_default()
 }
 
 fn news(of: &str, news: ProfileNews) -> UpstreamEvent {
