@@ -64,9 +64,11 @@ async fn an_account_sees_the_profile_of_an_app(software: Software) {
     until(&anna, &status, "/connected_statuses/0/connected_status", json!("offline")).await;
     until(&anna, &status, "/connected_statuses/0/last_seen", json!("2026-11-20T10:00:00")).await;
 
-    // Another picture is in the presences.
-    let id = romeo.avatar(OTHER_PICTURE, "image/png", 1, 1).await;
-    romeo.raw(&format!("<presence xmlns='jabber:client'><x xmlns='vcard-temp:x:update'><photo>{id}</photo></x></presence>")).await;
+    // Another picture is seen at the next login. ejabberd takes out of a presence what it says of one.
+    romeo.avatar(OTHER_PICTURE, "image/png", 1, 1).await;
+    romeo.presence(json!({"kind": "unavailable"})).await;
+    until(&anna, &status, "/connected_statuses/0/connected_status", json!("offline")).await;
+    romeo.presence(json!({})).await;
     wait_until_async("the other picture", DEADLINE, async || {
         let photo = anna.api.get(&contact("photo")).await;
         (photo.status == 200 && photo.bytes != first.bytes).then_some(())
@@ -104,7 +106,7 @@ async fn an_app_sees_the_profile_of_an_account(software: Software) {
         .filter_map(|part| part.get(1..41))
         .find(|id| id.bytes().all(|digit| digit.is_ascii_hexdigit()));
     let id = id.expect("an id").to_owned();
-    assert!(romeo.avatar_of(&address, &id).await.expect("a picture").length > 1_000);
+    assert!(romeo.avatar_of(&address, &id).await.expect("a picture").length > 100);
     assert!(
         romeo
             .events()

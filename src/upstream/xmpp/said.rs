@@ -13,27 +13,32 @@ const CALLS: &str = "urn:xmpp:jingle-message:0";
 /// Replies (XEP-0461).
 const REPLY: &str = "urn:xmpp:reply:0";
 
-/// What is no message of its own: states, receipts, invitations, and what describes or routes another element.
-const NO_CONTENT: [&str; 19] = [
+/// A message with one of these is no message for people: states, receipts, invitations, events of nodes.
+const NO_MESSAGE: [&str; 9] = [
     ns::CHAT_STATES,
     ns::RECEIPTS,
     ns::MARKERS,
-    ns::HINTS,
-    ns::DELAY,
-    ns::STANZA_ID,
     ns::CARBONS,
-    ns::NICK,
-    ns::EME,
-    ns::FALLBACK,
-    ns::MAM,
-    ns::CLIENT,
     CALLS,
-    REPLY,
-    "urn:xmpp:occupant-id:0",
     "http://jabber.org/protocol/pubsub#event",
     "http://jabber.org/protocol/muc#user",
     "jabber:x:conference",
     "jabber:x:event",
+];
+/// What describes a message: alone it says nothing.
+const DESCRIPTION: [&str; 12] = [
+    ns::CLIENT,
+    ns::HINTS,
+    ns::DELAY,
+    ns::STANZA_ID,
+    ns::NICK,
+    ns::EME,
+    ns::FALLBACK,
+    ns::MAM,
+    REPLY,
+    "urn:xmpp:mam:tmp",
+    "jabber:x:delay",
+    "urn:xmpp:occupant-id:0",
 ];
 
 /// The content of a message, and the id of the message that it answers.
@@ -101,8 +106,11 @@ fn without_body(message: &Element) -> Option<Said> {
     if message.has_child("propose", CALLS) {
         return Some(other(What::Call, String::new(), None));
     }
-    let is_unknown = |child: &Element| !NO_CONTENT.iter().any(|namespace| child.has_ns(*namespace));
-    let is_for_people = message.attr("type") != Some("headline") && message.children().any(is_unknown);
+    let is_of =
+        |child: &Element, namespaces: &[&str]| namespaces.iter().any(|namespace| child.has_ns(*namespace));
+    let is_for_people = message.attr("type") != Some("headline")
+        && !message.children().any(|child| is_of(child, &NO_MESSAGE))
+        && message.children().any(|child| !is_of(child, &DESCRIPTION));
     is_for_people.then(|| other(What::Unknown, String::new(), None))
 }
 
@@ -182,6 +190,8 @@ mod tests {
             "<composing xmlns='http://jabber.org/protocol/chatstates'/><thread>t</thread>",
             "<received xmlns='urn:xmpp:receipts' id='m0'/><store xmlns='urn:xmpp:hints'/>",
             "<x xmlns='jabber:x:conference' jid='r@c'/>",
+            "<displayed xmlns='urn:xmpp:chat-markers:0' id='m0'/><archived xmlns='urn:example:archive' id='1'/>",
+            "<archived xmlns='urn:xmpp:mam:tmp' id='1'/><delay xmlns='urn:xmpp:delay' stamp='2026-11-20T10:00:00Z'/>",
             "",
         ] {
             assert_eq!(of(nothing), None, "{nothing}");
