@@ -153,6 +153,12 @@
 //!   whose receipts the server certainly has: Prosody repeats nothing that a session could have read in its archive.
 //! * On XMPP profiles go by presence with an element of Windu's own, since no usual form says that something is hidden; a
 //!   presence says the whole state, so only differences become news.
+//! * On XMPP a group is a room, whose record (`network_state`) has what rooms do not know: revisions, and who joined when. A
+//!   change is written to the record first and done in the room after it, by whichever process is there, and its
+//!   announcement in the room only names the revision: who reads it looks it up, so nobody can forge one.
+//! * On XMPP a message of a room is a sign to read the room's archive, which has the order and the authors. That costs a
+//!   request for each batch of messages and member, and spares the presence of all members, by which nicknames could be
+//!   trusted.
 //! * jemalloc is the allocator, because its own threads give back what a burst has used, after ten seconds: a minute after
 //!   a hundred failed logins the server holds 29 MiB. With the allocator of the C library it held 185 MiB, with mimalloc 2
 //!   243 MiB and with mimalloc 3 71 MiB; those do so only when something else is freed.

@@ -10,7 +10,7 @@ use crate::fetch::UntrustedRules;
 use crate::lifecycle::Lifecycle;
 use crate::media::Media;
 use crate::secrets::MasterKey;
-use crate::sessions::{Connectors, Sessions};
+use crate::sessions::{Connectors, Sessions, StoredNetworkState};
 use crate::store::{KeyError, Store};
 use crate::telemetry::chain;
 use crate::upstream::local::Local;
@@ -111,7 +111,8 @@ impl Database {
         }
         if let Some(settings) = &self.networks.xmpp {
             let rules = self.rules.clone();
-            connectors.add(Arc::new(Xmpp::new(settings.clone(), blobs(), rules, lifecycle.clone())?));
+            let state = Arc::new(StoredNetworkState { store: self.store.clone(), network: "xmpp" });
+            connectors.add(Arc::new(Xmpp::new(settings.clone(), blobs(), rules, state, lifecycle.clone())?));
         }
         Ok(connectors)
     }

@@ -36,7 +36,7 @@ impl AdapterState for LeasedState {
     }
 }
 
-fn failure(error: &DbError) -> Failure {
+pub(super) fn failure(error: &DbError) -> Failure {
     match error {
         DbError::Unavailable(_) => Failure::Retry("database_unavailable"),
         DbError::Fenced => Failure::Retry("lease_lost"),

@@ -13,6 +13,7 @@ mod group;
 mod idempotency;
 mod journal;
 mod message;
+mod network_state;
 mod session;
 pub mod topic;
 mod writer;

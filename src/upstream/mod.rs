@@ -7,6 +7,7 @@
 mod capabilities;
 mod event;
 mod group;
+mod group_rules;
 pub mod local;
 mod media;
 mod profile;
@@ -143,6 +144,27 @@ pub trait AdapterState: Send + Sync {
     /// Deletes these keys, or none of them.
     async fn delete(&self, keys: &[&str]) -> Result<(), Failure>;
     /// The keys that begin with `prefix`, in order, with their values. Its cost grows with all keys of the account.
+    async fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Failure>;
+}
+
+/// A key with its new value; `None` deletes it.
+pub type NetworkWrite = (String, Option<Vec<u8>>);
+
+/// Storage for a network as a whole, which all processes share: values by key.
+#[async_trait]
+pub trait NetworkState: Send + Sync {
+    /// The values in the order of the keys.
+    async fn get(&self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Failure>;
+    /// Writes `after` under `key` if the value is still `before` (`None`: there is none), and with it the others. False: the
+    /// value is another one by now, and nothing was written.
+    async fn replace(
+        &self,
+        key: &str,
+        before: Option<&[u8]>,
+        after: &[u8],
+        others: &[NetworkWrite],
+    ) -> Result<bool, Failure>;
+    /// The keys that begin with `prefix`, which ends with a slash, in order, with their values.
     async fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Failure>;
 }
 

@@ -205,6 +205,7 @@ conformance!(
         nickname,
         visibility,
         block_list,
+        groups,
         processes,
         backpressure
     ]
@@ -222,6 +223,7 @@ conformance!(
         nickname,
         visibility,
         block_list,
+        groups,
         processes,
         backpressure
     ]

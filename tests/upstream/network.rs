@@ -18,6 +18,9 @@ pub trait Network: Send + Sync {
     /// The network reports the state of a watched person, also when it has not changed.
     const STATES: bool = false;
 
+    /// The reason of the failure of a change of a group over a connection whose account was deleted.
+    const DELETED: &'static str = "logged_out";
+
     /// What the network does in another way than the case requires of others: `file::case`, and how.
     const LOSSY: &[(&str, &str)] = &[];
 

@@ -1,7 +1,8 @@
 //! Prosody and ejabberd in the conformance suite.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use tempfile::TempDir;
@@ -12,8 +13,8 @@ use windu::fetch::UntrustedRules;
 use windu::lifecycle::Lifecycle;
 use windu::media::{Media, Uploader};
 use windu::store::Store;
-use windu::upstream::Connector;
 use windu::upstream::xmpp::Xmpp;
+use windu::upstream::{Connector, Failure, NetworkState, NetworkWrite};
 
 use crate::network::Network;
 use crate::support::media;
@@ -30,6 +31,8 @@ static NUMBERS: AtomicU64 = AtomicU64::new(0);
 pub struct XmppNetwork<const EJABBERD: bool> {
     server: &'static XmppServer,
     database: Database,
+    /// All processes of a case share it.
+    state: Arc<MemoryNetworkState>,
     lifecycle: Lifecycle,
     folder: TempDir,
 }
@@ -40,6 +43,7 @@ impl<const EJABBERD: bool> Network for XmppNetwork<EJABBERD> {
     // The archive is read from before the last messages whose receipts the server certainly has.
     const REPEATS: bool = true;
     const STATES: bool = true;
+    const DELETED: &'static str = "disconnected";
     const LOSSY: &[(&str, &str)] = &[
         ("backlog::unacknowledged_messages_are_delivered_again", "acknowledged messages may come again"),
         (
@@ -61,7 +65,8 @@ impl<const EJABBERD: bool> Network for XmppNetwork<EJABBERD> {
         let software = if EJABBERD { Software::Ejabberd } else { Software::Prosody };
         let server = tokio::task::spawn_blocking(move || XmppServer::shared(software)).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
-        Self { server, database: Database::create(), lifecycle: Lifecycle::default(), folder }
+        let (state, lifecycle) = (Arc::default(), Lifecycle::default());
+        Self { server, database: Database::create(), state, lifecycle, folder }
     }
 
     async fn connector(&self) -> Arc<dyn Connector> {
@@ -76,7 +81,7 @@ impl<const EJABBERD: bool> Network for XmppNetwork<EJABBERD> {
             encryption_note: None,
         };
         let (blobs, rules) = (Arc::new(self.media()), UntrustedRules::default());
-        Arc::new(Xmpp::new(settings, blobs, rules, self.lifecycle.clone()).unwrap())
+        Arc::new(Xmpp::new(settings, blobs, rules, self.state.clone(), self.lifecycle.clone()).unwrap())
     }
 
     async fn store(&self, bytes: &[u8], mimetype: &str) -> StoredMedia {
@@ -111,5 +116,44 @@ impl<const EJABBERD: bool> XmppNetwork<EJABBERD> {
 impl<const EJABBERD: bool> Drop for XmppNetwork<EJABBERD> {
     fn drop(&mut self) {
         self.lifecycle.soft().cancel();
+    }
+}
+
+/// The state of a network, in memory.
+#[derive(Default)]
+struct MemoryNetworkState(Mutex<BTreeMap<String, Vec<u8>>>);
+
+#[async_trait]
+impl NetworkState for MemoryNetworkState {
+    async fn get(&self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Failure> {
+        let state = self.0.lock().unwrap();
+        Ok(keys.iter().map(|key| state.get(*key).cloned()).collect())
+    }
+
+    async fn replace(
+        &self,
+        key: &str,
+        before: Option<&[u8]>,
+        after: &[u8],
+        others: &[NetworkWrite],
+    ) -> Result<bool, Failure> {
+        let mut state = self.0.lock().unwrap();
+        if state.get(key).map(Vec::as_slice) != before {
+            return Ok(false);
+        }
+        state.insert(key.to_owned(), after.to_vec());
+        for (key, value) in others {
+            match value {
+                Some(value) => state.insert(key.clone(), value.clone()),
+                None => state.remove(key),
+            };
+        }
+        Ok(true)
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+        let state = self.0.lock().unwrap();
+        let found = state.iter().filter(|(key, _)| key.starts_with(prefix));
+        Ok(found.map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 }

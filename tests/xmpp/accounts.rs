@@ -29,7 +29,14 @@ async fn check_says_what_the_server_has_and_ends(software: Software) {
     // A thread of its own: the test does not wait for a command that never ends.
     std::thread::spawn(move || ended.send(other.run(&["check"], "")));
     let printed = timeout(DEADLINE, end).await.expect("an end").expect("success");
-    for part in ["the administrator may add, delete and look up users", "carbons", "archive", "pep"] {
+    for part in [
+        "the administrator may add, delete and look up users",
+        "carbons",
+        "archive",
+        "pep",
+        "rooms",
+        "archive of rooms",
+    ] {
         assert!(printed.contains(&format!("ok      network xmpp: {part}\n")), "{printed}");
     }
 }

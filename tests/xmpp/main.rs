@@ -34,6 +34,8 @@ mod certificates;
 mod devices;
 mod faults;
 mod federated;
+mod group_traffic;
+mod groups;
 mod messages;
 mod outsiders;
 mod processes;

@@ -36,6 +36,11 @@ pub(super) fn number(address: &str, own_domain: &str) -> Option<PhoneNumber> {
     if domain == own_domain { PhoneNumber::from_stored(name) } else { None }
 }
 
+/// The group that is at a room's own address.
+pub(super) fn of_room(room: &str) -> Address {
+    Address(format!("{room}{ROOM}"))
+}
+
 /// The room's own address; `None` for a person.
 pub(super) fn room(address: &Address) -> Option<&str> {
     address.0.strip_suffix(ROOM)

@@ -14,10 +14,11 @@ use super::in_flight::InFlight;
 use super::iq::{ask, iq};
 use super::link::{self, Link, Received};
 use super::login::log_in;
+use super::rooms::{Awaited, Control};
 use super::xml::{Build as _, Element, child_text, element, ns, submitted};
 use super::{Server, address, check};
 use crate::domain::PhoneNumber;
-use crate::upstream::{Failure, Finding};
+use crate::upstream::{Address, Failure, Finding};
 
 const ADMIN: &str = "http://jabber.org/protocol/admin#";
 /// Lookups that are under way at one time.
@@ -48,6 +49,9 @@ struct FailedLogin {
 struct Open {
     link: Link,
     lookup: Lookup,
+    awaited: Awaited,
+    /// The address of the service that has the rooms.
+    rooms: Option<String>,
 }
 
 /// The command that tells whether a user exists. No server answers that to anybody but its administrator.
@@ -88,16 +92,23 @@ impl Admin {
 
     /// The numbers that have an account, of these, in their order.
     pub async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, Failure> {
+        let domain = &self.server.settings.domain;
+        let addresses: Vec<Address> =
+            numbers.iter().map(|number| address::of_number(number, domain)).collect();
+        let existing = self.existing_addresses(&addresses).await?;
+        let existing = existing.into_iter().filter_map(|address| address::number(&address.0, domain));
+        Ok(existing.collect())
+    }
+
+    /// The addresses of the own domain that have an account, of these, in their order.
+    pub async fn existing_addresses(&self, addresses: &[Address]) -> Result<Vec<Address>, Failure> {
         let open = self.open().await?;
-        let lookups = stream::iter(numbers.to_vec()).map(|number| {
+        let lookups = stream::iter(addresses.to_vec()).map(|address| {
             let (open, domain) = (open.clone(), self.server.settings.domain.clone());
-            async move {
-                let address = address::of_number(&number, &domain).0;
-                exists(&open, &domain, &address).await.map(|exists| exists.then_some(number))
-            }
+            async move { exists(&open, &domain, &address.0).await.map(|exists| exists.then_some(address)) }
         });
-        let found: Vec<Result<Option<PhoneNumber>, IqFailure>> = lookups.buffered(LOOKUPS).collect().await;
-        let found: Result<Vec<Option<PhoneNumber>>, IqFailure> = found.into_iter().collect();
+        let found: Vec<Result<Option<Address>, IqFailure>> = lookups.buffered(LOOKUPS).collect().await;
+        let found: Result<Vec<Option<Address>>, IqFailure> = found.into_iter().collect();
         match found {
             Ok(found) => Ok(found.into_iter().flatten().collect()),
             Err(failure) => {
@@ -105,6 +116,12 @@ impl Admin {
                 Err(failure.failure())
             }
         }
+    }
+
+    /// The administrator, as rooms need it.
+    pub async fn control(&self) -> Result<Control, Failure> {
+        let Open { link, awaited, rooms, .. } = self.open().await?;
+        Ok(Control { link, awaited, domain: self.server.settings.domain.clone(), service: rooms })
     }
 
     /// What the server has of what this adapter needs.
@@ -134,7 +151,8 @@ impl Admin {
         Ok(answer)
     }
 
-    async fn close_if_silent(&self, failure: &IqFailure) {
+    /// Lets the next request connect anew, after one without an answer.
+    pub async fn close_if_silent(&self, failure: &IqFailure) {
         if *failure == IqFailure::NoAnswer {
             self.session.lock().await.open = None;
         }
@@ -178,7 +196,9 @@ impl Admin {
         })?;
         let (link, ledger, mut received) =
             link::start(logged_in, &InFlight::default(), &self.server.lifecycle);
-        // Nothing is expected, and what comes is dropped. The program does not wait for this connection when it stops.
+        // What nobody waits for is dropped. The program does not wait for this connection when it stops.
+        let awaited = Awaited::default();
+        let coming = awaited.clone();
         let stopping = self.server.lifecycle.soft().clone();
         self.server.lifecycle.spawn(async move {
             loop {
@@ -187,7 +207,10 @@ impl Admin {
                     () = stopping.cancelled() => None,
                 };
                 match received {
-                    Some(Received::Stanza(number, _)) => ledger.close([number]),
+                    Some(Received::Stanza(number, stanza)) => {
+                        coming.hand_over(stanza);
+                        ledger.close([number]);
+                    }
                     Some(Received::Alive) => {}
                     Some(Received::End(_)) | None => return,
                 }
@@ -198,7 +221,12 @@ impl Admin {
             let problem = failure.to_string();
             (failure, problem)
         })?;
-        Ok(Open { link, lookup })
+        let rooms = check::room_service(&link, &settings.domain).await.map_err(|failure| {
+            let failure = failure.failure();
+            let problem = failure.to_string();
+            (failure, problem)
+        })?;
+        Ok(Open { link, lookup, awaited, rooms })
     }
 }
 

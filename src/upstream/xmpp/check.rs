@@ -1,7 +1,9 @@
 //! What the server has of what this adapter needs, found by asking it (XEP-0030).
 
-use super::iq::{ask, disco_info, has_feature};
+use super::failure::IqFailure;
+use super::iq::{ask, disco_info, has_feature, iq};
 use super::link::Link;
+use super::xml::{Build as _, Element, element, ns};
 use crate::upstream::Finding;
 
 /// The features of an account on the server, and what does not work without them.
@@ -24,12 +26,45 @@ const OF_DOMAIN: [(&str, &str, &str); 1] = [(
     "what another app of an account sends is not seen: enable carbons (mod_carboncopy)",
 )];
 
+/// The features of the service that has the rooms.
+const OF_ROOMS: [(&str, &str, &str); 1] = [(
+    "urn:xmpp:mam:2",
+    "archive of rooms",
+    "what is sent in groups while an account is away is lost: enable muc_mam (mod_mam)",
+)];
+
 /// Asks over the administrator's connection.
 pub(super) async fn check(link: &Link, domain: &str, admin: &str) -> Vec<Finding> {
     let mut findings = vec![good("the administrator may add, delete and look up users")];
     findings.extend(features(link, domain, &OF_DOMAIN).await);
     findings.extend(features(link, admin, &OF_ACCOUNT).await);
+    match room_service(link, domain).await {
+        Ok(Some(service)) => {
+            findings.push(good("rooms"));
+            findings.extend(features(link, &service, &OF_ROOMS).await);
+        }
+        Ok(None) => {
+            findings.push(bad("no rooms: there are no groups: enable a muc component (mod_muc)".to_owned()));
+        }
+        Err(failure) => findings.push(bad(format!("{domain} does not say what services it has: {failure}"))),
+    }
     findings
+}
+
+/// The address of the service of a server that has rooms (XEP-0045, section 6.1).
+pub(super) async fn room_service(link: &Link, domain: &str) -> Result<Option<String>, IqFailure> {
+    let answer =
+        ask(link, iq("get").attribute("to", domain).child(element("query", ns::DISCO_ITEMS))).await?;
+    let items = answer.get_child("query", ns::DISCO_ITEMS).into_iter().flat_map(Element::children);
+    let services: Vec<String> = items.filter_map(|item| item.attr("jid")).map(str::to_owned).collect();
+    for service in services {
+        match ask(link, disco_info(&service)).await {
+            Ok(info) if has_feature(&info, ns::MUC) => return Ok(Some(service)),
+            Ok(_) | Err(IqFailure::Error { .. }) => {}
+            Err(failure @ IqFailure::NoAnswer) => return Err(failure),
+        }
+    }
+    Ok(None)
 }
 
 async fn features(link: &Link, of: &str, wanted: &[(&str, &str, &str)]) -> Vec<Finding> {

@@ -1,6 +1,6 @@
 //! One account's connection to its XMPP server.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -8,16 +8,18 @@ use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::archive::ArchiveStart;
-use super::in_flight::InFlight;
+use super::in_flight::{Entry, InFlight, is_stanza};
 use super::iq::is_handled;
 use super::ledger::Ledger;
 use super::link::{self, Link, LinkEnd};
 use super::login::{LoggedIn, log_in, try_password};
+use super::memberships::{Memberships, Place};
 use super::note::Note;
 use super::outbound;
 use super::pep;
 use super::profile::OwnProfile;
-use super::reader::Reader;
+use super::reader::{Reader, RoomWork};
+use super::rooms::Rooms;
 use super::seen::Seen;
 use super::sender::Sender;
 use super::uploads::Uploads;
@@ -38,9 +40,13 @@ pub(super) struct XmppConnection {
     server: Arc<Server>,
     domain: String,
     sender: Sender,
-    link: Link,
+    pub(super) link: Link,
     ledger: Ledger,
     in_flight: InFlight,
+    state: Arc<dyn AdapterState>,
+    /// The account's address without a resource.
+    pub(super) own: String,
+    pub(super) groups: Arc<Rooms>,
     pub(super) profile: OwnProfile,
     // Ends the reading task when the session drops the connection.
     _stop: DropGuard,
@@ -49,6 +55,7 @@ pub(super) struct XmppConnection {
 /// Logs in and starts the tasks of the connection.
 pub(super) async fn open(
     server: &Arc<Server>,
+    groups: &Arc<Rooms>,
     login: Login,
     password: String,
     state: Arc<dyn AdapterState>,
@@ -59,7 +66,7 @@ pub(super) async fn open(
     let archive = ArchiveStart::new(state.clone(), login.resume_point.as_ref())
         .await
         .map_err(|_| End::Retry("not_stored"))?;
-    start(server.clone(), own, password, logged_in, Arc::new(archive), state).await
+    start(server.clone(), groups.clone(), own, password, logged_in, Arc::new(archive), state).await
 }
 
 fn failed(failure: &super::failure::LoginFailure) -> End {
@@ -69,6 +76,7 @@ fn failed(failure: &super::failure::LoginFailure) -> End {
 
 async fn start(
     server: Arc<Server>,
+    groups: Arc<Rooms>,
     own: String,
     password: String,
     logged_in: LoggedIn,
@@ -83,7 +91,12 @@ async fn start(
     let profile = OwnProfile::new(domain.clone(), link.clone(), server.blobs.clone(), state.clone())
         .await
         .map_err(|_| End::Retry("not_stored"))?;
+    let memberships = Memberships::load(&*state).await.map_err(|_| End::Retry("not_stored"))?;
     let reader = Reader {
+        memberships: memberships.clone(),
+        groups: groups.clone(),
+        state: state.clone(),
+        rooms: RoomWork::default(),
         profile: profile.clone(),
         note: Note::new(own.clone(), server.settings.encryption_note.clone(), state.clone()),
         encrypted: Vec::new(),
@@ -107,8 +120,12 @@ async fn start(
         domain: domain.clone(),
         link: link.clone(),
         in_flight: in_flight.clone(),
-        uploads: Uploads::new(server.clone(), link.clone(), state, stop.clone()),
+        uploads: Uploads::new(server.clone(), link.clone(), state.clone(), stop.clone()),
+        own: own.clone(),
+        memberships,
+        groups: groups.clone(),
     };
+    let of_account = own.clone();
     let (stopped, lifecycle, of) = (stop.clone(), server.lifecycle.clone(), server.clone());
     let looking_up = profile.clone();
     lifecycle.spawn(async move {
@@ -133,6 +150,9 @@ async fn start(
         link,
         ledger,
         in_flight,
+        state,
+        own: of_account,
+        groups,
         profile,
         _stop: stop.drop_guard(),
     };
@@ -166,26 +186,28 @@ impl Connection for XmppConnection {
     async fn acknowledge(&self, stored: &[Acknowledgement]) -> Result<(), Failure> {
         let numbers = numbers(stored);
         let entries = self.in_flight.remove(&numbers);
-        let receipts: Vec<Element> = entries
-            .iter()
-            .filter_map(|entry| entry.receipt.as_ref())
-            .map(|receipt| outbound::delivered(&receipt.to, &receipt.id))
-            .collect();
+        let receipts: Vec<Element> =
+            entries.iter().filter_map(|entry| entry.receipt.as_ref()).map(outbound::delivered).collect();
+        let of_rooms = entries.iter().any(|entry| entry.place.is_some() && entry.receipt.is_some());
         self.deliver(receipts).await?;
+        // A place in a room's archive moves when the server certainly has the receipts of what is before it.
+        if of_rooms && !is_handled(&self.link, &self.domain).await {
+            return Err(Failure::Retry("network_silent"));
+        }
+        self.keep_places(entries).await?;
         self.close(numbers).await;
         Ok(())
     }
 
     async fn discard(&self, dropped: &[Acknowledgement]) -> Result<(), Failure> {
         let numbers = numbers(dropped);
-        self.in_flight.remove(&numbers);
+        self.keep_places(self.in_flight.remove(&numbers)).await?;
         self.close(numbers).await;
         Ok(())
     }
 
     async fn read(&self, receipts: &[ReadReceipt]) -> Result<(), Failure> {
-        let receipts = receipts.iter().filter(|receipt| receipt.group.is_none());
-        let receipts = receipts.map(|receipt| outbound::read(&receipt.to.0, &receipt.id)).collect();
+        let receipts = receipts.iter().map(|receipt| outbound::read(receipt, &self.domain)).collect();
         self.deliver(receipts).await?;
         // Only what the server has answered behind is certainly there.
         if is_handled(&self.link, &self.domain).await {
@@ -196,10 +218,7 @@ impl Connection for XmppConnection {
     }
 
     async fn typing(&self, to: &Address, typing: Typing) -> Result<(), Failure> {
-        if address::room(to).is_some() {
-            return Err(Failure::Unsupported("show typing in groups"));
-        }
-        self.deliver(vec![outbound::typing(&to.0, typing)]).await
+        self.deliver(vec![outbound::typing(to, typing)]).await
     }
 
     async fn fetch(&self, reference: &str) -> Result<FileStream, Failure> {
@@ -214,9 +233,19 @@ impl Connection for XmppConnection {
 }
 
 impl XmppConnection {
+    /// Stores how far rooms are stored.
+    async fn keep_places(&self, entries: Vec<Entry>) -> Result<(), Failure> {
+        // The last one of each room counts.
+        let places: BTreeMap<String, Place> = entries.into_iter().filter_map(|entry| entry.place).collect();
+        if places.is_empty() {
+            return Ok(());
+        }
+        Memberships::store(&*self.state, &Vec::from_iter(places)).await
+    }
+
     /// Lets the server forget these stanzas, whose receipts were sent.
     async fn close(&self, numbers: Vec<u64>) {
-        self.ledger.close(numbers);
+        self.ledger.close(numbers.into_iter().filter(|number| is_stanza(*number)));
         self.link.mark(self.ledger.handled()).await;
     }
 

@@ -148,6 +148,15 @@ impl IqFailure {
     }
 }
 
+/// As [`bounce`], of a message to a room.
+pub(super) fn room_bounce(error: &IqFailure) -> SendFailure {
+    match error.condition() {
+        // The account is not inside at this moment (XEP-0045, section 7.4).
+        Some("not-acceptable") => SendFailure::Retry,
+        _ => bounce(error),
+    }
+}
+
 /// What the error that came back for a message means for it.
 pub(super) fn bounce(error: &IqFailure) -> SendFailure {
     match error {

@@ -1,33 +1,42 @@
-//! Groups.
+//! Groups: what an account asks about them.
 
 use async_trait::async_trait;
 
+use super::address;
 use super::connection::XmppConnection;
 use crate::upstream::{Address, Failure, Group, GroupEdit, GroupFailure, Groups};
-
-const UNSUPPORTED: Failure = Failure::Unsupported("have groups");
 
 #[async_trait]
 impl Groups for XmppConnection {
     async fn create_group(
         &self,
-        _operation: &str,
-        _subject: &str,
-        _members: &[Address],
+        operation: &str,
+        subject: &str,
+        members: &[Address],
     ) -> Result<Group, GroupFailure> {
-        Err(UNSUPPORTED.into())
+        self.is_open()?;
+        self.groups.create(&self.own, operation, subject, members).await
     }
 
     async fn change_group(
         &self,
-        _operation: &str,
-        _group: &Address,
-        _edit: &GroupEdit,
+        operation: &str,
+        group: &Address,
+        edit: &GroupEdit,
     ) -> Result<Group, GroupFailure> {
-        Err(UNSUPPORTED.into())
+        self.is_open()?;
+        let room = address::room(group).ok_or(GroupFailure::NotInGroup)?;
+        self.groups.change(&self.own, operation, room, edit).await
     }
 
-    async fn not_addable(&self, _who: &[Address]) -> Result<Vec<Address>, Failure> {
-        Err(UNSUPPORTED)
+    async fn not_addable(&self, who: &[Address]) -> Result<Vec<Address>, Failure> {
+        self.groups.not_addable(&self.own, who).await
+    }
+}
+
+impl XmppConnection {
+    /// An account whose connection has ended may not be its number's any more.
+    fn is_open(&self) -> Result<(), Failure> {
+        if self.link.is_closed() { Err(Failure::Retry("disconnected")) } else { Ok(()) }
     }
 }

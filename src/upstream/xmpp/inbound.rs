@@ -3,6 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::address;
+use super::rooms::stanza::room_of;
 use super::said::{Said, said};
 use super::xml::{Element, ns};
 use crate::domain::{ReceiptKind, Typing};
@@ -17,6 +18,14 @@ pub(super) struct Envelope<'a> {
     pub is_late: bool,
     /// The account's own copy of what another device of it sent.
     pub is_own: bool,
+    pub in_room: Option<InRoom>,
+}
+
+/// Where a message of a group stands.
+pub(super) struct InRoom {
+    pub group: Address,
+    /// Who wrote it.
+    pub author: Address,
 }
 
 /// A delivered receipt that the sender wants.
@@ -24,6 +33,8 @@ pub(super) struct Envelope<'a> {
 pub(super) struct WantedReceipt {
     pub to: String,
     pub id: String,
+    /// The room of a message in a group.
+    pub room: Option<String>,
 }
 
 /// The events of a message, in order, and the receipt that it wants.
@@ -32,12 +43,19 @@ pub(super) fn events(envelope: &Envelope<'_>) -> (Vec<UpstreamEvent>, Option<Wan
     if message.attr("type") == Some("error") {
         return (Vec::new(), None);
     }
-    let Some(peer) = message.attr(if envelope.is_own { "to" } else { "from" }).map(address::bare) else {
-        return (Vec::new(), None);
+    let (peer, group) = match &envelope.in_room {
+        // What the account wrote itself went to the group.
+        Some(InRoom { group, .. }) if envelope.is_own => (group.clone(), None),
+        Some(InRoom { group, author }) => (author.clone(), Some(group.clone())),
+        None => {
+            let peer = message.attr(if envelope.is_own { "to" } else { "from" }).map(address::bare);
+            let Some(peer) = peer else { return (Vec::new(), None) };
+            // Members of a group confirm its messages to their author alone.
+            (Address(peer.to_owned()), room_of(message).map(address::of_room))
+        }
     };
-    let peer = Address(peer.to_owned());
     if let Some(said) = said(message) {
-        return message_event(envelope, peer, said);
+        return message_event(envelope, peer, group, said);
     }
     if envelope.is_own {
         let marker = message.get_child("displayed", ns::MARKERS);
@@ -51,14 +69,14 @@ pub(super) fn events(envelope: &Envelope<'_>) -> (Vec<UpstreamEvent>, Option<Wan
         if let Some(id) = message.get_child(name, namespace).and_then(|receipt| receipt.attr("id")) {
             // Other apps mark only the newest message (XEP-0333, section 4.1).
             let up_to = kind == ReceiptKind::Read;
-            let (from, id) = (peer.clone(), id.to_owned());
-            events.push(UpstreamEvent::Receipt { from, id, kind, group: None, up_to });
+            let (from, id, group) = (peer.clone(), id.to_owned(), group.clone());
+            events.push(UpstreamEvent::Receipt { from, id, kind, group, up_to });
         }
     }
     if !envelope.is_late
         && let Some(typing) = typing(message)
     {
-        events.push(UpstreamEvent::Typing { from: peer, typing, group: None });
+        events.push(UpstreamEvent::Typing { from: peer, typing, group });
     }
     (events, None)
 }
@@ -66,20 +84,27 @@ pub(super) fn events(envelope: &Envelope<'_>) -> (Vec<UpstreamEvent>, Option<Wan
 fn message_event(
     envelope: &Envelope<'_>,
     peer: Address,
+    group: Option<Address>,
     said: Said,
 ) -> (Vec<UpstreamEvent>, Option<WantedReceipt>) {
     let Some(id) = id(envelope.message) else { return (Vec::new(), None) };
-    let wants_receipt = envelope.message.has_child("request", ns::RECEIPTS) && !envelope.is_own;
-    let receipt = wants_receipt.then(|| WantedReceipt {
+    let room = group.as_ref().and_then(address::room).map(str::to_owned);
+    // In a room, other apps want none.
+    let is_wanted = match &room {
+        Some(_) => envelope.message.has_child("sent", ns::WINDU_GROUP),
+        None => envelope.message.has_child("request", ns::RECEIPTS),
+    };
+    let receipt = (is_wanted && !envelope.is_own).then(|| WantedReceipt {
         to: peer.0.clone(),
         id: envelope.message.attr("id").unwrap_or(&id).to_owned(),
+        room,
     });
     let sent_at = envelope.sent_at;
     let Said { content, reply_to } = said;
     let event = if envelope.is_own {
         UpstreamEvent::SentElsewhere { to: peer, id, content, reply_to, sent_at }
     } else {
-        UpstreamEvent::Message { from: peer, id, content, reply_to, sent_at, group: None }
+        UpstreamEvent::Message { from: peer, id, content, reply_to, sent_at, group }
     };
     (vec![event], receipt)
 }
@@ -92,7 +117,8 @@ fn id(message: &Element) -> Option<String> {
     own.or_else(origin).or_else(server).map(str::to_owned)
 }
 
-fn typing(message: &Element) -> Option<Typing> {
+/// What a chat state says (XEP-0085).
+pub(super) fn typing(message: &Element) -> Option<Typing> {
     let state = message.children().find(|child| child.has_ns(ns::CHAT_STATES))?;
     Some(if state.name() == "composing" { Typing::Composing } else { Typing::Paused })
 }
@@ -110,7 +136,13 @@ mod tests {
 
     fn of(xml: &str, is_own: bool) -> (Vec<UpstreamEvent>, Option<WantedReceipt>) {
         let message: Element = xml.parse().expect("XML");
-        events(&Envelope { message: &message, sent_at: DateTime::UNIX_EPOCH, is_late: false, is_own })
+        events(&Envelope {
+            message: &message,
+            sent_at: DateTime::UNIX_EPOCH,
+            is_late: false,
+            is_own,
+            in_room: None,
+        })
     }
 
     fn message(inner: &str) -> String {
@@ -125,7 +157,8 @@ mod tests {
             if from.0 == "a@b" && id == "m1" && text == "hi"),
             "{events:?}"
         );
-        assert_eq!(receipt, Some(WantedReceipt { to: "a@b".to_owned(), id: "m1".to_owned() }));
+        let wanted = WantedReceipt { to: "a@b".to_owned(), id: "m1".to_owned(), room: None };
+        assert_eq!(receipt, Some(wanted));
         let (events, receipt) = of(&message("<body>hi</body>"), true);
         assert!(
             matches!(&events[..], [UpstreamEvent::SentElsewhere { to, .. }] if to.0 == "d@e"),
@@ -146,7 +179,8 @@ mod tests {
             [UpstreamEvent::Typing { typing: Typing::Composing, .. }]
         ));
         let typing: Element = typing.parse().expect("XML");
-        let late = Envelope { message: &typing, sent_at: DateTime::UNIX_EPOCH, is_late: true, is_own: false };
+        let (sent_at, in_room) = (DateTime::UNIX_EPOCH, None);
+        let late = Envelope { message: &typing, sent_at, is_late: true, is_own: false, in_room };
         assert_eq!(events_of(&late), []);
         assert_eq!(of(&message("").replace("type='chat'", "type='error'"), false).0, []);
     }

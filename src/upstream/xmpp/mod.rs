@@ -20,12 +20,14 @@ mod iq;
 mod ledger;
 mod link;
 mod login;
+mod memberships;
 mod note;
 mod outbound;
 mod pep;
 mod picture;
 mod profile;
 mod reader;
+mod rooms;
 mod said;
 mod seen;
 mod sender;
@@ -45,8 +47,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{
-    AdapterState, Address, BlobSource, Capabilities, Connector, Credentials, End, Failure, Finding, Login,
-    Opened, RegistrationKind,
+    AdapterState, Address, BlobSource, Capabilities, Connector, Credentials, End, Failure, Feature, Finding,
+    Login, NetworkState, Opened, RegistrationKind, Support,
 };
 use crate::config::{ConfigError, XmppSettings, XmppTls};
 use crate::domain::{NeedsUser, PhoneNumber};
@@ -55,6 +57,7 @@ use crate::lifecycle::Lifecycle;
 use crate::secrets;
 use admin::Admin;
 use dial::Dialer;
+use rooms::{LARGEST_GROUP, Rooms};
 use upload::FileService;
 
 /// A connection that was replaced twice within this time is not opened again: another program has the account.
@@ -63,7 +66,7 @@ const REPLACED_AGAIN: Duration = Duration::from_mins(1);
 /// The connector of the network `xmpp`.
 pub struct Xmpp {
     server: Arc<Server>,
-    admin: Admin,
+    rooms: Arc<Rooms>,
 }
 
 /// One XMPP server, as all connections of this process see it.
@@ -85,7 +88,7 @@ struct Secret {
 
 impl Xmpp {
     /// Connects to nothing yet. Connections run as tasks of `lifecycle`, read the files that they send from `blobs`, and
-    /// fetch the files that others send within `rules`.
+    /// fetch the files that others send within `rules`. What is kept of groups is in `state`.
     ///
     /// # Errors
     /// When the certificates of the settings cannot be read.
@@ -93,6 +96,7 @@ impl Xmpp {
         settings: XmppSettings,
         blobs: Arc<dyn BlobSource>,
         rules: UntrustedRules,
+        state: Arc<dyn NetworkState>,
         lifecycle: Lifecycle,
     ) -> Result<Self, ConfigError> {
         let dialer = Dialer::new(&settings)?;
@@ -101,7 +105,8 @@ impl Xmpp {
         let files = FileService::new(fetch, settings.domain.clone(), settings.tls == XmppTls::Off);
         let server =
             Arc::new(Server { settings, dialer, files, blobs, lifecycle, replaced: Mutex::default() });
-        Ok(Self { admin: Admin::new(server.clone()), server })
+        let admin = Arc::new(Admin::new(server.clone()));
+        Ok(Self { rooms: Rooms::new(server.clone(), admin, state), server })
     }
 }
 
@@ -126,8 +131,9 @@ impl Connector for Xmpp {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            supported: &[],
-            group_size: 0,
+            // Of members with other apps it is not known what they have received, and they change no picture here.
+            supported: &[(Feature::Groups, Support::Lossy)],
+            group_size: LARGEST_GROUP,
             edit_seconds: None,
             delete_seconds: None,
             poll_options: 0,
@@ -152,28 +158,30 @@ impl Connector for Xmpp {
     }
 
     async fn register(&self, number: &PhoneNumber) -> Result<Credentials, Failure> {
+        self.rooms.leave_all(&self.address_of(number)).await?;
         let password = secrets::random_token();
-        self.admin.delete_user(&self.address_of(number).0).await?;
-        self.admin.add_user(&self.address_of(number).0, &password).await?;
+        self.rooms.admin.delete_user(&self.address_of(number).0).await?;
+        self.rooms.admin.add_user(&self.address_of(number).0, &password).await?;
         let secret = serde_json::to_vec(&Secret { password });
         secret.map(Credentials).map_err(|error| Failure::Refused(error.to_string()))
     }
 
     async fn unregister(&self, number: &PhoneNumber) -> Result<(), Failure> {
-        self.admin.delete_user(&self.address_of(number).0).await
+        self.rooms.leave_all(&self.address_of(number)).await?;
+        self.rooms.admin.delete_user(&self.address_of(number).0).await
     }
 
     async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, Failure> {
-        self.admin.existing(numbers).await
+        self.rooms.admin.existing(numbers).await
     }
 
     async fn check(&self) -> Vec<Finding> {
-        self.admin.check().await
+        self.rooms.admin.check().await
     }
 
     async fn open(&self, login: Login, state: Arc<dyn AdapterState>) -> Result<Opened, End> {
         let secret: Secret =
             serde_json::from_slice(&login.credentials.0).map_err(|_| End::NeedsUser(NeedsUser::LoggedOut))?;
-        connection::open(&self.server, login, secret.password, state).await
+        connection::open(&self.server, &self.rooms, login, secret.password, state).await
     }
 }

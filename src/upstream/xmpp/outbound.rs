@@ -1,9 +1,12 @@
 //! Messages, receipts and typing, as stanzas.
 
+use super::address;
+use super::inbound::WantedReceipt;
+use super::rooms::stanza::of_room;
 use super::sharing::{SharedFile, place, share};
 use super::xml::{Build as _, Element, element, ns};
 use crate::domain::{Content, FailureReason, Location, Typing};
-use crate::upstream::Outgoing;
+use crate::upstream::{Address, Outgoing, ReadReceipt};
 
 /// The largest stanza, in bytes. Servers as installed close the stream at 256 KiB.
 const LARGEST_STANZA: usize = 250_000;
@@ -34,12 +37,16 @@ pub(super) fn message(
         content => content.text().map_or(0, str::len),
     };
     let may_be_large = (body.len() + text) * LONGEST_ESCAPE > LARGEST_STANZA;
-    let stanza = chat(&outgoing.to.0)
+    let stanza = to(&outgoing.to)
         .attribute("id", &outgoing.id)
         .child(element("body", ns::CLIENT).content(&body))
-        .child(element("origin-id", ns::STANZA_ID).attribute("id", &outgoing.id))
-        .child(element("request", ns::RECEIPTS))
-        .child(element("markable", ns::MARKERS));
+        .child(element("origin-id", ns::STANZA_ID).attribute("id", &outgoing.id));
+    let stanza = if address::room(&outgoing.to).is_some() {
+        stanza.child(element("sent", ns::WINDU_GROUP))
+    } else {
+        stanza.child(element("request", ns::RECEIPTS))
+    };
+    let stanza = stanza.child(element("markable", ns::MARKERS));
     let stanza = elements.into_iter().fold(stanza, Element::child);
     if may_be_large && String::from(&stanza).len() > LARGEST_STANZA {
         return Err(FailureReason::TooLarge);
@@ -52,23 +59,46 @@ pub(super) fn lines(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
-/// A delivered receipt (XEP-0184).
-pub(super) fn delivered(to: &str, id: &str) -> Element {
-    kept(chat(to).child(element("received", ns::RECEIPTS).attribute("id", id)))
+/// A delivered receipt (XEP-0184). Of a message in a group it goes to the author alone.
+pub(super) fn delivered(receipt: &WantedReceipt) -> Element {
+    let WantedReceipt { to, id, room } = receipt;
+    let stanza = chat(to).child(element("received", ns::RECEIPTS).attribute("id", id));
+    kept(within(stanza, room.as_deref()))
 }
 
-/// A read receipt (XEP-0333).
-pub(super) fn read(to: &str, id: &str) -> Element {
-    kept(chat(to).child(element("displayed", ns::MARKERS).attribute("id", id)))
+/// A read receipt (XEP-0333). Other apps expect that of a message in a group in the room.
+pub(super) fn read(receipt: &ReadReceipt, own_domain: &str) -> Element {
+    let displayed = element("displayed", ns::MARKERS).attribute("id", &receipt.id);
+    match receipt.group.as_ref() {
+        Some(group) if address::number(&receipt.to.0, own_domain).is_none() => {
+            kept(to(group).child(displayed))
+        }
+        group => kept(within(chat(&receipt.to.0).child(displayed), group.and_then(address::room))),
+    }
+}
+
+fn within(stanza: Element, room: Option<&str>) -> Element {
+    match room {
+        Some(room) => stanza.child(of_room(room)),
+        None => stanza,
+    }
 }
 
 /// A chat state (XEP-0085), which no server keeps.
-pub(super) fn typing(to: &str, typing: Typing) -> Element {
+pub(super) fn typing(receiver: &Address, typing: Typing) -> Element {
     let state = match typing {
         Typing::Composing => "composing",
         Typing::Paused => "paused",
     };
-    chat(to).child(element(state, ns::CHAT_STATES)).child(element("no-store", ns::HINTS))
+    to(receiver).child(element(state, ns::CHAT_STATES)).child(element("no-store", ns::HINTS))
+}
+
+/// A message to a person or a group.
+fn to(receiver: &Address) -> Element {
+    match address::room(receiver) {
+        Some(room) => element("message", ns::CLIENT).attribute("type", "groupchat").attribute("to", room),
+        None => chat(&receiver.0),
+    }
 }
 
 fn chat(to: &str) -> Element {

@@ -358,7 +358,8 @@ impl Profile for XmppConnection {
     }
 
     async fn set_blocked(&self, blocked: &[Address]) -> Result<(), Failure> {
-        self.profile.set_blocked(blocked).await
+        self.profile.set_blocked(blocked).await?;
+        self.groups.set_blocked(&Address(self.own.clone()), blocked).await
     }
 
     async fn watch(&self, peers: &[Address]) -> Result<(), Failure> {

@@ -14,7 +14,8 @@ const CALLS: &str = "urn:xmpp:jingle-message:0";
 const REPLY: &str = "urn:xmpp:reply:0";
 
 /// A message with one of these is no message for people: states, receipts, invitations, events of nodes.
-const NO_MESSAGE: [&str; 9] = [
+const NO_MESSAGE: [&str; 10] = [
+    ns::WINDU_GROUP,
     ns::CHAT_STATES,
     ns::RECEIPTS,
     ns::MARKERS,

@@ -25,8 +25,18 @@ pub(super) mod ns {
     pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
     /// XEP-0030.
     pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
+    /// XEP-0045.
+    pub const MUC: &str = "http://jabber.org/protocol/muc";
+    /// XEP-0045, section 9.
+    pub const MUC_ADMIN: &str = "http://jabber.org/protocol/muc#admin";
+    /// XEP-0045, section 10.
+    pub const MUC_OWNER: &str = "http://jabber.org/protocol/muc#owner";
+    /// XEP-0045.
+    pub const MUC_USER: &str = "http://jabber.org/protocol/muc#user";
     /// XEP-0050.
     pub const COMMANDS: &str = "http://jabber.org/protocol/commands";
+    /// XEP-0054.
+    pub const VCARD: &str = "vcard-temp";
     /// XEP-0059.
     pub const RSM: &str = "http://jabber.org/protocol/rsm";
     /// XEP-0066.
@@ -47,6 +57,8 @@ pub(super) mod ns {
     pub const PING: &str = "urn:xmpp:ping";
     /// XEP-0203.
     pub const DELAY: &str = "urn:xmpp:delay";
+    /// XEP-0249.
+    pub const CONFERENCE: &str = "jabber:x:conference";
     /// XEP-0280.
     pub const CARBONS: &str = "urn:xmpp:carbons:2";
     /// XEP-0297.
@@ -77,6 +89,8 @@ pub(super) mod ns {
     pub const ENCRYPTED_SHARING: &str = "urn:xmpp:esfs:0";
     /// Our own, for what only accounts of this program say of their messages.
     pub const WINDU_CONTENT: &str = "urn:windu:content:0";
+    /// Our own, for what only accounts of this program say about groups.
+    pub const WINDU_GROUP: &str = "urn:windu:group:0";
 }
 
 /// A new element.

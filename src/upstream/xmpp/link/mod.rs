@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_xmpp::xmlstream::ReadError;
 
-use super::failure::{IqFailure, bounce};
+use super::failure::IqFailure;
 use super::in_flight::InFlight;
 use super::iq;
 use super::ledger::Ledger;
@@ -285,10 +285,16 @@ impl LinkTask {
             && let Some(id) = element.attr("id")
         {
             // Here and not in the reader, so that it is known when the answer behind it is.
-            if self.in_flight.fail(id, bounce(&IqFailure::of(&element))) {
+            if self.in_flight.fail(id, &IqFailure::of(&element)) {
                 self.ledger.close([number]);
                 return Ok(());
             }
+        }
+        if element.name() == "message"
+            && element.attr("type") == Some("groupchat")
+            && let Some(id) = element.attr("id")
+        {
+            self.in_flight.pass(id);
         }
         if element.name() == "iq" {
             self.ledger.close([number]);

@@ -9,6 +9,8 @@
 //! the archive, although it was not acknowledged.
 
 mod catch_up;
+mod late_error;
+mod rooms;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,21 +24,26 @@ use tokio::time::Instant;
 
 use super::address;
 use super::archive::{ArchivePoint, ArchiveStart};
-use super::failure::{IqFailure, bounce};
+use super::failure::IqFailure;
 use super::in_flight::{Entry, InFlight};
 use super::inbound::{Envelope, delay, events};
 use super::iq::{ANSWER_TIMEOUT, iq, ping};
 use super::ledger::Ledger;
 use super::link::{Link, LinkEnd, Received};
+use super::memberships::Memberships;
 use super::note::Note;
 use super::profile::OwnProfile;
+use super::rooms::Rooms;
+use super::rooms::stanza::noticed;
 use super::seen::Seen;
 use super::xml::{Build as _, Element, element, ns};
 use crate::clock;
-use crate::domain::{Content, FailureReason, What};
+use crate::domain::{Content, What};
 use crate::upstream::{
-    Acknowledgement, Address, Failure, Incoming, Outgoing, SendFailure, Signal, UpstreamEvent,
+    Acknowledgement, AdapterState, Address, Failure, Incoming, Outgoing, Signal, UpstreamEvent,
 };
+
+pub(super) use rooms::RoomWork;
 
 /// Messages in one signal at the most.
 const BATCH: usize = 100;
@@ -69,6 +76,10 @@ pub(super) struct Reader {
     pub held: Option<Vec<Held>>,
     /// The number of the last stanza that was read from the archive and passed on.
     pub last_archived: u64,
+    pub memberships: Memberships,
+    pub groups: Arc<Rooms>,
+    pub state: Arc<dyn AdapterState>,
+    pub rooms: RoomWork,
     /// The messages that came by themselves whose receipts the server may not have, by their numbers.
     pub unconfirmed: VecDeque<(u64, ArchivePoint)>,
 }
@@ -130,13 +141,26 @@ impl Reader {
         // What waits and was not in the archive is newer.
         self.release(true);
         self.pass_on().await?;
+        self.open_rooms().await?;
+        self.pass_on().await?;
         self.archive.finish();
         self.confirm_archive().await?;
         self.signal(Signal::CaughtUp(resume_point)).await?;
         let (last_look, mut has_looked, caught_up) = (Instant::now() + LAST_LOOK, false, self.point.clone());
         self.seen.end_soon();
         let (profile, signals) = (self.profile.clone(), self.signals.clone());
+        let memberships = self.memberships.clone();
         loop {
+            // In the order in which it came: a room before what came behind its message.
+            if !self.rooms.is_empty() {
+                self.serve_rooms().await?;
+                continue;
+            }
+            if let Some(received) = self.rooms.later.pop_front() {
+                self.take(received, true).await?;
+                self.pass_on_if_full().await?;
+                continue;
+            }
             tokio::select! {
                 // A session that does not read holds up what is stored, and not the approvals and the answers.
                 permit = signals.reserve(), if !self.batch.is_empty() => {
@@ -146,12 +170,17 @@ impl Reader {
                 received = self.received.recv() => {
                     self.take(received.ok_or(Stop::Link(LinkEnd::Broken))?, true).await?;
                     while self.batch.len() < BATCH
+                        && self.rooms.is_empty()
                         && let Ok(received) = self.received.try_recv()
                     {
                         self.take(received, true).await?;
                     }
                 }
                 () = profile.has_news() => self.take_news(),
+                lost = memberships.lost() => for room in lost {
+                    self.rooms.refresh(&room);
+                },
+                () = RoomWork::is_due(self.rooms.next_due()) => self.rooms.take_due(),
                 // ejabberd may keep back what came at the moment of the presence, until the next login.
                 () = tokio::time::sleep_until(last_look), if !has_looked => {
                     has_looked = true;
@@ -205,6 +234,9 @@ impl Reader {
                 }
                 // It says a state, which the server repeats at the next login.
                 self.ledger.close([number]);
+                if self.room_presence(&stanza) {
+                    return Ok(());
+                }
                 let taken = self.profile.receive(&stanza).await;
                 self.take_news();
                 taken.map_err(|_| Stop::Link(LinkEnd::Broken))
@@ -242,35 +274,14 @@ impl Reader {
         if message.attr("type") == Some("error") {
             return self.late_error(number, message);
         }
+        if message.attr("type") == Some("groupchat") {
+            self.room_message(message);
+            return self.ledger.close([number]);
+        }
         let sent_at = delay(message).unwrap_or_else(clock::now);
         let point = live.then(|| self.archive_id(message)).flatten();
         let point = point.map(|id| ArchivePoint { id, at: sent_at });
         self.passed(number, message, sent_at, false, false, point);
-    }
-
-    /// An error for a message that counts as sent.
-    fn late_error(&mut self, number: u64, message: &Element) {
-        let (Some(to), Some(id)) = (message.attr("from").map(address::bare), message.attr("id")) else {
-            return self.ledger.close([number]);
-        };
-        let reason = match bounce(&IqFailure::of(message)) {
-            SendFailure::Refused(reason) => reason,
-            // It has come back, so nobody will try again.
-            SendFailure::Retry | SendFailure::RateLimited(_) | SendFailure::NotTried => {
-                FailureReason::Refused
-            }
-        };
-        self.in_flight.add(number, Entry::default());
-        self.batch.push(Incoming {
-            event: UpstreamEvent::Refused {
-                to: Address(to.to_owned()),
-                id: id.to_owned(),
-                group: None,
-                reason,
-            },
-            acknowledgement: Some(Acknowledgement(number)),
-            resume_point: None,
-        });
     }
 
     /// Puts the events of a message into the batch.
@@ -285,10 +296,17 @@ impl Reader {
     ) {
         let is_group = message.attr("type") == Some("groupchat");
         let is_late = archived || message.has_child("delay", ns::DELAY);
+        if !is_group
+            && !is_own
+            && let Some((room, revision)) = noticed(message)
+        {
+            self.rooms.noticed(room, revision);
+            return self.ledger.close([number]);
+        }
         let (mut events, receipt) = if is_group {
             (Vec::new(), None)
         } else {
-            events(&Envelope { message, sent_at, is_late, is_own })
+            events(&Envelope { message, sent_at, is_late, is_own, in_room: None })
         };
         let from = message.attr("from").map(address::bare).filter(|_| !is_own);
         if from.is_some_and(|from| self.profile.is_blocked(from)) {
@@ -318,7 +336,7 @@ impl Reader {
             self.last_archived = number;
         }
         self.encrypted.extend(events.iter().filter_map(encrypted_by));
-        self.in_flight.add(number, Entry { receipt });
+        self.in_flight.add(number, Entry { receipt, place: None });
         let resume_point = self.confirmed_point().map(|point| point.to_resume_point());
         let count = events.len();
         for (index, event) in events.into_iter().enumerate() {
@@ -353,6 +371,10 @@ impl Reader {
         let ids = message.children().filter(|child| child.is("stanza-id", ns::STANZA_ID));
         let own = ids.into_iter().find(|id| id.attr("by") == Some(self.own.as_str()))?;
         own.attr("id").map(str::to_owned)
+    }
+
+    async fn pass_on_if_full(&mut self) -> Result<(), Stop> {
+        if self.batch.len() >= BATCH { self.pass_on().await } else { Ok(()) }
     }
 
     async fn pass_on(&mut self) -> Result<(), Stop> {

@@ -5,7 +5,6 @@
 
 mod batches;
 mod rows;
-mod rules;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,14 +14,16 @@ use super::{LocalNet, NetTx, Subscriber};
 use crate::db::DbError;
 use crate::domain::{GroupChangeKind, PhoneNumber};
 use crate::secrets;
+use crate::upstream::group_rules::{Decision, GroupPhotoEdit, decide};
 use crate::upstream::local::stanza::Stanza;
 use crate::upstream::{Address, Failure, Group, GroupChange, GroupEdit, GroupFailure};
 use batches::GroupSend;
-use rules::{Decision, GroupPhotoEdit, decide};
 
 pub(super) use batches::GroupBatchers;
 pub use batches::GroupDelivery;
-pub use rules::LARGEST_GROUP;
+
+/// Members of a group at the most.
+pub const LARGEST_GROUP: usize = 1_024;
 
 /// The beginning of a group's address. No number begins like this.
 const PREFIX: &str = "group:";
@@ -105,7 +106,7 @@ impl LocalNet {
         if !tx.is_logged_in(by).await? {
             return Ok(Err(logged_out()));
         }
-        let decision = match decide(&group.members, &address_of(by), edit) {
+        let decision = match decide(&group.members, &address_of(by), edit, LARGEST_GROUP) {
             Ok(decision) => decision,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -242,7 +243,7 @@ impl NetTx {
     /// Removes a number from a group that is locked.
     async fn leave_local_group(&mut self, address: &Address, number: &PhoneNumber) -> Result<(), DbError> {
         let members = self.local_group(address).await?.map(|group| group.members).unwrap_or_default();
-        match decide(&members, &Address(number.to_string()), &GroupEdit::Leave) {
+        match decide(&members, &Address(number.to_string()), &GroupEdit::Leave, LARGEST_GROUP) {
             Ok(decision) => self.change_local_group(address, number, &decision).await,
             Err(_) => Ok(()),
         }

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::batches;
-use super::rules::{Decision, GroupPhotoEdit};
 use crate::db::DbError;
 use crate::domain::{PhoneNumber, Photo};
+use crate::upstream::group_rules::{Decision, GroupPhotoEdit};
 use crate::upstream::local::network::columns::number_of;
 use crate::upstream::local::network::{LocalNet, NetTx, Subscriber, mailbox_topic};
 use crate::upstream::local::stanza::{GroupNews, Stanza};

@@ -1,10 +1,8 @@
-//! The rules of groups: who may make a change, and what the change implies.
+//! The rules of groups: who may make a change, and what the change implies. They are those of the networks whose groups
+//! follow what this program decides.
 
+use super::{Address, GroupChange, GroupEdit, GroupFailure, Member};
 use crate::domain::{GroupChangeKind, Photo};
-use crate::upstream::{Address, GroupChange, GroupEdit, GroupFailure, Member};
-
-/// Members of a group at the most.
-pub const LARGEST_GROUP: usize = 1_024;
 
 /// Another photo, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +20,13 @@ pub(super) struct Decision {
     pub changes: Vec<GroupChange>,
 }
 
-/// Decides on a member's request. `members` are in the order in which they joined.
-pub(super) fn decide(members: &[Member], by: &Address, edit: &GroupEdit) -> Result<Decision, GroupFailure> {
+/// Decides on a member's request. `members` are in the order in which they joined; there may be `largest` of them.
+pub(super) fn decide(
+    members: &[Member],
+    by: &Address,
+    edit: &GroupEdit,
+    largest: usize,
+) -> Result<Decision, GroupFailure> {
     let find = |address: &Address| members.iter().find(|member| member.address == *address);
     let author = find(by).ok_or(GroupFailure::NotInGroup)?;
     let require_admin = || if author.admin { Ok(()) } else { Err(GroupFailure::NotAnAdmin) };
@@ -53,7 +56,7 @@ pub(super) fn decide(members: &[Member], by: &Address, edit: &GroupEdit) -> Resu
                     added.push(address.clone());
                 }
             }
-            if members.len() + added.len() > LARGEST_GROUP {
+            if members.len() + added.len() > largest {
                 return Err(GroupFailure::TooLarge);
             }
             let changes = of(GroupChangeKind::Added, &added);
@@ -94,7 +97,7 @@ fn demoted(members: &[Member], who: &Address) -> Decision {
 }
 
 /// The member to promote so that the group has an admin without `who`: the one who joined first, if no other is admin.
-fn successor(members: &[Member], who: &Address) -> Vec<Address> {
+pub(super) fn successor(members: &[Member], who: &Address) -> Vec<Address> {
     let mut others = members.iter().filter(|member| member.address != *who).peekable();
     let first = others.peek().map(|member| member.address.clone());
     if others.any(|member| member.admin) { Vec::new() } else { first.into_iter().collect() }
@@ -108,6 +111,12 @@ fn of(kind: GroupChangeKind, who: &[Address]) -> Vec<GroupChange> {
 mod tests {
     use super::*;
     use chrono::DateTime;
+
+    const LARGEST: usize = 20;
+
+    fn decide(members: &[Member], by: &Address, edit: &GroupEdit) -> Result<Decision, GroupFailure> {
+        super::decide(members, by, edit, LARGEST)
+    }
 
     /// Members in this order, by the last digit of their numbers; the letter `a` before it makes an admin.
     fn group(members: &[&str]) -> Vec<Member> {
@@ -193,7 +202,7 @@ mod tests {
     #[test]
     fn a_group_has_a_largest_size() {
         let mut members = group(&["a1"]);
-        for index in 1..LARGEST_GROUP {
+        for index in 1..LARGEST {
             let address = Address(format!("1666{index:07}"));
             members.push(Member { address, admin: false, since: DateTime::UNIX_EPOCH });
         }

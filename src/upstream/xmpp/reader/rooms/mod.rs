@@ -1,0 +1,383 @@
+//! The rooms of the account: it joins them, and reads their archives.
+//!
+//! A message that a room passes on is only a sign that its archive has more: the archive has the order, and says who
+//! wrote what, while anybody may take a nickname. What comes from other senders meanwhile waits, so that it stays behind.
+
+mod archive;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use self::archive::{archive_point, first_page};
+use super::{Reader, Stop};
+use crate::upstream::xmpp::address;
+use crate::upstream::xmpp::archive::{ArchivePoint, Page};
+use crate::upstream::xmpp::failure::IqFailure;
+use crate::upstream::xmpp::inbound::typing;
+use crate::upstream::xmpp::iq::ANSWER_TIMEOUT;
+use crate::upstream::xmpp::link::{LinkEnd, Received};
+use crate::upstream::xmpp::memberships::{Memberships, Place, Presence};
+use crate::upstream::xmpp::rooms::{Observed, Occupant, stanza};
+use crate::upstream::xmpp::xml::{Element, ns};
+use crate::upstream::{Address, Failure, Incoming, UpstreamEvent};
+
+/// A room that does not answer as it should is tried again after this pause.
+const AGAIN: Duration = Duration::from_secs(3);
+/// How often the record of a room may differ from what was read before the rest waits.
+const ROUNDS: usize = 4;
+
+/// The status of an occupant that has to go because the service ends (XEP-0045, section 15.6).
+const SHUTDOWN: u16 = 332;
+
+/// The reader's part of rooms.
+#[derive(Default)]
+pub(in crate::upstream::xmpp) struct RoomWork {
+    queue: VecDeque<(String, Work)>,
+    /// What came while a room was read.
+    pub(super) later: VecDeque<Received>,
+    /// When rooms are tried again.
+    again: HashMap<String, Instant>,
+    /// The last own messages: their ids in archives, and their own.
+    own_messages: VecDeque<(String, String)>,
+    /// Who last wrote under a nickname, by the address of the occupant.
+    nicknames: HashMap<String, String>,
+}
+
+/// What is to be done with a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Work {
+    /// There is more in its archive.
+    Read,
+    /// The account may have joined or left it.
+    Refresh,
+    /// A message says that this revision added the account or removed it.
+    Noticed(i64),
+    /// It may differ from its group's record.
+    Observe(Observed),
+}
+
+enum Reading {
+    /// To the end.
+    Done,
+    /// The account is not in the group any more.
+    Left,
+    /// The room does not let it read.
+    Refused,
+}
+
+impl RoomWork {
+    fn note(&mut self, room: &str, work: Work) {
+        let work = (room.to_owned(), work);
+        if !self.queue.contains(&work) {
+            self.queue.push_back(work);
+        }
+    }
+
+    pub(super) fn refresh(&mut self, room: &str) {
+        self.note(room, Work::Refresh);
+    }
+
+    pub(super) fn noticed(&mut self, room: &str, revision: i64) {
+        self.note(room, Work::Noticed(revision));
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Returns when a room is to be tried again.
+    pub(super) async fn is_due(next: Option<Instant>) {
+        match next {
+            Some(next) => sleep_until(next).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.again.values().min().copied()
+    }
+
+    pub(super) fn take_due(&mut self) {
+        let now = Instant::now();
+        let due: Vec<String> =
+            self.again.iter().filter(|(_, at)| **at <= now).map(|(room, _)| room.clone()).collect();
+        for room in due {
+            self.again.remove(&room);
+            self.note(&room, Work::Refresh);
+        }
+    }
+
+    fn try_again(&mut self, room: &str) {
+        self.again.insert(room.to_owned(), Instant::now() + AGAIN);
+    }
+}
+
+impl Reader {
+    /// Joins the rooms that the account was in, and reads what it has missed there.
+    pub(super) async fn open_rooms(&mut self) -> Result<(), Stop> {
+        let rooms = self.memberships.rooms();
+        let joins = rooms.iter().map(|room| stanza::join(room, self.nickname())).collect();
+        for room in &rooms {
+            self.memberships.set_presence(room, Presence::Joining);
+            self.rooms.note(room, Work::Refresh);
+            self.rooms.note(room, Work::Observe(Observed::Joined));
+        }
+        self.link.send(joins).await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
+        self.serve_rooms().await
+    }
+
+    /// Does what is to be done with rooms now.
+    pub(super) async fn serve_rooms(&mut self) -> Result<(), Stop> {
+        while let Some((room, work)) = self.rooms.queue.pop_front() {
+            match work {
+                Work::Read if self.memberships.presence(&room) == Some(Presence::Inside) => {
+                    match self.read_room(&room).await? {
+                        Reading::Done => {}
+                        Reading::Left | Reading::Refused => self.refresh_room(&room, None).await?,
+                    }
+                }
+                Work::Read | Work::Refresh => self.refresh_room(&room, None).await?,
+                Work::Noticed(revision) => self.refresh_room(&room, Some(revision)).await?,
+                Work::Observe(observed) => {
+                    if let Err(failure) = self.groups.observe(&room, &observed).await {
+                        tracing::debug!(%failure, "a room could not be compared with its group");
+                    }
+                }
+            }
+            self.pass_on_if_full().await?;
+        }
+        Ok(())
+    }
+
+    /// The nickname in rooms, which is the number.
+    fn nickname(&self) -> &str {
+        self.own.split_once('@').map_or(&self.own, |(number, _)| number)
+    }
+
+    /// Takes a message of a room: a sign that there is more, or typing.
+    pub(super) fn room_message(&mut self, message: &Element) {
+        let from = message.attr("from").unwrap_or_default();
+        let room = address::bare(from);
+        if !self.memberships.contains(room) {
+            return;
+        }
+        let is_own = address::resource(from) == Some(self.nickname());
+        if stanza::archive_id(message, room).is_some() {
+            if !is_own || !message.has_child("sent", ns::WINDU_GROUP) {
+                self.rooms.note(room, Work::Read);
+            }
+        } else if let Some(subject) = message.get_child("subject", ns::CLIENT)
+            && !message.has_child("body", ns::CLIENT)
+        {
+            self.rooms.note(room, Work::Observe(Observed::Subject(subject.text())));
+        } else if let Some(typing) =
+            typing(message).filter(|_| !is_own && !message.has_child("delay", ns::DELAY))
+            && let Some(from) = self.author(from)
+        {
+            let group = Some(address::of_room(room));
+            let event = UpstreamEvent::Typing { from, typing, group };
+            self.batch.push(Incoming { event, acknowledgement: None, resume_point: None });
+        }
+    }
+
+    /// Who is probably behind a nickname. Enough for typing only.
+    fn author(&self, occupant: &str) -> Option<Address> {
+        let known = self.rooms.nicknames.get(occupant).cloned();
+        let as_number = || {
+            let address = format!("{}@{}", address::resource(occupant)?, self.domain);
+            address::number(&address, &self.domain).map(|_| address)
+        };
+        known.or_else(as_number).map(Address)
+    }
+
+    /// Takes a presence of a room; false: it is of something else.
+    pub(super) fn room_presence(&mut self, presence: &Element) -> bool {
+        let from = presence.attr("from").unwrap_or_default();
+        let room = address::bare(from).to_owned();
+        if !self.memberships.contains(&room) {
+            return false;
+        }
+        let is_own = address::resource(from) == Some(self.nickname());
+        if presence.attr("type") == Some("error") {
+            if is_own || address::resource(from).is_none() {
+                self.memberships.set_presence(&room, Presence::Refused(IqFailure::of(presence)));
+            }
+            return true;
+        }
+        let Some(occupant) = Occupant::of(presence) else { return true };
+        let is_gone = presence.attr("type") == Some("unavailable");
+        if is_own && occupant.address.as_deref().is_none_or(|who| who == self.own) {
+            if !is_gone {
+                if occupant.is_own() {
+                    self.memberships.set_presence(&room, Presence::Inside);
+                }
+            } else if self.memberships.presence(&room) != Some(Presence::Joining) {
+                self.memberships.set_presence(&room, Presence::Outside);
+                if occupant.is_destroyed {
+                    // Before it is joined again, which would make a room of another kind.
+                    self.rooms.note(&room, Work::Observe(Observed::Changed));
+                }
+                if occupant.statuses.contains(&SHUTDOWN) {
+                    self.rooms.try_again(&room);
+                } else {
+                    self.rooms.note(&room, Work::Refresh);
+                }
+            }
+        }
+        if let (Some(who), Some(affiliation)) = (occupant.address, occupant.affiliation) {
+            self.rooms.note(&room, Work::Observe(Observed::Affiliation(who, affiliation)));
+        }
+        true
+    }
+
+    /// Brings the account's part in a room up to date with the group's record. `noticed`: the revision that a message names,
+    /// which anybody may have sent.
+    async fn refresh_room(&mut self, room: &str, noticed: Option<i64>) -> Result<(), Stop> {
+        for _ in 0..ROUNDS {
+            let record = match self.groups.finished(room).await {
+                Ok(record) => record,
+                Err(failure) => {
+                    tracing::debug!(%failure, "the record of a room is not complete yet");
+                    self.rooms.try_again(room);
+                    return Ok(());
+                }
+            };
+            let joined = record.as_ref().and_then(|record| record.member(&self.own)).map(|me| me.joined);
+            if self.memberships.place(room).is_none() {
+                // It may have been removed by now, or added again.
+                let first = match noticed.filter(|revision| *revision > self.memberships.left_by(room)) {
+                    Some(revision) if self.is_added_by(room, revision).await? => Some(revision),
+                    _ => joined,
+                };
+                let Some(first) = first else { return Ok(()) };
+                self.enter_room(room, first).await?;
+            }
+            let Some(joined) = joined else { return self.leave_room(room).await };
+            if let Some(place) = self.memberships.place(room).filter(|place| place.revision == joined - 1) {
+                self.hear_of(room, joined, place.point).await?;
+            }
+            if let Err(failure) = self.join_room(room).await? {
+                tracing::debug!(%failure, "a room does not let a member in");
+                if matches!(failure.condition(), Some("registration-required" | "forbidden")) {
+                    self.observe(room, &Observed::Changed).await;
+                }
+                self.rooms.try_again(room);
+                return Ok(());
+            }
+            match self.read_room(room).await? {
+                Reading::Done => return Ok(()),
+                Reading::Left => {}
+                Reading::Refused => self.observe(room, &Observed::Changed).await,
+            }
+        }
+        self.rooms.try_again(room);
+        Ok(())
+    }
+
+    async fn observe(&self, room: &str, observed: &Observed) {
+        if let Err(failure) = self.groups.observe(room, observed).await {
+            tracing::debug!(%failure, "a room could not be compared with its group");
+        }
+    }
+
+    /// Whether a revision has added the account to a group.
+    async fn is_added_by(&self, room: &str, revision: i64) -> Result<bool, Stop> {
+        let found = self.groups.revisions(room, revision, revision).await.map_err(not_stored)?;
+        Ok(found.iter().any(|(_, revision)| revision.added.iter().any(|who| who.0 == self.own)))
+    }
+
+    /// Begins with a room that this revision has added the account to, and reports it.
+    async fn enter_room(&mut self, room: &str, revision: i64) -> Result<(), Stop> {
+        let revisions = self.groups.revisions(room, revision, revision).await.map_err(not_stored)?;
+        let first = revisions.into_iter().next().map(|(_, first)| first);
+        let point = first.map(|first| ArchivePoint { id: first.announced.unwrap_or_default(), at: first.at });
+        let place = Place { point: point.clone(), revision: revision - 1, left: false };
+        let stored = [(room.to_owned(), place.clone())];
+        Memberships::store(&*self.state, &stored).await.map_err(not_stored)?;
+        self.memberships.enter(room, place);
+        self.hear_of(room, revision, point).await.map(drop)
+    }
+
+    /// Reports what a room has of the time when the account was in it, up to its end there. The room does not let it read,
+    /// so the administrator does.
+    async fn leave_room(&mut self, room: &str) -> Result<(), Stop> {
+        let Some(place) = self.memberships.place(room) else { return Ok(()) };
+        let mut page = first_page(place.point);
+        loop {
+            let read = match self.groups.admin.control().await {
+                Ok(control) => control.page(room, &page).await.map_err(IqFailure::failure),
+                Err(failure) => Err(failure),
+            };
+            let (messages, end) = match read {
+                Ok(read) => read,
+                Err(failure) => {
+                    if let (Failure::Refused(_), Page::After(point)) = (&failure, &page) {
+                        page = Page::Since(point.at);
+                        continue;
+                    }
+                    if matches!(failure, Failure::Refused(_)) {
+                        break;
+                    }
+                    self.rooms.try_again(room);
+                    return Ok(());
+                }
+            };
+            for message in messages {
+                let last = archive_point(&message);
+                if let Reading::Left = self.room_archived(room, &message).await? {
+                    return Ok(());
+                }
+                page = Page::After(last);
+            }
+            self.pass_on_if_full().await?;
+            if end.is_none_or(|end| end.complete || end.last.is_none()) {
+                break;
+            }
+        }
+        // The archive does not have the announcement.
+        let revision = self.groups.record(room).await.map_err(not_stored)?.map(|record| record.revision);
+        if let Some(revision) = revision {
+            self.hear_of(room, revision, None).await?;
+        }
+        self.memberships.leave(room, revision.unwrap_or_default());
+        Ok(())
+    }
+
+    async fn join_room(&mut self, room: &str) -> Result<Result<(), IqFailure>, Stop> {
+        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        loop {
+            match self.memberships.presence(room) {
+                Some(Presence::Inside) => return Ok(Ok(())),
+                Some(Presence::Joining) => {}
+                Some(Presence::Outside) => {
+                    self.memberships.set_presence(room, Presence::Joining);
+                    let join = stanza::join(room, self.nickname());
+                    self.link.send(vec![join]).await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
+                }
+                Some(Presence::Refused(failure)) => {
+                    self.memberships.set_presence(room, Presence::Outside);
+                    return Ok(Err(failure));
+                }
+                None => return Ok(Err(IqFailure::NoAnswer)),
+            }
+            match timeout_at(deadline, self.received.recv()).await {
+                Ok(Some(received)) => {
+                    self.set_aside(received, None).await?;
+                }
+                Ok(None) => return Err(Stop::Link(LinkEnd::Broken)),
+                Err(_) => {
+                    self.memberships.set_presence(room, Presence::Outside);
+                    return Ok(Err(IqFailure::NoAnswer));
+                }
+            }
+        }
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "a function for map_err")]
+fn not_stored(failure: Failure) -> Stop {
+    tracing::debug!(%failure, "the state of rooms was not read or stored");
+    Stop::Link(LinkEnd::Broken)
+}

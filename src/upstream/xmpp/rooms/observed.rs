@@ -1,0 +1,141 @@
+//! What other apps change in the rooms of groups: it becomes a revision like any other.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::pending::not_done;
+use super::record::{Affiliation, Record};
+use super::{Loaded, Rooms, group_key, to_json};
+use crate::clock;
+use crate::domain::GroupChangeKind;
+use crate::upstream::group_rules::{Decision, successor};
+use crate::upstream::{Address, Failure, GroupChange};
+
+/// The lists of a room are compared once in this time, without a sign of a change.
+const COMPARED: Duration = Duration::from_mins(1);
+
+/// What an account has seen of a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::upstream::xmpp) enum Observed {
+    /// What a person is to it.
+    Affiliation(String, Affiliation),
+    Subject(String),
+    /// The account has joined it, and may have missed something.
+    Joined,
+    /// Something has changed, whatever it is.
+    Changed,
+}
+
+impl Rooms {
+    /// Compares a room with the record of its group, if what was seen differs from it. A difference becomes a revision,
+    /// once, however many accounts and processes see it.
+    pub async fn observe(self: &Arc<Self>, room: &str, observed: &Observed) -> Result<(), Failure> {
+        let Some(Loaded { record, bytes }) = self.load(room).await? else { return Ok(()) };
+        if record.pending.is_some() {
+            // What was seen is a part of it, or the next sign shows it.
+            return Ok(());
+        }
+        let subject = match observed {
+            Observed::Affiliation(who, affiliation) => {
+                let is_admin = record.member(who).map(|member| member.admin);
+                if *who == self.server.settings.admin_jid || is_admin == affiliation.membership() {
+                    return Ok(());
+                }
+                None
+            }
+            Observed::Subject(subject) if *subject == record.subject => return Ok(()),
+            Observed::Subject(subject) => Some(subject.clone()),
+            Observed::Joined if self.is_compared(room) => return Ok(()),
+            Observed::Joined | Observed::Changed => None,
+        };
+        let control = self.admin.control().await?;
+        let listed = match control.affiliated(room).await {
+            Ok(listed) => listed,
+            Err(failure) if failure.condition() == Some("item-not-found") => {
+                // Somebody has destroyed the room, and the group goes on in a new one.
+                let mut record = record;
+                record.restore(&self.process, clock::now());
+                let key = group_key(room);
+                self.state.replace(&key, Some(&bytes), &to_json(&record)?, &[]).await?;
+                return self.finish_soon(room).await.map(drop);
+            }
+            Err(failure) => {
+                self.admin.close_if_silent(&failure).await;
+                return Err(not_done(failure));
+            }
+        };
+        let is_owner = |(who, affiliation): &(String, Affiliation)| {
+            *who == self.server.settings.admin_jid && *affiliation == Affiliation::Owner
+        };
+        if !listed.iter().any(is_owner) {
+            tracing::warn!("the administrator does not own the room of a group any more");
+            return Ok(());
+        }
+        let decision = self.difference(&record, &listed, subject);
+        let mut record = record;
+        if !decision.changes.is_empty() && self.write_observed(room, &mut record, &bytes, &decision).await? {
+            self.finish_soon(room).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the lists were compared lately. They are from now on.
+    fn is_compared(&self, room: &str) -> bool {
+        let mut compared = self.compared.lock().unwrap_or_else(PoisonError::into_inner);
+        compared.retain(|_, at| at.elapsed() < COMPARED);
+        compared.insert(room.to_owned(), Instant::now()).is_some()
+    }
+
+    fn difference(
+        &self,
+        record: &Record,
+        listed: &[(String, Affiliation)],
+        subject: Option<String>,
+    ) -> Decision {
+        let admin = &self.server.settings.admin_jid;
+        let listed: Vec<(Address, bool)> = listed
+            .iter()
+            .filter(|(who, _)| who != admin)
+            .filter_map(|(who, affiliation)| Some((Address(who.clone()), affiliation.membership()?)))
+            .collect();
+        let now = |who: &Address| listed.iter().find(|(listed, _)| listed == who).map(|(_, admin)| *admin);
+        let mut decision = Decision { subject, ..Decision::default() };
+        for member in &record.members {
+            match now(&member.address) {
+                None => decision.removed.push(member.address.clone()),
+                Some(true) if !member.admin => decision.promoted.push(member.address.clone()),
+                Some(false) if member.admin => decision.demoted.push(member.address.clone()),
+                Some(_) => {}
+            }
+        }
+        for (who, admin) in &listed {
+            if record.member(&who.0).is_none() {
+                decision.added.push(who.clone());
+                decision.promoted.extend(admin.then(|| who.clone()));
+            }
+        }
+        let mut after = record.clone();
+        after.apply(&decision, "", record.created_at);
+        if !after.members.iter().any(|member| member.admin) {
+            let promoted = successor(&after.members(), &Address(String::new()));
+            decision.demoted.retain(|who| !promoted.contains(who));
+            decision.promoted.extend(promoted);
+        }
+        for (kind, who) in [
+            (GroupChangeKind::Removed, &decision.removed),
+            (GroupChangeKind::Added, &decision.added),
+            (GroupChangeKind::Promoted, &decision.promoted),
+            (GroupChangeKind::Demoted, &decision.demoted),
+        ] {
+            if !who.is_empty() {
+                decision.changes.push(GroupChange { kind, who: who.clone() });
+            }
+        }
+        if decision.subject.is_some() {
+            decision.changes.push(GroupChange { kind: GroupChangeKind::Subject, who: Vec::new() });
+        }
+        decision
+    }
+}

@@ -1,0 +1,197 @@
+//! Groups, with somebody of the same server who uses another app.
+
+use serde_json::{Value, json};
+
+use crate::support::client::Answer;
+use crate::support::people::{Person, texts};
+use crate::support::wait::{DEADLINE, wait_until_async};
+use crate::support::xmpp::peer::{Peer, is_from};
+use crate::support::xmpp::{Software, XmppServer};
+use crate::world::{jid, outsider_of, romeo, setup, shared};
+
+on_both_servers!(
+    an_outsider_is_in_a_group_until_it_is_removed,
+    an_outsider_changes_a_group_with_another_app,
+    a_destroyed_room_is_made_anew,
+);
+
+impl Person {
+    /// Creates a group of these, and returns its id.
+    pub async fn makes_group(&self, subject: &str, participants: &[&str]) -> String {
+        let body = json!({"subject": subject, "participants": participants});
+        let made = self.api.post_json("/api/groups/create-group/", &body).await;
+        assert_eq!(made.status, 201, "{}", made.text());
+        made.json()["groupid"].as_str().expect("an id").to_owned()
+    }
+
+    /// Calls an endpoint of a group that must succeed.
+    async fn changes_group(&self, group: &str, endpoint: &str, form: &[(&str, &str)]) {
+        let answer: Answer = self.api.post(&format!("/api/groups/{group}/{endpoint}/"), form).await;
+        assert_eq!(answer.status, 200, "{endpoint}: {}", answer.text());
+    }
+
+    /// Waits until the group is as expected.
+    pub async fn group_until(&self, group: &str, what: &str, predicate: impl Fn(&Value) -> bool) -> Value {
+        wait_until_async(what, DEADLINE, async || {
+            let info = self.api.get(&format!("/api/groups/{group}/info/")).await;
+            (info.status == 200).then(|| info.json()).filter(&predicate)
+        })
+        .await
+    }
+
+    async fn is_in_group(&self, group: &str) -> bool {
+        self.api.get(&format!("/api/groups/{group}/info/")).await.status == 200
+    }
+
+    pub async fn says(&self, group: &str, text: &str) -> String {
+        let form = [("group_id", group), ("message", text)];
+        let sent = self.api.post("/api/messages/send-message/", &form).await;
+        assert_eq!(sent.status, 200, "{}", sent.text());
+        sent.json()["id"].as_str().expect("an id").to_owned()
+    }
+}
+
+/// Two friends and an outsider in a group of the first one, which all have joined.
+struct Three {
+    anna: Person,
+    ben: Person,
+    romeo: Peer,
+    /// The outsider's public id.
+    outsider: String,
+    group: String,
+    /// The address of its room.
+    room: String,
+}
+
+impl Three {
+    async fn new(server: &crate::support::server::Server, xmpp: &XmppServer) -> Self {
+        let (anna, ben) = Person::two_friends(server).await;
+        let romeo = romeo(xmpp).await;
+        romeo.chat(&jid(&anna, xmpp)).text("May I come?").await;
+        let outsider = outsider_of(&anna).await;
+        let group = anna.makes_group("The ball", &[&ben.number, &outsider]).await;
+        let invitation = romeo.until("an invitation", |event| event["invited_to"].is_string()).await;
+        let room = invitation["invited_to"].as_str().expect("an address").to_owned();
+        assert!(is_from(&invitation, &xmpp.admin_jid()), "{invitation}");
+        romeo.join(&room, "Romeo", 0).await.expect("a member may join");
+        ben.group_until(&group, "the group", |_| true).await;
+        Self { anna, ben, romeo, outsider, group, room }
+    }
+}
+
+async fn an_outsider_is_in_a_group_until_it_is_removed(software: Software) {
+    let xmpp = shared(software);
+    let server = setup(xmpp).start();
+    let Three { anna, ben, romeo, outsider, group, room } = Three::new(&server, xmpp).await;
+    let info = anna.group_until(&group, "the group", |_| true).await;
+    assert_eq!(info["participants"], json!([anna.number, ben.number, outsider]), "{info}");
+    assert_eq!((&info["admins"], &info["subject"]), (&json!([anna.number]), &json!("The ball")), "{info}");
+
+    let id = anna.says(&group, "Welcome, gentlemen").await;
+    let heard = romeo.hears(&room, "Welcome, gentlemen").await;
+    assert_eq!((&heard["id"], &heard["from"]), (&json!(id), &json!(format!("{room}/{}", anna.number))));
+    ben.waits_until(&group, &id, |message| message["participant"] == anna.number.as_str()).await;
+    // By the nickname of somebody else: who wrote is who it was.
+    let written = romeo.room(&room).text("What lady is that?").await;
+    for person in [&anna, &ben] {
+        let message = person.waits_until(&group, &written, |_| true).await;
+        assert_eq!(message["text"], "What lady is that?");
+        assert_eq!(message["participant"], outsider.as_str(), "{message}");
+    }
+    let form = [("group_id", group.as_str())];
+    let typing = anna.api.post("/api/messages/set-typing/", &form).await;
+    assert_eq!(typing.status, 200, "{}", typing.text());
+    romeo.until("typing", |event| is_from(event, &room) && event["chat_state"] == "composing").await;
+    // Read: by Ben for certain, by the outsider with a marker of the room.
+    romeo.room(&room).displayed(&id).await;
+    let read = ben.api.post("/api/messages/update-last-read/", &form).await;
+    assert_eq!(read.status, 200, "{}", read.text());
+    romeo.until("a marker", |event| is_from(event, &room) && event["displayed"] == *written).await;
+    anna.waits_until(&group, &id, |message| message["read"].is_string()).await;
+
+    anna.changes_group(&group, "subject", &[("subject", "Masks 🎭")]).await;
+    romeo.until("the subject", |event| is_from(event, &room) && event["subject"] == "Masks 🎭").await;
+    ben.group_until(&group, "the subject", |info| info["subject"] == "Masks 🎭").await;
+
+    anna.changes_group(&group, "remove-participant", &[("contact", &outsider)]).await;
+    let removed = romeo.until("its removal", |event| {
+        event["event"] == "presence"
+            && is_from(event, &room)
+            && event["type"] == "unavailable"
+            && event["statuses"].as_array().is_some_and(|codes| codes.contains(&json!(321)))
+    });
+    removed.await;
+    assert_eq!(romeo.join(&room, "Romeo", 0).await, Err("registration-required".to_owned()));
+    let alone = json!([anna.number, ben.number]);
+    ben.group_until(&group, "two participants", |info| info["participants"] == alone).await;
+    romeo.forget();
+    let id = anna.says(&group, "He is gone").await;
+    ben.waits_until(&group, &id, |_| true).await;
+    assert!(!romeo.events().iter().any(|event| event["body"] == "He is gone"), "{:?}", romeo.events());
+}
+
+async fn an_outsider_changes_a_group_with_another_app(software: Software) {
+    let xmpp = shared(software);
+    let server = setup(xmpp).start();
+    let Three { anna, ben, romeo, outsider, group, room } = Three::new(&server, xmpp).await;
+    // Every member may set the subject.
+    romeo.subject(&room, "The feast").await;
+    for person in [&anna, &ben] {
+        person.group_until(&group, "the subject", |info| info["subject"] == "The feast").await;
+    }
+    anna.changes_group(&group, "promote-participant", &[("contact", &outsider)]).await;
+    ben.group_until(&group, "two admins", |info| info["admins"] == json!([anna.number, outsider])).await;
+    assert_eq!(romeo.affiliates(&room, "owner").await.as_array().map(Vec::len), Some(3));
+    romeo.affiliate(&room, &jid(&ben, xmpp), "owner").await.expect("an owner may");
+    let all = json!([anna.number, ben.number, outsider]);
+    anna.group_until(&group, "three admins", |info| info["admins"] == all).await;
+    let last = anna.says(&group, "before").await;
+    ben.waits_until(&group, &last, |_| true).await;
+    romeo.affiliate(&room, &jid(&ben, xmpp), "none").await.expect("an owner may");
+    anna.group_until(&group, "without Ben", |info| info["participants"] == json!([anna.number, outsider]))
+        .await;
+    wait_until_async("the end of Ben's membership", DEADLINE, async || {
+        (!ben.is_in_group(&group).await).then_some(())
+    })
+    .await;
+    anna.says(&group, "after").await;
+    romeo.hears(&room, "after").await;
+    assert_eq!(texts(&ben.chat(&group).await), ["before"]);
+    // Kicked, a member comes back.
+    let nickname = &anna.number;
+    let kick = format!(
+        "<iq xmlns='jabber:client' type='set' to='{room}'><query xmlns='http://jabber.org/protocol/muc#admin'>\
+         <item nick='{nickname}' role='none'/></query></iq>"
+    );
+    // An owner may not be kicked by another one, so Anna is an ordinary member.
+    romeo.affiliate(&room, &jid(&anna, xmpp), "member").await.expect("an owner may");
+    anna.group_until(&group, "one admin", |info| info["admins"] == json!([outsider])).await;
+    romeo.request(&kick).await.expect("an owner may");
+    anna.says(&group, "back again").await;
+    romeo.hears(&room, "back again").await;
+    // An outsider who leaves by itself gives up its membership.
+    romeo.affiliate(&room, &jid(&anna, xmpp), "owner").await.expect("an owner may");
+    anna.group_until(&group, "two admins", |info| info["admins"] == json!([anna.number, outsider])).await;
+    romeo.affiliate(&room, romeo.jid(), "none").await.expect("an owner may");
+    anna.group_until(&group, "Anna alone", |info| info["participants"] == json!([anna.number])).await;
+}
+
+async fn a_destroyed_room_is_made_anew(software: Software) {
+    let xmpp = shared(software);
+    let server = setup(xmpp).start();
+    let Three { anna, ben, romeo, outsider, group, room } = Three::new(&server, xmpp).await;
+    anna.changes_group(&group, "promote-participant", &[("contact", &outsider)]).await;
+    ben.group_until(&group, "two admins", |info| info["admins"] == json!([anna.number, outsider])).await;
+    let id = anna.says(&group, "before").await;
+    ben.waits_until(&group, &id, |_| true).await;
+    let destroy = format!(
+        "<iq xmlns='jabber:client' type='set' to='{room}'><query xmlns='http://jabber.org/protocol/muc#owner'>\
+         <destroy/></query></iq>"
+    );
+    romeo.request(&destroy).await.expect("an owner may");
+    let id = anna.says(&group, "after").await;
+    ben.waits_until(&group, &id, |_| true).await;
+    assert_eq!(texts(&ben.chat(&group).await), ["before", "after"]);
+    romeo.join(&room, "Romeo", 10).await.expect("a member still");
+    romeo.hears(&room, "after").await;
+}
