@@ -94,6 +94,12 @@ impl GroupTraffic {
             tally = tally + outside.finish(&people[..2]).await;
         }
         let sent = tasks.join_all().await;
+        let undelivered =
+            "SELECT network_id FROM message WHERE sender_peer_id IS NULL AND delivered_at IS NULL LIMIT 1";
+        wait_until_async("all receipts", DEADLINE * 2, async || {
+            block_in_place(|| server.database().sql(undelivered)).is_empty().then_some(())
+        })
+        .await;
         block_in_place(|| assert_guarantees(server.database()));
         for (sender, ids) in sent {
             let own = listed(&people[sender], &group, None).await;
@@ -105,7 +111,8 @@ impl GroupTraffic {
             }
             for (number, id) in ids.iter().enumerate() {
                 if let Some(id) = id {
-                    let stored = own.iter().find(|message| message["text"] == number.to_string());
+                    let text = number.to_string();
+                    let stored = own.iter().find(|message| message["text"] == text.as_str());
                     assert_eq!(stored.map(|message| &message["id"]), Some(&json!(id)), "{number} is lost");
                     tally.acknowledged += 1;
                 }

@@ -186,8 +186,7 @@ impl Connection for XmppConnection {
     async fn acknowledge(&self, stored: &[Acknowledgement]) -> Result<(), Failure> {
         let numbers = numbers(stored);
         let entries = self.in_flight.remove(&numbers);
-        let receipts: Vec<Element> =
-            entries.iter().filter_map(|entry| entry.receipt.as_ref()).map(outbound::delivered).collect();
+        let receipts = outbound::delivered(entries.iter().filter_map(|entry| entry.receipt.as_ref()));
         let of_rooms = entries.iter().any(|entry| entry.place.is_some() && entry.receipt.is_some());
         self.deliver(receipts).await?;
         // A place in a room's archive moves when the server certainly has the receipts of what is before it.

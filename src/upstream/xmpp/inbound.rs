@@ -66,7 +66,8 @@ pub(super) fn events(envelope: &Envelope<'_>) -> (Vec<UpstreamEvent>, Option<Wan
     for (name, namespace, kind) in
         [("received", ns::RECEIPTS, ReceiptKind::Delivered), ("displayed", ns::MARKERS, ReceiptKind::Read)]
     {
-        if let Some(id) = message.get_child(name, namespace).and_then(|receipt| receipt.attr("id")) {
+        let receipts = message.children().filter(|child| child.is(name, namespace));
+        for id in receipts.filter_map(|receipt| receipt.attr("id")) {
             // Other apps mark only the newest message (XEP-0333, section 4.1).
             let up_to = kind == ReceiptKind::Read;
             let (from, id, group) = (peer.clone(), id.to_owned(), group.clone());

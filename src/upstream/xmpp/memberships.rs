@@ -32,6 +32,8 @@ pub(super) enum Presence {
     /// It has asked to join.
     Joining,
     Inside,
+    /// Somebody has destroyed the room, which has to be made anew before it is joined.
+    Destroyed,
     /// The room does not let it in.
     Refused(IqFailure),
 }

@@ -1,5 +1,7 @@
 //! Messages, receipts and typing, as stanzas.
 
+use std::collections::BTreeMap;
+
 use super::address;
 use super::inbound::WantedReceipt;
 use super::rooms::stanza::of_room;
@@ -59,11 +61,21 @@ pub(super) fn lines(text: &str) -> String {
     text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
-/// A delivered receipt (XEP-0184). Of a message in a group it goes to the author alone.
-pub(super) fn delivered(receipt: &WantedReceipt) -> Element {
-    let WantedReceipt { to, id, room } = receipt;
-    let stanza = chat(to).child(element("received", ns::RECEIPTS).attribute("id", id));
-    kept(within(stanza, room.as_deref()))
+/// Delivered receipts (XEP-0184). Those of messages in a group go to the author alone, in one stanza.
+pub(super) fn delivered<'a>(receipts: impl Iterator<Item = &'a WantedReceipt>) -> Vec<Element> {
+    let received = |id: &str| element("received", ns::RECEIPTS).attribute("id", id);
+    let (mut stanzas, mut in_rooms) = (Vec::new(), BTreeMap::<(&str, &str), Element>::new());
+    for WantedReceipt { to, id, room } in receipts {
+        match room {
+            Some(room) => {
+                let stanza = in_rooms.entry((to, room)).or_insert_with(|| within(chat(to), Some(room)));
+                stanza.append_child(received(id));
+            }
+            None => stanzas.push(kept(chat(to).child(received(id)))),
+        }
+    }
+    stanzas.extend(in_rooms.into_values().map(kept));
+    stanzas
 }
 
 /// A read receipt (XEP-0333). Other apps expect that of a message in a group in the room.

@@ -19,11 +19,14 @@ use crate::upstream::xmpp::xml::{Build as _, Element, ns};
 
 /// Requests for affiliations that are under way at one time.
 const AFFILIATIONS: usize = 50;
+/// For a room's answer. ejabberd does not answer for a room that ends at this moment, so it is asked again.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(5);
+const ATTEMPTS: usize = 3;
 /// For the last messages of a page, which come before its end.
 const PAGE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The status of a room that was made by joining it (XEP-0045, section 10.1).
-const CREATED: u16 = 201;
+pub(in crate::upstream::xmpp) const CREATED: u16 = 201;
 
 /// The administrator's connection, as rooms need it. It is the owner of each room that it makes.
 #[derive(Clone)]
@@ -136,6 +139,16 @@ impl Control {
 
     /// Joins a room, which is made if there is none. Returns whether it is new.
     async fn enter(&self, room: &str, nickname: &str) -> Result<bool, IqFailure> {
+        for _ in 1..ATTEMPTS {
+            match self.try_to_enter(room, nickname).await {
+                Err(IqFailure::NoAnswer) => {}
+                entered => return entered,
+            }
+        }
+        self.try_to_enter(room, nickname).await
+    }
+
+    async fn try_to_enter(&self, room: &str, nickname: &str) -> Result<bool, IqFailure> {
         let mut presences = self.awaited.expect(&format!("{room}/{nickname}"));
         self.link.send(vec![stanza::join(room, nickname)]).await?;
         let entering = async {
@@ -149,7 +162,7 @@ impl Control {
             }
             Err(IqFailure::NoAnswer)
         };
-        timeout(ANSWER_TIMEOUT, entering).await.unwrap_or(Err(IqFailure::NoAnswer))
+        timeout(ROOM_TIMEOUT, entering).await.unwrap_or(Err(IqFailure::NoAnswer))
     }
 
     /// Says something in a room; returns it as the room passes it on.
@@ -169,10 +182,20 @@ impl Control {
     pub async fn affiliated(&self, room: &str) -> Result<Vec<(String, Affiliation)>, IqFailure> {
         let mut found = Vec::new();
         for affiliation in Affiliation::OF_MEMBERS {
-            let answer = ask(&self.link, stanza::affiliated(room, affiliation)).await?;
+            let answer = self.list(room, affiliation).await?;
             found.extend(stanza::listed(&answer).into_iter().map(|who| (who, affiliation)));
         }
         Ok(found)
+    }
+
+    async fn list(&self, room: &str, affiliation: Affiliation) -> Result<Element, IqFailure> {
+        for _ in 1..ATTEMPTS {
+            let answer = self.link.ask(stanza::affiliated(room, affiliation));
+            if let Ok(answer) = timeout(ROOM_TIMEOUT, answer).await {
+                return answer;
+            }
+        }
+        ask(&self.link, stanza::affiliated(room, affiliation)).await
     }
 
     /// A page of the room's archive, which an owner may read in any case.

@@ -26,7 +26,7 @@ use crate::upstream::group_rules::Decision;
 use crate::upstream::{Address, Failure, NetworkState, NetworkWrite};
 
 pub(super) use awaited::Awaited;
-pub(super) use control::{Archived, Control};
+pub(super) use control::{Archived, CREATED, Control};
 pub(super) use observed::Observed;
 pub(super) use record::{Record, Revision};
 pub(super) use stanza::Occupant;

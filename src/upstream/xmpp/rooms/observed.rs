@@ -53,7 +53,7 @@ impl Rooms {
         let control = self.admin.control().await?;
         let listed = match control.affiliated(room).await {
             Ok(listed) => listed,
-            Err(failure) if failure.condition() == Some("item-not-found") => {
+            Err(failure) if matches!(failure.condition(), Some("item-not-found" | "gone")) => {
                 // Somebody has destroyed the room, and the group goes on in a new one.
                 let mut record = record;
                 record.restore(&self.process, clock::now());

@@ -41,6 +41,12 @@ fn presence(room: &str, nickname: &str) -> Element {
     element("presence", ns::CLIENT).attribute("to", &format!("{room}/{nickname}"))
 }
 
+/// Destroys a room.
+pub(in crate::upstream::xmpp) fn destroy(room: &str) -> Element {
+    let destroy = element("destroy", ns::MUC_OWNER);
+    iq("set").attribute("to", room).child(element("query", ns::MUC_OWNER).child(destroy))
+}
+
 /// Asks for the configuration form.
 pub(super) fn configuration(room: &str) -> Element {
     iq("get").attribute("to", room).child(element("query", ns::MUC_OWNER))

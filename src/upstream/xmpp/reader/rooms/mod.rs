@@ -16,10 +16,10 @@ use crate::upstream::xmpp::address;
 use crate::upstream::xmpp::archive::{ArchivePoint, Page};
 use crate::upstream::xmpp::failure::IqFailure;
 use crate::upstream::xmpp::inbound::typing;
-use crate::upstream::xmpp::iq::ANSWER_TIMEOUT;
+use crate::upstream::xmpp::iq::{ANSWER_TIMEOUT, ask};
 use crate::upstream::xmpp::link::{LinkEnd, Received};
 use crate::upstream::xmpp::memberships::{Memberships, Place, Presence};
-use crate::upstream::xmpp::rooms::{Observed, Occupant, stanza};
+use crate::upstream::xmpp::rooms::{CREATED, Observed, Occupant, stanza};
 use crate::upstream::xmpp::xml::{Element, ns};
 use crate::upstream::{Address, Failure, Incoming, UpstreamEvent};
 
@@ -54,6 +54,8 @@ enum Work {
     Refresh,
     /// A message says that this revision added the account or removed it.
     Noticed(i64),
+    /// The account has made it by joining it, which only the administrator may.
+    Destroy,
     /// It may differ from its group's record.
     Observe(Observed),
 }
@@ -140,6 +142,10 @@ impl Reader {
                 }
                 Work::Read | Work::Refresh => self.refresh_room(&room, None).await?,
                 Work::Noticed(revision) => self.refresh_room(&room, Some(revision)).await?,
+                Work::Destroy => {
+                    let _ = ask(&self.link, stanza::destroy(&room)).await;
+                    self.refresh_room(&room, None).await?;
+                }
                 Work::Observe(observed) => {
                     if let Err(failure) = self.groups.observe(&room, &observed).await {
                         tracing::debug!(%failure, "a room could not be compared with its group");
@@ -164,14 +170,14 @@ impl Reader {
             return;
         }
         let is_own = address::resource(from) == Some(self.nickname());
-        if stanza::archive_id(message, room).is_some() {
-            if !is_own || !message.has_child("sent", ns::WINDU_GROUP) {
-                self.rooms.note(room, Work::Read);
-            }
-        } else if let Some(subject) = message.get_child("subject", ns::CLIENT)
+        if let Some(subject) = message.get_child("subject", ns::CLIENT)
             && !message.has_child("body", ns::CLIENT)
         {
             self.rooms.note(room, Work::Observe(Observed::Subject(subject.text())));
+        } else if stanza::archive_id(message, room).is_some() {
+            if !is_own || !message.has_child("sent", ns::WINDU_GROUP) {
+                self.rooms.note(room, Work::Read);
+            }
         } else if let Some(typing) =
             typing(message).filter(|_| !is_own && !message.has_child("delay", ns::DELAY))
             && let Some(from) = self.author(from)
@@ -210,15 +216,17 @@ impl Reader {
         let is_gone = presence.attr("type") == Some("unavailable");
         if is_own && occupant.address.as_deref().is_none_or(|who| who == self.own) {
             if !is_gone {
-                if occupant.is_own() {
+                if occupant.statuses.contains(&CREATED) {
+                    // There was none, so it is not the group's.
+                    self.memberships.set_presence(&room, Presence::Destroyed);
+                    self.rooms.note(&room, Work::Destroy);
+                } else if occupant.is_own() {
                     self.memberships.set_presence(&room, Presence::Inside);
                 }
             } else if self.memberships.presence(&room) != Some(Presence::Joining) {
-                self.memberships.set_presence(&room, Presence::Outside);
-                if occupant.is_destroyed {
-                    // Before it is joined again, which would make a room of another kind.
-                    self.rooms.note(&room, Work::Observe(Observed::Changed));
-                }
+                let is_destroyed = occupant.is_destroyed;
+                let presence = if is_destroyed { Presence::Destroyed } else { Presence::Outside };
+                self.memberships.set_presence(&room, presence);
                 if occupant.statuses.contains(&SHUTDOWN) {
                     self.rooms.try_again(&room);
                 } else {
@@ -257,6 +265,14 @@ impl Reader {
             let Some(joined) = joined else { return self.leave_room(room).await };
             if let Some(place) = self.memberships.place(room).filter(|place| place.revision == joined - 1) {
                 self.hear_of(room, joined, place.point).await?;
+            }
+            if self.memberships.presence(room) == Some(Presence::Destroyed) {
+                if let Err(failure) = self.groups.observe(room, &Observed::Changed).await {
+                    tracing::debug!(%failure, "a destroyed room is not made anew yet");
+                    self.rooms.try_again(room);
+                    return Ok(());
+                }
+                self.memberships.set_presence(room, Presence::Outside);
             }
             if let Err(failure) = self.join_room(room).await? {
                 tracing::debug!(%failure, "a room does not let a member in");
@@ -360,7 +376,7 @@ impl Reader {
                     self.memberships.set_presence(room, Presence::Outside);
                     return Ok(Err(failure));
                 }
-                None => return Ok(Err(IqFailure::NoAnswer)),
+                Some(Presence::Destroyed) | None => return Ok(Err(IqFailure::NoAnswer)),
             }
             match timeout_at(deadline, self.received.recv()).await {
                 Ok(Some(received)) => {
