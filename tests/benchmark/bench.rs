@@ -14,10 +14,12 @@ mod load;
 mod meter;
 mod people;
 mod pgbench;
+mod plain_client;
 mod report;
 mod send;
 mod statements;
 mod world;
+mod xmpp;
 
 use clap::{Parser, ValueEnum};
 
@@ -48,6 +50,9 @@ pub struct Options {
     /// Unread messages in a chat of the large account.
     #[arg(long, default_value_t = 100_000)]
     unread: i64,
+    /// Messages in one measurement of `xmpp`.
+    #[arg(long, default_value_t = 2_000)]
+    xmpp_messages: usize,
     /// Also print what the SQL statements of `send`, `list` and `start` cost. That makes all of it slower.
     #[arg(long)]
     statements: bool,
@@ -73,6 +78,8 @@ enum What {
     Memory,
     /// The time until all sessions are online.
     Start,
+    /// Sessions, logins and messages on an XMPP server.
+    Xmpp,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -98,5 +105,8 @@ async fn main() {
     }
     if wanted(What::Start) {
         idle::start(&options).await;
+    }
+    if wanted(What::Xmpp) {
+        xmpp::run(&options).await;
     }
 }

@@ -25,20 +25,25 @@ pub async fn memory(options: &Options) {
         world.analyze().await;
         let server = world.setup(&options.log).start();
         people::until_online(&world.pool, count).await;
-        let memory = at_rest(&server).await;
-        let before = Cpu::read(Some(server.id()));
-        tokio::time::sleep(IDLE).await;
-        let cpu = Cpu::read(Some(server.id())) - before;
-        let share = |time: Duration| time.as_secs_f64() * 100.0 / IDLE.as_secs_f64();
-        let (own, postgres) = (share(cpu.server), share(cpu.postgres));
-        println!(
-            "{count:6} sessions: {memory} KiB resident; idle CPU: server {own:.1} %, PostgreSQL {postgres:.1} %"
-        );
-        found.push(memory);
+        found.push(measure(&server, count).await);
     }
     #[expect(clippy::cast_precision_loss, reason = "KiB and sessions, far below 2^52")]
     let each = found[1].saturating_sub(found[0]) as f64 / sessions as f64;
     println!("memory: {each:.1} KiB for each idle session");
+}
+
+/// Prints what idle sessions cost, and returns the resident memory in KiB.
+pub async fn measure(server: &Server, sessions: usize) -> u64 {
+    let memory = at_rest(server).await;
+    let before = Cpu::read(Some(server.id()));
+    tokio::time::sleep(IDLE).await;
+    let cpu = Cpu::read(Some(server.id())) - before;
+    let share = |time: Duration| time.as_secs_f64() * 100.0 / IDLE.as_secs_f64();
+    let (own, postgres) = (share(cpu.server), share(cpu.postgres));
+    println!(
+        "{sessions:6} sessions: {memory} KiB resident; idle CPU: server {own:.1} %, PostgreSQL {postgres:.1} %"
+    );
+    memory
 }
 
 /// The time of a start with many accounts, the first time and after a kill.

@@ -63,6 +63,11 @@ impl AddAssign for Cpu {
     }
 }
 
+/// The CPU time of a process up to now.
+pub fn process(id: u32) -> Duration {
+    Process::read(id).map(|process| process.own).unwrap_or_default()
+}
+
 struct Process {
     id: u32,
     parent: u32,

@@ -14,7 +14,7 @@ use crate::support::server::Server;
 use crate::world::World;
 
 /// The text of every message. The script below has the same.
-const TEXT: &str = "The quick brown fox jumps over the lazy dog, and then it rests.";
+pub const TEXT: &str = "The quick brown fox jumps over the lazy dog, and then it rests.";
 
 /// The minimum for pgbench, so that it runs for some seconds.
 const PGBENCH: usize = 20_000;

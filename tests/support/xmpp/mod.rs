@@ -192,6 +192,11 @@ impl XmppServer {
         &self.ca_file
     }
 
+    /// Its process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Child::id)
+    }
+
     pub fn admin_jid(&self) -> String {
         format!("{ADMIN}@{}", self.domain())
     }
