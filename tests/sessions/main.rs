@@ -17,6 +17,7 @@ mod lists;
 mod local_network;
 mod locked_accounts;
 mod lost_lease;
+mod network_state;
 mod newer_version;
 mod outbox;
 mod peer_photos;

@@ -1,5 +1,10 @@
 //! Groups, with somebody of the same server who uses another app.
 
+use std::io::Cursor;
+
+use image::ImageFormat;
+use reqwest::Method;
+use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 
 use crate::support::client::Answer;
@@ -13,6 +18,7 @@ on_both_servers!(
     an_outsider_is_in_a_group_until_it_is_removed,
     an_outsider_changes_a_group_with_another_app,
     a_destroyed_room_is_made_anew,
+    the_picture_of_a_group_is_that_of_its_room,
 );
 
 impl Person {
@@ -194,4 +200,30 @@ async fn a_destroyed_room_is_made_anew(software: Software) {
     assert_eq!(texts(&ben.chat(&group).await), ["before", "after"]);
     romeo.join(&room, "Romeo", 10).await.expect("a member still");
     romeo.hears(&room, "after").await;
+}
+
+async fn the_picture_of_a_group_is_that_of_its_room(software: Software) {
+    let xmpp = shared(software);
+    let server = setup(xmpp).start();
+    let Three { anna, ben, romeo, outsider: _, group, room } = Three::new(&server, xmpp).await;
+    let mut picture = Cursor::new(Vec::new());
+    image::RgbImage::new(60, 40).write_to(&mut picture, ImageFormat::Png).expect("a picture");
+    let part = Part::bytes(picture.into_inner()).file_name("photo.png");
+    let path = format!("/api/groups/{group}/photo/");
+    let request = anna.api.request(Method::POST, &path).multipart(Form::new().part("photo", part));
+    let set = anna.api.send(request).await;
+    assert_eq!(set.status, 200, "{}", set.text());
+    let shown = wait_until_async("the picture", DEADLINE, async || {
+        let shown = ben.api.get(&path).await;
+        (shown.status == 200).then_some(shown.bytes)
+    })
+    .await;
+    let card = format!("<iq xmlns='jabber:client' type='get' to='{room}'><vCard xmlns='vcard-temp'/></iq>");
+    let of_room = romeo.request(&card).await.expect("a card");
+    assert!(of_room.contains(&data_encoding::BASE64.encode(&shown)), "{of_room}");
+    romeo.until("another picture", |event| is_from(event, &room) && event["photo"].is_string()).await;
+    let deleted = ben.api.delete(&path).await;
+    assert_eq!(deleted.status, 200, "{}", deleted.text());
+    let of_room = romeo.request(&card).await;
+    assert!(!of_room.as_ref().is_ok_and(|card| card.contains("BINVAL")), "{of_room:?}");
 }
