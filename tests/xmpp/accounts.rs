@@ -34,6 +34,7 @@ async fn check_says_what_the_server_has_and_ends(software: Software) {
         "carbons",
         "archive",
         "pep",
+        "uploads",
         "rooms",
         "archive of rooms",
     ] {

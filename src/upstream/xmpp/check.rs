@@ -38,28 +38,41 @@ pub(super) async fn check(link: &Link, domain: &str, admin: &str) -> Vec<Finding
     let mut findings = vec![good("the administrator may add, delete and look up users")];
     findings.extend(features(link, domain, &OF_DOMAIN).await);
     findings.extend(features(link, admin, &OF_ACCOUNT).await);
-    match room_service(link, domain).await {
-        Ok(Some(service)) => {
-            findings.push(good("rooms"));
-            findings.extend(features(link, &service, &OF_ROOMS).await);
+    for (feature, name, lack) in [
+        (ns::HTTP_UPLOAD, "uploads", "files cannot be sent: enable http_file_share (mod_http_upload)"),
+        (ns::MUC, "rooms", "there are no groups: enable a muc component (mod_muc)"),
+    ] {
+        match service(link, domain, feature).await {
+            Ok(Some(service)) => {
+                findings.push(good(name));
+                if feature == ns::MUC {
+                    findings.extend(features(link, &service, &OF_ROOMS).await);
+                }
+            }
+            Ok(None) => findings.push(bad(format!("no {name}: {lack}"))),
+            Err(failure) => {
+                findings.push(bad(format!("{domain} does not say what services it has: {failure}")));
+            }
         }
-        Ok(None) => {
-            findings.push(bad("no rooms: there are no groups: enable a muc component (mod_muc)".to_owned()));
-        }
-        Err(failure) => findings.push(bad(format!("{domain} does not say what services it has: {failure}"))),
     }
     findings
 }
 
 /// The address of the service of a server that has rooms (XEP-0045, section 6.1).
 pub(super) async fn room_service(link: &Link, domain: &str) -> Result<Option<String>, IqFailure> {
+    service(link, domain, ns::MUC).await
+}
+
+/// The first address with a feature: of the services that a domain lists, or of the domain itself.
+async fn service(link: &Link, domain: &str, feature: &str) -> Result<Option<String>, IqFailure> {
     let answer =
         ask(link, iq("get").attribute("to", domain).child(element("query", ns::DISCO_ITEMS))).await?;
     let items = answer.get_child("query", ns::DISCO_ITEMS).into_iter().flat_map(Element::children);
-    let services: Vec<String> = items.filter_map(|item| item.attr("jid")).map(str::to_owned).collect();
+    let listed = items.filter_map(|item| item.attr("jid"));
+    let services: Vec<String> = listed.chain([domain]).map(str::to_owned).collect();
     for service in services {
         match ask(link, disco_info(&service)).await {
-            Ok(info) if has_feature(&info, ns::MUC) => return Ok(Some(service)),
+            Ok(info) if has_feature(&info, feature) => return Ok(Some(service)),
             Ok(_) | Err(IqFailure::Error { .. }) => {}
             Err(failure @ IqFailure::NoAnswer) => return Err(failure),
         }
