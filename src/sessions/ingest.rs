@@ -7,7 +7,8 @@ use super::peers::{learn, new_peer};
 use crate::db::DbError;
 use crate::domain::{Lease, ReceiptKind};
 use crate::store::{
-    ChatNews, Inbound, InboundGroupChange, InboundKind, InboundMessage, NewPeer, Peer, ReceiptUpTo, Store,
+    ChatNews, Inbound, InboundGroupChange, InboundKind, InboundMessage, NamedMessage, NewPeer, Peer,
+    ReceiptUpTo, Store,
 };
 use crate::upstream::{Acknowledgement, Address, Connector, Incoming, UpstreamEvent};
 
@@ -63,15 +64,23 @@ pub(super) async fn store_events(
     }
     let resume_point = resume_point.as_ref().map(|point| point.0.as_slice());
     let ingest = Ingest { store, connector, lease };
-    let dropped = if up_to.is_empty() {
+    // First those for earlier messages, so that an interrupted one is not taken for done when it comes again.
+    let mut unknown = Vec::new();
+    for ((from, group, read), id) in up_to {
+        let kind = if read { ReceiptKind::Read } else { ReceiptKind::Delivered };
+        let receipt = EarlierReceipts { of: within(from, group), up_to: id, kind };
+        if !ingest.store_earlier(&receipt, false).await? {
+            unknown.push(receipt);
+        }
+    }
+    let dropped = if unknown.is_empty() {
         ingest.store(&items, resume_point).await?
     } else {
+        // Another device has sent the message, as an earlier event of this batch may say.
         let dropped = ingest.store(&items, None).await?;
-        for ((from, group, read), id) in up_to {
-            let kind = if read { ReceiptKind::Read } else { ReceiptKind::Delivered };
-            ingest.store_earlier_receipts(within(from, group), id, kind).await?;
+        for receipt in unknown {
+            ingest.store_earlier(&receipt, true).await?;
         }
-        // Last, so that the receipts come again when this ends before all earlier messages have them.
         ingest.store_all(&[], resume_point).await?;
         dropped
     };
@@ -87,6 +96,15 @@ pub(super) async fn store_events(
         if was_dropped { &mut stored.dropped } else { &mut stored.kept }.push(acknowledgement);
     }
     Ok(stored)
+}
+
+/// A receipt that counts for all earlier messages of the chat, too.
+struct EarlierReceipts {
+    /// The other side of the chat, and in a group the member.
+    of: (Address, Option<Address>),
+    /// The id of the newest message.
+    up_to: String,
+    kind: ReceiptKind,
 }
 
 struct Ingest<'a> {
@@ -137,35 +155,36 @@ impl Ingest<'_> {
         Ok(self.store.ingest(self.lease, batch, resume_point).await?.into_iter().collect())
     }
 
-    /// Stores a receipt for each message of the account before the named one that has none yet, oldest first.
-    async fn store_earlier_receipts(
-        &self,
-        (peer, participant): (Address, Option<Address>),
-        named: String,
-        kind: ReceiptKind,
-    ) -> Result<(), DbError> {
+    /// Stores a receipt for each message of the account before the named one that has none yet, oldest first. False: the
+    /// named one is not known. `is_new`: its own receipt is stored already.
+    async fn store_earlier(&self, receipts: &EarlierReceipts, is_new: bool) -> Result<bool, DbError> {
+        let EarlierReceipts { of: (peer, participant), up_to, kind } = receipts;
         let receipt = |network_id| Inbound {
             peer: peer.clone(),
             participant: participant.clone(),
-            what: InboundKind::Receipt { network_id, kind },
+            what: InboundKind::Receipt { network_id, kind: *kind },
         };
-        let peers = self.peers(&[receipt(named.clone())]).await?;
-        let from = participant.as_ref().unwrap_or(&peer);
-        let (Some(chat), Some(from)) = (peers.get(&peer), peers.get(from)) else { return Ok(()) };
+        let peers = self.peers(&[receipt(up_to.clone())]).await?;
+        let from = participant.as_ref().unwrap_or(peer);
+        let (Some(chat), Some(from)) = (peers.get(peer), peers.get(from)) else { return Ok(true) };
         let named = ReceiptUpTo {
             account: self.lease.account,
             peer: chat.id,
             from: from.id,
-            network_id: &named,
-            kind,
+            network_id: up_to,
+            kind: *kind,
         };
-        let Some(mut stretch) = self.store.stretch_before(named).await? else { return Ok(()) };
+        let mut stretch = match self.store.named_message(named, is_new).await? {
+            NamedMessage::Unknown => return Ok(false),
+            NamedMessage::Done => return Ok(true),
+            NamedMessage::After(stretch) => stretch,
+        };
         while let Some((ids, rest)) = self.store.next_of_stretch(&stretch).await? {
             let receipts: Vec<_> = ids.into_iter().map(receipt).collect();
             self.store(&receipts, None).await?;
             stretch = rest;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The peers of all people and groups that are named.

@@ -1,10 +1,11 @@
 //! Delivered and read receipts, in both directions.
 
 use serde_json::json;
-use windu::domain::ReceiptKind;
+use windu::domain::{Content, ReceiptKind};
 use windu::store::Accepted;
+use windu::upstream::UpstreamEvent;
 
-use crate::scripted::{Call, Fault, address, message, receipt, receipt_up_to};
+use crate::scripted::{Call, Fault, address, incoming, message, receipt, receipt_up_to};
 use crate::world::{A_DAY, World};
 
 const BEN: &str = "15550100002";
@@ -110,12 +111,30 @@ async fn a_receipt_up_to_a_message_counts_for_all_earlier_ones_too() {
         let chat = if id == &other { "15550100003" } else { BEN };
         assert_eq!(process.message(&account, chat, id).await.read, None);
     }
-    // Each once, and from the oldest on, but for the named one, which comes first.
+    // Each once, and from the oldest on.
     let events = process.entries(&account, "message.read").await;
     let ids: Vec<&str> = events.iter().map(|event| event["id"].as_str().unwrap()).collect();
-    assert_eq!((ids.len(), ids[0], ids[1], ids[2]), (451, last.as_str(), first.as_str(), "filled 2"));
+    assert_eq!((ids.len(), ids[0], ids[1], ids[450]), (451, first.as_str(), "filled 2", last.as_str()));
+    // One that comes again looks at no earlier message.
+    world.sql("UPDATE message SET read_at = NULL WHERE network_id = 'filled 2'");
+    line.stores(vec![read()]).await;
+    assert_eq!(world.count(unread).await, 4);
     line.stores(vec![receipt_up_to(BEN, &later, ReceiptKind::Read, 3)]).await;
     assert_eq!(process.entries(&account, "message.read").await.len(), 452);
+    // Another device sends the message that the receipt in the same batch names.
+    let unread = process.send(&account, BEN, "unread").await;
+    process.until_message(&account, BEN, &unread, "sent").await;
+    let elsewhere = UpstreamEvent::SentElsewhere {
+        to: address(BEN),
+        id: "elsewhere".to_owned(),
+        content: Content::Text("from another device".to_owned()),
+        reply_to: None,
+        sent_at: windu::clock::now(),
+    };
+    line.stores(vec![incoming(elsewhere, 4), receipt_up_to(BEN, "elsewhere", ReceiptKind::Read, 5)]).await;
+    for id in [unread.as_str(), "elsewhere"] {
+        assert!(process.message(&account, BEN, id).await.read.is_some(), "{id}");
+    }
 }
 
 #[tokio::test]

@@ -23,6 +23,17 @@ pub struct ReceiptUpTo<'a> {
     pub kind: ReceiptKind,
 }
 
+/// What is known of the message that a receipt names.
+#[derive(Clone, Copy, Debug)]
+pub enum NamedMessage {
+    /// The account has not sent it, or it is not stored yet.
+    Unknown,
+    /// The sender of the receipt has it already, and with it all before it.
+    Done,
+    /// The messages before it that the sender of the receipt may not have.
+    After(Stretch),
+}
+
 /// Messages of a chat that are not looked at yet.
 #[derive(Clone, Copy, Debug)]
 pub struct Stretch {
@@ -35,15 +46,23 @@ pub struct Stretch {
 
 impl Store {
     /// The messages of the chat before the named one, back to the newest that the sender of the receipt has already; in a
-    /// group, back to the moment when they became a member. `None`: the account has not sent the named one.
+    /// group, back to the moment when they became a member.
     ///
-    /// It takes a statement for each [`PAGE`] messages of the stretch.
-    pub async fn stretch_before(&self, receipt: ReceiptUpTo<'_>) -> Result<Option<Stretch>, DbError> {
+    /// It takes a statement for each [`PAGE`] messages of the stretch. `is_new`: the receipt for the named message itself is
+    /// stored, but not yet those for the messages before it.
+    pub async fn named_message(
+        &self,
+        receipt: ReceiptUpTo<'_>,
+        is_new: bool,
+    ) -> Result<NamedMessage, DbError> {
         let Some(named) = sqlx::query!(
-            r#"SELECT m.chat_id, m.stored_at, member.since AS "since?"
+            r#"SELECT m.chat_id, m.stored_at, member.since AS "since?",
+                      m.delivered_at IS NOT NULL AND NOT $5 OR m.read_at IS NOT NULL
+                          OR EXISTS (SELECT 1 FROM message_receipt r WHERE r.message_id = m.id AND r.peer_id = $4
+                                     AND (r.read_at IS NOT NULL OR NOT $5) OFFSET 0) AS "done!"
                FROM (SELECT id FROM chat WHERE account_id = $1 AND peer_id = $2 LIMIT 1) h
                CROSS JOIN LATERAL (
-                   SELECT chat_id, sender_peer_id, stored_at FROM message
+                   SELECT id, chat_id, sender_peer_id, stored_at, delivered_at, read_at FROM message
                    WHERE account_id = $1 AND network_id = $3 OFFSET 0) m
                LEFT JOIN LATERAL (
                    SELECT since FROM group_member WHERE group_peer_id = $2 AND member_peer_id = $4 LIMIT 1) member ON true
@@ -52,13 +71,17 @@ impl Store {
             receipt.account.0,
             receipt.peer.0,
             receipt.network_id,
-            receipt.from.0
+            receipt.from.0,
+            receipt.kind == ReceiptKind::Read
         )
         .fetch_optional(self.db.pool())
         .await?
         else {
-            return Ok(None);
+            return Ok(NamedMessage::Unknown);
         };
+        if named.done && !is_new {
+            return Ok(NamedMessage::Done);
+        }
         let since = named.since.unwrap_or(DateTime::UNIX_EPOCH);
         let mut oldest = named.stored_at;
         loop {
@@ -86,7 +109,8 @@ impl Store {
                 (None, _) => Some(since),
             };
             if let Some(after) = after {
-                return Ok(Some(Stretch { chat: ChatId(named.chat_id), after, before: named.stored_at }));
+                let stretch = Stretch { chat: ChatId(named.chat_id), after, before: named.stored_at };
+                return Ok(NamedMessage::After(stretch));
             }
         }
     }
