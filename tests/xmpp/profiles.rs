@@ -90,6 +90,8 @@ async fn an_app_sees_the_profile_of_an_account(software: Software) {
     let photo = anna.api.request(reqwest::Method::POST, "/api/account/profile-photo/").multipart(form);
     assert_eq!(photo.send().await.expect("an answer").status(), 200);
     let outsider = friend(&romeo, &anna, &address).await;
+    // Who has not asked for its contacts hears of no end of a subscription (RFC 6121, section 2.2).
+    romeo.roster().await;
     romeo.subscribe(&address).await;
 
     let seen = |event: &Value| event["event"] == "presence" && is_from(event, &address);
