@@ -188,7 +188,16 @@ async fn what_comes_while_the_program_is_down_arrives_after_its_start(software: 
         let last = (to - 1).to_string();
         let stored = messages_up_to(&anna, &outsider, &last).await;
         let expected: Vec<String> = (0..to).map(|number| number.to_string()).collect();
-        assert_eq!(texts(&stored), expected, "after {signal}");
+        if software == Software::Prosody {
+            assert_eq!(texts(&stored), expected, "after {signal}");
+        } else {
+            // A message that ejabberd was about to pass on when the program was killed comes behind later ones, also in
+            // its archive.
+            let kept = block_in_place(|| xmpp.kept_for(&anna.number)).messages;
+            let ids: Vec<&Value> = stored.iter().map(|message| &message["id"]).collect();
+            assert_eq!(ids, kept.iter().collect::<Vec<_>>(), "after {signal}: {:?}", texts(&stored));
+            assert_eq!(ids.len(), expected.len());
+        }
     }
     // Their sender hears of the delivery late.
     for _ in 1..COUNT {

@@ -197,7 +197,7 @@ impl Traffic {
             let forgotten: Vec<usize> = match forgetful {
                 Some(xmpp) => {
                     let kept = block_in_place(|| xmpp.kept_for(recipient));
-                    let is_kept = |id: &Value| kept.messages.contains(id.as_str().expect("an id"));
+                    let is_kept = |id: &Value| kept.messages.iter().any(|kept| *kept == *id);
                     missing.extract_if(.., |(id, _)| !is_kept(id)).map(|(_, text)| number(text)).collect()
                 }
                 None => Vec::new(),

@@ -11,7 +11,7 @@ import sqlite3, sys
 from xml.etree import ElementTree
 file, user, jid = sys.argv[1:]
 with sqlite3.connect('file:' + file + '?mode=ro', uri=True, timeout=30) as database:
-    for (xml,) in database.execute('SELECT xml FROM archive WHERE username = ?', (user,)):
+    for (xml,) in database.execute('SELECT xml FROM archive WHERE username = ? ORDER BY timestamp, id', (user,)):
         message = ElementTree.fromstring(xml)
         if message.get('to', '').split('/')[0] != jid: continue
         received = message.find('{urn:xmpp:receipts}received')
@@ -21,8 +21,8 @@ with sqlite3.connect('file:' + file + '?mode=ro', uri=True, timeout=30) as datab
 /// The ids of what a server has in its archive for a user.
 #[derive(Debug, Default)]
 pub struct Kept {
-    /// Messages to the user.
-    pub messages: HashSet<String>,
+    /// Messages to the user, in their order.
+    pub messages: Vec<String>,
     /// Messages of the user that somebody has received.
     pub receipts: HashSet<String>,
 }
@@ -40,9 +40,11 @@ impl XmppServer {
         let mut kept = Kept::default();
         for line in String::from_utf8(output.stdout).expect("UTF-8").lines() {
             match line.split_once(' ').expect("a kind and an id") {
-                ("receipt", id) => kept.receipts.insert(id.to_owned()),
-                (_, id) => kept.messages.insert(id.to_owned()),
-            };
+                ("receipt", id) => {
+                    kept.receipts.insert(id.to_owned());
+                }
+                (_, id) => kept.messages.push(id.to_owned()),
+            }
         }
         kept
     }
