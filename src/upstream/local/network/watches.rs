@@ -191,8 +191,8 @@ impl NetTx {
         Ok(())
     }
 
-    /// Locks the watchers of a slice, then the watches, each in the order of its key. The
-    /// subscribers come first, because a stanza refers to its recipient and would lock it later, in no order.
+    /// Locks the watchers of a slice, then the watches, each in the order of its key. The subscribers come first, because a
+    /// stanza refers to its recipient and would lock it later, in no order.
     async fn lock_watches(&mut self, slice: Slice<'_>) -> Result<(), DbError> {
         let Slice { number, side, after, last } = slice;
         let own = side == Side::Own;
