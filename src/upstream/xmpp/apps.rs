@@ -5,14 +5,12 @@
 
 use std::convert::Infallible;
 
-use super::iq::{ask, iq};
 use super::link::Link;
-use super::pep::PICTURE_METADATA;
+use super::pep::{PICTURE_METADATA, item};
 use super::profile::OwnProfile;
-use super::xml::{Build as _, Element, child_text, element, ns};
+use super::xml::{Element, child_text, ns};
 use crate::domain::Visible;
 
-const PUBSUB: &str = "http://jabber.org/protocol/pubsub";
 /// Of a nickname, more is not shown.
 const LONGEST_NICKNAME: usize = 64;
 /// The digits of a picture's id.
@@ -37,10 +35,11 @@ impl OwnProfile {
 }
 
 async fn published(link: &Link, who: &str) -> Published {
-    let nickname = item(link, who, ns::NICK).await;
+    // Whether there is none or it is not for this account, nobody knows.
+    let nickname = item(link, who, ns::NICK, None).await.ok().flatten();
     let nickname =
         nickname.and_then(|item| child_text(&item, "nick", ns::NICK)).map(|nickname| cut(&nickname));
-    let metadata = item(link, who, PICTURE_METADATA).await;
+    let metadata = item(link, who, PICTURE_METADATA, None).await.ok().flatten();
     let metadata = metadata.as_ref().and_then(|item| item.get_child("metadata", PICTURE_METADATA));
     Published { nickname, photo: metadata.map(|metadata| Visible::Value(picture(metadata))) }
 }
@@ -56,14 +55,6 @@ fn picture(metadata: &Element) -> Option<String> {
     let id = metadata.children().find(is_published)?.attr("id")?;
     let is_id = id.len() == PICTURE_ID && id.bytes().all(|digit| digit.is_ascii_hexdigit());
     is_id.then(|| id.to_ascii_lowercase())
-}
-
-/// The last item of a node; `None` when there is none, or it is not for this account.
-async fn item(link: &Link, of: &str, node: &str) -> Option<Element> {
-    let items = element("items", PUBSUB).attribute("node", node).attribute("max_items", "1");
-    let request = iq("get").attribute("to", of).child(element("pubsub", PUBSUB).child(items));
-    let answer = ask(link, request).await.ok()?;
-    answer.get_child("pubsub", PUBSUB)?.get_child("items", PUBSUB)?.get_child("item", PUBSUB).cloned()
 }
 
 #[cfg(test)]

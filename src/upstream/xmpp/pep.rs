@@ -134,17 +134,12 @@ pub(super) async fn set_picture_affiliations(
 
 /// The bytes of somebody's picture. [`Failure::Refused`] when it is not there, or not for this account.
 pub(super) async fn picture(link: &Link, of: &str, id: &str) -> Result<Bytes, Failure> {
-    let items = element("items", PUBSUB).attribute("node", PICTURE);
-    let items = items.child(element("item", PUBSUB).attribute("id", id));
-    let request = iq("get").attribute("to", of).child(element("pubsub", PUBSUB).child(items));
-    let answer = match ask(link, request).await {
-        Ok(answer) => answer,
+    let item = match item(link, of, PICTURE, Some(id)).await {
+        Ok(item) => item,
         Err(IqFailure::Error { temporary: false, .. }) => return Err(not_shown()),
         Err(failure) => return Err(failure.failure()),
     };
-    let items = answer.get_child("pubsub", PUBSUB).and_then(|pubsub| pubsub.get_child("items", PUBSUB));
-    let item = items.and_then(|items| items.children().find(|item| item.attr("id") == Some(id)));
-    let data = item.and_then(|item| child_text(item, "data", PICTURE)).ok_or_else(not_shown)?;
+    let data = item.and_then(|item| child_text(&item, "data", PICTURE)).ok_or_else(not_shown)?;
     let bytes = BASE64_MIME_PERMISSIVE
         .decode(data.trim().as_bytes())
         .map_err(|_| Failure::Refused("the picture cannot be read".to_owned()))?;
@@ -153,6 +148,25 @@ pub(super) async fn picture(link: &Link, of: &str, id: &str) -> Result<Bytes, Fa
     } else {
         Err(Failure::Refused("the picture is not the one that was announced".to_owned()))
     }
+}
+
+/// The item of somebody's node with this id, or the last one; `None`: there is none (XEP-0060, section 6.5).
+pub(super) async fn item(
+    link: &Link,
+    of: &str,
+    node: &str,
+    id: Option<&str>,
+) -> Result<Option<Element>, IqFailure> {
+    let items = element("items", PUBSUB).attribute("node", node);
+    let items = match id {
+        Some(id) => items.child(element("item", PUBSUB).attribute("id", id)),
+        None => items.attribute("max_items", "1"),
+    };
+    let request = iq("get").attribute("to", of).child(element("pubsub", PUBSUB).child(items));
+    let answer = ask(link, request).await?;
+    let items = answer.get_child("pubsub", PUBSUB).and_then(|pubsub| pubsub.get_child("items", PUBSUB));
+    let wanted = |item: &&Element| id.is_none_or(|id| item.attr("id") == Some(id));
+    Ok(items.and_then(|items| items.children().find(wanted)).cloned())
 }
 
 fn not_shown() -> Failure {
