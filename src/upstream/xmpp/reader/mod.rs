@@ -10,6 +10,7 @@
 
 mod catch_up;
 mod late_error;
+mod notes;
 mod rooms;
 
 use std::collections::VecDeque;
@@ -38,11 +39,9 @@ use super::rooms::stanza::noticed;
 use super::seen::Seen;
 use super::xml::{Build as _, Element, element, ns};
 use crate::clock;
-use crate::domain::{Content, What};
-use crate::upstream::{
-    Acknowledgement, AdapterState, Address, Failure, Incoming, Outgoing, Signal, UpstreamEvent,
-};
+use crate::upstream::{Acknowledgement, AdapterState, Address, Incoming, Signal, UpstreamEvent};
 
+use notes::encrypted_by;
 pub(super) use rooms::RoomWork;
 
 /// Messages in one signal at the most.
@@ -352,20 +351,6 @@ impl Reader {
         }
     }
 
-    /// Sends the note about encryption to those who do not have it; it is in the list as if another device had sent it.
-    async fn send_notes(&mut self) -> Result<(), Failure> {
-        for person in std::mem::take(&mut self.encrypted) {
-            let Some((message, stanza)) = self.note.to(&person.0).await? else { continue };
-            self.link.send(vec![stanza]).await.map_err(|_| Failure::Retry("network_unreachable"))?;
-            let Outgoing { id, to, content } = message;
-            let event =
-                UpstreamEvent::SentElsewhere { to, id, content, reply_to: None, sent_at: clock::now() };
-            self.batch.push(Incoming { event, acknowledgement: None, resume_point: None });
-            self.note.sent(&person.0).await?;
-        }
-        Ok(())
-    }
-
     /// The message's id in the account's own archive (XEP-0359, section 3).
     fn archive_id(&self, message: &Element) -> Option<String> {
         let ids = message.children().filter(|child| child.is("stanza-id", ns::STANZA_ID));
@@ -390,18 +375,6 @@ impl Reader {
 
     async fn signal(&mut self, signal: Signal) -> Result<(), Stop> {
         self.signals.send(signal).await.map_err(|_| Stop::Dropped)
-    }
-}
-
-/// The person who sent an encrypted message.
-fn encrypted_by(event: &UpstreamEvent) -> Option<Address> {
-    match event {
-        UpstreamEvent::Message { from, content: Content::Other(other), group: None, .. }
-            if other.what == What::Encrypted =>
-        {
-            Some(from.clone())
-        }
-        _ => None,
     }
 }
 
