@@ -93,8 +93,7 @@ impl Rooms {
         decision: &Decision,
     ) -> Result<bool, Failure> {
         record.apply(decision, &self.process, clock::now());
-        let writes = writes(room, record, decision)?;
-        self.state.replace(&group_key(room), Some(before), &to_json(record)?, &writes).await
+        self.replace(room, record, before, decision).await
     }
 
     /// [`Self::write`] of what another app has done in the room already.
@@ -109,6 +108,16 @@ impl Rooms {
         if let Some(pending) = &mut record.pending {
             pending.subject = false;
         }
+        self.replace(room, record, before, decision).await
+    }
+
+    async fn replace(
+        &self,
+        room: &str,
+        record: &Record,
+        before: &[u8],
+        decision: &Decision,
+    ) -> Result<bool, Failure> {
         let writes = writes(room, record, decision)?;
         self.state.replace(&group_key(room), Some(before), &to_json(record)?, &writes).await
     }
