@@ -20,7 +20,7 @@ on_both_servers!(
 );
 
 /// The number of rounds of a fault.
-fn rounds() -> usize {
+pub fn rounds() -> usize {
     if soak() { 20 } else { 3 }
 }
 

@@ -5,19 +5,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::task::{JoinSet, block_in_place};
 use tokio::time::sleep;
 
-use crate::support::guarantees::{Tally, assert_guarantees, expire_killed_processes, print_summary, soak};
-use crate::support::load::{all, numbers, wait_until_ready};
+use crate::faults::rounds;
+use crate::support::guarantees::{Tally, assert_guarantees, expire_killed_processes, print_summary};
+use crate::support::load::{all, numbers};
 use crate::support::people::Person;
 use crate::support::proxy::Proxy;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::support::xmpp::peer::Peer;
 use crate::support::xmpp::{Software, XmppServer};
+use crate::traffic::{parts, try_to_send};
 use crate::world::{jid, outsider_of, romeo, setup, setup_at, shared};
 
 on_both_servers!(
@@ -28,10 +29,6 @@ on_both_servers!(
 
 /// Between two messages of a sender.
 const PAUSE: Duration = Duration::from_millis(150);
-
-fn rounds() -> usize {
-    if soak() { 20 } else { 3 }
-}
 
 /// Three people who write into a group of theirs, and an outsider who writes into another one of two of them.
 struct GroupTraffic {
@@ -174,22 +171,7 @@ async fn send_on(
     let mut sent = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let text = next[index].fetch_add(1, Ordering::Relaxed).to_string();
-        let form = [("group_id", group.as_str()), ("message", text.as_str())];
-        let request = sender.api.request(Method::POST, "/api/messages/send-message/").form(&form);
-        let id = match request.send().await {
-            Ok(response) if response.status().as_u16() == 200 => {
-                let body = response.json::<Value>().await.ok();
-                body.map(|body| body["id"].as_str().expect("an id").to_owned())
-            }
-            Ok(response) => {
-                assert_eq!(response.status().as_u16(), 503, "{}", response.text().await.unwrap_or_default());
-                None
-            }
-            Err(_) => None,
-        };
-        if id.is_none() {
-            wait_until_ready(&sender.api).await;
-        }
+        let id = try_to_send(&sender, &[("group_id", &group), ("message", &text)]).await;
         sent.push(id);
         sleep(PAUSE).await;
     }
@@ -204,10 +186,6 @@ async fn listed(person: &Person, group: &str, from: Option<&str>) -> Vec<Value> 
         None => message["received"] == false,
     });
     messages
-}
-
-fn parts(messages: &[Value]) -> Vec<(&Value, &Value)> {
-    messages.iter().map(|message| (&message["id"], &message["text"])).collect()
 }
 
 async fn the_program_is_killed_with_groups(software: Software) {

@@ -275,26 +275,31 @@ async fn send_on(flow: Flow, sender: Arc<Person>, to: String, shared: Arc<Shared
     while !shared.stop.load(Ordering::Relaxed) {
         let number = shared.next[flow as usize].fetch_add(1, Ordering::Relaxed);
         let text = number.to_string();
-        let form = [("contact", to.as_str()), ("message", text.as_str())];
-        let request = sender.api.request(reqwest::Method::POST, "/api/messages/send-message/").form(&form);
-        let id = match request.send().await {
-            Ok(response) if response.status().as_u16() == 200 => {
-                let body = response.json::<Value>().await.ok();
-                body.map(|body| body["id"].as_str().expect("an id").to_owned())
-            }
-            Ok(response) => {
-                assert_eq!(response.status().as_u16(), 503, "{}", response.text().await.unwrap_or_default());
-                None
-            }
-            Err(_) => None,
-        };
-        if id.is_none() {
-            wait_until_ready(&sender.api).await;
-        }
+        let id = try_to_send(&sender, &[("contact", &to), ("message", &text)]).await;
         sent.push(Sent { number, id });
         sleep(PAUSE).await;
     }
     (flow, sent)
+}
+
+/// Sends a message once and returns its id; `None`: whether it was accepted is not known. Then the program serves again.
+pub async fn try_to_send(sender: &Person, form: &[(&str, &str)]) -> Option<String> {
+    let request = sender.api.request(reqwest::Method::POST, "/api/messages/send-message/").form(form);
+    let id = match request.send().await {
+        Ok(response) if response.status().as_u16() == 200 => {
+            let body = response.json::<Value>().await.ok();
+            body.map(|body| body["id"].as_str().expect("an id").to_owned())
+        }
+        Ok(response) => {
+            assert_eq!(response.status().as_u16(), 503, "{}", response.text().await.unwrap_or_default());
+            None
+        }
+        Err(_) => None,
+    };
+    if id.is_none() {
+        wait_until_ready(&sender.api).await;
+    }
+    id
 }
 
 /// Sends numbers as the outsider, until the traffic ends. What its server has before it answers a question is accepted.
@@ -339,6 +344,7 @@ fn number(text: &Value) -> usize {
     text.as_str().expect("a text").parse().expect("digits")
 }
 
-fn parts(messages: &[Value]) -> Vec<(&Value, &Value)> {
+/// The ids and texts of messages.
+pub fn parts(messages: &[Value]) -> Vec<(&Value, &Value)> {
     messages.iter().map(|message| (&message["id"], &message["text"])).collect()
 }
