@@ -14,6 +14,8 @@ pub struct Account {
     pub number: PhoneNumber,
     /// The upstream network's name, such as `local`.
     pub network: String,
+    /// The name of the directory in which its peers are: the network's, or one of its own.
+    pub directory: String,
     /// The name that others see.
     pub nickname: String,
     /// When the number was proved; `None` while it waits for its code and after it moved to another user.

@@ -57,6 +57,13 @@ pub enum Event {
         /// The number or public id.
         contact: String,
     },
+    /// A person is known by another number or public id from now on, in the contact list or not.
+    ContactIdChanged {
+        /// The new number or public id.
+        contact: String,
+        /// The earlier one.
+        was: String,
+    },
     /// A contact was removed.
     ContactRemoved {
         /// The number or public id.
@@ -131,6 +138,7 @@ impl Event {
             Self::ChatRead { .. } => "chat.read",
             Self::ContactAdded { .. } => "contact.added",
             Self::ContactUpdated { .. } => Self::CONTACT_UPDATED,
+            Self::ContactIdChanged { .. } => "contact.id_changed",
             Self::ContactRemoved { .. } => "contact.removed",
             Self::ContactBlocked { .. } => "contact.blocked",
             Self::ContactUnblocked { .. } => "contact.unblocked",
@@ -189,6 +197,7 @@ impl Event {
             | Self::ContactPhotoChanged { contact } => {
                 json!({"contact": contact})
             }
+            Self::ContactIdChanged { contact, was } => json!({"contact": contact, "was": was}),
             Self::GroupChanged { group, change: GroupChangeKind::Created, .. } => json!({"group": group}),
             Self::GroupChanged { group, change, participants } => {
                 json!({"group": group, "change": change.name(), "participants": participants})

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::peers::{learn, new_peer};
+use super::peers::{directory, learn, new_peer};
 use crate::db::DbError;
 use crate::domain::{Lease, ReceiptKind};
 use crate::store::{
@@ -43,12 +43,17 @@ pub(super) async fn store_events(
     // Each with the index of its item, if there is one.
     let mut acknowledgements = Vec::with_capacity(events.len());
     let mut items = Vec::with_capacity(events.len());
+    let directory = directory(connector, lease.account);
     let mut groups = BTreeMap::new();
+    let mut resolved = Vec::new();
     // The newest of each sender in each chat.
     let mut up_to = BTreeMap::new();
     for incoming in events {
         if let UpstreamEvent::GroupChanged { group, .. } = &incoming.event {
             groups.insert(group.address.clone(), group.clone());
+        }
+        if let UpstreamEvent::Resolved { number, address } = &incoming.event {
+            resolved.push((number.clone(), address.0.clone()));
         }
         if let UpstreamEvent::Receipt { from, id, kind, group, up_to: true } = &incoming.event {
             up_to.insert((from.clone(), group.clone(), *kind == ReceiptKind::Read), id.clone());
@@ -58,12 +63,13 @@ pub(super) async fn store_events(
         acknowledgements.extend(incoming.acknowledgement.map(|acknowledgement| (acknowledgement, index)));
         items.extend(item);
     }
-    // Before the messages in them.
+    // Before the groups that they are in, and those before the messages in them.
+    store.resolve(lease, &directory, &resolved).await?;
     for group in groups.values() {
-        learn(store, connector, group).await?;
+        learn(store, connector, &directory.name, group).await?;
     }
     let resume_point = resume_point.as_ref().map(|point| point.0.as_slice());
-    let ingest = Ingest { store, connector, lease };
+    let ingest = Ingest { store, connector, directory: &directory.name, lease };
     // First those for earlier messages, so that an interrupted one is not taken for done when it comes again.
     let mut unknown = Vec::new();
     for ((from, group, read), id) in up_to {
@@ -110,6 +116,7 @@ struct EarlierReceipts {
 struct Ingest<'a> {
     store: &'a Store,
     connector: &'a Arc<dyn Connector>,
+    directory: &'a str,
     lease: &'a Lease,
 }
 
@@ -193,11 +200,11 @@ impl Ingest<'_> {
         let (groups, people): (Vec<&Address>, Vec<&Address>) =
             named.into_iter().partition(|address| self.connector.is_group(address));
         let wanted: Vec<NewPeer> = people.iter().map(|address| new_peer(self.connector, address)).collect();
-        let found = self.store.peers(self.connector.network(), &wanted).await?;
+        let found = self.store.peers(self.directory, &wanted).await?;
         let mut peers: HashMap<Address, Peer> = people.into_iter().cloned().zip(found).collect();
         if !groups.is_empty() {
             let wanted: Vec<String> = groups.iter().map(|address| address.0.clone()).collect();
-            let found = self.store.group_peers(self.connector.network(), &wanted).await?;
+            let found = self.store.group_peers(self.directory, &wanted).await?;
             peers.extend(groups.into_iter().cloned().zip(found));
         }
         Ok(peers)
@@ -237,7 +244,8 @@ fn storable(id: &str) -> String {
     id.chars().filter(|character| *character != '\0').take(LONGEST_ID).collect()
 }
 
-/// The item to store for an event; `None` for typing, which is worth nothing a second later.
+/// The item to store for an event; `None` for typing, which is worth nothing a second later, and for the address of a number,
+/// which is stored before.
 fn translate(event: UpstreamEvent) -> Option<Inbound<Address>> {
     let message = |network_id, content, reply_to, sent_at, from_us, live| {
         InboundKind::Message(InboundMessage { network_id, content, reply_to, sent_at, from_us, live })
@@ -278,7 +286,7 @@ fn translate(event: UpstreamEvent) -> Option<Inbound<Address>> {
             let what = InboundKind::Chat(ChatNews::Group { revision, subject, changes });
             (group.address.clone(), None, what)
         }
-        UpstreamEvent::Typing { .. } => return None,
+        UpstreamEvent::Typing { .. } | UpstreamEvent::Resolved { .. } => return None,
     };
     Some(Inbound { peer, participant, what })
 }

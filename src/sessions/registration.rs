@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::peers::directory;
 use super::{NoSuchNetwork, Sessions};
 use crate::db::DbError;
 use crate::domain::{Account, SessionState, UserId};
@@ -68,7 +69,7 @@ impl Sessions {
             }
             let credentials = connector.register(&account.number).await?;
             let sealed = self.keys.seal("credentials", account.number.as_str().as_bytes(), &credentials.0);
-            match self.store_registration(account, &sealed).await {
+            match self.store_registration(account, &directory(connector, account.id).name, &sealed).await {
                 Ok(true) => break,
                 Ok(false) => return Err(RegisterError::UnderWay),
                 Err(error)
@@ -124,14 +125,19 @@ impl Sessions {
     }
 
     /// Stores the registration. False: the code was consumed or replaced meanwhile, so nothing was stored.
-    async fn store_registration(&self, account: &Account, credentials: &[u8]) -> Result<bool, DbError> {
+    async fn store_registration(
+        &self,
+        account: &Account,
+        directory: &str,
+        credentials: &[u8],
+    ) -> Result<bool, DbError> {
         self.store.forget_registration(account.id).await?;
         let mut tx = self.store.begin().await?;
         let mut journal = tx.open_journal(account.counter).await?;
         if !tx.consume_code(account.id).await? {
             return Ok(false);
         }
-        tx.register_account(account, credentials, &mut journal).await?;
+        tx.register_account(account, directory, credentials, &mut journal).await?;
         tx.close_journal(journal).await?;
         tx.commit().await?;
         Ok(true)

@@ -88,7 +88,7 @@ impl Sessions {
             // A peer without a number was seen on the network itself.
             ContactId::PublicId(id) => {
                 let ids = [id.clone()];
-                (self.store.peers_by_public_id(&account.network, &ids).await?.pop(), true)
+                (self.store.peers_by_public_id(&account.directory, &ids).await?.pop(), true)
             }
         };
         let peer = peer.ok_or_else(|| ContactError::UnknownPublicId(id.to_string()))?;
@@ -160,7 +160,7 @@ impl Sessions {
             }
         }
         if !public_ids.is_empty() {
-            named.by_public_id = self.store.peers_by_public_id(&account.network, &public_ids).await?;
+            named.by_public_id = self.store.peers_by_public_id(&account.directory, &public_ids).await?;
             let found: HashSet<&str> =
                 named.by_public_id.iter().map(|peer| peer.public_id.as_str()).collect();
             named.unknown = public_ids.iter().filter(|id| !found.contains(id.as_str())).cloned().collect();
@@ -171,7 +171,7 @@ impl Sessions {
     async fn stored_peers(&self, account: &Account, named: NamedPeers) -> Result<Vec<Peer>, ContactError> {
         let mut peers = named.by_public_id;
         if !named.numbers.is_empty() {
-            peers.extend(self.store.peers(&account.network, &named.numbers).await?);
+            peers.extend(self.store.peers(&account.directory, &named.numbers).await?);
         }
         Ok(peers)
     }

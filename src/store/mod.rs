@@ -40,6 +40,7 @@ pub use auth::token::{
 };
 pub use auth::user::{UserListing, UserRecord};
 pub use auth::verification::{CodeId, CodeLimits, Guess, NewCode, Reservation, TakenGuess};
+pub use contact::directory::{Directory, ResolvedNumber};
 pub use contact::import::{Imported, ImportedContact};
 pub use contact::peer::{NewPeer, Peer};
 pub use contact::peer_profile::{LastSeen, PeerStatusMessage, Presence, ProfileScope, StatusChange};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::{Address, End, Group, GroupChange, ResumePoint};
-use crate::domain::{Content, FailureReason, ProfileNews, ReceiptKind, Typing};
+use crate::domain::{Content, FailureReason, PhoneNumber, ProfileNews, ReceiptKind, Typing};
 
 #[derive(Debug)]
 pub enum Signal {
@@ -33,7 +33,7 @@ pub struct Incoming {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Acknowledgement(pub u64);
 
-/// An event of a network. An address that stands for a chat is a person's or a group's.
+/// An event of a network. An address that stands for a chat is a person's or a group's, never a provisional one.
 #[derive(Clone, Debug, PartialEq)]
 pub enum UpstreamEvent {
     Message {
@@ -101,6 +101,10 @@ pub enum UpstreamEvent {
         group: Option<Address>,
         reason: FailureReason,
     },
+    /// The address of a number, as the network lets this account know it ([`super::People::PerAccount`]): the account's own
+    /// number too, before its first group. The person known by the number and the one known by the address are one from then
+    /// on, whoever had either before.
+    Resolved { number: PhoneNumber, address: Address },
     /// A message that could not be decrypted.
     Undecryptable { from: Address, id: String, group: Option<Address> },
     /// A group that the account is in, or was in until now, was created or changed by any member, this account too.

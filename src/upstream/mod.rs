@@ -4,6 +4,7 @@
 //! PostgreSQL or HTTP is part of it. The adapter classifies all errors, so that nothing above it has to guess whether to
 //! retry.
 
+mod address;
 mod capabilities;
 mod event;
 mod group;
@@ -18,21 +19,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::domain::{Content, FailureReason, NeedsUser, PhoneNumber, Typing};
 
+pub use address::{Address, People};
 pub use capabilities::{Capabilities, Feature, Support};
 pub use event::{Acknowledgement, Incoming, Signal, UpstreamEvent};
 pub use group::{Group, GroupChange, GroupEdit, GroupFailure, Groups, Member};
 pub use media::{BlobSource, FileStream};
 pub use profile::Profile;
-
-/// The address of a person or group, in the network's own format. Opaque above the adapter.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Address(pub String);
 
 /// The credentials of an account on its network. Encrypted wherever they are stored; `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
@@ -192,10 +188,21 @@ pub trait Connector: Send + Sync {
 
     fn registration(&self) -> RegistrationKind;
 
-    fn address_of(&self, number: &PhoneNumber) -> Address;
+    /// Whose knowledge the people of this network are. It never changes.
+    fn people(&self) -> People {
+        People::Shared
+    }
+
+    /// The address of a number. Where only the network knows it, a provisional one, until [`Connection::existing`] or
+    /// [`UpstreamEvent::Resolved`] reports the other; requests to a connection may name people by either.
+    fn address_of(&self, number: &PhoneNumber) -> Address {
+        Address::provisional(number)
+    }
 
     /// The number of an address; `None` for a group, or an address without a number.
-    fn number_of(&self, address: &Address) -> Option<PhoneNumber>;
+    fn number_of(&self, address: &Address) -> Option<PhoneNumber> {
+        address.provisional_number()
+    }
 
     fn is_group(&self, address: &Address) -> bool;
 
@@ -205,7 +212,8 @@ pub trait Connector: Send + Sync {
     /// Deletes the number's account, which leaves all its groups. Succeeds for a number without an account.
     async fn unregister(&self, number: &PhoneNumber) -> Result<(), Failure>;
 
-    /// The numbers that have an account, of these.
+    /// The numbers that have an account, of these. With [`People::PerAccount`] accounts ask [`Connection::existing`], and
+    /// this is asked about no number, to see whether the network answers.
     async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, Failure>;
 
     /// What works for this program and what does not, found by asking the network.
@@ -235,6 +243,12 @@ pub trait Connection: Profile + Groups + Send + Sync {
 
     /// Sends read receipts.
     async fn read(&self, receipts: &[ReadReceipt]) -> Result<(), Failure>;
+
+    /// The numbers that have an account, of these, as this account may know them, with their addresses. Only asked with
+    /// [`People::PerAccount`].
+    async fn existing(&self, _: &[PhoneNumber]) -> Result<Vec<(PhoneNumber, Address)>, Failure> {
+        Err(Failure::Unsupported("look up numbers"))
+    }
 
     /// Shows a person, or a group's other members, that the account is typing or has stopped.
     async fn typing(&self, to: &Address, typing: Typing) -> Result<(), Failure>;

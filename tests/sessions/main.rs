@@ -9,6 +9,7 @@ mod cancelled_transactions;
 mod commands;
 mod connection;
 mod desired_state;
+mod directories;
 mod groups;
 mod ingest;
 mod journal;

@@ -10,7 +10,7 @@ use crate::domain::{CommandId, PhoneNumber};
 use crate::sessions::fault::SessionEnd;
 use crate::sessions::session::Session;
 use crate::store::{TakenCommand, topic};
-use crate::upstream::Failure;
+use crate::upstream::{Failure, People};
 
 /// Seconds after which a command is worth repeating that only a newer version of this program can read.
 const UNREADABLE_RETRY: u64 = 10;
@@ -92,7 +92,20 @@ impl Session {
     }
 
     async fn existing(&self, numbers: &[PhoneNumber]) -> Result<CommandAnswer, Failure> {
-        let numbers = self.connector.existing(numbers).await?;
+        let numbers = match self.connector.people() {
+            People::Shared => self.connector.existing(numbers).await?,
+            People::PerAccount => {
+                let connection = self.open_connection().await.ok_or(Failure::Retry("not_connected"))?;
+                let found = connection.existing(numbers).await?;
+                let found: Vec<_> = found.into_iter().map(|(number, address)| (number, address.0)).collect();
+                let stored = self.store.resolve(&self.lease, &self.directory(), &found).await;
+                stored.map_err(|error| match error {
+                    DbError::Fenced => Failure::Retry("lease_lost"),
+                    _ => Failure::Retry("database_unavailable"),
+                })?;
+                found.into_iter().map(|(number, _)| number).collect()
+            }
+        };
         Ok(CommandAnswer::Existing { numbers })
     }
 

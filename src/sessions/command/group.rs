@@ -8,9 +8,9 @@ use tokio::time::timeout;
 use super::{CommandAnswer, GroupRefusal, GroupRequest};
 use crate::db::DbError;
 use crate::domain::CommandId;
-use crate::sessions::peers::{learn, new_peer};
+use crate::sessions::peers::{directory, learn, new_peer};
 use crate::sessions::session::Session;
-use crate::store::TakenCommand;
+use crate::store::{Directory, TakenCommand};
 use crate::upstream::{Address, Connection, Failure, Group, GroupFailure};
 
 /// How long a command about a group waits for a connection.
@@ -52,9 +52,13 @@ impl Session {
         self.until_stored(|| self.store.answer(&self.lease, command.id, &answer)).await
     }
 
+    pub(super) fn directory(&self) -> Directory {
+        directory(&self.connector, self.lease.account)
+    }
+
     async fn cannot_add(&self, who: &[Address]) -> Result<CommandAnswer, DbError> {
         let wanted: Vec<_> = who.iter().map(|who| new_peer(&self.connector, who)).collect();
-        let peers = self.store.peers(self.connector.network(), &wanted).await?;
+        let peers = self.store.peers(&self.directory().name, &wanted).await?;
         let who = peers.into_iter().map(|peer| peer.public_id).collect();
         Ok(CommandAnswer::GroupRefused(GroupRefusal::CannotAdd { who }))
     }
@@ -81,17 +85,18 @@ impl Session {
     }
 
     /// The open connection; `None` when there is none within [`CONNECTION_TIMEOUT`].
-    async fn open_connection(&self) -> Option<Arc<dyn Connection>> {
+    pub(super) async fn open_connection(&self) -> Option<Arc<dyn Connection>> {
         let mut connection = self.connection.subscribe();
         let open = timeout(CONNECTION_TIMEOUT, connection.wait_for(Option::is_some)).await.ok()?.ok()?;
         open.clone()
     }
 
     async fn store_group_answer(&self, command: CommandId, group: &Group) -> Result<(), DbError> {
+        let directory = self.directory().name;
         self.until_stored(|| async {
-            learn(&self.store, &self.connector, group).await?;
+            learn(&self.store, &self.connector, &directory, group).await?;
             let address = [group.address.0.clone()];
-            let peer = self.store.group_peers(self.connector.network(), &address).await?.remove(0);
+            let peer = self.store.group_peers(&directory, &address).await?.remove(0);
             let answer = CommandAnswer::Group { id: peer.public_id }.to_json();
             self.store.answer_about_group(&self.lease, command, &answer, peer.id, &group.subject).await
         })

@@ -38,6 +38,7 @@ struct AccountRow {
     counter_id: i64,
     number: String,
     network: String,
+    directory: String,
     nickname: String,
     registered_at: Option<DateTime<Utc>>,
     was_proved: bool,
@@ -63,6 +64,7 @@ impl TryFrom<AccountRow> for Account {
             counter: CounterId(row.counter_id),
             number: number_of(&row.number)?,
             network: row.network,
+            directory: row.directory,
             nickname: row.nickname,
             registered_at: row.registered_at,
             was_proved: row.was_proved,
@@ -95,7 +97,8 @@ impl Store {
     pub async fn accounts(&self, user: UserId) -> Result<Vec<Account>, DbError> {
         sqlx::query_as!(
             AccountRow,
-            r#"SELECT a.id, a.user_id AS "user_id!", a.counter_id, a.number, a.network, a.nickname, a.registered_at,
+            r#"SELECT a.id, a.user_id AS "user_id!", a.counter_id, a.number, a.network,
+                      coalesce(a.directory, a.network) AS "directory!", a.nickname, a.registered_at,
                       a.session_state, a.session_since, a.session_reason, a.session_attempt, a.session_until,
                       a.proved_at IS NOT NULL AS "was_proved!", p.id IS NOT NULL AS "held!"
                FROM account a
@@ -220,7 +223,7 @@ pub(super) async fn accounts_with_recipients(
     let (mut connection, checkout) = db.checkout().await?;
     let rows = sqlx::query!(
         r#"SELECT lookup.position AS "position!", a.id, a.user_id AS "user_id!", a.counter_id, a.number, a.network,
-                  a.nickname, a.registered_at, a.session_state, a.session_since, a.session_reason, a.session_attempt,
+                  coalesce(a.directory, a.network) AS "directory!", a.nickname, a.registered_at, a.session_state, a.session_since, a.session_reason, a.session_attempt,
                   a.session_until, a.proved_at IS NOT NULL AS "was_proved!", holder.id IS NOT NULL AS "held!",
                   recipient.id AS "peer?", recipient.address AS "address?",
                   coalesce(writable.allowed, false) AS "allowed!"
@@ -238,7 +241,8 @@ pub(super) async fn accounts_with_recipients(
                SELECT id FROM process WHERE id = counter.owner
                  AND heartbeat_at > clock_timestamp() - make_interval(secs => $4) LIMIT 1) holder ON true
            LEFT JOIN LATERAL (
-               SELECT id, address FROM peer WHERE network = a.network AND public_id = lookup.chat LIMIT 1) recipient
+               SELECT id, address FROM peer
+               WHERE network = coalesce(a.directory, a.network) AND public_id = lookup.chat LIMIT 1) recipient
                ON true
            LEFT JOIN LATERAL (
                SELECT allowed FROM writable_chat
@@ -264,6 +268,7 @@ pub(super) async fn accounts_with_recipients(
             counter_id: row.counter_id,
             number: row.number,
             network: row.network,
+            directory: row.directory,
             nickname: row.nickname,
             registered_at: row.registered_at,
             was_proved: row.was_proved,

@@ -86,24 +86,26 @@ impl Store {
 }
 
 impl Tx {
-    /// Marks the account registered, with its encrypted credentials on the network, after [`Store::forget_registration`].
+    /// Marks the account registered, with the name of its directory and its encrypted credentials on the network, after [`Store::forget_registration`].
     ///
     /// # Errors
     /// The constraint `account_registered_number_key` is violated when another user has registered the number.
     pub async fn register_account(
         &mut self,
         account: &Account,
+        directory: &str,
         credentials: &[u8],
         journal: &mut Journal,
     ) -> Result<(), DbError> {
         sqlx::query!(
-            "UPDATE account SET registered_at = clock_timestamp(), credentials = $3, resume_point = NULL, unregistering = false,
+            "UPDATE account SET registered_at = clock_timestamp(), credentials = $3, directory = nullif($4, network), resume_point = NULL, unregistering = false,
                     session_state = 'starting', session_since = clock_timestamp(), session_reason = NULL,
                     session_attempt = NULL, session_until = NULL
              WHERE user_id = $1 AND id = $2",
             account.user.0,
             account.id.0,
-            credentials
+            credentials,
+            directory
         )
         .execute(&mut *self.inner)
         .await?;

@@ -44,7 +44,7 @@ impl Tx {
     /// Deletes a slice of the first removed account that no other process works on. False: there is none.
     async fn delete_slice_of_account(&mut self) -> Result<bool, DbError> {
         let account = sqlx::query!(
-            "SELECT a.id, c.id AS counter, c.removed_seq FROM account a
+            "SELECT a.id, a.directory, c.id AS counter, c.removed_seq FROM account a
              JOIN account_counter c ON c.id = a.counter_id
              WHERE a.user_id IS NULL ORDER BY a.id LIMIT 1 FOR NO KEY UPDATE OF a SKIP LOCKED"
         )
@@ -55,6 +55,7 @@ impl Tx {
         if self.delete_events(account.counter, account.removed_seq).await?
             || self.delete_chats(account.id).await?
             || self.delete_people(account.id).await?
+            || self.erase_directory(account.directory.as_deref()).await?
         {
             return Ok(true);
         }
@@ -114,6 +115,22 @@ impl Tx {
             sqlx::query!("DELETE FROM chat WHERE id = ANY($1)", &chats).execute(&mut *self.inner).await?;
         }
         Ok(true)
+    }
+
+    /// Erases the people and groups of the account's own directory.
+    async fn erase_directory(&mut self, directory: Option<&str>) -> Result<More, DbError> {
+        let peers = sqlx::query_scalar!(
+            "SELECT id FROM peer WHERE network = $1 ORDER BY network, address LIMIT $2",
+            directory,
+            SLICE
+        )
+        .fetch_all(&mut *self.inner)
+        .await?;
+        sqlx::query!("DELETE FROM chat_group WHERE peer_id = ANY($1)", &peers)
+            .execute(&mut *self.inner)
+            .await?;
+        self.erase_peers(&peers).await?;
+        Ok(!peers.is_empty())
     }
 
     /// Deletes what the account knew of others: the block list, the contact list, profiles and their history.

@@ -37,6 +37,7 @@ impl Tx {
     /// Blocks a person.
     pub async fn block(&mut self, account: &Account, peer: &Peer) -> Result<ListAddition, DbError> {
         let mut journal = self.open_journal(account.counter).await?;
+        let peer = self.confirmed_peer(account, peer).await?;
         let addition = sqlx::query_scalar!(
             r#"WITH added AS (
                 INSERT INTO block (account_id, peer_id)
@@ -66,7 +67,7 @@ impl Tx {
             "DELETE FROM block
              WHERE account_id = $1 AND peer_id = (SELECT id FROM peer WHERE network = $2 AND public_id = $3)",
             account.id.0,
-            account.network,
+            account.directory,
             public_id
         )
         .execute(&mut *self.inner)
@@ -82,6 +83,7 @@ impl Tx {
     /// Replaces the whole list.
     pub async fn replace_blocked(&mut self, account: &Account, blocked: &[Peer]) -> Result<(), DbError> {
         let mut journal = self.open_journal(account.counter).await?;
+        let blocked = self.confirmed_peers(account, blocked).await?;
         let before = sqlx::query!(
             r#"SELECT b.peer_id, p.public_id FROM block b
                CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = b.peer_id LIMIT 1) p

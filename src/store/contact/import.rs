@@ -36,6 +36,13 @@ impl Tx {
         contacts: &[ImportedContact],
     ) -> Result<Imported, DbError> {
         let mut journal = self.open_journal(account.counter).await?;
+        let peers: Vec<Peer> = contacts.iter().map(|contact| contact.peer.clone()).collect();
+        let peers = self.confirmed_peers(account, &peers).await?;
+        let contacts: Vec<ImportedContact> = contacts
+            .iter()
+            .zip(peers)
+            .map(|(contact, peer)| ImportedContact { peer, ..contact.clone() })
+            .collect();
         let before = sqlx::query!(
             r#"SELECT c.peer_id, c.first_name, c.last_name, c.exists_there, p.public_id FROM contact c
                CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = c.peer_id LIMIT 1) p
@@ -147,7 +154,7 @@ impl Tx {
              )
              SELECT public_id FROM removed",
             account.id.0,
-            account.network,
+            account.directory,
             public_ids
         )
         .fetch_all(&mut *self.inner)

@@ -1,6 +1,7 @@
 //! An account's contact list.
 
 pub mod block;
+pub mod directory;
 pub mod import;
 pub mod peer;
 pub mod peer_profile;
@@ -82,7 +83,7 @@ impl Store {
                FROM (SELECT id, public_id FROM peer WHERE network = $2 AND public_id = $3 OFFSET 0) p
                CROSS JOIN LATERAL (SELECT * FROM contact WHERE account_id = $1 AND peer_id = p.id LIMIT 1) c"#,
             account.id.0,
-            account.network,
+            account.directory,
             public_id
         )
         .fetch_optional(self.db.pool())
@@ -103,7 +104,7 @@ impl Store {
             "UPDATE contact SET first_name = coalesce($4, first_name), last_name = coalesce($5, last_name)
              WHERE account_id = $1 AND peer_id = (SELECT id FROM peer WHERE network = $2 AND public_id = $3)",
             account.id.0,
-            account.network,
+            account.directory,
             public_id,
             first_name,
             last_name
@@ -128,7 +129,7 @@ impl Store {
             "DELETE FROM contact
              WHERE account_id = $1 AND peer_id = (SELECT id FROM peer WHERE network = $2 AND public_id = $3)",
             account.id.0,
-            account.network,
+            account.directory,
             public_id
         )
         .execute(&mut *tx.inner)
@@ -179,6 +180,7 @@ impl Tx {
         exists: bool,
     ) -> Result<ListAddition, DbError> {
         let mut journal = self.open_journal(account.counter).await?;
+        let peer = self.confirmed_peer(account, peer).await?;
         let addition = sqlx::query_scalar!(
             r#"WITH added AS (
                 INSERT INTO contact (account_id, peer_id, first_name, last_name, exists_there)
@@ -225,7 +227,7 @@ impl Tx {
                 WHERE entry.exists_there <> checked.exists_there) found
              WHERE contact.ctid = found.ctid RETURNING found.public_id AS "public_id!""#,
             account.id.0,
-            account.network,
+            account.directory,
             checked,
             &exist
         )

@@ -141,7 +141,7 @@ impl Store {
                                  WHERE account_id = $1 AND peer_id = p.id OFFSET 0) c
              ORDER BY c.id DESC",
             account.id.0,
-            account.network,
+            account.directory,
             public_id
         )
         .fetch_all(self.db.pool())

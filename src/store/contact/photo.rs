@@ -98,7 +98,7 @@ impl Store {
                                WHERE f.account_id = $1 AND f.peer_id = p.id AND f.photo_hidden OFFSET 0)
              ORDER BY c.id DESC",
             account.id.0,
-            account.network,
+            account.directory,
             public_id
         )
         .fetch_all(self.db.pool())

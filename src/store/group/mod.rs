@@ -68,7 +68,7 @@ impl Store {
                LEFT JOIN LATERAL (
                    SELECT * FROM account_group WHERE account_id = $1 AND group_peer_id = p.id LIMIT 1) me ON true"#,
             account.id.0,
-            account.network,
+            account.directory,
             id.as_str()
         )
         .fetch_optional(self.db.pool())
@@ -108,7 +108,7 @@ impl Store {
                ORDER BY g.created_at, p.public_id"#,
             account.id.0,
             only.map(GroupId::as_str),
-            account.network
+            account.directory
         )
         .fetch_all(self.db.pool())
         .await?)
@@ -135,7 +135,7 @@ impl Store {
                    WHERE group_peer_id = $4 AND member_peer_id = p.id LIMIT 1) m ON true
                WHERE p.kind = 'person'"#,
             account.id.0,
-            account.network,
+            account.directory,
             ids,
             group.map(|group| group.0)
         )
@@ -158,7 +158,7 @@ impl Store {
                    SELECT 1 FROM (SELECT id FROM peer WHERE network = $2 AND public_id = $3 OFFSET 0) p
                    CROSS JOIN LATERAL (SELECT 1 FROM chat WHERE account_id = $1 AND peer_id = p.id LIMIT 1) h) AS "has!""#,
             account.id.0,
-            account.network,
+            account.directory,
             id.as_str()
         )
         .fetch_one(self.db.pool())

@@ -18,7 +18,8 @@ const UNKNOWN_CREATOR: &str = "00000";
 /// The state of a group as a network reported it.
 #[derive(Clone, Debug)]
 pub struct GroupReport {
-    pub network: String,
+    /// The name of the directory, see [`crate::store::Store::peers`].
+    pub directory: String,
     /// The address on the network.
     pub address: String,
     pub subject: String,
@@ -45,8 +46,8 @@ pub struct ReportedMember {
 impl Store {
     /// Whether a group was stored in the last seconds at this revision or a later one. False: unknown.
     #[must_use]
-    pub fn has_group_revision(&self, network: &str, address: &str, revision: i64) -> bool {
-        let stored = self.caches.groups.get(&(network.to_owned(), address.to_owned()));
+    pub fn has_group_revision(&self, directory: &str, address: &str, revision: i64) -> bool {
+        let stored = self.caches.groups.get(&(directory.to_owned(), address.to_owned()));
         stored.is_some_and(|stored| stored >= revision)
     }
 
@@ -56,10 +57,10 @@ impl Store {
     }
 
     /// The peers of these groups, in the same order, made where they are new.
-    pub async fn group_peers(&self, network: &str, addresses: &[String]) -> Result<Vec<Peer>, DbError> {
+    pub async fn group_peers(&self, directory: &str, addresses: &[String]) -> Result<Vec<Peer>, DbError> {
         let mut peers = Vec::with_capacity(addresses.len());
         for address in addresses {
-            peers.push(self.group_peer(network, address, None, crate::clock::now()).await?);
+            peers.push(self.group_peer(directory, address, None, crate::clock::now()).await?);
         }
         Ok(peers)
     }
@@ -67,13 +68,13 @@ impl Store {
     /// The peer of a group. The id of a new one is the creator's number, a dash, and the Unix time of its creation.
     async fn group_peer(
         &self,
-        network: &str,
+        directory: &str,
         address: &str,
         creator: Option<&Peer>,
         created_at: DateTime<Utc>,
     ) -> Result<Peer, DbError> {
         let cache = &self.caches.peers;
-        let key = (network.to_owned(), address.to_owned());
+        let key = (directory.to_owned(), address.to_owned());
         if let Some(peer) = cache.get(&key) {
             return Ok(peer);
         }
@@ -82,14 +83,14 @@ impl Store {
         let mut number = created_at.timestamp();
         let addresses = [address.to_owned()];
         for _ in 0..ID_ATTEMPTS {
-            if let Some(peer) = self.find_peers(network, &addresses).await?.pop() {
+            if let Some(peer) = self.find_peers(directory, &addresses).await?.pop() {
                 cache.insert(key, peer.clone());
                 return Ok(peer);
             }
             sqlx::query!(
                 "INSERT INTO peer (network, address, kind, public_id) VALUES ($1, $2, 'group', $3)
                  ON CONFLICT DO NOTHING",
-                network,
+                directory,
                 address,
                 format!("{creator}-{:010}", number.rem_euclid(10_000_000_000))
             )
@@ -102,11 +103,11 @@ impl Store {
     }
 
     /// The revision at which a group is stored.
-    async fn group_revision(&self, network: &str, address: &str) -> Result<Option<i64>, DbError> {
+    async fn group_revision(&self, directory: &str, address: &str) -> Result<Option<i64>, DbError> {
         Ok(sqlx::query_scalar!(
             "SELECT g.revision FROM peer p JOIN chat_group g ON g.peer_id = p.id
              WHERE p.network = $1 AND p.address = $2",
-            network,
+            directory,
             address
         )
         .fetch_optional(self.db.pool())
@@ -114,16 +115,16 @@ impl Store {
     }
 
     async fn save_once(&self, group: &GroupReport) -> Result<(), DbError> {
-        if self.has_group_revision(&group.network, &group.address, group.revision) {
+        if self.has_group_revision(&group.directory, &group.address, group.revision) {
             return Ok(());
         }
         // Read without a lock first: the sessions of all members report the same, and only the first has to write it.
-        let stored = self.group_revision(&group.network, &group.address).await?;
+        let stored = self.group_revision(&group.directory, &group.address).await?;
         let stored = match stored {
             Some(stored) if stored >= group.revision => stored,
             _ => self.write_group(group).await?,
         };
-        let key = (group.network.clone(), group.address.clone());
+        let key = (group.directory.clone(), group.address.clone());
         self.caches.groups.insert(key, stored);
         Ok(())
     }
@@ -132,10 +133,10 @@ impl Store {
     async fn write_group(&self, group: &GroupReport) -> Result<i64, DbError> {
         let people: Vec<NewPeer> =
             group.members.iter().map(|member| member.peer.clone()).chain(group.creator.clone()).collect();
-        let mut people = self.peers(&group.network, &people).await?;
+        let mut people = self.peers(&group.directory, &people).await?;
         let creator = if group.creator.is_some() { people.pop() } else { None };
         let peer =
-            self.group_peer(&group.network, &group.address, creator.as_ref(), group.created_at).await?;
+            self.group_peer(&group.directory, &group.address, creator.as_ref(), group.created_at).await?;
         let members: Vec<i64> = people.iter().map(|peer| peer.id.0).collect();
         let admins: Vec<bool> = group.members.iter().map(|member| member.admin).collect();
         let since: Vec<DateTime<Utc>> = group.members.iter().map(|member| member.since).collect();
@@ -204,7 +205,7 @@ impl Store {
 pub(in crate::store) async fn save_groups(groups: &[&(Store, Arc<GroupReport>)]) -> Result<Vec<()>, DbError> {
     let mut newest: BTreeMap<(&str, &str), (&Store, &GroupReport)> = BTreeMap::new();
     for (store, group) in groups {
-        let entry = newest.entry((&group.network, &group.address)).or_insert((store, group));
+        let entry = newest.entry((&group.directory, &group.address)).or_insert((store, group));
         if entry.1.revision < group.revision {
             *entry = (store, group);
         }

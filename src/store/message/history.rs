@@ -101,7 +101,7 @@ impl Store {
         let mut rows = sqlx::query_file!(
             "src/store/message/messages.sql",
             account.id.0,
-            account.network,
+            account.directory,
             public_id,
             page.after,
             received_only,
@@ -153,7 +153,7 @@ impl Store {
                  AND m.sender_peer_id IS NULL AND m.delivered_at >= $4
                ORDER BY m.delivered_at DESC LIMIT $5 OFFSET $6"#,
             account.id.0,
-            account.network,
+            account.directory,
             public_id,
             page.after,
             limit,
@@ -186,7 +186,7 @@ impl Store {
                  AND m.sender_peer_id IS NULL AND m.read_at >= $4
                ORDER BY m.read_at DESC LIMIT $5 OFFSET $6"#,
             account.id.0,
-            account.network,
+            account.directory,
             public_id,
             page.after,
             limit,

@@ -92,7 +92,7 @@ impl Tx {
              WHERE account_id = $1 AND peer_id = (SELECT id FROM peer WHERE network = $2 AND public_id = $3)
              FOR NO KEY UPDATE",
             account.id.0,
-            account.network,
+            account.directory,
             public_id
         )
         .fetch_optional(&mut *self.inner)

@@ -36,7 +36,7 @@ impl LockedJournals {
 impl Tx {
     /// Waits for the locks of the chats, makes the missing ones, and then waits for the locks of the counters. Returns the
     /// accounts that have new chats with people: their sessions have to follow the profiles of these people.
-    pub(super) async fn wait_for(
+    pub(in crate::store) async fn wait_for(
         &mut self,
         chats: &BTreeSet<(PeerId, AccountId)>,
         counters: &[i64],

@@ -143,6 +143,10 @@ impl Connection for ScriptedConnection {
         self.0.call("read", Call::Read(receipts)).await
     }
 
+    async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<(PhoneNumber, Address)>, Failure> {
+        Ok(self.0.known(numbers))
+    }
+
     async fn typing(&self, to: &Address, typing: Typing) -> Result<(), Failure> {
         self.0.call("typing", Call::Typing(to.0.clone(), typing)).await
     }

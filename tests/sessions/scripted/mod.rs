@@ -1,6 +1,7 @@
 //! A scripted network that records its calls.
 
 mod connector;
+mod private;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -15,6 +16,8 @@ use windu::upstream::{
 };
 
 use crate::support::wait::{DEADLINE, wait_until_async};
+
+pub use private::{PRIVATE_NETWORK, Private};
 
 pub const NETWORK: &str = "scripted";
 
@@ -93,6 +96,8 @@ struct Script {
     sends: HashMap<String, VecDeque<SendFailure>>,
     /// The files of the network, in chunks.
     files: HashMap<String, Vec<Result<Bytes, Failure>>>,
+    /// What the network lets the account know of numbers.
+    addresses: HashMap<PhoneNumber, String>,
     calls: Vec<Call>,
     logins: Vec<Login>,
     /// The answers to group calls.

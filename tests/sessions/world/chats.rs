@@ -14,7 +14,7 @@ impl Process {
         let number: PhoneNumber = number.parse().unwrap();
         let connector = self.sessions.connector(&account.network).unwrap();
         let wanted = NewPeer { address: connector.address_of(&number).0, number: Some(number) };
-        self.store.peers(&account.network, &[wanted]).await.unwrap().remove(0)
+        self.store.peers(&account.directory, &[wanted]).await.unwrap().remove(0)
     }
 
     pub async fn add_contact(&self, account: &Account, number: &str, exists: bool) {

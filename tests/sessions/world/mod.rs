@@ -19,7 +19,7 @@ use windu::upstream::SendFailure;
 use windu::upstream::local::Local;
 use windu::upstream::local::network::LocalNet;
 
-use crate::scripted::{Line, NETWORK, Scripted};
+use crate::scripted::{Line, NETWORK, PRIVATE_NETWORK, Private, Scripted};
 use crate::support::media;
 use crate::support::postgres::Database;
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -73,7 +73,7 @@ impl World {
 
     /// A process that serves the API and runs no sessions.
     pub fn idle_process(&self, timeouts: Timeouts) -> Process {
-        self.program(timeouts, &[NETWORK, "local"])
+        self.program(timeouts, &[NETWORK, PRIVATE_NETWORK, "local"])
     }
 
     fn program(&self, timeouts: Timeouts, networks: &[&str]) -> Process {
@@ -84,6 +84,9 @@ impl World {
         let mut connectors = Connectors::default();
         if networks.contains(&NETWORK) {
             connectors.add(Arc::new(self.network.clone()));
+        }
+        if networks.contains(&PRIVATE_NETWORK) {
+            connectors.add(Arc::new(Private(self.network.clone())));
         }
         if networks.contains(&"local") {
             let (net, blobs) = (LocalNet::new(store.db().clone()), Arc::new(media.clone()));
@@ -154,6 +157,14 @@ impl Process {
     pub async fn registered(&self, world: &World, number: &str) -> Account {
         let account = self.waiting(world, world.user().await, number, NETWORK).await;
         self.sessions.register(&account).await.unwrap();
+        self.fresh(&account).await
+    }
+
+    /// A new user's number on the network that shows each account other people, online.
+    pub async fn private(&self, world: &World, number: &str) -> Account {
+        let account = self.waiting(world, world.user().await, number, PRIVATE_NETWORK).await;
+        self.sessions.register(&account).await.unwrap();
+        self.until_state(&account, "online").await;
         self.fresh(&account).await
     }
 
