@@ -46,6 +46,7 @@
 //! | event | what clients can read of an account, numbered without gaps |
 //! | journal | the stored events of a number |
 //! | peer | a person or a group on a network, by address |
+//! | directory | the peers that an account can name: those of its network, or its own where the network shows each account other people |
 //! | chat | the conversation of an account with a peer |
 //! | receipt | delivered or read, of one message by one person |
 //! | outbox | messages accepted from the API that the network has not taken yet |
@@ -159,6 +160,12 @@
 //! * On XMPP a message of a room is a sign to read the room's archive, which has the order and the authors. That costs a
 //!   request for each batch of messages and member, and spares the presence of all members, by which nicknames could be
 //!   trusted.
+//! * Where a network lets each account know other numbers and addresses, the account has a directory of its own, so that no
+//!   statement can show what another account knows. The rows of a removed directory are erased and stay: to delete one would
+//!   search each table that may refer to it. Such accounts ask [`upstream::Connection::existing`], which gives addresses
+//!   with the numbers; where addresses follow from numbers, [`upstream::Connector::existing`] gives numbers alone.
+//! * A person whose number became known is the row that was known by address, because received messages refer to it; the
+//!   messages that were sent to the number alone are the ones that move, in slices.
 //! * Of people with other XMPP apps the nickname and picture are looked up when they come online. To receive each
 //!   change (XEP-0163, `+notify`) would bring two events for each contact of Windu's own at each login.
 //! * A receipt that counts for all earlier messages is stored as one for each of them, oldest first and page by page, before

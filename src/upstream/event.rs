@@ -103,7 +103,7 @@ pub enum UpstreamEvent {
     },
     /// The address of a number, as the network lets this account know it ([`super::People::PerAccount`]): the account's own
     /// number too, before its first group. The person known by the number and the one known by the address are one from then
-    /// on, whoever had either before.
+    /// on. If the number was another person's before, that person keeps the chat, under a public id.
     Resolved { number: PhoneNumber, address: Address },
     /// A message that could not be decrypted.
     Undecryptable { from: Address, id: String, group: Option<Address> },

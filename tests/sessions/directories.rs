@@ -1,12 +1,13 @@
 //! A network that shows each account other people: numbers without addresses, addresses without numbers, and what becomes of
 //! both when the network says that they are one person.
 
-use windu::domain::{Account, ContactId, GroupChangeKind, ReceiptKind};
+use windu::domain::{Account, ChatName, ContactId, Content, GroupChangeKind, ReceiptKind};
+use windu::store::{Accepted, NewMessage};
 use windu::upstream::{Address, Group, GroupChange, Incoming, Member, UpstreamEvent};
 
 use crate::scripted::{Call, Line, incoming, long_ago, message, receipt};
 use crate::support::wait::{DEADLINE, wait_until_async};
-use crate::world::{Process, World};
+use crate::world::{A_DAY, Process, World};
 
 const ANNA: &str = "15550100001";
 const BEN: &str = "15550100002";
@@ -166,6 +167,40 @@ async fn a_person_known_by_address_and_by_number_becomes_one() {
     let entries = process.journal(&account).await.len();
     line.stores(vec![resolved(BEN, "user-2", 5)]).await;
     assert_eq!(process.journal(&account).await.len(), entries);
+}
+
+/// A request has looked the person up before, and writes afterwards.
+#[tokio::test]
+async fn a_request_that_crosses_the_joining_means_the_one_person() {
+    let world = World::new().await;
+    let process = world.process();
+    let account = process.private(&world, ANNA).await;
+    let line = world.line(&account);
+    line.stores(vec![from("user-2", "a", "hello", 1)]).await;
+    let provisional = process.peer(&account, BEN).await;
+    line.stores(vec![resolved(BEN, "user-2", 2)]).await;
+
+    let mut tx = process.store.begin().await.unwrap();
+    tx.add_contact(&account, &provisional, ("Ben", ""), true).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut tx = process.store.begin().await.unwrap();
+    tx.replace_blocked(&account, std::slice::from_ref(&provisional)).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(process.store.contact_addresses(account.id).await.unwrap(), ["user-2"]);
+    assert_eq!(process.store.blocked(&account).await.unwrap(), [BEN]);
+    assert!(process.store.contact(&account, BEN).await.unwrap().is_some());
+    // A send is refused, and looks the person up again.
+    let content = Content::Text("to nobody".to_owned());
+    let message = NewMessage {
+        named: true,
+        id: "m",
+        peer: provisional.id,
+        chat: &ChatName::Contact(BEN.parse().unwrap()),
+        content: &content,
+        time_to_live: A_DAY,
+    };
+    let accepted = process.store.accept_send(&account, &message, None).await.unwrap();
+    assert_eq!(accepted, Accepted::NotAllowed);
 }
 
 #[tokio::test]

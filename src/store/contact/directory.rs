@@ -1,7 +1,7 @@
 //! The directory of an account: what its network lets it know of people's numbers and addresses.
 //!
 //! A person is known by a number alone (with a provisional address), by an address alone (with a public id), or by both. When
-//! the network says whose address a number has, whoever had either before is that person from then on: the chats become one,
+//! the network says whose address a number has, both are one person from then on: the chats become one,
 //! and the entry of the contact list stays with the number.
 
 use std::collections::{BTreeMap, BTreeSet};
