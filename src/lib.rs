@@ -87,6 +87,8 @@
 //!   chat rows and before account rows; there are no gaps, and time never runs backwards.
 //! * The counter row also holds the lease. Every write of a session locks it with owner and fence, so a process that
 //!   lost its lease changes nothing.
+//! * Requests about one number's registration on a network that sends the codes come one after the other, each under a lease
+//!   of its own, by which it writes (`sessions::network_registration`). Between two of them no process holds anything.
 //! * A group is stored once for all accounts in it (`store::group`): what a network reports of it is written by its
 //!   revision, in a transaction that locks the group's row and no other. What an account has heard of it is in its chat.
 //! * Requests of the same moment share a round trip ([`db::batcher`]), writes a transaction (`store::writer`). A shared
@@ -147,6 +149,14 @@
 //! * A backup is written by this program and not by `pg_dump`: that may be missing or of another version, and knows neither
 //!   the media nor the key. Its tables are text of COPY from one snapshot; a restoration takes foreign keys and triggers
 //!   away and makes them again, because only a superuser could switch them off.
+//! * Whose the accounts of a network are follows from how a number is proved there ([`upstream::RegistrationKind`]): by a code
+//!   of ours, then we create the account and delete it; or by the network itself, then a person logs in and out. Therefore
+//!   `unregister` and `log_out` are two methods of a connector, and each network has one of them.
+//! * A registration by the network's codes has a lease for the number, not the lease of the account's session: several users
+//!   may prove one number, a session may run meanwhile, and the supervisor frees the leases for which it runs no session. For
+//!   the same reason the adapter's state of a registration is apart until the new login replaces the account's.
+//! * The network's code renews a login that works, unlike a code of ours: the network has given a new login, and may have
+//!   ended the old one. A new login is stored before anything else is done with it, because a network takes a code once.
 //! * Merged peers are not yet among [`upstream::UpstreamEvent`]: they come with the tables that they need.
 //! * On XMPP a stream is an own task over tokio-xmpp's public pieces: what the crate's own client reads it acknowledges at
 //!   once, here that follows the commit, and what does not parse is not dropped. Streams are never resumed.

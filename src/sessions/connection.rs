@@ -158,7 +158,7 @@ impl Session {
         }
     }
 
-    fn login(&self, account: &SessionAccount) -> Result<Login, Fault> {
+    pub(super) fn login(&self, account: &SessionAccount) -> Result<Login, Fault> {
         let sealed = account.credentials.as_deref().unwrap_or_default();
         let opened = self.keys.open("credentials", account.number.as_str().as_bytes(), sealed);
         let credentials = opened.map_err(|error| {

@@ -18,6 +18,7 @@ mod ingest;
 mod lease;
 mod liveness;
 mod message_files;
+mod network_registration;
 mod network_state;
 mod peer_photos;
 mod peers;
@@ -46,6 +47,7 @@ use crate::upstream::{Capabilities, Connector};
 
 pub use command::{AskError, CommandAnswer, CommandRequest, GroupRefusal, GroupRequest};
 pub use liveness::own_name;
+pub use network_registration::{CodeRequestError, Entered, SubmitError};
 pub use network_state::StoredNetworkState;
 pub use registration::RegisterError;
 pub use timeouts::Timeouts;

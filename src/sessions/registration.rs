@@ -1,17 +1,23 @@
 //! The registration of a proved number on its network, and its removal.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::time::timeout;
+
+use super::adapter_state::CopiedState;
 use super::peers::directory;
 use super::{NoSuchNetwork, Sessions};
 use crate::db::DbError;
-use crate::domain::{Account, SessionState, UserId};
-use crate::store::topic;
+use crate::domain::{Account, AccountId, PhoneNumber, SessionState, UserId};
+use crate::store::{StoredLogin, topic};
 use crate::telemetry::chain;
-use crate::upstream::{Connector, Failure};
+use crate::upstream::{Connector, Credentials, Failure, Login, ResumePoint};
 
 /// How often two users who prove one number at the same moment may undo each other's registration before one gives up.
 const ROUNDS: usize = 5;
+/// How long a registration waits until a login that it replaces is logged out.
+const LOG_OUT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a proved number was not registered. The code stays valid, so the user may try again.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +27,9 @@ pub enum RegisterError {
     /// Another request registers the number now, or has just done so.
     #[error("a registration of this number is under way")]
     UnderWay,
+    /// The account was removed while its number was being registered.
+    #[error("the account was removed")]
+    Removed,
     #[error(transparent)]
     NoSuchNetwork(#[from] NoSuchNetwork),
     #[error(transparent)]
@@ -34,8 +43,10 @@ impl Sessions {
     /// # Errors
     /// The code is not consumed.
     pub async fn register(&self, account: &Account) -> Result<(), RegisterError> {
-        let connector =
-            self.connectors.get(&account.network).ok_or_else(|| NoSuchNetwork(account.network.clone()))?;
+        let connector = self.connector_of(&account.network)?;
+        if connector.registration().is_persons() {
+            return Err(Failure::Unsupported("register a number by a code of this server").into());
+        }
         if !self.store.begin_registration(account.id).await? {
             return Err(RegisterError::UnderWay);
         }
@@ -59,34 +70,92 @@ impl Sessions {
         }
         let mut round = 0;
         loop {
-            if let Some(former) = self.store.former_account(&account.number, account.user).await? {
-                let network = self
-                    .connectors
-                    .get(&former.network)
-                    .ok_or_else(|| NoSuchNetwork(former.network.clone()))?;
-                self.store.unregister_former(&former).await?;
-                network.unregister(&account.number).await?;
-            }
+            self.retire_former(account).await?;
             let credentials = connector.register(&account.number).await?;
-            let sealed = self.keys.seal("credentials", account.number.as_str().as_bytes(), &credentials.0);
-            match self.store_registration(account, &directory(connector, account.id).name, &sealed).await {
-                Ok(true) => break,
-                Ok(false) => return Err(RegisterError::UnderWay),
-                Err(error)
-                    if error.constraint() == Some("account_registered_number_key") && round < ROUNDS =>
-                {
-                    round += 1;
+            let sealed = self.seal(&account.number, &credentials);
+            let directory = directory(connector, account.id).name;
+            match self.store_registration(account, &directory, &sealed).await {
+                Err(RegisterError::Store(error)) if is_taken(&error) && round < ROUNDS => round += 1,
+                stored => {
+                    stored?;
+                    break;
                 }
-                Err(error) => return Err(error.into()),
             }
         }
-        self.store.notifications().wake(topic::commands(account.id));
-        self.store.notifications().wake(topic::accounts());
-        self.store.notifications().wake(topic::journal(account.counter));
+        self.registered(account);
         Ok(())
     }
 
-    /// Unregisters and deletes every account of a user, before the user is deleted. The user should be disabled, so that no
+    /// Wakes what waits for the account, which has a new login.
+    pub(super) fn registered(&self, account: &Account) {
+        self.store.notifications().wake(topic::commands(account.id));
+        self.store.notifications().wake(topic::accounts());
+        self.store.notifications().wake(topic::journal(account.counter));
+    }
+
+    /// Takes a proved number from the user who had it before, and from that user's network: an account of ours is deleted
+    /// there, a person's only logged out.
+    pub(super) async fn retire_former(&self, account: &Account) -> Result<(), RegisterError> {
+        let Some(former) = self.store.former_account(&account.number, account.user).await? else {
+            return Ok(());
+        };
+        let network = self.connector_of(&former.network)?;
+        let login = self.store.stored_login(former.id).await?;
+        self.store.unregister_former(&former).await?;
+        if network.registration().is_persons() {
+            self.log_out_in_passing(network, former.id, &account.number, login).await;
+            return Ok(());
+        }
+        Ok(network.unregister(&account.number).await?)
+    }
+
+    /// Logs out a login that this server does not use any more. If that fails, it stays among the devices of the account,
+    /// where its owner can remove it: the new owner must not have to wait for it.
+    pub(super) async fn log_out_in_passing(
+        &self,
+        network: &Arc<dyn Connector>,
+        account: AccountId,
+        number: &PhoneNumber,
+        login: Option<StoredLogin>,
+    ) {
+        let logging_out = timeout(LOG_OUT_TIMEOUT, self.log_out(network, number, login));
+        let failed = match logging_out.await {
+            Ok(Ok(())) => return,
+            Ok(Err(failure)) => failure,
+            Err(_) => Failure::OutcomeUnknown,
+        };
+        tracing::warn!(%account, error = %failed, "a former login could not be logged out");
+    }
+
+    /// Logs out without the account's session. Without a login there is nothing to do.
+    async fn log_out(
+        &self,
+        network: &Arc<dyn Connector>,
+        number: &PhoneNumber,
+        login: Option<StoredLogin>,
+    ) -> Result<(), Failure> {
+        let Some(StoredLogin { credentials, resume_point, state }) = login else { return Ok(()) };
+        let credentials = self
+            .keys
+            .open("credentials", number.as_str().as_bytes(), &credentials)
+            .map_err(|_| undecipherable())?;
+        let login = Login {
+            number: number.clone(),
+            credentials: Credentials(credentials),
+            resume_point: resume_point.map(ResumePoint),
+        };
+        network.log_out(login, Arc::new(CopiedState::new(state))).await
+    }
+
+    pub(super) fn seal(&self, number: &PhoneNumber, credentials: &Credentials) -> Vec<u8> {
+        self.keys.seal("credentials", number.as_str().as_bytes(), &credentials.0)
+    }
+
+    pub(super) fn connector_of(&self, network: &str) -> Result<&Arc<dyn Connector>, NoSuchNetwork> {
+        self.connectors.get(network).ok_or_else(|| NoSuchNetwork(network.to_owned()))
+    }
+
+    /// Unregisters or logs out, and deletes every account of a user, before the user is deleted. The user should be disabled, so that no
     /// account is created meanwhile.
     ///
     /// # Errors
@@ -98,7 +167,7 @@ impl Sessions {
         Ok(())
     }
 
-    /// Unregisters an account from its network, if it is registered, and deletes it, without its session. With `force` it is
+    /// Unregisters an account from its network, or logs it out, if it is registered, and deletes it, without its session. With `force` it is
     /// deleted even if the network fails or is not among WINDU_NETWORKS any more.
     ///
     /// # Errors
@@ -119,27 +188,41 @@ impl Sessions {
     }
 
     async fn leave_network(&self, account: &Account) -> Result<(), RegisterError> {
-        let connector =
-            self.connectors.get(&account.network).ok_or_else(|| NoSuchNetwork(account.network.clone()))?;
-        Ok(connector.unregister(&account.number).await?)
+        let network = self.connector_of(&account.network)?;
+        if network.registration().is_persons() {
+            let login = self.store.stored_login(account.id).await?;
+            return Ok(self.log_out(network, &account.number, login).await?);
+        }
+        Ok(network.unregister(&account.number).await?)
     }
 
-    /// Stores the registration. False: the code was consumed or replaced meanwhile, so nothing was stored.
     async fn store_registration(
         &self,
         account: &Account,
         directory: &str,
         credentials: &[u8],
-    ) -> Result<bool, DbError> {
+    ) -> Result<(), RegisterError> {
         self.store.forget_registration(account.id).await?;
         let mut tx = self.store.begin().await?;
         let mut journal = tx.open_journal(account.counter).await?;
         if !tx.consume_code(account.id).await? {
-            return Ok(false);
+            // The code was consumed or replaced meanwhile.
+            return Err(RegisterError::UnderWay);
         }
-        tx.register_account(account, directory, credentials, &mut journal).await?;
+        if !tx.register_account(account, directory, credentials, &mut journal).await? {
+            return Err(RegisterError::Removed);
+        }
         tx.close_journal(journal).await?;
-        tx.commit().await?;
-        Ok(true)
+        Ok(tx.commit().await?)
     }
+}
+
+/// Whether a registration was not stored because another user has registered the number.
+pub(super) fn is_taken(error: &DbError) -> bool {
+    error.constraint() == Some("account_registered_number_key")
+}
+
+/// The failure of a log-out whose credentials were encrypted with another key.
+pub(super) fn undecipherable() -> Failure {
+    Failure::Refused("the stored credentials cannot be decrypted".to_owned())
 }

@@ -31,8 +31,9 @@ use writer::Writer;
 
 pub use account::SessionAccount;
 pub use account::desired_state::Desired;
+pub use account::network_registration::{PendingRegistration, RegistrationLease};
 pub use account::profile::{OwnProfile, PrivacyChange};
-pub use account::registration::FormerAccount;
+pub use account::registration::{FormerAccount, StoredLogin};
 pub use auth::client::{ClientListing, ClientRecord};
 pub use auth::login::LoginAttempt;
 pub use auth::token::{

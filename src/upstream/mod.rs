@@ -12,6 +12,7 @@ mod group_rules;
 pub mod local;
 mod media;
 mod profile;
+mod registration;
 pub mod xmpp;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ pub use event::{Acknowledgement, Incoming, Signal, UpstreamEvent};
 pub use group::{Group, GroupChange, GroupEdit, GroupFailure, Groups, Member};
 pub use media::{BlobSource, FileStream};
 pub use profile::Profile;
+pub use registration::{CodeMethod, NetworkCode, Proof, RegistrationKind, SentCode, Submitted};
 
 /// The credentials of an account on its network. Encrypted wherever they are stored; `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq)]
@@ -45,19 +47,10 @@ impl std::fmt::Debug for Credentials {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResumePoint(pub Vec<u8>);
 
-/// The way in which a number is registered on a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RegistrationKind {
-    /// We verify the number by a code of our own, then create the account.
-    OurCode,
-    /// The network shows a code that the user enters on the phone. It needs a live connection.
-    Pairing,
-}
-
 #[derive(Clone, Debug)]
 pub struct Login {
     pub number: PhoneNumber,
-    /// The result of [`Connector::register`].
+    /// The result of [`Connector::register`] or [`NetworkCode::submit`].
     pub credentials: Credentials,
     /// The last one stored; `None` before the first.
     pub resume_point: Option<ResumePoint>,
@@ -206,11 +199,24 @@ pub trait Connector: Send + Sync {
 
     fn is_group(&self, address: &Address) -> bool;
 
-    /// Creates the number's account. Everything of an earlier owner is deleted, and the number is in no group.
-    async fn register(&self, number: &PhoneNumber) -> Result<Credentials, Failure>;
+    /// Creates the number's account, on a network whose accounts are ours ([`RegistrationKind::OurCode`]). Everything of an
+    /// earlier owner is deleted, and the number is in no group.
+    async fn register(&self, _number: &PhoneNumber) -> Result<Credentials, Failure> {
+        Err(Failure::Unsupported("create accounts"))
+    }
 
-    /// Deletes the number's account, which leaves all its groups. Succeeds for a number without an account.
-    async fn unregister(&self, number: &PhoneNumber) -> Result<(), Failure>;
+    /// Deletes the number's account, which leaves all its groups, on a network whose accounts are ours. Succeeds for a number
+    /// without an account.
+    async fn unregister(&self, _number: &PhoneNumber) -> Result<(), Failure> {
+        Err(Failure::Unsupported("delete accounts"))
+    }
+
+    /// Ends this login, on a network where accounts are their persons' ([`RegistrationKind::is_persons`]). The account stays,
+    /// and so does every other login of it, also a newer one of the same number. Its session may still be connected.
+    /// Succeeds for a login that has ended. What is written to `state` need not be kept.
+    async fn log_out(&self, _login: Login, _state: Arc<dyn AdapterState>) -> Result<(), Failure> {
+        Err(Failure::Unsupported("log out"))
+    }
 
     /// The numbers that have an account, of these. With [`People::PerAccount`] accounts ask [`Connection::existing`], and
     /// this is asked about no number, to see whether the network answers.

@@ -7,6 +7,7 @@
 mod code;
 mod delivery;
 mod log;
+mod network;
 mod sender;
 mod throttle;
 mod twilio;
@@ -21,9 +22,10 @@ use crate::fetch::{Fetch, FetchError};
 use crate::lifecycle::{Deadline, Lifecycle};
 use crate::metrics::METRICS;
 use crate::secrets::MasterKey;
-use crate::store::{ClaimedResponse, CodeId, Guess, NewCode, Reservation, Store, Tx};
+use crate::store::{ClaimedResponse, CodeId, Guess, NewCode, Reservation, Store, TakenGuess, Tx};
 
-pub use code::is_separator as is_code_separator;
+pub use code::{is_separator as is_code_separator, normalise as normalised_code};
+pub use network::{CountedRequest, NetworkGuess, NetworkOutcome, ReservedRequest};
 
 use code::Code;
 use delivery::{Delivery, SendError};
@@ -81,7 +83,7 @@ pub enum SetupError {
 /// Why no code was sent. `retry_after` is in seconds, at least 1.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
-    #[error("a code was sent to this number less than a minute ago")]
+    #[error("the pause after the last code of this number is not over")]
     TooSoon { retry_after: u64 },
     /// The daily limit of the user, the number or this server is reached.
     #[error("too many codes within a day")]
@@ -212,17 +214,7 @@ impl Verification {
         code: &str,
     ) -> Result<Proved, CheckError> {
         let CodeService { store, master_key, .. } = &*self.service;
-        let (per_code, per_user) = (throttle::GUESSES_PER_CODE, throttle::WRONG_GUESSES_PER_USER);
-        let guess = store.take_guess(user, account, number, per_code, per_user, throttle::PAUSE).await?;
-        let guess = match guess {
-            Guess::Taken(guess) => guess,
-            Guess::NoneAsked => return Err(CheckError::NoneAsked),
-            Guess::Expired => return Err(CheckError::Expired),
-            Guess::TooMany { retry_after } => {
-                tracing::warn!(%user, %account, ?number, "too many wrong codes were entered");
-                return Err(CheckError::TooMany { retry_after });
-            }
-        };
+        let guess = self.service.take_guess(user, account, number).await?;
         let code = code::normalise(code);
         if !master_key.mac_matches(PURPOSE, &mac_input(user, number, &code).parts(), &guess.mac) {
             tracing::warn!(%user, %account, ?number, "a wrong code was entered");
@@ -250,7 +242,7 @@ impl ReservedCode {
             return Err(RequestError::GivenUp);
         }
         let outcome = service.sender.send(&Delivery { number: &number, code: &code, method }).await;
-        service.settle(account, method, id, outcome).await
+        service.settle(account, method, service.sender.name(), id, outcome).await
     }
 }
 
@@ -271,24 +263,47 @@ impl CodeService {
         let mac = self.master_key.mac(PURPOSE, &mac_input(user, &number, code.digits()).parts());
         let lifetime = throttle::LIFETIME;
         let new = NewCode { user, account, number: &number, method: method.as_str(), mac: &mac, lifetime };
-        let id = match tx.reserve_code(new, throttle::limits(self.per_day)).await? {
-            Reservation::Reserved(id) => id,
-            Reservation::TooSoon { retry_after } => return Err(RequestError::TooSoon { retry_after }),
-            Reservation::DailyLimit { retry_after } => return Err(RequestError::DailyLimit { retry_after }),
-            Reservation::NoAccount => return Err(RequestError::NoAccount),
-        };
+        let id = self.count(&mut tx, new).await?;
         tx.expect_answer(expected.as_ref()).await?;
         Ok(ReservedCode { service: self, tx, id, account, number, method, code })
+    }
+
+    async fn count(&self, tx: &mut Tx, new: NewCode<'_>) -> Result<CodeId, RequestError> {
+        match tx.reserve_code(new, throttle::limits(self.per_day)).await? {
+            Reservation::Reserved(id) => Ok(id),
+            Reservation::TooSoon { retry_after } => Err(RequestError::TooSoon { retry_after }),
+            Reservation::DailyLimit { retry_after } => Err(RequestError::DailyLimit { retry_after }),
+            Reservation::NoAccount => Err(RequestError::NoAccount),
+        }
+    }
+
+    async fn take_guess(
+        &self,
+        user: UserId,
+        account: AccountId,
+        number: &PhoneNumber,
+    ) -> Result<TakenGuess, CheckError> {
+        let (per_code, per_user) = (throttle::GUESSES_PER_CODE, throttle::WRONG_GUESSES_PER_USER);
+        match self.store.take_guess(user, account, number, per_code, per_user, throttle::PAUSE).await? {
+            Guess::Taken(guess) => Ok(guess),
+            Guess::NoneAsked => Err(CheckError::NoneAsked),
+            Guess::Expired => Err(CheckError::Expired),
+            Guess::TooMany { retry_after } => {
+                tracing::warn!(%user, %account, ?number, "too many wrong codes were entered");
+                Err(CheckError::TooMany { retry_after })
+            }
+        }
     }
 
     async fn settle(
         &self,
         account: AccountId,
         method: Method,
+        sender: &str,
         id: CodeId,
         outcome: Result<(), SendError>,
     ) -> Result<(), RequestError> {
-        let (method, sender) = (method.as_str(), self.sender.name());
+        let method = method.as_str();
         let (settled, result) = match outcome {
             Ok(()) => {
                 METRICS.code(method, "ok");

@@ -68,6 +68,7 @@ pub async fn pruning(scene: &Scene, meter: &mut Meter) {
         while store.prune_commands(BATCH).await? > 0 {}
         while store.prune_keys(BATCH).await? > 0 {}
         while store.prune_verification(BATCH).await? > 0 {}
+        while store.prune_registrations(BATCH).await? > 0 {}
         while store.prune_tokens(BATCH).await? > 0 {}
         while store.prune_logins(BATCH).await? > 0 {}
         // Nothing is so old; the oldest messages and files are looked at all the same.

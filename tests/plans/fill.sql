@@ -199,6 +199,8 @@ SELECT :owner, '10.' || i / 256 || '.' || i % 256 || '.1',
 INSERT INTO verification_code (account_id, mac, method, expires_at)
 SELECT o.id, '', 'sms', now() - CASE WHEN n = 1 AND o.i <= 2000 THEN interval '3 days' ELSE interval '0' END
 FROM other_account o, generate_series(1, 4) n;
+INSERT INTO registration (account_id, number, updated_at)
+SELECT id, '1', now() - CASE WHEN i <= 2000 THEN interval '3 days' ELSE interval '0' END FROM other_account;
 INSERT INTO code_sent (user_id, number, sent_at)
 SELECT :owner, :'anna', now() - CASE WHEN i <= 2000 THEN interval '26 hours' ELSE interval '24 hours 10 minutes' END
 FROM generate_series(1, 20000) i;

@@ -99,7 +99,7 @@ codes! {
     NetworkUnknown = "network_unknown",
     /// This server sends no codes to numbers of this kind.
     NumberNotAllowed = "number_not_allowed",
-    /// A code was sent to this number less than a minute ago.
+    /// A code was sent to this number a moment ago.
     CodeTooSoon = "code_too_soon",
     /// Too many codes were sent today.
     TooManyCodes = "too_many_codes",
@@ -111,6 +111,12 @@ codes! {
     CodeExpired = "code_expired",
     /// No code was requested.
     CodeNone = "code_none",
+    /// The account has a password on its network, which is needed besides the code.
+    PasswordNeeded = "password_needed",
+    /// The password of the account on its network is wrong.
+    PasswordWrong = "password_wrong",
+    /// The number has no account on the network.
+    NoNetworkAccount = "no_network_account",
     /// Too many wrong codes were sent.
     TooManyGuesses = "too_many_guesses",
 

@@ -6,7 +6,7 @@ use super::{ApiError, ErrorCode};
 use crate::db::DbError;
 use crate::sessions::group_creation::CreateGroupError;
 use crate::sessions::roster::ContactError;
-use crate::sessions::{AskError, GroupRefusal, NoSuchNetwork, RegisterError};
+use crate::sessions::{AskError, CodeRequestError, GroupRefusal, NoSuchNetwork, RegisterError, SubmitError};
 use crate::store::{LARGEST_OFFSET, ListError};
 use crate::telemetry::chain;
 use crate::upstream::Failure;
@@ -144,8 +144,54 @@ impl From<RegisterError> for ApiError {
                 "another request is registering this number; see GET /api/account/",
                 2,
             ),
+            RegisterError::Removed => Self::account_unknown(),
             RegisterError::NoSuchNetwork(error) => error.into(),
             RegisterError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<CodeRequestError> for ApiError {
+    fn from(error: CodeRequestError) -> Self {
+        match error {
+            CodeRequestError::TooSoon { retry_after } => Self::too_many(
+                ErrorCode::NetworkRateLimited,
+                format!("the network sends no code to this number now; try again in {retry_after} s"),
+                retry_after,
+            ),
+            CodeRequestError::Register(error) => error.into(),
+        }
+    }
+}
+
+impl From<SubmitError> for ApiError {
+    fn from(error: SubmitError) -> Self {
+        match error {
+            SubmitError::WrongCode => CheckError::Wrong.into(),
+            SubmitError::WrongPassword => Self::forbidden(ErrorCode::PasswordWrong, "the password is wrong")
+                .with_field("reason", "wrong"),
+            SubmitError::Expired => Self::forbidden(
+                ErrorCode::CodeExpired,
+                "the network does not accept this code any more; ask for a new one",
+            )
+            .with_field("reason", "expired"),
+            SubmitError::NoneAsked => CheckError::NoneAsked.into(),
+            SubmitError::NeedsPassword => Self::forbidden(
+                ErrorCode::PasswordNeeded,
+                "the code is right, and the account has a password on its network; send it as password",
+            )
+            .with_field("reason", "password"),
+            SubmitError::NeedsCode => Self::bad_request(
+                ErrorCode::MissingParameter,
+                "code is missing: the network asks for the password after the code",
+            ),
+            SubmitError::NoSuchAccount => Self::forbidden(
+                ErrorCode::NoNetworkAccount,
+                "this number has no account on the network; create one there first, for example in its app",
+            )
+            .with_field("reason", "no_account"),
+            SubmitError::TooMany { retry_after } => CheckError::TooMany { retry_after }.into(),
+            SubmitError::Register(error) => error.into(),
         }
     }
 }
@@ -155,9 +201,7 @@ impl From<RequestError> for ApiError {
         match error {
             RequestError::TooSoon { retry_after } => Self::too_many(
                 ErrorCode::CodeTooSoon,
-                format!(
-                    "a code was sent to this number less than a minute ago; try again in {retry_after} s"
-                ),
+                format!("a code was sent to this number a moment ago; try again in {retry_after} s"),
                 retry_after,
             ),
             RequestError::DailyLimit { retry_after } => Self::too_many(

@@ -32,7 +32,7 @@ pub struct Problem {
     /// Which rate limit was reached.
     #[schema(nullable = false)]
     pub policy: Option<String>,
-    /// Of a code: wrong, expired or none.
+    /// Of a code: wrong, expired or none; password when one is needed besides, no_account when the network has none.
     #[schema(nullable = false)]
     pub reason: Option<String>,
     /// The participants that the request failed for.

@@ -31,7 +31,7 @@ impl IntoResponses for NetworkResponses {
     fn responses() -> BTreeMap<String, RefOr<Response>> {
         problems(&[
             ("501", "the account's network cannot do this"),
-            ("502", "the network refused"),
+            ("502", "the network, or the sender of codes, refused or failed"),
             ("504", "the network did not answer in time, so the outcome is unknown"),
         ])
     }

@@ -1,5 +1,6 @@
 //! The answering side of commands: a task of the session, whether it is connected or not.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -7,7 +8,9 @@ use tokio::time::timeout;
 use super::{CommandAnswer, CommandRequest};
 use crate::db::DbError;
 use crate::domain::{CommandId, PhoneNumber};
+use crate::sessions::adapter_state::LeasedState;
 use crate::sessions::fault::SessionEnd;
+use crate::sessions::registration::undecipherable;
 use crate::sessions::session::Session;
 use crate::store::{TakenCommand, topic};
 use crate::upstream::{Failure, People};
@@ -70,7 +73,7 @@ impl Session {
         self.until_stored(|| self.store_answer(command.id, &answer)).await
     }
 
-    /// Stores the answer; when the number has left its network, the account is removed in the same transaction.
+    /// Stores the answer; when the number has left its network, or was logged out of it, the account is removed in the same transaction.
     async fn store_answer(
         &self,
         command: CommandId,
@@ -112,7 +115,13 @@ impl Session {
     async fn unregister(&self) -> Result<CommandAnswer, Failure> {
         match self.store.session_account(&self.lease).await {
             Ok(Some(account)) => {
-                self.connector.unregister(&account.number).await?;
+                if self.connector.registration().is_persons() {
+                    let login = self.login(&account).map_err(|_| undecipherable())?;
+                    let state = Arc::new(LeasedState { store: self.store.clone(), lease: self.lease });
+                    self.connector.log_out(login, state).await?;
+                } else {
+                    self.connector.unregister(&account.number).await?;
+                }
                 Ok(CommandAnswer::Unregistered)
             }
             Ok(None) => Err(Failure::Retry("lease_lost")),

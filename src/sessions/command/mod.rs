@@ -20,7 +20,7 @@ pub use ask::AskError;
 pub enum CommandRequest {
     /// Which of these numbers does the network know?
     Existing { numbers: Vec<PhoneNumber> },
-    /// Leave the network; then the account and its data are deleted.
+    /// Leave the network, or log out of it; then the account and its data are deleted.
     Unregister,
     /// Create or change a group.
     Group(GroupRequest),

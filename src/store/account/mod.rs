@@ -2,6 +2,7 @@
 
 pub mod adapter_state;
 pub mod desired_state;
+pub mod network_registration;
 pub mod profile;
 pub mod registration;
 pub mod removal;

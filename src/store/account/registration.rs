@@ -12,6 +12,16 @@ pub struct FormerAccount {
     pub network: String,
 }
 
+/// An account's login on its network.
+#[derive(Clone)]
+pub struct StoredLogin {
+    /// Encrypted by the layer above.
+    pub credentials: Vec<u8>,
+    pub resume_point: Option<Vec<u8>>,
+    /// The adapter's, by key.
+    pub state: Vec<(String, Vec<u8>)>,
+}
+
 impl Store {
     /// Begins a registration after the account's code was entered. False: another one is under way, or the code was used
     /// up meanwhile. A registration that was interrupted ends after a minute.
@@ -56,6 +66,22 @@ impl Store {
         }))
     }
 
+    /// The login of a registered account, without its lease, and what its adapter keeps. `None`: it has none.
+    pub async fn stored_login(&self, account: AccountId) -> Result<Option<StoredLogin>, DbError> {
+        let row = sqlx::query!(
+            "SELECT credentials, resume_point FROM account WHERE id = $1 AND registered_at IS NOT NULL",
+            account.0
+        )
+        .fetch_optional(self.db.pool())
+        .await?;
+        let Some((Some(credentials), resume_point)) = row.map(|row| (row.credentials, row.resume_point))
+        else {
+            return Ok(None);
+        };
+        let state = self.list_adapter_state(account, "").await?;
+        Ok(Some(StoredLogin { credentials, resume_point, state }))
+    }
+
     /// Deletes, in slices, what an earlier registration of the account left: see [`Self::finish_unregistration`], its groups,
     /// and the profiles of others, which the network reports again.
     pub async fn forget_registration(&self, account: AccountId) -> Result<(), DbError> {
@@ -86,7 +112,8 @@ impl Store {
 }
 
 impl Tx {
-    /// Marks the account registered, with the name of its directory and its encrypted credentials on the network, after [`Store::forget_registration`].
+    /// Marks the account registered, with the name of its directory and its encrypted credentials on the network, after
+    /// [`Store::forget_registration`]. False: the account was removed meanwhile.
     ///
     /// # Errors
     /// The constraint `account_registered_number_key` is violated when another user has registered the number.
@@ -96,8 +123,9 @@ impl Tx {
         directory: &str,
         credentials: &[u8],
         journal: &mut Journal,
-    ) -> Result<(), DbError> {
-        sqlx::query!(
+    ) -> Result<bool, DbError> {
+        self.forget_other_logins(account.id, &account.number).await?;
+        let registered = sqlx::query!(
             "UPDATE account SET registered_at = clock_timestamp(), credentials = $3, directory = nullif($4, network), resume_point = NULL, unregistering = false,
                     session_state = 'starting', session_since = clock_timestamp(), session_reason = NULL,
                     session_attempt = NULL, session_until = NULL
@@ -109,6 +137,9 @@ impl Tx {
         )
         .execute(&mut *self.inner)
         .await?;
+        if registered.rows_affected() == 0 {
+            return Ok(false);
+        }
         // A session of an earlier registration must not go on with the old credentials.
         self.revoke_lease(account.counter).await?;
         // What the adapter keeps is of the earlier account on the network.
@@ -121,7 +152,7 @@ impl Tx {
             .await?;
         self.record_act("account.register", account.id).await?;
         journal.record(Event::AccountRegistered);
-        Ok(())
+        Ok(true)
     }
 
     /// Removes the account with all its data; the journal gets a last event that says so. Nobody finds the data any more;

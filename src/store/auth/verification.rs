@@ -31,7 +31,7 @@ pub struct NewCode<'a> {
     pub number: &'a PhoneNumber,
     /// `sms` or `voice`.
     pub method: &'static str,
-    /// A MAC of the code, which is not stored itself.
+    /// A MAC of the code, which is not stored itself; empty for a code of the network's, which we do not know.
     pub mac: &'a [u8],
     /// How long the code can be entered.
     pub lifetime: Duration,
@@ -49,7 +49,7 @@ pub struct CodeId {
 pub enum Reservation {
     /// It may be sent, and can be entered from now on; [`Store::code_accepted`] or [`Store::code_refused`] must follow.
     Reserved(CodeId),
-    /// The pause since the last code of the number is not over.
+    /// The pause since the last code of the number is not over, ours or the network's.
     TooSoon {
         /// Seconds until the end of the pause.
         retry_after: u64,
@@ -253,6 +253,9 @@ impl Tx {
                    SELECT max(sent_at) FROM code_sent
                    WHERE number = $2 AND NOT refused AND (user_id = $1 OR NOT $8)
                  ) + make_interval(secs => $3) - clock_timestamp()))::bigint AS pause,
+                 ceil(extract(epoch FROM (
+                   SELECT again_at FROM registration WHERE account_id = $9
+                 ) - clock_timestamp()))::bigint AS network,
                  ceil(extract(epoch FROM greatest(
                    (SELECT sent_at FROM code_sent WHERE number = $2 AND user_id = $1
                     ORDER BY sent_at DESC OFFSET $4 LIMIT 1),
@@ -269,13 +272,14 @@ impl Tx {
             limits.per_user - 1,
             limits.per_deployment - 1,
             owner,
+            account.0,
         )
         .fetch_one(&mut *self.inner)
         .await?;
         if let Some(retry_after) = seconds(wait.day) {
             return Ok(Reservation::DailyLimit { retry_after });
         }
-        if let Some(retry_after) = seconds(wait.pause) {
+        if let Some(retry_after) = seconds(wait.pause.max(wait.network)) {
             return Ok(Reservation::TooSoon { retry_after });
         }
         let sent = sqlx::query_scalar!(

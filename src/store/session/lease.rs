@@ -48,6 +48,10 @@ impl Store {
         let found = sqlx::query_scalar!("SELECT id FROM process WHERE name = $1", name)
             .fetch_all(self.db.pool())
             .await?;
+        // Unlike those of a process that leaves, its requests have ended.
+        sqlx::query!("DELETE FROM registration_lease WHERE owner = ANY($1)", &found)
+            .execute(self.db.pool())
+            .await?;
         self.remove_processes(&found).await
     }
 

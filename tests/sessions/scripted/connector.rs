@@ -12,12 +12,12 @@ use windu::upstream::{
     ReadReceipt, RegistrationKind, SendFailure, Signal, Support,
 };
 
-use super::{Call, Fault, Line, NETWORK, Opening, Scripted, address};
+use super::{Call, Fault, Line, NETWORK, Opening, PERSONS, Scripted, address};
 
 #[async_trait]
 impl Connector for Scripted {
     fn network(&self) -> &'static str {
-        NETWORK
+        if self.persons { PERSONS } else { NETWORK }
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -32,7 +32,11 @@ impl Connector for Scripted {
     }
 
     fn registration(&self) -> RegistrationKind {
-        RegistrationKind::OurCode
+        if self.persons {
+            RegistrationKind::NetworkCode(Arc::new(self.clone()))
+        } else {
+            RegistrationKind::OurCode
+        }
     }
 
     fn address_of(&self, number: &PhoneNumber) -> Address {
@@ -56,16 +60,24 @@ impl Connector for Scripted {
         self.line(number).call("unregister", Call::Unregister).await
     }
 
+    async fn log_out(&self, login: Login, state: Arc<dyn AdapterState>) -> Result<(), Failure> {
+        let (credentials, values) = (login.credentials, state.list("").await?);
+        self.line(&login.number).call("log_out", Call::LogOut { credentials, state: values }).await?;
+        state.delete(&["session"]).await
+    }
+
     /// All numbers exist, except those that begin with 9. The script of the first number applies.
     async fn existing(&self, numbers: &[PhoneNumber]) -> Result<Vec<PhoneNumber>, Failure> {
         self.line(&numbers[0]).call("existing", Call::Existing).await?;
         Ok(numbers.iter().filter(|number| !number.as_str().starts_with('9')).cloned().collect())
     }
 
-    async fn open(&self, login: Login, _state: Arc<dyn AdapterState>) -> Result<Opened, End> {
+    async fn open(&self, login: Login, state: Arc<dyn AdapterState>) -> Result<Opened, End> {
         let line = self.line(&login.number);
+        let state = if self.persons { state.list("").await.unwrap_or_default() } else { Vec::new() };
         let opening = line.script(|script| {
             script.logins.push(login);
+            script.states.push(state);
             script.openings.pop_front().unwrap_or(Opening::Online)
         });
         let (sender, signals) = mpsc::channel(4);

@@ -1,5 +1,6 @@
 //! A scripted network that records its calls.
 
+mod codes;
 mod connector;
 mod private;
 
@@ -8,18 +9,21 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use windu::domain::{Content, PhoneNumber, Photo, Privacy, ReceiptKind, Typing};
 use windu::upstream::{
-    Acknowledgement, Address, End, Failure, Group, GroupEdit, GroupFailure, Incoming, Login, ResumePoint,
-    SendFailure, Signal, UpstreamEvent,
+    Acknowledgement, Address, CodeMethod, Credentials, End, Failure, Group, GroupEdit, GroupFailure,
+    Incoming, Login, Proof, ResumePoint, SendFailure, SentCode, Signal, Submitted, UpstreamEvent,
 };
 
 use crate::support::wait::{DEADLINE, wait_until_async};
 
 pub use private::{PRIVATE_NETWORK, Private};
 
+/// The network whose accounts are ours.
 pub const NETWORK: &str = "scripted";
+/// The network whose accounts are those of persons, and which sends codes.
+pub const PERSONS: &str = "scripted_persons";
 
 /// The result of opening a connection.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +46,8 @@ pub enum Fault {
     Fails(Failure),
     Panics,
     Hangs,
+    /// It goes on when the test says so.
+    Waits(Arc<Notify>),
 }
 
 /// A recorded call of a connection or the connector.
@@ -80,12 +86,24 @@ pub enum Call {
     Existing,
     Register,
     Unregister,
+    Start(CodeMethod),
+    Again(CodeMethod),
+    Submit(Proof),
+    LogOut {
+        credentials: Credentials,
+        state: Values,
+    },
 }
+
+/// What an adapter keeps, by key.
+pub type Values = Vec<(String, Vec<u8>)>;
 
 /// The network; clones share it, so that several processes can use it.
 #[derive(Clone, Default)]
 pub struct Scripted {
     scripts: Arc<Mutex<HashMap<PhoneNumber, Script>>>,
+    /// Whether it is [`PERSONS`].
+    persons: bool,
 }
 
 #[derive(Default)]
@@ -102,6 +120,12 @@ struct Script {
     logins: Vec<Login>,
     /// The answers to group calls.
     groups: VecDeque<Result<Group, GroupFailure>>,
+    /// The answers to the next codes that the network is asked for. Without one it sends the code as asked for.
+    codes: VecDeque<SentCode>,
+    /// The answers to what is submitted. Without one it is right.
+    submissions: VecDeque<Submitted>,
+    /// The adapter's state at each opening, on [`PERSONS`].
+    states: Vec<Values>,
     /// The channel of the newest connection.
     signals: Option<mpsc::Sender<Signal>>,
     open: usize,
@@ -115,6 +139,11 @@ pub struct Line {
 }
 
 impl Scripted {
+    /// The network whose accounts are those of persons.
+    pub fn of_persons() -> Self {
+        Self { persons: true, ..Self::default() }
+    }
+
     pub fn line(&self, number: &PhoneNumber) -> Line {
         Line { network: self.clone(), number: number.clone() }
     }
@@ -132,8 +161,8 @@ impl Line {
 
     /// Plans a fault of the next call of a kind: `acknowledge`, `discard`, `read`, `fetch`, `nickname`,
     /// `status_message`, `photo`, `online`,
-    /// `privacy`, `contacts`, `blocked`, `watch`, `existing`, `register` or `unregister`; or `send`, which can only
-    /// hang.
+    /// `privacy`, `contacts`, `blocked`, `watch`, `existing`, `register`, `unregister`, `start`, `again`, `submit` or
+    /// `log_out`; or `send`, which can only hang.
     pub fn plan_fault(&self, kind: &'static str, deed: Fault) {
         self.script(|script| script.faults.entry(kind).or_default().push_back(deed));
     }
@@ -151,6 +180,29 @@ impl Line {
     /// The answer to the next group call. Without an answer it hangs.
     pub fn plan_group(&self, answer: Result<Group, GroupFailure>) {
         self.script(|script| script.groups.push_back(answer));
+    }
+
+    /// The code that the network sends when it is asked next.
+    pub fn plan_code(&self, sent: SentCode) {
+        self.script(|script| script.codes.push_back(sent));
+    }
+
+    /// The answers to what is submitted next.
+    pub fn plan_submissions(&self, answers: &[Submitted]) {
+        self.script(|script| script.submissions.extend(answers.iter().cloned()));
+    }
+
+    /// The adapter's state at each opening, on [`PERSONS`].
+    pub fn states(&self) -> Vec<Values> {
+        self.script(|script| script.states.clone())
+    }
+
+    /// The credentials of the log-outs.
+    pub fn log_outs(&self) -> Vec<(Credentials, Values)> {
+        let log_out = |call| {
+            if let Call::LogOut { credentials, state } = call { Some((credentials, state)) } else { None }
+        };
+        self.calls().into_iter().filter_map(log_out).collect()
     }
 
     pub fn calls(&self) -> Vec<Call> {
@@ -243,6 +295,10 @@ impl Line {
             Some(Fault::Fails(failure)) => Err(failure),
             Some(Fault::Panics) => panic!("the test wants {kind} to panic"),
             Some(Fault::Hangs) => std::future::pending().await,
+            Some(Fault::Waits(released)) => {
+                released.notified().await;
+                Ok(())
+            }
         }
     }
 }

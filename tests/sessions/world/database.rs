@@ -31,6 +31,15 @@ impl World {
         self.database.sql(text)
     }
 
+    /// All rows of all tables as text.
+    pub fn dump(&self) -> String {
+        let statement = self.sql(
+            "SELECT string_agg(format('SELECT line::text FROM %I line', relname), ' UNION ALL ') FROM pg_class
+             WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace",
+        );
+        self.sql(&statement)
+    }
+
     /// Runs SQL in a transaction that stays open, with the locks that it took.
     pub fn hold(&self, text: &str) -> OpenTransaction {
         self.database.hold(text)

@@ -1,7 +1,11 @@
 //! The fixture: database, networks and processes of one test.
 
+pub mod api;
 mod chats;
+mod codes;
 mod database;
+
+pub use codes::CODE;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +23,7 @@ use windu::upstream::SendFailure;
 use windu::upstream::local::Local;
 use windu::upstream::local::network::LocalNet;
 
-use crate::scripted::{Line, NETWORK, PRIVATE_NETWORK, Private, Scripted};
+use crate::scripted::{Line, NETWORK, PERSONS, PRIVATE_NETWORK, Private, Scripted};
 use crate::support::media;
 use crate::support::postgres::Database;
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -30,6 +34,8 @@ pub const A_DAY: Duration = Duration::from_hours(24);
 pub struct World {
     pub pool: PgPool,
     pub network: Scripted,
+    /// The scripted network of persons.
+    pub persons: Scripted,
     database: Database,
     keys: MasterKey,
     folder: TempDir,
@@ -50,7 +56,8 @@ impl World {
         let pool = PgPool::connect_with(database.url().parse().unwrap()).await.unwrap();
         let keys = MasterKey::from_base64(&MasterKey::generate_base64(), None).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        Self { pool, network: Scripted::default(), database, keys, folder }
+        let (network, persons) = (Scripted::default(), Scripted::of_persons());
+        Self { pool, network, persons, database, keys, folder }
     }
 
     /// A process that runs sessions.
@@ -73,7 +80,7 @@ impl World {
 
     /// A process that serves the API and runs no sessions.
     pub fn idle_process(&self, timeouts: Timeouts) -> Process {
-        self.program(timeouts, &[NETWORK, PRIVATE_NETWORK, "local"])
+        self.program(timeouts, &[NETWORK, PERSONS, PRIVATE_NETWORK, "local"])
     }
 
     fn program(&self, timeouts: Timeouts, networks: &[&str]) -> Process {
@@ -87,6 +94,9 @@ impl World {
         }
         if networks.contains(&PRIVATE_NETWORK) {
             connectors.add(Arc::new(Private(self.network.clone())));
+        }
+        if networks.contains(&PERSONS) {
+            connectors.add(Arc::new(self.persons.clone()));
         }
         if networks.contains(&"local") {
             let (net, blobs) = (LocalNet::new(store.db().clone()), Arc::new(media.clone()));
@@ -141,7 +151,8 @@ impl World {
     }
 
     pub fn line(&self, account: &Account) -> Line {
-        self.network.line(&account.number)
+        let network = if account.network == PERSONS { &self.persons } else { &self.network };
+        network.line(&account.number)
     }
 }
 

@@ -10,7 +10,7 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::verification::{CODE_LENGTH, is_code_separator};
+use crate::verification::{is_code_separator, normalised_code};
 
 /// Text of at most `MAX` characters. Its `Debug` does not show the text.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -27,16 +27,25 @@ pub struct WholeNumber(pub u64);
 /// A code that proves a number: of digits and of what people type between them, or as a JSON integer, which has lost the zeros
 /// at its beginning. Its `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Code(String);
+pub struct Code(Spelling);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Spelling {
+    Text(String),
+    Number(u64),
+}
 
 impl Code {
     /// The longest text, in characters.
     const LONGEST: usize = 64;
 
-    /// The text, as it was typed.
+    /// The digits of a code that has `length` of them.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
+    pub fn digits(&self, length: usize) -> String {
+        match &self.0 {
+            Spelling::Text(typed) => normalised_code(typed),
+            Spelling::Number(number) => format!("{number:0length$}"),
+        }
     }
 }
 
@@ -52,19 +61,19 @@ impl<'de> Deserialize<'de> for Code {
         impl Visitor<'_> for CodeVisitor {
             type Value = Code;
             fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(formatter, "a code of {CODE_LENGTH} digits")
+                formatter.write_str("a code of digits")
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Code, E> {
                 let plain = |sign: char| sign.is_ascii() || is_code_separator(sign);
                 if text.chars().count() > Code::LONGEST || !text.chars().all(plain) {
-                    return Err(E::custom(format_args!(
-                        "a code of {CODE_LENGTH} digits is expected, such as 123456; blanks and dashes are ignored"
-                    )));
+                    return Err(E::custom(
+                        "a code of digits is expected, such as 123456; blanks and dashes are ignored",
+                    ));
                 }
-                Ok(Code(text.to_owned()))
+                Ok(Code(Spelling::Text(text.to_owned())))
             }
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Code, E> {
-                Ok(Code(format!("{number:0CODE_LENGTH$}")))
+                Ok(Code(Spelling::Number(number)))
             }
         }
         deserializer.deserialize_any(CodeVisitor)
@@ -227,17 +236,18 @@ mod tests {
 
     #[test]
     fn a_code_is_text_or_an_integer_without_its_first_zeros() {
-        let code = |json: &str| read::<Code>(json).map(|code| code.as_str().to_owned());
+        let code = |json: &str| read::<Code>(json).map(|code| code.digits(6));
         for (json, text) in [
             ("\"012345\"", "012345"),
-            ("\" 01-23 45\"", " 01-23 45"),
-            ("\"01–2345\"", "01–2345"),
+            ("\" 01-23 45\"", "012345"),
+            ("\"01–2345\"", "012345"),
             ("12345", "012345"),
             ("0", "000000"),
             ("1234567", "1234567"),
         ] {
             assert_eq!(code(json).as_deref(), Some(text), "{json}");
         }
+        assert_eq!(read::<Code>("1234").map(|code| code.digits(5)).as_deref(), Some("01234"));
         // Digits of other scripts are no guess; neither is a number that cannot be one.
         for json in ["\"١٢٣٤٥٦\"", "\"１２３456\"", "\"123456٧\"", "-12345", "123456.0", "true", "[1]"]
         {

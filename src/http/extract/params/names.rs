@@ -27,6 +27,7 @@ pub const KNOWN: &[&str] = &[
     "numbers",
     "offset",
     "participants",
+    "password",
     "photo",
     "received_only",
     "status_message",
