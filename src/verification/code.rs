@@ -47,6 +47,7 @@ impl fmt::Debug for Code {
 }
 
 /// Removes what a user has typed between the digits.
+#[must_use]
 pub fn normalise(typed: &str) -> String {
     typed.chars().filter(|sign| !is_separator(*sign)).collect()
 }

@@ -38,7 +38,7 @@ async fn the_network_sends_the_code_and_register_code_submits_it() {
 
     // The network chooses the method, and the pause.
     world.age_codes(A_WHILE).await;
-    let (method, again_after) = (CodeMethod::App, Duration::from_secs(300));
+    let (method, again_after) = (CodeMethod::App, Duration::from_mins(5));
     line.plan_code(SentCode { method, length: 7, again_after });
     let again = anna.post(VOICE, &[]).await;
     assert_eq!((again.status, again.json()), (200, json!({"method": "app", "length": 7})));

@@ -52,7 +52,7 @@ async fn a_code_of_the_network_registers_and_the_adapters_state_becomes_the_acco
 }
 
 #[tokio::test]
-async fn each_step_may_be_another_processs() {
+async fn each_step_may_run_in_another_process() {
     let world = World::new().await;
     let first = world.process();
     let account = first.unproved(world.user().await, ANNA).await;

@@ -91,22 +91,20 @@ async fn create(
             "this server has no such network; leave network out for the default",
         ));
     };
-    let kind = connector.registration();
-    if matches!(kind, RegistrationKind::Pairing) {
-        return Err(no_codes());
-    }
+    let codes = match connector.registration() {
+        RegistrationKind::OurCode => None,
+        RegistrationKind::NetworkCode(codes) => Some(codes),
+        RegistrationKind::Pairing => return Err(no_codes()),
+    };
     let mut tx = state.store.begin().await?;
     let account = link(&state, &mut tx, caller.user, &body.account, network, &body.nickname).await?;
-    let sent = match kind {
-        RegistrationKind::OurCode => {
-            send_first(&state, tx, caller.user, account, &body.account, claim).await?
-        }
-        RegistrationKind::NetworkCode(codes) => {
+    let sent = match codes {
+        None => send_first(&state, tx, caller.user, account, &body.account, claim).await?,
+        Some(codes) => {
             let request =
                 network_code::Request { user: caller.user, account, network, number: &body.account };
             network_code::send_first(&state, tx, request, codes, claim).await?
         }
-        RegistrationKind::Pairing => return Err(no_codes()),
     };
     Ok((StatusCode::CREATED, Json(sent)))
 }
