@@ -50,6 +50,8 @@
 //! | chat | the conversation of an account with a peer |
 //! | receipt | delivered or read, of one message by one person |
 //! | outbox | messages accepted from the API that the network has not taken yet |
+//! | remote id | the id that a network chose for a message of ours; clients see ours |
+//! | early event | what names a message by a remote id that no message has yet |
 //! | inbound, outbound | from the network, to the network |
 //! | batcher, batch | requests that share one round trip to PostgreSQL |
 //! | connection cache | database connections kept between statements |
@@ -178,6 +180,10 @@
 //!   messages that were sent to the number alone are the ones that move, in slices.
 //! * Of people with other XMPP apps the nickname and picture are looked up when they come online. To receive each
 //!   change (XEP-0163, `+notify`) would bring two events for each contact of Windu's own at each login.
+//! * A network that chooses the ids of messages may report a receipt before the outcome of its message is stored. It is
+//!   stored as an early event, bounded by sender, account and age, and nothing waits: a receipt that waited for the outcome
+//!   while the outcome waited for the reader of the same connection would wait for ever. Remote ids have a table of their
+//!   own, so that networks without them pay nothing and no index of a message learns of one.
 //! * A receipt that counts for all earlier messages is stored as one for each of them, oldest first and page by page, before
 //!   it is acknowledged: no transaction grows with the chat, and an interrupted one goes on when it comes again.
 //! * jemalloc is the allocator, because its own threads give back what a burst has used, after ten seconds: a minute after

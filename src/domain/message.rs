@@ -210,6 +210,16 @@ pub enum FailureReason {
 }
 
 impl FailureReason {
+    pub const ALL: [Self; 7] = [
+        Self::Expired,
+        Self::Refused,
+        Self::RecipientGone,
+        Self::Unregistered,
+        Self::TooLarge,
+        Self::WindowClosed,
+        Self::NotPaid,
+    ];
+
     /// The name in the database and in events.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -222,6 +232,11 @@ impl FailureReason {
             Self::WindowClosed => "window_closed",
             Self::NotPaid => "not_paid",
         }
+    }
+
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
     }
 }
 

@@ -73,6 +73,7 @@ pub fn start(store: &Store, media: &Media, retention: RetentionSettings, lifecyc
 
 async fn prune(store: &Store, retention: RetentionSettings) -> Result<(), DbError> {
     store.prune_processes().await?;
+    while store.prune_early_events(BATCH).await? > 0 {}
     while store.prune_commands(BATCH).await? > 0 {}
     while store.prune_keys(BATCH).await? > 0 {}
     while store.prune_verification(BATCH).await? > 0 {}

@@ -66,6 +66,7 @@ impl Session {
             result = self.receive(&connection, signals, permit, backoff) => result,
             result = self.send_due(&connection) => result,
             result = self.show_typing(&connection) => result,
+            result = self.apply_early_events() => result,
             result = fetcher.run(MessageFiles { store, lease }) => result,
             result = fetcher.run(PeerPhotos { store, lease }) => result,
         }
@@ -93,6 +94,9 @@ impl Session {
             match signal {
                 Signal::Events(events) => {
                     let stored = store_events(&self.store, &self.connector, &self.lease, events).await?;
+                    if stored.held {
+                        self.held.notify_one();
+                    }
                     let network = self.connector.network();
                     METRICS.messages(network, Direction::In, "received", stored.messages);
                     METRICS.messages(network, Direction::In, "dropped", stored.dropped_messages);
@@ -138,7 +142,7 @@ impl Session {
         let dispatcher = Dispatcher {
             store: self.store.clone(),
             lease: self.lease,
-            network: self.connector.network(),
+            connector: self.connector.clone(),
             connection: connection.clone(),
             timeout: self.timeouts.step,
         };

@@ -9,11 +9,13 @@ use tokio::time::timeout;
 
 use super::backoff::pause_after;
 use super::fault::{Fault, SessionEnd};
+use super::ingest::Ingest;
+use super::remote_ids;
 use super::timeouts::bounded;
 use crate::domain::{Aspect, Audience, Lease, Privacy};
 use crate::metrics::{Direction, METRICS};
-use crate::store::{DUE_MESSAGES, Desired, DueMessage, Settled, Settlement, Store};
-use crate::upstream::{Address, Connection, Failure, Outgoing, ReadReceipt, SendFailure};
+use crate::store::{DUE_MESSAGES, Desired, DueMessage, EarlyEvents, Settled, Settlement, Store};
+use crate::upstream::{Address, Connection, Connector, Failure, Outgoing, ReadReceipt, SendFailure, Sent};
 
 /// A value that only a newer version of this program can read. A session of that version applies it: on a fresh connection
 /// all desired state is applied again.
@@ -29,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 pub(super) struct Dispatcher {
     pub store: Store,
     pub lease: Lease,
-    pub network: &'static str,
+    pub connector: Arc<dyn Connector>,
     pub connection: Arc<dyn Connection>,
     /// For one call of the connection; then it counts as dead.
     pub timeout: Duration,
@@ -147,13 +149,19 @@ impl Dispatcher {
         let outcomes = timeout(self.timeout, self.connection.send(&outgoing))
             .await
             .map_err(|_| Fault::retry("network_silent"))?;
-        let settled = settlements(due, &outcomes);
+        let settled = settlements(due, outcomes);
         let waits = settled.iter().any(|settled| !settled.how.is_final());
         let count = |outcome| settled.iter().filter(|settled| settled.how.outcome() == outcome).count();
         let counts = ["sent", "failed", "retried"].map(|outcome| (outcome, count(outcome)));
+        let named: Vec<String> = settled.iter().filter_map(|settled| settled.remote_id.clone()).collect();
         self.store.settle(&self.lease, settled).await?;
+        if !named.is_empty() {
+            let ingest = Ingest::new(&self.store, &self.connector, &self.lease);
+            ingest.apply_early(EarlyEvents::Naming(&named)).await?;
+        }
+        let network = self.connector.network();
         for (outcome, count) in counts {
-            METRICS.messages(self.network, Direction::Out, outcome, count);
+            METRICS.messages(network, Direction::Out, outcome, count);
         }
         Ok(waits)
     }
@@ -161,7 +169,7 @@ impl Dispatcher {
     /// Gives up messages whose time is over; returns how many.
     async fn expire(&self) -> Result<usize, Fault> {
         let expired = self.store.expire_outbox(&self.lease).await?;
-        METRICS.messages(self.network, Direction::Out, "failed", expired);
+        METRICS.messages(self.connector.network(), Direction::Out, "failed", expired);
         Ok(expired)
     }
 
@@ -220,12 +228,26 @@ fn read_privacy(value: &Value) -> Privacy {
 }
 
 /// The settlement to store for each message. A message without an outcome counts as not sent.
-fn settlements(due: &[DueMessage], outcomes: &[Result<(), SendFailure>]) -> Vec<Settled> {
+fn settlements(due: &[DueMessage], outcomes: Vec<Result<Sent, SendFailure>>) -> Vec<Settled> {
+    let mut outcomes = outcomes.into_iter();
     let mut waiting_chats = HashSet::new();
     let mut settled = Vec::with_capacity(due.len());
-    for (index, message) in due.iter().enumerate() {
-        let settlement = match outcomes.get(index).copied().unwrap_or(Err(SendFailure::Retry)) {
-            Ok(()) => Settlement::Sent,
+    for message in due {
+        let mut remote_id = None;
+        let settlement = match outcomes.next().unwrap_or(Err(SendFailure::Retry)) {
+            Ok(sent) => {
+                remote_id = sent.remote_id.filter(|id| {
+                    let is_storable = remote_ids::is_storable(id);
+                    if !is_storable {
+                        tracing::warn!(
+                            message = message.message.0,
+                            "the network's id of a message cannot be stored"
+                        );
+                    }
+                    is_storable
+                });
+                Settlement::Sent
+            }
             Err(SendFailure::Refused(reason)) => Settlement::Failed(reason),
             Err(SendFailure::RateLimited(pause)) => Settlement::Later(pause),
             Err(SendFailure::Retry) => {
@@ -238,7 +260,7 @@ fn settlements(due: &[DueMessage], outcomes: &[Result<(), SendFailure>]) -> Vec<
             // Only the oldest message of a chat has a time to wait for; the others wait behind it.
             continue;
         }
-        settled.push(message.settled(settlement));
+        settled.push(Settled { remote_id, ..message.settled(settlement) });
     }
     settled
 }

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::peers::{directory, learn, new_peer};
+use super::remote_ids::{Translated, is_storable};
 use crate::db::DbError;
 use crate::domain::{Lease, ReceiptKind};
 use crate::store::{
-    ChatNews, Inbound, InboundGroupChange, InboundKind, InboundMessage, NamedMessage, NewPeer, Peer,
-    ReceiptUpTo, Store,
+    ChatNews, EarlyEvents, Inbound, InboundGroupChange, InboundKind, InboundMessage, NamedMessage, NewPeer,
+    Peer, ReceiptUpTo, Store,
 };
 use crate::upstream::{Acknowledgement, Address, Connector, Incoming, UpstreamEvent};
 
@@ -24,6 +25,8 @@ pub(super) struct Stored {
     /// Messages that were stored, now or before.
     pub messages: usize,
     pub dropped_messages: usize,
+    /// Messages of the account are held back, see [`super::remote_ids`].
+    pub held: bool,
 }
 
 /// Stores a batch of events in order, in one transaction if PostgreSQL takes them all.
@@ -37,39 +40,42 @@ pub(super) async fn store_events(
     store: &Store,
     connector: &Arc<dyn Connector>,
     lease: &Lease,
-    events: Vec<Incoming>,
+    mut events: Vec<Incoming>,
 ) -> Result<Stored, DbError> {
     let resume_point = events.iter().rev().find_map(|incoming| incoming.resume_point.clone());
     // Each with the index of its item, if there is one.
     let mut acknowledgements = Vec::with_capacity(events.len());
     let mut items = Vec::with_capacity(events.len());
-    let directory = directory(connector, lease.account);
+    let ingest = Ingest::new(store, connector, lease);
     let mut groups = BTreeMap::new();
     let mut resolved = Vec::new();
-    // The newest of each sender in each chat.
-    let mut up_to = BTreeMap::new();
-    for incoming in events {
+    for incoming in &events {
         if let UpstreamEvent::GroupChanged { group, .. } = &incoming.event {
             groups.insert(group.address.clone(), group.clone());
         }
         if let UpstreamEvent::Resolved { number, address } = &incoming.event {
             resolved.push((number.clone(), address.0.clone()));
         }
+    }
+    // Before the groups that they are in, and those before the messages in them.
+    store.resolve(lease, &ingest.directory, &resolved).await?;
+    for group in groups.values() {
+        learn(store, connector, &ingest.directory.name, group).await?;
+    }
+    let Translated { skipped, ids, held, corrections } = ingest.translate_ids(&mut events).await?;
+    // The newest of each sender in each chat.
+    let mut up_to = BTreeMap::new();
+    for (index, incoming) in events.into_iter().enumerate() {
         if let UpstreamEvent::Receipt { from, id, kind, group, up_to: true } = &incoming.event {
             up_to.insert((from.clone(), group.clone(), *kind == ReceiptKind::Read), id.clone());
         }
-        let item = translate(incoming.event);
+        let item = if skipped.contains(&index) { None } else { translate(incoming.event) };
         let index = item.is_some().then_some(items.len());
         acknowledgements.extend(incoming.acknowledgement.map(|acknowledgement| (acknowledgement, index)));
         items.extend(item);
     }
-    // Before the groups that they are in, and those before the messages in them.
-    store.resolve(lease, &directory, &resolved).await?;
-    for group in groups.values() {
-        learn(store, connector, &directory.name, group).await?;
-    }
+    items.extend(corrections);
     let resume_point = resume_point.as_ref().map(|point| point.0.as_slice());
-    let ingest = Ingest { store, connector, directory: &directory.name, lease };
     // First those for earlier messages, so that an interrupted one is not taken for done when it comes again.
     let mut unknown = Vec::new();
     for ((from, group, read), id) in up_to {
@@ -90,7 +96,10 @@ pub(super) async fn store_events(
         ingest.store_all(&[], resume_point).await?;
         dropped
     };
-    let mut stored = Stored::default();
+    if !ids.is_empty() {
+        ingest.apply_early(EarlyEvents::Naming(&ids)).await?;
+    }
+    let mut stored = Stored { messages: skipped.len(), held, ..Stored::default() };
     for (index, item) in items.iter().enumerate() {
         if matches!(item.what, InboundKind::Message(_)) {
             let was_dropped = dropped.contains(&index);
@@ -105,25 +114,29 @@ pub(super) async fn store_events(
 }
 
 /// A receipt that counts for all earlier messages of the chat, too.
-struct EarlierReceipts {
+pub(super) struct EarlierReceipts {
     /// The other side of the chat, and in a group the member.
-    of: (Address, Option<Address>),
+    pub of: (Address, Option<Address>),
     /// The id of the newest message.
-    up_to: String,
-    kind: ReceiptKind,
+    pub up_to: String,
+    pub kind: ReceiptKind,
 }
 
-struct Ingest<'a> {
-    store: &'a Store,
-    connector: &'a Arc<dyn Connector>,
-    directory: &'a str,
-    lease: &'a Lease,
+pub(super) struct Ingest<'a> {
+    pub store: &'a Store,
+    pub connector: &'a Arc<dyn Connector>,
+    pub lease: &'a Lease,
+    directory: Directory,
 }
 
-impl Ingest<'_> {
+impl<'a> Ingest<'a> {
+    pub fn new(store: &'a Store, connector: &'a Arc<dyn Connector>, lease: &'a Lease) -> Self {
+        Self { store, connector, lease, directory: directory(connector, lease.account) }
+    }
+
     /// Stores all items that can be stored, and returns the indexes of those that were dropped. The resume point goes with
     /// the last part.
-    async fn store(
+    pub async fn store(
         &self,
         items: &[Inbound<Address>],
         resume_point: Option<&[u8]>,
@@ -164,7 +177,7 @@ impl Ingest<'_> {
 
     /// Stores a receipt for each message of the account before the named one that has none yet, oldest first. False: the
     /// named one is not known. `is_new`: its own receipt is stored already.
-    async fn store_earlier(&self, receipts: &EarlierReceipts, is_new: bool) -> Result<bool, DbError> {
+    pub async fn store_earlier(&self, receipts: &EarlierReceipts, is_new: bool) -> Result<bool, DbError> {
         let EarlierReceipts { of: (peer, participant), up_to, kind } = receipts;
         let receipt = |network_id| Inbound {
             peer: peer.clone(),
@@ -196,15 +209,23 @@ impl Ingest<'_> {
 
     /// The peers of all people and groups that are named.
     async fn peers(&self, items: &[Inbound<Address>]) -> Result<HashMap<Address, Peer>, DbError> {
-        let named: BTreeSet<&Address> = items.iter().flat_map(Inbound::names).collect();
+        self.peers_at(items.iter().flat_map(Inbound::names)).await
+    }
+
+    /// The people and groups at these addresses.
+    pub async fn peers_at(
+        &self,
+        addresses: impl Iterator<Item = &Address>,
+    ) -> Result<HashMap<Address, Peer>, DbError> {
+        let named: BTreeSet<&Address> = addresses.collect();
         let (groups, people): (Vec<&Address>, Vec<&Address>) =
             named.into_iter().partition(|address| self.connector.is_group(address));
         let wanted: Vec<NewPeer> = people.iter().map(|address| new_peer(self.connector, address)).collect();
-        let found = self.store.peers(self.directory, &wanted).await?;
+        let found = self.store.peers(&self.directory.name, &wanted).await?;
         let mut peers: HashMap<Address, Peer> = people.into_iter().cloned().zip(found).collect();
         if !groups.is_empty() {
             let wanted: Vec<String> = groups.iter().map(|address| address.0.clone()).collect();
-            let found = self.store.group_peers(self.directory, &wanted).await?;
+            let found = self.store.group_peers(&self.directory.name, &wanted).await?;
             peers.extend(groups.into_iter().cloned().zip(found));
         }
         Ok(peers)
@@ -220,7 +241,11 @@ impl Ingest<'_> {
             InboundKind::Message(InboundMessage { network_id, .. }) => ("message", Some(network_id)),
             InboundKind::Chat(ChatNews::Undecryptable { network_id }) => ("undecryptable", Some(network_id)),
             InboundKind::Chat(
-                ChatNews::ReadElsewhere { .. } | ChatNews::Group { .. } | ChatNews::Refused { .. },
+                ChatNews::ReadElsewhere { .. }
+                | ChatNews::Group { .. }
+                | ChatNews::Refused { .. }
+                | ChatNews::Accepted { .. }
+                | ChatNews::Answered { .. },
             ) => ("chat", None),
             InboundKind::Receipt { .. } => ("receipt", None),
             InboundKind::Profile(_) => ("profile", None),
@@ -276,6 +301,13 @@ fn translate(event: UpstreamEvent) -> Option<Inbound<Address>> {
         UpstreamEvent::Refused { to, id, group, reason } => {
             let (peer, participant) = within(to, group);
             (peer, participant, InboundKind::Chat(ChatNews::Refused { network_id: id, reason }))
+        }
+        UpstreamEvent::Accepted { remote_id, .. } if !is_storable(&remote_id) => {
+            tracing::warn!("the network's id of a message cannot be stored");
+            return None;
+        }
+        UpstreamEvent::Accepted { to, id, remote_id } => {
+            (to, None, InboundKind::Chat(ChatNews::Accepted { network_id: id, remote_id }))
         }
         UpstreamEvent::GroupChanged { group, revision, subject, changes } => {
             let change = |change: crate::upstream::GroupChange| InboundGroupChange {

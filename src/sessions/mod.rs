@@ -23,6 +23,7 @@ mod network_state;
 mod peer_photos;
 mod peers;
 mod registration;
+mod remote_ids;
 pub mod roster;
 mod run;
 mod session;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::time::sleep;
 
 use super::fault::Fault;
@@ -34,6 +34,8 @@ pub(super) struct Session {
     pub fetching: Arc<Semaphore>,
     /// The open connection. While there is one its dispatcher lets messages expire, so that none does while it is sent.
     pub connection: watch::Sender<Option<Arc<dyn Connection>>>,
+    /// Notified when messages of the account are held back, see [`super::remote_ids`].
+    pub held: Notify,
     /// True while the number leaves its network: that the network then ends the connection is no news.
     pub unregistering: watch::Sender<bool>,
 }

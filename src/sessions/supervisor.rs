@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -190,6 +190,7 @@ impl Supervisor {
             media: self.sessions.media.clone(),
             fetching: self.fetching.clone(),
             connection: watch::channel(None).0,
+            held: Notify::new(),
             unregistering: watch::channel(false).0,
         };
         let stop = CancellationToken::new();

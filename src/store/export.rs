@@ -77,6 +77,7 @@ impl Store {
             .fetch(connection),
             Exported::Messages => sqlx::query_scalar!(
                 r#"SELECT json_build_object('account', a.number, 'chat', p.public_id, 'id', m.network_id,
+                       'remote_id', r.remote_id,
                        'sender', coalesce(s.public_id, a.number), 'state', m.state, 'failure', m.failure,
                        'type', m.type, 'text', m.text, 'details', m.details, 'time', m.stored_at,
                        'sent', m.sent_at, 'delivered', m.delivered_at, 'read', m.read_at,
@@ -85,6 +86,7 @@ impl Store {
                    JOIN chat h ON h.id = m.chat_id JOIN peer p ON p.id = h.peer_id
                    LEFT JOIN peer s ON s.id = m.sender_peer_id
                    LEFT JOIN message_media f ON f.message_id = m.id
+                   LEFT JOIN message_remote r ON r.message_id = m.id
                    WHERE m.account_id = $1 ORDER BY m.chat_id, m.stored_at"#,
                 id
             )

@@ -56,6 +56,7 @@ pub use message::blobs::{ServedBlob, UnreferredBlobs};
 pub use message::chats::{ChatPhoto, ChatSummary, LastMessage};
 pub use message::content::{StoredContent, UnknownContent};
 pub use message::earlier::{NamedMessage, ReceiptUpTo, Stretch};
+pub use message::early::{EarlyEvent, EarlyEvents, EarlyKind, KnownMessage, QueuedSince, StoredEarlyEvent};
 pub use message::history::{LARGEST_OFFSET, ListError, Message, Page, Receipted};
 pub use message::inbound::{ChatNews, Inbound, InboundGroupChange, InboundKind, InboundMessage};
 pub use message::outbox::{DUE_MESSAGES, Due, DueMessage, DueReceipt, Settled, Settlement};

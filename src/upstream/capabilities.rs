@@ -93,6 +93,8 @@ pub struct Capabilities {
     /// Events that were not acknowledged are repeated on the next connection, and acknowledging a message sends its
     /// delivered receipt. Without this, delivered receipts need a queue of their own.
     pub tells_again: bool,
+    /// The network chooses the ids of messages, see [`super::Sent`].
+    pub remote_ids: bool,
 }
 
 impl Capabilities {

@@ -91,6 +91,16 @@ pub enum UpstreamEvent {
     Typing { from: Address, typing: Typing, group: Option<Address> },
     /// A person's profile changed, or its visibility to this account.
     Profile { of: Address, news: ProfileNews },
+    /// The network accepted a message of this account under an id of its own. It counts as an outcome of
+    /// [`super::Connection::send`], which may come before this, after it or not at all.
+    Accepted {
+        /// A person or a group.
+        to: Address,
+        /// Our id.
+        id: String,
+        /// As [`super::Sent::remote_id`].
+        remote_id: String,
+    },
     /// A message of this account, which the network had taken, was refused later: by the receiver's own server, for example.
     Refused {
         /// The receiver.

@@ -112,6 +112,21 @@ pub struct Outgoing {
     pub content: Content,
 }
 
+/// Bytes of an id that a network chooses.
+pub const LONGEST_REMOTE_ID: usize = 255;
+
+/// A message that the network accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// The id by which the network's events name the message, if that is not [`Outgoing::id`]: unique among the messages of
+    /// the account in the chat, not empty, at most [`LONGEST_REMOTE_ID`] bytes, without NUL. The same again when the same
+    /// message is sent again. Only on networks with [`Capabilities::remote_ids`].
+    ///
+    /// Events may name the message before the call returns: they are stored until the id is known. Without an id, and
+    /// without [`UpstreamEvent::Accepted`], no event can be about the message.
+    pub remote_id: Option<String>,
+}
+
 /// The receipt for a received message that was read.
 #[derive(Clone, Debug)]
 pub struct ReadReceipt {
@@ -238,7 +253,7 @@ pub trait Connector: Send + Sync {
 #[async_trait]
 pub trait Connection: Profile + Groups + Send + Sync {
     /// Sends messages in order and returns the outcome of each, in the same order.
-    async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>>;
+    async fn send(&self, messages: &[Outgoing]) -> Vec<Result<Sent, SendFailure>>;
 
     /// These events are stored: the network may delete them, and sends delivered receipts if it has them. They may come
     /// again as long as no connection has caught up since.

@@ -127,6 +127,18 @@ INSERT INTO message_media (message_id, account_id, retry_at)
 SELECT m.id, m.account_id, now() FROM message m JOIN other_account o ON o.id = m.account_id
 WHERE m.sender_peer_id IS NULL AND o.i <= 4 ORDER BY m.id LIMIT 5000;
 
+-- What a network with ids of its own would have brought.
+INSERT INTO message_remote (message_id, account_id, chat_id, remote_id)
+SELECT id, account_id, chat_id, 'r' || id FROM message
+WHERE account_id = :account AND sender_peer_id IS NULL AND state = 'sent' ORDER BY md5(network_id);
+INSERT INTO early_event (account_id, peer_id, from_peer_id, remote_id, kind, details, fingerprint)
+SELECT :account, p.id, p.id, 'e' || i % 5000, 'receipt', '{"read": true, "up_to": false}', int4send(i)
+FROM generate_series(1, 9900) i JOIN person p ON p.i = i % 50 + 1 ORDER BY i;
+UPDATE account SET early_events = 9900 WHERE id = :account;
+INSERT INTO early_event (account_id, peer_id, from_peer_id, remote_id, kind, details, fingerprint, noted_at)
+SELECT o.id, p.id, p.id, 'e' || i, 'read_elsewhere', '{}', int4send(i), now() - interval '2 days'
+FROM generate_series(1, 5000) i JOIN person p ON p.i = i % 50 + 1 JOIN other_account o ON o.i = i % 7 + 1 ORDER BY i;
+
 -- Journals.
 BEGIN;
 SELECT seq FROM account_counter WHERE id = :counter FOR UPDATE \gset

@@ -74,5 +74,6 @@ async fn run(scene: &Scene, meter: &mut Meter, size: Size) {
     writes::lists(scene, meter, size).await;
     background::read_marks(scene, meter).await;
     background::sweeps(scene, meter).await;
+    background::remote_ids(scene, meter).await;
     background::pruning(scene, meter).await;
 }

@@ -62,6 +62,12 @@ async fn each_write_of_a_session_is_refused_without_its_lease() {
         participant: None,
         what: windu::store::InboundKind::Profile(windu::domain::ProfileNews::Nickname("Ben".to_owned())),
     }];
+    let early = [windu::store::EarlyEvent {
+        chat: inbound[0].peer.id,
+        from: inbound[0].peer.id,
+        remote_id: "r1".to_owned(),
+        what: windu::store::EarlyKind::ReadElsewhere,
+    }];
     let command = store.ask(account.id, &serde_json::json!({}), DEADLINE, None).await.unwrap();
     for stolen in [false, true] {
         if stolen {
@@ -76,6 +82,8 @@ async fn each_write_of_a_session_is_refused_without_its_lease() {
             ("applied", store.applied(&lease, Aspect::Nickname, 1).await),
             ("adapter", store.put_adapter_state(&lease, &["key".to_owned()], &[b"value".to_vec()]).await),
             ("adapter deletion", store.delete_adapter_state(&lease, &["key".to_owned()]).await),
+            ("early events", store.note_early_events(&lease, &early).await),
+            ("early events' deletion", store.delete_early_events(&lease, &[1]).await),
             ("take", store.take_command(&lease).await.map(|_| ())),
             ("answer", store.answer(&lease, command, &serde_json::json!({})).await),
         ];

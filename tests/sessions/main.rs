@@ -30,6 +30,7 @@ mod processes;
 mod receipts;
 mod received_files;
 mod registration;
+mod remote_ids;
 mod scripted;
 mod silent_network;
 mod stuck_accounts;

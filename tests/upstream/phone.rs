@@ -242,7 +242,8 @@ impl Line {
     }
 
     pub async fn send_all(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>> {
-        timeout(DEADLINE, self.connection.send(messages)).await.expect("an answer")
+        let outcomes = timeout(DEADLINE, self.connection.send(messages)).await.expect("an answer");
+        outcomes.into_iter().map(|outcome| outcome.map(drop)).collect()
     }
 }
 

@@ -133,7 +133,8 @@ impl Tx {
         Ok(!peers.is_empty())
     }
 
-    /// Deletes what the account knew of others: the block list, the contact list, profiles and their history.
+    /// Deletes what the account knew of others: the block list, the contact list, profiles and their history; and
+    /// the events that waited for messages.
     async fn delete_people(&mut self, account: i64) -> Result<More, DbError> {
         // Profiles go before the photos that they refer to.
         for statement in [
@@ -152,6 +153,12 @@ impl Tx {
             sqlx::query!(
                 "DELETE FROM peer_profile WHERE ctid = ANY(ARRAY(
                      SELECT ctid FROM peer_profile WHERE account_id = $1 LIMIT $2))",
+                account,
+                SLICE
+            ),
+            sqlx::query!(
+                "DELETE FROM early_event WHERE ctid = ANY(ARRAY(
+                     SELECT ctid FROM early_event WHERE account_id = $1 LIMIT $2))",
                 account,
                 SLICE
             ),

@@ -53,6 +53,16 @@ pub enum ChatNews<Who = Peer> {
     Undecryptable { network_id: String },
     /// A message of the account was refused after the network had taken it.
     Refused { network_id: String, reason: FailureReason },
+    /// The network accepted a message of the account under an id of its own.
+    Accepted { network_id: String, remote_id: String },
+    /// A message of the account is known that another one answers or refers to, by an id of the network.
+    Answered {
+        /// The other message.
+        network_id: String,
+        remote_id: String,
+        /// Our id of the message of the account.
+        message: String,
+    },
     /// The group was made or changed; it has been stored by [`crate::store::Store::save_group`]. Revision and subject are those after
     /// the changes.
     Group { revision: i64, subject: String, changes: Vec<InboundGroupChange<Who>> },
@@ -100,6 +110,14 @@ impl<Who> ChatNews<Who> {
             Self::Refused { network_id, reason } => {
                 ChatNews::Refused { network_id: network_id.clone(), reason: *reason }
             }
+            Self::Accepted { network_id, remote_id } => {
+                ChatNews::Accepted { network_id: network_id.clone(), remote_id: remote_id.clone() }
+            }
+            Self::Answered { network_id, remote_id, message } => ChatNews::Answered {
+                network_id: network_id.clone(),
+                remote_id: remote_id.clone(),
+                message: message.clone(),
+            },
             Self::Group { revision, subject, changes } => {
                 let change = |change: &InboundGroupChange<Who>| {
                     let participants = change.participants.iter().map(&by).collect::<Result<_, E>>()?;

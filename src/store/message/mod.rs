@@ -4,6 +4,7 @@ pub mod blobs;
 pub mod chats;
 pub mod content;
 pub mod earlier;
+pub mod early;
 pub mod history;
 pub mod inbound;
 pub mod outbox;

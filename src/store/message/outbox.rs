@@ -66,14 +66,17 @@ pub struct Settled {
     /// The id on the network.
     pub network_id: String,
     pub how: Settlement,
+    /// The id that the network chose for it.
+    pub remote_id: Option<String>,
 }
 
 impl DueMessage {
-    /// The message with its outcome.
+    /// The message with its outcome, without an id that the network chose for it.
     #[must_use]
     pub fn settled(&self, how: Settlement) -> Settled {
         let Self { message, public_id, network_id, .. } = self;
-        Settled { message: *message, chat: public_id.clone(), network_id: network_id.clone(), how }
+        let (chat, network_id) = (public_id.clone(), network_id.clone());
+        Settled { message: *message, chat, network_id, how, remote_id: None }
     }
 }
 
@@ -145,6 +148,7 @@ impl Store {
                 chat: row.public_id,
                 network_id: row.network_id,
                 how: Settlement::Failed(FailureReason::Expired),
+                remote_id: None,
             });
             self.settle(lease, settled.collect()).await?;
         }

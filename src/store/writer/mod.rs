@@ -25,6 +25,7 @@ mod ingest;
 mod locks;
 mod profiles;
 mod rare;
+mod remote_ids;
 mod session_batch;
 
 use std::collections::HashMap;

@@ -21,6 +21,8 @@ pub(super) struct Rare<'a> {
     pub group_receipts: Vec<NewGroupReceipt<'a>>,
     pub profiles: ProfileUpdates<'a>,
     pub chats: Vec<(&'a Lease, &'a Peer, &'a ChatNews)>,
+    /// The ids that networks chose for messages.
+    pub remote_ids: Vec<(AccountId, MessageId, &'a str)>,
     /// Messages to try again after a pause.
     pub postponed: Vec<(AccountId, MessageId, Duration)>,
     pub resume_points: Vec<(AccountId, &'a [u8])>,
@@ -29,10 +31,11 @@ pub(super) struct Rare<'a> {
 
 impl<'a> Rare<'a> {
     pub fn is_empty(&self) -> bool {
-        let Self { group_receipts, profiles, chats, postponed, resume_points, published } = self;
+        let Self { group_receipts, profiles, chats, remote_ids, postponed, resume_points, published } = self;
         group_receipts.is_empty()
             && profiles.is_empty()
             && chats.is_empty()
+            && remote_ids.is_empty()
             && postponed.is_empty()
             && resume_points.is_empty()
             && published.is_empty()
@@ -58,6 +61,7 @@ impl Tx {
         journals: &mut LockedJournals,
     ) -> Result<(), DbError> {
         self.store_group_receipts(&rare.group_receipts, journals).await?;
+        self.store_remote_ids(&rare.remote_ids).await?;
         self.postpone(&rare.postponed).await?;
         for (lease, peer, news) in rare.chats {
             self.store_chat_news(lease, peer, news, journals).await?;
@@ -87,6 +91,12 @@ impl Tx {
             }
             ChatNews::Refused { network_id, reason } => {
                 self.refuse(lease, peer, network_id, *reason, journals).await
+            }
+            ChatNews::Accepted { network_id, remote_id } => {
+                self.accept_by_network(lease, peer, network_id, remote_id, journals).await
+            }
+            ChatNews::Answered { network_id, remote_id, message } => {
+                self.correct_references(lease.account, peer, (network_id, remote_id), message).await
             }
             ChatNews::Group { revision, subject, changes } => {
                 self.ingest_group(lease, peer, (*revision, subject), changes, journals).await

@@ -164,7 +164,10 @@ impl<'a> SessionBatch<'a> {
                     ChatNews::ReadElsewhere { .. } | ChatNews::Group { .. } => {
                         self.chat(session, peer.id);
                     }
-                    ChatNews::Undecryptable { .. } | ChatNews::Refused { .. } => {}
+                    ChatNews::Undecryptable { .. }
+                    | ChatNews::Refused { .. }
+                    | ChatNews::Accepted { .. }
+                    | ChatNews::Answered { .. } => {}
                 }
                 self.rare.chats.push((lease, peer, news));
             }
@@ -259,6 +262,8 @@ impl<'a> SessionBatch<'a> {
             Settlement::Later(pause) => self.rare.postponed.push((lease.account, settled.message, pause)),
             Settlement::Sent | Settlement::Failed(_) => {
                 if self.indexes.settled.insert(settled.message) {
+                    let named = settled.remote_id.as_deref();
+                    self.rare.remote_ids.extend(named.map(|id| (lease.account, settled.message, id)));
                     let item = self.next_item(session);
                     self.settled.push(SettledRow { session, item, settled });
                 }

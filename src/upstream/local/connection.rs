@@ -17,7 +17,7 @@ use crate::domain::{PhoneNumber, ReceiptKind, Typing};
 use crate::lifecycle::Lifecycle;
 use crate::upstream::{
     Acknowledgement, Address, BlobSource, Connection, Failure, FileStream, Opened, Outgoing, ReadReceipt,
-    SendFailure, Signal,
+    SendFailure, Sent, Signal,
 };
 
 /// Signals that may wait for the session.
@@ -67,8 +67,9 @@ pub(super) fn open(
 
 #[async_trait]
 impl Connection for LocalConnection {
-    async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>> {
-        send::send(&self.net, &self.subscriber, messages).await
+    async fn send(&self, messages: &[Outgoing]) -> Vec<Result<Sent, SendFailure>> {
+        let outcomes = send::send(&self.net, &self.subscriber, messages).await;
+        outcomes.into_iter().map(|outcome| outcome.map(|()| Sent::default())).collect()
     }
 
     async fn acknowledge(&self, stored: &[Acknowledgement]) -> Result<(), Failure> {

@@ -75,6 +75,7 @@ impl Connector for Local {
             delete_seconds: None,
             poll_options: 0,
             tells_again: true,
+            remote_ids: false,
         }
     }
 

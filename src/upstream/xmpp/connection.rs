@@ -28,7 +28,7 @@ use super::{Server, address};
 use crate::domain::{NeedsUser, Typing};
 use crate::upstream::{
     Acknowledgement, AdapterState, Address, Connection, End, Failure, FileStream, Login, Opened, Outgoing,
-    ReadReceipt, SendFailure, Signal,
+    ReadReceipt, SendFailure, Sent, Signal,
 };
 
 /// The resource of all accounts: a server gives what was not acknowledged to the next login with the same one.
@@ -179,8 +179,9 @@ async fn meaning(server: &Server, own: &str, password: &str, end: LinkEnd) -> En
 
 #[async_trait]
 impl Connection for XmppConnection {
-    async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>> {
-        self.sender.send(messages).await
+    async fn send(&self, messages: &[Outgoing]) -> Vec<Result<Sent, SendFailure>> {
+        let outcomes = self.sender.send(messages).await;
+        outcomes.into_iter().map(|outcome| outcome.map(|()| Sent::default())).collect()
     }
 
     async fn acknowledge(&self, stored: &[Acknowledgement]) -> Result<(), Failure> {

@@ -138,6 +138,7 @@ impl Connector for Xmpp {
             delete_seconds: None,
             poll_options: 0,
             tells_again: true,
+            remote_ids: false,
         }
     }
 

@@ -18,14 +18,14 @@ const ANNA: &str = "15550100001";
 const BEN: &str = "15550100002";
 const CLEO: &str = "15550100003";
 /// Groups are named by who made them and when.
-const GROUP: &str = "15550100001-1466000000";
+pub const GROUP: &str = "15550100001-1466000000";
 
 fn group_address() -> Address {
     Address("one@groups.scripted".to_owned())
 }
 
 /// The group at a revision with these members; the first is its admin.
-fn group(revision: i64, subject: &str, members: &[&str]) -> Group {
+pub fn group(revision: i64, subject: &str, members: &[&str]) -> Group {
     let members = members.iter().enumerate().map(|(index, number)| Member {
         address: address(number),
         admin: index == 0,
@@ -43,7 +43,7 @@ fn group(revision: i64, subject: &str, members: &[&str]) -> Group {
 }
 
 /// The event about a change that made the group what it is now.
-fn news(group: &Group, kind: GroupChangeKind, who: &[&str], number: u64) -> Incoming {
+pub fn news(group: &Group, kind: GroupChangeKind, who: &[&str], number: u64) -> Incoming {
     let change = GroupChange { kind, who: who.iter().map(|who| address(who)).collect() };
     let event = UpstreamEvent::GroupChanged {
         group: Arc::new(group.clone()),
@@ -55,7 +55,7 @@ fn news(group: &Group, kind: GroupChangeKind, who: &[&str], number: u64) -> Inco
 }
 
 /// The same event, in the group.
-fn within(incoming: Incoming) -> Incoming {
+pub fn within(incoming: Incoming) -> Incoming {
     let mut incoming = incoming;
     if let UpstreamEvent::Message { group, .. } | UpstreamEvent::Receipt { group, .. } = &mut incoming.event {
         *group = Some(group_address());
@@ -73,11 +73,11 @@ impl Process {
     }
 
     /// A message that the account sent to the group, as it is listed.
-    async fn group_message(&self, account: &Account, id: &str) -> Message {
+    pub async fn group_message(&self, account: &Account, id: &str) -> Message {
         self.message(account, GROUP, id).await
     }
 
-    async fn send_into(&self, account: &Account, text: &str) -> String {
+    pub async fn send_into(&self, account: &Account, text: &str) -> String {
         let id: GroupId = GROUP.parse().unwrap();
         let group = self.store.group(account, &id).await.unwrap().expect("the group");
         let content = windu::domain::Content::Text(text.to_owned());

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -9,7 +10,7 @@ use windu::domain::{Content, PhoneNumber, Photo, Privacy, Typing};
 use windu::upstream::{
     Acknowledgement, AdapterState, Address, Capabilities, Connection, Connector, Credentials, End, Failure,
     Feature, FileStream, Group, GroupEdit, GroupFailure, Groups, Login, Opened, Outgoing, Profile,
-    ReadReceipt, RegistrationKind, SendFailure, Signal, Support,
+    ReadReceipt, RegistrationKind, SendFailure, Sent, Signal, Support,
 };
 
 use super::{Call, Fault, Line, NETWORK, Opening, PERSONS, Scripted, address};
@@ -28,6 +29,7 @@ impl Connector for Scripted {
             delete_seconds: None,
             poll_options: 0,
             tells_again: true,
+            remote_ids: self.remote_ids.load(Ordering::Relaxed),
         }
     }
 
@@ -106,11 +108,12 @@ impl Drop for ScriptedConnection {
 
 #[async_trait]
 impl Connection for ScriptedConnection {
-    async fn send(&self, messages: &[Outgoing]) -> Vec<Result<(), SendFailure>> {
+    async fn send(&self, messages: &[Outgoing]) -> Vec<Result<Sent, SendFailure>> {
         let planned = self.0.script(|script| script.faults.get_mut("send").and_then(VecDeque::pop_front));
         match planned {
             None => {}
             Some(Fault::Hangs) => std::future::pending().await,
+            Some(Fault::Waits(gate)) => gate.notified().await,
             Some(other) => panic!("a send that {other:?} is planned by its text"),
         }
         let mut held_up = Vec::new();
@@ -130,7 +133,7 @@ impl Connection for ScriptedConnection {
                 };
                 let (id, to) = (message.id.clone(), message.to.0.clone());
                 script.calls.push(Call::Send { id, to, text: text.clone(), outcome });
-                outcome
+                outcome.map(|()| Sent { remote_id: script.remote_ids.get(text).cloned() })
             })
         });
         outcomes.collect()

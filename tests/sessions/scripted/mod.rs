@@ -5,6 +5,7 @@ mod connector;
 mod private;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -104,6 +105,8 @@ pub struct Scripted {
     scripts: Arc<Mutex<HashMap<PhoneNumber, Script>>>,
     /// Whether it is [`PERSONS`].
     persons: bool,
+    /// The network chooses the ids of messages.
+    pub remote_ids: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -112,6 +115,8 @@ struct Script {
     faults: HashMap<&'static str, VecDeque<Fault>>,
     /// The failures of the next attempts to send this text.
     sends: HashMap<String, VecDeque<SendFailure>>,
+    /// The ids that the network chooses for these texts.
+    remote_ids: HashMap<String, String>,
     /// The files of the network, in chunks.
     files: HashMap<String, Vec<Result<Bytes, Failure>>>,
     /// What the network lets the account know of numbers.
@@ -162,7 +167,7 @@ impl Line {
     /// Plans a fault of the next call of a kind: `acknowledge`, `discard`, `read`, `fetch`, `nickname`,
     /// `status_message`, `photo`, `online`,
     /// `privacy`, `contacts`, `blocked`, `watch`, `existing`, `register`, `unregister`, `start`, `again`, `submit` or
-    /// `log_out`; or `send`, which can only hang.
+    /// `log_out`; or `send`, which can only hang or wait.
     pub fn plan_fault(&self, kind: &'static str, deed: Fault) {
         self.script(|script| script.faults.entry(kind).or_default().push_back(deed));
     }
@@ -170,6 +175,11 @@ impl Line {
     /// The failures of the next attempts to send this text.
     pub fn plan_send(&self, text: &str, failures: &[SendFailure]) {
         self.script(|script| script.sends.entry(text.to_owned()).or_default().extend(failures));
+    }
+
+    /// The id that the network chooses for messages with this text.
+    pub fn plan_remote_id(&self, text: &str, id: &str) {
+        self.script(|script| script.remote_ids.insert(text.to_owned(), id.to_owned()));
     }
 
     /// Stores a file for the number, in these chunks.
