@@ -40,6 +40,15 @@ pub(super) struct Translated {
     pub corrections: Vec<Inbound<Address>>,
 }
 
+/// What is to be done about an early event.
+enum Step {
+    /// Nothing yet.
+    Wait,
+    /// It was stored in another way.
+    Delete,
+    Store(Inbound<Address>),
+}
+
 /// Where an event names a message of a chat by an id of the network.
 struct Name<'a> {
     chat: &'a Address,
@@ -162,8 +171,11 @@ impl Ingest<'_> {
             for event in page {
                 held |= event.held && event.message.is_none();
                 let id = event.id;
-                let Some(item) = self.applicable(event).await? else { continue };
-                items.extend(item);
+                match self.step(event).await? {
+                    Step::Wait => continue,
+                    Step::Delete => {}
+                    Step::Store(item) => items.push(item),
+                }
                 done.push(id);
             }
             self.store(&items, None).await?;
@@ -179,19 +191,17 @@ impl Ingest<'_> {
         Ok(held)
     }
 
-    /// What is to be stored for an early event; `None`: it stays as it is.
-    async fn applicable(&self, event: StoredEarlyEvent) -> Result<Option<Option<Inbound<Address>>>, DbError> {
+    /// What is to be done about an early event.
+    async fn step(&self, event: StoredEarlyEvent) -> Result<Step, DbError> {
         let StoredEarlyEvent { chat, participant, remote_id, what, message, held, .. } = event;
         let (peer, participant) = (Address(chat), participant.map(Address));
         let what = match (what, message) {
-            (None, _) => return Ok(None),
-            (Some(EarlyKind::Message(_)), Some(_)) => return Ok(Some(None)),
-            (Some(EarlyKind::Message(_)), None) if held => return Ok(None),
-            (Some(EarlyKind::Message(mut message)), None) => {
+            (Some(EarlyKind::Message(_)), Some(_)) => return Ok(Step::Delete),
+            (Some(EarlyKind::Message(mut message)), None) if !held => {
                 self.translate_answer(&peer, &mut message).await?;
                 InboundKind::Message(message)
             }
-            (Some(_), None) => return Ok(None),
+            (None, _) | (_, None) => return Ok(Step::Wait),
             (Some(EarlyKind::Receipt { kind, up_to }), Some(network_id)) => {
                 if up_to {
                     let of = (peer.clone(), participant.clone());
@@ -210,7 +220,7 @@ impl Ingest<'_> {
                 InboundKind::Chat(ChatNews::Answered { network_id, remote_id, message })
             }
         };
-        Ok(Some(Some(Inbound { peer, participant, what })))
+        Ok(Step::Store(Inbound { peer, participant, what }))
     }
 
     /// The message that it answers may have become known while it was held back.

@@ -88,8 +88,8 @@ pub async fn remote_ids(scene: &Scene, meter: &mut Meter) {
         let network_id = observe(database, &format!("SELECT network_id FROM message WHERE id = {message}"));
         let named = ["e1".to_owned(), "e2".to_owned(), "unknown".to_owned(), format!("r{message}")];
         let work = async || {
-            let names: Vec<_> = named.iter().map(|id| (chat, id.as_str())).collect();
-            store.messages_by_remote_id(lease.account, &names).await?;
+            let wanted: Vec<_> = named.iter().map(|id| (chat, id.as_str())).collect();
+            store.messages_by_remote_id(lease.account, &wanted).await?;
             store.queued_since(lease.account, &[chat].into()).await?;
             let early = (0..20).map(|n| EarlyEvent {
                 chat,
