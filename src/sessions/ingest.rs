@@ -8,8 +8,8 @@ use super::remote_ids::{Translated, is_storable};
 use crate::db::DbError;
 use crate::domain::{Lease, ReceiptKind};
 use crate::store::{
-    ChatNews, EarlyEvents, Inbound, InboundGroupChange, InboundKind, InboundMessage, NamedMessage, NewPeer,
-    Peer, ReceiptUpTo, Store,
+    ChatNews, Directory, EarlyEvents, Inbound, InboundGroupChange, InboundKind, InboundMessage, NamedMessage,
+    NewPeer, Peer, ReceiptUpTo, Store,
 };
 use crate::upstream::{Acknowledgement, Address, Connector, Incoming, UpstreamEvent};
 

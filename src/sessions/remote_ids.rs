@@ -298,6 +298,7 @@ fn names(event: &mut UpstreamEvent) -> impl Iterator<Item = Name<'_>> {
         UpstreamEvent::Accepted { .. }
         | UpstreamEvent::Typing { .. }
         | UpstreamEvent::Profile { .. }
+        | UpstreamEvent::Resolved { .. }
         | UpstreamEvent::Undecryptable { .. }
         | UpstreamEvent::GroupChanged { .. } => (None, None, None),
     };
@@ -322,6 +323,7 @@ fn early_kind(event: &UpstreamEvent) -> Option<EarlyKind> {
         | UpstreamEvent::Accepted { .. }
         | UpstreamEvent::Typing { .. }
         | UpstreamEvent::Profile { .. }
+        | UpstreamEvent::Resolved { .. }
         | UpstreamEvent::Undecryptable { .. }
         | UpstreamEvent::GroupChanged { .. } => None,
     }

@@ -310,6 +310,19 @@ impl Tx {
         )
         .execute(&mut *self.inner)
         .await?;
+        // The ids that the network chose for them, unless it has given one of them in the other chat, too.
+        sqlx::query!(
+            "UPDATE message_remote SET chat_id = $2 WHERE ctid = ANY(ARRAY(
+                 SELECT r.ctid FROM unnest($1::bigint[]) AS moved (id)
+                 CROSS JOIN LATERAL (
+                     SELECT ctid, account_id, remote_id FROM message_remote WHERE message_id = moved.id LIMIT 1) r
+                 WHERE NOT EXISTS (SELECT 1 FROM message_remote o WHERE o.account_id = r.account_id
+                                     AND o.remote_id = r.remote_id AND o.chat_id = $2 OFFSET 0)))",
+            &moved,
+            to
+        )
+        .execute(&mut *self.inner)
+        .await?;
         Ok(i64::try_from(moved.len()).is_ok_and(|count| count == SLICE))
     }
 
