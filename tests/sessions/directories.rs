@@ -1,6 +1,8 @@
 //! A network that shows each account other people: numbers without addresses, addresses without numbers, and what becomes of
 //! both when the network says that they are one person.
 
+use std::sync::atomic::Ordering;
+
 use windu::domain::{Account, ChatName, ContactId, Content, GroupChangeKind, ReceiptKind};
 use windu::store::{Accepted, NewMessage};
 use windu::upstream::{Address, Group, GroupChange, Incoming, Member, UpstreamEvent};
@@ -167,6 +169,26 @@ async fn a_person_known_by_address_and_by_number_becomes_one() {
     let entries = process.journal(&account).await.len();
     line.stores(vec![resolved(BEN, "user-2", 5)]).await;
     assert_eq!(process.journal(&account).await.len(), entries);
+}
+
+#[tokio::test]
+async fn a_message_keeps_the_id_of_the_network_in_the_joined_chat() {
+    let world = World::new().await;
+    world.network.remote_ids.store(true, Ordering::Relaxed);
+    let process = world.process();
+    let account = process.private(&world, ANNA).await;
+    let line = world.line(&account);
+    line.stores(vec![from("user-2", "a", "hello", 1)]).await;
+    line.plan_remote_id("by number", "remote-1");
+    let id = process.send(&account, BEN, "by number").await;
+    process.until_message(&account, BEN, &id, "sent").await;
+    let mut read = receipt("", "remote-1", ReceiptKind::Read, 3);
+    if let UpstreamEvent::Receipt { from, .. } = &mut read.event {
+        *from = Address("user-2".to_owned());
+    }
+    line.stores(vec![resolved(BEN, "user-2", 2), read]).await;
+    assert!(process.message(&account, BEN, &id).await.read.is_some());
+    assert_eq!(process.texts(&account, BEN).await, ["hello", "by number"]);
 }
 
 /// A request has looked the person up before, and writes afterwards.
