@@ -7,7 +7,7 @@
 //! # The map
 //!
 //! ```text
-//! main → cli → app → http → { oauth, sessions, media, verification, maintenance, backup } → { store, upstream } → { db, domain }
+//! main → cli → app → http → { oauth, sessions, events, media, verification, maintenance, backup } → { store, upstream } → { db, domain }
 //!                    leaves, usable by all above domain: config, clock, secrets, fair_share, fetch, metrics, telemetry, lifecycle
 //! ```
 //!
@@ -20,6 +20,7 @@
 //!   `upstream::local`, a network inside this program with tables of its own, and `upstream::xmpp`, the accounts of an
 //!   XMPP server.
 //! * [`sessions`]: the supervisor, the leases, the session of each account, and the commands that the API asks of one.
+//! * [`events`]: the sequence of a user's events over all accounts, and the events as clients see them.
 //! * [`media`]: stored files: uploads, what they are and what is removed from them, the storage, signed URLs.
 //! * [`verification`]: the codes that prove a number.  [`oauth`]: tokens, users, clients.
 //! * [`backup`]: a whole deployment in one file, and back.  [`metrics`]: the figures of this process for Prometheus.
@@ -45,6 +46,7 @@
 //! | upstream event | what a network reports to a connection |
 //! | event | what clients can read of an account, numbered without gaps |
 //! | journal | the stored events of a number |
+//! | sequence | the events of all numbers of a user; a place in it is a cursor |
 //! | peer | a person or a group on a network, by address |
 //! | directory | the peers that an account can name: those of its network, or its own where the network shows each account other people |
 //! | chat | the conversation of an account with a peer |
@@ -201,6 +203,7 @@ pub mod clock;
 pub mod config;
 pub mod db;
 pub mod domain;
+pub mod events;
 pub mod fair_share;
 pub mod fetch;
 pub mod http;

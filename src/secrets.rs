@@ -182,6 +182,12 @@ pub fn random_id() -> String {
     HEXLOWER.encode(&random_bytes::<16>())
 }
 
+/// A word for what there are few of: 48 random bits as 12 hex digits.
+#[must_use]
+pub fn random_word() -> String {
+    HEXLOWER.encode(&random_bytes::<6>())
+}
+
 /// An id that cannot be guessed and grows with time: 12 hex digits of milliseconds, 80 random bits as 20 hex digits.
 /// Rows that are inserted one after the other are then neighbours in an index.
 #[must_use]

@@ -8,6 +8,7 @@ mod terminal;
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::config::{
     RateSettings, RetentionSettings, XmppSettings,
 };
 use crate::db::{Db, DbError};
+use crate::events::{Consumers, Events};
 use crate::fair_share::FairShare;
 use crate::fetch::Fetch;
 use crate::http::extract::body_budget::BodyBudget;
@@ -187,6 +189,8 @@ pub async fn serve_on(
         store: store.clone(),
         oauth: Arc::new(OAuth::new(store.clone(), &settings.oauth)),
         sessions,
+        events: Events::new(store.clone(), media.clone()),
+        consumers: Consumers::new(settings.quotas.streams.map(NonZero::get)),
         verification: Verification::new(store.clone(), keys, codes, Arc::clone(&fetch), lifecycle.clone())?,
         fetch,
         media,
@@ -247,6 +251,7 @@ async fn start(
     let first = first_user(&state.store, &settings.oauth).await?;
     state.oauth.follow_revocations(lifecycle);
     state.store.db().connect_notifications(lifecycle);
+    state.events.start(lifecycle);
     state.sessions.run(own_name(), lifecycle);
     let media = state.media.clone();
     // As a task: a slow disk must not delay the start.

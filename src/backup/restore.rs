@@ -15,7 +15,7 @@ use super::open;
 use crate::db::copy::CopiedTable;
 use crate::domain::BlobHash;
 use crate::media::Media;
-use crate::secrets::{self, MasterKey};
+use crate::secrets::MasterKey;
 use crate::store::Store;
 
 /// The table that is empty in an empty deployment.
@@ -132,9 +132,9 @@ pub async fn restore(path: &Path, store: &Store, media: &Media, scratch: &Path) 
         }
     };
     let end = reading.await?.with_context(|| path.display().to_string())?;
-    let epoch = secrets::random_id();
-    store.begin_epoch(filling.connection(), &epoch).await?;
+    store.begin_epoch(filling.connection()).await?;
     filling.finish(&end.sequences).await?;
     store.db().migrate().await?;
+    let epoch = store.epoch().await?;
     Ok(Restored { counts: end.counts, epoch })
 }

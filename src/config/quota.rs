@@ -6,28 +6,28 @@ use super::{ConfigError, Env, media};
 
 const ACCOUNTS: &str = "WINDU_ACCOUNTS_PER_USER";
 const MEDIA: &str = "WINDU_MEDIA_PER_USER";
+const STREAMS: &str = "WINDU_STREAMS_PER_USER";
 
-/// `WINDU_ACCOUNTS_PER_USER` and `WINDU_MEDIA_PER_USER`; `None` is off.
+const DEFAULT_STREAMS: Option<NonZero<u32>> = NonZero::new(100);
+
+/// `WINDU_ACCOUNTS_PER_USER`, `WINDU_MEDIA_PER_USER` and `WINDU_STREAMS_PER_USER`; `None` is off.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct QuotaSettings {
     /// How many accounts a user may have, also such as wait for their code.
     pub accounts: Option<NonZero<u32>>,
     /// The bytes of the files in a user's messages beyond which the user sends no more.
     pub media: Option<NonZero<u64>>,
+    /// How many streams, sockets and waiting polls for events a user may have open in a process.
+    pub streams: Option<NonZero<u32>>,
 }
 
 impl QuotaSettings {
     /// The variables that [`QuotaSettings::read`] reads.
-    pub const NAMES: &[&str] = &[ACCOUNTS, MEDIA];
+    pub const NAMES: &[&str] = &[ACCOUNTS, MEDIA, STREAMS];
 
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
-        let accounts = match env.get(ACCOUNTS).map(str::trim) {
-            None | Some("off") => None,
-            Some(text) => {
-                let number = text.parse();
-                Some(number.map_err(|_| ConfigError::new(ACCOUNTS, "write a number from 1, or off"))?)
-            }
-        };
+        let accounts = number(env, ACCOUNTS, None)?;
+        let streams = number(env, STREAMS, DEFAULT_STREAMS)?;
         let media = match env.get(MEDIA).map(str::trim) {
             None | Some("off") => None,
             Some(text) => {
@@ -37,7 +37,21 @@ impl QuotaSettings {
                 })?)
             }
         };
-        Ok(Self { accounts, media })
+        Ok(Self { accounts, media, streams })
+    }
+}
+
+fn number(
+    env: &Env,
+    variable: &'static str,
+    default: Option<NonZero<u32>>,
+) -> Result<Option<NonZero<u32>>, ConfigError> {
+    match env.get(variable).map(str::trim) {
+        None => Ok(default),
+        Some("off") => Ok(None),
+        Some(text) => {
+            text.parse().map(Some).map_err(|_| ConfigError::new(variable, "write a number from 1, or off"))
+        }
     }
 }
 

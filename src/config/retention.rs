@@ -5,17 +5,20 @@ use std::time::Duration;
 use super::{ConfigError, Env};
 
 const AUDIT: &str = "WINDU_AUDIT_RETENTION";
+const EVENTS: &str = "WINDU_EVENT_RETENTION";
 const MESSAGES: &str = "WINDU_MESSAGE_RETENTION";
 const MEDIA: &str = "WINDU_MEDIA_RETENTION";
 
 /// Younger messages may still be on their way, or come again from their network.
 const SHORTEST: Duration = Duration::from_hours(48);
 
-/// `WINDU_AUDIT_RETENTION`, `WINDU_MESSAGE_RETENTION` and `WINDU_MEDIA_RETENTION`.
+/// `WINDU_AUDIT_RETENTION`, `WINDU_EVENT_RETENTION`, `WINDU_MESSAGE_RETENTION` and `WINDU_MEDIA_RETENTION`.
 #[derive(Clone, Copy, Debug)]
 pub struct RetentionSettings {
     /// Of administrative acts.
     pub acts: Duration,
+    /// Of events.
+    pub events: Duration,
     /// Of messages; `None`: for good.
     pub messages: Option<Duration>,
     /// Of the files of messages; `None`: as long as the message.
@@ -24,11 +27,12 @@ pub struct RetentionSettings {
 
 impl RetentionSettings {
     /// The variables that [`RetentionSettings::read`] reads.
-    pub const NAMES: &[&str] = &[AUDIT, MESSAGES, MEDIA];
+    pub const NAMES: &[&str] = &[AUDIT, EVENTS, MESSAGES, MEDIA];
 
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         Ok(Self {
             acts: env.duration(AUDIT, Duration::from_hours(400 * 24))?,
+            events: env.duration(EVENTS, Duration::from_hours(30 * 24))?,
             messages: limited(env, MESSAGES)?,
             media: limited(env, MEDIA)?,
         })

@@ -23,7 +23,7 @@ use connections::ConnectionCache;
 
 pub use connections::Checkout;
 pub use error::DbError;
-pub use notify::{Hints, Notifications, Subscription, Topic};
+pub use notify::{Collected, Collector, Hints, Kind, Notifications, Subscription, Topic};
 pub use reachable::Unreachable;
 pub use schema::SchemaError;
 

@@ -5,14 +5,14 @@
 //! commits.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sqlx::PgPool;
 use sqlx::postgres::PgListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
 use crate::lifecycle::Lifecycle;
@@ -27,6 +27,8 @@ const MAX_NOTE: usize = 1_024;
 const NOTIFY_INTERVAL: Duration = Duration::from_millis(20);
 /// The interval of the beats, see [`Subscription::woken_on_beat`].
 const BEAT_INTERVAL: Duration = Duration::from_millis(20);
+/// Rows that a [`Collector`] remembers at most.
+const COLLECTED_LIMIT: usize = 10_000;
 /// Notes that may wait to be sent to other processes; more are dropped, and polling takes over.
 const QUEUE_LIMIT: usize = 8_192;
 
@@ -121,6 +123,7 @@ struct Hub {
     name: String,
     began: Instant,
     subscribers: Mutex<HashMap<Topic, watch::Sender<()>>>,
+    collectors: Mutex<HashMap<Kind, Arc<Collecting>>>,
     hint_receivers: Mutex<HashMap<Topic, mpsc::Sender<String>>>,
     outbound: mpsc::Sender<Note>,
     queue: Mutex<Option<mpsc::Receiver<Note>>>,
@@ -131,6 +134,27 @@ pub struct Subscription {
     topic: Topic,
     receiver: Option<watch::Receiver<()>>,
     hub: Arc<Hub>,
+}
+
+/// The subscription to all topics of a kind.
+pub struct Collector {
+    kind: Kind,
+    collecting: Arc<Collecting>,
+    hub: Arc<Hub>,
+}
+
+/// The rows whose topics were notified since the last call.
+#[derive(Debug, Default)]
+pub struct Collected {
+    pub rows: HashSet<i64>,
+    /// Notifications may have been missed, or were too many: any row may be among them.
+    pub is_partial: bool,
+}
+
+#[derive(Default)]
+struct Collecting {
+    collected: Mutex<Collected>,
+    notify: Notify,
 }
 
 /// The receiver of the hints for one topic, oldest first; hints that do not fit are dropped.
@@ -148,6 +172,7 @@ impl Default for Notifications {
                 name: secrets::random_id(),
                 began: Instant::now(),
                 subscribers: Mutex::default(),
+                collectors: Mutex::default(),
                 hint_receivers: Mutex::default(),
                 outbound,
                 queue: Mutex::new(Some(queue)),
@@ -163,6 +188,15 @@ impl Notifications {
         let mut subscribers = self.hub.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         let receiver = subscribers.entry(topic.clone()).or_insert_with(|| watch::channel(()).0).subscribe();
         Subscription { topic, receiver: Some(receiver), hub: self.hub.clone() }
+    }
+
+    /// Begins to listen to all topics of rows of a kind; an earlier collector of the kind gets none from now on.
+    #[must_use]
+    pub fn collect(&self, kind: Kind) -> Collector {
+        let collecting = Arc::new(Collecting::default());
+        let mut collectors = self.hub.collectors.lock().unwrap_or_else(PoisonError::into_inner);
+        collectors.insert(kind, collecting.clone());
+        Collector { kind, collecting, hub: self.hub.clone() }
     }
 
     /// Wakes the subscribers of the topic, here and in the other processes.
@@ -239,6 +273,46 @@ impl Drop for Subscription {
     }
 }
 
+impl Collector {
+    /// Waits until there is something, and takes it.
+    pub async fn next(&self) -> Collected {
+        loop {
+            let notified = self.collecting.notify.notified();
+            let collected = std::mem::take(&mut *self.collecting.lock());
+            if collected.is_partial || !collected.rows.is_empty() {
+                return collected;
+            }
+            notified.await;
+        }
+    }
+}
+
+impl Collecting {
+    fn add(&self, row: i64) {
+        let mut collected = self.lock();
+        if collected.rows.len() < COLLECTED_LIMIT {
+            collected.rows.insert(row);
+        } else {
+            collected.is_partial = true;
+        }
+        drop(collected);
+        self.notify.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Collected> {
+        self.collected.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        let mut collectors = self.hub.collectors.lock().unwrap_or_else(PoisonError::into_inner);
+        if collectors.get(&self.kind).is_some_and(|current| Arc::ptr_eq(current, &self.collecting)) {
+            collectors.remove(&self.kind);
+        }
+    }
+}
+
 impl Hints {
     /// The next hint.
     pub async fn next(&mut self) -> String {
@@ -271,9 +345,18 @@ impl Hub {
         if let Some(sender) = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner).get(topic) {
             sender.send_replace(());
         }
+        if let Topic::Of(KeyedTopic { kind, key: TopicKey::Number(row) }) = topic
+            && let Some(collecting) = self.collectors.lock().unwrap_or_else(PoisonError::into_inner).get(kind)
+        {
+            collecting.add(*row);
+        }
     }
 
     fn wake_all_here(&self) {
+        for collecting in self.collectors.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            collecting.lock().is_partial = true;
+            collecting.notify.notify_one();
+        }
         for sender in self.subscribers.lock().unwrap_or_else(PoisonError::into_inner).values() {
             sender.send_replace(());
         }

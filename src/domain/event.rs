@@ -46,6 +46,8 @@ pub enum Event {
         chat: String,
         /// Their number.
         messages: usize,
+        /// How many are left unread.
+        unread: i32,
     },
     /// A contact was added.
     ContactAdded {
@@ -187,7 +189,9 @@ impl Event {
             Self::MessageMedia { chat, id, stored } => {
                 json!({"chat": chat, "id": id, "state": if *stored { "stored" } else { "lost" }})
             }
-            Self::ChatRead { chat, messages } => json!({"chat": chat, "messages": messages}),
+            Self::ChatRead { chat, messages, unread } => {
+                json!({"chat": chat, "messages": messages, "unread": unread})
+            }
             Self::ContactAdded { contact }
             | Self::ContactUpdated { contact }
             | Self::ContactRemoved { contact }

@@ -9,6 +9,7 @@ use axum::extract::FromRef;
 
 use crate::config::{CorsOrigins, QuotaSettings};
 use crate::domain::UserId;
+use crate::events::{Consumers, Events};
 use crate::fair_share::FairShare;
 use crate::fetch::Fetch;
 use crate::http::api::health::SlowChecks;
@@ -29,6 +30,8 @@ pub struct Shared {
     pub store: Store,
     pub oauth: Arc<OAuth>,
     pub sessions: Sessions,
+    pub events: Events,
+    pub consumers: Arc<Consumers>,
     pub verification: Verification,
     pub fetch: Arc<Fetch>,
     pub media: Media,

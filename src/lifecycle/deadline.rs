@@ -83,6 +83,21 @@ impl Deadline {
         work.await
     }
 
+    /// Awaits something that the caller chose to wait for: the clock of the current request stands still meanwhile.
+    pub async fn paused<F: Future>(work: F) -> F::Output {
+        struct Paused(Deadline);
+        impl Drop for Paused {
+            fn drop(&mut self) {
+                self.0.wait_for_input(false);
+            }
+        }
+        let _paused = Self::current().map(|deadline| {
+            deadline.wait_for_input(true);
+            Paused(deadline)
+        });
+        work.await
+    }
+
     /// How long the request has waited for this server, since its last input arrived.
     #[must_use]
     pub fn waited(&self) -> Duration {

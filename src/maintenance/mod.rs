@@ -22,12 +22,15 @@ const FILES: i64 = 10_000;
 /// Chats that are examined for old messages in one run, as the files.
 const CHATS: i64 = 10_000;
 
+/// Users whose events are examined in one run, as the files.
+const SEQUENCES: i64 = 1_000;
+
 /// Starts the jobs as tasks of the lifecycle.
 pub fn start(store: &Store, media: &Media, retention: RetentionSettings, lifecycle: &Lifecycle) {
     slices::start(store, lifecycle);
     let (store, media, soft) = (store.clone(), media.clone(), lifecycle.soft().clone());
     lifecycle.spawn(async move {
-        let (mut files, mut chats) = (None, None);
+        let (mut files, mut chats, mut sequences) = (None, None, None);
         loop {
             let quarter = u64::try_from(PERIOD.as_millis() / 4).unwrap_or(u64::MAX);
             let pause = PERIOD * 3 / 4 + Duration::from_millis(secrets::random_below(2 * quarter));
@@ -41,6 +44,15 @@ pub fn start(store: &Store, media: &Media, retention: RetentionSettings, lifecyc
                         error = chain(&error),
                         "expired rows could not be deleted; trying again in a minute"
                     );
+                }
+                match store.prune_events(retention.events, sequences, SEQUENCES).await {
+                    Ok(last) => sequences = last,
+                    Err(error) => {
+                        tracing::warn!(
+                            error = chain(&error),
+                            "old events could not be deleted; trying again in a minute"
+                        );
+                    }
                 }
                 if let Some(retention) = retention.messages {
                     match store.prune_messages(retention, chats, CHATS).await {

@@ -68,6 +68,9 @@ pub struct Metrics {
     fetches: Counters<1>,
     rate_limited: Counters<1>,
     media_missing: Counter,
+    events: Counters<1>,
+    event_delays: Histogram,
+    event_consumers: Family<[Label; 1], Gauge>,
     sessions: Gauges<2>,
     outbox_messages: Gauges<1>,
     outbox_oldest: Family<[(&'static str, String); 1], Seconds>,
@@ -97,6 +100,9 @@ impl Metrics {
             fetches: Family::default(),
             rate_limited: Family::default(),
             media_missing: Counter::default(),
+            events: Family::default(),
+            event_delays: Histogram::new(SECONDS),
+            event_consumers: Family::default(),
             sessions: Family::default(),
             outbox_messages: Family::default(),
             outbox_oldest: Family::default(),
@@ -155,6 +161,17 @@ impl Metrics {
             self.media_missing.clone(),
         );
         registry.register("windu_rate_limited", "Requests over a rate limit", self.rate_limited.clone());
+        registry.register("windu_events", "Events given out, by way", self.events.clone());
+        registry.register(
+            "windu_event_delay_seconds",
+            "From the time of an event until it was given out to a client that waited for it",
+            self.event_delays.clone(),
+        );
+        registry.register(
+            "windu_event_consumers",
+            "Streams, sockets and waiting polls for events",
+            self.event_consumers.clone(),
+        );
         registry.register(
             "windu_sessions",
             "Sessions of registered accounts, of the whole deployment: take max, do not add. unheld: no running \
@@ -198,6 +215,10 @@ impl Metrics {
             "too_long",
         ] {
             drop(self.fetches.get_or_create(&[("outcome", outcome)]));
+        }
+        for way in ["poll", "stream", "socket"] {
+            drop(self.events.get_or_create(&[("way", way)]));
+            drop(self.event_consumers.get_or_create(&[("way", way)]));
         }
         for policy in ["requests", "sends"] {
             drop(self.rate_limited.get_or_create(&[("policy", policy)]));
@@ -254,6 +275,19 @@ impl Metrics {
 
     pub fn rate_limited(&self, policy: &'static str) {
         self.rate_limited.get_or_create(&[("policy", policy)]).inc();
+    }
+
+    pub fn events(&self, way: &'static str, count: usize) {
+        self.events.get_or_create(&[("way", way)]).inc_by(count as u64);
+    }
+
+    pub fn event_delay(&self, delay: Duration) {
+        self.event_delays.observe(delay.as_secs_f64());
+    }
+
+    /// One more, or one less.
+    pub fn event_consumers(&self, way: &'static str, change: i64) {
+        self.event_consumers.get_or_create(&[("way", way)]).inc_by(change);
     }
 
     pub fn media_missing(&self) {

@@ -65,7 +65,7 @@ impl Journal {
 }
 
 impl Store {
-    /// The entries after `after`, in order, at most `limit`; none of an account that was removed, but the one that says so.
+    /// The entries after `after`, in order, at most `limit`.
     pub async fn journal_entries(
         &self,
         counter: CounterId,
@@ -75,8 +75,7 @@ impl Store {
         Ok(sqlx::query_as!(
             JournalEntry,
             "SELECT seq, at, kind, payload FROM event
-             WHERE counter_id = $1 AND seq > greatest($2, (SELECT removed_seq FROM account_counter WHERE id = $1))
-             ORDER BY seq LIMIT $3",
+             WHERE counter_id = $1 AND seq > $2 ORDER BY seq LIMIT $3",
             counter.0,
             after,
             limit
@@ -87,13 +86,27 @@ impl Store {
 }
 
 impl Store {
-    /// Gives all counters a new epoch, after a restoration: numbers that were given since the backup are given again. No
-    /// process of the old deployment holds a lease.
-    pub async fn begin_epoch(&self, filled: &mut PgConnection, epoch: &str) -> Result<(), DbError> {
-        sqlx::query!("UPDATE account_counter SET epoch = $1, owner = NULL, fence = fence + 1", epoch)
-            .execute(filled)
+    /// Begins a new epoch after a restoration: numbers that were given since the backup are given again. No process of the
+    /// old deployment holds a lease.
+    pub async fn begin_epoch(&self, filled: &mut PgConnection) -> Result<(), DbError> {
+        sqlx::query!("UPDATE account_counter SET owner = NULL, fence = fence + 1")
+            .execute(&mut *filled)
             .await?;
+        // In the tables of an older version no epoch has begun: the migration that makes one comes after.
+        let has_epochs = sqlx::query_scalar!(r#"SELECT to_regclass('event_epoch') IS NOT NULL AS "has!""#)
+            .fetch_one(&mut *filled)
+            .await?;
+        if has_epochs {
+            sqlx::query!("SELECT begin_epoch_1($1)", secrets::random_word()).execute(filled).await?;
+        }
         Ok(())
+    }
+
+    /// The word of the present epoch.
+    pub async fn epoch(&self) -> Result<String, DbError> {
+        Ok(sqlx::query_scalar!("SELECT word FROM event_epoch ORDER BY id DESC LIMIT 1")
+            .fetch_one(self.db.pool())
+            .await?)
     }
 }
 
@@ -101,12 +114,11 @@ impl Tx {
     /// The counter of a user's number, made if there is none.
     pub async fn counter(&mut self, user: UserId, number: &PhoneNumber) -> Result<CounterId, DbError> {
         let id = sqlx::query_scalar!(
-            "INSERT INTO account_counter (user_id, number, epoch) VALUES ($1, $2, $3)
+            "INSERT INTO account_counter (user_id, number) VALUES ($1, $2)
              ON CONFLICT ON CONSTRAINT account_counter_user_number_key DO UPDATE SET number = excluded.number
              RETURNING id",
             user.0,
-            number.as_str(),
-            secrets::random_id()
+            number.as_str()
         )
         .fetch_one(&mut *self.inner)
         .await?;

@@ -8,12 +8,14 @@ mod audit;
 mod auth;
 mod contact;
 mod deployment;
+mod event_data;
 mod export;
 mod group;
 mod idempotency;
 mod journal;
 mod message;
 mod network_state;
+mod sequence;
 mod session;
 pub mod topic;
 mod writer;
@@ -48,6 +50,7 @@ pub use contact::peer_profile::{LastSeen, PeerStatusMessage, Presence, ProfileSc
 pub use contact::photo::{PeerPhoto, PendingPhoto, PhotoChange, SeenPhoto};
 pub use contact::{Contact, LIST_LIMIT, ListAddition, Reachable};
 pub use deployment::{KeyError, ServerVersion};
+pub use event_data::{EventGroup, EventMessage, EventPerson, EventProfile, NamedEventMessage, NamedPeer};
 pub use export::Exported;
 pub use group::{Candidate, GroupInfo, GroupReport, GroupView, ReportedMember};
 pub use idempotency::{Claim, ClaimedResponse, IdempotentRequest, KeyState, SavedResponse};
@@ -63,6 +66,9 @@ pub use message::outbox::{DUE_MESSAGES, Due, DueMessage, DueReceipt, Settled, Se
 pub use message::pending_media::{FetchedMedia, PendingMedia};
 pub use message::read::MarkedRead;
 pub use message::{Accepted, NewMessage, OUTBOX_LIMIT};
+pub use sequence::{
+    EventFilter, JournalOwner, KindFilter, PlaceOfSeq, Progress, SequenceEnds, SequencedEvent,
+};
 pub use session::command::{CommandProgress, TakenCommand};
 pub use session::lease::{LEASE_SECONDS, LeaseShare};
 

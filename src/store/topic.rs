@@ -1,7 +1,7 @@
 //! The topics of the product's notifications, see [`crate::db::Notifications`]. Each kind has a letter of its own; `m` is
 //! the mailboxes of the network `local`.
 
-use crate::db::Topic;
+use crate::db::{Kind, Topic};
 use crate::domain::{AccountId, CommandId, CounterId};
 
 /// An account's session has something to send to its network.
@@ -43,8 +43,11 @@ pub fn accounts() -> Topic {
 /// The journal of a number grew.
 #[must_use]
 pub fn journal(counter: CounterId) -> Topic {
-    Topic::of_row('j', counter.0)
+    Topic::of_row(JOURNALS, counter.0)
 }
+
+/// The kind of [`journal`].
+pub const JOURNALS: Kind = 'j';
 
 /// Tokens were revoked.
 #[must_use]

@@ -81,19 +81,31 @@ async fn a_backup_under_load_brings_everything_back_and_ends_all_tokens() {
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
     assert_eq!(server.run(&["backup", "--verify", &file], ""), format!("{file}: whole\n"));
     assert!(server.fail(&["backup", &file], "").contains("exists already"));
-    let epochs = "SELECT count(DISTINCT epoch), count(*) FROM account_counter";
-    assert_eq!(server.database().sql(epochs), "2|2");
-    let old_epochs = server.database().sql("SELECT string_agg(epoch, ' ') FROM account_counter");
+    let of_user = async |client: &Person, after: &str| {
+        client.api.get(&format!("/api/events/?limit=1000&after={after}")).await
+    };
+    let before_backup = of_user(&anna, "oldest").await.json();
 
     let empty = Arc::new(Database::create_empty());
     let (restored, report) = Server::setup().database(empty).start_after(&["restore", &file]);
     assert!(report.starts_with(&format!("restored: {}", counts.trim())), "{report}");
-    let epoch = restored.database().sql("SELECT DISTINCT epoch FROM account_counter");
-    assert!(report.contains(&format!("Event epoch: {epoch}. All tokens ended")), "{report}");
-    assert!(!old_epochs.contains(&epoch));
     restored.client().with_token(anna.api.token()).get("/api/account/").await.refused(401, "token_invalid");
 
     let (anna, bert) = (signed_in(&restored, &anna).await, signed_in(&restored, &bert).await);
+    // The cursors of the old epoch lead nowhere; what the backup has keeps its ids, and what comes has others.
+    let gone = of_user(&anna, before_backup["cursor"].as_str().expect("a cursor")).await;
+    gone.refused(410, "cursor_gone");
+    assert_eq!(gone.json()["reason"], "epoch");
+    let epoch = gone.json()["epoch"].as_str().expect("a word").to_owned();
+    assert!(report.contains(&format!("Event epoch: {epoch}. All tokens ended")), "{report}");
+    let kept = of_user(&anna, "oldest").await.json();
+    let (old, new) =
+        (before_backup["events"].as_array().expect("events"), kept["events"].as_array().expect("events"));
+    for (old, new) in old.iter().zip(new) {
+        assert_eq!((&old["id"], &old["seq"]), (&new["id"], &new["seq"]));
+        assert_eq!(new["epoch"], epoch.as_str());
+        assert_ne!(old["epoch"], new["epoch"]);
+    }
     let found = bert.waits_until(&anna.number, picture["id"].as_str().expect("an id"), |_| true).await;
     assert_eq!(found["hash"], picture["hash"]);
     let url = found["url"].as_str().expect("a URL");
@@ -108,6 +120,11 @@ async fn a_backup_under_load_brings_everything_back_and_ends_all_tokens() {
     anna.waits_until_online(DEADLINE).await;
     anna.delivers(&bert, "after the restoration").await;
     bert.delivers(&anna, "and back").await;
+    let later = of_user(&anna, kept["cursor"].as_str().expect("a cursor")).await.json();
+    let received =
+        later["events"].as_array().expect("events").iter().find(|event| event["type"] == "message.received");
+    let id = received.expect("received")["id"].as_str().expect("an id");
+    assert!(id.starts_with(&epoch) && !old[0]["id"].as_str().expect("an id").starts_with(&epoch), "{id}");
     assert!(restored.fail(&["restore", &file], "").contains("restore into an empty one"));
 }
 

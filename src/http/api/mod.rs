@@ -3,6 +3,7 @@
 mod account;
 mod contacts;
 mod done;
+mod events;
 mod groups;
 pub mod health;
 pub mod media;
@@ -20,4 +21,5 @@ pub fn router() -> OpenApiRouter<AppState> {
         .merge(contacts::router())
         .merge(messages::router())
         .merge(groups::router())
+        .merge(events::router())
 }

@@ -150,6 +150,16 @@ codes! {
     /// The account or its contacts changed while the message was being accepted.
     Changing = "changing",
 
+    // Events.
+    /// The cursor cannot be read.
+    InvalidCursor = "invalid_cursor",
+    /// There is no type of event of this name.
+    UnknownType = "unknown_type",
+    /// The events after the cursor cannot be given: it is of another epoch or user, or they were deleted.
+    CursorGone = "cursor_gone",
+    /// The user has too many streams, sockets and waiting polls.
+    TooManyStreams = "too_many_streams",
+
     // Files.
     /// The file does not exist, or its URL has expired.
     MediaNotFound = "media_not_found",

@@ -111,6 +111,16 @@ impl ApiError {
         )
     }
 
+    /// 429 for a user who has too many streams, sockets and waiting polls open.
+    #[must_use]
+    pub fn too_many_streams() -> Self {
+        Self::too_many(
+            ErrorCode::TooManyStreams,
+            "too many of your streams, sockets and waiting polls are open; close some",
+            5,
+        )
+    }
+
     /// 503 for a request that was given up at its deadline. Nothing happens for it any more.
     #[must_use]
     pub fn deadline_exceeded() -> Self {

@@ -32,9 +32,19 @@ pub struct Problem {
     /// Which rate limit was reached.
     #[schema(nullable = false)]
     pub policy: Option<String>,
-    /// Of a code: wrong, expired or none; password when one is needed besides, no_account when the network has none.
+    /// Of a code: wrong, expired or none; password when one is needed besides, no_account when the network has none. Of a
+    /// cursor: epoch or retention.
     #[schema(nullable = false)]
     pub reason: Option<String>,
+    /// The word of the present epoch, when a cursor is gone.
+    #[schema(nullable = false)]
+    pub epoch: Option<String>,
+    /// The cursor of the oldest events that are kept.
+    #[schema(nullable = false)]
+    pub oldest: Option<String>,
+    /// The cursor of what comes next.
+    #[schema(nullable = false)]
+    pub newest: Option<String>,
     /// The participants that the request failed for.
     #[schema(nullable = false)]
     pub participants: Option<Vec<String>>,

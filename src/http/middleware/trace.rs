@@ -20,6 +20,10 @@ use crate::telemetry::traces::{self, AnsweredRequest};
 /// The caller's own id, if it is valid; otherwise a new one.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// An extension of a response that waited for events, or goes on with them: its duration says nothing about this server.
+#[derive(Clone, Copy, Debug)]
+pub struct LongLived;
+
 const LONGEST_ID: usize = 128;
 
 const PROBES: [&str; 2] = ["/livez", "/readyz"];
@@ -45,7 +49,9 @@ pub async fn trace(mut request: Request, next: Next) -> Response {
     let took = began.elapsed();
     let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
     let route = response.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-    METRICS.request(&method, route, response.status().as_u16(), took);
+    if response.extensions().get::<LongLived>().is_none() {
+        METRICS.request(&method, route, response.status().as_u16(), took);
+    }
     let code = response.extensions().get::<ErrorCode>().map(|code| code.as_str());
     // Probes say nothing new as long as they succeed.
     let is_news = !(response.status().is_success() && PROBES.contains(&path.as_str()));

@@ -10,7 +10,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/form-data";
 
 /// Endpoints that no account has to be chosen for, or that have the parameter in a meaning of its own.
-const WITHOUT_ACCOUNT: [&str; 2] = ["/api/account/", "/api/account/create-account/"];
+const WITHOUT_ACCOUNT: [&str; 3] = ["/api/account/", "/api/account/create-account/", "/api/events/"];
 /// The number of an account, as its user writes it without signs.
 const NUMBER: &str = "^[1-9][0-9]{4,14}$";
 /// A number, or the public id of a person without one.
@@ -43,12 +43,13 @@ const REFUSALS: [(&str, &str); 6] = [
     ("500", "a fault of the server"),
 ];
 
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 8] = [
     ("oauth", "Tokens (OAuth2)."),
     ("account", "Your numbers: linking, profile, presence and privacy."),
     ("contacts", "The people whom an account knows, and what they show."),
     ("messages", "Sending, reading and marking messages."),
     ("groups", "Groups and their participants."),
+    ("events", "What happens: as a list, as a stream and over a socket."),
     ("media", "Files, by signed URLs."),
     ("health", "Probes."),
 ];
@@ -103,7 +104,10 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value, schemas: 
     }
     for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
         let name = parameter["name"].as_str().unwrap_or_default().to_owned();
-        add_pattern(&name, &mut parameter["schema"]);
+        // Of events, `account` is a list.
+        if !path.starts_with("/api/events/") {
+            add_pattern(&name, &mut parameter["schema"]);
+        }
         // A number that is too large counts as the largest.
         if let Some(schema) =
             parameter["schema"].as_object_mut().filter(|_| UNBOUNDED.contains(&name.as_str()))

@@ -156,7 +156,7 @@ impl Tx {
     }
 
     /// Removes the account with all its data; the journal gets a last event that says so. Nobody finds the data any more;
-    /// [`Store::delete_removed`] deletes it in slices.
+    /// [`Store::delete_removed`] deletes it in slices. The journal is kept as long as all events are.
     pub async fn remove_account(&mut self, account: AccountId, counter: CounterId) -> Result<(), DbError> {
         let mut journal = self.open_journal(counter).await?;
         self.revoke_lease(counter).await?;
@@ -169,7 +169,8 @@ impl Tx {
         )
         .execute(&mut *self.inner)
         .await?;
-        sqlx::query!("UPDATE account_counter SET removed_seq = seq WHERE id = $1", counter.0)
+        // With the last event.
+        sqlx::query!("UPDATE account_counter SET former_seq = seq + 1 WHERE id = $1", counter.0)
             .execute(&mut *self.inner)
             .await?;
         journal.record(Event::AccountRemoved);

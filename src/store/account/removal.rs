@@ -44,16 +44,14 @@ impl Tx {
     /// Deletes a slice of the first removed account that no other process works on. False: there is none.
     async fn delete_slice_of_account(&mut self) -> Result<bool, DbError> {
         let account = sqlx::query!(
-            "SELECT a.id, a.directory, c.id AS counter, c.removed_seq FROM account a
-             JOIN account_counter c ON c.id = a.counter_id
-             WHERE a.user_id IS NULL ORDER BY a.id LIMIT 1 FOR NO KEY UPDATE OF a SKIP LOCKED"
+            "SELECT id, directory FROM account WHERE user_id IS NULL
+             ORDER BY id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED"
         )
         .fetch_optional(&mut *self.inner)
         .await?;
         let Some(account) = account else { return Ok(false) };
-        // Up to `removed_seq`: a later registration of the number goes on in the same journal.
-        if self.delete_events(account.counter, account.removed_seq).await?
-            || self.delete_chats(account.id).await?
+        // Not its events: who follows them may be behind.
+        if self.delete_chats(account.id).await?
             || self.delete_people(account.id).await?
             || self.erase_directory(account.directory.as_deref()).await?
         {
@@ -74,7 +72,7 @@ impl Tx {
         .fetch_optional(&mut *self.inner)
         .await?;
         let Some(counter) = counter else { return Ok(false) };
-        if !self.delete_events(counter.id, counter.seq).await? {
+        if !self.delete_events(counter.id, counter.seq).await? && !self.delete_spans(counter.id).await? {
             sqlx::query!("DELETE FROM account_counter WHERE id = $1", counter.id)
                 .execute(&mut *self.inner)
                 .await?;
@@ -88,6 +86,18 @@ impl Tx {
                  SELECT ctid FROM event WHERE counter_id = $1 AND seq <= $2 ORDER BY seq LIMIT $3))",
             counter,
             until,
+            SLICE
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(deleted.rows_affected() > 0)
+    }
+
+    async fn delete_spans(&mut self, counter: i64) -> Result<More, DbError> {
+        let deleted = sqlx::query!(
+            "DELETE FROM event_span WHERE ctid = ANY(ARRAY(
+                 SELECT ctid FROM event_span WHERE counter_id = $1 ORDER BY last_seq LIMIT $2))",
+            counter,
             SLICE
         )
         .execute(&mut *self.inner)

@@ -143,15 +143,16 @@ impl Tx {
             .execute(&mut *self.inner)
             .await?;
         }
-        sqlx::query!(
-            "UPDATE chat SET unread = greatest(0, unread - $2) WHERE id = $1",
+        let unread = sqlx::query_scalar!(
+            "UPDATE chat SET unread = greatest(0, unread - $2) WHERE id = $1 RETURNING unread",
             mark.chat.0,
             i32::try_from(read.len()).unwrap_or(i32::MAX)
         )
-        .execute(&mut *self.inner)
+        .fetch_one(&mut *self.inner)
         .await?;
         if marked.messages > 0 {
-            journal.record(Event::ChatRead { chat: public_id.to_owned(), messages: marked.messages });
+            let (chat, messages) = (public_id.to_owned(), marked.messages);
+            journal.record(Event::ChatRead { chat, messages, unread });
         }
         self.record_mark(mark, marked.pending).await?;
         Ok(marked)

@@ -13,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::domain::ContactId;
+use crate::events::view::ContactInfo;
 use crate::http::AppState;
 use crate::http::error::responses::NetworkResponses;
 use crate::http::error::{ApiError, ErrorCode, Problem};
@@ -22,7 +23,6 @@ use crate::http::extract::params::{RequestParameters, Text};
 use crate::http::extract::recipient::PathContact;
 use crate::http::json::Json;
 use crate::sessions::roster::SyncedContacts;
-use crate::store::Contact;
 
 /// The routes of this folder.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -35,23 +35,6 @@ pub fn router() -> OpenApiRouter<AppState> {
         .merge(profile::router())
         .merge(block_list::router())
         .merge(photos::router())
-}
-
-#[derive(Serialize, ToSchema)]
-struct ContactInfo {
-    /// The number, or the public id of a contact without a number.
-    contact_id: String,
-    first_name: String,
-    last_name: String,
-    /// Whether the number exists on the network, by the last sync.
-    exists: bool,
-}
-
-impl From<Contact> for ContactInfo {
-    fn from(contact: Contact) -> Self {
-        let Contact { public_id, first_name, last_name, exists } = contact;
-        Self { contact_id: public_id, first_name, last_name, exists }
-    }
 }
 
 /// The whole list.

@@ -87,7 +87,7 @@ async fn photo_url(
     ShownContact { account, peer }: ShownContact,
 ) -> Result<Json<PhotoUrl>, ApiError> {
     let photo = shown_photo(&state, &account, peer).await?;
-    Ok(Json(PhotoUrl::of(&state, &photo, PhotoSize::Whole)))
+    Ok(Json(PhotoUrl::of(&state.media, &photo, PhotoSize::Whole)))
 }
 
 /// The URL of the preview of a contact's photo.
@@ -99,7 +99,7 @@ async fn preview_photo_url(
     ShownContact { account, peer }: ShownContact,
 ) -> Result<Json<PhotoUrl>, ApiError> {
     let photo = shown_photo(&state, &account, peer).await?;
-    Ok(Json(PhotoUrl::of(&state, &photo, PhotoSize::Preview)))
+    Ok(Json(PhotoUrl::of(&state.media, &photo, PhotoSize::Preview)))
 }
 
 #[derive(Serialize, ToSchema)]
@@ -155,7 +155,7 @@ async fn history(
     let photo_urls = changes
         .into_iter()
         .map(|PhotoChange { photo, updated }| FormerPhoto {
-            url: PhotoUrl::of(state, &Visible::Value(photo), size),
+            url: PhotoUrl::of(&state.media, &Visible::Value(photo), size),
             updated: Timestamp(updated),
             updated_timestamp: UncutTimestamp(updated),
         })
@@ -200,7 +200,7 @@ async fn all(state: &AppState, account: &Account, size: PhotoSize) -> Result<Jso
     let photo_urls = photos
         .into_iter()
         .map(|photo| ContactPhoto {
-            url: PhotoUrl::of(state, &photo.photo, size),
+            url: PhotoUrl::of(&state.media, &photo.photo, size),
             contact_id: photo.public_id,
         })
         .collect();

@@ -14,7 +14,8 @@ use utoipa_axum::routes;
 
 use self::access::{change_group, visible_group};
 use super::done::Done;
-use crate::domain::{ContactId, Timestamp, UncutTimestamp};
+use crate::domain::ContactId;
+use crate::events::view::GroupDetails;
 use crate::http::AppState;
 use crate::http::error::responses::NetworkResponses;
 use crate::http::error::{ApiError, Problem};
@@ -24,7 +25,6 @@ use crate::http::extract::params::{JsonOnly, Text};
 use crate::http::extract::recipient::NamedGroup;
 use crate::http::json::Json;
 use crate::sessions::Sessions;
-use crate::store::GroupInfo;
 use crate::upstream::GroupEdit;
 
 /// The routes of this folder.
@@ -77,42 +77,6 @@ async fn create(
 #[derive(Serialize, ToSchema)]
 struct GroupList {
     grouplist: Vec<GroupDetails>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct GroupDetails {
-    groupid: String,
-    /// The same as `groupid`.
-    id: String,
-    /// Number of the creator, if it is known.
-    #[schema(required = true)]
-    creator: Option<String>,
-    #[schema(value_type = String)]
-    creation: Timestamp,
-    /// The same time, uncut and with its zone.
-    #[schema(value_type = String)]
-    creation_timestamp: UncutTimestamp,
-    subject: String,
-    /// Numbers of all participants, admins included, in the order in which they joined.
-    participants: Vec<String>,
-    /// Numbers of the participants who may add, remove, promote and demote.
-    admins: Vec<String>,
-}
-
-impl From<GroupInfo> for GroupDetails {
-    fn from(info: GroupInfo) -> Self {
-        let GroupInfo { id, subject, creator, created_at, participants, admins } = info;
-        Self {
-            groupid: id.clone(),
-            id,
-            creator,
-            creation: Timestamp(created_at),
-            creation_timestamp: UncutTimestamp(created_at),
-            subject,
-            participants,
-            admins,
-        }
-    }
 }
 
 /// The groups that the account is in, oldest first.

@@ -134,5 +134,5 @@ async fn url(
     size: PhotoSize,
 ) -> Result<Json<PhotoUrl>, ApiError> {
     let group = visible_group(state, &account, &id, false).await?;
-    Ok(Json(PhotoUrl::of_group(state, group.chat.zip(group.photo), size)))
+    Ok(Json(PhotoUrl::of_group(&state.media, group.chat.zip(group.photo), size)))
 }

@@ -66,8 +66,8 @@ struct ChatInfo {
 impl ChatInfo {
     fn new(state: &AppState, chat: ChatSummary) -> Self {
         let photo = match chat.photo {
-            ChatPhoto::OfPerson(photo) => PhotoUrl::of(state, &photo, PhotoSize::Preview),
-            ChatPhoto::OfGroup(photo) => PhotoUrl::of_group(state, photo, PhotoSize::Preview),
+            ChatPhoto::OfPerson(photo) => PhotoUrl::of(&state.media, &photo, PhotoSize::Preview),
+            ChatPhoto::OfGroup(photo) => PhotoUrl::of_group(&state.media, photo, PhotoSize::Preview),
         };
         let (received, progress, participant) = match chat.last {
             Some(last) => (Some(last.received), Some(progress(&last).to_owned()), last.participant),

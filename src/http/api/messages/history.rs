@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::events::view::MessageInfo;
 use crate::http::AppState;
-use crate::http::api::messages::view::MessageInfo;
 use crate::http::error::{ApiError, Problem};
 use crate::http::extract::page::ListParameters;
 use crate::http::extract::params::{Flag, RequestParameters};
@@ -45,6 +45,6 @@ async fn chat(
 ) -> Result<Json<MessageList>, ApiError> {
     let messages = state.store.messages(&account, chat.as_str(), filter.received_only.0, list.page()).await?;
     let messages =
-        messages.into_iter().map(|message| MessageInfo::new(&state, account.id, message)).collect();
+        messages.into_iter().map(|message| MessageInfo::new(&state.media, account.id, message)).collect();
     Ok(Json(MessageList { messages }))
 }

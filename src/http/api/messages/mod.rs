@@ -7,7 +7,6 @@ mod send;
 mod send_media;
 mod send_text;
 mod typing;
-mod view;
 
 use utoipa_axum::router::OpenApiRouter;
 

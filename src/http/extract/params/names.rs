@@ -11,6 +11,7 @@ pub const KNOWN: &[&str] = &[
     "contact_id",
     "contacts",
     "date_limit",
+    "epoch",
     "feedback",
     "filename",
     "first_name",
@@ -32,8 +33,10 @@ pub const KNOWN: &[&str] = &[
     "received_only",
     "status_message",
     "subject",
+    "types",
     "url",
     "vcard",
+    "wait",
 ];
 
 /// The parameters whose empty value is a value; an empty value of every other one counts as not given.

@@ -1,4 +1,4 @@
-//! A message in the lists of messages.
+//! A message, in the lists of messages and in events.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -7,7 +7,7 @@ use crate::domain::{
     AccountId, BlobHash, Card, Content, Location, MediaFile, OtherContent, Reference, RemoteMedia,
     StoredMedia, Timestamp, UncutTimestamp,
 };
-use crate::http::AppState;
+use crate::media::Media;
 use crate::store::{Message, StoredContent, UnknownContent};
 
 /// A message. Its type decides whether it has text, a file, a location or a card.
@@ -132,7 +132,7 @@ pub struct OtherMessage {
 
 impl MessageInfo {
     /// A file gets a new URL.
-    pub fn new(state: &AppState, account: AccountId, message: Message) -> Self {
+    pub fn new(media: &Media, account: AccountId, message: Message) -> Self {
         let info = Self {
             id: message.id,
             r#type: message.content.letter().to_owned(),
@@ -168,17 +168,17 @@ impl MessageInfo {
         };
         let content = match message.content {
             StoredContent::Known(content) => content,
-            StoredContent::Unknown(unknown) => return info.unknown(state, account, unknown, message.lost),
+            StoredContent::Unknown(unknown) => return info.unknown(media, account, unknown, message.lost),
         };
         match content {
             Content::Text(text) => Self { text: Some(text), ..info },
-            Content::Media(media) => {
-                let info = match media.kind {
-                    Some(_) => Self { caption: media.caption, ..info },
-                    None => Self { text: Some(media.caption.unwrap_or_default()), ..info },
+            Content::Media(content) => {
+                let info = match content.kind {
+                    Some(_) => Self { caption: content.caption, ..info },
+                    None => Self { text: Some(content.caption.unwrap_or_default()), ..info },
                 };
-                match media.file {
-                    MediaFile::Stored(stored) => info.stored(state, account, stored, message.lost),
+                match content.file {
+                    MediaFile::Stored(stored) => info.stored(media, account, stored, message.lost),
                     MediaFile::Remote(remote) => info.remote(remote, message.lost),
                 }
             }
@@ -196,10 +196,10 @@ impl MessageInfo {
     }
 
     /// `lost`: it was deleted after its retention.
-    fn stored(self, state: &AppState, account: AccountId, stored: StoredMedia, lost: bool) -> Self {
+    fn stored(self, media: &Media, account: AccountId, stored: StoredMedia, lost: bool) -> Self {
         let StoredMedia { hash, mimetype, size, width, height, duration } = stored;
         Self {
-            url: (!lost).then(|| state.media.url(Reference::Message(account), &hash)),
+            url: (!lost).then(|| media.url(Reference::Message(account), &hash)),
             hash: Some(hash.base64()),
             mimetype: Some(mimetype),
             size: Some(size),
@@ -221,12 +221,12 @@ impl MessageInfo {
         }
     }
 
-    fn unknown(self, state: &AppState, account: AccountId, unknown: UnknownContent, lost: bool) -> Self {
+    fn unknown(self, media: &Media, account: AccountId, unknown: UnknownContent, lost: bool) -> Self {
         let hash: Option<BlobHash> = unknown.detail("hash");
         let is_remote = unknown.detail::<String>("reference").is_some();
         let stored = hash.filter(|_| !is_remote && !lost);
         Self {
-            url: stored.map(|hash| state.media.url(Reference::Message(account), &hash)),
+            url: stored.map(|hash| media.url(Reference::Message(account), &hash)),
             media: match stored {
                 Some(_) => Some("stored"),
                 None if lost => Some("lost"),

@@ -1,0 +1,204 @@
+//! Numbers the sequences of users: those that somebody follows at once, when a notification says that a journal has grown,
+//! and all others once a minute. What a lost notification would have said is found by polling.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::TimeDelta;
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, sleep};
+
+use super::{Events, Followed};
+use crate::clock;
+use crate::db::{Collected, DbError};
+use crate::domain::{CounterId, UserId};
+use crate::lifecycle::Lifecycle;
+use crate::secrets;
+use crate::store::topic;
+use crate::telemetry::chain;
+
+/// The least time between two rounds: events that come meanwhile share the next one.
+const ROUND: Duration = Duration::from_millis(10);
+/// How often followed sequences are looked at without a notification.
+const POLL: Duration = Duration::from_millis(500);
+/// How often a followed sequence notes how far it was looked at, so that the next look need not begin as early.
+const NOTE: Duration = Duration::from_mins(1);
+/// The pause after an error.
+const RETRY: Duration = Duration::from_millis(300);
+/// Users that are numbered at the same time.
+const AT_ONCE: usize = 4;
+/// Users of journals that are remembered.
+const REMEMBERED: usize = 200_000;
+
+/// How often all sequences are numbered, plus or minus a quarter.
+const SWEEP: Duration = Duration::from_mins(1);
+/// Longer than a transaction that writes events takes, and longer than clocks differ.
+const OVERLAP: TimeDelta = TimeDelta::minutes(10);
+
+pub(super) fn start(events: &Events, lifecycle: &Lifecycle) {
+    for task in [Task::Follow, Task::Sweep] {
+        let (events, soft) = (events.clone(), lifecycle.soft().clone());
+        lifecycle.spawn(async move {
+            let work = async {
+                match task {
+                    Task::Follow => Follower::new(events).run().await,
+                    Task::Sweep => sweep(&events).await,
+                }
+            };
+            soft.run_until_cancelled(work).await;
+        });
+    }
+}
+
+enum Task {
+    Follow,
+    Sweep,
+}
+
+/// Numbers the sequences that somebody follows.
+struct Follower {
+    events: Events,
+    users: HashMap<CounterId, UserId>,
+    noted: HashMap<UserId, Instant>,
+}
+
+impl Follower {
+    fn new(events: Events) -> Self {
+        Self { events, users: HashMap::new(), noted: HashMap::new() }
+    }
+
+    async fn run(mut self) {
+        let grown = self.events.store().notifications().collect(topic::JOURNALS);
+        let mut next_poll = Instant::now();
+        loop {
+            let collected = tokio::select! {
+                collected = grown.next() => collected,
+                () = tokio::time::sleep_until(next_poll) => Collected { is_partial: true, ..Collected::default() },
+            };
+            let is_poll = collected.is_partial;
+            if let Err(error) = self.round(collected).await {
+                tracing::debug!(error = chain(&error), "events were not numbered; trying again");
+                // Whatever was collected is found by the poll.
+                next_poll = Instant::now();
+                sleep(RETRY).await;
+                continue;
+            }
+            if is_poll {
+                next_poll = Instant::now() + POLL;
+            }
+            sleep(ROUND).await;
+        }
+    }
+
+    async fn round(&mut self, collected: Collected) -> Result<(), DbError> {
+        let followed: HashMap<UserId, Arc<Followed>> =
+            self.events.followed().into_iter().map(|followed| (followed.user, followed)).collect();
+        self.noted.retain(|user, _| followed.contains_key(user));
+        if followed.is_empty() {
+            return Ok(());
+        }
+        let mut grown: HashMap<UserId, Option<Vec<CounterId>>> = HashMap::new();
+        for (counter, user) in self.users_of(&collected.rows).await? {
+            if followed.contains_key(&user)
+                && let Some(counters) = grown.entry(user).or_insert_with(|| Some(Vec::new()))
+            {
+                counters.push(counter);
+            }
+        }
+        let now = Instant::now();
+        for (user, counters) in &mut grown {
+            let noted = self.noted.entry(*user).or_insert(now);
+            if now - *noted > NOTE {
+                (*counters, *noted) = (None, now);
+            }
+        }
+        self.number(&followed, grown).await?;
+        if collected.is_partial {
+            self.poll(&followed).await?;
+        }
+        Ok(())
+    }
+
+    /// What another process has numbered, and what none has.
+    async fn poll(&self, followed: &HashMap<UserId, Arc<Followed>>) -> Result<(), DbError> {
+        let users: Vec<UserId> = followed.keys().copied().collect();
+        let mut behind = HashMap::new();
+        for progress in self.events.store().progress(&users).await? {
+            if let Some(followed) = followed.get(&progress.user) {
+                followed.reached(progress.ends.last);
+            }
+            if progress.is_behind {
+                behind.insert(progress.user, None);
+            }
+        }
+        self.number(followed, behind).await
+    }
+
+    async fn number(
+        &self,
+        followed: &HashMap<UserId, Arc<Followed>>,
+        grown: HashMap<UserId, Option<Vec<CounterId>>>,
+    ) -> Result<(), DbError> {
+        let store = self.events.store();
+        let numbered = futures_util::stream::iter(grown).map(async |(user, counters)| {
+            let last = store.number_events(user, counters.as_deref()).await?;
+            Ok::<_, DbError>((user, last))
+        });
+        let mut numbered = std::pin::pin!(numbered.buffer_unordered(AT_ONCE));
+        while let Some(outcome) = numbered.next().await {
+            if let (user, Some(last)) = outcome?
+                && let Some(followed) = followed.get(&user)
+            {
+                followed.reached(last);
+            }
+        }
+        Ok(())
+    }
+
+    async fn users_of(&mut self, rows: &HashSet<i64>) -> Result<Vec<(CounterId, UserId)>, DbError> {
+        let unknown: Vec<CounterId> = rows
+            .iter()
+            .map(|row| CounterId(*row))
+            .filter(|counter| !self.users.contains_key(counter))
+            .collect();
+        if !unknown.is_empty() {
+            if self.users.len() + unknown.len() > REMEMBERED {
+                self.users.clear();
+            }
+            self.users.extend(self.events.store().users_of_journals(&unknown).await?);
+        }
+        let known = |row: &i64| Some((CounterId(*row), *self.users.get(&CounterId(*row))?));
+        Ok(rows.iter().filter_map(known).collect())
+    }
+}
+
+/// Numbers the sequences of all users.
+async fn sweep(events: &Events) {
+    // From the beginning at first: nobody may have numbered what was written last.
+    let mut since = None;
+    loop {
+        let began = clock::now();
+        match sweep_once(events, since).await {
+            Ok(()) => since = Some(began - OVERLAP),
+            Err(error) => tracing::debug!(error = chain(&error), "events were not numbered; trying again"),
+        }
+        let quarter = u64::try_from(SWEEP.as_millis() / 4).unwrap_or(u64::MAX);
+        sleep(SWEEP * 3 / 4 + Duration::from_millis(secrets::random_below(2 * quarter))).await;
+    }
+}
+
+async fn sweep_once(events: &Events, since: Option<chrono::DateTime<chrono::Utc>>) -> Result<(), DbError> {
+    let store = events.store();
+    for users in store.users_with_events_since(since).await?.chunks(1_000) {
+        // Of users without a sequence nothing is known; the others are asked first, which writes nothing.
+        let progress = store.progress(users).await?;
+        let known: HashSet<UserId> = progress.iter().map(|progress| progress.user).collect();
+        let behind = progress.iter().filter(|progress| progress.is_behind).map(|progress| progress.user);
+        let new = users.iter().copied().filter(|user| !known.contains(user));
+        for user in behind.chain(new) {
+            store.number_events(user, None).await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,422 @@
+//! The event object, the same on every way out.
+//!
+//! Facts are as they were when the event was written. Messages, names and URLs are as they are now, looked up for many
+//! events in one query for each kind of data. Of what is no longer there, the facts are shown, and `gone`.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::view::{ContactInfo, GroupDetails, MessageInfo, PhotoSize, PhotoUrl};
+use super::{Cursor, Events};
+use crate::db::DbError;
+use crate::domain::{AccountId, CounterId, Event, Photo, Timestamp, UncutTimestamp, UserId, Visible};
+use crate::media::Media;
+use crate::store::{
+    EventGroup, EventMessage, EventPerson, EventProfile, JournalOwner, NamedEventMessage, NamedPeer,
+    SequencedEvent,
+};
+
+/// Messages that are in memory for one rendering.
+const MESSAGES: usize = 50;
+
+/// An event as clients see it.
+#[derive(Clone, Debug)]
+pub struct RenderedEvent {
+    pub place: i64,
+    pub counter: CounterId,
+    /// Never given twice, not after a restoration either.
+    pub id: String,
+    /// Such as `message.received`.
+    pub kind: String,
+    pub seq: i64,
+    /// The number of the account; `None`: it is about the user.
+    pub account: Option<String>,
+    /// The time at which it was stored.
+    pub at: DateTime<Utc>,
+    /// The object, on one line.
+    pub json: Arc<str>,
+}
+
+/// The object as JSON.
+#[derive(Serialize)]
+struct EventObject<'a> {
+    id: &'a str,
+    seq: i64,
+    epoch: &'a str,
+    r#type: &'a str,
+    account: Option<&'a str>,
+    time: Timestamp,
+    timestamp: UncutTimestamp,
+    cursor: String,
+    data: Value,
+}
+
+/// What an event needs besides its facts: the position among those that are named.
+#[derive(Clone, Copy)]
+enum Need {
+    /// The message itself, or a time of it.
+    Message(usize),
+    Person(usize),
+    Group(usize),
+    Profile(AccountId),
+    /// It is about something that is not there any more.
+    Gone,
+    Nothing,
+}
+
+/// Things that are named, each once.
+struct Named<T>(Vec<T>, HashMap<T, usize>);
+
+impl<T: Clone + Eq + Hash> Named<T> {
+    fn new() -> Self {
+        Self(Vec::new(), HashMap::new())
+    }
+
+    fn position(&mut self, named: T) -> usize {
+        *self.1.entry(named.clone()).or_insert_with(|| {
+            self.0.push(named);
+            self.0.len() - 1
+        })
+    }
+}
+
+/// What was looked up, by position.
+struct Found {
+    messages: HashMap<usize, EventMessage>,
+    people: HashMap<usize, EventPerson>,
+    groups: HashMap<usize, EventGroup>,
+    profiles: HashMap<AccountId, EventProfile>,
+}
+
+impl Events {
+    /// The first of a user's events as clients see them now, in the same order, and how many of `events` were rendered: so
+    /// many that their messages fit into memory, at least one.
+    pub async fn render(
+        &self,
+        user: UserId,
+        events: &[SequencedEvent],
+    ) -> Result<(Vec<RenderedEvent>, usize), DbError> {
+        // Not too many at once in a process: each may hold long texts.
+        let _permit = self.inner.renderings.acquire().await;
+        let epochs = self.epochs().await?;
+        let mut counters: Vec<CounterId> = events.iter().map(|event| event.counter).collect();
+        counters.sort_unstable();
+        counters.dedup();
+        let owners = self.store().journal_owners(&counters).await?;
+        let owners: HashMap<CounterId, JournalOwner> =
+            owners.into_iter().map(|owner| (owner.counter, owner)).collect();
+
+        let (mut messages, mut people, mut groups) = (Named::new(), Named::new(), Named::new());
+        let (mut needs, mut accounts) = (Vec::new(), Vec::new());
+        for event in events {
+            let need = need(event, owners.get(&event.counter), &mut messages, &mut people, &mut groups);
+            if let Need::Profile(account) = need
+                && !accounts.contains(&account)
+            {
+                accounts.push(account);
+            }
+            needs.push(need);
+            if messages.0.len() >= MESSAGES {
+                break;
+            }
+        }
+        let found = self.look_up(&messages.0, &people.0, &groups.0, &accounts).await?;
+
+        let taken = needs.len();
+        let mut rendered = Vec::with_capacity(taken);
+        for (event, need) in events.iter().zip(needs) {
+            // The user was deleted meanwhile.
+            let Some(owner) = owners.get(&event.counter) else { continue };
+            let account = owner.number.as_ref().map(|number| number.as_str().to_owned());
+            let id = format!("{}-{}-{}", epochs.word(event.epoch)?, event.counter, event.seq);
+            let cursor = Cursor { epoch: epochs.present().to_owned(), user, place: event.place };
+            let account_id = owner.account.as_ref().map(|(account, _)| *account);
+            let object = EventObject {
+                id: &id,
+                seq: event.seq,
+                epoch: epochs.present(),
+                r#type: &event.kind,
+                account: account.as_deref(),
+                time: Timestamp(event.at),
+                timestamp: UncutTimestamp(event.at),
+                cursor: cursor.to_string(),
+                data: data(self.media(), account_id, event, need, &found)?,
+            };
+            let json = serde_json::to_string(&object).map_err(|error| unwritable(&error))?;
+            rendered.push(RenderedEvent {
+                place: event.place,
+                counter: event.counter,
+                id,
+                kind: event.kind.clone(),
+                seq: event.seq,
+                account,
+                at: event.at,
+                json: json.into(),
+            });
+        }
+        Ok((rendered, taken))
+    }
+
+    async fn look_up(
+        &self,
+        messages: &[NamedEventMessage],
+        people: &[NamedPeer],
+        groups: &[(NamedPeer, bool)],
+        accounts: &[AccountId],
+    ) -> Result<Found, DbError> {
+        let store = self.store();
+        let (groups, with_info): (Vec<NamedPeer>, Vec<bool>) = groups.iter().cloned().unzip();
+        let profiles = if accounts.is_empty() { Vec::new() } else { store.event_profiles(accounts).await? };
+        Ok(Found {
+            messages: if messages.is_empty() {
+                HashMap::new()
+            } else {
+                store.event_messages(messages).await?.into_iter().collect()
+            },
+            people: if people.is_empty() {
+                HashMap::new()
+            } else {
+                store.event_people(people).await?.into_iter().collect()
+            },
+            groups: if groups.is_empty() {
+                HashMap::new()
+            } else {
+                store.event_groups(&groups, &with_info).await?.into_iter().collect()
+            },
+            profiles: profiles.into_iter().map(|profile| (profile.account, profile)).collect(),
+        })
+    }
+}
+
+fn need(
+    event: &SequencedEvent,
+    owner: Option<&JournalOwner>,
+    messages: &mut Named<NamedEventMessage>,
+    people: &mut Named<NamedPeer>,
+    groups: &mut Named<(NamedPeer, bool)>,
+) -> Need {
+    let fact = |name: &str| event.payload.get(name).and_then(Value::as_str).map(str::to_owned);
+    let account = owner.filter(|owner| event.seq > owner.former_seq).and_then(|owner| owner.account.as_ref());
+    let peer = |name: Option<String>| {
+        let ((account, network), name) = account.zip(name)?;
+        Some(NamedPeer { account: *account, network: network.clone(), name })
+    };
+    let need = match Shown::of(&event.kind) {
+        Shown::Facts => return Need::Nothing,
+        Shown::Message | Shown::MessageTime(_) => peer(fact("chat")).zip(fact("id")).map(|(chat, id)| {
+            Need::Message(messages.position(NamedEventMessage { chat, id, letter: fact("type") }))
+        }),
+        Shown::Contact | Shown::ContactStatus | Shown::ContactPhoto => {
+            peer(fact("contact")).map(|contact| Need::Person(people.position(contact)))
+        }
+        Shown::GroupInfo => peer(fact("group")).map(|group| Need::Group(groups.position((group, true)))),
+        Shown::GroupSubject => peer(fact("group")).map(|group| Need::Group(groups.position((group, false)))),
+        Shown::Nickname | Shown::StatusMessage | Shown::Connected | Shown::Privacy | Shown::OwnPhoto => {
+            account.map(|(account, _)| Need::Profile(*account))
+        }
+    };
+    need.unwrap_or(Need::Gone)
+}
+
+/// What a kind of events shows besides its facts.
+#[derive(Clone, Copy)]
+enum Shown {
+    Message,
+    /// A time of the message, by the field's name.
+    MessageTime(&'static str),
+    Contact,
+    ContactStatus,
+    ContactPhoto,
+    GroupInfo,
+    GroupSubject,
+    Nickname,
+    StatusMessage,
+    Connected,
+    Privacy,
+    OwnPhoto,
+    /// Nothing.
+    Facts,
+}
+
+impl Shown {
+    fn of(kind: &str) -> Self {
+        match kind {
+            Event::MESSAGE_QUEUED
+            | "message.received"
+            | "message.sent_elsewhere"
+            | "message.media"
+            | "message.undecryptable" => Self::Message,
+            Event::MESSAGE_SENT => Self::MessageTime("sent"),
+            Event::MESSAGE_DELIVERED => Self::MessageTime("delivered"),
+            Event::MESSAGE_READ => Self::MessageTime("read"),
+            Event::CONTACT_UPDATED | "contact.added" => Self::Contact,
+            "contact.status_message_changed" => Self::ContactStatus,
+            "contact.photo_changed" => Self::ContactPhoto,
+            "group.created" => Self::GroupInfo,
+            "group.changed" => Self::GroupSubject,
+            "account.nickname_changed" => Self::Nickname,
+            "account.status_message_changed" => Self::StatusMessage,
+            "account.connected_status_changed" => Self::Connected,
+            "account.privacy_changed" => Self::Privacy,
+            "account.photo_changed" => Self::OwnPhoto,
+            // Also those of a newer version of this program.
+            _ => Self::Facts,
+        }
+    }
+}
+
+fn data(
+    media: &Media,
+    account: Option<AccountId>,
+    event: &SequencedEvent,
+    need: Need,
+    found: &Found,
+) -> Result<Value, DbError> {
+    let mut data = match &event.payload {
+        Value::Object(facts) => facts.clone(),
+        _ => Map::new(),
+    };
+    let shown = Shown::of(&event.kind);
+    let is_there = match need {
+        Need::Nothing => true,
+        Need::Gone => false,
+        Need::Message(position) => match found.messages.get(&position).zip(account) {
+            None => false,
+            Some((message, account)) => {
+                show_message(media, account, event, shown, message, &mut data)?;
+                true
+            }
+        },
+        Need::Person(position) => {
+            found.people.get(&position).is_some_and(|person| show_person(media, shown, person, &mut data))
+        }
+        Need::Group(position) => match found.groups.get(&position) {
+            None => false,
+            Some(group) => show_group(shown, group, &mut data)?,
+        },
+        Need::Profile(account) => {
+            found.profiles.get(&account).is_some_and(|profile| show_profile(shown, profile, &mut data))
+        }
+    };
+    match event.kind.as_str() {
+        // Journals of earlier versions do not have it.
+        "chat.read" => drop(data.entry("unread").or_insert(Value::Null)),
+        "group.changed" => {
+            // The networks do not report it.
+            data.entry("by").or_insert(Value::Null);
+            data.entry("subject").or_insert(Value::Null);
+        }
+        // Shown as the field `media` of the message.
+        "message.media" if is_there => drop(data.remove("state")),
+        _ => {}
+    }
+    if !is_there {
+        data.insert("gone".to_owned(), true.into());
+    }
+    Ok(Value::Object(data))
+}
+
+fn show_message(
+    media: &Media,
+    account: AccountId,
+    event: &SequencedEvent,
+    shown: Shown,
+    found: &EventMessage,
+    data: &mut Map<String, Value>,
+) -> Result<(), DbError> {
+    let EventMessage { message, title, participant_title } = found;
+    if let Shown::MessageTime(name) = shown {
+        let at = match name {
+            "sent" => message.sent,
+            "delivered" => message.delivered,
+            _ => message.read,
+        };
+        // Without one, by the event.
+        let at = at.unwrap_or(event.at);
+        data.insert(name.to_owned(), json!(Timestamp(at)));
+        data.insert(format!("{name}_timestamp"), json!(UncutTimestamp(at)));
+        return Ok(());
+    }
+    let chat = data.get("chat").cloned().unwrap_or_default();
+    let shown = serde_json::to_value(MessageInfo::new(media, account, message.clone()))
+        .map_err(|error| unwritable(&error))?;
+    let Value::Object(mut shown) = shown else { return Ok(()) };
+    shown.insert("chat".to_owned(), chat);
+    shown.insert("title".to_owned(), title.as_str().into());
+    if let Some(title) = participant_title {
+        shown.insert("participant_title".to_owned(), title.as_str().into());
+    }
+    if event.kind == "message.media"
+        && let Some(state) = event.payload.get("state")
+    {
+        shown.insert("media".to_owned(), state.clone());
+    }
+    data.insert("message".to_owned(), Value::Object(shown));
+    Ok(())
+}
+
+fn show_person(media: &Media, shown: Shown, person: &EventPerson, data: &mut Map<String, Value>) -> bool {
+    match shown {
+        Shown::ContactStatus => {
+            let text = match &person.status_message {
+                Visible::Hidden => Value::Null,
+                Visible::Value(text) => text.as_str().into(),
+            };
+            data.insert("status_message".to_owned(), text);
+        }
+        Shown::ContactPhoto => {
+            let whole = PhotoUrl::of(media, &person.photo, PhotoSize::Whole);
+            let preview = PhotoUrl::of(media, &person.photo, PhotoSize::Preview);
+            data.insert("photo_url".to_owned(), whole.photo_url.into());
+            data.insert("preview_photo_url".to_owned(), preview.photo_url.into());
+            data.insert("photo_status".to_owned(), whole.photo_status.into());
+        }
+        _ => {
+            let Some(contact) = &person.contact else { return false };
+            if let Ok(Value::Object(shown)) = serde_json::to_value(ContactInfo::from(contact.clone())) {
+                data.extend(shown);
+            }
+        }
+    }
+    true
+}
+
+fn show_group(shown: Shown, group: &EventGroup, data: &mut Map<String, Value>) -> Result<bool, DbError> {
+    if matches!(shown, Shown::GroupSubject) {
+        data.insert("subject".to_owned(), group.subject.as_str().into());
+        return Ok(true);
+    }
+    let Some(info) = &group.info else { return Ok(false) };
+    let info = serde_json::to_value(GroupDetails::from(info.clone())).map_err(|error| unwritable(&error))?;
+    data.insert("info".to_owned(), info);
+    Ok(true)
+}
+
+fn show_profile(shown: Shown, profile: &EventProfile, data: &mut Map<String, Value>) -> bool {
+    let shown = match shown {
+        Shown::Nickname => json!({"nickname": profile.nickname}),
+        Shown::StatusMessage => json!({"status_message": profile.status_message}),
+        Shown::Connected => {
+            json!({"connected_status": if profile.connected { "online" } else { "offline" }})
+        }
+        Shown::Privacy => json!(profile.privacy),
+        _ => json!({"photo_status": photo_status(profile.photo)}),
+    };
+    if let Value::Object(shown) = shown {
+        data.extend(shown);
+    }
+    true
+}
+
+fn photo_status(photo: Option<Photo>) -> &'static str {
+    if photo.is_some() { "200" } else { "404" }
+}
+
+fn unwritable(error: &serde_json::Error) -> DbError {
+    DbError::Corrupt(format!("an event cannot be written: {error}"))
+}

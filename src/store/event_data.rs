@@ -1,0 +1,255 @@
+//! What events show besides their facts, as it is when they are given out: of many events in one query for each kind of
+//! data.
+
+use super::contact::photo::{photo_of, seen_photo};
+use super::message::content::{content, reply_to};
+use super::{Contact, GroupInfo, Message, SeenPhoto, Store};
+use crate::db::DbError;
+use crate::domain::{AccountId, MessageState, Photo, PrivacyNames, Visible};
+
+/// A chat, a person or a group that an account knows by a number, a public id or a group's id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NamedPeer {
+    pub account: AccountId,
+    pub network: String,
+    pub name: String,
+}
+
+/// A message that an event is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct NamedEventMessage {
+    pub chat: NamedPeer,
+    /// The id on the network.
+    pub id: String,
+    /// The letter of its content, where the event has it: two messages of a chat may have one id.
+    pub letter: Option<String>,
+}
+
+/// A message with the titles that an event shows.
+#[derive(Clone, Debug)]
+pub struct EventMessage {
+    pub message: Message,
+    /// The title of the chat, as in the list of chats.
+    pub title: String,
+    /// Of the author of an inbound message in a group.
+    pub participant_title: Option<String>,
+}
+
+/// A person as an account sees it.
+#[derive(Clone, Debug)]
+pub struct EventPerson {
+    /// `None`: not in the contact list.
+    pub contact: Option<Contact>,
+    /// Empty when it was never set.
+    pub status_message: Visible<String>,
+    pub photo: Visible<Option<SeenPhoto>>,
+}
+
+/// A group as an account sees it.
+#[derive(Clone, Debug)]
+pub struct EventGroup {
+    pub subject: String,
+    /// `None`: the account is not in it, or it was not asked for.
+    pub info: Option<GroupInfo>,
+}
+
+/// An account's own profile.
+#[derive(Clone, Debug)]
+pub struct EventProfile {
+    pub account: AccountId,
+    pub nickname: String,
+    pub status_message: String,
+    pub connected: bool,
+    pub privacy: PrivacyNames,
+    pub photo: Option<Photo>,
+}
+
+/// The columns of what is named, for `unnest`.
+struct Columns {
+    accounts: Vec<i64>,
+    networks: Vec<String>,
+    names: Vec<String>,
+}
+
+impl Columns {
+    fn of<'a>(named: impl Iterator<Item = &'a NamedPeer>) -> Self {
+        let mut columns = Self { accounts: Vec::new(), networks: Vec::new(), names: Vec::new() };
+        for peer in named {
+            columns.accounts.push(peer.account.0);
+            columns.networks.push(peer.network.clone());
+            columns.names.push(peer.name.clone());
+        }
+        columns
+    }
+}
+
+fn index(position: i64) -> Result<usize, DbError> {
+    usize::try_from(position - 1).map_err(|_| DbError::Corrupt("a position is negative".to_owned()))
+}
+
+impl Store {
+    /// These messages, each with its position among those that are named; those that are not there are left out.
+    pub async fn event_messages(
+        &self,
+        named: &[NamedEventMessage],
+    ) -> Result<Vec<(usize, EventMessage)>, DbError> {
+        let Columns { accounts, networks, names } = Columns::of(named.iter().map(|message| &message.chat));
+        let ids: Vec<String> = named.iter().map(|message| message.id.clone()).collect();
+        let letters: Vec<Option<String>> = named.iter().map(|message| message.letter.clone()).collect();
+        let rows = sqlx::query_file!(
+            "src/store/event_messages.sql",
+            &accounts,
+            &networks,
+            &names,
+            &ids,
+            &letters as &[Option<String>]
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let message = Message {
+                    id: row.id,
+                    received: row.received,
+                    participant: row.participant,
+                    reply_to: reply_to(row.details.as_ref()),
+                    content: content(row.kind, row.text, row.details),
+                    lost: row.lost,
+                    time: row.time,
+                    sent: row.sent,
+                    delivered: row.delivered,
+                    read: row.read,
+                    state: MessageState::from_name(row.state),
+                    failure: row.failure,
+                };
+                let message =
+                    EventMessage { message, title: row.title, participant_title: row.participant_title };
+                Ok((index(row.position)?, message))
+            })
+            .collect()
+    }
+
+    /// These people, each with its position among those that are named.
+    pub async fn event_people(&self, named: &[NamedPeer]) -> Result<Vec<(usize, EventPerson)>, DbError> {
+        let Columns { accounts, networks, names } = Columns::of(named.iter());
+        let rows = sqlx::query!(
+            r#"SELECT k.position AS "position!", p.public_id AS "public_id!", c.first_name AS "first_name?",
+                      c.last_name AS "last_name?", c.exists_there AS "exists?", f.status_message AS "status_message?",
+                      f.status_hidden AS "status_hidden?", f.photo_hidden AS "photo_hidden?", s.id AS "change?",
+                      s.photo AS "photo?", s.preview AS "preview?"
+               FROM unnest($1::bigint[], $2::text[], $3::text[])
+                    WITH ORDINALITY AS k (account_id, network, name, position)
+               CROSS JOIN LATERAL (
+                   SELECT id, public_id FROM peer WHERE network = k.network AND public_id = k.name LIMIT 1) p
+               LEFT JOIN LATERAL (
+                   SELECT * FROM contact WHERE account_id = k.account_id AND peer_id = p.id LIMIT 1) c ON true
+               LEFT JOIN LATERAL (
+                   SELECT * FROM peer_profile WHERE account_id = k.account_id AND peer_id = p.id LIMIT 1) f ON true
+               LEFT JOIN LATERAL (SELECT * FROM photo_change WHERE id = f.photo_change_id LIMIT 1) s ON true"#,
+            &accounts,
+            &networks,
+            &names
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let contact = match (row.first_name, row.last_name, row.exists) {
+                    (Some(first_name), Some(last_name), Some(exists)) => {
+                        Some(Contact { public_id: row.public_id, first_name, last_name, exists })
+                    }
+                    _ => None,
+                };
+                let status_message = match row.status_hidden {
+                    Some(true) => Visible::Hidden,
+                    _ => Visible::Value(row.status_message.unwrap_or_default()),
+                };
+                let photo = match row.photo_hidden {
+                    Some(true) => Visible::Hidden,
+                    _ => Visible::Value(seen_photo(row.change, row.photo, row.preview)?),
+                };
+                Ok((index(row.position)?, EventPerson { contact, status_message, photo }))
+            })
+            .collect()
+    }
+
+    /// These groups, each with its position among those that are named; `with_info`: those whose details are wanted.
+    pub async fn event_groups(
+        &self,
+        named: &[NamedPeer],
+        with_info: &[bool],
+    ) -> Result<Vec<(usize, EventGroup)>, DbError> {
+        let Columns { accounts, networks, names } = Columns::of(named.iter());
+        let rows = sqlx::query!(
+            r#"SELECT k.position AS "position!", coalesce(h.group_subject, g.subject) AS "subject!",
+                      g.subject AS "present_subject!", p.public_id AS "id!", c.public_id AS "creator?",
+                      g.created_at AS "created_at!", me.chat_id IS NOT NULL AS "inside!",
+                      ARRAY(SELECT m.public_id FROM group_member o
+                            CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = o.member_peer_id LIMIT 1) m
+                            WHERE o.group_peer_id = me.group_peer_id ORDER BY o.position) AS "participants!",
+                      ARRAY(SELECT m.public_id FROM group_member o
+                            CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = o.member_peer_id LIMIT 1) m
+                            WHERE o.group_peer_id = me.group_peer_id AND o.admin ORDER BY o.position) AS "admins!"
+               FROM unnest($1::bigint[], $2::text[], $3::text[], $4::boolean[])
+                    WITH ORDINALITY AS k (account_id, network, name, with_info, position)
+               CROSS JOIN LATERAL (
+                   SELECT id, public_id FROM peer WHERE network = k.network AND public_id = k.name LIMIT 1) p
+               CROSS JOIN LATERAL (SELECT * FROM chat_group WHERE peer_id = p.id LIMIT 1) g
+               CROSS JOIN LATERAL (
+                   SELECT group_subject FROM chat WHERE account_id = k.account_id AND peer_id = p.id LIMIT 1) h
+               LEFT JOIN LATERAL (
+                   SELECT chat_id, group_peer_id FROM account_group
+                   WHERE k.with_info AND account_id = k.account_id AND group_peer_id = p.id LIMIT 1) me ON true
+               LEFT JOIN LATERAL (SELECT public_id FROM peer WHERE id = g.creator_peer_id LIMIT 1) c ON true"#,
+            &accounts,
+            &networks,
+            &names,
+            with_info
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let info = row.inside.then_some(GroupInfo {
+                    id: row.id,
+                    subject: row.present_subject,
+                    creator: row.creator,
+                    created_at: row.created_at,
+                    participants: row.participants,
+                    admins: row.admins,
+                });
+                Ok((index(row.position)?, EventGroup { subject: row.subject, info }))
+            })
+            .collect()
+    }
+
+    /// The own profiles of accounts.
+    pub async fn event_profiles(&self, accounts: &[AccountId]) -> Result<Vec<EventProfile>, DbError> {
+        let ids: Vec<i64> = accounts.iter().map(|account| account.0).collect();
+        let rows = sqlx::query!(
+            r#"SELECT a.id, a.nickname, a.status_message, a.connected, a.privacy_status_message, a.privacy_photo,
+                      a.privacy_last_seen, a.photo, a.photo_preview
+               FROM unnest($1::bigint[]) AS k (id)
+               CROSS JOIN LATERAL (SELECT * FROM account WHERE id = k.id LIMIT 1) a"#,
+            &ids
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                Ok(EventProfile {
+                    account: AccountId(row.id),
+                    nickname: row.nickname,
+                    status_message: row.status_message,
+                    connected: row.connected,
+                    privacy: PrivacyNames {
+                        status_message: row.privacy_status_message,
+                        photo: row.privacy_photo,
+                        last_seen: row.privacy_last_seen,
+                    },
+                    photo: photo_of(row.photo, row.photo_preview)?,
+                })
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,418 @@
+//! The events of all accounts of a user as one sequence.
+//!
+//! A journal numbers its events when they are written; their places in the sequence of the user are given after the commit
+//! (`number_events_1`), by whichever process follows the sequence, under the lock on its row, which no other write takes.
+//! An event has its place for good, and each journal's events stand in the sequence by their numbers.
+//!
+//! Places are stored as spans: consecutive events of one journal. What has grown is found by `account_counter.recent_at`, which
+//! follows the last event within half a minute: an index over the number itself would learn of every event.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+
+use super::{Store, Tx};
+use crate::db::DbError;
+use crate::domain::{AccountId, CounterId, PhoneNumber, UserId};
+
+/// Events of a span at most, as in `number_events_1`.
+const LONGEST_SPAN: i64 = 1_000;
+
+/// The two ends of a user's sequence.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SequenceEnds {
+    /// The events up to this place were deleted because of their age.
+    pub pruned: i64,
+    /// The place of the last event.
+    pub last: i64,
+}
+
+/// How far a sequence is numbered.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    pub user: UserId,
+    pub ends: SequenceEnds,
+    /// A journal has events without a place.
+    pub is_behind: bool,
+}
+
+/// An event in the sequence of a user.
+#[derive(Clone, Debug)]
+pub struct SequencedEvent {
+    pub place: i64,
+    pub counter: CounterId,
+    /// The number in its journal.
+    pub seq: i64,
+    /// The id of the epoch in which it was written, see [`Store::epochs`].
+    pub epoch: i16,
+    /// The time at which it was stored.
+    pub at: DateTime<Utc>,
+    /// Such as `message.received`.
+    pub kind: String,
+    pub payload: Value,
+}
+
+/// Which events of a sequence are read; `None`: all.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    pub counters: Option<Vec<CounterId>>,
+    pub kinds: Option<KindFilter>,
+}
+
+/// The kinds of events that are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KindFilter {
+    /// Such as `message.received`.
+    pub names: Vec<String>,
+    /// The part before the dot of all kinds of a group, such as `message`.
+    pub groups: Vec<String>,
+}
+
+impl KindFilter {
+    #[must_use]
+    pub fn takes(&self, kind: &str) -> bool {
+        let group = kind.split_once('.').map_or(kind, |(group, _)| group);
+        self.names.iter().any(|name| name == kind) || self.groups.iter().any(|name| name == group)
+    }
+}
+
+impl EventFilter {
+    #[must_use]
+    pub fn takes(&self, counter: CounterId, kind: &str) -> bool {
+        self.counters.as_ref().is_none_or(|counters| counters.contains(&counter))
+            && self.kinds.as_ref().is_none_or(|kinds| kinds.takes(kind))
+    }
+}
+
+/// The number and the account that a journal is about.
+#[derive(Clone, Debug)]
+pub struct JournalOwner {
+    pub counter: CounterId,
+    /// `None`: the journal is about the user.
+    pub number: Option<PhoneNumber>,
+    /// The events up to this number are about an account that was removed.
+    pub former_seq: i64,
+    /// `None`: the account was removed.
+    pub account: Option<(AccountId, String)>,
+}
+
+/// The place of an event that was named by its account and number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlaceOfSeq {
+    At(i64),
+    /// An event after it was deleted because of its age.
+    Pruned,
+    /// The account has no event with this number yet.
+    NotReached,
+}
+
+impl Store {
+    /// The words of all epochs, by id; the last one is the present epoch.
+    pub async fn epochs(&self) -> Result<Vec<(i16, String)>, DbError> {
+        let rows =
+            sqlx::query!("SELECT id, word FROM event_epoch ORDER BY id").fetch_all(self.db.pool()).await?;
+        Ok(rows.into_iter().map(|row| (row.id, row.word)).collect())
+    }
+
+    /// Gives all events of a user their places that were committed before this call, or those in some of the user's journals.
+    /// Returns the place of the last one; `None`: there is no such user.
+    pub async fn number_events(
+        &self,
+        user: UserId,
+        counters: Option<&[CounterId]>,
+    ) -> Result<Option<i64>, DbError> {
+        let counters = counters.map(|counters| counters.iter().map(|counter| counter.0).collect::<Vec<_>>());
+        loop {
+            let numbered = sqlx::query!(
+                r#"SELECT place AS "place!", more AS "more!" FROM number_events_1($1, $2)"#,
+                user.0,
+                counters.as_deref()
+            )
+            .fetch_optional(self.db.pool())
+            .await?;
+            match numbered {
+                Some(numbered) if numbered.more => {}
+                numbered => return Ok(numbered.map(|numbered| numbered.place)),
+            }
+        }
+    }
+
+    /// How far the sequences of these users are numbered, in one query that writes nothing.
+    pub async fn progress(&self, users: &[UserId]) -> Result<Vec<Progress>, DbError> {
+        let users: Vec<i64> = users.iter().map(|user| user.0).collect();
+        let rows = sqlx::query!(
+            r#"SELECT u.id AS "id!", s.pruned, s.place, EXISTS (
+                   SELECT 1 FROM (
+                       SELECT id, seq, pruned_seq, removed_seq FROM account_counter
+                       WHERE -user_id = -u.id AND recent_at >= s.checked_at - interval '5 minutes' OFFSET 0) c
+                   LEFT JOIN LATERAL (
+                       SELECT last_seq FROM event_span WHERE counter_id = c.id
+                       ORDER BY last_seq DESC LIMIT 1) numbered ON true
+                   WHERE c.seq > greatest(numbered.last_seq, c.pruned_seq, c.removed_seq)) AS "behind!"
+               FROM unnest($1::bigint[]) AS u (id)
+               CROSS JOIN LATERAL (SELECT * FROM event_sequence WHERE user_id = u.id LIMIT 1) s"#,
+            &users
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| Progress {
+                user: UserId(row.id),
+                ends: SequenceEnds { pruned: row.pruned, last: row.place },
+                is_behind: row.behind,
+            })
+            .collect())
+    }
+
+    /// The users whose journals have grown since a time, or half a minute earlier; `None`: all that have events.
+    pub async fn users_with_events_since(
+        &self,
+        since: Option<DateTime<Utc>>,
+    ) -> Result<Vec<UserId>, DbError> {
+        let users = sqlx::query_scalar!(
+            r#"SELECT DISTINCT user_id AS "user!" FROM account_counter
+               WHERE recent_at AT TIME ZONE 'UTC' > coalesce($1, 'epoch'::timestamptz) AT TIME ZONE 'UTC'
+                 AND user_id IS NOT NULL"#,
+            since
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        Ok(users.into_iter().map(UserId).collect())
+    }
+
+    /// The users of journals; those of deleted users are left out.
+    pub async fn users_of_journals(
+        &self,
+        counters: &[CounterId],
+    ) -> Result<Vec<(CounterId, UserId)>, DbError> {
+        let ids: Vec<i64> = counters.iter().map(|counter| counter.0).collect();
+        let rows = sqlx::query!(
+            r#"SELECT c.id, c.user_id AS "user!" FROM unnest($1::bigint[]) AS named (id)
+               CROSS JOIN LATERAL (SELECT id, user_id FROM account_counter WHERE id = named.id LIMIT 1) c
+               WHERE c.user_id IS NOT NULL"#,
+            &ids
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        Ok(rows.into_iter().map(|row| (CounterId(row.id), UserId(row.user))).collect())
+    }
+
+    /// The two ends of a user's sequence, as far as it is numbered.
+    pub async fn sequence_ends(&self, user: UserId) -> Result<SequenceEnds, DbError> {
+        let ends = sqlx::query_as!(
+            SequenceEnds,
+            "SELECT pruned, place AS last FROM event_sequence WHERE user_id = $1",
+            user.0
+        )
+        .fetch_optional(self.db.pool())
+        .await?;
+        Ok(ends.unwrap_or_default())
+    }
+
+    /// The events of a user at the places after `after` up to `until`, in order, at most `limit`.
+    pub async fn sequence(
+        &self,
+        user: UserId,
+        (after, until): (i64, i64),
+        filter: &EventFilter,
+        limit: i64,
+    ) -> Result<Vec<SequencedEvent>, DbError> {
+        let counters = filter
+            .counters
+            .as_ref()
+            .map(|counters| counters.iter().map(|counter| counter.0).collect::<Vec<_>>());
+        let names = filter.kinds.as_ref().map(|kinds| kinds.names.as_slice());
+        let groups = filter.kinds.as_ref().map_or(&[][..], |kinds| kinds.groups.as_slice());
+        let rows = sqlx::query!(
+            r#"SELECT s.place - (s.last_seq - e.seq) AS "place!", e.counter_id AS "counter_id!", e.seq AS "seq!",
+                      e.epoch AS "epoch!", e.at AS "at!", e.kind AS "kind!", e.payload AS "payload!"
+               FROM (
+                   SELECT * FROM event_span
+                   WHERE user_id = $1 AND place > $2 AND place < $3::bigint + $4::bigint
+                     AND ($5::bigint[] IS NULL OR counter_id = ANY($5))
+                   ORDER BY place OFFSET 0) s
+               CROSS JOIN LATERAL (
+                   SELECT * FROM event
+                   WHERE counter_id = s.counter_id
+                     AND seq BETWEEN greatest(s.first_seq, s.last_seq - (s.place - $2) + 1)
+                                 AND least(s.last_seq, s.last_seq - (s.place - $3))
+                   ORDER BY seq OFFSET 0) e
+               WHERE $6::text[] IS NULL OR e.kind = ANY($6) OR split_part(e.kind, '.', 1) = ANY($7::text[])
+               ORDER BY s.place, e.seq LIMIT $8"#,
+            user.0,
+            after,
+            until,
+            LONGEST_SPAN,
+            counters.as_deref(),
+            names,
+            groups,
+            limit
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| SequencedEvent {
+                place: row.place,
+                counter: CounterId(row.counter_id),
+                seq: row.seq,
+                epoch: row.epoch,
+                at: row.at,
+                kind: row.kind,
+                payload: row.payload,
+            })
+            .collect())
+    }
+
+    /// The place of an event of a journal; of number 0 the place before its first event. The sequence must be numbered.
+    pub async fn place_of_seq(
+        &self,
+        user: UserId,
+        counter: CounterId,
+        seq: i64,
+    ) -> Result<PlaceOfSeq, DbError> {
+        let row = sqlx::query!(
+            r#"SELECT c.seq, greatest(c.pruned_seq, c.removed_seq) AS "pruned!",
+                      -- In the span of the next event, or after the last one.
+                      (SELECT place - (last_seq - $3) FROM event_span
+                       WHERE counter_id = $2 AND last_seq > $3 AND first_seq <= $3 + 1 ORDER BY last_seq LIMIT 1) AS next,
+                      (SELECT place FROM event_span WHERE counter_id = $2 AND last_seq = $3) AS exact,
+                      coalesce((SELECT pruned FROM event_sequence WHERE user_id = $1), 0) AS "oldest!"
+               FROM account_counter c WHERE id = $2 AND user_id = $1"#,
+            user.0,
+            counter.0,
+            seq
+        )
+        .fetch_optional(self.db.pool())
+        .await?;
+        let Some(row) = row else { return Ok(PlaceOfSeq::NotReached) };
+        Ok(match (row.next, row.exact) {
+            _ if seq > row.seq => PlaceOfSeq::NotReached,
+            _ if seq < row.pruned => PlaceOfSeq::Pruned,
+            (_, Some(place)) | (Some(place), None) => PlaceOfSeq::At(place.max(row.oldest)),
+            // The last event, which was deleted: whatever comes is after it.
+            (None, None) => PlaceOfSeq::At(row.oldest),
+        })
+    }
+
+    /// The journals of a user's numbers, those of removed accounts too; of an unknown number there is none.
+    pub async fn journals(
+        &self,
+        user: UserId,
+        numbers: &[PhoneNumber],
+    ) -> Result<Vec<(CounterId, PhoneNumber)>, DbError> {
+        let texts: Vec<String> = numbers.iter().map(|number| number.as_str().to_owned()).collect();
+        let rows = sqlx::query!(
+            r#"SELECT c.id, named.position AS "position!" FROM unnest($2::text[]) WITH ORDINALITY AS named (number, position)
+               CROSS JOIN LATERAL (
+                   SELECT id FROM account_counter WHERE user_id = $1 AND number = named.number LIMIT 1) c"#,
+            user.0,
+            &texts
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| {
+                let number = numbers.get(usize::try_from(row.position - 1).ok()?)?;
+                Some((CounterId(row.id), number.clone()))
+            })
+            .collect())
+    }
+
+    /// What these journals are about.
+    pub async fn journal_owners(&self, counters: &[CounterId]) -> Result<Vec<JournalOwner>, DbError> {
+        let ids: Vec<i64> = counters.iter().map(|counter| counter.0).collect();
+        let rows = sqlx::query!(
+            r#"SELECT c.id, c.number, c.former_seq, a.id AS "account?", a.network AS "network?"
+               FROM unnest($1::bigint[]) AS named (id)
+               CROSS JOIN LATERAL (SELECT id, number, former_seq FROM account_counter WHERE id = named.id LIMIT 1) c
+               LEFT JOIN LATERAL (
+                   SELECT id, network FROM account
+                   WHERE counter_id = c.id AND user_id IS NOT NULL LIMIT 1) a ON true"#,
+            &ids
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let number =
+                    if row.number.is_empty() { None } else { Some(super::account::number_of(&row.number)?) };
+                Ok(JournalOwner {
+                    counter: CounterId(row.id),
+                    number,
+                    former_seq: row.former_seq,
+                    account: row.account.map(AccountId).zip(row.network),
+                })
+            })
+            .collect()
+    }
+
+    /// Deletes the events of up to `limit` users, those after `after`, that have their places for longer than `retention`.
+    /// Returns the last user that was looked at; `None` at the end.
+    pub async fn prune_events(
+        &self,
+        retention: Duration,
+        after: Option<UserId>,
+        limit: i64,
+    ) -> Result<Option<UserId>, DbError> {
+        let rows = sqlx::query!(
+            r#"SELECT s.user_id, oldest.numbered_at < now.past AS "old?", now.past AS "past!"
+               FROM (SELECT clock_timestamp() - make_interval(secs => $2) AS past) now
+               CROSS JOIN LATERAL (
+                   SELECT user_id FROM event_sequence WHERE user_id > $1 ORDER BY user_id LIMIT $3) s
+               LEFT JOIN LATERAL (
+                   SELECT numbered_at FROM event_span WHERE user_id = s.user_id ORDER BY place LIMIT 1) oldest ON true
+               ORDER BY s.user_id"#,
+            after.map_or(0, |user| user.0),
+            retention.as_secs_f64(),
+            limit
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        let last = rows.last().map(|row| UserId(row.user_id));
+        for row in rows.iter().filter(|row| row.old == Some(true)) {
+            while self.prune_sequence(UserId(row.user_id), row.past).await? {}
+        }
+        Ok(last)
+    }
+
+    /// Two transactions, since a journal must be locked before a sequence.
+    async fn prune_sequence(&self, user: UserId, older_than: DateTime<Utc>) -> Result<bool, DbError> {
+        let mut tx = self.begin().await?;
+        tx.mark_pruned(user, older_than).await?;
+        tx.commit().await?;
+        let pruned = sqlx::query_scalar!(r#"SELECT prune_events_1($1, $2) AS "pruned!""#, user.0, older_than)
+            .fetch_one(self.db.pool())
+            .await?;
+        Ok(pruned)
+    }
+}
+
+impl Tx {
+    /// Notes in the journals which of their events the oldest spans of a sequence will take along.
+    async fn mark_pruned(&mut self, user: UserId, older_than: DateTime<Utc>) -> Result<(), DbError> {
+        sqlx::query!(
+            "WITH oldest AS (
+                SELECT counter_id, max(last_seq) AS seq FROM (
+                    SELECT counter_id, last_seq, numbered_at FROM event_span WHERE user_id = $1
+                    ORDER BY place LIMIT 1000) span
+                WHERE numbered_at < $2 GROUP BY counter_id
+             ), locked AS (
+                SELECT c.id, c.place, ordered.seq FROM (SELECT * FROM oldest ORDER BY counter_id OFFSET 0) ordered
+                CROSS JOIN LATERAL (
+                    SELECT id, ctid AS place, pruned_seq FROM account_counter
+                    WHERE id = ordered.counter_id FOR NO KEY UPDATE) c
+                WHERE c.pruned_seq < ordered.seq
+             )
+             UPDATE account_counter c SET pruned_seq = locked.seq FROM locked WHERE c.ctid = locked.place",
+            user.0,
+            older_than
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+}
