@@ -27,6 +27,7 @@ const STORED: &[&str] = &[
     "chat.read",
     "contact.added",
     "contact.updated",
+    "contact.id_changed",
     "contact.removed",
     "contact.blocked",
     "contact.unblocked",

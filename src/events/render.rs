@@ -203,8 +203,8 @@ fn need(
     let fact = |name: &str| event.payload.get(name).and_then(Value::as_str).map(str::to_owned);
     let account = owner.filter(|owner| event.seq > owner.former_seq).and_then(|owner| owner.account.as_ref());
     let peer = |name: Option<String>| {
-        let ((account, network), name) = account.zip(name)?;
-        Some(NamedPeer { account: *account, network: network.clone(), name })
+        let ((account, directory), name) = account.zip(name)?;
+        Some(NamedPeer { account: *account, directory: directory.clone(), name })
     };
     let need = match Shown::of(&event.kind) {
         Shown::Facts => return Need::Nothing,

@@ -11,7 +11,7 @@ use crate::domain::{AccountId, MessageState, Photo, PrivacyNames, Visible};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NamedPeer {
     pub account: AccountId,
-    pub network: String,
+    pub directory: String,
     pub name: String,
 }
 
@@ -67,16 +67,16 @@ pub struct EventProfile {
 /// The columns of what is named, for `unnest`.
 struct Columns {
     accounts: Vec<i64>,
-    networks: Vec<String>,
+    directories: Vec<String>,
     names: Vec<String>,
 }
 
 impl Columns {
     fn of<'a>(named: impl Iterator<Item = &'a NamedPeer>) -> Self {
-        let mut columns = Self { accounts: Vec::new(), networks: Vec::new(), names: Vec::new() };
+        let mut columns = Self { accounts: Vec::new(), directories: Vec::new(), names: Vec::new() };
         for peer in named {
             columns.accounts.push(peer.account.0);
-            columns.networks.push(peer.network.clone());
+            columns.directories.push(peer.directory.clone());
             columns.names.push(peer.name.clone());
         }
         columns
@@ -93,13 +93,13 @@ impl Store {
         &self,
         named: &[NamedEventMessage],
     ) -> Result<Vec<(usize, EventMessage)>, DbError> {
-        let Columns { accounts, networks, names } = Columns::of(named.iter().map(|message| &message.chat));
+        let Columns { accounts, directories, names } = Columns::of(named.iter().map(|message| &message.chat));
         let ids: Vec<String> = named.iter().map(|message| message.id.clone()).collect();
         let letters: Vec<Option<String>> = named.iter().map(|message| message.letter.clone()).collect();
         let rows = sqlx::query_file!(
             "src/store/event_messages.sql",
             &accounts,
-            &networks,
+            &directories,
             &names,
             &ids,
             &letters as &[Option<String>]
@@ -131,23 +131,23 @@ impl Store {
 
     /// These people, each with its position among those that are named.
     pub async fn event_people(&self, named: &[NamedPeer]) -> Result<Vec<(usize, EventPerson)>, DbError> {
-        let Columns { accounts, networks, names } = Columns::of(named.iter());
+        let Columns { accounts, directories, names } = Columns::of(named.iter());
         let rows = sqlx::query!(
             r#"SELECT k.position AS "position!", p.public_id AS "public_id!", c.first_name AS "first_name?",
                       c.last_name AS "last_name?", c.exists_there AS "exists?", f.status_message AS "status_message?",
                       f.status_hidden AS "status_hidden?", f.photo_hidden AS "photo_hidden?", s.id AS "change?",
                       s.photo AS "photo?", s.preview AS "preview?"
                FROM unnest($1::bigint[], $2::text[], $3::text[])
-                    WITH ORDINALITY AS k (account_id, network, name, position)
+                    WITH ORDINALITY AS k (account_id, directory, name, position)
                CROSS JOIN LATERAL (
-                   SELECT id, public_id FROM peer WHERE network = k.network AND public_id = k.name LIMIT 1) p
+                   SELECT id, public_id FROM peer WHERE network = k.directory AND public_id = k.name LIMIT 1) p
                LEFT JOIN LATERAL (
                    SELECT * FROM contact WHERE account_id = k.account_id AND peer_id = p.id LIMIT 1) c ON true
                LEFT JOIN LATERAL (
                    SELECT * FROM peer_profile WHERE account_id = k.account_id AND peer_id = p.id LIMIT 1) f ON true
                LEFT JOIN LATERAL (SELECT * FROM photo_change WHERE id = f.photo_change_id LIMIT 1) s ON true"#,
             &accounts,
-            &networks,
+            &directories,
             &names
         )
         .fetch_all(self.db.pool())
@@ -179,7 +179,7 @@ impl Store {
         named: &[NamedPeer],
         with_info: &[bool],
     ) -> Result<Vec<(usize, EventGroup)>, DbError> {
-        let Columns { accounts, networks, names } = Columns::of(named.iter());
+        let Columns { accounts, directories, names } = Columns::of(named.iter());
         let rows = sqlx::query!(
             r#"SELECT k.position AS "position!", coalesce(h.group_subject, g.subject) AS "subject!",
                       g.subject AS "present_subject!", p.public_id AS "id!", c.public_id AS "creator?",
@@ -191,9 +191,9 @@ impl Store {
                             CROSS JOIN LATERAL (SELECT public_id FROM peer WHERE id = o.member_peer_id LIMIT 1) m
                             WHERE o.group_peer_id = me.group_peer_id AND o.admin ORDER BY o.position) AS "admins!"
                FROM unnest($1::bigint[], $2::text[], $3::text[], $4::boolean[])
-                    WITH ORDINALITY AS k (account_id, network, name, with_info, position)
+                    WITH ORDINALITY AS k (account_id, directory, name, with_info, position)
                CROSS JOIN LATERAL (
-                   SELECT id, public_id FROM peer WHERE network = k.network AND public_id = k.name LIMIT 1) p
+                   SELECT id, public_id FROM peer WHERE network = k.directory AND public_id = k.name LIMIT 1) p
                CROSS JOIN LATERAL (SELECT * FROM chat_group WHERE peer_id = p.id LIMIT 1) g
                CROSS JOIN LATERAL (
                    SELECT group_subject FROM chat WHERE account_id = k.account_id AND peer_id = p.id LIMIT 1) h
@@ -202,7 +202,7 @@ impl Store {
                    WHERE k.with_info AND account_id = k.account_id AND group_peer_id = p.id LIMIT 1) me ON true
                LEFT JOIN LATERAL (SELECT public_id FROM peer WHERE id = g.creator_peer_id LIMIT 1) c ON true"#,
             &accounts,
-            &networks,
+            &directories,
             &names,
             with_info
         )

@@ -12,9 +12,9 @@ SELECT k.position AS "position!", m.network_id AS "id!", m.type AS "kind!", m.se
            coalesce(nullif(trim(ac.first_name || ' ' || ac.last_name), ''), nullif(af.nickname, ''), author.public_id)
        END AS participant_title
 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[])
-     WITH ORDINALITY AS k (account_id, network, chat, id, letter, position)
+     WITH ORDINALITY AS k (account_id, directory, chat, id, letter, position)
 CROSS JOIN LATERAL (
-    SELECT id, kind, public_id FROM peer WHERE network = k.network AND public_id = k.chat LIMIT 1) p
+    SELECT id, kind, public_id FROM peer WHERE network = k.directory AND public_id = k.chat LIMIT 1) p
 CROSS JOIN LATERAL (
     SELECT id, group_subject FROM chat WHERE account_id = k.account_id AND peer_id = p.id LIMIT 1) h
 CROSS JOIN LATERAL (

@@ -326,11 +326,11 @@ impl Store {
     pub async fn journal_owners(&self, counters: &[CounterId]) -> Result<Vec<JournalOwner>, DbError> {
         let ids: Vec<i64> = counters.iter().map(|counter| counter.0).collect();
         let rows = sqlx::query!(
-            r#"SELECT c.id, c.number, c.former_seq, a.id AS "account?", a.network AS "network?"
+            r#"SELECT c.id, c.number, c.former_seq, a.id AS "account?", a.directory AS "directory?"
                FROM unnest($1::bigint[]) AS named (id)
                CROSS JOIN LATERAL (SELECT id, number, former_seq FROM account_counter WHERE id = named.id LIMIT 1) c
                LEFT JOIN LATERAL (
-                   SELECT id, network FROM account
+                   SELECT id, coalesce(directory, network) AS directory FROM account
                    WHERE counter_id = c.id AND user_id IS NOT NULL LIMIT 1) a ON true"#,
             &ids
         )
@@ -344,7 +344,7 @@ impl Store {
                     counter: CounterId(row.id),
                     number,
                     former_seq: row.former_seq,
-                    account: row.account.map(AccountId).zip(row.network),
+                    account: row.account.map(AccountId).zip(row.directory),
                 })
             })
             .collect()

@@ -151,7 +151,7 @@ async fn guesses_are_limited_by_this_server_and_by_the_network() {
 
 #[tokio::test]
 async fn a_password_is_asked_for_and_neither_it_nor_the_code_is_written_anywhere() {
-    let (log, guard) = log::capture();
+    log::capture();
     let world = World::new().await;
     let process = world.process();
     let api = process.serve(&world).await;
@@ -175,8 +175,7 @@ async fn a_password_is_asked_for_and_neither_it_nor_the_code_is_written_anywhere
     let password = Call::Submit(Proof::Password(secret.to_owned()));
     assert_eq!(line.calls().last(), Some(&password));
 
-    drop(guard);
-    let lines = log.text();
+    let lines = log::captured();
     assert!(lines.contains("register-code"), "the requests are logged: {lines}");
     let dump = world.dump();
     assert!(dump.contains(ANNA) && dump.contains("account.registered"), "the tables are read");
@@ -304,24 +303,22 @@ fn reasoned(answer: &Answer, code: &str, reason: &str) {
 }
 
 mod log {
+    use std::cell::RefCell;
     use std::io::{self, Write};
-    use std::sync::{Arc, Mutex};
+    use std::sync::Once;
 
-    use tracing::subscriber::DefaultGuard;
-    use tracing_subscriber::fmt::MakeWriter;
+    use tracing_subscriber::filter::dynamic_filter_fn;
+    use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 
-    #[derive(Clone, Default)]
-    pub struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl Lines {
-        pub fn text(&self) -> String {
-            String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
-        }
+    thread_local! {
+        static LINES: RefCell<Option<Vec<u8>>> = const { RefCell::new(None) };
     }
 
-    impl Write for Lines {
+    struct Writer;
+
+    impl Write for Writer {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            LINES.with_borrow_mut(|lines| lines.as_mut().map_or(Ok(bytes.len()), |lines| lines.write(bytes)))
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -329,22 +326,21 @@ mod log {
         }
     }
 
-    impl<'a> MakeWriter<'a> for Lines {
-        type Writer = Self;
-
-        fn make_writer(&'a self) -> Self {
-            self.clone()
-        }
+    /// Begins to capture the log of this thread, at every level.
+    pub fn capture() {
+        static GLOBAL: Once = Once::new();
+        // One for the process: what the threads of other tests log first is asked of this one, too, whether to log it.
+        GLOBAL.call_once(|| {
+            let is_captured = dynamic_filter_fn(|_, _| LINES.with_borrow(Option::is_some));
+            let layer = tracing_subscriber::fmt::layer().with_writer(|| Writer).with_ansi(false);
+            let subscriber = tracing_subscriber::registry().with(layer.with_filter(is_captured));
+            tracing::subscriber::set_global_default(subscriber).unwrap();
+        });
+        LINES.set(Some(Vec::new()));
     }
 
-    /// The log of this thread, at every level.
-    pub fn capture() -> (Lines, DefaultGuard) {
-        let lines = Lines::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_writer(lines.clone())
-            .with_ansi(false)
-            .finish();
-        (lines, tracing::subscriber::set_default(subscriber))
+    /// Ends it.
+    pub fn captured() -> String {
+        String::from_utf8(LINES.take().unwrap()).unwrap()
     }
 }

@@ -9,6 +9,7 @@ use windu::config::{
     CodeSettings, CodeSurroundings, CorsOrigins, Env, OAuthSettings, QuotaSettings, TrustedProxies,
 };
 use windu::domain::{NewPassword, UserName};
+use windu::events::{Consumers, Events};
 use windu::fair_share::FairShare;
 use windu::fetch::{Fetch, UntrustedRules};
 use windu::http::extract::body_budget::BodyBudget;
@@ -48,6 +49,8 @@ impl Process {
             fetch,
             media: self.sessions.media().clone(),
             lifecycle: lifecycle.clone(),
+            events: Events::new(self.store.clone(), self.sessions.media().clone()),
+            consumers: Consumers::new(None),
             default_network: PERSONS.into(),
             send_ttl: A_DAY,
             quotas: QuotaSettings::read(&env).unwrap(),
