@@ -130,14 +130,15 @@ WHERE m.sender_peer_id IS NULL AND o.i <= 4 ORDER BY m.id LIMIT 5000;
 -- What a network with ids of its own would have brought.
 INSERT INTO message_remote (message_id, account_id, chat_id, remote_id)
 SELECT id, account_id, chat_id, 'r' || id FROM message
-WHERE account_id = :account AND sender_peer_id IS NULL AND state = 'sent' ORDER BY md5(network_id);
+WHERE account_id = :account AND sender_peer_id IS NULL AND state = 'sent' ORDER BY md5(network_id)
+ON CONFLICT DO NOTHING;
 INSERT INTO early_event (account_id, peer_id, from_peer_id, remote_id, kind, details, fingerprint)
-SELECT :account, p.id, p.id, 'e' || i % 5000, 'receipt', '{"read": true, "up_to": false}', int4send(i)
-FROM generate_series(1, 9900) i JOIN person p ON p.i = i % 50 + 1 ORDER BY i;
+SELECT :account, p.id, p.id, 'e' || n % 5000, 'receipt', '{"read": true, "up_to": false}', int4send(n)
+FROM generate_series(1, 9900) n JOIN person p ON p.i = n % 50 + 1 ORDER BY n;
 UPDATE account SET early_events = 9900 WHERE id = :account;
 INSERT INTO early_event (account_id, peer_id, from_peer_id, remote_id, kind, details, fingerprint, noted_at)
-SELECT o.id, p.id, p.id, 'e' || i, 'read_elsewhere', '{}', int4send(i), now() - interval '2 days'
-FROM generate_series(1, 5000) i JOIN person p ON p.i = i % 50 + 1 JOIN other_account o ON o.i = i % 7 + 1 ORDER BY i;
+SELECT o.id, p.id, p.id, 'e' || n, 'read_elsewhere', '{}', int4send(n), now() - interval '2 days'
+FROM generate_series(1, 5000) n JOIN person p ON p.i = n % 50 + 1 JOIN other_account o ON o.i = n % 7 + 1 ORDER BY n;
 
 -- Journals.
 BEGIN;
