@@ -250,6 +250,7 @@ async fn start(
     database.prepare(settings.database.migrate).await?;
     let first = first_user(&state.store, &settings.oauth).await?;
     state.oauth.follow_revocations(lifecycle);
+    state.oauth.watch_tokens(lifecycle);
     state.store.db().connect_notifications(lifecycle);
     state.events.start(lifecycle);
     state.sessions.run(own_name(), lifecycle);

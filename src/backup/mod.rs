@@ -24,7 +24,7 @@ pub use export::{ExportSummary, export};
 pub use restore::{Restored, key, restore};
 
 /// Tables whose rows end with their process or their tokens: a token that was revoked since would live again.
-const LEFT_OUT: [&str; 4] = ["process", "command", "oauth_grant", "oauth_token"];
+const LEFT_OUT: [&str; 5] = ["process", "command", "oauth_grant", "oauth_token", "event_ticket"];
 
 const BUFFER: usize = 1024 * 1024;
 

@@ -27,6 +27,8 @@ const MAX_NOTE: usize = 1_024;
 const NOTIFY_INTERVAL: Duration = Duration::from_millis(20);
 /// The interval of the beats, see [`Subscription::woken_on_beat`].
 const BEAT_INTERVAL: Duration = Duration::from_millis(20);
+/// Hints that wait for their receiver at most.
+const HINTS: usize = 16;
 /// Rows that a [`Collector`] remembers at most.
 const COLLECTED_LIMIT: usize = 10_000;
 /// Notes that may wait to be sent to other processes; more are dropped, and polling takes over.
@@ -213,7 +215,13 @@ impl Notifications {
     /// Begins to receive the hints for a topic; an earlier receiver gets none from now on.
     #[must_use]
     pub fn hints(&self, topic: Topic) -> Hints {
-        let (sender, receiver) = mpsc::channel(16);
+        self.hints_up_to(topic, HINTS)
+    }
+
+    /// The same with room for so many hints.
+    #[must_use]
+    pub fn hints_up_to(&self, topic: Topic, room: usize) -> Hints {
+        let (sender, receiver) = mpsc::channel(room);
         self.hub.hint_receivers.lock().unwrap_or_else(PoisonError::into_inner).insert(topic.clone(), sender);
         Hints { topic, receiver, hub: self.hub.clone() }
     }
@@ -221,6 +229,14 @@ impl Notifications {
     /// Sends a hint, which is not stored anywhere (such as "is typing"), to the receiver of the topic's hints.
     pub fn hint(&self, topic: Topic, body: String) {
         if !self.hub.hint_here(&topic, &body) {
+            self.send(Note::Hint(topic, body));
+        }
+    }
+
+    /// Sends a hint to the receivers of the topic's hints in all processes, this one too. Such hints leave room for wake-ups.
+    pub fn announce(&self, topic: Topic, body: String) {
+        self.hub.hint_here(&topic, &body);
+        if self.hub.outbound.capacity() > QUEUE_LIMIT / 2 && body.len() < MAX_NOTE / 2 {
             self.send(Note::Hint(topic, body));
         }
     }
@@ -320,6 +336,13 @@ impl Hints {
             Some(hint) => hint,
             None => std::future::pending().await,
         }
+    }
+}
+
+impl Hints {
+    /// The next hint, if there is one already.
+    pub fn next_now(&mut self) -> Option<String> {
+        self.receiver.try_recv().ok()
     }
 }
 

@@ -7,6 +7,7 @@ mod contact_id;
 mod event;
 mod group;
 mod id;
+mod live;
 mod media;
 mod message;
 mod number;
@@ -23,6 +24,7 @@ pub use group::{ChatName, GroupChangeKind, GroupId, GroupIdError};
 pub use id::{
     AccountId, ChatId, ClientId, CommandId, CounterId, Lease, MessageId, PeerId, ProcessId, UserId,
 };
+pub use live::{LiveKind, LiveNews};
 pub use media::{BadHash, BlobHash, MediaKind, Reference, StoredMedia};
 pub use message::{
     Card, Content, FailureReason, Location, MediaContent, MediaFile, MessageState, OtherContent, ReceiptKind,

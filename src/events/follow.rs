@@ -2,16 +2,22 @@
 
 use std::sync::{Arc, PoisonError, Weak};
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, broadcast, watch};
 
-use super::Events;
+use super::pages::Pages;
+use super::{Events, LiveEvent};
 use crate::domain::UserId;
+
+/// Live events that a client may be behind; more are lost to it.
+const LIVE: usize = 64;
 
 /// A sequence that is numbered as its journals grow, as long as somebody holds this.
 pub struct Followed {
     pub user: UserId,
     /// The place of the last event.
     last: watch::Sender<i64>,
+    live: broadcast::Sender<Arc<LiveEvent>>,
+    pub(super) pages: Mutex<Pages>,
 }
 
 impl Events {
@@ -22,7 +28,8 @@ impl Events {
         if let Some(known) = followed.get(&user).and_then(Weak::upgrade) {
             return known;
         }
-        let new = Arc::new(Followed { user, last: watch::channel(0).0 });
+        let (last, live) = (watch::channel(0).0, broadcast::channel(LIVE).0);
+        let new = Arc::new(Followed { user, last, live, pages: Mutex::default() });
         followed.insert(user, Arc::downgrade(&new));
         new
     }
@@ -42,8 +49,18 @@ impl Followed {
         self.last.subscribe()
     }
 
+    /// The live events from now on.
+    pub(super) fn live(&self) -> broadcast::Receiver<Arc<LiveEvent>> {
+        self.live.subscribe()
+    }
+
+    pub(super) fn give(&self, event: LiveEvent) {
+        // Without a receiver it is lost.
+        let _ = self.live.send(Arc::new(event));
+    }
+
     /// Events up to this place can be read.
-    pub(super) fn reached(&self, place: i64) {
+    pub fn reached(&self, place: i64) {
         self.last.send_if_modified(|last| {
             let is_new = place > *last;
             *last = place.max(*last);

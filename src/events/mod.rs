@@ -5,9 +5,12 @@
 
 mod consumers;
 mod cursor;
+mod feed;
 mod follow;
 pub mod kinds;
+mod live;
 mod numbering;
+mod pages;
 mod position;
 mod render;
 pub mod view;
@@ -27,7 +30,9 @@ use crate::store::{SequenceEnds, Store};
 
 pub use consumers::{Consumer, Consumers, Way};
 pub use cursor::{Cursor, CursorError};
+pub use feed::{Feed, Next};
 pub use follow::Followed;
+pub use live::LiveEvent;
 pub use position::{After, EventPage, Gone, GoneReason, PositionError};
 pub use render::RenderedEvent;
 
@@ -83,8 +88,9 @@ impl Events {
         Self { inner: Arc::new(Inner { store, media, renderings, epochs, followed }) }
     }
 
-    /// Starts the tasks that number the sequences. They end with the lifecycle's soft token.
+    /// Starts the tasks that number the sequences and give out live events. They end with the lifecycle's soft token.
     pub fn start(&self, lifecycle: &Lifecycle) {
+        live::start(self, lifecycle);
         numbering::start(self, lifecycle);
     }
 

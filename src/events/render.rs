@@ -22,7 +22,7 @@ use crate::store::{
 };
 
 /// Messages that are in memory for one rendering.
-const MESSAGES: usize = 50;
+const MESSAGES: usize = 20;
 
 /// An event as clients see it.
 #[derive(Clone, Debug)]

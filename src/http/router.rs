@@ -70,6 +70,7 @@ fn routes(state: Option<&AppState>) -> OpenApiRouter<AppState> {
         .merge(api::health::router())
         .merge(oauth::router())
         .merge(api::media::router())
+        .merge(api::events::socket::router())
         .merge(api)
 }
 

@@ -91,6 +91,7 @@ async fn prune(store: &Store, retention: RetentionSettings) -> Result<(), DbErro
     while store.prune_verification(BATCH).await? > 0 {}
     while store.prune_registrations(BATCH).await? > 0 {}
     while store.prune_tokens(BATCH).await? > 0 {}
+    while store.prune_tickets(BATCH).await? > 0 {}
     while store.prune_logins(BATCH).await? > 0 {}
     while store.prune_acts(retention.acts, BATCH).await? > 0 {}
     if let Some(retention) = retention.media {

@@ -13,6 +13,7 @@ mod password;
 mod refresh;
 mod registrar;
 mod request;
+mod watched;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,15 +29,20 @@ use crate::store::{LiveToken, Store, TokenHash, topic};
 use bearer::BearerCache;
 use password::Hasher;
 use registrar::ClientRegistrar;
+use watched::WatchedTokens;
 
 pub use bearer::Bearer;
 pub use bootstrap::{BootstrapError, FirstPassword, bootstrap};
 pub use error::OAuthError;
 pub use password::hash_password;
 pub use request::{Basic, TokenParameters, TokenRequest};
+pub use watched::Watched;
 
 /// The public client of the old documents, which a migration seeds.
 pub const PUBLIC_CLIENT: &str = "RoVMZF1EIpC2vcfGC864gr4NZsv0mJlyPlE3gtQY";
+
+/// How long a ticket is good.
+pub const TICKET_LIFETIME: Duration = Duration::from_mins(1);
 
 /// The token server: issues, refreshes, revokes and authenticates tokens.
 pub struct OAuth {
@@ -46,6 +52,7 @@ pub struct OAuth {
     access_lifetime: Duration,
     refresh_lifetime: Duration,
     trusted_proxies: TrustedProxies,
+    watched: WatchedTokens,
 }
 
 /// A pair of tokens for a client; the only place where they are in clear text.
@@ -69,6 +76,7 @@ impl OAuth {
             access_lifetime: settings.access_lifetime,
             refresh_lifetime: settings.refresh_lifetime,
             trusted_proxies: settings.trusted_proxies.clone(),
+            watched: WatchedTokens::default(),
         }
     }
 
@@ -114,7 +122,25 @@ impl OAuth {
     /// The user and client of a bearer token, from a cache of at most 5 s, else by one query. `None`: the token is unknown,
     /// expired or revoked.
     pub async fn authenticate(&self, token: &str) -> Result<Option<Bearer>, DbError> {
-        let hash = secrets::sha256(token.as_bytes());
+        self.authenticate_hash(secrets::sha256(token.as_bytes())).await
+    }
+
+    /// A ticket of 60 s for one request of the caller of an access token; only its hash is stored.
+    pub async fn ticket(&self, token: &TokenHash) -> Result<String, DbError> {
+        let ticket = secrets::random_token();
+        self.store.add_ticket(&secrets::sha256(ticket.as_bytes()), token, TICKET_LIFETIME).await?;
+        Ok(ticket)
+    }
+
+    /// The user and client of a ticket, which is used up. `None`: it is unknown, late or used, or its token has ended.
+    pub async fn redeem(&self, ticket: &str) -> Result<Option<Bearer>, DbError> {
+        match self.store.take_ticket(&secrets::sha256(ticket.as_bytes())).await? {
+            Some(token) => self.authenticate_hash(token).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn authenticate_hash(&self, hash: TokenHash) -> Result<Option<Bearer>, DbError> {
         if let Some(bearer) = self.bearers.get(&hash) {
             return Ok(Some(bearer));
         }

@@ -13,6 +13,7 @@ use super::dispatch::Dispatcher;
 use super::fault::{Fault, SessionEnd};
 use super::fetch::Fetcher;
 use super::ingest::{Stored, store_events};
+use super::live;
 use super::message_files::MessageFiles;
 use super::peer_photos::PeerPhotos;
 use super::session::Session;
@@ -93,10 +94,12 @@ impl Session {
             }
             match signal {
                 Signal::Events(events) => {
+                    let news = live::live_news(self.lease.account, &events);
                     let stored = store_events(&self.store, &self.connector, &self.lease, events).await?;
                     if stored.held {
                         self.held.notify_one();
                     }
+                    live::announce(&self.store, &news);
                     let network = self.connector.network();
                     METRICS.messages(network, Direction::In, "received", stored.messages);
                     METRICS.messages(network, Direction::In, "dropped", stored.dropped_messages);

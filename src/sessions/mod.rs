@@ -16,6 +16,7 @@ mod fetch;
 pub mod group_creation;
 mod ingest;
 mod lease;
+mod live;
 mod liveness;
 mod message_files;
 mod network_registration;

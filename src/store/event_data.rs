@@ -3,9 +3,9 @@
 
 use super::contact::photo::{photo_of, seen_photo};
 use super::message::content::{content, reply_to};
-use super::{Contact, GroupInfo, Message, SeenPhoto, Store};
+use super::{Contact, GroupInfo, LastSeen, Message, SeenPhoto, Store};
 use crate::db::DbError;
-use crate::domain::{AccountId, MessageState, Photo, PrivacyNames, Visible};
+use crate::domain::{AccountId, CounterId, LiveNews, MessageState, Photo, PrivacyNames, UserId, Visible};
 
 /// A chat, a person or a group that an account knows by a number, a public id or a group's id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +62,19 @@ pub struct EventProfile {
     pub connected: bool,
     pub privacy: PrivacyNames,
     pub photo: Option<Photo>,
+}
+
+/// Live news with the names that clients know.
+#[derive(Clone, Debug)]
+pub struct NamedNews {
+    pub user: UserId,
+    pub counter: CounterId,
+    pub number: String,
+    /// The person's number or public id.
+    pub from: String,
+    /// The group's id.
+    pub group: Option<String>,
+    pub seen: Visible<LastSeen>,
 }
 
 /// The columns of what is named, for `unnest`.
@@ -219,6 +232,56 @@ impl Store {
                     admins: row.admins,
                 });
                 Ok((index(row.position)?, EventGroup { subject: row.subject, info }))
+            })
+            .collect()
+    }
+
+    /// What live news are about, each with its position; those of accounts that are no longer registered are left out.
+    pub async fn named_news(&self, news: &[LiveNews]) -> Result<Vec<(usize, NamedNews)>, DbError> {
+        let accounts: Vec<i64> = news.iter().map(|news| news.account).collect();
+        let from: Vec<String> = news.iter().map(|news| news.from.clone()).collect();
+        let groups: Vec<Option<String>> = news.iter().map(|news| news.group.clone()).collect();
+        let rows = sqlx::query!(
+            r#"SELECT k.position AS "position!", a.user_id AS "user_id!", a.counter_id AS "counter_id!",
+                      a.number AS "number!", p.public_id AS "from!", g.public_id AS "group?", f.online AS "online?",
+                      f.last_seen AS "last_seen?", f.presence_hidden AS "hidden?"
+               FROM unnest($1::bigint[], $2::text[], $3::text[])
+                    WITH ORDINALITY AS k (account_id, address, group_address, position)
+               CROSS JOIN LATERAL (
+                   SELECT id, user_id, counter_id, number, network FROM account
+                   WHERE id = k.account_id AND user_id IS NOT NULL AND registered_at IS NOT NULL LIMIT 1) a
+               CROSS JOIN LATERAL (
+                   SELECT id, public_id FROM peer WHERE network = a.network AND address = k.address LIMIT 1) p
+               LEFT JOIN LATERAL (
+                   SELECT public_id FROM peer WHERE network = a.network AND address = k.group_address LIMIT 1) g ON true
+               LEFT JOIN LATERAL (
+                   SELECT online, last_seen, presence_hidden FROM peer_profile
+                   WHERE account_id = a.id AND peer_id = p.id LIMIT 1) f ON true
+               WHERE k.group_address IS NULL OR g.public_id IS NOT NULL"#,
+            &accounts,
+            &from,
+            &groups as &[Option<String>]
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        rows.into_iter()
+            .map(|row| {
+                let seen = match row.hidden {
+                    Some(true) => Visible::Hidden,
+                    _ => Visible::Value(LastSeen {
+                        online: row.online == Some(true),
+                        last_seen: row.last_seen,
+                    }),
+                };
+                let named = NamedNews {
+                    user: UserId(row.user_id),
+                    counter: CounterId(row.counter_id),
+                    number: row.number,
+                    from: row.from,
+                    group: row.group,
+                    seen,
+                };
+                Ok((index(row.position)?, named))
             })
             .collect()
     }

@@ -50,7 +50,9 @@ pub use contact::peer_profile::{LastSeen, PeerStatusMessage, Presence, ProfileSc
 pub use contact::photo::{PeerPhoto, PendingPhoto, PhotoChange, SeenPhoto};
 pub use contact::{Contact, LIST_LIMIT, ListAddition, Reachable};
 pub use deployment::{KeyError, ServerVersion};
-pub use event_data::{EventGroup, EventMessage, EventPerson, EventProfile, NamedEventMessage, NamedPeer};
+pub use event_data::{
+    EventGroup, EventMessage, EventPerson, EventProfile, NamedEventMessage, NamedNews, NamedPeer,
+};
 pub use export::Exported;
 pub use group::{Candidate, GroupInfo, GroupReport, GroupView, ReportedMember};
 pub use idempotency::{Claim, ClaimedResponse, IdempotentRequest, KeyState, SavedResponse};

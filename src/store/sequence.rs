@@ -54,7 +54,7 @@ pub struct SequencedEvent {
 }
 
 /// Which events of a sequence are read; `None`: all.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EventFilter {
     pub counters: Option<Vec<CounterId>>,
     pub kinds: Option<KindFilter>,

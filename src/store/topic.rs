@@ -49,6 +49,12 @@ pub fn journal(counter: CounterId) -> Topic {
 /// The kind of [`journal`].
 pub const JOURNALS: Kind = 'j';
 
+/// What accounts hear and nobody stores: who is typing, who is online.
+#[must_use]
+pub fn live() -> Topic {
+    Topic::single('v')
+}
+
 /// Tokens were revoked.
 #[must_use]
 pub fn tokens() -> Topic {

@@ -11,11 +11,13 @@ use tokio::task::{JoinSet, block_in_place};
 
 use crate::follower::Followed;
 use crate::owner::Owner;
+use crate::sse::Sse;
 use crate::support::client::Client;
 use crate::support::guarantees::{expire_killed_processes, rounds};
 use crate::support::load::{server_on_a_fixed_port, wait_until_ready};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
+use crate::websocket::{Frame, Socket};
 
 const NUMBERS: usize = 4;
 
@@ -60,7 +62,9 @@ impl Load {
         let mut followers = JoinSet::new();
         for bases in bases {
             let clients: Vec<Client> = bases.iter().map(|base| owner.api.at(base)).collect();
-            followers.spawn(follow(clients, Arc::clone(&shared), Arc::clone(database)));
+            followers.spawn(follow(clients.clone(), Arc::clone(&shared), Arc::clone(database)));
+            followers.spawn(follow_streams(clients.clone(), Arc::clone(&shared), Arc::clone(database)));
+            followers.spawn(follow_sockets(clients, Arc::clone(&shared), Arc::clone(database)));
         }
         Self { shared, senders, followers }
     }
@@ -119,6 +123,85 @@ async fn follow(
             return followed;
         }
         assert!(idle < 90, "{} events were read, not all that are stored", followed.count);
+    }
+    followed
+}
+
+/// The same by streams: it opens the next one with the last id.
+async fn follow_streams(
+    clients: Vec<Client>,
+    shared: Arc<Shared>,
+    database: Arc<crate::support::postgres::Database>,
+) -> Followed {
+    let (mut followed, mut last) = (Followed::default(), String::new());
+    for turn in 0.. {
+        assert!(turn < 10_000, "the server is away");
+        let path = "/api/events/stream/?after=oldest";
+        let request = clients[turn % clients.len()].request(Method::GET, path).header("last-event-id", &last);
+        let opened = request.timeout(Duration::from_mins(5)).send().await;
+        let Some(response) = opened.ok().filter(|response| response.status() == 200) else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        let mut stream = Sse::over(response);
+        loop {
+            let next = tokio::time::timeout(Duration::from_secs(1), stream.next()).await;
+            match next {
+                Ok(Some(frame)) if frame.is_event() => {
+                    let Some(id) = &frame.id else { continue };
+                    followed.take(&frame.json());
+                    last.clone_from(id);
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => {
+                    let stopped = shared.stop.load(Ordering::Relaxed);
+                    if stopped && is_quiet(&database) && block_in_place(|| followed.has_all(&database)) {
+                        return followed;
+                    }
+                }
+            }
+        }
+    }
+    followed
+}
+
+/// The same by sockets.
+async fn follow_sockets(
+    clients: Vec<Client>,
+    shared: Arc<Shared>,
+    database: Arc<crate::support::postgres::Database>,
+) -> Followed {
+    let (mut followed, mut last) = (Followed::default(), "oldest".to_owned());
+    for turn in 0.. {
+        assert!(turn < 10_000, "the server is away");
+        let client = &clients[turn % clients.len()];
+        let token = format!("Bearer {}", client.token());
+        let opened =
+            Socket::try_open(client.base(), &format!("after={last}"), &[("authorization", &token)]).await;
+        let Ok(mut socket) = opened else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
+        };
+        loop {
+            match socket.next_within(Duration::from_secs(1)).await {
+                Some(Frame::Json(event)) => {
+                    if event["id"].is_string() {
+                        followed.take(&event);
+                    }
+                    if let Some(cursor) = event["cursor"].as_str() {
+                        cursor.clone_into(&mut last);
+                    }
+                }
+                Some(Frame::Closed(..) | Frame::Lost) => break,
+                None => {
+                    let stopped = shared.stop.load(Ordering::Relaxed);
+                    if stopped && is_quiet(&database) && block_in_place(|| followed.has_all(&database)) {
+                        return followed;
+                    }
+                }
+            }
+        }
     }
     followed
 }

@@ -11,3 +11,8 @@ mod follower;
 mod kinds;
 mod list;
 mod owner;
+mod socket;
+mod sse;
+mod stream;
+mod tokens;
+mod websocket;

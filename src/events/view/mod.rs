@@ -4,8 +4,10 @@ mod contact;
 mod group;
 mod message;
 mod photo;
+mod presence;
 
 pub use contact::ContactInfo;
 pub use group::GroupDetails;
 pub use message::MessageInfo;
 pub use photo::{PhotoSize, PhotoUrl};
+pub use presence::PresenceInfo;

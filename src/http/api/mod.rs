@@ -3,7 +3,7 @@
 mod account;
 mod contacts;
 mod done;
-mod events;
+pub mod events;
 mod groups;
 pub mod health;
 pub mod media;

@@ -60,6 +60,8 @@ codes! {
     TokenMissing = "token_missing",
     /// The bearer token is unknown, expired or revoked.
     TokenInvalid = "token_invalid",
+    /// The ticket is unknown, late, or was used before.
+    TicketInvalid = "ticket_invalid",
     /// The bearer token lacks the scope that the method needs: read for GET and HEAD, write for all others.
     InsufficientScope = "insufficient_scope",
     /// Too many connections or requests of this address, or requests of this user, are open.
@@ -157,6 +159,12 @@ codes! {
     UnknownType = "unknown_type",
     /// The events after the cursor cannot be given: it is of another epoch or user, or they were deleted.
     CursorGone = "cursor_gone",
+    /// The endpoint is a WebSocket, and the request asks for no upgrade.
+    UpgradeRequired = "upgrade_required",
+    /// Pages of this origin may not call this server.
+    OriginNotAllowed = "origin_not_allowed",
+    /// The client took nothing for a minute: why a stream or socket ended.
+    TooSlow = "too_slow",
     /// The user has too many streams, sockets and waiting polls.
     TooManyStreams = "too_many_streams",
 

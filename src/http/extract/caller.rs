@@ -2,21 +2,25 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRef, FromRequestParts};
+use axum::extract::{FromRef, FromRequestParts, MatchedPath};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tracing::Span;
 
 use super::params::Requester;
 use crate::domain::{ClientId, UserId};
+use crate::http::api::events;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::rate_limit::RateLimits;
 use crate::media::Uploader;
 use crate::oauth::{Bearer, OAuth};
+use crate::store::TokenHash;
 
 /// A caller with a valid token.
 #[derive(Clone, Debug)]
 pub struct Caller {
+    /// The hash of the token.
+    pub token: TokenHash,
     pub user: UserId,
     pub client: ClientId,
     /// Sorted.
@@ -43,15 +47,19 @@ where
         if let Some(caller) = parts.extensions.get::<Self>() {
             return Ok(caller.clone());
         }
-        let bearer = token(&parts.headers)?;
-        let found = Arc::<OAuth>::from_ref(state).authenticate(bearer).await?;
-        let Bearer { token, user, client, scopes } = found.ok_or_else(invalid)?;
-        let needed = Scope::of(&parts.method);
+        let oauth = Arc::<OAuth>::from_ref(state);
+        let route = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let bearer = match ticket(parts, route) {
+            Some(ticket) => oauth.redeem(&ticket).await?.ok_or_else(ticket_invalid)?,
+            None => oauth.authenticate(token(&parts.headers)?).await?.ok_or_else(invalid)?,
+        };
+        let needed = if route == events::ticket::PATH { Scope::READ } else { Scope::of(&parts.method) };
+        let Bearer { token, user, client, scopes } = bearer;
         Span::current().record("user", user.0);
         let left = RateLimits::from_ref(state).requests.count(&token)?;
         parts.extensions.insert(left);
         if scopes.iter().any(|scope| scope == needed.name) {
-            Ok(Self { user, client, scopes })
+            Ok(Self { token, user, client, scopes })
         } else {
             Err(needed.missing())
         }
@@ -98,9 +106,24 @@ impl From<&Caller> for Uploader {
     }
 }
 
+/// The ticket in the query of a request to a stream that has no token.
+fn ticket(parts: &Parts, route: &str) -> Option<String> {
+    if route != "/api/events/stream/" || parts.headers.contains_key(header::AUTHORIZATION) {
+        return None;
+    }
+    ticket_in(parts.uri.query()?)
+}
+
+/// The ticket in a query.
+#[must_use]
+pub fn ticket_in(query: &str) -> Option<String> {
+    let mut parameters = url::form_urlencoded::parse(query.as_bytes());
+    parameters.find(|(name, _)| name == "ticket").map(|(_, ticket)| ticket.into_owned())
+}
+
 /// The token of the header `Authorization`. With another scheme the token is missing; two headers, or characters that no
 /// token has, make it invalid.
-fn token(headers: &HeaderMap) -> Result<&str, ApiError> {
+pub fn token(headers: &HeaderMap) -> Result<&str, ApiError> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let Some(value) = values.next() else { return Err(missing()) };
     let (scheme, token) = split(value.as_bytes());
@@ -128,11 +151,22 @@ fn missing() -> ApiError {
     )
 }
 
-fn invalid() -> ApiError {
+#[must_use]
+pub fn invalid() -> ApiError {
     refuse(
         "Bearer error=\"invalid_token\", error_description=\"the token is unknown, expired or revoked\"",
         ErrorCode::TokenInvalid,
         "the token is unknown, expired or revoked: request a new one at /o/token/",
+    )
+}
+
+#[must_use]
+#[must_use]
+pub fn ticket_invalid() -> ApiError {
+    refuse(
+        "Bearer error=\"invalid_token\", error_description=\"the ticket is unknown, late or used\"",
+        ErrorCode::TicketInvalid,
+        "the ticket is unknown, late or used: each is good for one request within 60 s",
     )
 }
 

@@ -8,6 +8,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use super::idempotency::{IDEMPOTENCY_KEY, IDEMPOTENCY_REPLAYED};
 use super::trace::REQUEST_ID;
 use crate::config::CorsOrigins;
+use crate::http::api::events::stream::LAST_EVENT_ID;
 use crate::http::rate_limit;
 
 /// Answers preflight requests on every path, without a token, and adds the headers to every other response.
@@ -29,6 +30,7 @@ pub fn layer(origins: &CorsOrigins) -> CorsLayer {
             header::IF_RANGE,
             header::RANGE,
             IDEMPOTENCY_KEY,
+            LAST_EVENT_ID,
             REQUEST_ID,
             // What tools of tracing add to the requests of a page.
             HeaderName::from_static("traceparent"),

@@ -26,6 +26,7 @@ use utoipa::openapi::{OpenApi, RefOr, Required};
 use crate::db::DbError;
 use crate::domain::{ProcessId, UserId};
 use crate::http::AppState;
+use crate::http::api::events::ticket;
 use crate::http::error::responses::problem;
 use crate::http::error::{ApiError, ErrorCode, Transient};
 use crate::http::extract::caller::Caller;
@@ -40,8 +41,8 @@ pub const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotenc
 
 /// Characters of a key.
 const LONGEST_KEY: usize = 255;
-/// The endpoints that accept no key. A code is valid only once anyway.
-const WITHOUT_KEY: &[&str] = &["/api/account/register-code/"];
+/// The endpoints that accept no key. A code is valid only once anyway, and a ticket is a secret, which is not saved.
+const WITHOUT_KEY: &[&str] = &["/api/account/register-code/", ticket::PATH];
 /// How long a request waits until this process has joined the others, as it does after its start.
 const JOIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between attempts to settle a key while the database is unavailable.

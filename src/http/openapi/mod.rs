@@ -10,7 +10,14 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/form-data";
 
 /// Endpoints that no account has to be chosen for, or that have the parameter in a meaning of its own.
-const WITHOUT_ACCOUNT: [&str; 3] = ["/api/account/", "/api/account/create-account/", "/api/events/"];
+const WITHOUT_ACCOUNT: [&str; 6] = [
+    "/api/account/",
+    "/api/account/create-account/",
+    "/api/events/",
+    "/api/events/stream/",
+    "/api/events/ticket/",
+    "/api/events/ws/",
+];
 /// The number of an account, as its user writes it without signs.
 const NUMBER: &str = "^[1-9][0-9]{4,14}$";
 /// A number, or the public id of a person without one.

@@ -20,16 +20,17 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout};
 use tower::ServiceExt as _;
 
 use self::address_limit::{AddressLimit, AddressPermit};
-use self::paced_stream::{PacedStream, READING_PACE};
+use self::paced_stream::{Endless, PacedStream, READING_PACE};
 use self::unread_body::UnreadBody;
 use crate::config::TrustedProxies;
 use crate::http::error::ApiError;
 use crate::http::middleware::error_fallback;
+use crate::http::middleware::trace::LongLived;
 use crate::lifecycle::Lifecycle;
 
 /// From the first to the last byte of a request's head; also the longest idle time of a connection.
@@ -37,6 +38,9 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes per connection for a request's head, and for a body that waits for its reader.
 const BUFFER: usize = 64 * 1024;
+
+/// How long an endless response may take to end when the program stops.
+const ENDLESS_GRACE: Duration = Duration::from_secs(5);
 
 /// The pause after a failed accept, for example when file descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -64,6 +68,11 @@ pub struct ConnectionLimits {
     pub per_address: usize,
     pub trusted_proxies: TrustedProxies,
 }
+
+/// An open connection as the limits count it: a request extension, for what goes on with the connection after an upgrade.
+#[derive(Clone)]
+#[expect(dead_code, reason = "held until it is dropped")]
+pub struct HeldConnection(Arc<(Result<OwnedSemaphorePermit, AcquireError>, Option<AddressPermit>)>);
 
 /// What all connections share.
 #[derive(Clone)]
@@ -100,11 +109,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimi
         };
         match accepted {
             Ok((stream, remote)) => {
-                let connection = server.clone().accepted(stream, remote);
-                lifecycle.spawn(async move {
-                    connection.await;
-                    drop(permit);
-                });
+                lifecycle.spawn(server.clone().accepted(stream, remote, permit));
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -116,12 +121,20 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimi
 }
 
 impl Server {
-    async fn accepted(self, stream: TcpStream, remote: SocketAddr) {
+    async fn accepted(
+        self,
+        stream: TcpStream,
+        remote: SocketAddr,
+        permit: Result<OwnedSemaphorePermit, AcquireError>,
+    ) {
         if self.proxies.contains(remote.ip()) {
-            return self.connection(stream, remote).await;
+            return self.connection(stream, remote, HeldConnection(Arc::new((permit, None)))).await;
         }
         match self.addresses.open(remote.ip()) {
-            Some(_permit) => self.connection(stream, remote).await,
+            Some(address) => {
+                let held = HeldConnection(Arc::new((permit, Some(address))));
+                self.connection(stream, remote, held).await;
+            }
             None => {
                 if let Ok(_turn) = self.refusals.try_acquire() {
                     let _ = timeout(REFUSAL_TIMEOUT, refuse(stream)).await;
@@ -130,18 +143,23 @@ impl Server {
         }
     }
 
-    async fn connection(&self, stream: TcpStream, remote: SocketAddr) {
+    async fn connection(&self, stream: TcpStream, remote: SocketAddr, held: HeldConnection) {
         let _ = stream.set_nodelay(true);
         let unread = UnreadBody::default();
-        let service = service_fn(|request| self.respond(request, remote, &unread));
+        let stream = PacedStream::new(stream, READING_PACE);
+        let endless = stream.endless();
+        let service = service_fn(|request| self.respond(request, remote, &held, &unread, &endless));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .max_buf_size(BUFFER)
-            .serve_connection(TokioIo::new(PacedStream::new(stream, READING_PACE)), service);
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
         let mut connection = std::pin::pin!(connection);
         let mut discarding = std::pin::pin!(unread.discard());
         let mut draining = false;
+        // A client that takes nothing of an endless response would hold up the stop.
+        let mut cut = std::pin::pin!(sleep(Duration::MAX));
         loop {
             tokio::select! {
                 biased;
@@ -155,7 +173,11 @@ impl Server {
                 () = self.lifecycle.soft().cancelled(), if !draining => {
                     draining = true;
                     connection.as_mut().graceful_shutdown();
+                    if endless.is_set() {
+                        cut.as_mut().reset(Instant::now() + ENDLESS_GRACE);
+                    }
                 }
+                () = &mut cut => return,
                 () = self.lifecycle.hard().cancelled() => return,
             }
         }
@@ -165,10 +187,13 @@ impl Server {
         &self,
         request: Request<Incoming>,
         remote: SocketAddr,
+        held: &HeldConnection,
         unread: &UnreadBody,
+        endless: &Endless,
     ) -> Result<Response, Infallible> {
         let (mut request, watch) = unread.watch(request);
         request.extensions_mut().insert(Remote(remote));
+        request.extensions_mut().insert(held.clone());
         let response = match self.check(&request, remote.ip()) {
             Ok(permit) => {
                 let response = self.router.clone().oneshot(request).await?;
@@ -183,6 +208,7 @@ impl Server {
             }
         };
         watch.end();
+        endless.set(response.extensions().get::<LongLived>().is_some());
         Ok(response)
     }
 

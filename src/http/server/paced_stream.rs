@@ -3,6 +3,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -30,7 +32,27 @@ pub struct PacedStream<S> {
     left: Duration,
     /// While the socket accepts no more bytes.
     blocked: Option<Blocked>,
+    endless: Endless,
 }
+
+/// Whether the present response goes on without an end: its pace is that of what happens, so only a client that takes nothing
+/// at all is cut off.
+#[derive(Clone, Debug, Default)]
+pub struct Endless(Arc<AtomicBool>);
+
+impl Endless {
+    #[must_use]
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub fn set(&self, is_endless: bool) {
+        self.0.store(is_endless, Ordering::Relaxed);
+    }
+}
+
+/// For which time the client of an endless response may take nothing.
+const STALL: Duration = Duration::from_mins(1);
 
 struct Blocked {
     since: Instant,
@@ -39,7 +61,12 @@ struct Blocked {
 
 impl<S> PacedStream<S> {
     pub fn new(stream: S, pace: ReadingPace) -> Self {
-        Self { stream, pace, left: pace.allowance, blocked: None }
+        Self { stream, pace, left: pace.allowance, blocked: None, endless: Endless::default() }
+    }
+
+    /// To be set when a response begins.
+    pub fn endless(&self) -> Endless {
+        self.endless.clone()
     }
 
     /// Counts the time and the bytes of a write; `bytes` is the number that was accepted.
@@ -49,7 +76,13 @@ impl<S> PacedStream<S> {
         written: Poll<io::Result<T>>,
         bytes: impl FnOnce(T) -> usize,
     ) -> Poll<io::Result<T>> {
+        let is_endless = self.endless.is_set();
         if let Poll::Ready(outcome) = written {
+            if is_endless {
+                self.blocked = None;
+                self.left = self.pace.allowance;
+                return Poll::Ready(outcome);
+            }
             if let Some(blocked) = self.blocked.take() {
                 self.left = self.left.saturating_sub(blocked.since.elapsed());
             }
@@ -61,7 +94,7 @@ impl<S> PacedStream<S> {
             }
             return Poll::Ready(outcome);
         }
-        let left = self.left;
+        let left = if is_endless { STALL } else { self.left };
         let blocked = self.blocked.get_or_insert_with(|| {
             let since = Instant::now();
             Blocked { since, timer: Box::pin(tokio::time::sleep_until(since + left)) }

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod login;
+pub mod ticket;
 pub mod token;
 pub mod user;
 pub mod verification;

@@ -356,6 +356,6 @@ impl Tx {
     }
 }
 
-fn token_hash(bytes: Vec<u8>) -> Result<TokenHash, DbError> {
+pub(super) fn token_hash(bytes: Vec<u8>) -> Result<TokenHash, DbError> {
     bytes.try_into().map_err(|_| DbError::Corrupt("the hash of a token is not 32 bytes long".to_owned()))
 }

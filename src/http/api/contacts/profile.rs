@@ -6,14 +6,14 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::clock;
 use crate::domain::{Account, Timestamp, UncutTimestamp, Visible};
+use crate::events::view::PresenceInfo;
 use crate::http::AppState;
 use crate::http::error::ApiError;
 use crate::http::extract::account::{RegisteredAccount, StoredAccount};
 use crate::http::extract::recipient::{PathContact, ShownContact};
 use crate::http::json::Json;
-use crate::store::{PeerStatusMessage, Presence, ProfileScope};
+use crate::store::{PeerStatusMessage, ProfileScope};
 
 /// The routes of this file.
 pub fn router() -> OpenApiRouter<AppState> {
@@ -122,36 +122,6 @@ async fn status_message_history(
 #[derive(Serialize, ToSchema)]
 struct ConnectedStatuses {
     connected_statuses: Vec<PresenceInfo>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct PresenceInfo {
-    contact_id: String,
-    /// `online`, `offline`, or `deny` when it is hidden.
-    connected_status: &'static str,
-    /// The current time for a contact that is online; null when it is hidden or unknown.
-    #[schema(required = true, value_type = Option<String>)]
-    last_seen: Option<Timestamp>,
-    /// The same time, uncut and with its zone; missing when it is null.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(nullable = false, value_type = Option<String>)]
-    last_seen_timestamp: Option<UncutTimestamp>,
-}
-
-impl From<Presence> for PresenceInfo {
-    fn from(presence: Presence) -> Self {
-        let (connected_status, last_seen) = match presence.seen {
-            Visible::Hidden => ("deny", None),
-            Visible::Value(seen) if seen.online => ("online", Some(clock::now())),
-            Visible::Value(seen) => ("offline", seen.last_seen),
-        };
-        Self {
-            contact_id: presence.public_id,
-            connected_status,
-            last_seen: last_seen.map(Timestamp),
-            last_seen_timestamp: last_seen.map(UncutTimestamp),
-        }
-    }
 }
 
 /// Whether a contact is online. Updated only while the account is online itself; otherwise the last known state.

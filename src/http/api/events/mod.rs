@@ -2,6 +2,9 @@
 
 mod list;
 mod query;
+pub mod socket;
+pub mod stream;
+pub mod ticket;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -9,5 +12,5 @@ use crate::http::AppState;
 
 /// The routes of this folder that need a token.
 pub fn router() -> OpenApiRouter<AppState> {
-    OpenApiRouter::new().merge(list::router())
+    OpenApiRouter::new().merge(list::router()).merge(stream::router()).merge(ticket::router())
 }

@@ -43,6 +43,29 @@ impl EventQuery {
         Self { after: cursor.map(Word).or(self.after), ..self }
     }
 
+    /// Sets one of the parameters, if it has this name.
+    pub fn set(&mut self, name: &str, value: Word) {
+        let parameter = match name {
+            "after" => &mut self.after,
+            "types" => &mut self.types,
+            "account" => &mut self.account,
+            "epoch" => &mut self.epoch,
+            _ => return,
+        };
+        *parameter = Some(value);
+    }
+
+    /// This query, and of another one what this leaves open.
+    #[must_use]
+    pub fn over(self, other: Self) -> Self {
+        Self {
+            after: self.after.or(other.after),
+            types: self.types.or(other.types),
+            account: self.account.or(other.account),
+            epoch: self.epoch.or(other.epoch),
+        }
+    }
+
     /// # Errors
     /// 400 for a parameter that cannot be understood.
     pub async fn read(
