@@ -59,6 +59,10 @@ pub(super) async fn store_events(
     }
     // Before the groups that they are in, and those before the messages in them.
     store.resolve(lease, &ingest.directory, &resolved).await?;
+    if !resolved.is_empty() && connector.capabilities().remote_ids {
+        // Receipts may have come from the address for messages that went to the number.
+        ingest.apply_early(EarlyEvents::All).await?;
+    }
     for group in groups.values() {
         learn(store, connector, &ingest.directory.name, group).await?;
     }

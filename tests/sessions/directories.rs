@@ -186,7 +186,9 @@ async fn a_message_keeps_the_id_of_the_network_in_the_joined_chat() {
     if let UpstreamEvent::Receipt { from, .. } = &mut read.event {
         *from = Address("user-2".to_owned());
     }
-    line.stores(vec![resolved(BEN, "user-2", 2), read]).await;
+    // The receipt comes first.
+    line.stores(vec![read]).await;
+    line.stores(vec![resolved(BEN, "user-2", 2)]).await;
     assert!(process.message(&account, BEN, &id).await.read.is_some());
     assert_eq!(process.texts(&account, BEN).await, ["hello", "by number"]);
 }
