@@ -161,7 +161,6 @@ pub fn invalid() -> ApiError {
 }
 
 #[must_use]
-#[must_use]
 pub fn ticket_invalid() -> ApiError {
     refuse(
         "Bearer error=\"invalid_token\", error_description=\"the ticket is unknown, late or used\"",
