@@ -82,6 +82,10 @@ impl Feature {
 pub struct Capabilities {
     /// Features that are not listed are not supported.
     pub supported: &'static [(Feature, Support)],
+    /// Bytes of a text at the most, as [`super::Connector::text_bytes`] counts; `None`: as many as the API takes.
+    pub text_bytes: Option<usize>,
+    /// Bytes of a file at the most; `None`: as many as the API takes.
+    pub file_bytes: Option<u64>,
     /// Members of a group at the most.
     pub group_size: usize,
     /// A message may be edited for so many seconds; `None`: without an end.

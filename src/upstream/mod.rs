@@ -214,6 +214,11 @@ pub trait Connector: Send + Sync {
 
     fn is_group(&self, address: &Address) -> bool;
 
+    /// The size of a text in this network's encoding, which [`Capabilities::text_bytes`] limits.
+    fn text_bytes(&self, text: &str) -> usize {
+        text.len()
+    }
+
     /// Creates the number's account, on a network whose accounts are ours ([`RegistrationKind::OurCode`]). Everything of an
     /// earlier owner is deleted, and the number is in no group.
     async fn register(&self, _number: &PhoneNumber) -> Result<Credentials, Failure> {

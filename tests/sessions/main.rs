@@ -20,6 +20,7 @@ mod locked_accounts;
 mod log_out;
 mod lost_lease;
 mod network_code_endpoints;
+mod network_limits;
 mod network_registration;
 mod network_state;
 mod newer_version;

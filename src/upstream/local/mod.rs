@@ -70,6 +70,8 @@ impl Connector for Local {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             supported: &[(Feature::Groups, Support::Full)],
+            text_bytes: None,
+            file_bytes: None,
             group_size: LARGEST_GROUP,
             edit_seconds: None,
             delete_seconds: None,

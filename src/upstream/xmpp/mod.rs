@@ -133,6 +133,9 @@ impl Connector for Xmpp {
         Capabilities {
             // Of members with other apps it is not known what they have received, and they change no picture here.
             supported: &[(Feature::Groups, Support::Lossy)],
+            text_bytes: Some(outbound::LARGEST_TEXT),
+            // The server's own limit is known to a connection alone.
+            file_bytes: None,
             group_size: LARGEST_GROUP,
             edit_seconds: None,
             delete_seconds: None,
@@ -152,6 +155,10 @@ impl Connector for Xmpp {
 
     fn number_of(&self, address: &Address) -> Option<PhoneNumber> {
         address::number(&address.0, &self.server.settings.domain)
+    }
+
+    fn text_bytes(&self, text: &str) -> usize {
+        outbound::escaped_bytes(text)
     }
 
     fn is_group(&self, address: &Address) -> bool {

@@ -12,6 +12,8 @@ use crate::upstream::{Address, Outgoing, ReadReceipt};
 
 /// The largest stanza, in bytes. Servers as installed close the stream at 256 KiB.
 const LARGEST_STANZA: usize = 250_000;
+/// The text of a stanza, in bytes with its escapes; the rest is for what stands around it.
+pub(super) const LARGEST_TEXT: usize = 240_000;
 /// A character may become so many bytes, as `&quot;` does.
 const LONGEST_ESCAPE: usize = 6;
 
@@ -54,6 +56,17 @@ pub(super) fn message(
         return Err(FailureReason::TooLarge);
     }
     Ok(stanza)
+}
+
+/// The bytes of a text in XML.
+pub(super) fn escaped_bytes(text: &str) -> usize {
+    let bytes = |character: char| match character {
+        '&' => "&amp;".len(),
+        '<' | '>' => "&lt;".len(),
+        '"' | '\'' => "&quot;".len(),
+        other => other.len_utf8(),
+    };
+    text.chars().map(bytes).sum()
 }
 
 /// The text with one end of lines: XML knows no other (XML 1.0, section 2.11).
@@ -126,4 +139,22 @@ fn kept(message: Element) -> Element {
 /// A geo URI (RFC 5870).
 fn geo(location: &Location) -> String {
     format!("geo:{},{}", location.latitude, location.longitude)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::Address;
+
+    #[test]
+    fn every_text_within_the_limit_fits_into_a_stanza() {
+        for character in ['a', '&', '<', '"', '\'', 'é', '😀'] {
+            let count = LARGEST_TEXT / escaped_bytes(&character.to_string());
+            let text: String = std::iter::repeat_n(character, count).collect();
+            let content = crate::domain::Content::Text(text);
+            let to = Address("15550100002@chat.example".to_owned());
+            let outgoing = Outgoing { id: "0".repeat(32), to, content };
+            assert!(message(&outgoing, None).is_ok(), "{character}");
+        }
+    }
 }

@@ -24,6 +24,8 @@ impl Connector for Scripted {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             supported: &[(Feature::Groups, Support::Full), (Feature::Reply, Support::Lossy)],
+            text_bytes: Some(10_000),
+            file_bytes: Some(1_000),
             group_size: 10,
             edit_seconds: Some(900),
             delete_seconds: None,

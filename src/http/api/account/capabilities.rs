@@ -33,6 +33,12 @@ struct AccountCapabilities {
 
 #[derive(Serialize, ToSchema)]
 struct Limits {
+    /// Bytes of a text at the most, with what the network's format adds; null: as many as the API takes.
+    #[schema(required = true)]
+    text_bytes: Option<usize>,
+    /// Bytes of a file at the most; null: as many as the API takes.
+    #[schema(required = true)]
+    file_bytes: Option<u64>,
     /// Members of a group at the most.
     group_size: usize,
     /// Seconds for which a message may be edited; null: without an end.
@@ -58,6 +64,8 @@ async fn capabilities(
         account: account.number,
         features: features.collect(),
         limits: Limits {
+            text_bytes: capabilities.text_bytes,
+            file_bytes: capabilities.file_bytes,
             group_size: capabilities.group_size,
             edit_seconds: capabilities.edit_seconds,
             delete_seconds: capabilities.delete_seconds,

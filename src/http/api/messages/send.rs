@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::{Account, Content};
+use crate::domain::{Account, Content, MediaFile};
 use crate::http::AppState;
 use crate::http::error::{ApiError, ErrorCode};
 use crate::http::extract::IdempotencyClaim;
@@ -50,7 +50,7 @@ pub type SendAnswer<T> = Result<(RateHeaders, Json<T>), ApiError>;
 /// message.
 ///
 /// # Errors
-/// 400 or 404 when the account may no longer write there, 429 when it sends too much, 503 when its outbox is full.
+/// 400 for a text, and 413 for a file, that the network does not take; 400 or 404 when the account may no longer write there, 429 when it sends too much, 503 when its outbox is full.
 pub async fn send<T: Serialize>(
     state: &AppState,
     to: &CachedRecipient,
@@ -58,6 +58,7 @@ pub async fn send<T: Serialize>(
     content: Content,
     answer: impl Fn(&Account, String) -> T,
 ) -> SendAnswer<T> {
+    check_size(state, &to.recipient.account, &content)?;
     let left = state.limits.sends.count(&to.recipient.account.id)?;
     let id = secrets::growing_id(clock::now());
     let mut reloaded = None;
@@ -86,4 +87,26 @@ pub async fn send<T: Serialize>(
         }
     }
     Err(ApiError::unavailable(ErrorCode::Changing, "the account or its contacts are changing; try again", 1))
+}
+
+/// What is too large for the network is refused before it is queued.
+fn check_size(state: &AppState, account: &Account, content: &Content) -> Result<(), ApiError> {
+    // An account whose network is not running here is answered by another check.
+    let Some(connector) = state.sessions.connector(&account.network) else { return Ok(()) };
+    let limits = connector.capabilities();
+    if let (Some(most), Some(text)) = (limits.text_bytes, content.text()) {
+        let bytes = connector.text_bytes(text);
+        if bytes > most {
+            return Err(ApiError::bad_request(
+                ErrorCode::InvalidParameter,
+                format!("the text has {bytes} bytes on the network {}, which takes {most}", account.network),
+            ));
+        }
+    }
+    if let (Some(most), Some(MediaFile::Stored(file))) = (limits.file_bytes, content.file())
+        && file.size > most
+    {
+        return Err(ApiError::too_large("file", most));
+    }
+    Ok(())
 }
