@@ -210,7 +210,7 @@ async fn a_read_on_another_device_marks_earlier_messages_without_receipts() {
     assert_eq!(world.read::<i32>(&account, "SELECT unread FROM chat WHERE account_id = $1").await, 1);
     assert_eq!(
         process.entries(&account, "chat.read").await,
-        [serde_json::json!({"chat": BEN, "messages": 2})]
+        [serde_json::json!({"chat": BEN, "messages": 2, "unread": 1})]
     );
     assert_eq!(world.count("SELECT count(*) FROM receipt_outbox").await, 0);
 }

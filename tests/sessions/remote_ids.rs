@@ -136,7 +136,7 @@ async fn events_name_a_message_by_the_id_of_the_network() {
     line.stores(vec![message(BEN, "m1", "hello", 4)]).await;
     let third = scene.sent(BEN, "third", "r3").await;
     line.stores(vec![message(BEN, "m2", "not read", 5), read_elsewhere(BEN, "r3", 6)]).await;
-    assert_eq!(scene.events("chat.read").await, [json!({"chat": BEN, "messages": 1})]);
+    assert_eq!(scene.events("chat.read").await, [json!({"chat": BEN, "messages": 1, "unread": 1})]);
 
     line.stores(vec![answer(BEN, "m3", "r3", 7)]).await;
     assert_eq!(scene.message("m3").await.reply_to.as_ref(), Some(&third));
