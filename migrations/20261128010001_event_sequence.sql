@@ -48,7 +48,7 @@ CREATE TRIGGER account_counter_recent BEFORE UPDATE OF seq ON account_counter FO
 -- The journals of a user that have grown lately, and those of all users: by expressions, so that the statement for one cannot
 -- take the other.
 CREATE INDEX account_counter_recent_of_user ON account_counter ((-user_id), recent_at);
-CREATE INDEX account_counter_recent ON account_counter ((recent_at AT TIME ZONE 'UTC'));
+CREATE INDEX account_counter_recent ON account_counter ((recent_at AT TIME ZONE 'UTC'), id);
 
 -- Who locks the row numbers the user's events.
 CREATE TABLE event_sequence (
@@ -109,7 +109,9 @@ BEGIN
         WHERE c.user_id = of_user
         UNION ALL
         SELECT * FROM account_counter
-        WHERE of_counters IS NULL AND -user_id = -of_user AND recent_at >= sequence.checked_at - overlap
+        WHERE of_counters IS NULL AND -user_id = -of_user
+          -- One without events has the epoch.
+          AND recent_at > greatest(sequence.checked_at - overlap, 'epoch')
     ), unnumbered AS (
         SELECT c.id, c.stored_at, c.seq AS last_seq, numbered.seq + 1 AS first_seq
         FROM grown c

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep};
 
@@ -33,6 +33,8 @@ const REMEMBERED: usize = 200_000;
 
 /// How often all sequences are numbered, plus or minus a quarter.
 const SWEEP: Duration = Duration::from_mins(1);
+/// Journals that are looked at together.
+const JOURNALS: i64 = 1_000;
 /// Longer than a transaction that writes events takes, and longer than clocks differ.
 const OVERLAP: TimeDelta = TimeDelta::minutes(10);
 
@@ -176,11 +178,11 @@ impl Follower {
 /// Numbers the sequences of all users.
 async fn sweep(events: &Events) {
     // From the beginning at first: nobody may have numbered what was written last.
-    let mut since = None;
+    let mut since = DateTime::UNIX_EPOCH;
     loop {
         let began = clock::now();
         match sweep_once(events, since).await {
-            Ok(()) => since = Some(began - OVERLAP),
+            Ok(()) => since = began - OVERLAP,
             Err(error) => tracing::debug!(error = chain(&error), "events were not numbered; trying again"),
         }
         let quarter = u64::try_from(SWEEP.as_millis() / 4).unwrap_or(u64::MAX);
@@ -188,11 +190,17 @@ async fn sweep(events: &Events) {
     }
 }
 
-async fn sweep_once(events: &Events, since: Option<chrono::DateTime<chrono::Utc>>) -> Result<(), DbError> {
+async fn sweep_once(events: &Events, since: DateTime<Utc>) -> Result<(), DbError> {
     let store = events.store();
-    for users in store.users_with_events_since(since).await?.chunks(1_000) {
+    let mut place = (since, CounterId(0));
+    loop {
+        let grown = store.grown_after(place, JOURNALS).await?;
+        let Some((time, counter, _)) = grown.last() else { return Ok(()) };
+        place = (*time, *counter);
+        let users: HashSet<UserId> = grown.iter().map(|(_, _, user)| *user).collect();
+        let users: Vec<UserId> = users.into_iter().collect();
         // Of users without a sequence nothing is known; the others are asked first, which writes nothing.
-        let progress = store.progress(users).await?;
+        let progress = store.progress(&users).await?;
         let known: HashSet<UserId> = progress.iter().map(|progress| progress.user).collect();
         let behind = progress.iter().filter(|progress| progress.is_behind).map(|progress| progress.user);
         let new = users.iter().copied().filter(|user| !known.contains(user));
@@ -200,5 +208,4 @@ async fn sweep_once(events: &Events, since: Option<chrono::DateTime<chrono::Utc>
             store.number_events(user, None).await?;
         }
     }
-    Ok(())
 }

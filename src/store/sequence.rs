@@ -145,7 +145,7 @@ impl Store {
             r#"SELECT u.id AS "id!", s.pruned, s.place, EXISTS (
                    SELECT 1 FROM (
                        SELECT id, seq, pruned_seq, removed_seq FROM account_counter
-                       WHERE -user_id = -u.id AND recent_at >= s.checked_at - interval '5 minutes' OFFSET 0) c
+                       WHERE -user_id = -u.id AND recent_at > greatest(s.checked_at - interval '5 minutes', 'epoch') OFFSET 0) c
                    LEFT JOIN LATERAL (
                        SELECT last_seq FROM event_span WHERE counter_id = c.id
                        ORDER BY last_seq DESC LIMIT 1) numbered ON true
@@ -166,20 +166,25 @@ impl Store {
             .collect())
     }
 
-    /// The users whose journals have grown since a time, or half a minute earlier; `None`: all that have events.
-    pub async fn users_with_events_since(
+    /// The users of journals that have grown after a place, by the time to which half a minute may be missing, at most
+    /// `limit` journals; and the place of the last of them.
+    pub async fn grown_after(
         &self,
-        since: Option<DateTime<Utc>>,
-    ) -> Result<Vec<UserId>, DbError> {
-        let users = sqlx::query_scalar!(
-            r#"SELECT DISTINCT user_id AS "user!" FROM account_counter
-               WHERE recent_at AT TIME ZONE 'UTC' > coalesce($1, 'epoch'::timestamptz) AT TIME ZONE 'UTC'
-                 AND user_id IS NOT NULL"#,
-            since
+        (since, counter): (DateTime<Utc>, CounterId),
+        limit: i64,
+    ) -> Result<Vec<(DateTime<Utc>, CounterId, UserId)>, DbError> {
+        let rows = sqlx::query!(
+            r#"SELECT recent_at, id, user_id AS "user!" FROM account_counter
+               WHERE (recent_at AT TIME ZONE 'UTC', id) > ($1::timestamptz AT TIME ZONE 'UTC', $2::bigint)
+                 AND user_id IS NOT NULL
+               ORDER BY recent_at AT TIME ZONE 'UTC', id LIMIT $3"#,
+            since,
+            counter.0,
+            limit
         )
         .fetch_all(self.db.pool())
         .await?;
-        Ok(users.into_iter().map(UserId).collect())
+        Ok(rows.into_iter().map(|row| (row.recent_at, CounterId(row.id), UserId(row.user))).collect())
     }
 
     /// The users of journals; those of deleted users are left out.

@@ -63,6 +63,7 @@ async fn run(scene: &Scene, meter: &mut Meter, size: Size) {
         reads::contacts(scene, meter, person, friend).await;
         reads::messages(scene, meter, person, friend).await;
         reads::groups(scene, meter, person).await;
+        reads::events(scene, meter, person).await;
     }
     writes::messages(scene, meter).await;
     writes::media(scene, meter).await;

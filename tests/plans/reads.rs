@@ -91,3 +91,15 @@ pub async fn groups(scene: &Scene, meter: &mut Meter, person: &Person) {
     }
     ask(meter, person, &paths).await;
 }
+
+pub async fn events(_scene: &Scene, meter: &mut Meter, person: &Person) {
+    let mut paths = Vec::new();
+    for query in
+        ["", "after=newest", "limit=1", "types=message.failed", "limit=1000&types=contact.*,chat.read"]
+    {
+        paths.push(format!("/api/events/?{query}"));
+        paths.push(format!("/api/events/?{query}&account={}", person.number));
+    }
+    paths.push(format!("/api/events/?after=1&account={}", person.number));
+    ask(meter, person, &paths).await;
+}

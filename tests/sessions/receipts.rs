@@ -168,8 +168,6 @@ async fn read_receipts_are_sent_until_the_network_accepts_them() {
     )
     .await;
     world.until_count("SELECT count(*) FROM receipt_outbox", 0).await;
-    assert_eq!(
-        process.entries(&account, "chat.read").await,
-        [json!({"chat": BEN, "messages": 2, "unread": 0})]
-    );
+    let event = json!({"chat": BEN, "messages": 2, "unread": 0});
+    assert_eq!(process.entries(&account, "chat.read").await, [event]);
 }

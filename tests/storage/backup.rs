@@ -56,6 +56,10 @@ async fn a_backup_under_load_brings_everything_back_and_ends_all_tokens() {
          WHERE network_id = '{before}' AND sender_peer_id IS NULL;
          UPDATE message SET state = 'queued', sent_at = NULL WHERE network_id = '{before}' AND sender_peer_id IS NULL"
     ));
+    let of_user = async |client: &Person, after: &str| {
+        client.api.get(&format!("/api/events/?limit=1000&after={after}")).await
+    };
+    let before_backup = of_user(&anna, "oldest").await.json();
     let stop = Arc::new(AtomicBool::new(false));
     let mut load = tokio::task::JoinSet::new();
     {
@@ -81,10 +85,6 @@ async fn a_backup_under_load_brings_everything_back_and_ends_all_tokens() {
     assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
     assert_eq!(server.run(&["backup", "--verify", &file], ""), format!("{file}: whole\n"));
     assert!(server.fail(&["backup", &file], "").contains("exists already"));
-    let of_user = async |client: &Person, after: &str| {
-        client.api.get(&format!("/api/events/?limit=1000&after={after}")).await
-    };
-    let before_backup = of_user(&anna, "oldest").await.json();
 
     let empty = Arc::new(Database::create_empty());
     let (restored, report) = Server::setup().database(empty).start_after(&["restore", &file]);
