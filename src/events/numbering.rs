@@ -21,7 +21,7 @@ use crate::telemetry::chain;
 /// The least time between two rounds: events that come meanwhile share the next one.
 const ROUND: Duration = Duration::from_millis(10);
 /// How often followed sequences are looked at without a notification.
-const POLL: Duration = Duration::from_millis(500);
+const POLL: Duration = Duration::from_millis(300);
 /// How often a followed sequence notes how far it was looked at, so that the next look need not begin as early.
 const NOTE: Duration = Duration::from_mins(1);
 /// The pause after an error.
@@ -34,7 +34,7 @@ const REMEMBERED: usize = 200_000;
 /// How often all sequences are numbered, plus or minus a quarter.
 const SWEEP: Duration = Duration::from_mins(1);
 /// Journals that are looked at together.
-const JOURNALS: i64 = 1_000;
+const JOURNALS: i64 = 100;
 /// Longer than a transaction that writes events takes, and longer than clocks differ.
 const OVERLAP: TimeDelta = TimeDelta::minutes(10);
 

@@ -285,7 +285,7 @@ impl Store {
                        WHERE counter_id = $2 AND last_seq > $3 AND first_seq <= $3 + 1 ORDER BY last_seq LIMIT 1) AS next,
                       (SELECT place FROM event_span WHERE counter_id = $2 AND last_seq = $3) AS exact,
                       coalesce((SELECT pruned FROM event_sequence WHERE user_id = $1), 0) AS "oldest!"
-               FROM account_counter c WHERE id = $2 AND user_id = $1"#,
+               FROM (SELECT * FROM account_counter WHERE id = $2 LIMIT 1) c WHERE c.user_id = $1"#,
             user.0,
             counter.0,
             seq

@@ -278,7 +278,6 @@ async fn an_event_without_a_notification_is_given_out_within_a_second() {
         let after = owner.now().await;
         let poll = owner.page_later(&format!("after={after}&wait=20&types=contact.removed"));
         tokio::time::sleep(Duration::from_millis(300)).await;
-        let written = std::time::Instant::now();
         block_in_place(|| {
             server.database().sql(&format!(
                 "WITH counter AS (
@@ -288,6 +287,8 @@ async fn an_event_without_a_notification_is_given_out_within_a_second() {
                  SELECT id, seq, stored_at, 'contact.removed', '{{\"contact\": \"15550009999\"}}' FROM counter"
             ))
         });
+        // It was committed when psql has ended.
+        let written = std::time::Instant::now();
         let page = poll.await.expect("a page");
         assert_eq!(page["events"][0]["data"]["contact"], "15550009999", "{page}");
         assert!(written.elapsed() < Duration::from_secs(1), "{:?}", written.elapsed());

@@ -285,3 +285,34 @@ async fn clients_that_read_nothing_hold_no_memory_and_delay_nobody() {
     println!("{SLOW} streams that read nothing: {grown} MiB more");
     assert!(grown < 150, "{grown} MiB");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_idle_streams_take_little_memory() {
+    const STREAMS: usize = 1_000;
+    let server = Server::setup()
+        .env("WINDU_STREAMS_PER_USER", "off")
+        .env("WINDU_MAX_CONNECTIONS", "3000")
+        .env("WINDU_MAX_CONNECTIONS_PER_ADDRESS", "3000")
+        .env("WINDU_LOG", "warn")
+        .start();
+    let owner = Owner::new(&server, 2).await;
+    let mut streams = Vec::new();
+    let mut before = 0;
+    for count in 0..STREAMS + 50 {
+        if count == 50 {
+            // What is allocated once is not a stream's.
+            before = server.memory("VmRSS");
+        }
+        let mut stream = Sse::open(&owner.api, "types=message.received").await;
+        assert_eq!(stream.next().await.expect("ready").event.as_deref(), Some("ready"));
+        streams.push(stream);
+    }
+    let each = server.memory("VmRSS").saturating_sub(before) / STREAMS as u64 / 1024;
+    println!("an idle stream: {each} KiB");
+    assert!(each < 100, "{each} KiB");
+    // All of them hear of the next event.
+    let id = owner.sends(0, 1, "hello").await;
+    for stream in &mut streams {
+        assert_eq!(stream.event().await["data"]["id"], id.as_str());
+    }
+}
