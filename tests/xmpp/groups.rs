@@ -6,9 +6,11 @@ use image::ImageFormat;
 use reqwest::Method;
 use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
+use tokio::task::block_in_place;
 
 use crate::support::client::Answer;
 use crate::support::people::{Person, texts};
+use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::support::xmpp::peer::{Peer, is_from};
 use crate::support::xmpp::{Software, XmppServer};
@@ -17,7 +19,9 @@ use crate::world::{jid, outsider_of, romeo, setup, shared};
 on_both_servers!(
     an_outsider_is_in_a_group_until_it_is_removed,
     an_outsider_changes_a_group_with_another_app,
-    a_destroyed_room_is_made_anew,
+    a_destroyed_room_is_the_end_of_its_group,
+    who_was_away_finds_its_groups_gone,
+    a_change_of_a_destroyed_room_does_not_make_it_anew,
     the_picture_of_a_group_is_that_of_its_room,
 );
 
@@ -45,8 +49,12 @@ impl Person {
         .await
     }
 
-    async fn is_in_group(&self, group: &str) -> bool {
-        self.api.get(&format!("/api/groups/{group}/info/")).await.status == 200
+    /// Waits until the account is not in the group any more.
+    async fn is_out_of(&self, group: &str) {
+        wait_until_async("the end of a membership", DEADLINE, async || {
+            (self.api.get(&format!("/api/groups/{group}/info/")).await.status != 200).then_some(())
+        })
+        .await;
     }
 
     pub async fn says(&self, group: &str, text: &str) -> String {
@@ -70,7 +78,7 @@ struct Three {
 }
 
 impl Three {
-    async fn new(server: &crate::support::server::Server, xmpp: &XmppServer) -> Self {
+    async fn new(server: &Server, xmpp: &XmppServer) -> Self {
         let (anna, ben) = Person::two_friends(server).await;
         let romeo = romeo(xmpp).await;
         romeo.chat(&jid(&anna, xmpp)).text("May I come?").await;
@@ -156,10 +164,7 @@ async fn an_outsider_changes_a_group_with_another_app(software: Software) {
     romeo.affiliate(&room, &jid(&ben, xmpp), "none").await.expect("an owner may");
     anna.group_until(&group, "without Ben", |info| info["participants"] == json!([anna.number, outsider]))
         .await;
-    wait_until_async("the end of Ben's membership", DEADLINE, async || {
-        (!ben.is_in_group(&group).await).then_some(())
-    })
-    .await;
+    ben.is_out_of(&group).await;
     anna.says(&group, "after").await;
     romeo.hears(&room, "after").await;
     assert_eq!(texts(&ben.chat(&group).await), ["before"]);
@@ -182,7 +187,31 @@ async fn an_outsider_changes_a_group_with_another_app(software: Software) {
     anna.group_until(&group, "Anna alone", |info| info["participants"] == json!([anna.number])).await;
 }
 
-async fn a_destroyed_room_is_made_anew(software: Software) {
+/// Destroys a room (XEP-0045, section 10.9).
+async fn destroy(owner: &Peer, room: &str) {
+    let destroy = format!(
+        "<iq xmlns='jabber:client' type='set' to='{room}'><query xmlns='http://jabber.org/protocol/muc#owner'>\
+         <destroy/></query></iq>"
+    );
+    owner.request(&destroy).await.expect("an owner may");
+}
+
+/// The changes of groups that an account has heard of, without the first one, once there are so many.
+async fn changes(server: &Server, person: &Person, count: usize) -> Vec<Value> {
+    let query = format!(
+        "SELECT coalesce(json_agg(payload ORDER BY e.seq), '[]') FROM event e
+         JOIN account_counter c ON c.id = e.counter_id WHERE number = '{}' AND kind = 'group.changed'",
+        person.number
+    );
+    wait_until_async("changes of groups", DEADLINE, async || {
+        let found = block_in_place(|| server.database().sql(&query));
+        let found: Vec<Value> = serde_json::from_str(&found).expect("JSON");
+        (found.len() >= count).then_some(found)
+    })
+    .await
+}
+
+async fn a_destroyed_room_is_the_end_of_its_group(software: Software) {
     let xmpp = shared(software);
     let server = setup(xmpp).start();
     let Three { anna, ben, romeo, outsider, group, room } = Three::new(&server, xmpp).await;
@@ -190,16 +219,73 @@ async fn a_destroyed_room_is_made_anew(software: Software) {
     ben.group_until(&group, "two admins", |info| info["admins"] == json!([anna.number, outsider])).await;
     let id = anna.says(&group, "before").await;
     ben.waits_until(&group, &id, |_| true).await;
-    let destroy = format!(
-        "<iq xmlns='jabber:client' type='set' to='{room}'><query xmlns='http://jabber.org/protocol/muc#owner'>\
-         <destroy/></query></iq>"
+    destroy(&romeo, &room).await;
+    let all = json!([anna.number, ben.number, outsider]);
+    let over = json!({"group": group, "change": "removed", "participants": all});
+    for person in [&anna, &ben] {
+        person.is_out_of(&group).await;
+        assert_eq!(changes(&server, person, 2).await[1..], [over.clone()]);
+        assert_eq!(texts(&person.chat(&group).await), ["before"]);
+        let form = [("group_id", group.as_str()), ("message", "after")];
+        let sent = person.api.post("/api/messages/send-message/", &form).await;
+        assert!((400..500).contains(&sent.status), "{}", sent.text());
+    }
+    // The sessions go on, and nobody has made the room anew.
+    anna.delivers(&ben, "A pity").await;
+    let listed = format!(
+        "<iq xmlns='jabber:client' type='get' to='{room}'><query xmlns='http://jabber.org/protocol/muc#admin'>\
+         <item affiliation='owner'/></query></iq>"
     );
-    romeo.request(&destroy).await.expect("an owner may");
-    let id = anna.says(&group, "after").await;
-    ben.waits_until(&group, &id, |_| true).await;
-    assert_eq!(texts(&ben.chat(&group).await), ["before", "after"]);
-    romeo.join(&room, "Romeo", 10).await.expect("a member still");
-    romeo.hears(&room, "after").await;
+    let gone = romeo.request(&listed).await.expect_err("no room");
+    assert!(["gone", "item-not-found"].contains(&gone.as_str()), "{gone}");
+}
+
+async fn who_was_away_finds_its_groups_gone(software: Software) {
+    let xmpp = shared(software);
+    let mut server = setup(xmpp).on_a_fixed_port().start();
+    let Three { anna, ben, romeo, outsider, group, room } = Three::new(&server, xmpp).await;
+    let second = anna.makes_group("A second ball", &[&ben.number, &outsider]).await;
+    let invitation = romeo.until("an invitation", |event| event["invited_to"].is_string()).await;
+    let second_room = invitation["invited_to"].as_str().expect("an address");
+    for group in [&group, &second] {
+        anna.changes_group(group, "promote-participant", &[("contact", &outsider)]).await;
+        ben.group_until(group, "two admins", |info| info["admins"] == json!([anna.number, outsider])).await;
+    }
+    block_in_place(|| {
+        server.terminate();
+        server.wait();
+    });
+    destroy(&romeo, &room).await;
+    if software == Software::Ejabberd {
+        // The administrator learns nothing of the other room any more, only Ben that he is no member. Prosody's stays.
+        romeo.affiliate(second_room, &xmpp.admin_jid(), "none").await.expect("an owner may");
+    }
+    romeo.affiliate(second_room, &jid(&ben, xmpp), "none").await.expect("an owner may");
+    block_in_place(|| server.restart());
+    for (person, group) in [(&anna, &group), (&ben, &group), (&ben, &second)] {
+        person.is_out_of(group).await;
+    }
+    let id = anna.says(&second, "Who is here?").await;
+    romeo.join(second_room, "Romeo", 5).await.expect("a member still");
+    romeo.hears(second_room, "Who is here?").await;
+    anna.waits_until(&second, &id, |message| message["state"] == "sent").await;
+    assert_eq!(ben.chat(&second).await, Vec::<Value>::new());
+}
+
+async fn a_change_of_a_destroyed_room_does_not_make_it_anew(software: Software) {
+    let xmpp = shared(software);
+    let server = setup(xmpp).start();
+    let Three { anna, ben, romeo, outsider, group, room } = Three::new(&server, xmpp).await;
+    anna.changes_group(&group, "promote-participant", &[("contact", &outsider)]).await;
+    ben.group_until(&group, "two admins", |info| info["admins"] == json!([anna.number, outsider])).await;
+    let (form, path) = ([("subject", "Too late")], format!("/api/groups/{group}/subject/"));
+    let (changed, ()) = tokio::join!(anna.api.post(&path, &form), destroy(&romeo, &room));
+    // It came before the end, or was refused.
+    assert!(changed.status == 200 || (400..500).contains(&changed.status), "{}", changed.text());
+    for person in [&anna, &ben] {
+        person.is_out_of(&group).await;
+    }
+    assert!(romeo.join(&room, "Romeo", 0).await.is_err() || software == Software::Ejabberd);
 }
 
 async fn the_picture_of_a_group_is_that_of_its_room(software: Software) {

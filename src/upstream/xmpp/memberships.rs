@@ -32,7 +32,7 @@ pub(super) enum Presence {
     /// It has asked to join.
     Joining,
     Inside,
-    /// Somebody has destroyed the room, which has to be made anew before it is joined.
+    /// Somebody has destroyed the room.
     Destroyed,
     /// The room does not let it in.
     Refused(IqFailure),

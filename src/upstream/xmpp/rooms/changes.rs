@@ -97,7 +97,11 @@ impl Rooms {
             let mut record = before;
             record.remember(operation.clone());
             if self.write(room, &mut record, &bytes, &decision).await? {
-                return Ok(self.finish_soon(room).await?.group(room));
+                let after = self.finish_soon(room).await?;
+                if after.member(by).is_none() && *edit != GroupEdit::Leave {
+                    return Err(GroupFailure::NotInGroup);
+                }
+                return Ok(after.group(room));
             }
         }
         Err(Failure::Retry("network_busy").into())

@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use super::awaited::Awaited;
+use super::observed::is_gone;
 use super::record::{Affiliation, Pending, Record};
 use super::stanza::{self, Occupant};
 use crate::secrets;
@@ -38,6 +39,14 @@ pub(in crate::upstream::xmpp) struct Control {
     pub service: Option<String>,
 }
 
+/// What has become of a change of a room.
+pub(super) enum CarriedOut {
+    /// The id of its announcement in the room's archive.
+    Announced(Option<String>),
+    /// Somebody has destroyed the room.
+    Gone,
+}
+
 /// A message in a room's archive.
 pub(in crate::upstream::xmpp) struct Archived {
     pub id: String,
@@ -46,26 +55,34 @@ pub(in crate::upstream::xmpp) struct Archived {
 }
 
 impl Control {
-    /// Does in the room what a change needs, and announces it. Returns the id of the announcement in the archive.
+    /// Does in the room what a change needs, and announces it.
     ///
     /// Done twice, it only announces twice. `picture` is the group's, in base64.
-    pub async fn carry_out(
+    pub(super) async fn carry_out(
         &self,
         room: &str,
         record: &Record,
         pending: &Pending,
         picture: Option<&str>,
         occupants: usize,
-    ) -> Result<Option<String>, IqFailure> {
+    ) -> Result<CarriedOut, IqFailure> {
         let nickname = format!("windu-{}", secrets::random_id());
-        let is_new = self.enter(room, &nickname).await?;
-        let done = if is_new || pending.create {
+        let is_new = match self.enter(room, &nickname).await {
+            Ok(is_new) => is_new,
+            Err(failure) if is_gone(&failure) => return Ok(CarriedOut::Gone),
+            Err(failure) => return Err(failure),
+        };
+        if is_new && !pending.create {
+            ask(&self.link, stanza::destroy(room)).await?;
+            return Ok(CarriedOut::Gone);
+        }
+        let done = if pending.create {
             self.make(room, record, occupants).await
         } else {
             self.affiliate(room, &pending.affiliations).await
         };
         let done = match done {
-            Ok(()) => self.tell(room, record, pending, is_new, picture).await,
+            Ok(()) => self.tell(room, record, pending, picture).await,
             Err(failure) => Err(failure),
         };
         let left = self.link.send(vec![stanza::leave(room, &nickname)]).await;
@@ -82,7 +99,7 @@ impl Control {
                 return Err(IqFailure::NoAnswer);
             }
         }
-        Ok(announced)
+        Ok(CarriedOut::Announced(announced))
     }
 
     /// Configures a room, and lets the members of the group in.
@@ -116,13 +133,12 @@ impl Control {
         room: &str,
         record: &Record,
         pending: &Pending,
-        is_new: bool,
         picture: Option<&str>,
     ) -> Result<Option<String>, IqFailure> {
         let subject = stanza::subject(room, &record.subject);
         // Prosody passes a subject on without its id, so only an error is heard of.
         let mut refused = self.awaited.expect(subject.attr("id").unwrap_or_default());
-        if pending.subject || is_new {
+        if pending.subject {
             self.link.send(vec![subject]).await?;
         }
         if pending.photo {

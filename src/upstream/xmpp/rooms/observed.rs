@@ -7,10 +7,11 @@ use tokio::time::Instant;
 
 use super::pending::not_done;
 use super::record::{Affiliation, Record};
-use super::{Loaded, Rooms, group_key, to_json};
+use super::{Loaded, Rooms};
 use crate::clock;
 use crate::domain::GroupChangeKind;
 use crate::upstream::group_rules::{Decision, successor};
+use crate::upstream::xmpp::failure::IqFailure;
 use crate::upstream::{Address, Failure, GroupChange};
 
 /// The lists of a room are compared once in this time, without a sign of a change.
@@ -24,8 +25,8 @@ pub(in crate::upstream::xmpp) enum Observed {
     Subject(String),
     /// The account has joined it, and may have missed something.
     Joined,
-    /// Something has changed, whatever it is.
-    Changed,
+    /// It does not let this member in, or somebody has destroyed it.
+    Refused(String),
 }
 
 impl Rooms {
@@ -48,19 +49,13 @@ impl Rooms {
             Observed::Subject(subject) if *subject == record.subject => return Ok(()),
             Observed::Subject(subject) => Some(subject.clone()),
             Observed::Joined if self.is_compared(room) => return Ok(()),
-            Observed::Joined | Observed::Changed => None,
+            Observed::Joined | Observed::Refused(_) => None,
         };
         let control = self.admin.control().await?;
         let listed = match control.affiliated(room).await {
             Ok(listed) => listed,
-            Err(failure) if matches!(failure.condition(), Some("item-not-found" | "gone")) => {
-                // Somebody has destroyed the room, and the group goes on in a new one.
-                let mut record = record;
-                record.restore(&self.process, clock::now());
-                let key = group_key(room);
-                self.state.replace(&key, Some(&bytes), &to_json(&record)?, &[]).await?;
-                return self.finish_soon(room).await.map(drop);
-            }
+            Err(failure) if is_gone(&failure) => return self.end(room, record, &bytes).await,
+            Err(failure) if matches!(failure.condition(), Some("forbidden" | "not-allowed")) => Vec::new(),
             Err(failure) => {
                 self.admin.close_if_silent(&failure).await;
                 return Err(not_done(failure));
@@ -71,7 +66,13 @@ impl Rooms {
         };
         if !listed.iter().any(is_owner) {
             tracing::warn!("the administrator does not own the room of a group any more");
-            return Ok(());
+            // What can be known is whom it keeps out.
+            return match observed {
+                Observed::Refused(who) => {
+                    self.take_out(room, record, &bytes, vec![Address(who.clone())]).await
+                }
+                _ => Ok(()),
+            };
         }
         let decision = self.difference(&record, &listed, subject);
         let mut record = record;
@@ -79,6 +80,32 @@ impl Rooms {
             self.finish_soon(room).await?;
         }
         Ok(())
+    }
+
+    /// The group is over: its room is gone, and so are all members.
+    pub(super) async fn end(&self, room: &str, record: Record, before: &[u8]) -> Result<(), Failure> {
+        let members = record.members.iter().map(|member| member.address.clone()).collect();
+        self.take_out(room, record, before, members).await
+    }
+
+    /// Writes that these are no members any more, without a change of the room. Somebody who writes at the same moment
+    /// supersedes it, and the next sign shows it again.
+    async fn take_out(
+        &self,
+        room: &str,
+        mut record: Record,
+        before: &[u8],
+        mut who: Vec<Address>,
+    ) -> Result<(), Failure> {
+        who.retain(|who| record.member(&who.0).is_some());
+        if who.is_empty() {
+            return Ok(());
+        }
+        let changes = vec![GroupChange { kind: GroupChangeKind::Removed, who: who.clone() }];
+        let decision = Decision { removed: who, changes, ..Decision::default() };
+        record.apply(&decision, &self.process, clock::now());
+        record.pending = None;
+        self.replace(room, &record, before, &decision).await.map(drop)
     }
 
     /// Whether the lists were compared lately. They are from now on.
@@ -138,4 +165,9 @@ impl Rooms {
         }
         decision
     }
+}
+
+/// Whether a room says that there is none (any more).
+pub(super) fn is_gone(failure: &IqFailure) -> bool {
+    matches!(failure.condition(), Some("item-not-found" | "gone"))
 }

@@ -8,6 +8,7 @@ use data_encoding::BASE64;
 use futures_util::TryStreamExt as _;
 use tokio::time::{sleep, timeout};
 
+use super::control::CarriedOut;
 use super::{LARGEST_GROUP, Loaded, Record, Rooms, group_key, revision_key, to_json};
 use crate::clock;
 use crate::domain::Photo;
@@ -79,7 +80,11 @@ impl Rooms {
             let control = self.admin.control().await?;
             let done = control.carry_out(room, &record, pending, picture.as_deref(), OCCUPANTS).await;
             let announced = match done {
-                Ok(announced) => announced,
+                Ok(CarriedOut::Announced(announced)) => announced,
+                Ok(CarriedOut::Gone) => {
+                    self.end(room, record, &bytes).await?;
+                    continue;
+                }
                 Err(failure) => {
                     self.admin.close_if_silent(&failure).await;
                     return Err(not_done(failure));

@@ -196,20 +196,6 @@ impl Record {
         });
     }
 
-    /// Has the room made anew, which somebody has destroyed.
-    pub fn restore(&mut self, by: &str, now: DateTime<Utc>) {
-        self.pending = Some(Pending {
-            by: by.to_owned(),
-            at: now,
-            create: true,
-            subject: true,
-            photo: self.photo.is_some(),
-            affiliations: Vec::new(),
-            added: Vec::new(),
-            removed: Vec::new(),
-        });
-    }
-
     pub fn group(&self, room: &str) -> Group {
         Group {
             address: address::of_room(room),

@@ -47,7 +47,7 @@ impl Reader {
                     _ => {
                         tracing::debug!(%failure, "the archive of a room was not read");
                         self.rooms.try_again(room);
-                        return Ok(Reading::Done);
+                        return Ok(Reading::Later);
                     }
                 },
             };

@@ -23,10 +23,16 @@ use crate::upstream::xmpp::rooms::{CREATED, Observed, Occupant, stanza};
 use crate::upstream::xmpp::xml::{Element, ns};
 use crate::upstream::{Address, Failure, Incoming, UpstreamEvent};
 
-/// A room that does not answer as it should is tried again after this pause.
+/// A room that does not answer as it should is tried again after this pause, which doubles each time.
 const AGAIN: Duration = Duration::from_secs(3);
+/// The longest pause.
+const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// How often the record of a room may differ from what was read before the rest waits.
 const ROUNDS: usize = 4;
+
+/// The errors of a room that is gone, or of which the account is no member (XEP-0045, section 7.2).
+const NOT_A_MEMBER: [&str; 5] =
+    ["registration-required", "forbidden", "not-allowed", "item-not-found", "gone"];
 
 /// The status of an occupant that has to go because the service ends (XEP-0045, section 15.6).
 const SHUTDOWN: u16 = 332;
@@ -39,6 +45,8 @@ pub(in crate::upstream::xmpp) struct RoomWork {
     pub(super) later: VecDeque<Received>,
     /// When rooms are tried again.
     again: HashMap<String, Instant>,
+    /// The pauses before the next attempts, of rooms that failed last time.
+    pauses: HashMap<String, Duration>,
     /// The last own messages: their ids in archives, and their own.
     own_messages: VecDeque<(String, String)>,
     /// Who last wrote under a nickname, by the address of the occupant.
@@ -63,6 +71,8 @@ enum Work {
 enum Reading {
     /// To the end.
     Done,
+    /// Not to the end. The rest is read when the room is tried again.
+    Later,
     /// The account is not in the group any more.
     Left,
     /// The room does not let it read.
@@ -112,7 +122,13 @@ impl RoomWork {
     }
 
     fn try_again(&mut self, room: &str) {
-        self.again.insert(room.to_owned(), Instant::now() + AGAIN);
+        let pause = self.pauses.entry(room.to_owned()).or_insert(AGAIN);
+        self.again.insert(room.to_owned(), Instant::now() + *pause);
+        *pause = (*pause * 2).min(LONGEST_PAUSE);
+    }
+
+    fn succeeded(&mut self, room: &str) {
+        self.pauses.remove(room);
     }
 }
 
@@ -136,7 +152,7 @@ impl Reader {
             match work {
                 Work::Read if self.memberships.presence(&room) == Some(Presence::Inside) => {
                     match self.read_room(&room).await? {
-                        Reading::Done => {}
+                        Reading::Done | Reading::Later => {}
                         Reading::Left | Reading::Refused => self.refresh_room(&room, None).await?,
                     }
                 }
@@ -267,25 +283,27 @@ impl Reader {
                 self.hear_of(room, joined, place.point).await?;
             }
             if self.memberships.presence(room) == Some(Presence::Destroyed) {
-                if let Err(failure) = self.groups.observe(room, &Observed::Changed).await {
-                    tracing::debug!(%failure, "a destroyed room is not made anew yet");
-                    self.rooms.try_again(room);
-                    return Ok(());
-                }
                 self.memberships.set_presence(room, Presence::Outside);
+                self.observe(room, &Observed::Refused(self.own.clone())).await;
+                continue;
             }
             if let Err(failure) = self.join_room(room).await? {
                 tracing::debug!(%failure, "a room does not let a member in");
-                if matches!(failure.condition(), Some("registration-required" | "forbidden")) {
-                    self.observe(room, &Observed::Changed).await;
+                if !NOT_A_MEMBER.iter().any(|condition| failure.condition() == Some(condition)) {
+                    self.rooms.try_again(room);
+                    return Ok(());
                 }
-                self.rooms.try_again(room);
-                return Ok(());
+                self.observe(room, &Observed::Refused(self.own.clone())).await;
+                continue;
             }
             match self.read_room(room).await? {
-                Reading::Done => return Ok(()),
+                Reading::Done => {
+                    self.rooms.succeeded(room);
+                    return Ok(());
+                }
+                Reading::Later => return Ok(()),
                 Reading::Left => {}
-                Reading::Refused => self.observe(room, &Observed::Changed).await,
+                Reading::Refused => self.observe(room, &Observed::Refused(self.own.clone())).await,
             }
         }
         self.rooms.try_again(room);
