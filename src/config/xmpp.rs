@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::{ConfigError, Env};
 
@@ -13,6 +14,7 @@ const CA_FILE: &str = "WINDU_XMPP_CA_FILE";
 const ADMIN_JID: &str = "WINDU_XMPP_ADMIN_JID";
 const ADMIN_PASSWORD: &str = "WINDU_XMPP_ADMIN_PASSWORD";
 const ENCRYPTION_NOTE: &str = "WINDU_XMPP_ENCRYPTION_NOTE";
+const ROOM_PING: &str = "WINDU_XMPP_ROOM_PING";
 
 /// The usual note to people whose apps encrypt.
 const USUAL_NOTE: &str = "This account can only read messages without end-to-end encryption. Please turn it off for this chat and send your \
@@ -56,6 +58,8 @@ pub struct XmppSettings {
     pub admin_password: String,
     /// What a person is sent once who writes with end-to-end encryption.
     pub encryption_note: Option<String>,
+    /// A room that was silent for so long is asked whether the account is still inside.
+    pub room_ping: Duration,
 }
 
 impl fmt::Debug for XmppSettings {
@@ -66,7 +70,8 @@ impl fmt::Debug for XmppSettings {
 
 impl XmppSettings {
     /// The variables that [`XmppSettings::read`] reads.
-    pub const NAMES: &[&str] = &[DOMAIN, HOST, TLS, CA_FILE, ADMIN_JID, ADMIN_PASSWORD, ENCRYPTION_NOTE];
+    pub const NAMES: &[&str] =
+        &[DOMAIN, HOST, TLS, CA_FILE, ADMIN_JID, ADMIN_PASSWORD, ENCRYPTION_NOTE, ROOM_PING];
 
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
         let needed = |variable| {
@@ -108,7 +113,8 @@ impl XmppSettings {
                 return Err(ConfigError::new(ENCRYPTION_NOTE, problem));
             }
         };
-        Ok(Self { domain, host, tls, ca_file, admin_jid, admin_password, encryption_note })
+        let room_ping = env.duration(ROOM_PING, Duration::from_mins(10))?;
+        Ok(Self { domain, host, tls, ca_file, admin_jid, admin_password, encryption_note, room_ping })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tempfile::TempDir;
@@ -79,6 +80,7 @@ impl<const EJABBERD: bool> Network for XmppNetwork<EJABBERD> {
             admin_jid: self.server.admin_jid(),
             admin_password: self.server.admin_password().to_owned(),
             encryption_note: None,
+            room_ping: Duration::from_mins(10),
         };
         let (blobs, rules) = (Arc::new(self.media()), UntrustedRules::default());
         Arc::new(Xmpp::new(settings, blobs, rules, self.state.clone(), self.lifecycle.clone()).unwrap())

@@ -14,7 +14,7 @@ use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::support::xmpp::peer::{Peer, is_from};
 use crate::support::xmpp::{Software, XmppServer};
-use crate::world::{jid, outsider_of, romeo, setup, shared};
+use crate::world::{is_installed, jid, outsider_of, romeo, setup, shared};
 
 on_both_servers!(
     an_outsider_is_in_a_group_until_it_is_removed,
@@ -286,6 +286,29 @@ async fn a_change_of_a_destroyed_room_does_not_make_it_anew(software: Software) 
         person.is_out_of(&group).await;
     }
     assert!(romeo.join(&room, "Romeo", 0).await.is_err() || software == Software::Ejabberd);
+}
+
+/// Only Prosody can be made to do that to its own account; rooms of killed servers are in `invitations`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_dropped_an_account_without_a_word_is_joined_again() {
+    if !is_installed() {
+        return;
+    }
+    let xmpp = shared(Software::Prosody);
+    let server = setup(xmpp).env("WINDU_XMPP_ROOM_PING", "2s").start();
+    let Three { anna, ben, romeo, outsider: _, group, room } = Three::new(&server, xmpp).await;
+    let drop = format!(
+        "<message xmlns='jabber:client' to='{}'><drop xmlns='urn:windu:test' room='{room}' nick='{}'/></message>",
+        xmpp.domain(),
+        ben.number
+    );
+    romeo.raw(&drop).await;
+    // In the gap: nothing but its end shows it to Ben.
+    let missed = romeo.room(&room).text("Where is he?").await;
+    ben.waits_until(&group, &missed, |_| true).await;
+    let said = ben.says(&group, "Here again").await;
+    anna.waits_until(&group, &said, |_| true).await;
+    assert_eq!(texts(&ben.chat(&group).await), ["Where is he?", "Here again"]);
 }
 
 async fn the_picture_of_a_group_is_that_of_its_room(software: Software) {

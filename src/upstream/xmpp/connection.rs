@@ -96,7 +96,7 @@ async fn start(
         memberships: memberships.clone(),
         groups: groups.clone(),
         state: state.clone(),
-        rooms: RoomWork::default(),
+        rooms: RoomWork::new(server.settings.room_ping),
         profile: profile.clone(),
         note: Note::new(own.clone(), server.settings.encryption_note.clone(), state.clone()),
         encrypted: Vec::new(),

@@ -180,6 +180,7 @@ impl Reader {
                     self.rooms.refresh(&room);
                 },
                 () = RoomWork::is_due(self.rooms.next_due()) => self.rooms.take_due(),
+                ping = self.rooms.ping() => self.take_ping(ping).await?,
                 // ejabberd may keep back what came at the moment of the presence, until the next login.
                 () = tokio::time::sleep_until(last_look), if !has_looked => {
                     has_looked = true;

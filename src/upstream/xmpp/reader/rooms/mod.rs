@@ -4,6 +4,7 @@
 //! wrote what, while anybody may take a nickname. What comes from other senders meanwhile waits, so that it stays behind.
 
 mod archive;
+mod pings;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use self::archive::{archive_point, first_page};
+use self::pings::Pings;
 use super::{Reader, Stop};
 use crate::upstream::xmpp::address;
 use crate::upstream::xmpp::archive::{ArchivePoint, Page};
@@ -38,7 +40,6 @@ const NOT_A_MEMBER: [&str; 5] =
 const SHUTDOWN: u16 = 332;
 
 /// The reader's part of rooms.
-#[derive(Default)]
 pub(in crate::upstream::xmpp) struct RoomWork {
     queue: VecDeque<(String, Work)>,
     /// What came while a room was read.
@@ -51,6 +52,7 @@ pub(in crate::upstream::xmpp) struct RoomWork {
     own_messages: VecDeque<(String, String)>,
     /// Who last wrote under a nickname, by the address of the occupant.
     nicknames: HashMap<String, String>,
+    pings: Pings,
 }
 
 /// What is to be done with a room.
@@ -80,6 +82,19 @@ enum Reading {
 }
 
 impl RoomWork {
+    /// `ping_interval`: a silent room is asked whether the account is still inside.
+    pub(in crate::upstream::xmpp) fn new(ping_interval: Duration) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            later: VecDeque::new(),
+            again: HashMap::new(),
+            pauses: HashMap::new(),
+            own_messages: VecDeque::new(),
+            nicknames: HashMap::new(),
+            pings: Pings::new(ping_interval),
+        }
+    }
+
     fn note(&mut self, room: &str, work: Work) {
         let work = (room.to_owned(), work);
         if !self.queue.contains(&work) {
@@ -185,6 +200,7 @@ impl Reader {
         if !self.memberships.contains(room) {
             return;
         }
+        self.rooms.pings.show(room);
         let is_own = address::resource(from) == Some(self.nickname());
         if let Some(subject) = message.get_child("subject", ns::CLIENT)
             && !message.has_child("body", ns::CLIENT)
@@ -238,6 +254,7 @@ impl Reader {
                     self.rooms.note(&room, Work::Destroy);
                 } else if occupant.is_own() {
                     self.memberships.set_presence(&room, Presence::Inside);
+                    self.rooms.pings.show(&room);
                 }
             } else if self.memberships.presence(&room) != Some(Presence::Joining) {
                 let is_destroyed = occupant.is_destroyed;
