@@ -174,6 +174,12 @@
 //! * On XMPP a message of a room is a sign to read the room's archive, which has the order and the authors. That costs a
 //!   request for each batch of messages and member, and spares the presence of all members, by which nicknames could be
 //!   trusted.
+//! * On XMPP a room that another app has made becomes a group by an invitation, if it is for members only, shows who is in it
+//!   and has an archive: then what it says of its members becomes the record, and authors are known. Rooms that are open to
+//!   all, anonymous or without an archive are not followed, because their occupants would be people by nicknames, whose
+//!   messages nobody could read later. Such rooms are asked by a task of their own, since a server of somebody else may
+//!   answer late or never, and reading their archives takes a fifth of a session's time at the most. Who may invite,
+//!   and how often, is in `upstream::xmpp::invitations`.
 //! * Where a network lets each account know other numbers and addresses, the account has a directory of its own, so that no
 //!   statement can show what another account knows. The rows of a removed directory are erased and stay: to delete one would
 //!   search each table that may refer to it. Such accounts ask [`upstream::Connection::existing`], which gives addresses

@@ -36,6 +36,7 @@ mod faults;
 mod federated;
 mod group_traffic;
 mod groups;
+mod invitations;
 mod messages;
 mod outsiders;
 mod processes;

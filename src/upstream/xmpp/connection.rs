@@ -9,6 +9,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::archive::ArchiveStart;
 use super::in_flight::{Entry, InFlight, is_stanza};
+use super::invitations::Invitations;
 use super::iq::is_handled;
 use super::ledger::Ledger;
 use super::link::{self, Link, LinkEnd};
@@ -20,6 +21,7 @@ use super::pep;
 use super::profile::OwnProfile;
 use super::reader::{Reader, RoomWork};
 use super::rooms::Rooms;
+use super::rooms::stanza::give_up;
 use super::seen::Seen;
 use super::sender::Sender;
 use super::uploads::Uploads;
@@ -47,6 +49,7 @@ pub(super) struct XmppConnection {
     /// The account's address without a resource.
     pub(super) own: String,
     pub(super) groups: Arc<Rooms>,
+    invitations: Invitations,
     pub(super) profile: OwnProfile,
     // Ends the reading task when the session drops the connection.
     _stop: DropGuard,
@@ -92,7 +95,10 @@ async fn start(
         .await
         .map_err(|_| End::Retry("not_stored"))?;
     let memberships = Memberships::load(&*state).await.map_err(|_| End::Retry("not_stored"))?;
+    let invitations =
+        Invitations::new(own.clone(), link.clone(), groups.clone(), profile.clone(), memberships.clone());
     let reader = Reader {
+        invitations: invitations.clone(),
         memberships: memberships.clone(),
         groups: groups.clone(),
         state: state.clone(),
@@ -127,7 +133,7 @@ async fn start(
     };
     let of_account = own.clone();
     let (stopped, lifecycle, of) = (stop.clone(), server.lifecycle.clone(), server.clone());
-    let looking_up = profile.clone();
+    let (looking_up, asking) = (profile.clone(), invitations.clone());
     lifecycle.spawn(async move {
         let reading = async {
             let (end, signals) = reader.run().await;
@@ -140,6 +146,7 @@ async fn start(
         tokio::select! {
             () = reading => {}
             never = looking_up.look_up() => match never {},
+            never = asking.work_on() => match never {},
             () = stopped.cancelled() => {}
         }
     });
@@ -153,6 +160,7 @@ async fn start(
         state,
         own: of_account,
         groups,
+        invitations,
         profile,
         _stop: stop.drop_guard(),
     };
@@ -233,6 +241,18 @@ impl Connection for XmppConnection {
 }
 
 impl XmppConnection {
+    pub(super) fn is_made_elsewhere(&self, room: &str) -> bool {
+        self.sender.memberships.is_made_elsewhere(room)
+    }
+
+    /// Leaves a room that another app has made, after the account has left its group.
+    pub(super) async fn leave_elsewhere(&self, room: &str) {
+        let nickname = self.own.split('@').next().unwrap_or_default();
+        // Without a connection the server takes the account out by itself.
+        let _ = self.link.send(give_up(room, &self.own, nickname)).await;
+        self.invitations.report(room);
+    }
+
     /// Stores how far rooms are stored.
     async fn keep_places(&self, entries: Vec<Entry>) -> Result<(), Failure> {
         // The last one of each room counts.

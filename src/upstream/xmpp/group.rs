@@ -26,7 +26,12 @@ impl Groups for XmppConnection {
     ) -> Result<Group, GroupFailure> {
         self.is_open()?;
         let room = address::room(group).ok_or(GroupFailure::NotInGroup)?;
-        self.groups.change(&self.own, operation, room, edit).await
+        let is_left = *edit == GroupEdit::Leave && self.is_made_elsewhere(room);
+        let group = self.groups.change(&self.own, operation, room, edit).await?;
+        if is_left {
+            self.leave_elsewhere(room).await;
+        }
+        Ok(group)
     }
 
     async fn not_addable(&self, who: &[Address]) -> Result<Vec<Address>, Failure> {

@@ -23,6 +23,9 @@ pub(super) struct Place {
     pub revision: i64,
     /// The account has left it, or was removed from it.
     pub left: bool,
+    /// Another app has made it.
+    #[serde(default)]
+    pub made_elsewhere: bool,
 }
 
 /// Whether the account's connection is in a room.
@@ -93,6 +96,16 @@ impl Memberships {
 
     pub fn contains(&self, room: &str) -> bool {
         self.lock().contains_key(room)
+    }
+
+    /// Whether another app has made a room that the account is in.
+    pub fn is_made_elsewhere(&self, room: &str) -> bool {
+        self.lock().get(room).is_some_and(|membership| membership.place.made_elsewhere)
+    }
+
+    /// The number of such rooms.
+    pub fn made_elsewhere(&self) -> usize {
+        self.lock().values().filter(|membership| membership.place.made_elsewhere).count()
     }
 
     pub fn place(&self, room: &str) -> Option<Place> {

@@ -16,6 +16,7 @@ mod file_types;
 mod group;
 mod in_flight;
 mod inbound;
+mod invitations;
 mod iq;
 mod ledger;
 mod link;

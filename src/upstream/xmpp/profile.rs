@@ -195,6 +195,11 @@ impl OwnProfile {
         self.watching().is_blocked(who)
     }
 
+    /// Whether a person is a contact, or there is a chat with them.
+    pub fn knows(&self, who: &str) -> bool {
+        self.watching().is_watched(who)
+    }
+
     pub(super) fn link(&self) -> &Link {
         &self.0.link
     }

@@ -128,7 +128,7 @@ impl Watching {
         }
     }
 
-    fn is_watched(&self, who: &str) -> bool {
+    pub fn is_watched(&self, who: &str) -> bool {
         self.watched.as_ref().map_or_else(|| self.is_subscribed(who), |watched| watched.contains(who))
     }
 

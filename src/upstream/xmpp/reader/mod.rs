@@ -28,6 +28,7 @@ use super::archive::{ArchivePoint, ArchiveStart};
 use super::failure::IqFailure;
 use super::in_flight::{Entry, InFlight};
 use super::inbound::{Envelope, delay, events};
+use super::invitations::{Invitation, Invitations};
 use super::iq::{ANSWER_TIMEOUT, iq, ping};
 use super::ledger::Ledger;
 use super::link::{Link, LinkEnd, Received};
@@ -76,6 +77,7 @@ pub(super) struct Reader {
     /// The number of the last stanza that was read from the archive and passed on.
     pub last_archived: u64,
     pub memberships: Memberships,
+    pub invitations: Invitations,
     pub groups: Arc<Rooms>,
     pub state: Arc<dyn AdapterState>,
     pub rooms: RoomWork,
@@ -148,7 +150,7 @@ impl Reader {
         let (last_look, mut has_looked, caught_up) = (Instant::now() + LAST_LOOK, false, self.point.clone());
         self.seen.end_soon();
         let (profile, signals) = (self.profile.clone(), self.signals.clone());
-        let memberships = self.memberships.clone();
+        let (memberships, invitations) = (self.memberships.clone(), self.invitations.clone());
         loop {
             // In the order in which it came: a room before what came behind its message.
             if !self.rooms.is_empty() {
@@ -177,6 +179,9 @@ impl Reader {
                 }
                 () = profile.has_news() => self.take_news(),
                 lost = memberships.lost() => for room in lost {
+                    self.rooms.refresh(&room);
+                },
+                news = invitations.news() => for room in news {
                     self.rooms.refresh(&room);
                 },
                 () = RoomWork::is_due(self.rooms.next_due()) => self.rooms.take_due(),
@@ -303,6 +308,17 @@ impl Reader {
             self.rooms.noticed(room, revision);
             return self.ledger.close([number]);
         }
+        if !is_group
+            && !is_own
+            && let Some(invitation) = Invitation::of(message)
+        {
+            let is_by_room = from_room(message, &invitation);
+            self.invitations.receive(invitation);
+            if is_by_room {
+                // Its text is for apps that do not know invitations, and the room is nobody.
+                return self.ledger.close([number]);
+            }
+        }
         let (mut events, receipt) = if is_group {
             (Vec::new(), None)
         } else {
@@ -377,6 +393,11 @@ impl Reader {
     async fn signal(&mut self, signal: Signal) -> Result<(), Stop> {
         self.signals.send(signal).await.map_err(|_| Stop::Dropped)
     }
+}
+
+/// Whether a room passes on an invitation to it.
+fn from_room(message: &Element, invitation: &Invitation) -> bool {
+    message.attr("from").map(address::bare) == Some(invitation.room.as_str())
 }
 
 /// What another device of the account sent or received (XEP-0280), and whether it sent it.

@@ -81,6 +81,14 @@ impl Rooms {
             if before.has_done(&operation) {
                 return Ok(before.group(room));
             }
+            if before.made_elsewhere {
+                let loaded = Loaded { record: before, bytes };
+                let changed = self.change_elsewhere(&author, operation.clone(), room, edit, loaded).await?;
+                match changed {
+                    Some(group) => return Ok(group),
+                    None => continue,
+                }
+            }
             let decision = decide(&before.members(), &author, edit, LARGEST_GROUP)?;
             let refused = self.not_addable(by, &decision.added).await?;
             if !refused.is_empty() {

@@ -8,6 +8,7 @@
 mod awaited;
 mod changes;
 mod control;
+mod elsewhere;
 mod observed;
 mod pending;
 mod record;
@@ -27,7 +28,7 @@ use crate::upstream::{Address, Failure, NetworkState, NetworkWrite};
 
 pub(super) use awaited::Awaited;
 pub(super) use control::{Archived, CREATED, Control};
-pub(super) use observed::Observed;
+pub(super) use observed::{Observed, is_kept_out};
 pub(super) use record::{Record, Revision};
 pub(super) use stanza::Occupant;
 

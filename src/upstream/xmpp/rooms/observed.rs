@@ -7,8 +7,7 @@ use tokio::time::Instant;
 
 use super::pending::not_done;
 use super::record::{Affiliation, Record};
-use super::{Loaded, Rooms};
-use crate::clock;
+use super::{LARGEST_GROUP, Loaded, Rooms};
 use crate::domain::GroupChangeKind;
 use crate::upstream::group_rules::{Decision, successor};
 use crate::upstream::xmpp::failure::IqFailure;
@@ -34,7 +33,7 @@ impl Rooms {
     /// once, however many accounts and processes see it.
     pub async fn observe(self: &Arc<Self>, room: &str, observed: &Observed) -> Result<(), Failure> {
         let Some(Loaded { record, bytes }) = self.load(room).await? else { return Ok(()) };
-        if record.pending.is_some() {
+        if record.pending.is_some() || record.made_elsewhere {
             // What was seen is a part of it, or the next sign shows it.
             return Ok(());
         }
@@ -90,10 +89,10 @@ impl Rooms {
 
     /// Writes that these are no members any more, without a change of the room. Somebody who writes at the same moment
     /// supersedes it, and the next sign shows it again.
-    async fn take_out(
+    pub(super) async fn take_out(
         &self,
         room: &str,
-        mut record: Record,
+        record: Record,
         before: &[u8],
         mut who: Vec<Address>,
     ) -> Result<(), Failure> {
@@ -103,9 +102,7 @@ impl Rooms {
         }
         let changes = vec![GroupChange { kind: GroupChangeKind::Removed, who: who.clone() }];
         let decision = Decision { removed: who, changes, ..Decision::default() };
-        record.apply(&decision, &self.process, clock::now());
-        record.pending = None;
-        self.replace(room, &record, before, &decision).await.map(drop)
+        self.settle(room, record, Some(before), &decision).await.map(drop)
     }
 
     /// Whether the lists were compared lately. They are from now on.
@@ -115,7 +112,7 @@ impl Rooms {
         compared.insert(room.to_owned(), Instant::now()).is_some()
     }
 
-    fn difference(
+    pub(super) fn difference(
         &self,
         record: &Record,
         listed: &[(String, Affiliation)],
@@ -124,7 +121,7 @@ impl Rooms {
         let admin = &self.server.settings.admin_jid;
         let listed: Vec<(Address, bool)> = listed
             .iter()
-            .filter(|(who, _)| who != admin)
+            .filter(|(who, _)| who != admin && !record.left.iter().any(|left| left.0 == *who))
             .filter_map(|(who, affiliation)| Some((Address(who.clone()), affiliation.membership()?)))
             .collect();
         let now = |who: &Address| listed.iter().find(|(listed, _)| listed == who).map(|(_, admin)| *admin);
@@ -138,14 +135,16 @@ impl Rooms {
             }
         }
         for (who, admin) in &listed {
-            if record.member(&who.0).is_none() {
+            let size = record.members.len() + decision.added.len();
+            if record.member(&who.0).is_none() && (size < LARGEST_GROUP || !record.made_elsewhere) {
                 decision.added.push(who.clone());
                 decision.promoted.extend(admin.then(|| who.clone()));
             }
         }
         let mut after = record.clone();
         after.apply(&decision, "", record.created_at);
-        if !after.members.iter().any(|member| member.admin) {
+        // In a room that another app has made nobody is promoted from here.
+        if !record.made_elsewhere && !after.members.iter().any(|member| member.admin) {
             let promoted = successor(&after.members(), &Address(String::new()));
             decision.demoted.retain(|who| !promoted.contains(who));
             decision.promoted.extend(promoted);
@@ -170,4 +169,11 @@ impl Rooms {
 /// Whether a room says that there is none (any more).
 pub(super) fn is_gone(failure: &IqFailure) -> bool {
     matches!(failure.condition(), Some("item-not-found" | "gone"))
+}
+
+/// Whether a room says that it is gone, or that the account is no member of it (XEP-0045, section 7.2).
+pub(in crate::upstream::xmpp) fn is_kept_out(failure: &IqFailure) -> bool {
+    let is_refused =
+        matches!(failure.condition(), Some("registration-required" | "forbidden" | "not-allowed"));
+    is_refused || is_gone(failure)
 }

@@ -27,6 +27,12 @@ pub(in crate::upstream::xmpp) struct Record {
     pub members: Vec<RecordedMember>,
     /// The last operations.
     operations: Vec<String>,
+    /// Another app has made the room, and the administrator has no power there.
+    #[serde(default)]
+    pub made_elsewhere: bool,
+    /// Who has left such a room, which may list them all the same.
+    #[serde(default)]
+    pub left: Vec<Address>,
     /// What the last change still needs.
     pub pending: Option<Pending>,
 }
@@ -124,8 +130,15 @@ impl Record {
             photo: None,
             members: Vec::new(),
             operations: Vec::new(),
+            made_elsewhere: false,
+            left: Vec::new(),
             pending: None,
         }
+    }
+
+    /// The group in a room that another app has made, before its first revision.
+    pub fn made_elsewhere(name: &str, now: DateTime<Utc>) -> Self {
+        Self { made_elsewhere: true, ..Self::new(name, None, now) }
     }
 
     pub fn member(&self, who: &str) -> Option<&RecordedMember> {

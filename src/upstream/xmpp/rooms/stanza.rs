@@ -88,6 +88,12 @@ pub(super) fn affiliation(room: &str, who: &str, affiliation: Affiliation) -> El
     iq("set").attribute("to", room).child(element("query", ns::MUC_ADMIN).child(item))
 }
 
+/// Gives up the own membership of a room, and leaves it. Not all rooms allow the first.
+pub(in crate::upstream::xmpp) fn give_up(room: &str, own: &str, nickname: &str) -> Vec<Element> {
+    let id = secrets::random_id();
+    vec![affiliation(room, own, Affiliation::None).attribute("id", &id), leave(room, nickname)]
+}
+
 /// Asks who has an affiliation.
 pub(super) fn affiliated(room: &str, affiliation: Affiliation) -> Element {
     let item = element("item", ns::MUC_ADMIN).attribute("affiliation", affiliation.name());

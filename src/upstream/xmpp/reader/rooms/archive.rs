@@ -1,6 +1,7 @@
 //! The archives of rooms, page by page: messages become events, and announcements the changes of groups.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::time::{Instant, sleep_until};
@@ -23,6 +24,10 @@ use crate::upstream::{Acknowledgement, Address, Incoming, UpstreamEvent};
 
 /// What may wait while a room is read. Beyond it, messages of other senders may come before those of the room.
 const LATER: usize = 150;
+/// For an answer of a room on another server, which may be slow or hostile.
+const FAR_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pages of its archive that are read without a pause.
+const FAR_PAGES: usize = 20;
 /// Own messages that are remembered by their ids in archives, which other apps use in markers.
 const OWN_MESSAGES: usize = 1_000;
 
@@ -31,7 +36,11 @@ impl Reader {
     pub(super) async fn read_room(&mut self, room: &str) -> Result<Reading, Stop> {
         let Some(place) = self.memberships.place(room) else { return Ok(Reading::Left) };
         let mut page = first_page(place.point);
-        loop {
+        for pages in 0.. {
+            if pages >= FAR_PAGES && self.is_far(room) {
+                self.rooms.try_again(room);
+                return Ok(Reading::Later);
+            }
             let (messages, answer) = self.ask_room(room, &page).await?;
             let end = match answer {
                 Ok(end) => end,
@@ -62,6 +71,7 @@ impl Reader {
                 return Ok(Reading::Done);
             }
         }
+        Ok(Reading::Later)
     }
 
     /// Asks for a page of a room's archive. What else comes waits.
@@ -74,7 +84,9 @@ impl Reader {
         let request = page_request(&query, page).attribute("to", room);
         let answer = self.link.begin_to_ask(request).await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
         tokio::pin!(answer);
-        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let is_far = self.is_far(room);
+        let asked = Instant::now();
+        let deadline = asked + if is_far { FAR_TIMEOUT } else { ANSWER_TIMEOUT };
         let wanted = Some((room, query.as_str()));
         let mut messages = Vec::new();
         let answer = loop {
@@ -85,12 +97,20 @@ impl Reader {
                     messages.extend(self.set_aside(received, wanted).await?);
                 }
                 answer = &mut answer => break answer.unwrap_or(Err(IqFailure::NoAnswer)),
-                () = sleep_until(deadline) => return Err(Stop::Silent),
+                () = sleep_until(deadline) => {
+                    if !is_far {
+                        return Err(Stop::Silent);
+                    }
+                    break Err(IqFailure::NoAnswer);
+                }
             }
         };
         // What came before the answer is in the channel by now.
         while let Ok(received) = self.received.try_recv() {
             messages.extend(self.set_aside(received, wanted).await?);
+        }
+        if is_far {
+            self.rooms.waited_for_far(asked.elapsed());
         }
         Ok((messages, answer.map(|answer| page_result(&answer))))
     }
@@ -203,7 +223,8 @@ impl Reader {
             let left = revision.changes.iter().any(|change| {
                 change.kind.removes_members() && change.who.iter().any(|who| who.0 == self.own)
             });
-            let place = Place { point: point.clone().or(place.point.clone()), revision: number, left };
+            let point = point.clone().or(place.point.clone());
+            let place = Place { point, revision: number, left, made_elsewhere: place.made_elsewhere };
             self.memberships.move_to(room, |kept| kept.revision = number);
             let event = UpstreamEvent::GroupChanged {
                 group: group.clone(),

@@ -21,7 +21,7 @@ use crate::upstream::xmpp::inbound::typing;
 use crate::upstream::xmpp::iq::{ANSWER_TIMEOUT, ask};
 use crate::upstream::xmpp::link::{LinkEnd, Received};
 use crate::upstream::xmpp::memberships::{Memberships, Place, Presence};
-use crate::upstream::xmpp::rooms::{CREATED, Observed, Occupant, stanza};
+use crate::upstream::xmpp::rooms::{CREATED, Observed, Occupant, is_kept_out, stanza};
 use crate::upstream::xmpp::xml::{Element, ns};
 use crate::upstream::{Address, Failure, Incoming, UpstreamEvent};
 
@@ -31,10 +31,6 @@ const AGAIN: Duration = Duration::from_secs(3);
 const LONGEST_PAUSE: Duration = Duration::from_mins(5);
 /// How often the record of a room may differ from what was read before the rest waits.
 const ROUNDS: usize = 4;
-
-/// The errors of a room that is gone, or of which the account is no member (XEP-0045, section 7.2).
-const NOT_A_MEMBER: [&str; 5] =
-    ["registration-required", "forbidden", "not-allowed", "item-not-found", "gone"];
 
 /// The status of an occupant that has to go because the service ends (XEP-0045, section 15.6).
 const SHUTDOWN: u16 = 332;
@@ -53,6 +49,8 @@ pub(in crate::upstream::xmpp) struct RoomWork {
     /// Who last wrote under a nickname, by the address of the occupant.
     nicknames: HashMap<String, String>,
     pings: Pings,
+    /// No room of another server is asked before.
+    far_pause: Option<Instant>,
 }
 
 /// What is to be done with a room.
@@ -92,6 +90,7 @@ impl RoomWork {
             own_messages: VecDeque::new(),
             nicknames: HashMap::new(),
             pings: Pings::new(ping_interval),
+            far_pause: None,
         }
     }
 
@@ -142,6 +141,20 @@ impl RoomWork {
         *pause = (*pause * 2).min(LONGEST_PAUSE);
     }
 
+    /// Waiting for rooms of other servers holds up the account: it takes a fifth of the time at the most.
+    fn waited_for_far(&mut self, waited: Duration) {
+        self.far_pause = Some(Instant::now() + waited * 4);
+    }
+
+    /// Puts work with a room of another server off while there is a pause; whether it has.
+    fn put_off(&mut self, room: &str) -> bool {
+        let pause = self.far_pause.filter(|pause| *pause > Instant::now());
+        if let Some(pause) = pause {
+            self.again.entry(room.to_owned()).or_insert(pause);
+        }
+        pause.is_some()
+    }
+
     fn succeeded(&mut self, room: &str) {
         self.pauses.remove(room);
     }
@@ -156,6 +169,9 @@ impl Reader {
             self.memberships.set_presence(room, Presence::Joining);
             self.rooms.note(room, Work::Refresh);
             self.rooms.note(room, Work::Observe(Observed::Joined));
+            if self.is_far(room) {
+                self.rooms.try_again(room);
+            }
         }
         self.link.send(joins).await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
         self.serve_rooms().await
@@ -165,6 +181,9 @@ impl Reader {
     pub(super) async fn serve_rooms(&mut self) -> Result<(), Stop> {
         while let Some((room, work)) = self.rooms.queue.pop_front() {
             match work {
+                // What failed is tried again when its pause is over, and not for each message.
+                Work::Read if self.is_far(&room) && self.rooms.again.contains_key(&room) => {}
+                Work::Read | Work::Refresh if self.is_far(&room) && self.rooms.put_off(&room) => {}
                 Work::Read if self.memberships.presence(&room) == Some(Presence::Inside) => {
                     match self.read_room(&room).await? {
                         Reading::Done | Reading::Later => {}
@@ -176,6 +195,10 @@ impl Reader {
                 Work::Destroy => {
                     let _ = ask(&self.link, stanza::destroy(&room)).await;
                     self.refresh_room(&room, None).await?;
+                }
+                Work::Observe(observed) if self.memberships.is_made_elsewhere(&room) => {
+                    // Its comparison ends with a refresh.
+                    self.invitations.see(&room, observed);
                 }
                 Work::Observe(observed) => {
                     if let Err(failure) = self.groups.observe(&room, &observed).await {
@@ -239,8 +262,10 @@ impl Reader {
         }
         let is_own = address::resource(from) == Some(self.nickname());
         if presence.attr("type") == Some("error") {
-            if is_own || address::resource(from).is_none() {
+            let is_joining = self.memberships.presence(&room) == Some(Presence::Joining);
+            if is_own || (is_joining && address::resource(from).is_none()) {
                 self.memberships.set_presence(&room, Presence::Refused(IqFailure::of(presence)));
+                self.far_answered(&room);
             }
             return true;
         }
@@ -255,12 +280,14 @@ impl Reader {
                 } else if occupant.is_own() {
                     self.memberships.set_presence(&room, Presence::Inside);
                     self.rooms.pings.show(&room);
+                    self.far_answered(&room);
                 }
             } else if self.memberships.presence(&room) != Some(Presence::Joining) {
                 let is_destroyed = occupant.is_destroyed;
                 let presence = if is_destroyed { Presence::Destroyed } else { Presence::Outside };
                 self.memberships.set_presence(&room, presence);
-                if occupant.statuses.contains(&SHUTDOWN) {
+                // Somebody else's server may do that again and again.
+                if occupant.statuses.contains(&SHUTDOWN) || self.memberships.is_made_elsewhere(&room) {
                     self.rooms.try_again(&room);
                 } else {
                     self.rooms.note(&room, Work::Refresh);
@@ -296,18 +323,40 @@ impl Reader {
                 self.enter_room(room, first).await?;
             }
             let Some(joined) = joined else { return self.leave_room(room).await };
-            if let Some(place) = self.memberships.place(room).filter(|place| place.revision == joined - 1) {
-                self.hear_of(room, joined, place.point).await?;
+            if let Some(place) = self.memberships.place(room) {
+                let made_elsewhere = record.as_ref().filter(|record| record.made_elsewhere);
+                if let Some(record) = made_elsewhere {
+                    // Its archive says nothing of the revisions.
+                    self.hear_of(room, record.revision, place.point).await?;
+                } else if place.revision == joined - 1 {
+                    self.hear_of(room, joined, place.point).await?;
+                }
             }
             if self.memberships.presence(room) == Some(Presence::Destroyed) {
                 self.memberships.set_presence(room, Presence::Outside);
+                if self.memberships.is_made_elsewhere(room) {
+                    self.kept_out_elsewhere(room);
+                    return Ok(());
+                }
                 self.observe(room, &Observed::Refused(self.own.clone())).await;
                 continue;
             }
+            let is_outside = self.is_still_outside(room);
+            if is_outside && self.memberships.is_made_elsewhere(room) && self.rooms.again.contains_key(room) {
+                // It is asked when its pause is over.
+                return Ok(());
+            }
+            if is_outside && self.is_far(room) {
+                return self.join_far_room(room).await;
+            }
             if let Err(failure) = self.join_room(room).await? {
                 tracing::debug!(%failure, "a room does not let a member in");
-                if !NOT_A_MEMBER.iter().any(|condition| failure.condition() == Some(condition)) {
+                if !is_kept_out(&failure) {
                     self.rooms.try_again(room);
+                    return Ok(());
+                }
+                if self.memberships.is_made_elsewhere(room) {
+                    self.kept_out_elsewhere(room);
                     return Ok(());
                 }
                 self.observe(room, &Observed::Refused(self.own.clone())).await;
@@ -320,6 +369,10 @@ impl Reader {
                 }
                 Reading::Later => return Ok(()),
                 Reading::Left => {}
+                Reading::Refused if self.memberships.is_made_elsewhere(room) => {
+                    self.kept_out_elsewhere(room);
+                    return Ok(());
+                }
                 Reading::Refused => self.observe(room, &Observed::Refused(self.own.clone())).await,
             }
         }
@@ -344,7 +397,9 @@ impl Reader {
         let revisions = self.groups.revisions(room, revision, revision).await.map_err(not_stored)?;
         let first = revisions.into_iter().next().map(|(_, first)| first);
         let point = first.map(|first| ArchivePoint { id: first.announced.unwrap_or_default(), at: first.at });
-        let place = Place { point: point.clone(), revision: revision - 1, left: false };
+        let record = self.groups.record(room).await.map_err(not_stored)?;
+        let made_elsewhere = record.is_some_and(|record| record.made_elsewhere);
+        let place = Place { point: point.clone(), revision: revision - 1, left: false, made_elsewhere };
         let stored = [(room.to_owned(), place.clone())];
         Memberships::store(&*self.state, &stored).await.map_err(not_stored)?;
         self.memberships.enter(room, place);
@@ -356,7 +411,8 @@ impl Reader {
     async fn leave_room(&mut self, room: &str) -> Result<(), Stop> {
         let Some(place) = self.memberships.place(room) else { return Ok(()) };
         let mut page = first_page(place.point);
-        loop {
+        // The administrator reads no room that another app has made.
+        while !place.made_elsewhere {
             let read = match self.groups.admin.control().await {
                 Ok(control) => control.page(room, &page).await.map_err(IqFailure::failure),
                 Err(failure) => Err(failure),
@@ -394,6 +450,41 @@ impl Reader {
         }
         self.memberships.leave(room, revision.unwrap_or_default());
         Ok(())
+    }
+
+    /// A room that another app has made on another server, which may not answer soon.
+    pub(super) fn is_far(&self, room: &str) -> bool {
+        let domain = address::domain(room);
+        let is_near = domain == self.domain
+            || domain.strip_suffix(self.domain.as_str()).is_some_and(|part| part.ends_with('.'));
+        !is_near && self.memberships.is_made_elsewhere(room)
+    }
+
+    fn is_still_outside(&self, room: &str) -> bool {
+        matches!(self.memberships.presence(room), Some(Presence::Outside | Presence::Joining))
+    }
+
+    /// The room does not know the account as a member. Its lists decide.
+    fn kept_out_elsewhere(&mut self, room: &str) {
+        self.rooms.try_again(room);
+        self.invitations.see(room, Observed::Refused(self.own.clone()));
+    }
+
+    /// Asks to join, without waiting for the answer.
+    async fn join_far_room(&mut self, room: &str) -> Result<(), Stop> {
+        self.memberships.set_presence(room, Presence::Joining);
+        self.rooms.try_again(room);
+        let join = stanza::join(room, self.nickname());
+        self.link.send(vec![join]).await.map_err(|_| Stop::Link(LinkEnd::Broken))
+    }
+
+    /// A room of another server has let the account in, or has not.
+    fn far_answered(&mut self, room: &str) {
+        if self.is_far(room) {
+            self.rooms.again.remove(room);
+            self.rooms.note(room, Work::Refresh);
+            self.rooms.note(room, Work::Observe(Observed::Joined));
+        }
     }
 
     async fn join_room(&mut self, room: &str) -> Result<Result<(), IqFailure>, Stop> {

@@ -1,0 +1,227 @@
+//! Invitations to rooms (XEP-0249, XEP-0045, section 7.8.2), and what is asked of rooms that other apps have made.
+//!
+//! Those rooms may be anywhere and answer late or never, so they are asked by a task of their own, one after the other, and
+//! never by the reader. Only people whom the account knows may invite it: its contacts, and those with whom it has a chat,
+//! unless they are blocked. What waits is bounded, as is what is followed in an hour and in all, so that nobody fills the
+//! memory or the list of groups.
+//!
+//! An invitation that came by the room names the one who invites, and the room's server vouches for that name.
+
+use std::collections::{HashMap, VecDeque};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use super::address;
+use super::link::Link;
+use super::memberships::Memberships;
+use super::profile::OwnProfile;
+use super::rooms::{Observed, Rooms};
+use super::xml::{Element, ns};
+
+/// Invitations of strangers that wait, and as many of people whom the account knows; others are dropped.
+const WAITING: usize = 20;
+/// Invitations that are followed in [`PERIOD`].
+const FOLLOWED: usize = 30;
+const PERIOD: Duration = Duration::from_hours(1);
+/// Rooms made elsewhere that an account is in at the most.
+const ROOMS: usize = 100;
+/// Who writes first may invite at once: the chat is known by then.
+const ACQUAINTANCE: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_millis(500);
+/// Sights of one room that wait. More are a reason to compare all.
+const SIGHTS: usize = 2_000;
+
+/// An invitation of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Invitation {
+    pub room: String,
+    /// Who invites, without a resource.
+    pub by: String,
+}
+
+impl Invitation {
+    /// The invitation in a message; `None`: there is none.
+    pub fn of(message: &Element) -> Option<Self> {
+        let from = message.attr("from").map(address::bare)?;
+        let mediated = message.get_child("x", ns::MUC_USER).and_then(|x| x.get_child("invite", ns::MUC_USER));
+        if let Some(by) = mediated.and_then(|invite| invite.attr("from")) {
+            return Some(Self { room: from.to_owned(), by: address::bare(by).to_owned() });
+        }
+        let room = address::bare(message.get_child("x", ns::CONFERENCE)?.attr("jid")?);
+        room.contains('@').then(|| Self { room: room.to_owned(), by: from.to_owned() })
+    }
+}
+
+/// Work with rooms that other apps have made. Clones share it.
+#[derive(Clone)]
+pub(super) struct Invitations(Arc<Shared>);
+
+struct Shared {
+    own: String,
+    link: Link,
+    groups: Arc<Rooms>,
+    profile: OwnProfile,
+    memberships: Memberships,
+    work: Mutex<Work>,
+    has_work: Notify,
+    has_news: Notify,
+}
+
+#[derive(Default)]
+struct Work {
+    invitations: VecDeque<(Instant, Invitation)>,
+    /// When the last invitations were followed.
+    followed: VecDeque<Instant>,
+    /// What was seen of rooms.
+    seen: HashMap<String, Vec<Observed>>,
+    /// Rooms of which there may be news.
+    news: Vec<String>,
+}
+
+impl Invitations {
+    pub fn new(
+        own: String,
+        link: Link,
+        groups: Arc<Rooms>,
+        profile: OwnProfile,
+        memberships: Memberships,
+    ) -> Self {
+        let (has_work, has_news) = (Notify::new(), Notify::new());
+        let work = Mutex::default();
+        Self(Arc::new(Shared { own, link, groups, profile, memberships, work, has_work, has_news }))
+    }
+
+    /// Takes an invitation.
+    pub fn receive(&self, invitation: Invitation) {
+        let mut work = self.work();
+        let is_waiting = work.invitations.iter().any(|(_, waiting)| *waiting == invitation);
+        if is_waiting || self.0.memberships.contains(&invitation.room) {
+            return;
+        }
+        let limit = if self.0.profile.knows(&invitation.by) { 2 * WAITING } else { WAITING };
+        if work.invitations.len() >= limit {
+            tracing::debug!("an invitation is not followed: too many wait");
+            return;
+        }
+        work.invitations.push_back((Instant::now(), invitation));
+        self.0.has_work.notify_one();
+    }
+
+    /// Takes what was seen of a room that another app has made.
+    pub fn see(&self, room: &str, observed: Observed) {
+        let mut work = self.work();
+        let seen = work.seen.entry(room.to_owned()).or_default();
+        if seen.len() >= SIGHTS {
+            *seen = vec![Observed::Joined];
+        }
+        if !seen.contains(&observed) {
+            seen.push(observed);
+        }
+        self.0.has_work.notify_one();
+    }
+
+    /// There may be news of a room.
+    pub fn report(&self, room: &str) {
+        self.work().news.push(room.to_owned());
+        self.0.has_news.notify_one();
+    }
+
+    /// The rooms of which there may be news, once there are some.
+    pub async fn news(&self) -> Vec<String> {
+        loop {
+            let news = std::mem::take(&mut self.work().news);
+            if !news.is_empty() {
+                return news;
+            }
+            self.0.has_news.notified().await;
+        }
+    }
+
+    /// Does the work, as long as the connection lives.
+    pub async fn work_on(&self) -> Infallible {
+        loop {
+            let (seen, invitation) = {
+                let mut work = self.work();
+                let room = work.seen.keys().next().cloned();
+                let known = |(_, invitation): &(Instant, Invitation)| self.0.profile.knows(&invitation.by);
+                let next = work.invitations.iter().position(known).unwrap_or_default();
+                let invitation = work.invitations.remove(next);
+                (room.and_then(|room| work.seen.remove_entry(&room)), invitation)
+            };
+            if seen.is_none() && invitation.is_none() {
+                self.0.has_work.notified().await;
+                continue;
+            }
+            if let Some((room, observed)) = seen {
+                if let Err(failure) = self.0.groups.compare(&self.0.link, &room, &observed).await {
+                    tracing::debug!(%failure, "a room could not be compared with its group");
+                }
+                self.report(&room);
+            }
+            if let Some((since, invitation)) = invitation {
+                self.follow(since, invitation).await;
+            }
+        }
+    }
+
+    async fn follow(&self, since: Instant, invitation: Invitation) {
+        if self.0.profile.is_blocked(&invitation.by) {
+            return tracing::debug!("an invitation is not followed: its author is blocked");
+        }
+        if !self.0.profile.knows(&invitation.by) {
+            if since.elapsed() < ACQUAINTANCE {
+                self.work().invitations.push_back((since, invitation));
+                return sleep(LOOK).await;
+            }
+            return tracing::debug!("an invitation is not followed: its author is a stranger");
+        }
+        if self.0.memberships.made_elsewhere() >= ROOMS || !self.may_follow() {
+            return tracing::debug!("an invitation is not followed: there were too many");
+        }
+        match self.0.groups.follow(&self.0.link, &invitation.room, &self.0.own).await {
+            Ok(()) => self.report(&invitation.room),
+            Err(reason) => tracing::debug!(%reason, "an invitation is not followed"),
+        }
+    }
+
+    /// Counts an invitation; false: there were too many.
+    fn may_follow(&self) -> bool {
+        let mut work = self.work();
+        work.followed.retain(|at| at.elapsed() < PERIOD);
+        let may = work.followed.len() < FOLLOWED;
+        if may {
+            work.followed.push_back(Instant::now());
+        }
+        may
+    }
+
+    fn work(&self) -> MutexGuard<'_, Work> {
+        self.0.work.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invitation_names_the_room_and_who_invites() {
+        let of = |from: &str, inner: &str| {
+            let message = format!("<message xmlns='jabber:client' from='{from}'>{inner}</message>");
+            Invitation::of(&message.parse().expect("XML"))
+        };
+        let expected = Some(Invitation { room: "hall@rooms.b".to_owned(), by: "romeo@b".to_owned() });
+        let direct = "<x xmlns='jabber:x:conference' jid='hall@rooms.b'/>";
+        assert_eq!(of("romeo@b/orchard", direct), expected);
+        let mediated = "<x xmlns='http://jabber.org/protocol/muc#user'><invite from='romeo@b/orchard'/></x>";
+        assert_eq!(of("hall@rooms.b", mediated), expected);
+        // Servers add the older form.
+        assert_eq!(of("hall@rooms.b", &format!("{mediated}{direct}")), expected);
+        assert_eq!(of("romeo@b", "<x xmlns='jabber:x:conference' jid='rooms.b'/>"), None);
+        assert_eq!(of("romeo@b", "<body>hi</body>"), None);
+    }
+}
