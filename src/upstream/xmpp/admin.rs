@@ -15,6 +15,7 @@ use super::iq::{ask, iq};
 use super::link::{self, Link, Received};
 use super::login::log_in;
 use super::rooms::{Awaited, Control};
+use super::services::service;
 use super::xml::{Build as _, Element, child_text, element, ns, submitted};
 use super::{Server, address, check};
 use crate::domain::PhoneNumber;
@@ -221,7 +222,7 @@ impl Admin {
             let problem = failure.to_string();
             (failure, problem)
         })?;
-        let rooms = check::room_service(&link, &settings.domain).await.map_err(|failure| {
+        let rooms = service(&link, &settings.domain, ns::MUC).await.map_err(|failure| {
             let failure = failure.failure();
             let problem = failure.to_string();
             (failure, problem)

@@ -1,9 +1,9 @@
 //! What the server has of what this adapter needs, found by asking it (XEP-0030).
 
-use super::failure::IqFailure;
-use super::iq::{ask, disco_info, has_feature, iq};
+use super::iq::{ask, disco_info, has_feature};
 use super::link::Link;
-use super::xml::{Build as _, Element, element, ns};
+use super::services::service;
+use super::xml::ns;
 use crate::upstream::Finding;
 
 /// The features of an account on the server, and what does not work without them.
@@ -56,28 +56,6 @@ pub(super) async fn check(link: &Link, domain: &str, admin: &str) -> Vec<Finding
         }
     }
     findings
-}
-
-/// The address of the service of a server that has rooms (XEP-0045, section 6.1).
-pub(super) async fn room_service(link: &Link, domain: &str) -> Result<Option<String>, IqFailure> {
-    service(link, domain, ns::MUC).await
-}
-
-/// The first address with a feature: of the services that a domain lists, or of the domain itself.
-async fn service(link: &Link, domain: &str, feature: &str) -> Result<Option<String>, IqFailure> {
-    let answer =
-        ask(link, iq("get").attribute("to", domain).child(element("query", ns::DISCO_ITEMS))).await?;
-    let items = answer.get_child("query", ns::DISCO_ITEMS).into_iter().flat_map(Element::children);
-    let listed = items.filter_map(|item| item.attr("jid"));
-    let services: Vec<String> = listed.chain([domain]).map(str::to_owned).collect();
-    for service in services {
-        match ask(link, disco_info(&service)).await {
-            Ok(info) if has_feature(&info, feature) => return Ok(Some(service)),
-            Ok(_) | Err(IqFailure::Error { .. }) => {}
-            Err(failure @ IqFailure::NoAnswer) => return Err(failure),
-        }
-    }
-    Ok(None)
 }
 
 async fn features(link: &Link, of: &str, wanted: &[(&str, &str, &str)]) -> Vec<Finding> {

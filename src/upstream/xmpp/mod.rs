@@ -32,6 +32,7 @@ mod rooms;
 mod said;
 mod seen;
 mod sender;
+mod services;
 mod sharing;
 mod upload;
 mod uploads;

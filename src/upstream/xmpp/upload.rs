@@ -5,13 +5,13 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use url::{Origin, Url};
 
 use super::failure::IqFailure;
-use super::iq::{ask, disco_info, has_feature, iq};
+use super::iq::{ask, iq};
 use super::link::Link;
+use super::services::service;
 use super::sharing::{FileSource, SharedFile};
 use super::xml::{Build as _, Element, element, ns};
 use crate::domain::FailureReason;
@@ -24,8 +24,6 @@ const FETCH_TIMEOUT: Duration = Duration::from_mins(10);
 const UPLOAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// Bytes a second.
 const SLOWEST: u64 = 32 << 10;
-/// Services of a server that are asked what they are.
-const SERVICES: usize = 30;
 /// The headers that a slot may ask for (XEP-0363, section 5).
 const HEADERS: [(&str, &str); 3] =
     [("authorization", "Authorization"), ("cookie", "Cookie"), ("expires", "Expires")];
@@ -142,30 +140,16 @@ impl FileService {
         if let Some(service) = self.known().service {
             return Ok(service);
         }
-        let items = iq("get").attribute("to", &self.domain).child(element("query", ns::DISCO_ITEMS));
-        let items = ask(link, items).await.map_err(|failure| unknown_service(&failure))?;
-        let items = items.get_child("query", ns::DISCO_ITEMS).into_iter().flat_map(Element::children);
-        let listed = items.filter_map(|item| item.attr("jid")).take(SERVICES);
-        let candidates = std::iter::once(self.domain.as_str()).chain(listed);
-        let answers = join_all(
-            candidates.map(|candidate| async move { (candidate, ask(link, disco_info(candidate)).await) }),
-        );
-        let mut is_certain = true;
-        for (candidate, answer) in answers.await {
-            match answer {
-                Ok(answer) if has_feature(&answer, ns::HTTP_UPLOAD) => {
-                    self.learn(|known| known.service = Some(candidate.to_owned()));
-                    return Ok(candidate.to_owned());
-                }
-                Err(failure) if unknown_service(&failure) == SendFailure::Retry => is_certain = false,
-                Ok(_) | Err(_) => {}
+        match service(link, &self.domain, ns::HTTP_UPLOAD).await {
+            Ok(Some(service)) => {
+                self.learn(|known| known.service = Some(service.clone()));
+                Ok(service)
             }
-        }
-        if is_certain {
-            tracing::warn!("the server has no place for files (XEP-0363)");
-            Err(SendFailure::Refused(FailureReason::Refused))
-        } else {
-            Err(SendFailure::Retry)
+            Ok(None) => {
+                tracing::warn!("the server has no place for files (XEP-0363)");
+                Err(SendFailure::Refused(FailureReason::Refused))
+            }
+            Err(failure) => Err(unknown_service(&failure)),
         }
     }
 
