@@ -284,7 +284,7 @@ impl Server {
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
-    fn command(&self, arguments: &[&str], input: &str) -> Output {
+    pub fn command(&self, arguments: &[&str], input: &str) -> Output {
         use std::io::Write as _;
         let mut child = command(&self.environment, &self.folder)
             .args(arguments)

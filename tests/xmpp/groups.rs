@@ -66,19 +66,19 @@ impl Person {
 }
 
 /// Two friends and an outsider in a group of the first one, which all have joined.
-struct Three {
-    anna: Person,
-    ben: Person,
-    romeo: Peer,
+pub struct Three {
+    pub anna: Person,
+    pub ben: Person,
+    pub romeo: Peer,
     /// The outsider's public id.
-    outsider: String,
-    group: String,
+    pub outsider: String,
+    pub group: String,
     /// The address of its room.
-    room: String,
+    pub room: String,
 }
 
 impl Three {
-    async fn new(server: &Server, xmpp: &XmppServer) -> Self {
+    pub async fn new(server: &Server, xmpp: &XmppServer) -> Self {
         let (anna, ben) = Person::two_friends(server).await;
         let romeo = romeo(xmpp).await;
         romeo.chat(&jid(&anna, xmpp)).text("May I come?").await;

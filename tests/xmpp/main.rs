@@ -34,6 +34,7 @@ mod certificates;
 mod devices;
 mod faults;
 mod federated;
+mod files;
 mod group_traffic;
 mod groups;
 mod invitations;

@@ -5,8 +5,9 @@ use chrono::{DateTime, Utc};
 use super::address;
 use super::rooms::stanza::room_of;
 use super::said::{Said, said};
+use super::sharing::files;
 use super::xml::{Element, ns};
-use crate::domain::{ReceiptKind, Typing};
+use crate::domain::{Content, ReceiptKind, Typing};
 use crate::upstream::{Address, UpstreamEvent};
 
 /// A message for this account or by it, with what the server says about it.
@@ -102,12 +103,20 @@ fn message_event(
     });
     let sent_at = envelope.sent_at;
     let Said { content, reply_to } = said;
-    let event = if envelope.is_own {
-        UpstreamEvent::SentElsewhere { to: peer, id, content, reply_to, sent_at }
-    } else {
-        UpstreamEvent::Message { from: peer, id, content, reply_to, sent_at, group }
-    };
-    (vec![event], receipt)
+    let files = if matches!(content, Content::Media(_)) { files(envelope.message) } else { Vec::new() };
+    let contents = if files.len() > 1 { files } else { vec![content] };
+    let last = contents.len() - 1;
+    let events = contents.into_iter().enumerate().map(|(index, content)| {
+        // Each file is a message. The last one has the id itself, which markers up to it name.
+        let id = if index == last { id.clone() } else { format!("{id}#{}", index + 1) };
+        let (peer, group, reply_to) = (peer.clone(), group.clone(), reply_to.clone());
+        if envelope.is_own {
+            UpstreamEvent::SentElsewhere { to: peer, id, content, reply_to, sent_at }
+        } else {
+            UpstreamEvent::Message { from: peer, id, content, reply_to, sent_at, group }
+        }
+    });
+    (events.collect(), receipt)
 }
 
 /// The id under which receipts name a message: its own, or without one what the server gave it.
@@ -133,7 +142,6 @@ pub(super) fn delay(element: &Element) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::Content;
 
     fn of(xml: &str, is_own: bool) -> (Vec<UpstreamEvent>, Option<WantedReceipt>) {
         let message: Element = xml.parse().expect("XML");

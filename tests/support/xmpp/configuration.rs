@@ -53,6 +53,25 @@ impl Ports {
     }
 }
 
+/// What a server does with files.
+#[derive(Clone, Debug)]
+pub struct Uploads {
+    /// Whether it takes any.
+    pub are_taken: bool,
+    /// The port in their URLs, if it is another one than the server's.
+    pub port: Option<u16>,
+    /// Bytes of one file.
+    pub largest: u64,
+    /// Bytes of one person's files in a day; Prosody only.
+    pub quota: u64,
+}
+
+impl Default for Uploads {
+    fn default() -> Self {
+        Self { are_taken: true, port: None, largest: 50 << 20, quota: 1 << 30 }
+    }
+}
+
 /// What a configuration says.
 pub struct Configuration<'a> {
     pub software: Software,
@@ -60,6 +79,7 @@ pub struct Configuration<'a> {
     pub folder: &'a Path,
     pub ports: &'a Ports,
     pub issued: &'a Issued,
+    pub uploads: &'a Uploads,
     /// The port of the DNS by which it finds other servers; without it, it knows no others.
     pub dns: Option<u16>,
 }
@@ -94,6 +114,15 @@ impl Configuration<'_> {
             fs::write(self.folder.join(name), text).expect("written");
             self.give(name, if text_is_secret(name) { 0o600 } else { 0o644 });
         }
+    }
+
+    /// Writes the settings anew, for the next start.
+    pub fn rewrite(&self) {
+        let (name, template) = match self.software {
+            Software::Prosody => ("prosody.cfg.lua", include_str!("prosody.cfg.lua")),
+            Software::Ejabberd => ("ejabberd.yml", include_str!("ejabberd.yml")),
+        };
+        fs::write(self.folder.join(name), self.fill(template)).expect("written");
     }
 
     /// The server; the caller says where its output goes.
@@ -153,9 +182,13 @@ impl Configuration<'_> {
             Some(_) => ("@federated ", "@alone "),
             None => ("@alone ", "@federated "),
         };
-        let lines = template.lines().filter(|line| !line.starts_with(other));
-        let mut text: String =
-            lines.flat_map(|line| [line.strip_prefix(wanted).unwrap_or(line), "\n"]).collect();
+        let (taken, not_taken) = match self.uploads.are_taken {
+            true => ("@uploads ", "@no-uploads "),
+            false => ("@no-uploads ", "@uploads "),
+        };
+        let lines = template.lines().filter(|line| !line.starts_with(other) && !line.starts_with(not_taken));
+        let lines = lines.map(|line| line.strip_prefix(wanted).or(line.strip_prefix(taken)).unwrap_or(line));
+        let mut text: String = lines.flat_map(|line| [line, "\n"]).collect();
         let values = [
             ("@FOLDER@", self.folder.display().to_string()),
             ("@DOMAIN@", self.domain.to_owned()),
@@ -165,6 +198,9 @@ impl Configuration<'_> {
             ("@DIRECT_TLS_PORT@", self.ports.direct_tls.number().to_string()),
             ("@PLAIN_PORT@", self.ports.plain.number().to_string()),
             ("@HTTPS_PORT@", self.ports.https.number().to_string()),
+            ("@UPLOAD_PORT@", self.uploads.port.unwrap_or_else(|| self.ports.https.number()).to_string()),
+            ("@UPLOAD_LIMIT@", self.uploads.largest.to_string()),
+            ("@UPLOAD_QUOTA@", self.uploads.quota.to_string()),
             ("@SERVER_PORT@", self.ports.server.number().to_string()),
             ("@DNS_PORT@", self.dns.unwrap_or_default().to_string()),
         ];

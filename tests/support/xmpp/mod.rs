@@ -25,6 +25,7 @@ use nix::unistd::{Pid, User, geteuid};
 
 use self::admin::Admin;
 use self::certificates::{Certificate, Issued};
+pub use self::configuration::Uploads;
 use self::configuration::{Configuration, Ports, missing_packages};
 use super::wait::{self, DEADLINE, wait_until};
 
@@ -88,6 +89,7 @@ pub struct XmppServer {
     ca_file: PathBuf,
     ports: Ports,
     issued: Issued,
+    uploads: Uploads,
     dns: Option<u16>,
     /// While it runs, or has ended by itself.
     process: Option<Child>,
@@ -144,6 +146,7 @@ impl XmppServer {
             folder,
             ports: Ports::reserve(),
             issued: certificate.issue(software.domain()),
+            uploads: Uploads::default(),
             dns,
             process: None,
             watchdog,
@@ -151,6 +154,16 @@ impl XmppServer {
         server.configuration().write();
         server.start_again();
         server
+    }
+
+    /// Starts it again with other settings for files.
+    #[must_use]
+    pub fn with_uploads(mut self, uploads: Uploads) -> Self {
+        self.stop();
+        self.uploads = uploads;
+        self.configuration().rewrite();
+        self.start_again();
+        self
     }
 
     pub fn software(&self) -> Software {
@@ -266,7 +279,8 @@ impl XmppServer {
         command.stdout(log.try_clone().expect("a descriptor")).stderr(log);
         let mut process = command.spawn().expect("sh");
         let mut last = None;
-        let mut others = vec![self.address(), self.plain(), self.upload_address()];
+        let mut others = vec![self.address(), self.plain()];
+        others.extend(self.uploads.are_taken.then(|| self.upload_address()));
         others.extend(self.dns.map(|_| self.server_address()));
         wait_until(&format!("{:?} to serve", self.software), DEADLINE * 2, || {
             if let Some(status) = process.try_wait().expect("a child") {
@@ -310,6 +324,7 @@ impl XmppServer {
             folder: &self.folder,
             ports: &self.ports,
             issued: &self.issued,
+            uploads: &self.uploads,
             dns: self.dns,
         }
     }

@@ -1,5 +1,5 @@
 -- Prosody 0.12 for tests. The program that starts it replaces the names between at signs, and keeps the lines that
--- begin with "@federated " or "@alone " only in a server of that kind.
+-- begin with "@federated ", "@alone ", "@uploads " or "@no-uploads " only in a server of that kind.
 
 pidfile = "@FOLDER@/prosody.pid"
 data_path = "@FOLDER@/data"
@@ -61,7 +61,8 @@ default_archive_policy = true
 max_archive_query_results = 250
 
 VirtualHost "@DOMAIN@"
-	disco_items = { { "upload.@DOMAIN@" }, { "rooms.@DOMAIN@" } }
+@uploads 	disco_items = { { "upload.@DOMAIN@" }, { "rooms.@DOMAIN@" } }
+@no-uploads 	disco_items = { { "rooms.@DOMAIN@" } }
 
 Component "rooms.@DOMAIN@" "muc"
 	name = "Rooms"
@@ -75,9 +76,9 @@ Component "rooms.@DOMAIN@" "muc"
 	muc_room_default_change_subject = true
 	muc_log_by_default = true
 
-Component "upload.@DOMAIN@" "http_file_share"
-	http_host = "127.0.0.1"
-	http_external_url = "https://127.0.0.1:@HTTPS_PORT@/"
-	http_file_share_size_limit = 50 * 1024 * 1024
-	http_file_share_daily_quota = 1024 * 1024 * 1024
-	http_file_share_expires_after = 7 * 86400
+@uploads Component "upload.@DOMAIN@" "http_file_share"
+@uploads 	http_host = "127.0.0.1"
+@uploads 	http_external_url = "https://127.0.0.1:@UPLOAD_PORT@/"
+@uploads 	http_file_share_size_limit = @UPLOAD_LIMIT@
+@uploads 	http_file_share_daily_quota = @UPLOAD_QUOTA@
+@uploads 	http_file_share_expires_after = 7 * 86400

@@ -17,6 +17,8 @@ use crate::secrets;
 
 /// The longest card that is in the message itself, in bytes; a longer one is only a file.
 const LONGEST_CARD: usize = 64 << 10;
+/// Files of one message at the most.
+const MOST_FILES: usize = 50;
 /// The type of contact cards (RFC 6350).
 const CARD: &str = "text/vcard";
 
@@ -181,10 +183,39 @@ fn read_card(message: &Element) -> Option<Card> {
     is_card.then(|| Card { vcard, name: card.attr("name").map(str::to_owned) })
 }
 
+/// The files of a message that shares several, in order; empty for any other.
+pub(super) fn files(message: &Element) -> Vec<Content> {
+    let several = |name: &str, namespace: &'static str| {
+        let name = name.to_owned();
+        let found: Vec<&Element> = message.children().filter(|child| child.is(&*name, namespace)).collect();
+        if found.len() > MOST_FILES {
+            tracing::warn!(files = found.len(), "a message shares more files than are taken");
+        }
+        if found.len() > 1 { found } else { Vec::new() }
+    };
+    let shared = several("file-sharing", ns::FILE_SHARING).into_iter().filter_map(|sharing| {
+        let url = source_url(sharing.get_child("sources", ns::FILE_SHARING)?)?;
+        Some(file_at(message, Some(sharing), url, false))
+    });
+    let shared: Vec<Content> = shared.take(MOST_FILES).collect();
+    if !shared.is_empty() {
+        return shared;
+    }
+    let urls =
+        several("x", ns::OUT_OF_BAND).into_iter().filter_map(|x| child_text(x, "url", ns::OUT_OF_BAND));
+    let urls = urls.map(|url| url.trim().to_owned()).filter(|url| is_web(url));
+    urls.take(MOST_FILES).map(|url| file_at(message, None, url, false)).collect()
+}
+
 fn read_file(message: &Element) -> Option<Content> {
     let sharing = message.get_child("file-sharing", ns::FILE_SHARING);
     let shared = sources(message).and_then(source_url);
     let reference = shared.or_else(|| out_of_band(message).filter(|url| is_web(url)))?;
+    Some(file_at(message, sharing, reference, true))
+}
+
+/// The file at a URL. `alone`: the body and the elements of our own are about it.
+fn file_at(message: &Element, sharing: Option<&Element>, reference: String, alone: bool) -> Content {
     let metadata = sharing.and_then(|sharing| sharing.get_child("file", ns::FILE_METADATA));
     let text = |name: &str| {
         let text = child_text(metadata?, name, ns::FILE_METADATA)?;
@@ -193,12 +224,12 @@ fn read_file(message: &Element) -> Option<Content> {
     let name = text("name").or_else(|| last_segment(&reference));
     let mimetype =
         text("media-type").or_else(|| name.as_deref().and_then(file_types::of_name).map(str::to_owned));
-    let own = message.get_child("file", ns::WINDU_CONTENT).and_then(|own| own.attr("kind"));
+    let own = message.get_child("file", ns::WINDU_CONTENT).filter(|_| alone).and_then(|own| own.attr("kind"));
     let kind = own.and_then(MediaKind::from_letter).or_else(|| {
         let by_name = || MediaKind::of_mimetype(file_types::of_name(name.as_deref()?)?);
         mimetype.as_deref().and_then(MediaKind::of_mimetype).or_else(by_name)
     });
-    let caption = text("desc").or_else(|| beside(message, &reference));
+    let caption = text("desc").or_else(|| if alone { beside(message, &reference) } else { None });
     let caption = if kind.is_none() { caption.or(name) } else { caption };
     let file = RemoteMedia {
         mimetype,
@@ -206,7 +237,7 @@ fn read_file(message: &Element) -> Option<Content> {
         hash: metadata.and_then(sha256),
         reference,
     };
-    Some(Content::Media(Box::new(MediaContent { kind, caption, file: MediaFile::Remote(file) })))
+    Content::Media(Box::new(MediaContent { kind, caption, file: MediaFile::Remote(file) }))
 }
 
 /// What the body says beside the URL. Some apps write a caption there.
