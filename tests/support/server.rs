@@ -284,6 +284,10 @@ impl Server {
         String::from_utf8(output.stdout).expect("UTF-8")
     }
 
+    /// Runs the program with the settings of this server to its end.
+    ///
+    /// # Panics
+    /// When it does not start.
     pub fn command(&self, arguments: &[&str], input: &str) -> Output {
         use std::io::Write as _;
         let mut child = command(&self.environment, &self.folder)

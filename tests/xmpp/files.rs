@@ -124,15 +124,16 @@ async fn several_files_of_one_message_are_several_messages(software: Software) {
     romeo.chat(&address).text("Three pictures").await;
     let outsider = outsider_of(&anna).await;
     let pictures = [noise(20), noise(21), noise(22)];
-    let mut elements = String::new();
+    let mut elements = Vec::new();
     for (index, picture) in pictures.iter().enumerate() {
         let url = romeo.upload(picture, &format!("{index}.png"), "image/png").await;
-        elements += &format!(
+        elements.push(format!(
             "<file-sharing xmlns='urn:xmpp:sfs:0' disposition='inline'><file xmlns='urn:xmpp:file:metadata:0'>\
              <media-type>image/png</media-type><desc>number {index}</desc></file><sources>\
              <url-data xmlns='http://jabber.org/protocol/url-data' target='{url}'/></sources></file-sharing>"
-        );
+        ));
     }
+    let elements = elements.concat();
     let message = format!(
         "<message xmlns='jabber:client' type='chat' to='{address}' id='album'><body>Three pictures</body>{elements}\
          <request xmlns='urn:xmpp:receipts'/></message>"

@@ -224,7 +224,7 @@ async fn a_destroyed_room_is_the_end_of_its_group(software: Software) {
     let over = json!({"group": group, "change": "removed", "participants": all});
     for person in [&anna, &ben] {
         person.is_out_of(&group).await;
-        assert_eq!(changes(&server, person, 2).await[1..], [over.clone()]);
+        assert_eq!(changes(&server, person, 2).await[1..], *std::slice::from_ref(&over));
         assert_eq!(texts(&person.chat(&group).await), ["before"]);
         let form = [("group_id", group.as_str()), ("message", "after")];
         let sent = person.api.post("/api/messages/send-message/", &form).await;

@@ -56,7 +56,7 @@ pub(super) fn events(envelope: &Envelope<'_>) -> (Vec<UpstreamEvent>, Option<Wan
         }
     };
     if let Some(said) = said(message) {
-        return message_event(envelope, peer, group, said);
+        return message_event(envelope, &peer, group.as_ref(), said);
     }
     if envelope.is_own {
         let marker = message.get_child("displayed", ns::MARKERS);
@@ -85,12 +85,12 @@ pub(super) fn events(envelope: &Envelope<'_>) -> (Vec<UpstreamEvent>, Option<Wan
 
 fn message_event(
     envelope: &Envelope<'_>,
-    peer: Address,
-    group: Option<Address>,
+    peer: &Address,
+    group: Option<&Address>,
     said: Said,
 ) -> (Vec<UpstreamEvent>, Option<WantedReceipt>) {
     let Some(id) = id(envelope.message) else { return (Vec::new(), None) };
-    let room = group.as_ref().and_then(address::room).map(str::to_owned);
+    let room = group.and_then(address::room).map(str::to_owned);
     // In a room, other apps want none.
     let is_wanted = match &room {
         Some(_) => envelope.message.has_child("sent", ns::WINDU_GROUP),
@@ -109,7 +109,7 @@ fn message_event(
     let events = contents.into_iter().enumerate().map(|(index, content)| {
         // Each file is a message. The last one has the id itself, which markers up to it name.
         let id = if index == last { id.clone() } else { format!("{id}#{}", index + 1) };
-        let (peer, group, reply_to) = (peer.clone(), group.clone(), reply_to.clone());
+        let (peer, group, reply_to) = (peer.clone(), group.cloned(), reply_to.clone());
         if envelope.is_own {
             UpstreamEvent::SentElsewhere { to: peer, id, content, reply_to, sent_at }
         } else {

@@ -182,9 +182,10 @@ impl Configuration<'_> {
             Some(_) => ("@federated ", "@alone "),
             None => ("@alone ", "@federated "),
         };
-        let (taken, not_taken) = match self.uploads.are_taken {
-            true => ("@uploads ", "@no-uploads "),
-            false => ("@no-uploads ", "@uploads "),
+        let (taken, not_taken) = if self.uploads.are_taken {
+            ("@uploads ", "@no-uploads ")
+        } else {
+            ("@no-uploads ", "@uploads ")
         };
         let lines = template.lines().filter(|line| !line.starts_with(other) && !line.starts_with(not_taken));
         let lines = lines.map(|line| line.strip_prefix(wanted).or(line.strip_prefix(taken)).unwrap_or(line));

@@ -4,21 +4,22 @@
 //! wrote what, while anybody may take a nickname. What comes from other senders meanwhile waits, so that it stays behind.
 
 mod archive;
+mod joining;
+mod leaving;
 mod pings;
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
-use self::archive::{archive_point, first_page};
 use self::pings::Pings;
 use super::{Reader, Stop};
 use crate::upstream::xmpp::address;
-use crate::upstream::xmpp::archive::{ArchivePoint, Page};
+use crate::upstream::xmpp::archive::ArchivePoint;
 use crate::upstream::xmpp::failure::IqFailure;
 use crate::upstream::xmpp::inbound::typing;
-use crate::upstream::xmpp::iq::{ANSWER_TIMEOUT, ask};
+use crate::upstream::xmpp::iq::ask;
 use crate::upstream::xmpp::link::{LinkEnd, Received};
 use crate::upstream::xmpp::memberships::{Memberships, Place, Presence};
 use crate::upstream::xmpp::rooms::{CREATED, Observed, Occupant, is_kept_out, stanza};
@@ -139,20 +140,6 @@ impl RoomWork {
         let pause = self.pauses.entry(room.to_owned()).or_insert(AGAIN);
         self.again.insert(room.to_owned(), Instant::now() + *pause);
         *pause = (*pause * 2).min(LONGEST_PAUSE);
-    }
-
-    /// Waiting for rooms of other servers holds up the account: it takes a fifth of the time at the most.
-    fn waited_for_far(&mut self, waited: Duration) {
-        self.far_pause = Some(Instant::now() + waited * 4);
-    }
-
-    /// Puts work with a room of another server off while there is a pause; whether it has.
-    fn put_off(&mut self, room: &str) -> bool {
-        let pause = self.far_pause.filter(|pause| *pause > Instant::now());
-        if let Some(pause) = pause {
-            self.again.entry(room.to_owned()).or_insert(pause);
-        }
-        pause.is_some()
     }
 
     fn succeeded(&mut self, room: &str) {
@@ -404,117 +391,6 @@ impl Reader {
         Memberships::store(&*self.state, &stored).await.map_err(not_stored)?;
         self.memberships.enter(room, place);
         self.hear_of(room, revision, point).await.map(drop)
-    }
-
-    /// Reports what a room has of the time when the account was in it, up to its end there. The room does not let it read,
-    /// so the administrator does.
-    async fn leave_room(&mut self, room: &str) -> Result<(), Stop> {
-        let Some(place) = self.memberships.place(room) else { return Ok(()) };
-        let mut page = first_page(place.point);
-        // The administrator reads no room that another app has made.
-        while !place.made_elsewhere {
-            let read = match self.groups.admin.control().await {
-                Ok(control) => control.page(room, &page).await.map_err(IqFailure::failure),
-                Err(failure) => Err(failure),
-            };
-            let (messages, end) = match read {
-                Ok(read) => read,
-                Err(failure) => {
-                    if let (Failure::Refused(_), Page::After(point)) = (&failure, &page) {
-                        page = Page::Since(point.at);
-                        continue;
-                    }
-                    if matches!(failure, Failure::Refused(_)) {
-                        break;
-                    }
-                    self.rooms.try_again(room);
-                    return Ok(());
-                }
-            };
-            for message in messages {
-                let last = archive_point(&message);
-                if let Reading::Left = self.room_archived(room, &message).await? {
-                    return Ok(());
-                }
-                page = Page::After(last);
-            }
-            self.pass_on_if_full().await?;
-            if end.is_none_or(|end| end.complete || end.last.is_none()) {
-                break;
-            }
-        }
-        // The archive does not have the announcement.
-        let revision = self.groups.record(room).await.map_err(not_stored)?.map(|record| record.revision);
-        if let Some(revision) = revision {
-            self.hear_of(room, revision, None).await?;
-        }
-        self.memberships.leave(room, revision.unwrap_or_default());
-        Ok(())
-    }
-
-    /// A room that another app has made on another server, which may not answer soon.
-    pub(super) fn is_far(&self, room: &str) -> bool {
-        let domain = address::domain(room);
-        let is_near = domain == self.domain
-            || domain.strip_suffix(self.domain.as_str()).is_some_and(|part| part.ends_with('.'));
-        !is_near && self.memberships.is_made_elsewhere(room)
-    }
-
-    fn is_still_outside(&self, room: &str) -> bool {
-        matches!(self.memberships.presence(room), Some(Presence::Outside | Presence::Joining))
-    }
-
-    /// The room does not know the account as a member. Its lists decide.
-    fn kept_out_elsewhere(&mut self, room: &str) {
-        self.rooms.try_again(room);
-        self.invitations.see(room, Observed::Refused(self.own.clone()));
-    }
-
-    /// Asks to join, without waiting for the answer.
-    async fn join_far_room(&mut self, room: &str) -> Result<(), Stop> {
-        self.memberships.set_presence(room, Presence::Joining);
-        self.rooms.try_again(room);
-        let join = stanza::join(room, self.nickname());
-        self.link.send(vec![join]).await.map_err(|_| Stop::Link(LinkEnd::Broken))
-    }
-
-    /// A room of another server has let the account in, or has not.
-    fn far_answered(&mut self, room: &str) {
-        if self.is_far(room) {
-            self.rooms.again.remove(room);
-            self.rooms.note(room, Work::Refresh);
-            self.rooms.note(room, Work::Observe(Observed::Joined));
-        }
-    }
-
-    async fn join_room(&mut self, room: &str) -> Result<Result<(), IqFailure>, Stop> {
-        let deadline = Instant::now() + ANSWER_TIMEOUT;
-        loop {
-            match self.memberships.presence(room) {
-                Some(Presence::Inside) => return Ok(Ok(())),
-                Some(Presence::Joining) => {}
-                Some(Presence::Outside) => {
-                    self.memberships.set_presence(room, Presence::Joining);
-                    let join = stanza::join(room, self.nickname());
-                    self.link.send(vec![join]).await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
-                }
-                Some(Presence::Refused(failure)) => {
-                    self.memberships.set_presence(room, Presence::Outside);
-                    return Ok(Err(failure));
-                }
-                Some(Presence::Destroyed) | None => return Ok(Err(IqFailure::NoAnswer)),
-            }
-            match timeout_at(deadline, self.received.recv()).await {
-                Ok(Some(received)) => {
-                    self.set_aside(received, None).await?;
-                }
-                Ok(None) => return Err(Stop::Link(LinkEnd::Broken)),
-                Err(_) => {
-                    self.memberships.set_presence(room, Presence::Outside);
-                    return Ok(Err(IqFailure::NoAnswer));
-                }
-            }
-        }
     }
 }
 
