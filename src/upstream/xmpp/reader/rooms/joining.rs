@@ -7,11 +7,13 @@ use tokio::time::{Instant, timeout_at};
 use super::{RoomWork, Work};
 use crate::upstream::xmpp::address;
 use crate::upstream::xmpp::failure::IqFailure;
-use crate::upstream::xmpp::iq::ANSWER_TIMEOUT;
 use crate::upstream::xmpp::link::LinkEnd;
 use crate::upstream::xmpp::memberships::Presence;
 use crate::upstream::xmpp::reader::{Reader, Stop};
 use crate::upstream::xmpp::rooms::{Observed, stanza};
+
+/// For a room's answer. ejabberd does not answer for a room that ends at this moment, so it is asked again.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl RoomWork {
     /// Waiting for rooms of other servers holds up the account: it takes a fifth of the time at the most.
@@ -66,7 +68,7 @@ impl Reader {
     }
 
     pub(super) async fn join_room(&mut self, room: &str) -> Result<Result<(), IqFailure>, Stop> {
-        let deadline = Instant::now() + ANSWER_TIMEOUT;
+        let deadline = Instant::now() + JOIN_TIMEOUT;
         loop {
             match self.memberships.presence(room) {
                 Some(Presence::Inside) => return Ok(Ok(())),
