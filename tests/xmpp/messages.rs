@@ -45,9 +45,11 @@ async fn texts_go_both_ways_and_are_confirmed(software: Software) {
     }
     assert_guarantees(server.database());
 
-    // More bytes than servers take: it fails at once and harms nothing.
-    let large = anna.sends(&ben, &"🌊".repeat(65_536)).await;
-    anna.waits_until(&ben.number, &large, |message| message["state"] == "failed").await;
+    // More bytes than servers take: it is refused and harms nothing.
+    let large = "🌊".repeat(65_536);
+    let form = [("contact", ben.number.as_str()), ("message", large.as_str())];
+    let refused = anna.api.post("/api/messages/send-message/", &form).await;
+    assert!(refused.refused(400, "invalid_parameter").contains("262144 bytes"), "{}", refused.text());
     anna.delivers(&ben, "the next one").await;
 }
 

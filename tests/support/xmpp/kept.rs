@@ -1,11 +1,11 @@
 //! What a server that was killed has kept.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::process::Command;
 
 use super::{Software, XmppServer};
 
-/// Prints the kind and the id of all that is in ejabberd's archive for a user: messages to them, and receipts.
+/// Prints what is in ejabberd's archive for a user: the ids of messages to them, and those of receipts with their senders.
 const SCRIPT: &str = r"
 import sqlite3, sys
 from xml.etree import ElementTree
@@ -14,8 +14,9 @@ with sqlite3.connect('file:' + file + '?mode=ro', uri=True, timeout=30) as datab
     for (xml,) in database.execute('SELECT xml FROM archive WHERE username = ? ORDER BY timestamp, id', (user,)):
         message = ElementTree.fromstring(xml)
         if message.get('to', '').split('/')[0] != jid: continue
-        received = message.find('{urn:xmpp:receipts}received')
-        print('message', message.get('id')) if received is None else print('receipt', received.get('id'))
+        received = message.findall('{urn:xmpp:receipts}received')
+        if not received: print('message', message.get('id'))
+        for receipt in received: print('receipt', receipt.get('id'), message.get('from', '').split('/')[0])
 ";
 
 /// The ids of what a server has in its archive for a user.
@@ -23,8 +24,8 @@ with sqlite3.connect('file:' + file + '?mode=ro', uri=True, timeout=30) as datab
 pub struct Kept {
     /// Messages to the user, in their order.
     pub messages: Vec<String>,
-    /// Messages of the user that somebody has received.
-    pub receipts: HashSet<String>,
+    /// Messages of the user, with the addresses of those who have received them.
+    pub receipts: HashMap<String, HashSet<String>>,
 }
 
 impl XmppServer {
@@ -40,8 +41,9 @@ impl XmppServer {
         let mut kept = Kept::default();
         for line in String::from_utf8(output.stdout).expect("UTF-8").lines() {
             match line.split_once(' ').expect("a kind and an id") {
-                ("receipt", id) => {
-                    kept.receipts.insert(id.to_owned());
+                ("receipt", receipt) => {
+                    let (id, from) = receipt.split_once(' ').expect("an id and a sender");
+                    kept.receipts.entry(id.to_owned()).or_default().insert(from.to_owned());
                 }
                 (_, id) => kept.messages.push(id.to_owned()),
             }
