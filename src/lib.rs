@@ -224,3 +224,4 @@ pub mod store;
 pub mod telemetry;
 pub mod upstream;
 pub mod verification;
+pub mod webhooks;

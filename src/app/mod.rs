@@ -35,6 +35,7 @@ use crate::oauth::{self, BootstrapError, FirstPassword, OAuth};
 use crate::sessions::own_name;
 use crate::store::Store;
 use crate::verification::Verification;
+use crate::webhooks::Webhooks;
 
 pub use backup::{backup, restore, verify_backup};
 pub use check::check;
@@ -185,11 +186,13 @@ pub async fn serve_on(
     let sessions = database.sessions(&media, &lifecycle)?;
     let limits = RateLimits::new(settings.rates.requests, settings.rates.sends);
     limits.tidy(&lifecycle);
+    let events = Events::new(store.clone(), media.clone());
     let state = AppState::from(Shared {
         store: store.clone(),
         oauth: Arc::new(OAuth::new(store.clone(), &settings.oauth)),
         sessions,
-        events: Events::new(store.clone(), media.clone()),
+        webhooks: Webhooks::new(events.clone(), Arc::clone(&fetch), keys.clone()),
+        events,
         consumers: Consumers::new(settings.quotas.streams.map(NonZero::get)),
         verification: Verification::new(store.clone(), keys, codes, Arc::clone(&fetch), lifecycle.clone())?,
         fetch,
@@ -254,6 +257,7 @@ async fn start(
     state.store.db().connect_notifications(lifecycle);
     state.events.start(lifecycle);
     state.sessions.run(own_name(), lifecycle);
+    state.webhooks.start(state.sessions.process_changes(), lifecycle);
     let media = state.media.clone();
     // As a task: a slow disk must not delay the start.
     lifecycle.spawn(async move { media.prepare().await });

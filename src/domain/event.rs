@@ -1,8 +1,9 @@
 //! The events in the journal, for clients. They carry ids, no contents.
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::{FailureReason, GroupChangeKind, SessionState};
+use super::{FailureReason, GroupChangeKind, SessionState, Timestamp, UncutTimestamp};
 
 /// One entry of an account's journal. `chat` is the number or the public id of the other side, or a group's id; `id` the
 /// message's id on the network.
@@ -109,6 +110,27 @@ pub enum Event {
         /// The members concerned, by number or public id; empty when the group itself changed.
         participants: Vec<String>,
     },
+    /// No event was accepted for an hour.
+    WebhookFailing {
+        /// The public id.
+        webhook: String,
+        /// The error of the last attempt.
+        reason: String,
+        since: DateTime<Utc>,
+    },
+    /// The server made a webhook inactive.
+    WebhookDisabled {
+        /// The public id.
+        webhook: String,
+        /// `gone` or `failing`.
+        reason: &'static str,
+        since: DateTime<Utc>,
+    },
+    /// A test of a webhook.
+    WebhookTest {
+        /// The public id.
+        webhook: String,
+    },
 }
 
 impl Event {
@@ -119,6 +141,8 @@ impl Event {
     pub const MESSAGE_QUEUED: &str = "message.queued";
     pub const MESSAGE_READ: &str = "message.read";
     pub const MESSAGE_SENT: &str = "message.sent";
+    /// Of this kind is what a webhook's owner asks for, and nothing that is sent by itself.
+    pub const WEBHOOK_TEST: &str = "webhook.test";
 
     /// The kind as clients see it.
     #[must_use]
@@ -153,6 +177,9 @@ impl Event {
             Self::PrivacyChanged => "account.privacy_changed",
             Self::GroupChanged { change: GroupChangeKind::Created, .. } => "group.created",
             Self::GroupChanged { .. } => "group.changed",
+            Self::WebhookFailing { .. } => "webhook.failing",
+            Self::WebhookDisabled { .. } => "webhook.disabled",
+            Self::WebhookTest { .. } => Self::WEBHOOK_TEST,
         }
     }
 
@@ -206,6 +233,15 @@ impl Event {
             Self::GroupChanged { group, change, participants } => {
                 json!({"group": group, "change": change.name(), "participants": participants})
             }
+            Self::WebhookFailing { webhook, reason, since } => webhook_payload(webhook, reason, *since),
+            Self::WebhookDisabled { webhook, reason, since } => webhook_payload(webhook, reason, *since),
+            Self::WebhookTest { webhook } => json!({"webhook": webhook}),
         }
     }
+}
+
+fn webhook_payload(webhook: &str, reason: &str, since: DateTime<Utc>) -> Value {
+    json!({
+        "webhook": webhook, "reason": reason, "since": Timestamp(since), "since_timestamp": UncutTimestamp(since),
+    })
 }

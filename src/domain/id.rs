@@ -33,6 +33,8 @@ ids! {
     ProcessId,
     /// A command to an account's session.
     CommandId,
+    /// A webhook's row; clients see its public id instead.
+    WebhookId,
 }
 
 /// The right of one process to run an account's session. Each write of a session asserts it.

@@ -22,7 +22,7 @@ pub use contact_id::ContactId;
 pub use event::Event;
 pub use group::{ChatName, GroupChangeKind, GroupId, GroupIdError};
 pub use id::{
-    AccountId, ChatId, ClientId, CommandId, CounterId, Lease, MessageId, PeerId, ProcessId, UserId,
+    AccountId, ChatId, ClientId, CommandId, CounterId, Lease, MessageId, PeerId, ProcessId, UserId, WebhookId,
 };
 pub use live::{LiveKind, LiveNews};
 pub use media::{BadHash, BlobHash, MediaKind, Reference, StoredMedia};

@@ -12,6 +12,7 @@ pub enum Way {
     Poll,
     Stream,
     Socket,
+    Webhook,
 }
 
 impl Way {
@@ -22,6 +23,7 @@ impl Way {
             Self::Poll => "poll",
             Self::Stream => "stream",
             Self::Socket => "socket",
+            Self::Webhook => "webhook",
         }
     }
 }

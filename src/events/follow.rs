@@ -50,7 +50,8 @@ impl Followed {
     }
 
     /// The live events from now on.
-    pub(super) fn live(&self) -> broadcast::Receiver<Arc<LiveEvent>> {
+    #[must_use]
+    pub fn live(&self) -> broadcast::Receiver<Arc<LiveEvent>> {
         self.live.subscribe()
     }
 

@@ -64,6 +64,12 @@ pub fn all() -> impl Iterator<Item = &'static str> {
     STORED.iter().chain(LIVE).copied()
 }
 
+/// Whether events of a type are given out as they happen, and not stored.
+#[must_use]
+pub fn is_live(kind: &str) -> bool {
+    LIVE.contains(&kind)
+}
+
 /// Reads a list of types with commas; `message.*` means all of a group, later ones too.
 ///
 /// # Errors

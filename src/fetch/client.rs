@@ -9,18 +9,23 @@ use rustls::pki_types::CertificateDer;
 /// The time to connect, TLS included. After this timeout nothing was sent.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Below what servers close idle connections after.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
+
 /// A client for URLs from the settings.
 pub(super) fn operator(roots: &[CertificateDer<'_>]) -> Result<reqwest::Client, reqwest::Error> {
     builder(roots)?.build()
 }
 
-/// A client for caller-supplied URLs.
+/// A client for caller-supplied URLs. The resolver checks the address of each connection; up to `idle` connections to a host
+/// are used again within [`IDLE_TIMEOUT`].
 pub(super) fn untrusted(
     resolver: impl Resolve + 'static,
+    idle: usize,
     roots: &[CertificateDer<'_>],
 ) -> Result<reqwest::Client, reqwest::Error> {
-    // No connection is reused: each request connects to an address that was checked for it.
-    builder(roots)?.dns_resolver(resolver).pool_max_idle_per_host(0).build()
+    let builder = builder(roots)?.dns_resolver(resolver);
+    builder.pool_max_idle_per_host(idle).pool_idle_timeout(IDLE_TIMEOUT).build()
 }
 
 /// The client in this slot, made at its first use.

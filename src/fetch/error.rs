@@ -43,6 +43,34 @@ impl FetchError {
             Self::TooLong { .. } => "too_long",
         }
     }
+
+    /// What failed: `not_allowed`, `dns`, `connect`, `tls`, `timeout` or `closed`.
+    #[must_use]
+    pub fn stage(&self) -> &'static str {
+        match self {
+            Self::NotAllowed => "not_allowed",
+            Self::NotConnected(cause) if has_cause::<Unresolved>(&**cause) => "dns",
+            Self::NotConnected(cause) if has_cause::<rustls::Error>(&**cause) => "tls",
+            Self::NotConnected(cause) if is_timeout(&**cause) => "timeout",
+            Self::TimedOut(_) => "timeout",
+            Self::Broken(_) | Self::TooLong { .. } => "closed",
+            Self::NotConnected(_) | Self::Unusable(_) | Self::Busy => "connect",
+        }
+    }
+
+    /// The innermost cause, in words.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        let mut cause: &dyn Error = self;
+        while let Some(inner) = cause.source() {
+            cause = inner;
+        }
+        cause.to_string()
+    }
+}
+
+fn is_timeout(error: &(dyn Error + 'static)) -> bool {
+    error.downcast_ref::<reqwest::Error>().is_some_and(reqwest::Error::is_timeout)
 }
 
 /// Why a caller-supplied URL could not be read. `E` is the sink's error.
@@ -72,6 +100,11 @@ pub type Cause = Box<dyn Error + Send + Sync>;
 #[error("not allowed")]
 pub(super) struct NotAllowed;
 
+/// A name without an address.
+#[derive(Debug, thiserror::Error)]
+#[error("the name has no address")]
+pub(super) struct Unresolved(#[source] pub io::Error);
+
 /// The resolver's refusal when all of its threads, or the user's part of them, are taken.
 #[derive(Debug, thiserror::Error)]
 #[error("too many names are being resolved")]
@@ -96,7 +129,7 @@ pub(super) fn classify(error: reqwest::Error) -> FetchError {
     }
 }
 
-fn has_cause<E: Error + 'static>(error: &reqwest::Error) -> bool {
+fn has_cause<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     let mut cause = error.source();
     while let Some(error) = cause {
         // The source of an `io::Error` is that of the error inside.

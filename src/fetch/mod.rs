@@ -30,7 +30,7 @@ pub use response::FetchResponse;
 pub use untrusted::{Fetched, Sink};
 
 use error::classify;
-use guard::Guard;
+use guard::{Guard, Purpose};
 
 /// The URLs that a request may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +39,15 @@ pub enum Policy {
     Operator,
     /// A caller-supplied URL: addresses of the internet on ports 80 and 443, and the networks of [`UntrustedRules`].
     Untrusted,
+    /// The URL of a webhook: as the one before, but the internet by https on port 443 alone.
+    Webhook,
 }
 
 /// Sends requests. It has one or more HTTP clients per policy.
 pub struct Fetch {
     operator: OnceLock<reqwest::Client>,
     untrusted: Guard,
+    webhooks: Guard,
     /// Certificates that are trusted besides those of the system.
     roots: Arc<[CertificateDer<'static>]>,
 }
@@ -63,7 +66,13 @@ impl Fetch {
         // Fails only when one is already installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let roots: Arc<[_]> = roots.into();
-        Self { operator: OnceLock::new(), untrusted: Guard::new(rules, roots.clone()), roots }
+        let rules = Arc::new(rules);
+        Self {
+            operator: OnceLock::new(),
+            untrusted: Guard::new(Arc::clone(&rules), Purpose::Files, Arc::clone(&roots)),
+            webhooks: Guard::new(rules, Purpose::Webhooks, Arc::clone(&roots)),
+            roots,
+        }
     }
 
     /// Makes the clients of a policy now. [`FetchError::Unusable`] when this machine cannot.
@@ -71,6 +80,7 @@ impl Fetch {
         match policy {
             Policy::Operator => self.operator().map(|_| ()),
             Policy::Untrusted => self.untrusted.prepare(),
+            Policy::Webhook => self.webhooks.prepare(),
         }
     }
 
@@ -82,6 +92,12 @@ impl Fetch {
     /// Sends a request and returns the response, whatever its status. A redirect is not followed.
     pub async fn put(&self, policy: Policy, put: Put) -> Result<FetchResponse, FetchError> {
         Self::send(self.client(policy, &put.url), |client| put.request(client)).await
+    }
+
+    /// Whether a webhook may have this URL: [`FetchError::NotAllowed`], or [`FetchError::Busy`] when its name cannot be
+    /// resolved now.
+    pub async fn check_webhook(&self, url: &Url) -> Result<(), FetchError> {
+        self.webhooks.check(url).await
     }
 
     async fn send(
@@ -101,6 +117,7 @@ impl Fetch {
         match policy {
             Policy::Operator => self.operator(),
             Policy::Untrusted => self.untrusted.client_for(url),
+            Policy::Webhook => self.webhooks.client_for(url),
         }
     }
 

@@ -52,4 +52,15 @@ impl FetchResponse {
         }
         Ok(body.freeze())
     }
+
+    /// The first `limit` bytes of the body, or what came of it. The rest is not read.
+    pub async fn beginning(mut self, limit: usize) -> Bytes {
+        let mut body = BytesMut::new();
+        while body.len() < limit
+            && let Ok(Some(chunk)) = self.response.chunk().await
+        {
+            body.extend_from_slice(&chunk[..chunk.len().min(limit - body.len())]);
+        }
+        body.freeze()
+    }
 }

@@ -21,6 +21,7 @@ use crate::oauth::OAuth;
 use crate::sessions::Sessions;
 use crate::store::Store;
 use crate::verification::Verification;
+use crate::webhooks::Webhooks;
 
 /// A pointer, because each layer and each extractor of a request takes a clone.
 #[derive(Clone)]
@@ -32,6 +33,7 @@ pub struct Shared {
     pub sessions: Sessions,
     pub events: Events,
     pub consumers: Arc<Consumers>,
+    pub webhooks: Webhooks,
     pub verification: Verification,
     pub fetch: Arc<Fetch>,
     pub media: Media,

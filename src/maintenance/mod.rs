@@ -25,6 +25,9 @@ const CHATS: i64 = 10_000;
 /// Users whose events are examined in one run, as the files.
 const SEQUENCES: i64 = 1_000;
 
+/// The time for which attempts of webhooks are listed.
+const ATTEMPTS_KEPT: Duration = Duration::from_hours(7 * 24);
+
 /// Starts the jobs as tasks of the lifecycle.
 pub fn start(store: &Store, media: &Media, retention: RetentionSettings, lifecycle: &Lifecycle) {
     slices::start(store, lifecycle);
@@ -93,6 +96,8 @@ async fn prune(store: &Store, retention: RetentionSettings) -> Result<(), DbErro
     while store.prune_tokens(BATCH).await? > 0 {}
     while store.prune_tickets(BATCH).await? > 0 {}
     while store.prune_logins(BATCH).await? > 0 {}
+    while store.prune_attempts(ATTEMPTS_KEPT, BATCH).await? > 0 {}
+    while store.prune_dead(retention.events, BATCH).await? > 0 {}
     while store.prune_acts(retention.acts, BATCH).await? > 0 {}
     if let Some(retention) = retention.media {
         while store.prune_media(retention, BATCH).await? > 0 {}

@@ -53,6 +53,11 @@ pub struct Deployment {
     pub sessions: Vec<(String, &'static str, i64)>,
     /// Network, how many messages wait, how long the oldest has.
     pub outboxes: Vec<(String, i64, Duration)>,
+    /// State, how many.
+    pub webhooks: Vec<(&'static str, i64)>,
+    /// Events that active webhooks have not accepted yet, and the age of the oldest.
+    pub webhook_waiting: i64,
+    pub webhook_oldest: Duration,
 }
 
 pub struct Metrics {
@@ -71,6 +76,11 @@ pub struct Metrics {
     events: Counters<1>,
     event_delays: Histogram,
     event_consumers: Family<[Label; 1], Gauge>,
+    webhook_attempts: Counters<1>,
+    webhook_dead: Counter,
+    webhooks: Family<[Label; 1], Gauge>,
+    webhook_waiting: Gauges<0>,
+    webhook_oldest: Family<[(&'static str, String); 0], Seconds>,
     sessions: Gauges<2>,
     outbox_messages: Gauges<1>,
     outbox_oldest: Family<[(&'static str, String); 1], Seconds>,
@@ -103,6 +113,11 @@ impl Metrics {
             events: Family::default(),
             event_delays: Histogram::new(SECONDS),
             event_consumers: Family::default(),
+            webhook_attempts: Family::default(),
+            webhook_dead: Counter::default(),
+            webhooks: Family::default(),
+            webhook_waiting: Family::default(),
+            webhook_oldest: Family::default(),
             sessions: Family::default(),
             outbox_messages: Family::default(),
             outbox_oldest: Family::default(),
@@ -172,6 +187,8 @@ impl Metrics {
             "Streams, sockets and waiting polls for events",
             self.event_consumers.clone(),
         );
+        self.register_webhooks();
+        let registry = &mut self.registry;
         registry.register(
             "windu_sessions",
             "Sessions of registered accounts, of the whole deployment: take max, do not add. unheld: no running \
@@ -190,6 +207,33 @@ impl Metrics {
         );
         #[cfg(target_os = "linux")]
         registry.register_collector(Box::new(process::Process));
+    }
+
+    fn register_webhooks(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "windu_webhook_attempts",
+            "Requests to the receivers of webhooks. receiver_failed: no answer, or one that says to come later; \
+             event_refused: another status",
+            self.webhook_attempts.clone(),
+        );
+        registry.register("windu_webhook_dead", "Events that were given up", self.webhook_dead.clone());
+        registry.register(
+            "windu_webhooks",
+            "Webhooks, of the whole deployment: take max, do not add",
+            self.webhooks.clone(),
+        );
+        registry.register(
+            "windu_webhook_waiting",
+            "Events that active webhooks have not accepted yet, with those that they leave out and have not passed yet, of \
+             the whole deployment: take max, do not add",
+            self.webhook_waiting.clone(),
+        );
+        registry.register(
+            "windu_webhook_oldest_seconds",
+            "The age of the oldest of these, of the whole deployment: take max, do not add",
+            self.webhook_oldest.clone(),
+        );
     }
 
     /// Creates the counters whose labels are known: an increase from nothing to one would be seen by no alert.
@@ -216,6 +260,10 @@ impl Metrics {
         ] {
             drop(self.fetches.get_or_create(&[("outcome", outcome)]));
         }
+        for outcome in ["accepted", "gone", "receiver_failed", "event_refused", "not_tried"] {
+            drop(self.webhook_attempts.get_or_create(&[("outcome", outcome)]));
+        }
+        drop(self.events.get_or_create(&[("way", "webhook")]));
         for way in ["poll", "stream", "socket"] {
             drop(self.events.get_or_create(&[("way", way)]));
             drop(self.event_consumers.get_or_create(&[("way", way)]));
@@ -290,6 +338,14 @@ impl Metrics {
         self.event_consumers.get_or_create(&[("way", way)]).inc_by(change);
     }
 
+    pub fn webhook_attempt(&self, outcome: &'static str) {
+        self.webhook_attempts.get_or_create(&[("outcome", outcome)]).inc();
+    }
+
+    pub fn webhook_dead(&self, count: usize) {
+        self.webhook_dead.inc_by(count as u64);
+    }
+
     pub fn media_missing(&self) {
         self.media_missing.inc();
     }
@@ -299,7 +355,18 @@ impl Metrics {
         self.sessions.clear();
         self.outbox_messages.clear();
         self.outbox_oldest.clear();
+        self.webhooks.clear();
+        self.webhook_waiting.clear();
+        self.webhook_oldest.clear();
         let Some(deployment) = deployment else { return };
+        for state in ["ok", "failing", "paused", "disabled"] {
+            self.webhooks.get_or_create(&[("state", state)]).set(0);
+        }
+        for (state, count) in &deployment.webhooks {
+            self.webhooks.get_or_create(&[("state", *state)]).set(*count);
+        }
+        self.webhook_waiting.get_or_create(&[]).set(deployment.webhook_waiting);
+        self.webhook_oldest.get_or_create(&[]).set(deployment.webhook_oldest.as_secs_f64());
         for (network, state, count) in &deployment.sessions {
             let labels = [("network", network.clone()), ("state", (*state).to_owned())];
             self.sessions.get_or_create(&labels).set(*count);

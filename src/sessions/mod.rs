@@ -121,6 +121,12 @@ impl Sessions {
         *timeout(limit, process.wait_for(Option::is_some)).await.ok()?.ok()?
     }
 
+    /// This process's id, as it changes.
+    #[must_use]
+    pub fn process_changes(&self) -> watch::Receiver<Option<ProcessId>> {
+        self.process.subscribe()
+    }
+
     /// The network of this name; `None` when it is not among WINDU_NETWORKS.
     #[must_use]
     pub fn networks(&self) -> Vec<String> {

@@ -69,12 +69,41 @@ impl Store {
         )
         .fetch_all(self.db.pool())
         .await?;
+        let webhooks = sqlx::query!(
+            r#"SELECT CASE WHEN disabled IS NOT NULL THEN 'disabled' WHEN NOT active THEN 'paused'
+                           WHEN failing_since IS NOT NULL THEN 'failing' ELSE 'ok' END AS "state!",
+                      count(*) AS "count!"
+               FROM webhook WHERE user_id IS NOT NULL GROUP BY 1"#
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        let webhook_events = sqlx::query!(
+            r#"SELECT coalesce(sum(greatest(s.place - w.place, 0)
+                          + (SELECT coalesce(sum(greatest(c.seq - a.seq, 0)), 0) FROM webhook_account a
+                             CROSS JOIN LATERAL (SELECT seq FROM account_counter WHERE id = a.counter_id LIMIT 1) c
+                             WHERE a.webhook_id = w.id AND a.skips = w.skips)
+                          + (SELECT count(*) FROM webhook_redelivery WHERE webhook_id = w.id)), 0)::bigint AS "waiting!",
+                      extract(epoch FROM clock_timestamp() - min(least(
+                          (SELECT numbered_at FROM event_span WHERE user_id = w.user_id AND place > w.place
+                           ORDER BY user_id, place LIMIT 1),
+                          (SELECT min(e.at) FROM webhook_account a CROSS JOIN LATERAL (
+                               SELECT at FROM event WHERE counter_id = a.counter_id AND seq > a.seq ORDER BY seq LIMIT 1) e
+                           WHERE a.webhook_id = w.id AND a.skips = w.skips))))::float8 AS oldest
+               FROM webhook w
+               CROSS JOIN LATERAL (SELECT place FROM event_sequence WHERE user_id = w.user_id LIMIT 1) s
+               WHERE w.active AND w.user_id IS NOT NULL"#
+        )
+        .fetch_one(self.db.pool())
+        .await?;
         let mut waiting: BTreeMap<String, (i64, Duration)> =
             networks.iter().map(|network| (network.clone(), Default::default())).collect();
         for row in outboxes {
             waiting.insert(row.network, (row.count, Duration::from_secs_f64(row.oldest.max(0.0))));
         }
         Ok(Deployment {
+            webhooks: webhooks.into_iter().map(|row| (webhook_state(&row.state), row.count)).collect(),
+            webhook_waiting: webhook_events.waiting,
+            webhook_oldest: Duration::from_secs_f64(webhook_events.oldest.unwrap_or_default().max(0.0)),
             sessions: sessions.into_iter().map(|row| (row.network, state(&row.state), row.count)).collect(),
             outboxes: waiting
                 .into_iter()
@@ -155,4 +184,9 @@ fn state(name: &str) -> &'static str {
         None if name == "unheld" => "unheld",
         None => "other",
     }
+}
+
+/// A label of the figures.
+fn webhook_state(state: &str) -> &'static str {
+    ["disabled", "paused", "failing"].into_iter().find(|known| *known == state).unwrap_or("ok")
 }

@@ -52,6 +52,11 @@ impl Journal {
         self.now
     }
 
+    /// The number of the last event, with those that are not written yet.
+    pub(super) fn last_seq(&self) -> i64 {
+        self.seq + i64::try_from(self.events.len()).unwrap_or(i64::MAX)
+    }
+
     /// Whether it has new events or gave out times since it was locked.
     pub(super) fn has_moved(&self) -> bool {
         self.has_moved
@@ -96,6 +101,12 @@ impl Store {
         let has_epochs = sqlx::query_scalar!(r#"SELECT to_regclass('event_epoch') IS NOT NULL AS "has!""#)
             .fetch_one(&mut *filled)
             .await?;
+        let has_webhooks = sqlx::query_scalar!(r#"SELECT to_regclass('webhook') IS NOT NULL AS "has!""#)
+            .fetch_one(&mut *filled)
+            .await?;
+        if has_webhooks {
+            sqlx::query!("UPDATE webhook SET owner = NULL, fence = fence + 1").execute(&mut *filled).await?;
+        }
         if has_epochs {
             sqlx::query!("SELECT begin_epoch_1($1)", secrets::random_word()).execute(filled).await?;
         }

@@ -18,6 +18,7 @@ mod network_state;
 mod sequence;
 mod session;
 pub mod topic;
+mod webhook;
 mod writer;
 
 use std::hash::Hash;
@@ -73,6 +74,12 @@ pub use sequence::{
 };
 pub use session::command::{CommandProgress, TakenCommand};
 pub use session::lease::{LEASE_SECONDS, LeaseShare};
+pub use webhook::history::{Attempt, AttemptsOf, DeadEvent};
+pub use webhook::lease::WebhookLease;
+pub use webhook::progress::{
+    AccountProgress, NewRedelivery, Redelivery, RedeliveryProgress, WaitingAccount, WebhookProgress,
+};
+pub use webhook::{Health, MOST_WEBHOOKS, NewWebhook, Waiting, Webhook, WebhookChange};
 
 /// The product's data; clones share it.
 #[derive(Clone)]

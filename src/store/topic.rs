@@ -2,7 +2,7 @@
 //! the mailboxes of the network `local`.
 
 use crate::db::{Kind, Topic};
-use crate::domain::{AccountId, CommandId, CounterId};
+use crate::domain::{AccountId, CommandId, CounterId, WebhookId};
 
 /// An account's session has something to send to its network.
 #[must_use]
@@ -65,4 +65,16 @@ pub fn tokens() -> Topic {
 #[must_use]
 pub fn slices() -> Topic {
     Topic::single('l')
+}
+
+/// A webhook has another setting, or events to send again.
+#[must_use]
+pub fn webhook(webhook: WebhookId) -> Topic {
+    Topic::of_row('k', webhook.0)
+}
+
+/// Webhooks were made, changed or given back by a process.
+#[must_use]
+pub fn webhooks() -> Topic {
+    Topic::single('h')
 }

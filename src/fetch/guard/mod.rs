@@ -5,6 +5,7 @@
 //! the URL. It does not know the port either, so there are two clients: one for ports 80 and 443, which reaches the
 //! internet, and one for all other ports, which reaches only the networks of the settings.
 
+use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,12 +13,16 @@ use std::time::Duration;
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use rustls::pki_types::CertificateDer;
+use tokio::time::timeout;
 use url::{Host, Url};
 
 use super::address::{Reach, may_be_dialled};
 use super::client;
-use super::error::{FetchError, NotAllowed, classify};
+use super::error::{Busy, FetchError, NotAllowed, Unresolved, classify};
 use super::resolver::{Resolver, SystemResolver};
+
+/// Connections to a host that wait for the next request to a webhook.
+const IDLE: usize = 8;
 
 /// The settings of [`super::Policy::Untrusted`].
 #[derive(Clone)]
@@ -36,9 +41,20 @@ pub struct FetchTimeouts {
     pub total: Duration,
 }
 
+/// Where the internet may be reached, and whether connections are used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Files that are fetched: http and https on their ports; each request connects anew.
+    Files,
+    /// Webhooks: https on its port; a connection may serve several requests, because it leads to an address that was
+    /// checked.
+    Webhooks,
+}
+
 /// The rules, and the clients that enforce them.
 pub(super) struct Guard {
     pub(super) rules: Arc<UntrustedRules>,
+    purpose: Purpose,
     roots: Arc<[CertificateDer<'static>]>,
     internet: OnceLock<reqwest::Client>,
     allowed: OnceLock<reqwest::Client>,
@@ -71,8 +87,12 @@ impl Default for FetchTimeouts {
 }
 
 impl Guard {
-    pub(super) fn new(rules: UntrustedRules, roots: Arc<[CertificateDer<'static>]>) -> Self {
-        Self { rules: Arc::new(rules), roots, internet: OnceLock::new(), allowed: OnceLock::new() }
+    pub(super) fn new(
+        rules: Arc<UntrustedRules>,
+        purpose: Purpose,
+        roots: Arc<[CertificateDer<'static>]>,
+    ) -> Self {
+        Self { rules, purpose, roots, internet: OnceLock::new(), allowed: OnceLock::new() }
     }
 
     pub(super) fn prepare(&self) -> Result<(), FetchError> {
@@ -91,8 +111,8 @@ impl Guard {
         if !is_http(url) || !url.username().is_empty() || url.password().is_some() {
             return None;
         }
-        let reach = match url.port_or_known_default() {
-            Some(80 | 443) => Reach::Internet,
+        let reach = match (self.purpose, url.scheme(), url.port_or_known_default()) {
+            (Purpose::Files, _, Some(80 | 443)) | (Purpose::Webhooks, "https", Some(443)) => Reach::Internet,
             _ => Reach::Allowed,
         };
         // `host_str` would return an IPv6 address in brackets, which does not parse.
@@ -110,7 +130,27 @@ impl Guard {
             Reach::Internet => &self.internet,
             Reach::Allowed => &self.allowed,
         };
-        client::cached(slot, || client::untrusted(self.checked(reach), &self.roots)).map_err(classify)
+        let idle = match self.purpose {
+            Purpose::Files => 0,
+            Purpose::Webhooks => IDLE,
+        };
+        client::cached(slot, || client::untrusted(self.checked(reach), idle, &self.roots)).map_err(classify)
+    }
+
+    /// Whether a request to this URL would be allowed now. A name that has no address now may have one later.
+    pub(super) async fn check(&self, url: &Url) -> Result<(), FetchError> {
+        let reach = self.reach(url).ok_or(FetchError::NotAllowed)?;
+        let Some(Host::Domain(name)) = url.host() else { return Ok(()) };
+        match timeout(client::CONNECT_TIMEOUT, self.rules.resolver.addresses(name)).await {
+            Ok(Ok(addresses)) => {
+                let allowed = |address: &IpAddr| may_be_dialled(*address, reach, &self.rules.allow);
+                if addresses.iter().all(allowed) { Ok(()) } else { Err(FetchError::NotAllowed) }
+            }
+            Ok(Err(error)) if error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<Busy>) => {
+                Err(FetchError::Busy)
+            }
+            Ok(Err(_)) | Err(_) => Ok(()),
+        }
     }
 
     fn checked(&self, reach: Reach) -> CheckedResolver {
@@ -122,7 +162,7 @@ impl Resolve for CheckedResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (rules, reach) = (Arc::clone(&self.rules), self.reach);
         Box::pin(async move {
-            let addresses = rules.resolver.addresses(name.as_str()).await?;
+            let addresses = rules.resolver.addresses(name.as_str()).await.map_err(Unresolved)?;
             if !addresses.iter().all(|address| may_be_dialled(*address, reach, &rules.allow)) {
                 return Err(NotAllowed.into());
             }

@@ -24,12 +24,30 @@ fn guard(allow: &[&str], answers: &[&[&str]]) -> Guard {
         timeouts: FetchTimeouts::default(),
         resolver: Arc::new(Answers(Mutex::new(answers.collect()))),
     };
-    Guard::new(rules, Arc::new([]))
+    Guard::new(Arc::new(rules), Purpose::Files, Arc::new([]))
 }
 
 fn reach(allow: &[&str], url: &str) -> Option<Reach> {
     let url = Url::parse(url).expect(url);
     guard(allow, &[]).reach(&url)
+}
+
+#[test]
+fn webhooks_reach_the_internet_by_https_on_its_port_alone() {
+    let guard = |allow: &[&str]| Guard { purpose: Purpose::Webhooks, ..guard(allow, &[]) };
+    for (url, expected) in [
+        ("https://example.com/", Some(Reach::Internet)),
+        ("https://8.8.8.8/", Some(Reach::Internet)),
+        ("https://127.0.0.1/", None),
+        ("http://8.8.8.8/", None),
+        ("https://8.8.8.8:8443/", None),
+        ("http://example.com/", Some(Reach::Allowed)),
+        ("https://u:p@example.com/", None),
+    ] {
+        assert_eq!(guard(&[]).reach(&Url::parse(url).expect(url)), expected, "{url}");
+    }
+    let url = Url::parse("http://10.1.2.3:8080/").expect("a URL");
+    assert_eq!(guard(&["10.1.0.0/16"]).reach(&url), Some(Reach::Allowed));
 }
 
 /// The addresses that the resolver returns to the client; `None`: it refuses the name.
@@ -185,11 +203,11 @@ async fn each_lookup_is_checked() {
 
 #[tokio::test]
 async fn the_operating_system_is_asked_for_names() {
-    let guard = Guard::new(UntrustedRules::default(), Arc::new([]));
+    let guard = Guard::new(Arc::default(), Purpose::Files, Arc::new([]));
     let resolving = guard.checked(Reach::Internet).resolve("localhost".parse().expect("a name"));
     assert!(resolving.await.err().expect("refused").is::<NotAllowed>());
     let allow = vec!["127.0.0.0/8".parse().expect("a network"), "::1/128".parse().expect("a network")];
-    let guard = Guard::new(UntrustedRules::new(allow), Arc::new([]));
+    let guard = Guard::new(Arc::new(UntrustedRules::new(allow)), Purpose::Files, Arc::new([]));
     let resolving = guard.checked(Reach::Allowed).resolve("localhost".parse().expect("a name"));
     assert!(resolving.await.expect("allowed").all(|address| address.ip().is_loopback()));
 }

@@ -9,6 +9,7 @@ pub mod health;
 pub mod media;
 mod messages;
 mod photo;
+pub mod webhooks;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -22,4 +23,5 @@ pub fn router() -> OpenApiRouter<AppState> {
         .merge(messages::router())
         .merge(groups::router())
         .merge(events::router())
+        .merge(webhooks::router())
 }

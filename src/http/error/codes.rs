@@ -167,6 +167,10 @@ codes! {
     TooSlow = "too_slow",
     /// The user has too many streams, sockets and waiting polls.
     TooManyStreams = "too_many_streams",
+    /// The caller has no webhook with this id.
+    WebhookNotFound = "webhook_not_found",
+    /// The caller has as many webhooks as one may have.
+    TooManyWebhooks = "too_many_webhooks",
 
     // Files.
     /// The file does not exist, or its URL has expired.

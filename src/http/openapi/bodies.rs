@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::{FORM, JSON, MULTIPART, WITHOUT_ACCOUNT, account_schema, members_of};
+use super::{FORM, JSON, MULTIPART, account_schema, members_of, takes_account};
 
 /// Endpoints that take lists or objects, and so no forms.
 pub(super) const JSON_ONLY: [&str; 4] = [
@@ -39,7 +39,7 @@ pub(super) fn complete(path: &str, operation: &mut Value, schemas: &Value) {
     for (_, content) in members_of(operation.pointer_mut("/requestBody/content")) {
         body.add(&content["schema"], schemas);
     }
-    if !WITHOUT_ACCOUNT.contains(&path) {
+    if takes_account(path) {
         body.properties.insert("account".to_owned(), account_schema());
     }
     let file = WITH_FILE.iter().find(|(of, ..)| *of == path);

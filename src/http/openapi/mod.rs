@@ -5,6 +5,8 @@ mod values;
 
 use serde_json::{Value, json};
 
+use crate::http::api::webhooks;
+
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
 const MULTIPART: &str = "multipart/form-data";
@@ -50,13 +52,14 @@ const REFUSALS: [(&str, &str); 6] = [
     ("500", "a fault of the server"),
 ];
 
-const TAGS: [(&str, &str); 8] = [
+const TAGS: [(&str, &str); 9] = [
     ("oauth", "Tokens (OAuth2)."),
     ("account", "Your numbers: linking, profile, presence and privacy."),
     ("contacts", "The people whom an account knows, and what they show."),
     ("messages", "Sending, reading and marking messages."),
     ("groups", "Groups and their participants."),
     ("events", "What happens: as a list, as a stream and over a socket."),
+    ("webhooks", "What happens, posted to your URLs."),
     ("media", "Files, by signed URLs."),
     ("health", "Probes."),
 ];
@@ -92,6 +95,11 @@ pub fn complete(document: &mut Value) {
     remove_unused(document);
 }
 
+/// Whether an endpoint is about one account.
+fn takes_account(path: &str) -> bool {
+    !WITHOUT_ACCOUNT.contains(&path) && !path.starts_with(webhooks::PATH)
+}
+
 fn complete_operation(path: &str, method: &str, operation: &mut Value, schemas: &Value) {
     operation["operationId"] = operation_id(path, method).into();
     if path == OLD_PATH {
@@ -105,7 +113,7 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value, schemas: 
     if path.starts_with("/api/") {
         if in_body {
             bodies::complete(path, operation, schemas);
-        } else if !WITHOUT_ACCOUNT.contains(&path) {
+        } else if takes_account(path) {
             add_account_to_query(operation);
         }
     }
@@ -294,7 +302,7 @@ mod tests {
         each(&openapi(), |path, method, operation| {
             let text = operation.to_string();
             let chooses = text.contains("your oldest registered one");
-            let expected = path.starts_with("/api/") && !WITHOUT_ACCOUNT.contains(&path);
+            let expected = path.starts_with("/api/") && takes_account(path);
             assert_eq!(chooses, expected, "{method} {path}");
         });
     }

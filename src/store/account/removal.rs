@@ -13,11 +13,13 @@ const CHATS: i64 = 100;
 const PAUSE: Duration = Duration::from_millis(50);
 
 impl Store {
-    /// Deletes a slice of what one removed account or one journal of a deleted user has left. False: nothing is left, or
+    /// Deletes a slice of what one removed account, one journal of a deleted user or one deleted webhook has left. False: nothing is left, or
     /// other processes are at it.
     pub async fn delete_removed(&self) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
-        let found = tx.delete_slice_of_account().await? || tx.delete_slice_of_journal().await?;
+        let found = tx.delete_slice_of_account().await?
+            || tx.delete_slice_of_journal().await?
+            || tx.delete_slice_of_webhook().await?;
         tx.commit().await?;
         Ok(found)
     }
@@ -28,7 +30,8 @@ impl Store {
             while self.delete_removed().await? {}
             let left = sqlx::query_scalar!(
                 r#"SELECT EXISTS (SELECT 1 FROM account WHERE user_id IS NULL)
-                       OR EXISTS (SELECT 1 FROM account_counter WHERE user_id IS NULL) AS "left!""#
+                       OR EXISTS (SELECT 1 FROM account_counter WHERE user_id IS NULL)
+                       OR EXISTS (SELECT 1 FROM webhook WHERE user_id IS NULL) AS "left!""#
             )
             .fetch_one(self.db.pool())
             .await?;

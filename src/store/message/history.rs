@@ -38,7 +38,7 @@ pub enum ListError {
 
 impl Page {
     /// The limit and the offset to read with: a page that is too far is read where it would begin at the latest.
-    pub(super) fn bounds(&self) -> (i64, i64) {
+    pub(in crate::store) fn bounds(&self) -> (i64, i64) {
         if self.is_far() { (1, LARGEST_OFFSET) } else { (self.limit, self.offset) }
     }
 
@@ -47,7 +47,7 @@ impl Page {
     }
 
     /// The page from what was read with these [`Self::bounds`].
-    pub(super) fn checked<T>(&self, read: Vec<T>) -> Result<Vec<T>, ListError> {
+    pub(in crate::store) fn checked<T>(&self, read: Vec<T>) -> Result<Vec<T>, ListError> {
         if self.is_far() && !read.is_empty() { Err(ListError::TooFar) } else { Ok(read) }
     }
 }

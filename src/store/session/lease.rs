@@ -115,6 +115,7 @@ impl Store {
         )
         .execute(&mut *tx.inner)
         .await?;
+        tx.free_webhooks(processes).await?;
         sqlx::query!("DELETE FROM process WHERE id = ANY($1)", processes).execute(&mut *tx.inner).await?;
         tx.commit().await
     }

@@ -19,6 +19,7 @@ use windu::http::{AppState, Shared, SlowChecks, Started, router};
 use windu::oauth::{OAuth, hash_password};
 use windu::secrets;
 use windu::verification::Verification;
+use windu::webhooks::Webhooks;
 
 use super::{A_DAY, Process, World};
 use crate::scripted::PERSONS;
@@ -40,16 +41,19 @@ impl Process {
         let (store, lifecycle) = (self.store.clone(), self.lifecycle.clone());
         let fetch = Arc::new(Fetch::new(UntrustedRules::default()));
         let (keys, started) = (world.keys.clone(), Started::default());
+        let events = Events::new(self.store.clone(), self.sessions.media().clone());
         started.set();
         let state = AppState::from(Shared {
             store: store.clone(),
             oauth: Arc::new(OAuth::new(store.clone(), &OAuthSettings::read(&env).unwrap())),
             sessions: self.sessions.clone(),
-            verification: Verification::new(store, keys, codes, fetch.clone(), lifecycle.clone()).unwrap(),
-            fetch,
+            verification: Verification::new(store, keys.clone(), codes, fetch.clone(), lifecycle.clone())
+                .unwrap(),
+            fetch: fetch.clone(),
             media: self.sessions.media().clone(),
             lifecycle: lifecycle.clone(),
-            events: Events::new(self.store.clone(), self.sessions.media().clone()),
+            webhooks: Webhooks::new(events.clone(), fetch.clone(), keys.clone()),
+            events,
             consumers: Consumers::new(None),
             default_network: PERSONS.into(),
             send_ttl: A_DAY,

@@ -3,6 +3,8 @@
 /// Sorted. A test compares them with the description of the API.
 pub const KNOWN: &[&str] = &[
     "account",
+    "accounts",
+    "active",
     "after",
     "caption",
     "code",
@@ -11,11 +13,16 @@ pub const KNOWN: &[&str] = &[
     "contact_id",
     "contacts",
     "date_limit",
+    "dead",
+    "description",
     "epoch",
+    "event_id",
+    "failed",
     "feedback",
     "filename",
     "first_name",
     "group_id",
+    "keep_old",
     "last_name",
     "last_seen",
     "latitude",
@@ -32,17 +39,20 @@ pub const KNOWN: &[&str] = &[
     "password",
     "photo",
     "received_only",
+    "secret",
     "status_message",
     "subject",
     "ticket",
     "types",
+    "until",
     "url",
     "vcard",
     "wait",
 ];
 
 /// The parameters whose empty value is a value; an empty value of every other one counts as not given.
-const MAY_BE_EMPTY: &[&str] = &["caption", "feedback", "first_name", "last_name", "name", "nickname"];
+const MAY_BE_EMPTY: &[&str] =
+    &["caption", "description", "feedback", "first_name", "last_name", "name", "nickname"];
 
 /// The name, if an endpoint knows it.
 pub fn known(name: &str) -> Option<&'static str> {

@@ -1,0 +1,484 @@
+//! Webhooks: URLs that the events of a user are posted to.
+//!
+//! A webhook has a place in its user's sequence: what stands before it was accepted by the receiver or set aside, but for
+//! accounts whose events wait, which have places of their own (`webhook_account`), and for events that are sent beside the
+//! new ones (`webhook_redelivery`). One process sends at a time, under a lease.
+
+pub mod history;
+pub mod lease;
+pub mod progress;
+pub mod replay;
+
+use chrono::{DateTime, Utc};
+use sqlx::PgExecutor;
+
+use super::{More, SLICE, Store, Tx, topic};
+use crate::db::DbError;
+use crate::domain::{CounterId, Event, ProcessId, UserId, WebhookId};
+
+/// Webhooks of a user at most.
+pub const MOST_WEBHOOKS: i64 = 20;
+/// Waiting events that are counted at most.
+const COUNTED: i64 = 10_000;
+/// Accounts that are behind and whose events are counted.
+const BEHIND: i64 = 1_000;
+
+/// A webhook.
+#[derive(Clone, Debug)]
+pub struct Webhook {
+    pub id: WebhookId,
+    pub public_id: String,
+    pub user: UserId,
+    pub url: String,
+    /// `None`: all that are stored.
+    pub types: Option<Vec<String>>,
+    /// Numbers; `None`: all of the user.
+    pub accounts: Option<Vec<String>>,
+    pub description: String,
+    pub active: bool,
+    /// Why the server made it inactive.
+    pub disabled: Option<String>,
+    /// Since when it is in its state.
+    pub since: DateTime<Utc>,
+    pub created_at: DateTime<Utc>,
+    pub secrets: SealedSecrets,
+    pub version: i64,
+    pub place: i64,
+    pub skips: i64,
+    pub health: Health,
+    /// The process that sends, and the number of its claim.
+    pub holder: Option<(ProcessId, i64)>,
+}
+
+/// The secrets that sign, sealed.
+#[derive(Clone)]
+pub struct SealedSecrets {
+    pub present: Vec<u8>,
+    /// The one before, and until when it signs.
+    pub old: Option<(Vec<u8>, DateTime<Utc>)>,
+}
+
+impl std::fmt::Debug for SealedSecrets {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("SealedSecrets(..)")
+    }
+}
+
+/// How the receiver answers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Since the first failed attempt after the last accepted one.
+    pub failing_since: Option<DateTime<Utc>>,
+    /// The error of the last failed attempt.
+    pub failure: Option<String>,
+    /// Of the attempts that failed because of the receiver.
+    pub failures: i32,
+    /// No event is sent before.
+    pub retry_at: Option<DateTime<Utc>>,
+    /// The event `webhook.failing` was written.
+    pub is_reported: bool,
+}
+
+/// What a webhook is made of.
+#[derive(Clone, Debug)]
+pub struct NewWebhook {
+    pub public_id: String,
+    pub url: String,
+    pub types: Option<Vec<String>>,
+    pub accounts: Option<Vec<String>>,
+    pub description: String,
+    pub active: bool,
+    pub secret: Vec<u8>,
+    /// The events after this place are sent.
+    pub place: i64,
+}
+
+/// What changes; `None`: that stays.
+#[derive(Clone, Debug, Default)]
+pub struct WebhookChange {
+    pub url: Option<String>,
+    pub types: Option<Option<Vec<String>>>,
+    pub accounts: Option<Option<Vec<String>>>,
+    pub description: Option<String>,
+    pub active: Option<bool>,
+    /// What waits is skipped up to this place, or sent again from there.
+    pub place: Option<i64>,
+}
+
+impl WebhookChange {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        let Self { url, types, accounts, description, active, place } = self;
+        url.is_none()
+            && types.is_none()
+            && accounts.is_none()
+            && description.is_none()
+            && active.is_none()
+            && place.is_none()
+    }
+}
+
+/// The events that a webhook has not accepted yet.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Waiting {
+    /// At most [`COUNTED`].
+    pub events: i64,
+    pub oldest: Option<DateTime<Utc>>,
+}
+
+struct WebhookRow {
+    id: i64,
+    public_id: String,
+    user_id: i64,
+    url: String,
+    types: Option<Vec<String>>,
+    accounts: Option<Vec<String>>,
+    description: String,
+    active: bool,
+    disabled: Option<String>,
+    since: DateTime<Utc>,
+    created_at: DateTime<Utc>,
+    secret: Vec<u8>,
+    old_secret: Option<Vec<u8>>,
+    old_until: Option<DateTime<Utc>>,
+    version: i64,
+    place: i64,
+    skips: i64,
+    failing_since: Option<DateTime<Utc>>,
+    failure: Option<String>,
+    failures: i32,
+    retry_at: Option<DateTime<Utc>>,
+    is_reported: bool,
+    owner: Option<i64>,
+    fence: i64,
+}
+
+impl From<WebhookRow> for Webhook {
+    fn from(row: WebhookRow) -> Self {
+        Self {
+            id: WebhookId(row.id),
+            public_id: row.public_id,
+            user: UserId(row.user_id),
+            url: row.url,
+            types: row.types,
+            accounts: row.accounts,
+            description: row.description,
+            active: row.active,
+            disabled: row.disabled,
+            since: row.since,
+            created_at: row.created_at,
+            secrets: SealedSecrets { present: row.secret, old: row.old_secret.zip(row.old_until) },
+            version: row.version,
+            place: row.place,
+            skips: row.skips,
+            health: Health {
+                failing_since: row.failing_since,
+                failure: row.failure,
+                failures: row.failures,
+                retry_at: row.retry_at,
+                is_reported: row.is_reported,
+            },
+            holder: row.owner.map(|owner| (ProcessId(owner), row.fence)),
+        }
+    }
+}
+
+/// The webhooks of a user, the oldest first, or the one with this public id.
+async fn read(
+    executor: impl PgExecutor<'_>,
+    user: UserId,
+    public_id: Option<&str>,
+) -> Result<Vec<Webhook>, DbError> {
+    let rows = sqlx::query_as!(
+        WebhookRow,
+        r#"SELECT id, public_id, user_id AS "user_id!", url, types, accounts, description, active, disabled, since,
+                  created_at, secret, old_secret, old_until, version, place, skips, failing_since, failure, failures,
+                  retry_at, is_reported, owner, fence
+           FROM webhook WHERE user_id = $1 AND ($2::text IS NULL OR public_id = $2) ORDER BY user_id, id"#,
+        user.0,
+        public_id
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows.into_iter().map(Webhook::from).collect())
+}
+
+impl Store {
+    /// The webhooks of a user, the oldest first.
+    pub async fn webhooks(&self, user: UserId) -> Result<Vec<Webhook>, DbError> {
+        read(self.db.pool(), user, None).await
+    }
+
+    /// A webhook of a user; `None` for another user's, too.
+    pub async fn webhook(&self, user: UserId, public_id: &str) -> Result<Option<Webhook>, DbError> {
+        Ok(read(self.db.pool(), user, Some(public_id)).await?.pop())
+    }
+
+    /// How many events wait up to a place, and the time of the oldest. The filter is the webhook's.
+    pub async fn waiting(
+        &self,
+        webhook: &Webhook,
+        filter: &super::EventFilter,
+        last: i64,
+    ) -> Result<Waiting, DbError> {
+        let counters =
+            filter.counters.as_ref().map(|all| all.iter().map(|counter| counter.0).collect::<Vec<_>>());
+        let names = filter.kinds.as_ref().map(|kinds| kinds.names.as_slice());
+        let groups = filter.kinds.as_ref().map_or(&[][..], |kinds| kinds.groups.as_slice());
+        let behind = sqlx::query!(
+            "SELECT counter_id, seq FROM webhook_account WHERE webhook_id = $1 AND skips = $2
+             ORDER BY webhook_id, counter_id LIMIT $3",
+            webhook.id.0,
+            webhook.skips,
+            BEHIND
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        let (ids, seqs): (Vec<i64>, Vec<i64>) =
+            behind.into_iter().map(|row| (row.counter_id, row.seq)).unzip();
+        let row = sqlx::query!(
+            r#"WITH found AS (
+                   SELECT e.at FROM (
+                       SELECT * FROM event_span WHERE user_id = $2 AND place > $3 AND place < $4::bigint + 1000
+                       ORDER BY user_id, place LIMIT $9) s
+                   CROSS JOIN LATERAL (
+                       SELECT at, kind FROM event WHERE counter_id = s.counter_id
+                         AND seq BETWEEN greatest(s.first_seq, s.last_seq - (s.place - $3) + 1)
+                                     AND least(s.last_seq, s.last_seq - (s.place - $4))
+                       ORDER BY seq OFFSET 0) e
+                   WHERE ($5::bigint[] IS NULL OR s.counter_id = ANY($5)) AND s.counter_id <> ALL($10)
+                     AND e.kind <> 'webhook.test'
+                     AND ($6::text[] IS NULL OR e.kind = ANY($6) OR split_part(e.kind, '.', 1) = ANY($7::text[]))
+                   LIMIT $9
+               ), behind AS (
+                   SELECT e.at FROM unnest($10::bigint[], $11::bigint[]) AS a (counter_id, seq)
+                   CROSS JOIN LATERAL (
+                       SELECT at, kind FROM event WHERE counter_id = a.counter_id AND seq > a.seq
+                       ORDER BY seq LIMIT $9) e
+                   WHERE e.kind <> 'webhook.test'
+                     AND ($6::text[] IS NULL OR e.kind = ANY($6) OR split_part(e.kind, '.', 1) = ANY($7::text[]))
+                   LIMIT $9
+               ), beside AS (
+                   SELECT place FROM webhook_redelivery WHERE webhook_id = $1 AND skips = $8
+                   ORDER BY webhook_id, place LIMIT $9)
+               SELECT (SELECT count(*) FROM found) + (SELECT count(*) FROM behind) + (SELECT count(*) FROM beside)
+                          AS "events!",
+                      least((SELECT min(at) FROM found), (SELECT min(at) FROM behind)) AS oldest,
+                      (SELECT min(place) FROM beside) AS beside"#,
+            webhook.id.0,
+            webhook.user.0,
+            webhook.place,
+            last,
+            counters.as_deref(),
+            names,
+            groups,
+            webhook.skips,
+            COUNTED,
+            &ids,
+            &seqs
+        )
+        .fetch_one(self.db.pool())
+        .await?;
+        let mut oldest = row.oldest;
+        if let Some(place) = row.beside {
+            let event =
+                self.sequence(webhook.user, (place - 1, place), &super::EventFilter::default(), 1).await?;
+            let beside = event.first().map(|event| event.at);
+            oldest = [oldest, beside].into_iter().flatten().min();
+        }
+        Ok(Waiting { events: row.events.min(COUNTED), oldest })
+    }
+}
+
+impl Tx {
+    /// Adds a webhook; `None`: the user has as many as one may have.
+    pub async fn create_webhook(
+        &mut self,
+        user: UserId,
+        new: NewWebhook,
+    ) -> Result<Option<Webhook>, DbError> {
+        // One after the other, so that the count is right.
+        sqlx::query!("SELECT id FROM windu_user WHERE id = $1 FOR NO KEY UPDATE", user.0)
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        let count =
+            sqlx::query_scalar!(r#"SELECT count(*) AS "count!" FROM webhook WHERE user_id = $1"#, user.0)
+                .fetch_one(&mut *self.inner)
+                .await?;
+        if count >= MOST_WEBHOOKS {
+            return Ok(None);
+        }
+        sqlx::query!(
+            "INSERT INTO webhook (public_id, user_id, url, types, accounts, description, active, secret, place)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+            new.public_id,
+            user.0,
+            new.url,
+            new.types.as_deref(),
+            new.accounts.as_deref(),
+            new.description,
+            new.active,
+            new.secret,
+            new.place
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        self.notify_on_commit(topic::webhooks());
+        Ok(read(&mut *self.inner, user, Some(&new.public_id)).await?.pop())
+    }
+
+    /// Changes a webhook; `None`: the user has no such one. One that becomes active, or gets another URL, is tried at once.
+    pub async fn change_webhook(
+        &mut self,
+        user: UserId,
+        public_id: &str,
+        change: WebhookChange,
+    ) -> Result<Option<Webhook>, DbError> {
+        let (sets_types, sets_accounts) = (change.types.is_some(), change.accounts.is_some());
+        let (types, accounts) = (change.types.flatten(), change.accounts.flatten());
+        sqlx::query!(
+            "UPDATE webhook SET
+                   url = coalesce($3, url), types = CASE WHEN $4 THEN $5 ELSE types END,
+                   accounts = CASE WHEN $6 THEN $7 ELSE accounts END, description = coalesce($8, description),
+                   active = coalesce($9, active),
+                   disabled = CASE WHEN $9 THEN NULL ELSE disabled END,
+                   since = CASE WHEN $9 <> active OR (NOT $9 AND disabled IS NOT NULL) THEN clock_timestamp() ELSE since END,
+                   failing_since = CASE WHEN $9 AND NOT active OR $3 <> url THEN NULL ELSE failing_since END,
+                   failure = CASE WHEN $9 AND NOT active OR $3 <> url THEN NULL ELSE failure END,
+                   failures = CASE WHEN $9 AND NOT active OR $3 <> url THEN 0 ELSE failures END,
+                   retry_at = CASE WHEN $9 AND NOT active OR $3 <> url THEN NULL ELSE retry_at END,
+                   is_reported = is_reported AND NOT ($9 IS TRUE AND NOT active OR coalesce($3 <> url, false)),
+                   place = coalesce($10, place), skips = CASE WHEN $10::bigint IS NULL THEN skips ELSE skips + 1 END,
+                   version = version + 1
+               WHERE user_id = $1 AND public_id = $2",
+            user.0,
+            public_id,
+            change.url,
+            sets_types,
+            types.as_deref(),
+            sets_accounts,
+            accounts.as_deref(),
+            change.description,
+            change.active,
+            change.place
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        self.changed(user, public_id).await
+    }
+
+    /// Sets another secret; the one before signs, too, for `keep_old` seconds. `None`: the user has no such webhook.
+    pub async fn rotate_secret(
+        &mut self,
+        user: UserId,
+        public_id: &str,
+        secret: &[u8],
+        keep_old: f64,
+    ) -> Result<Option<Webhook>, DbError> {
+        sqlx::query!(
+            "UPDATE webhook SET secret = $3, old_secret = CASE WHEN $4::double precision > 0 THEN secret END,
+                   old_until = CASE WHEN $4 > 0 THEN clock_timestamp() + make_interval(secs => $4) END, version = version + 1
+               WHERE user_id = $1 AND public_id = $2",
+            user.0,
+            public_id,
+            secret,
+            keep_old
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        self.changed(user, public_id).await
+    }
+
+    async fn changed(&mut self, user: UserId, public_id: &str) -> Result<Option<Webhook>, DbError> {
+        let webhook = read(&mut *self.inner, user, Some(public_id)).await?.pop();
+        if let Some(webhook) = &webhook {
+            self.notify_on_commit(topic::webhook(webhook.id));
+            self.notify_on_commit(topic::webhooks());
+        }
+        Ok(webhook)
+    }
+
+    /// Deletes a webhook; what it has left goes in slices. False: the user has no such one.
+    pub async fn delete_webhook(&mut self, user: UserId, public_id: &str) -> Result<bool, DbError> {
+        let deleted = sqlx::query_scalar!(
+            "UPDATE webhook SET user_id = NULL, version = version + 1 WHERE user_id = $1 AND public_id = $2 RETURNING id",
+            user.0,
+            public_id
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        let Some(id) = deleted else { return Ok(false) };
+        self.notify_on_commit(topic::webhook(WebhookId(id)));
+        self.notify_on_commit(topic::slices());
+        Ok(true)
+    }
+
+    /// Writes an event about the user, in the journal of the user that belongs to no account. Returns the journal, and the
+    /// number of the event in it.
+    pub async fn record_user_event(
+        &mut self,
+        user: UserId,
+        event: Event,
+    ) -> Result<(CounterId, i64), DbError> {
+        let counter = self.counter_of_user(user).await?;
+        let mut journal = self.open_journal(counter).await?;
+        journal.record(event);
+        let seq = journal.last_seq();
+        self.close_journal(journal).await?;
+        Ok((counter, seq))
+    }
+
+    async fn counter_of_user(&mut self, user: UserId) -> Result<CounterId, DbError> {
+        let id = sqlx::query_scalar!(
+            "INSERT INTO account_counter (user_id, number) VALUES ($1, '')
+             ON CONFLICT ON CONSTRAINT account_counter_user_number_key DO UPDATE SET number = excluded.number
+             RETURNING id",
+            user.0
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        Ok(CounterId(id))
+    }
+
+    /// Deletes a slice of what one deleted webhook has left. False: there is none, or other processes are at it.
+    pub(super) async fn delete_slice_of_webhook(&mut self) -> Result<More, DbError> {
+        let webhook = sqlx::query_scalar!(
+            "SELECT id FROM webhook WHERE user_id IS NULL ORDER BY user_id, id LIMIT 1 FOR UPDATE SKIP LOCKED"
+        )
+        .fetch_optional(&mut *self.inner)
+        .await?;
+        let Some(webhook) = webhook else { return Ok(false) };
+        for statement in [
+            sqlx::query!(
+                "DELETE FROM webhook_attempt WHERE ctid = ANY(ARRAY(
+                     SELECT ctid FROM webhook_attempt WHERE webhook_id = $1 ORDER BY webhook_id, id LIMIT $2))",
+                webhook,
+                SLICE
+            ),
+            sqlx::query!(
+                "DELETE FROM webhook_dead WHERE ctid = ANY(ARRAY(
+                     SELECT ctid FROM webhook_dead WHERE webhook_id = $1 ORDER BY webhook_id, id LIMIT $2))",
+                webhook,
+                SLICE
+            ),
+            sqlx::query!(
+                "DELETE FROM webhook_redelivery WHERE ctid = ANY(ARRAY(
+                     SELECT ctid FROM webhook_redelivery WHERE webhook_id = $1 ORDER BY webhook_id, place LIMIT $2))",
+                webhook,
+                SLICE
+            ),
+            sqlx::query!(
+                "DELETE FROM webhook_account WHERE ctid = ANY(ARRAY(
+                     SELECT ctid FROM webhook_account WHERE webhook_id = $1 ORDER BY webhook_id, counter_id LIMIT $2))",
+                webhook,
+                SLICE
+            ),
+        ] {
+            if statement.execute(&mut *self.inner).await?.rows_affected() > 0 {
+                return Ok(true);
+            }
+        }
+        sqlx::query!("DELETE FROM webhook WHERE id = $1", webhook).execute(&mut *self.inner).await?;
+        Ok(true)
+    }
+}

@@ -1,0 +1,138 @@
+//! Webhooks: each event is posted to the URLs that its user has set, in order per account, until it is accepted.
+//!
+//! One process sends the events of a webhook, under a lease, from the places that the store has. What it has sent is stored a
+//! moment later: after a kill some events are sent again.
+
+mod attempt;
+mod manager;
+mod queue;
+mod schedule;
+mod secret;
+mod state;
+mod worker;
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, watch};
+
+use crate::clock;
+use crate::db::DbError;
+use crate::domain::{Event, PhoneNumber, ProcessId};
+use crate::events::{Events, Way, kinds};
+use crate::fetch::{Fetch, FetchError};
+use crate::lifecycle::Lifecycle;
+use crate::secrets::MasterKey;
+use crate::store::{Attempt, EventFilter, KindFilter, Store, Webhook};
+
+pub use secret::{Secret, SecretError};
+
+use attempt::{Sender, Target};
+
+/// Requests in progress, of all webhooks of this process.
+const IN_PROGRESS: usize = 512;
+
+/// The webhooks of all users; clones share it.
+#[derive(Clone)]
+pub struct Webhooks {
+    events: Events,
+    keys: MasterKey,
+    sender: Arc<Sender>,
+}
+
+impl Webhooks {
+    #[must_use]
+    pub fn new(events: Events, fetch: Arc<Fetch>, keys: MasterKey) -> Self {
+        let sender = Arc::new(Sender { fetch, permits: Semaphore::new(IN_PROGRESS) });
+        Self { events, keys, sender }
+    }
+
+    /// Starts sending. It ends with the lifecycle's soft token. `process` is this process's id in the database.
+    pub fn start(&self, process: watch::Receiver<Option<ProcessId>>, lifecycle: &Lifecycle) {
+        manager::start(self.clone(), process, lifecycle);
+    }
+
+    /// Whether a webhook may have this URL.
+    ///
+    /// # Errors
+    /// [`FetchError::NotAllowed`]; [`FetchError::Busy`] when its name cannot be looked up now.
+    pub async fn check_url(&self, url: &url::Url) -> Result<(), FetchError> {
+        self.sender.fetch.check_webhook(url).await
+    }
+
+    /// A secret as it is stored.
+    #[must_use]
+    pub fn seal(&self, public_id: &str, secret: &Secret) -> Vec<u8> {
+        secret.seal(&self.keys, public_id)
+    }
+
+    /// Which events of its user a webhook gets. Of its numbers those count that the user has or had.
+    pub async fn filter(&self, webhook: &Webhook) -> Result<EventFilter, DbError> {
+        let counters = match &webhook.accounts {
+            None => None,
+            Some(accounts) => {
+                let numbers: Vec<PhoneNumber> =
+                    accounts.iter().filter_map(|number| PhoneNumber::from_stored(number)).collect();
+                let journals = self.store().journals(webhook.user, &numbers).await?;
+                Some(journals.into_iter().map(|(counter, _)| counter).collect())
+            }
+        };
+        Ok(EventFilter { counters, kinds: types_of(webhook) })
+    }
+
+    /// Writes the event `webhook.test`, sends it at once, and stores the attempt.
+    pub async fn test(&self, webhook: &Webhook) -> Result<Attempt, DbError> {
+        let store = self.store();
+        let mut tx = store.begin().await?;
+        let test = Event::WebhookTest { webhook: webhook.public_id.clone() };
+        let (counter, seq) = tx.record_user_event(webhook.user, test).await?;
+        tx.commit().await?;
+        store.number_events(webhook.user, Some(&[counter])).await?;
+        let lost = || DbError::Corrupt("the event of a test has no place".to_owned());
+        let crate::store::PlaceOfSeq::At(place) = store.place_of_seq(webhook.user, counter, seq).await?
+        else {
+            return Err(lost());
+        };
+        let events = store.sequence(webhook.user, (place - 1, place), &EventFilter::default(), 1).await?;
+        let (rendered, _) = self.events.render(webhook.user, &events).await?;
+        let rendered = rendered.into_iter().next().ok_or_else(lost)?;
+        let target = self.target(webhook)?;
+        let sent = self.sender.send(&target, &rendered.id, rendered.json.to_string(), attempt::TIMEOUT).await;
+        self.events.count(Way::Webhook, std::slice::from_ref(&rendered), false);
+        let attempt = sent.recorded(&rendered, 1, None, false);
+        store.add_attempt(webhook.id, attempt.clone()).await?;
+        Ok(attempt)
+    }
+
+    /// Where and with which secrets events are sent now.
+    fn target(&self, webhook: &Webhook) -> Result<Target, DbError> {
+        let broken = |what: &str| DbError::Corrupt(format!("the {what} of the webhook {}", webhook.id));
+        let url = webhook.url.parse().map_err(|_| broken("URL"))?;
+        let open = |sealed: &[u8]| {
+            Secret::open(&self.keys, &webhook.public_id, sealed).map_err(|_| broken("secret"))
+        };
+        let mut secrets = vec![open(&webhook.secrets.present)?];
+        if let Some((old, until)) = &webhook.secrets.old
+            && *until > clock::now()
+        {
+            secrets.push(open(old)?);
+        }
+        Ok(Target { user: webhook.user, url, secrets })
+    }
+
+    fn store(&self) -> &Store {
+        self.events.store()
+    }
+}
+
+/// The types that a webhook names; `None`: all that are stored.
+fn types_of(webhook: &Webhook) -> Option<KindFilter> {
+    // They were checked when they were set; what an older version does not know matches nothing.
+    webhook.types.as_ref().map(|types| {
+        let known = types.iter().filter_map(|word| kinds::parse(word).ok());
+        known.fold(KindFilter::default(), |mut all, next| {
+            all.names.extend(next.names);
+            all.groups.extend(next.groups);
+            all
+        })
+    })
+}
