@@ -185,6 +185,7 @@ async fn a_test_is_sent_at_once_and_answered_with_its_attempt() {
     assert_eq!((&attempt["status"], &attempt["error"]), (&json!(404), &json!("status")));
     assert_eq!(hook.get("attempts/").await["attempts"].as_array().map(Vec::len), Some(2));
     assert_eq!(hook.get("attempts/?failed=1").await["attempts"], json!([attempt]));
+    receiver.answers(|_| Answer::Status(200));
     // It is no event that waits, not for this webhook and not for others.
     hook.patch(&json!({"active": 1})).await;
     let other = Hook::with(&server, &owner, json!({"url": receiver.url("/other"), "after": "oldest"})).await;
@@ -204,7 +205,7 @@ async fn live_events_are_sent_only_if_named() {
     owner.sends(0, 1, "a chat").await;
     receiver.waits_for("a text", 2, |request| request.kind() == "message.received").await;
     let typing = [("account", owner.numbers[0].as_str()), ("contact", &owner.numbers[1])];
-    let path = "/api/messages/start-typing/";
+    let path = "/api/messages/set-typing/";
     let requests =
         crate::support::wait::wait_until_async("a live event", Duration::from_secs(30), async || {
             owner.api.post(path, &typing).await;
@@ -244,7 +245,7 @@ async fn what_waits_goes_on_after_a_pause_or_is_skipped() {
     let third = owner.sends(0, 1, "three").await;
     let got = receiver.waits_for("the third", 2, |_| true).await;
     assert_eq!(got[1].event["data"]["id"], third.as_str());
-    assert_eq!(hook.get("").await["waiting"], 0);
+    hook.waits_for("nothing waits", |hook| hook["waiting"] == 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -294,7 +295,7 @@ async fn for_a_disabled_user_everything_waits_and_for_a_deleted_one_nothing_is_s
     block_in_place(|| server.run(&["user", "enable", &name], ""));
     receiver.waits_for("what waited", 1, |request| request.kind() == "message.removed").await;
 
-    block_in_place(|| server.run(&["user", "delete", &name, "--yes"], ""));
+    block_in_place(|| server.run(&["user", "delete", &name], ""));
     let count = receiver.count();
     let left =
         crate::support::wait::wait_until_async("nothing is left", Duration::from_secs(30), async || {

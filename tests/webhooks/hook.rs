@@ -76,6 +76,16 @@ impl Hook {
         .await
     }
 
+    /// Waits until so many attempts are listed.
+    pub async fn waits_for_attempts(&self, what: &str, query: &str, count: usize) -> Vec<Value> {
+        wait_until_async(what, DEADLINE * 2, async || {
+            let listed = self.get(&format!("attempts/?{query}")).await;
+            let attempts = listed["attempts"].as_array().expect("attempts").clone();
+            (attempts.len() >= count).then_some(attempts)
+        })
+        .await
+    }
+
     /// Changes the database, and lets the webhook be read anew.
     pub async fn after_sql(&self, statements: &str) {
         block_in_place(|| self.database.sql(statements));
