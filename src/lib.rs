@@ -7,7 +7,7 @@
 //! # The map
 //!
 //! ```text
-//! main → cli → app → http → { oauth, sessions, events, media, verification, maintenance, backup } → { store, upstream } → { db, domain }
+//! main → cli → app → http → { oauth, sessions, events, webhooks, media, verification, maintenance, backup } → { store, upstream } → { db, domain }
 //!                    leaves, usable by all above domain: config, clock, secrets, fair_share, fetch, metrics, telemetry, lifecycle
 //! ```
 //!
@@ -21,6 +21,7 @@
 //!   XMPP server.
 //! * [`sessions`]: the supervisor, the leases, the session of each account, and the commands that the API asks of one.
 //! * [`events`]: the sequence of a user's events over all accounts, and the events as clients see them.
+//! * [`webhooks`]: the events of a user, posted to URLs until they are accepted.
 //! * [`media`]: stored files: uploads, what they are and what is removed from them, the storage, signed URLs.
 //! * [`verification`]: the codes that prove a number.  [`oauth`]: tokens, users, clients.
 //! * [`backup`]: a whole deployment in one file, and back.  [`metrics`]: the figures of this process for Prometheus.
@@ -47,6 +48,8 @@
 //! | event | what clients can read of an account, numbered without gaps |
 //! | journal | the stored events of a number |
 //! | sequence | the events of all numbers of a user; a place in it is a cursor |
+//! | webhook | a URL that events are posted to; its receiver is the server behind it |
+//! | redelivery | an event that is sent beside the new ones: set aside, because the receiver refused it again and again, or a replay |
 //! | peer | a person or a group on a network, by address |
 //! | directory | the peers that an account can name: those of its network, or its own where the network shows each account other people |
 //! | chat | the conversation of an account with a peer |
@@ -136,6 +139,10 @@
 //! * What grows with an account is done in slices (`maintenance::slices`): a removed account loses its user at once, which
 //!   hides it from every query, and its rows later; a long chat is marked as read from its oldest message on; the queue of a
 //!   number that moved fails after the number is gone, so `account.unregistered` comes before its `message.failed`.
+//! * A webhook has a place in its user's sequence, not a row for each event that waits: a receiver that is away costs nothing,
+//!   however much waits. An account whose events wait long gets a place of its own, so that the others go on.
+//! * What a webhook's process has sent is stored a moment later, for many events at once: after a kill some are sent again.
+//! * The event `webhook.test` is in the journal like all others, but it is sent by the request alone.
 //! * `db` knows no word of the product: a topic of its notifications is a letter and a key, which `store::topic` names.
 //! * What a newer version of the program has written is left to it and holds up nothing: stanzas stay in their mailboxes,
 //!   messages in the outbox, desired state stays due. Lists show a kind or a state that they do not know by its name.

@@ -1,7 +1,7 @@
 //! The layers: which part of the program may use which other part, and which crate.
 //!
 //! ```text
-//! main → cli → app → http → { oauth, sessions, events, media, verification, maintenance, backup } → { store, upstream } → { db, domain }
+//! main → cli → app → http → { oauth, sessions, events, webhooks, media, verification, maintenance, backup } → { store, upstream } → { db, domain }
 //!                    leaves, usable by all above domain: config, clock, secrets, fair_share, fetch, metrics, telemetry, lifecycle
 //! ```
 //!
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["db", "domain"],
     &["store", "upstream"],
-    &["oauth", "sessions", "events", "media", "verification", "maintenance", "backup"],
+    &["oauth", "sessions", "events", "webhooks", "media", "verification", "maintenance", "backup"],
     &["http"],
     &["app"],
     &["cli"],

@@ -2,10 +2,11 @@
 
 mod bodies;
 mod values;
+mod webhooks;
 
 use serde_json::{Value, json};
 
-use crate::http::api::webhooks;
+use crate::http::api::webhooks::PATH as WEBHOOKS;
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -92,12 +93,13 @@ pub fn complete(document: &mut Value) {
     for (_, schema) in members_of(document.pointer_mut("/components/schemas")) {
         complete_schema(schema);
     }
+    document["webhooks"] = webhooks::all();
     remove_unused(document);
 }
 
 /// Whether an endpoint is about one account.
 fn takes_account(path: &str) -> bool {
-    !WITHOUT_ACCOUNT.contains(&path) && !path.starts_with(webhooks::PATH)
+    !WITHOUT_ACCOUNT.contains(&path) && !path.starts_with(WEBHOOKS)
 }
 
 fn complete_operation(path: &str, method: &str, operation: &mut Value, schemas: &Value) {

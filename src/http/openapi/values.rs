@@ -31,6 +31,7 @@ const VALUES: &[(&str, &str, &[&str])] = &[
     ("Readiness", "status", &["ok", "degraded"]),
     ("TokenAnswer", "token_type", &["Bearer"]),
     ("TokenForm", "grant_type", &["password", "refresh_token"]),
+    ("WebhookInfo", "state", &["ok", "failing", "paused", "disabled"]),
 ];
 
 /// Adds the values to the schemas of the document.
