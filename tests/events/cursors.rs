@@ -7,7 +7,7 @@ use tokio::task::block_in_place;
 use windu::db::Db;
 use windu::store::Store;
 
-use crate::owner::Owner;
+use crate::support::owner::Owner;
 use crate::support::people::{fresh_number, login, register};
 use crate::support::server::Server;
 

@@ -10,11 +10,11 @@ use serde_json::Value;
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::follower::Followed;
-use crate::owner::Owner;
 use crate::sse::Sse;
 use crate::support::client::Client;
 use crate::support::guarantees::{expire_killed_processes, rounds};
 use crate::support::load::{server_on_a_fixed_port, wait_until_ready};
+use crate::support::owner::Owner;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
 use crate::websocket::{Frame, Socket};

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::owner::Owner;
+use crate::support::owner::Owner;
 use crate::support::people::{assert_time, without_timestamps};
 use crate::support::server::Server;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::block_in_place;
 
-use crate::owner::Owner;
+use crate::support::owner::Owner;
 use crate::support::server::Server;
 use crate::support::wait::DEADLINE;
 

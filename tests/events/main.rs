@@ -10,7 +10,6 @@ mod faults;
 mod follower;
 mod kinds;
 mod list;
-mod owner;
 mod socket;
 mod sse;
 mod stream;

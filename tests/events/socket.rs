@@ -6,8 +6,8 @@ use serde_json::json;
 use tokio::task::block_in_place;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::owner::Owner;
 use crate::support::client::Client;
+use crate::support::owner::Owner;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::tokens::{refreshed, revoke, token};

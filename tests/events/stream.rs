@@ -6,9 +6,9 @@ use reqwest::Method;
 use serde_json::json;
 use tokio::task::block_in_place;
 
-use crate::owner::Owner;
 use crate::sse::Sse;
 use crate::support::client::Client;
+use crate::support::owner::Owner;
 use crate::support::server::{Server, mentions};
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::tokens::{refreshed, revoke, token};

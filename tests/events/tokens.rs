@@ -2,8 +2,8 @@
 
 use tokio::task::block_in_place;
 
-use crate::owner::Owner;
 use crate::support::client::Client;
+use crate::support::owner::Owner;
 use crate::support::people::PASSWORD;
 use crate::support::server::Server;
 

@@ -11,6 +11,7 @@ mod background;
 mod meter;
 mod reads;
 mod scene;
+mod webhooks;
 mod writes;
 
 use meter::Meter;
@@ -76,5 +77,6 @@ async fn run(scene: &Scene, meter: &mut Meter, size: Size) {
     background::read_marks(scene, meter).await;
     background::sweeps(scene, meter).await;
     background::remote_ids(scene, meter).await;
+    webhooks::webhooks(scene, meter).await;
     background::pruning(scene, meter).await;
 }

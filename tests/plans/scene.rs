@@ -46,7 +46,8 @@ impl Scene {
         LazyLock::force(&POSTGRES);
         let database = Arc::new(Database::create());
         before(&database);
-        let server = Server::setup().database(database).on_a_fixed_port().env("WINDU_LOG", "warn").start();
+        let setup = Server::setup().database(database).on_a_fixed_port().env("WINDU_LOG", "warn");
+        let server = setup.env("WINDU_FETCH_ALLOW", "127.0.0.0/8").start();
         let (anna, bert) = Person::two_friends(&server).await;
         let cora = Person::new(&server).await;
         for (one, other) in [(&anna, &cora), (&cora, &anna), (&cora, &bert)] {

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use crate::hook::{Hook, setup};
-use crate::owner::Owner;
-use crate::receiver::{Answer, Receiver};
+use crate::support::owner::Owner;
 use crate::support::people::{fresh_number, register};
+use crate::support::receiver::{Answer, Receiver};
 
 /// What does not change from one rendering to the next.
 fn without_urls(mut event: Value) -> Value {
@@ -89,7 +89,7 @@ async fn types_and_accounts_choose_the_events() {
     owner.sends(0, 1, "first").await;
     owner.sends(1, 0, "second").await;
     register(&server, &owner.api, &later).await;
-    let registered = |request: &crate::receiver::Request| request.kind() == "account.registered";
+    let registered = |request: &crate::support::receiver::Request| request.kind() == "account.registered";
     receiver.waits_for("the later number", 1, registered).await;
     hook.waits_for("nothing waits", |hook| hook["waiting"] == 0).await;
     receiver.waits_for("both texts", 2, |request| request.path == "/received").await;

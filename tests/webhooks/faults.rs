@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::task::{JoinSet, block_in_place};
 
 use crate::hook::{Hook, setup};
-use crate::owner::Owner;
-use crate::receiver::{Answer, Receiver};
 use crate::support::guarantees::{expire_killed_processes, rounds};
 use crate::support::load::wait_until_ready;
+use crate::support::owner::Owner;
 use crate::support::postgres::Database;
+use crate::support::receiver::{Answer, Receiver};
 use crate::support::wait::{DEADLINE, wait_until_async};
 
 const NUMBERS: usize = 4;
@@ -159,7 +159,7 @@ async fn every_event_arrives_although_the_database_goes_away_and_the_receiver_fa
     let settings = serde_json::json!({"url": receiver.url("/"), "after": "oldest"});
     let hook = Hook::with(&server, &owner, settings).await;
     let count = AtomicUsize::new(0);
-    // Some are refused, some are told to come later: each for a second.
+    // Some are refused, some are to come later: each for a second.
     receiver.answers(move |_| match count.fetch_add(1, Ordering::Relaxed) % 40 {
         7 => Answer::With(500, "retry-after", "1".to_owned()),
         23 => Answer::With(503, "retry-after", "1".to_owned()),

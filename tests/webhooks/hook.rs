@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use standardwebhooks::Webhook;
 use tokio::task::block_in_place;
 
-use crate::owner::Owner;
-use crate::receiver::{Receiver, Request};
 use crate::support::client::Client;
+use crate::support::owner::Owner;
 use crate::support::postgres::Database;
+use crate::support::receiver::{Receiver, Request};
 use crate::support::server::{Server, Setup};
 use crate::support::wait::{DEADLINE, wait_until_async};
 

@@ -5,14 +5,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-#[path = "../events/owner.rs"]
-mod owner;
-
 mod deliveries;
 mod faults;
 mod hook;
 mod old_events;
-mod receiver;
 mod receiver_faults;
 mod replays;
 mod settings;

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::hook::{Hook, setup};
-use crate::owner::Owner;
-use crate::receiver::{Answer, Receiver};
+use crate::support::owner::Owner;
+use crate::support::receiver::{Answer, Receiver};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_is_given_up_after_75_hours_and_can_be_sent_again() {
@@ -29,7 +29,7 @@ async fn an_event_is_given_up_after_75_hours_and_can_be_sent_again() {
     assert_eq!((&dead[0]["status"], &dead[0]["error"]), (&json!(503), &json!("status")), "{}", dead[0]);
     assert!(dead[0]["attempts"].as_i64().is_some_and(|attempts| attempts >= 1));
     assert_eq!((&dead[2]["attempts"], &dead[2]["status"]), (&json!(0), &Value::Null));
-    let accepted = |request: &crate::receiver::Request| request.event["data"]["id"] == new.as_str();
+    let accepted = |request: &crate::support::receiver::Request| request.event["data"]["id"] == new.as_str();
     receiver.waits_for("the new one", 1, accepted).await;
 
     let before = receiver.count();

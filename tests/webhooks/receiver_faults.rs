@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::hook::{Hook, setup};
-use crate::owner::Owner;
-use crate::receiver::{Answer, Receiver};
+use crate::support::owner::Owner;
+use crate::support::receiver::{Answer, Receiver};
 
 async fn queued_only(server: &crate::support::server::Server, owner: &Owner, receiver: &Receiver) -> Hook {
     Hook::with(server, owner, json!({"url": receiver.url("/"), "types": "message.queued"})).await
@@ -21,7 +21,7 @@ async fn a_refused_event_holds_up_its_account_alone_and_is_set_aside_in_the_end(
         Answer::Status(if request.event["data"]["message"]["text"] == "bad" { 500 } else { 200 })
     });
     let bad = owner.sends(0, 1, "bad").await;
-    let is_bad = |request: &crate::receiver::Request| request.event["data"]["id"] == bad.as_str();
+    let is_bad = |request: &crate::support::receiver::Request| request.event["data"]["id"] == bad.as_str();
     receiver.waits_for("the bad one", 1, is_bad).await;
     hook.waits_for("it fails", |hook| hook["state"] == "failing").await;
     let behind = owner.sends(0, 1, "behind the bad one").await;
@@ -29,7 +29,8 @@ async fn a_refused_event_holds_up_its_account_alone_and_is_set_aside_in_the_end(
     for id in &others {
         receiver.waits_for("the others", 1, |request| request.event["data"]["id"] == id.as_str()).await;
     }
-    let is_behind = |request: &crate::receiver::Request| request.event["data"]["id"] == behind.as_str();
+    let is_behind =
+        |request: &crate::support::receiver::Request| request.event["data"]["id"] == behind.as_str();
     assert!(!receiver.requests().iter().any(is_behind), "order is lost");
     // The others were accepted, so it does not count as failing.
     let shown = hook.waits_for("the others are done", |hook| hook["waiting"] == 2).await;

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::hook::{Hook, setup};
-use crate::owner::Owner;
-use crate::receiver::{Answer, Receiver, Request};
+use crate::support::owner::Owner;
+use crate::support::receiver::{Answer, Receiver, Request};
 
 fn ids(requests: &[Request]) -> Vec<String> {
     requests.iter().map(|request| request.id().to_owned()).collect()

@@ -4,9 +4,9 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::hook::{Hook, setup};
-use crate::owner::Owner;
-use crate::receiver::Receiver;
+use crate::support::owner::Owner;
 use crate::support::people::login;
+use crate::support::receiver::Receiver;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_webhook_is_made_shown_changed_and_deleted() {

@@ -334,6 +334,7 @@ impl Tx {
         public_id: &str,
         change: WebhookChange,
     ) -> Result<Option<Webhook>, DbError> {
+        let is_tried = change.active == Some(true) || change.url.is_some();
         let (sets_types, sets_accounts) = (change.types.is_some(), change.accounts.is_some());
         let (types, accounts) = (change.types.flatten(), change.accounts.flatten());
         sqlx::query!(
@@ -364,7 +365,13 @@ impl Tx {
         )
         .execute(&mut *self.inner)
         .await?;
-        self.changed(user, public_id).await
+        let changed = self.changed(user, public_id).await?;
+        if let Some(webhook) = changed.as_ref().filter(|_| is_tried) {
+            sqlx::query!("UPDATE webhook_account SET retry_at = NULL WHERE webhook_id = $1", webhook.id.0)
+                .execute(&mut *self.inner)
+                .await?;
+        }
+        Ok(changed)
     }
 
     /// Sets another secret; the one before signs, too, for `keep_old` seconds. `None`: the user has no such webhook.

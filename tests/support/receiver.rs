@@ -17,7 +17,7 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-use crate::support::wait::{DEADLINE, wait_until_async};
+use super::wait::{DEADLINE, wait_until_async};
 
 /// What a receiver does with a request.
 #[derive(Clone, Debug)]

@@ -3,9 +3,9 @@
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::support::client::Client;
-use crate::support::people::{fresh_number, login, register};
-use crate::support::server::Server;
+use super::client::Client;
+use super::people::{fresh_number, login, register};
+use super::server::Server;
 
 /// A user with several registered numbers, each in the contacts of the others.
 pub struct Owner {
