@@ -17,6 +17,8 @@ const SETTINGS: &str = "-c shared_preload_libraries=pg_stat_statements -c pg_sta
 
 /// Buffers that each call may touch. Among them are entries of rows that are gone: nobody vacuums.
 const CALL: f64 = 400.0;
+/// Buffers of the catalog that the first call on a new connection may read besides; a step may open one.
+const FIRST_CALL: f64 = 200.0;
 /// Buffers for each row that a call returns or changes, and for each entry of a list that the request holds.
 const ROW: f64 = 26.0;
 /// Buffers for each record that a call writes to the WAL: one for the row, and one for each index that learns of it.
@@ -64,7 +66,8 @@ impl Statement {
             ["unnest(", "ANY(", "ARRAY(", "DELETE"].iter().any(|word| self.query.contains(word));
         let entries = if takes_lists { f64::from(entries) } else { 0.0 };
         let records = self.records / self.calls;
-        let allowed = CALL + ROW * (self.rows / self.calls + entries) + RECORD * records;
+        let allowed =
+            CALL + FIRST_CALL / self.calls + ROW * (self.rows / self.calls + entries) + RECORD * records;
         (self.buffers / self.calls / allowed).max(records / (SLICE + ROW * entries))
     }
 
