@@ -58,13 +58,13 @@ pub enum SenderSettings {
     },
 }
 
-/// The output of the `log` sender.
+/// The output of the `log` sender: standard output where that is a terminal, else a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogTarget {
-    /// Standard output, which is a terminal.
-    Terminal,
-    /// A file that only its owner may read.
-    File(PathBuf),
+pub struct LogTarget {
+    /// Whether standard output of this process is a terminal.
+    pub terminal: bool,
+    /// Only its owner may read it.
+    pub file: PathBuf,
 }
 
 /// Other settings and facts that the settings of codes depend on.
@@ -155,11 +155,8 @@ fn log(
              this server's terminal or {LOG_FILE} can prove any number"
         ));
     }
-    Ok(SenderSettings::Log(if surroundings.terminal {
-        LogTarget::Terminal
-    } else {
-        LogTarget::File(surroundings.data_dir.join(LOG_FILE))
-    }))
+    let CodeSurroundings { terminal, data_dir, .. } = surroundings;
+    Ok(SenderSettings::Log(LogTarget { terminal, file: data_dir.join(LOG_FILE) }))
 }
 
 fn webhook(env: &Env) -> Result<SenderSettings, ConfigError> {
@@ -249,7 +246,7 @@ mod tests {
     fn log_is_the_default_where_only_this_machine_can_reach_the_server() {
         let settings = read(true, &[]).expect("settings");
         let SenderSettings::Log(target) = settings.sender else { panic!("log is the default") };
-        assert_eq!(target, LogTarget::File("/data/codes.log".into()));
+        assert_eq!(target, LogTarget { terminal: false, file: "/data/codes.log".into() });
         assert_eq!((settings.per_day, settings.prefixes.len(), settings.warnings.len()), (1_000, 0, 0));
     }
 

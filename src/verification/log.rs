@@ -22,12 +22,9 @@ impl LogSender {
         Self { target }
     }
 
-    /// `to this terminal` or `to FILE`.
+    /// The same for every process with these settings, whether this one has a terminal or not.
     pub fn destination(&self) -> String {
-        match &self.target {
-            LogTarget::Terminal => "to this terminal".to_owned(),
-            LogTarget::File(path) => format!("to {}", path.display()),
-        }
+        format!("to the terminal of the server, or to {} when it has none", self.target.file.display())
     }
 
     /// Writes one line: time, number, method, code.
@@ -35,10 +32,11 @@ impl LogSender {
         let Delivery { number, code, method } = delivery;
         let time = clock::now().format("%Y-%m-%dT%H:%M:%S");
         let line = format!("{time} {} code for {number}: {}\n", method.as_str(), code.digits());
-        let written = match &self.target {
+        let written = if self.target.terminal {
             // In bold (ECMA-48, 8.3.117), to be found among the lines of the log.
-            LogTarget::Terminal => writeln!(io::stdout().lock(), "\x1b[1m{}\x1b[0m", line.trim_end()),
-            LogTarget::File(path) => append(path, &line).await,
+            writeln!(io::stdout().lock(), "\x1b[1m{}\x1b[0m", line.trim_end())
+        } else {
+            append(&self.target.file, &line).await
         };
         written.map_err(|error| SendError::failed(format!("the code could not be written: {error}")))
     }
@@ -66,7 +64,7 @@ mod tests {
         let path = folder.path().join("codes.log");
         std::fs::write(&path, "").unwrap();
         std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        let sender = LogSender::new(LogTarget::File(path.clone()));
+        let sender = LogSender::new(LogTarget { terminal: false, file: path.clone() });
         let (number, code) = ("15551230000".parse().unwrap(), Code::random());
         for method in [Method::Sms, Method::Voice] {
             sender.send(&Delivery { number: &number, code: &code, method }).await.unwrap();
@@ -80,9 +78,21 @@ mod tests {
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
+    #[test]
+    fn the_destination_is_that_of_the_server_and_not_of_a_command_in_a_terminal() {
+        for terminal in [true, false] {
+            let sender = LogSender::new(LogTarget { terminal, file: "/data/codes.log".into() });
+            assert_eq!(
+                sender.destination(),
+                "to the terminal of the server, or to /data/codes.log when it has none"
+            );
+        }
+    }
+
     #[tokio::test]
     async fn a_folder_that_is_not_there_is_a_failure() {
-        let sender = LogSender::new(LogTarget::File("/nowhere/at/all/codes.log".into()));
+        let file = "/nowhere/at/all/codes.log".into();
+        let sender = LogSender::new(LogTarget { terminal: false, file });
         let number = "15551230000".parse().unwrap();
         let delivery = Delivery { number: &number, code: &Code::random(), method: Method::Sms };
         assert!(matches!(sender.send(&delivery).await, Err(SendError::Failed { .. })));

@@ -167,7 +167,7 @@ impl Verification {
         Ok(Self { service: Arc::new(service) })
     }
 
-    /// The destination of codes, as a text for the operator: `to this terminal`, `to /data/codes.log`, `through Twilio`.
+    /// The destination of codes, as a text for the operator: `to the webhook`, `through Twilio`.
     #[must_use]
     pub fn destination(&self) -> String {
         self.service.sender.destination()

@@ -24,6 +24,7 @@ async fn check_reports_each_part_that_works() {
         "ok      secret key: fits the database\n",
         "ok      servers: 1 running, 0 registered accounts\n",
         "ok      network local: answers\n",
+        "ok      codes: go to the terminal of the server, or to ",
         "checks passed\n",
     ] {
         assert!(report.contains(line), "{line:?} in {report}");
