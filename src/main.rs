@@ -22,7 +22,7 @@ fn main() -> ExitCode {
         // Who reads the output, such as `head`, has enough of it.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("windu: {error:#}");
+            eprintln!("windu: {}", telemetry::chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

@@ -44,7 +44,7 @@ pub async fn check(env: &Env) -> anyhow::Result<()> {
     let database = match Database::open(env, &settings, Missing::Refuse).await {
         Ok(database) => database,
         Err(error) => {
-            report.bad("database", &format!("{error:#}"))?;
+            report.bad("database", &chain(error.as_ref()))?;
             return report.end();
         }
     };
@@ -99,7 +99,7 @@ async fn check_database(report: &mut Report, database: &Database) -> anyhow::Res
             return report
                 .bad("tables", "older than this program: run windu migrate, or start this version's server");
         }
-        Err(error) => return report.bad("tables", &error.to_string()),
+        Err(error) => return report.bad("tables", &chain(&error)),
     }
     if store.key_fits(&database.keys).await? {
         report.good("secret key", "fits the database")?;

@@ -30,12 +30,16 @@ pub fn start(env: &Env) -> Result<Option<traces::Traces>, ConfigError> {
     traces::start(env)
 }
 
-/// An error with its causes, for the log.
+/// An error with its causes, for the log and for the operator. A cause that the error's own text ends with, as those of sqlx
+/// do, is not repeated.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
+        let words = error.to_string();
+        if !text.ends_with(&words) {
+            let _ = write!(text, ": {words}");
+        }
         cause = error.source();
     }
     text
@@ -46,4 +50,29 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let message = panic.payload_as_str().unwrap_or("(no text)");
     let location = panic.location().map(ToString::to_string).unwrap_or_default();
     tracing::error!(message, location, backtrace = %std::backtrace::Backtrace::capture(), "panic");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// Like an error of sqlx, whose text has that of its cause.
+    #[derive(Debug, thiserror::Error)]
+    #[error("error returned from database: {0}")]
+    struct Refusal(#[source] io::Error);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("the database refused a query")]
+    struct Refused(#[source] Refusal);
+
+    #[test]
+    fn a_chain_has_the_text_of_each_cause_once() {
+        let error = Refused(Refusal(io::Error::other("no such column")));
+        let expected = "the database refused a query: error returned from database: no such column";
+        assert_eq!(chain(&error), expected);
+        let error = anyhow::Error::new(error).context("a.backup");
+        assert_eq!(chain(error.as_ref()), format!("a.backup: {expected}"));
+    }
 }
