@@ -18,7 +18,7 @@ use data_encoding::HEXLOWER;
 use ring::digest::{Context as Hash, SHA256};
 use serde::{Deserialize, Serialize};
 
-use crate::db::copy::{CopiedSequence, CopiedTable};
+use crate::db::copy::{CopiedSequence, CopiedTable, rows_in};
 use crate::secrets;
 
 /// In bytes.
@@ -47,7 +47,8 @@ pub struct End {
     streams: BTreeMap<String, Stream>,
 }
 
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+/// What the streams hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     pub users: u64,
     pub accounts: u64,
@@ -55,6 +56,18 @@ pub struct Counts {
     pub files: u64,
     /// Of all streams.
     pub bytes: u64,
+}
+
+impl Counts {
+    /// Adds rows of a table; most tables are not counted.
+    pub fn add_rows(&mut self, table: &str, rows: u64) {
+        match table {
+            "windu_user" => self.users += rows,
+            "account" => self.accounts += rows,
+            "message" => self.messages += rows,
+            _ => {}
+        }
+    }
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +175,8 @@ pub fn header(size: u64) -> tar::Header {
 /// Reads a backup from its beginning: each member of each stream, with the stream's name.
 ///
 /// # Errors
-/// Also when a member is missing, damaged or of no stream; then what `each` was given may be damaged too.
+/// Also when a member is missing, damaged or of no stream, and when the counts are not those of the streams; then what `each`
+/// was given may be damaged too.
 pub fn read(
     file: impl Read,
     begin: impl FnOnce(&Beginning) -> anyhow::Result<()>,
@@ -170,7 +184,7 @@ pub fn read(
 ) -> anyhow::Result<End> {
     let mut begin = Some(begin);
     let mut streams: BTreeMap<String, (u32, u64, Hash)> = BTreeMap::new();
-    let (mut beginning_of_file, mut whole) = (None, None);
+    let (mut beginning_of_file, mut whole, mut counts) = (None, None, Counts::default());
     let mut archive = tar::Archive::new(file);
     for member in archive.entries().context("it is no tar")?.raw(true) {
         let mut member = member.context("it is damaged, or no tar")?;
@@ -223,6 +237,9 @@ pub fn read(
             if found.len() != end.streams.len() {
                 bail!("it has more parts than it says");
             }
+            if counts != end.counts {
+                bail!("it holds {counts}, but says that it holds {}", end.counts);
+            }
             whole = Some(end);
         } else {
             let (stream, number) = name.rsplit_once('.').with_context(|| format!("{name} is no part"))?;
@@ -230,6 +247,11 @@ pub fn read(
             if number.parse() != Ok(known.0) {
                 bail!("a part of {stream} is missing before {name}");
             }
+            if let Some(table) = stream.strip_prefix("table/") {
+                counts.add_rows(table, rows_in(&bytes));
+            }
+            counts.files += u64::from(known.0 == 0 && stream.starts_with("media/"));
+            counts.bytes += bytes.len() as u64;
             known.0 += 1;
             known.1 += bytes.len() as u64;
             known.2.update(&bytes);

@@ -18,7 +18,7 @@ use self::new_file::NewFile;
 use crate::domain::BlobHash;
 use crate::media::{ByteStream, Media, MediaError};
 use crate::secrets::MasterKey;
-use crate::store::Store;
+use crate::store::{KeyError, Store};
 
 pub use export::{ExportSummary, export};
 pub use restore::{Restored, key, restore};
@@ -46,6 +46,9 @@ pub async fn backup(
 ) -> anyhow::Result<Summary> {
     if key.is_being_changed() {
         bail!("a backup holds one key: end the change of keys first, and unset WINDU_SECRET_KEY_OLD");
+    }
+    if !store.key_fits(key).await? {
+        return Err(KeyError::Other.into());
     }
     let file = NewFile::create(path)?;
     let out = BufWriter::with_capacity(BUFFER, file.file());
@@ -76,12 +79,7 @@ async fn write(
         let mut stream = writer.stream(&format!("table/{}", table.name));
         let rows = snapshot.copy(table, |piece| stream.write(piece).map_err(anyhow::Error::from)).await?;
         stream.end()?;
-        match table.name.as_str() {
-            "windu_user" => counts.users = rows,
-            "account" => counts.accounts = rows,
-            "message" => counts.messages = rows,
-            _ => {}
-        }
+        counts.add_rows(&table.name, rows);
     }
     let sequences = snapshot.sequences().await?;
     drop(snapshot);
@@ -125,7 +123,7 @@ async fn write_media<W: Write>(
 /// Reads all of a backup.
 ///
 /// # Errors
-/// When it is not whole, or has no key.
+/// When it is not whole, or has no key or not that of its tables.
 pub fn verify(path: &Path) -> anyhow::Result<()> {
     key(path).map(drop)
 }

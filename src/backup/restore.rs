@@ -5,21 +5,23 @@ use std::fmt;
 use std::io::Write as _;
 use std::path::Path;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use super::archive::{self, Counts};
+use super::archive::{self, Beginning, Counts};
 use super::open;
 use crate::db::copy::CopiedTable;
 use crate::domain::BlobHash;
 use crate::media::Media;
 use crate::secrets::MasterKey;
-use crate::store::Store;
+use crate::store::{KEY_FINGERPRINT, Store};
 
 /// The table that is empty in an empty deployment.
 const USERS: &str = "windu_user";
+/// The table with facts about the whole deployment.
+const DEPLOYMENT: &str = "deployment";
 /// Parts that may wait for the database.
 const WAITING: usize = 4;
 
@@ -45,19 +47,41 @@ struct Part {
 /// The master key in a backup that is whole, in base64.
 ///
 /// # Errors
-/// When the backup is not whole: then nothing of it may be used.
+/// When the backup is not whole, or its tables were used with another key: then nothing of it may be used.
 pub fn key(path: &Path) -> anyhow::Result<String> {
-    let mut key = Vec::new();
+    let (mut key, mut deployment, mut columns) = (Vec::new(), Vec::new(), Vec::new());
+    let begin = |beginning: &Beginning| {
+        let mut tables = beginning.tables.iter();
+        columns =
+            tables.find(|table| table.name == DEPLOYMENT).map_or_else(Vec::new, |it| it.columns.clone());
+        Ok(())
+    };
     let keep = |stream: &str, bytes: &[u8]| {
         if stream == "key" {
             key.extend_from_slice(bytes);
+        } else if stream.strip_prefix("table/") == Some(DEPLOYMENT) {
+            deployment.extend_from_slice(bytes);
         }
         Ok(())
     };
-    archive::read(open(path)?, |_| Ok(()), keep).with_context(|| path.display().to_string())?;
-    let key = String::from_utf8(key).context("the backup's key is damaged")?;
-    MasterKey::from_base64(&key, None).map_err(|_| anyhow!("the backup has no key that can be used"))?;
-    Ok(key)
+    archive::read(open(path)?, begin, keep).with_context(|| path.display().to_string())?;
+    let text = String::from_utf8(key).context("the backup's key is damaged")?;
+    let key =
+        MasterKey::from_base64(&text, None).map_err(|_| anyhow!("the backup has no key that can be used"))?;
+    if fingerprint(&columns, &String::from_utf8_lossy(&deployment)).is_some_and(|of| of != key.fingerprint())
+    {
+        bail!("{}: its key is not the one that its tables were used with", path.display());
+    }
+    Ok(text)
+}
+
+/// The fingerprint of the key that tables were used with, in the rows of [`DEPLOYMENT`] as text of a copy; `None` when they
+/// were used with none. It has nothing that such a text escapes.
+fn fingerprint<'a>(columns: &[String], rows: &'a str) -> Option<&'a str> {
+    let at = |name| columns.iter().position(|column| column == name);
+    let (key, value) = (at("key")?, at("value")?);
+    let mut rows = rows.lines().map(|row| row.split('\t').collect::<Vec<_>>());
+    rows.find(|row| row.get(key) == Some(&KEY_FINGERPRINT))?.get(value).copied()
 }
 
 /// Restores a backup that is whole ([`key`]) into a database without users. Files go into the storage first; the database
@@ -89,6 +113,7 @@ pub async fn restore(path: &Path, store: &Store, media: &Media, scratch: &Path) 
             .fill(USERS)
             .await?
             .context("somebody else restores into this database, or a server has made a user in it")?;
+        let mut counts = Counts::default();
         let mut next = received.recv().await;
         while let Some(part) = next {
             if let Some(name) = part.stream.strip_prefix("table/") {
@@ -102,7 +127,7 @@ pub async fn restore(path: &Path, store: &Store, media: &Media, scratch: &Path) 
                         _ => break,
                     }
                 }
-                rows.end().await?;
+                counts.add_rows(name, rows.end().await?);
             } else if let Some(name) = part.stream.strip_prefix("media/") {
                 let mut file = NamedTempFile::new_in(scratch)?;
                 file.write_all(&part.bytes)?;
@@ -115,15 +140,16 @@ pub async fn restore(path: &Path, store: &Store, media: &Media, scratch: &Path) 
                 }
                 let hash: BlobHash = name.parse().with_context(|| format!("{name} is no hash"))?;
                 media.restore(&hash, file.path()).await?;
+                counts.files += 1;
             } else {
                 next = received.recv().await;
             }
         }
-        Ok::<_, anyhow::Error>(filling)
+        Ok::<_, anyhow::Error>((filling, counts))
     }
     .await;
-    let mut filling = match filled {
-        Ok(filling) => filling,
+    let (mut filling, counts) = match filled {
+        Ok(filled) => filled,
         Err(error) => {
             received.close();
             // It ends at its next part.
@@ -132,9 +158,13 @@ pub async fn restore(path: &Path, store: &Store, media: &Media, scratch: &Path) 
         }
     };
     let end = reading.await?.with_context(|| path.display().to_string())?;
+    let counts = Counts { bytes: end.counts.bytes, ..counts };
+    if counts != end.counts {
+        bail!("{}: {counts} of {} could be restored; nothing is", path.display(), end.counts);
+    }
     store.begin_epoch(filling.connection()).await?;
     filling.finish(&end.sequences).await?;
     store.db().migrate().await?;
     let epoch = store.epoch().await?;
-    Ok(Restored { counts: end.counts, epoch })
+    Ok(Restored { counts, epoch })
 }

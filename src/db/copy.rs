@@ -111,8 +111,7 @@ impl Snapshot {
         let mut rows = 0;
         let mut copy = self.0.copy_out_raw(&statement).await.map_err(DbError::from)?;
         while let Some(piece) = copy.try_next().await.map_err(DbError::from)? {
-            // A line feed within a value is written as \n.
-            rows += piece.split(|byte| *byte == b'\n').skip(1).count() as u64;
+            rows += rows_in(&piece);
             write(&piece)?;
         }
         Ok(rows)
@@ -164,6 +163,12 @@ impl FillingTable<'_> {
     pub async fn end(self) -> Result<u64, DbError> {
         Ok(self.0.finish().await?)
     }
+}
+
+/// The rows that end in a piece of a copy: a line feed within a value is written as \n.
+#[must_use]
+pub fn rows_in(piece: &[u8]) -> u64 {
+    piece.split(|byte| *byte == b'\n').skip(1).count() as u64
 }
 
 async fn tables(connection: &mut PgConnection) -> Result<Vec<CopiedTable>, DbError> {

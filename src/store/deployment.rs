@@ -9,7 +9,8 @@ use crate::domain::SessionState;
 use crate::metrics::Deployment;
 use crate::secrets::MasterKey;
 
-const KEY_FINGERPRINT: &str = "key_fingerprint";
+/// The key in the table `deployment` of the fingerprint of the master key.
+pub const KEY_FINGERPRINT: &str = "key_fingerprint";
 
 /// The reason why the master key does not fit the database.
 #[derive(Debug, thiserror::Error)]

@@ -50,7 +50,7 @@ pub use contact::peer::{NewPeer, Peer};
 pub use contact::peer_profile::{LastSeen, PeerStatusMessage, Presence, ProfileScope, StatusChange};
 pub use contact::photo::{PeerPhoto, PendingPhoto, PhotoChange, SeenPhoto};
 pub use contact::{Contact, LIST_LIMIT, ListAddition, Reachable};
-pub use deployment::{KeyError, ServerVersion};
+pub use deployment::{KEY_FINGERPRINT, KeyError, ServerVersion};
 pub use event_data::{
     EventGroup, EventMessage, EventPerson, EventProfile, NamedEventMessage, NamedNews, NamedPeer,
 };

@@ -176,6 +176,85 @@ async fn a_backup_is_restored_only_with_its_own_key_and_without_media_if_so_aske
     assert!(errors.contains("WINDU_SECRET_KEY") && errors.contains("the key in the backup"), "{errors}");
 }
 
+/// The same backup with other contents, of which the end has the right lengths and hashes.
+fn changed(backup: &[u8], change: impl Fn(&str, &mut Vec<u8>)) -> Vec<u8> {
+    let hash = |bytes: &[u8]| data_encoding::HEXLOWER.encode(&windu::secrets::sha256(bytes));
+    let mut out = tar::Builder::new(Vec::new());
+    let mut streams: BTreeMap<String, Vec<u8>> = BTreeMap::new();
+    for member in tar::Archive::new(backup).entries().expect("a tar") {
+        let mut member = member.expect("a member");
+        let (mut name, mut bytes) = (member.path().expect("a name").display().to_string(), Vec::new());
+        member.read_to_end(&mut bytes).expect("bytes");
+        change(&name, &mut bytes);
+        if name.starts_with("end.") {
+            let mut end: Value = serde_json::from_slice(&bytes).expect("JSON");
+            for (stream, bytes) in &streams {
+                end["streams"][stream] = serde_json::json!({"size": bytes.len(), "sha256": hash(bytes)});
+            }
+            bytes = end.to_string().into_bytes();
+            name = format!("end.{}.json", hash(&bytes));
+        } else if let Some((stream, _)) = name.rsplit_once('.').filter(|(_, end)| *end != "json") {
+            streams.entry(stream.to_owned()).or_default().extend_from_slice(&bytes);
+        }
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        out.append_data(&mut header, name, &*bytes).expect("written");
+    }
+    out.into_inner().expect("written")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_with_other_counts_or_another_key_than_its_tables_is_refused() {
+    let server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    anna.delivers(&bert, "hello").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, made) = (path_in(folder.path(), "windu.backup"), path_in(folder.path(), "made.backup"));
+    server.run(&["backup", &file], "");
+    let whole = fs::read(&file).expect("a file");
+    let empty = Arc::new(Database::create_empty());
+    let refusal = |bytes: Vec<u8>| {
+        fs::write(&made, bytes).expect("written");
+        let verified = windu::backup::verify(Path::new(&made)).expect_err("refused");
+        let target = Server::setup().database(Arc::clone(&empty));
+        let errors = target.fail_command(&["restore", &made]);
+        assert_eq!(
+            empty.sql("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"),
+            "0"
+        );
+        assert!(errors.starts_with("windu: ") && errors.lines().count() == 1, "{errors}");
+        (format!("{verified:#}"), errors)
+    };
+    fs::write(&made, changed(&whole, |_, _| {})).expect("written");
+    windu::backup::verify(Path::new(&made)).expect("whole");
+
+    let (verified, errors) = refusal(changed(&whole, |name, bytes| {
+        if name.starts_with("end.") {
+            let mut end: Value = serde_json::from_slice(bytes).expect("JSON");
+            end["counts"]["messages"] = 1_000.into();
+            *bytes = end.to_string().into_bytes();
+        }
+    }));
+    assert!(verified.contains(" 2 messages, ") && verified.contains(" 1000 messages, "), "{verified}");
+    assert!(errors.contains(" 1000 messages, "), "{errors}");
+
+    let other = windu::secrets::MasterKey::generate_base64();
+    let (verified, errors) = refusal(changed(&whole, |name, bytes| {
+        if name.starts_with("key.") {
+            *bytes = other.clone().into_bytes();
+        }
+    }));
+    for text in [verified, errors] {
+        assert!(text.contains("its key is not the one that its tables were used with"), "{text}");
+    }
+
+    // With another key none is written in the first place.
+    server.database().sql("UPDATE deployment SET value = 'another' WHERE key = 'key_fingerprint'");
+    let errors = server.fail(&["backup", &path_in(folder.path(), "wrong.backup")], "");
+    assert!(errors.contains("WINDU_SECRET_KEY is not the key"), "{errors}");
+    assert!(!folder.path().join("wrong.backup").exists());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_has_all_of_one_user_and_nothing_of_others_and_no_secret() {
     let server = Server::start();
