@@ -140,6 +140,31 @@ async fn readyz_succeeds_within_five_seconds_after_an_outage() {
 }
 
 #[tokio::test]
+async fn readyz_says_what_is_the_matter_with_the_tables() {
+    let server = Server::start();
+    let refusal = async || {
+        let answer = server.client().get("/readyz").await;
+        answer.refused(503, "database_unavailable");
+        assert_eq!(answer.json()["checks"]["migrations"], "failing");
+        assert_eq!(answer.json()["checks"]["database"], "ok");
+        answer.json()["error"].as_str().expect("a text").to_owned()
+    };
+    let lock = server.database().hold("LOCK TABLE _sqlx_migrations IN ACCESS EXCLUSIVE MODE");
+    let locked = refusal().await;
+    assert!(locked.contains("do not answer") && locked.contains("a lock"), "{locked}");
+    drop(lock);
+    wait_until_async("the lock to be gone", DEADLINE, async || {
+        (server.client().get("/readyz").await.status == 200).then_some(())
+    })
+    .await;
+    let newest = "version = (SELECT max(version) FROM _sqlx_migrations)";
+    server.database().sql(&format!("DELETE FROM _sqlx_migrations WHERE {newest}"));
+    assert!(refusal().await.contains("older than this program"));
+    server.database().sql("INSERT INTO deployment VALUES ('oldest_program', '99999999999999')");
+    assert!(refusal().await.contains("of a newer version"));
+}
+
+#[tokio::test]
 async fn connections_beyond_the_limit_wait() {
     let server = Server::setup().env("WINDU_MAX_CONNECTIONS", "2").start();
     let connect = || {

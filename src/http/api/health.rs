@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::db::SchemaError;
 use crate::http::AppState;
 use crate::http::error::{ApiError, ErrorCode, Problem};
 use crate::http::json::Json;
@@ -85,8 +86,17 @@ async fn readyz(State(state): State<AppState>) -> Response {
     let migrations = match &database {
         Ok(()) => match timeout(TIMEOUT, state.store.db().is_migrated()).await {
             Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err("the database's tables are not those of this program"),
-            Ok(Err(_)) | Err(_) => Err("the database does not say which tables it has"),
+            Ok(Ok(false)) => Err("the database's tables are older than this program"),
+            Ok(Err(SchemaError::TooNew)) => {
+                Err("the database's tables are those of a newer version, and this one cannot work with them")
+            }
+            Ok(Err(SchemaError::Database(_))) => {
+                Err("the database broke off when it was asked for its tables")
+            }
+            Ok(Err(SchemaError::Migration(_) | SchemaError::Refused(_))) => {
+                Err("the database refuses to say which migrations are applied")
+            }
+            Err(_) => Err("the database's tables do not answer: another program may hold a lock on them"),
         },
         Err(_) => Err("the database cannot be reached"),
     };
