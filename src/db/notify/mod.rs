@@ -4,27 +4,24 @@
 //! the database then, and polls besides. It is sent after the commit, never within the transaction: NOTIFY serialises
 //! commits.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod carrier;
+mod topic;
+
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sqlx::PgPool;
-use sqlx::postgres::PgListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::Instant;
 
+use self::carrier::{MAX_NOTE, Note};
+use self::topic::{KeyedTopic, TopicKey};
 use crate::lifecycle::Lifecycle;
 use crate::secrets;
 
-const CHANNEL: &str = "windu";
-/// In bytes; PostgreSQL takes payloads below 8,000.
-const PAYLOAD_LIMIT: usize = 7_500;
-/// In bytes, more than any note takes: the longest is a typing hint with two addresses.
-const MAX_NOTE: usize = 1_024;
-/// The least time between two NOTIFY statements; notes that come meanwhile share the next.
-const NOTIFY_INTERVAL: Duration = Duration::from_millis(20);
+pub use self::topic::{Kind, Topic};
+
 /// The interval of the beats, see [`Subscription::woken_on_beat`].
 const BEAT_INTERVAL: Duration = Duration::from_millis(20);
 /// Hints that wait for their receiver at most.
@@ -33,86 +30,6 @@ const HINTS: usize = 16;
 const COLLECTED_LIMIT: usize = 10_000;
 /// Notes that may wait to be sent to other processes; more are dropped, and polling takes over.
 const QUEUE_LIMIT: usize = 8_192;
-
-/// The subject of a notification. The layers above give each kind a letter of its own.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Topic {
-    /// The only topic of its kind.
-    Single(Kind),
-    /// One of many topics of its kind.
-    Of(KeyedTopic),
-}
-
-/// The kind of a topic: a letter.
-pub type Kind = char;
-
-/// A topic among many of its kind: `{"kind": key}`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct KeyedTopic {
-    kind: Kind,
-    key: TopicKey,
-}
-
-/// The id of a row, or a name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(untagged)]
-enum TopicKey {
-    Number(i64),
-    Name(String),
-}
-
-impl Topic {
-    /// The only topic of a kind.
-    #[must_use]
-    pub fn single(kind: Kind) -> Self {
-        Self::Single(kind)
-    }
-
-    /// The topic of a row, by its id.
-    #[must_use]
-    pub fn of_row(kind: Kind, id: i64) -> Self {
-        Self::Of(KeyedTopic { kind, key: TopicKey::Number(id) })
-    }
-
-    /// The topic of a name.
-    #[must_use]
-    pub fn of_name(kind: Kind, name: impl Into<String>) -> Self {
-        Self::Of(KeyedTopic { kind, key: TopicKey::Name(name.into()) })
-    }
-}
-
-impl Serialize for KeyedTopic {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map([(self.kind, &self.key)])
-    }
-}
-
-impl<'de> Deserialize<'de> for KeyedTopic {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let members = BTreeMap::<Kind, TopicKey>::deserialize(deserializer)?;
-        let mut members = members.into_iter();
-        match (members.next(), members.next()) {
-            (Some((kind, key)), None) => Ok(Self { kind, key }),
-            _ => Err(D::Error::custom("one member is expected")),
-        }
-    }
-}
-
-/// A notification for the other processes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-enum Note {
-    #[serde(rename = "w")]
-    Wake(Topic),
-    #[serde(rename = "h")]
-    Hint(Topic, String),
-}
-
-#[derive(Serialize, Deserialize)]
-struct NotifyPayload {
-    from: String,
-    notes: Vec<Note>,
-}
 
 /// The hub of one process; clones share it.
 #[derive(Clone)]
@@ -245,8 +162,8 @@ impl Notifications {
     pub(crate) fn connect(&self, pool: &PgPool, lifecycle: &Lifecycle) {
         let queue = self.hub.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(queue) = queue else { return };
-        lifecycle.spawn(notify(self.hub.clone(), queue, pool.clone(), lifecycle.clone()));
-        lifecycle.spawn(listen(self.hub.clone(), pool.clone(), lifecycle.clone()));
+        lifecycle.spawn(carrier::notify(self.hub.clone(), queue, pool.clone(), lifecycle.clone()));
+        lifecycle.spawn(carrier::listen(self.hub.clone(), pool.clone(), lifecycle.clone()));
     }
 
     fn send(&self, note: Note) {
@@ -337,9 +254,7 @@ impl Hints {
             None => std::future::pending().await,
         }
     }
-}
 
-impl Hints {
     /// The next hint, if there is one already.
     pub fn next_now(&mut self) -> Option<String> {
         self.receiver.try_recv().ok()
@@ -393,108 +308,5 @@ impl Hub {
             tracing::debug!("a hint was dropped: its receiver is behind");
         }
         true
-    }
-}
-
-/// Sends the queued notes, as one NOTIFY per payload; notes that come meanwhile form the next payload.
-async fn notify(hub: Arc<Hub>, mut queue: mpsc::Receiver<Note>, pool: PgPool, lifecycle: Lifecycle) {
-    loop {
-        let first = tokio::select! {
-            // The queue first: a stop that comes together with a last wake-up must not lose it.
-            biased;
-            () = lifecycle.hard().cancelled() => None,
-            note = queue.recv() => note,
-            () = lifecycle.soft().cancelled() => None,
-        };
-        let Some(first) = first else { return };
-        let mut size = encoded_len(&first);
-        let mut notes = HashSet::from([first]);
-        // The next note may be as long as a typing hint; it must still fit.
-        while size < PAYLOAD_LIMIT - MAX_NOTE {
-            let Ok(note) = queue.try_recv() else { break };
-            size += encoded_len(&note);
-            notes.insert(note);
-        }
-        let payload = NotifyPayload { from: hub.name.clone(), notes: notes.into_iter().collect() };
-        let Ok(text) = serde_json::to_string(&payload) else { continue };
-        if text.len() > PAYLOAD_LIMIT {
-            tracing::warn!(bytes = text.len(), "wake-ups for other processes were too long to send");
-            continue;
-        }
-        let sent = sqlx::query!("SELECT pg_notify($1, $2)", CHANNEL, text).execute(&pool).await;
-        if let Err(error) = sent {
-            tracing::debug!(%error, "wake-ups for other processes were lost; they find the work by polling");
-        }
-        tokio::select! {
-            () = tokio::time::sleep(NOTIFY_INTERVAL) => {}
-            () = lifecycle.soft().cancelled() => {}
-        }
-    }
-}
-
-/// The bytes that a note takes in a payload.
-fn encoded_len(note: &Note) -> usize {
-    serde_json::to_string(note).map_or(0, |text| text.len() + 1)
-}
-
-async fn listen(hub: Arc<Hub>, pool: PgPool, lifecycle: Lifecycle) {
-    let stop = lifecycle.soft();
-    while !stop.is_cancelled() {
-        let listening = async {
-            let mut listener = PgListener::connect_with(&pool).await?;
-            listener.listen(CHANNEL).await?;
-            // Wake-ups that came before this were missed: all subscribers read the database again.
-            hub.wake_all_here();
-            while let Some(notification) = listener.try_recv().await? {
-                dispatch(&hub, notification.payload());
-            }
-            Ok::<(), sqlx::Error>(())
-        };
-        tokio::select! {
-            result = listening => if let Err(error) = result {
-                tracing::debug!(%error, "the listener for wake-ups failed; it is started again");
-            },
-            () = stop.cancelled() => return,
-        }
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_millis(500)) => {}
-            () = stop.cancelled() => return,
-        }
-    }
-}
-
-fn dispatch(hub: &Hub, text: &str) {
-    let Ok(payload) = serde_json::from_str::<NotifyPayload>(text) else {
-        tracing::debug!("a wake-up of another version was ignored");
-        return;
-    };
-    if payload.from == hub.name {
-        return;
-    }
-    for note in payload.notes {
-        match note {
-            Note::Wake(topic) => hub.wake_here(&topic),
-            Note::Hint(topic, body) => {
-                hub.hint_here(&topic, &body);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Processes of the previous version run beside this one and read the same notifications.
-    #[test]
-    fn the_encoding_of_topics_is_stable() {
-        for (topic, encoded) in [
-            (Topic::single('r'), r#""r""#),
-            (Topic::of_row('w', 5), r#"{"w":5}"#),
-            (Topic::of_name('m', "15550100001"), r#"{"m":"15550100001"}"#),
-        ] {
-            assert_eq!(serde_json::to_string(&topic).expect("JSON"), encoded);
-            assert_eq!(serde_json::from_str::<Topic>(encoded).expect("a topic"), topic);
-        }
     }
 }
