@@ -3,17 +3,21 @@
 //! On a network that chooses the ids of messages a receipt may come before the outcome of its message is stored. It is
 //! stored here before it is acknowledged, and applied when a message gets that id.
 
-use std::collections::{BTreeSet, HashMap};
+mod kind;
+mod known;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::content::{StoredContent, content, inbound_details, reply_to};
-use super::inbound::InboundMessage;
 use crate::db::DbError;
-use crate::domain::{AccountId, FailureReason, Lease, PeerId, ReceiptKind};
+use crate::domain::{AccountId, Lease, PeerId};
 use crate::secrets;
 use crate::store::Store;
+
+pub use self::kind::EarlyKind;
+pub use self::known::{KnownMessage, QueuedSince};
 
 /// Events of one sender in one chat; beyond that the oldest are deleted.
 const OF_SENDER: usize = 200;
@@ -23,10 +27,6 @@ const OF_ACCOUNT: i32 = 10_000;
 const PAGE: i64 = 500;
 /// A message of the account that may be one of those in its outbox is held back for so long, in seconds.
 const HELD: f64 = 60.0;
-/// The clock of a network may differ from ours by so much.
-const SKEW: TimeDelta = TimeDelta::minutes(10);
-/// Messages of a chat among which those in the outbox are looked for.
-const NEWEST: i64 = 50;
 /// An event is applied within this time, in seconds: the message that it names is accepted or has expired by then.
 const LIFETIME: f64 = 24.0 * 3_600.0;
 
@@ -40,24 +40,6 @@ pub struct EarlyEvent {
     /// The id of the message on the network.
     pub remote_id: String,
     pub what: EarlyKind,
-}
-
-/// The kinds of events that can be early.
-#[derive(Clone, Debug)]
-pub enum EarlyKind {
-    Receipt {
-        kind: ReceiptKind,
-        /// It is also about all earlier messages of the account in the chat.
-        up_to: bool,
-    },
-    ReadElsewhere,
-    Refused(FailureReason),
-    /// The message with this id answers it.
-    Reply {
-        network_id: String,
-    },
-    /// A message of the account itself: one that it sends at this moment, or one from another device.
-    Message(InboundMessage),
 }
 
 /// A stored early event, with what is known now.
@@ -87,27 +69,6 @@ pub enum EarlyEvents<'a> {
     Held,
 }
 
-/// A message that is known by an id of its network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum KnownMessage {
-    /// It is one of ours, under this id.
-    Ours(String),
-    /// It has that id here, too.
-    SameId,
-}
-
-/// When messages in the outbox were accepted, by the peers of their chats.
-#[derive(Clone, Debug, Default)]
-pub struct QueuedSince(HashMap<PeerId, DateTime<Utc>>);
-
-impl QueuedSince {
-    /// Whether one of them may be the message that the account sent into this chat, by the network's clock, at this time.
-    #[must_use]
-    pub fn may_include(&self, chat: PeerId, sent_at: DateTime<Utc>) -> bool {
-        self.0.get(&chat).is_some_and(|since| *since - SKEW < sent_at)
-    }
-}
-
 /// A row of early_event.
 struct Row {
     id: i64,
@@ -123,71 +84,6 @@ struct Row {
 }
 
 impl Store {
-    /// The messages that the network calls by these ids, each in the chat with a peer; `None` where there is none.
-    pub async fn messages_by_remote_id(
-        &self,
-        account: AccountId,
-        names: &[(PeerId, &str)],
-    ) -> Result<Vec<Option<KnownMessage>>, DbError> {
-        let peers: Vec<i64> = names.iter().map(|(peer, _)| peer.0).collect();
-        let ids: Vec<&str> = names.iter().map(|(_, id)| *id).collect();
-        let rows = sqlx::query!(
-            r#"SELECT n.position AS "position!", ours.network_id AS "ours?"
-               FROM unnest($2::bigint[], $3::text[]) WITH ORDINALITY AS n (peer_id, remote_id, position)
-               CROSS JOIN LATERAL (SELECT id FROM chat WHERE account_id = $1 AND peer_id = n.peer_id LIMIT 1) h
-               LEFT JOIN LATERAL (
-                   SELECT message_id FROM message_remote
-                   WHERE account_id = $1 AND remote_id = n.remote_id AND chat_id = h.id LIMIT 1) r ON true
-               LEFT JOIN LATERAL (SELECT network_id FROM message WHERE id = r.message_id LIMIT 1) ours ON true
-               LEFT JOIN LATERAL (
-                   SELECT true AS found FROM (
-                       SELECT chat_id FROM message WHERE account_id = $1 AND network_id = n.remote_id OFFSET 0) same
-                   WHERE chat_id = h.id AND r.message_id IS NULL LIMIT 1) same ON true
-               WHERE ours.network_id IS NOT NULL OR same.found"#,
-            account.0,
-            &peers,
-            &ids as &[&str]
-        )
-        .fetch_all(self.db.pool())
-        .await?;
-        let mut known = vec![None; names.len()];
-        for row in rows {
-            let index = usize::try_from(row.position - 1).unwrap_or(usize::MAX);
-            if let Some(known) = known.get_mut(index) {
-                *known = Some(row.ours.map_or(KnownMessage::SameId, KnownMessage::Ours));
-            }
-        }
-        Ok(known)
-    }
-
-    /// When the account's messages in the outbox were accepted, at the earliest, by the peers of their chats. Only the newest
-    /// messages of each chat are looked at.
-    pub async fn queued_since(
-        &self,
-        account: AccountId,
-        chats: &BTreeSet<PeerId>,
-    ) -> Result<QueuedSince, DbError> {
-        if chats.is_empty() {
-            return Ok(QueuedSince::default());
-        }
-        let peers: Vec<i64> = chats.iter().map(|chat| chat.0).collect();
-        let rows = sqlx::query!(
-            r#"SELECT n.peer_id AS "peer_id!", queued.since
-               FROM unnest($2::bigint[]) AS n (peer_id)
-               CROSS JOIN LATERAL (SELECT id FROM chat WHERE account_id = $1 AND peer_id = n.peer_id LIMIT 1) h
-               CROSS JOIN LATERAL (
-                   SELECT min(stored_at) FILTER (WHERE sender_peer_id IS NULL AND state = 'queued') AS since
-                   FROM (SELECT sender_peer_id, state, stored_at FROM message
-                         WHERE chat_id = h.id ORDER BY stored_at DESC LIMIT $3) newest) queued"#,
-            account.0,
-            &peers,
-            NEWEST
-        )
-        .fetch_all(self.db.pool())
-        .await?;
-        Ok(QueuedSince(rows.into_iter().filter_map(|row| Some((PeerId(row.peer_id), row.since?))).collect()))
-    }
-
     /// Stores events that name messages which are not known yet. Beyond the bounds the oldest are deleted, but no message
     /// of the account.
     ///
@@ -406,67 +302,6 @@ impl Store {
         .execute(self.db.pool())
         .await?;
         Ok(done.rows_affected())
-    }
-}
-
-impl EarlyKind {
-    /// The columns `kind` and `details`.
-    fn encode(&self) -> (&'static str, Value) {
-        match self {
-            Self::Receipt { kind, up_to } => {
-                ("receipt", json!({"read": *kind == ReceiptKind::Read, "up_to": up_to}))
-            }
-            Self::ReadElsewhere => ("read_elsewhere", json!({})),
-            Self::Refused(reason) => ("refused", json!({"reason": reason.name()})),
-            Self::Reply { network_id } => ("reply", json!({"id": network_id})),
-            Self::Message(message) => {
-                let details = inbound_details(&message.content, message.reply_to.as_deref());
-                let (letter, text) = (message.content.letter(), message.content.text());
-                ("message", json!({"type": letter, "text": text, "details": details, "live": message.live}))
-            }
-        }
-    }
-
-    fn decode(
-        kind: &str,
-        remote_id: &str,
-        mut details: Value,
-        sent_at: Option<DateTime<Utc>>,
-    ) -> Option<Self> {
-        let text = |name: &str| details.get(name).and_then(Value::as_str).map(str::to_owned);
-        let flag = |name: &str| details.get(name).and_then(Value::as_bool);
-        Some(match kind {
-            "receipt" => {
-                let kind = if flag("read")? { ReceiptKind::Read } else { ReceiptKind::Delivered };
-                Self::Receipt { kind, up_to: flag("up_to")? }
-            }
-            "read_elsewhere" => Self::ReadElsewhere,
-            "refused" => Self::Refused(FailureReason::from_name(&text("reason")?)?),
-            "reply" => Self::Reply { network_id: text("id")? },
-            "message" => {
-                let (letter, text, live) = (text("type")?, text("text"), flag("live")?);
-                let details =
-                    details.get_mut("details").map(Value::take).filter(|details| !details.is_null());
-                let reply_to = reply_to(details.as_ref());
-                let StoredContent::Known(content) = content(letter, text, details) else { return None };
-                let (network_id, sent_at) = (remote_id.to_owned(), sent_at?);
-                Self::Message(InboundMessage { network_id, content, reply_to, sent_at, from_us: true, live })
-            }
-            _ => return None,
-        })
-    }
-
-    fn sent_at(&self) -> Option<DateTime<Utc>> {
-        match self {
-            Self::Message(message) => Some(message.sent_at),
-            Self::Receipt { .. } | Self::ReadElsewhere | Self::Refused(_) | Self::Reply { .. } => None,
-        }
-    }
-
-    /// Whether the database can store it: no text in it contains a NUL.
-    #[must_use]
-    pub fn is_storable(&self) -> bool {
-        !self.encode().1.to_string().contains("\\u0000")
     }
 }
 
