@@ -10,6 +10,7 @@
 
 mod catch_up;
 mod late_error;
+mod messages;
 mod notes;
 mod rooms;
 
@@ -18,7 +19,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::Instant;
@@ -26,9 +26,8 @@ use tokio::time::Instant;
 use super::address;
 use super::archive::{ArchivePoint, ArchiveStart};
 use super::failure::IqFailure;
-use super::in_flight::{Entry, InFlight};
-use super::inbound::{Envelope, delay, events};
-use super::invitations::{Invitation, Invitations};
+use super::in_flight::InFlight;
+use super::invitations::Invitations;
 use super::iq::{ANSWER_TIMEOUT, iq, ping};
 use super::ledger::Ledger;
 use super::link::{Link, LinkEnd, Received};
@@ -36,19 +35,15 @@ use super::memberships::Memberships;
 use super::note::Note;
 use super::profile::OwnProfile;
 use super::rooms::Rooms;
-use super::rooms::stanza::noticed;
 use super::seen::Seen;
 use super::xml::{Build as _, Element, element, ns};
-use crate::clock;
-use crate::upstream::{Acknowledgement, AdapterState, Address, Incoming, Signal, UpstreamEvent};
+use crate::upstream::{AdapterState, Address, Incoming, Signal};
 
-use notes::encrypted_by;
+use messages::{Held, forwarded};
 pub(super) use rooms::RoomWork;
 
 /// Messages in one signal at the most.
 const BATCH: usize = 100;
-/// Messages that may wait until the archive is read.
-const HELD: usize = 200;
 /// The archive is read once more after so long.
 const LAST_LOOK: Duration = Duration::from_secs(20);
 
@@ -83,14 +78,6 @@ pub(super) struct Reader {
     pub rooms: RoomWork,
     /// The messages that came by themselves whose receipts the server may not have, by their numbers.
     pub unconfirmed: VecDeque<(u64, ArchivePoint)>,
-}
-
-/// A message that waits for older ones.
-pub(super) struct Held {
-    number: u64,
-    message: Element,
-    sent_at: DateTime<Utc>,
-    is_own: bool,
 }
 
 /// Why reading stops.
@@ -264,117 +251,6 @@ impl Reader {
         self.batch.extend(news.map(|event| Incoming { event, acknowledgement: None, resume_point: None }));
     }
 
-    fn message(&mut self, number: u64, message: &Element, live: bool) {
-        let is_from_own = message.attr("from").is_none_or(|from| from == self.own);
-        if is_from_own && let Some(result) = message.get_child("result", ns::MAM) {
-            return self.archived(number, result);
-        }
-        if is_from_own && let Some((carbon, is_own)) = carbon(message) {
-            let sent_at = delay(carbon).unwrap_or_else(clock::now);
-            return match forwarded(carbon) {
-                Some(inner) => self.passed(number, inner, sent_at, is_own, false, None),
-                None => self.ledger.close([number]),
-            };
-        }
-        if message.attr("type") == Some("error") {
-            return self.late_error(number, message);
-        }
-        if message.attr("type") == Some("groupchat") {
-            self.room_message(message);
-            return self.ledger.close([number]);
-        }
-        let sent_at = delay(message).unwrap_or_else(clock::now);
-        let point = live.then(|| self.archive_id(message)).flatten();
-        let point = point.map(|id| ArchivePoint { id, at: sent_at });
-        self.passed(number, message, sent_at, false, false, point);
-    }
-
-    /// Puts the events of a message into the batch.
-    fn passed(
-        &mut self,
-        number: u64,
-        message: &Element,
-        sent_at: DateTime<Utc>,
-        is_own: bool,
-        archived: bool,
-        point: Option<ArchivePoint>,
-    ) {
-        let is_group = message.attr("type") == Some("groupchat");
-        let is_late = archived || message.has_child("delay", ns::DELAY);
-        if !is_group
-            && !is_own
-            && let Some((room, revision)) = noticed(message)
-        {
-            self.rooms.noticed(room, revision);
-            return self.ledger.close([number]);
-        }
-        if !is_group
-            && !is_own
-            && let Some(invitation) = Invitation::of(message)
-        {
-            let is_by_room = from_room(message, &invitation);
-            self.invitations.receive(invitation);
-            if is_by_room {
-                // Its text is for apps that do not know invitations, and the room is nobody.
-                return self.ledger.close([number]);
-            }
-        }
-        let (mut events, receipt) = if is_group {
-            (Vec::new(), None)
-        } else {
-            events(&Envelope { message, sent_at, is_late, is_own, in_room: None })
-        };
-        let from = message.attr("from").map(address::bare).filter(|_| !is_own);
-        if from.is_some_and(|from| self.profile.is_blocked(from)) {
-            // Receipts still count.
-            events.retain(|event| matches!(event, UpstreamEvent::Receipt { .. }));
-        }
-        let is_stored = events.iter().any(|event| !matches!(event, UpstreamEvent::Typing { .. }));
-        let has_a_place =
-            is_stored && events.iter().any(|event| !matches!(event, UpstreamEvent::Receipt { .. }));
-        if has_a_place
-            && !archived
-            && let Some(held) = &mut self.held
-        {
-            if self.seen.contains(message) {
-                return self.ledger.close([number]);
-            }
-            if held.len() < HELD {
-                return held.push(Held { number, message: message.clone(), sent_at, is_own });
-            }
-            self.release(false);
-        }
-        if events.is_empty() || (is_stored && !self.seen.add(message)) {
-            return self.ledger.close([number]);
-        }
-        if archived {
-            self.batch_has_archived = true;
-            self.last_archived = number;
-        }
-        self.encrypted.extend(events.iter().filter_map(encrypted_by));
-        self.in_flight.add(number, Entry { receipt, place: None });
-        let resume_point = self.confirmed_point().map(|point| point.to_resume_point());
-        let count = events.len();
-        for (index, event) in events.into_iter().enumerate() {
-            let is_last = index + 1 == count;
-            self.batch.push(Incoming {
-                event,
-                acknowledgement: is_last.then_some(Acknowledgement(number)),
-                resume_point: resume_point.clone().filter(|_| is_last),
-            });
-        }
-        if let Some(point) = point {
-            self.unconfirmed.push_back((number, point));
-        }
-    }
-
-    /// The message's id in the account's own archive (XEP-0359, section 3).
-    fn archive_id(&self, message: &Element) -> Option<String> {
-        let ids = message.children().filter(|child| child.is("stanza-id", ns::STANZA_ID));
-        let own = ids.into_iter().find(|id| id.attr("by") == Some(self.own.as_str()))?;
-        own.attr("id").map(str::to_owned)
-    }
-
     async fn pass_on_if_full(&mut self) -> Result<(), Stop> {
         if self.batch.len() >= BATCH { self.pass_on().await } else { Ok(()) }
     }
@@ -393,20 +269,4 @@ impl Reader {
     async fn signal(&mut self, signal: Signal) -> Result<(), Stop> {
         self.signals.send(signal).await.map_err(|_| Stop::Dropped)
     }
-}
-
-/// Whether a room passes on an invitation to it.
-fn from_room(message: &Element, invitation: &Invitation) -> bool {
-    message.attr("from").map(address::bare) == Some(invitation.room.as_str())
-}
-
-/// What another device of the account sent or received (XEP-0280), and whether it sent it.
-fn carbon(message: &Element) -> Option<(&Element, bool)> {
-    let sent = message.get_child("sent", ns::CARBONS).map(|carbon| (carbon, true));
-    sent.or_else(|| message.get_child("received", ns::CARBONS).map(|carbon| (carbon, false)))
-}
-
-/// The message inside (XEP-0297).
-fn forwarded(outer: &Element) -> Option<&Element> {
-    outer.get_child("forwarded", ns::FORWARD)?.get_child("message", ns::CLIENT)
 }

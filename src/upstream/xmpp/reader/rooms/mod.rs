@@ -7,67 +7,28 @@ mod archive;
 mod joining;
 mod leaving;
 mod pings;
+mod work;
 
-use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
-
-use tokio::time::{Instant, sleep_until};
-
-use self::pings::Pings;
+use self::work::Work;
 use super::{Reader, Stop};
 use crate::upstream::xmpp::address;
 use crate::upstream::xmpp::archive::ArchivePoint;
 use crate::upstream::xmpp::failure::IqFailure;
 use crate::upstream::xmpp::inbound::typing;
 use crate::upstream::xmpp::iq::ask;
-use crate::upstream::xmpp::link::{LinkEnd, Received};
+use crate::upstream::xmpp::link::LinkEnd;
 use crate::upstream::xmpp::memberships::{Memberships, Place, Presence};
 use crate::upstream::xmpp::rooms::{CREATED, Observed, Occupant, is_kept_out, stanza};
 use crate::upstream::xmpp::xml::{Element, ns};
 use crate::upstream::{Address, Failure, Incoming, UpstreamEvent};
 
-/// A room that does not answer as it should is tried again after this pause, which doubles each time.
-const AGAIN: Duration = Duration::from_secs(3);
-/// The longest pause.
-const LONGEST_PAUSE: Duration = Duration::from_mins(5);
+pub(in crate::upstream::xmpp) use self::work::RoomWork;
+
 /// How often the record of a room may differ from what was read before the rest waits.
 const ROUNDS: usize = 4;
 
 /// The status of an occupant that has to go because the service ends (XEP-0045, section 15.6).
 const SHUTDOWN: u16 = 332;
-
-/// The reader's part of rooms.
-pub(in crate::upstream::xmpp) struct RoomWork {
-    queue: VecDeque<(String, Work)>,
-    /// What came while a room was read.
-    pub(super) later: VecDeque<Received>,
-    /// When rooms are tried again.
-    again: HashMap<String, Instant>,
-    /// The pauses before the next attempts, of rooms that failed last time.
-    pauses: HashMap<String, Duration>,
-    /// The last own messages: their ids in archives, and their own.
-    own_messages: VecDeque<(String, String)>,
-    /// Who last wrote under a nickname, by the address of the occupant.
-    nicknames: HashMap<String, String>,
-    pings: Pings,
-    /// No room of another server is asked before.
-    far_pause: Option<Instant>,
-}
-
-/// What is to be done with a room.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Work {
-    /// There is more in its archive.
-    Read,
-    /// The account may have joined or left it.
-    Refresh,
-    /// A message says that this revision added the account or removed it.
-    Noticed(i64),
-    /// The account has made it by joining it, which only the administrator may.
-    Destroy,
-    /// It may differ from its group's record.
-    Observe(Observed),
-}
 
 enum Reading {
     /// To the end.
@@ -78,73 +39,6 @@ enum Reading {
     Left,
     /// The room does not let it read.
     Refused,
-}
-
-impl RoomWork {
-    /// `ping_interval`: a silent room is asked whether the account is still inside.
-    pub(in crate::upstream::xmpp) fn new(ping_interval: Duration) -> Self {
-        Self {
-            queue: VecDeque::new(),
-            later: VecDeque::new(),
-            again: HashMap::new(),
-            pauses: HashMap::new(),
-            own_messages: VecDeque::new(),
-            nicknames: HashMap::new(),
-            pings: Pings::new(ping_interval),
-            far_pause: None,
-        }
-    }
-
-    fn note(&mut self, room: &str, work: Work) {
-        let work = (room.to_owned(), work);
-        if !self.queue.contains(&work) {
-            self.queue.push_back(work);
-        }
-    }
-
-    pub(super) fn refresh(&mut self, room: &str) {
-        self.note(room, Work::Refresh);
-    }
-
-    pub(super) fn noticed(&mut self, room: &str, revision: i64) {
-        self.note(room, Work::Noticed(revision));
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.queue.is_empty()
-    }
-
-    /// Returns when a room is to be tried again.
-    pub(super) async fn is_due(next: Option<Instant>) {
-        match next {
-            Some(next) => sleep_until(next).await,
-            None => std::future::pending().await,
-        }
-    }
-
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.again.values().min().copied()
-    }
-
-    pub(super) fn take_due(&mut self) {
-        let now = Instant::now();
-        let due: Vec<String> =
-            self.again.iter().filter(|(_, at)| **at <= now).map(|(room, _)| room.clone()).collect();
-        for room in due {
-            self.again.remove(&room);
-            self.note(&room, Work::Refresh);
-        }
-    }
-
-    fn try_again(&mut self, room: &str) {
-        let pause = self.pauses.entry(room.to_owned()).or_insert(AGAIN);
-        self.again.insert(room.to_owned(), Instant::now() + *pause);
-        *pause = (*pause * 2).min(LONGEST_PAUSE);
-    }
-
-    fn succeeded(&mut self, room: &str) {
-        self.pauses.remove(room);
-    }
 }
 
 impl Reader {
