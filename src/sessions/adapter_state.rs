@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use crate::db::DbError;
 use crate::domain::Lease;
 use crate::store::{RegistrationLease, Store};
+use crate::telemetry::chain;
 use crate::upstream::{AdapterState, Failure};
 
 /// The stored state of one account's adapter.
@@ -112,12 +113,13 @@ impl AdapterState for CopiedState {
 /// The lease was lost, as [`failure`] reports it to an adapter.
 pub(super) const LEASE_LOST: Failure = Failure::Retry("lease_lost");
 
+/// A failed query, as it is reported to an adapter or to who asks a network something.
 pub(super) fn failure(error: &DbError) -> Failure {
     match error {
         DbError::Unavailable(_) => Failure::Retry("database_unavailable"),
         DbError::Fenced => LEASE_LOST,
         DbError::Corrupt(_) | DbError::Refused(_) => {
-            tracing::error!(%error, cause = ?error, "an adapter's state could not be read or stored");
+            tracing::error!(error = chain(error), "what an adapter needs could not be read or stored");
             Failure::Retry("internal")
         }
     }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::{CommandAnswer, CommandRequest};
 use crate::db::DbError;
 use crate::domain::{CommandId, PhoneNumber};
-use crate::sessions::adapter_state::LeasedState;
+use crate::sessions::adapter_state::{LEASE_LOST, LeasedState, failure};
 use crate::sessions::fault::SessionEnd;
 use crate::sessions::registration::undecipherable;
 use crate::sessions::session::Session;
@@ -102,10 +102,7 @@ impl Session {
                 let found = connection.existing(numbers).await?;
                 let found: Vec<_> = found.into_iter().map(|(number, address)| (number, address.0)).collect();
                 let stored = self.store.resolve(&self.lease, &self.directory(), &found).await;
-                stored.map_err(|error| match error {
-                    DbError::Fenced => Failure::Retry("lease_lost"),
-                    _ => Failure::Retry("database_unavailable"),
-                })?;
+                stored.map_err(|error| failure(&error))?;
                 found.into_iter().map(|(number, _)| number).collect()
             }
         };
@@ -124,8 +121,8 @@ impl Session {
                 }
                 Ok(CommandAnswer::Unregistered)
             }
-            Ok(None) => Err(Failure::Retry("lease_lost")),
-            Err(_) => Err(Failure::Retry("database_unavailable")),
+            Ok(None) => Err(LEASE_LOST),
+            Err(error) => Err(failure(&error)),
         }
     }
 }
