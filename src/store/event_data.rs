@@ -2,10 +2,10 @@
 //! data.
 
 use super::contact::photo::{photo_of, seen_photo};
-use super::message::content::{content, reply_to};
+use super::message::history::message_of;
 use super::{Contact, GroupInfo, LastSeen, Message, SeenPhoto, Store};
 use crate::db::DbError;
-use crate::domain::{AccountId, CounterId, LiveNews, MessageState, Photo, PrivacyNames, UserId, Visible};
+use crate::domain::{AccountId, CounterId, LiveNews, Photo, PrivacyNames, UserId, Visible};
 
 /// A chat, a person or a group that an account knows by a number, a public id or a group's id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -121,22 +121,11 @@ impl Store {
         .await?;
         rows.into_iter()
             .map(|row| {
-                let message = Message {
-                    id: row.id,
-                    received: row.received,
-                    participant: row.participant,
-                    reply_to: reply_to(row.details.as_ref()),
-                    content: content(row.kind, row.text, row.details),
-                    lost: row.lost,
-                    time: row.time,
-                    sent: row.sent,
-                    delivered: row.delivered,
-                    read: row.read,
-                    state: MessageState::from_name(row.state),
-                    failure: row.failure,
+                let message = EventMessage {
+                    message: message_of!(row),
+                    title: row.title,
+                    participant_title: row.participant_title,
                 };
-                let message =
-                    EventMessage { message, title: row.title, participant_title: row.participant_title };
                 Ok((index(row.position)?, message))
             })
             .collect()

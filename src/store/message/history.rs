@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use futures_util::TryStreamExt as _;
 
-use super::content::{StoredContent, content, reply_to};
+use super::content::StoredContent;
 use crate::db::DbError;
 use crate::domain::{Account, MessageState};
 use crate::store::Store;
@@ -79,6 +79,28 @@ pub struct Message {
     pub failure: Option<String>,
 }
 
+/// The [`Message`] of a row of messages.sql or event_messages.sql; each file has a type of its own for its rows. Other columns of
+/// the row stay usable.
+macro_rules! message_of {
+    ($row:ident) => {
+        $crate::store::Message {
+            id: $row.id,
+            received: $row.received,
+            participant: $row.participant,
+            reply_to: $crate::store::message::content::reply_to($row.details.as_ref()),
+            content: $crate::store::message::content::content($row.kind, $row.text, $row.details),
+            lost: $row.lost,
+            time: $row.time,
+            sent: $row.sent,
+            delivered: $row.delivered,
+            read: $row.read,
+            state: $crate::domain::MessageState::from_name($row.state),
+            failure: $row.failure,
+        }
+    };
+}
+pub(in crate::store) use message_of;
+
 /// A message of the account with a receipt.
 #[derive(Clone, Debug)]
 pub struct Receipted {
@@ -117,21 +139,7 @@ impl Store {
             }
             read.push(row);
         }
-        let messages = page.checked(read)?.into_iter().rev().map(|row| Message {
-            id: row.id,
-            received: row.received,
-            participant: row.participant,
-            reply_to: reply_to(row.details.as_ref()),
-            content: content(row.kind, row.text, row.details),
-            lost: row.lost,
-            time: row.time,
-            sent: row.sent,
-            delivered: row.delivered,
-            read: row.read,
-            state: MessageState::from_name(row.state),
-            failure: row.failure,
-        });
-        Ok(messages.collect())
+        Ok(page.checked(read)?.into_iter().rev().map(|row| message_of!(row)).collect())
     }
 
     /// The messages of the account in a chat that were delivered at `page.after` or later, oldest first.
