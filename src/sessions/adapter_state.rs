@@ -20,19 +20,16 @@ pub(super) struct LeasedState {
 #[async_trait]
 impl AdapterState for LeasedState {
     async fn get(&self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Failure> {
-        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-        self.store.adapter_state(self.lease.account, &keys).await.map_err(|error| failure(&error))
+        self.store.adapter_state(self.lease.account, &owned(keys)).await.map_err(|error| failure(&error))
     }
 
     async fn put(&self, values: &[(&str, Vec<u8>)]) -> Result<(), Failure> {
-        let keys: Vec<String> = values.iter().map(|(key, _)| (*key).to_owned()).collect();
-        let values: Vec<Vec<u8>> = values.iter().map(|(_, value)| value.clone()).collect();
+        let (keys, values) = columns(values);
         self.store.put_adapter_state(&self.lease, &keys, &values).await.map_err(|error| failure(&error))
     }
 
     async fn delete(&self, keys: &[&str]) -> Result<(), Failure> {
-        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-        self.store.delete_adapter_state(&self.lease, &keys).await.map_err(|error| failure(&error))
+        self.store.delete_adapter_state(&self.lease, &owned(keys)).await.map_err(|error| failure(&error))
     }
 
     async fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
@@ -49,20 +46,17 @@ pub(super) struct RegistrationState {
 #[async_trait]
 impl AdapterState for RegistrationState {
     async fn get(&self, keys: &[&str]) -> Result<Vec<Option<Vec<u8>>>, Failure> {
-        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-        self.store.registration_state(self.lease.account, &keys).await.map_err(|error| failure(&error))
+        self.store.registration_state(self.lease.account, &owned(keys)).await.map_err(|error| failure(&error))
     }
 
     async fn put(&self, values: &[(&str, Vec<u8>)]) -> Result<(), Failure> {
-        let keys: Vec<String> = values.iter().map(|(key, _)| (*key).to_owned()).collect();
-        let values: Vec<Vec<u8>> = values.iter().map(|(_, value)| value.clone()).collect();
+        let (keys, values) = columns(values);
         let put = self.store.put_registration_state(&self.lease, &keys, &values).await;
         put.map_err(|error| failure(&error))
     }
 
     async fn delete(&self, keys: &[&str]) -> Result<(), Failure> {
-        let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-        let deleted = self.store.delete_registration_state(&self.lease, &keys).await;
+        let deleted = self.store.delete_registration_state(&self.lease, &owned(keys)).await;
         deleted.map_err(|error| failure(&error))
     }
 
@@ -108,6 +102,15 @@ impl AdapterState for CopiedState {
         };
         Ok(self.with(listed))
     }
+}
+
+fn owned(keys: &[&str]) -> Vec<String> {
+    keys.iter().map(|key| (*key).to_owned()).collect()
+}
+
+/// The keys and the values.
+fn columns(values: &[(&str, Vec<u8>)]) -> (Vec<String>, Vec<Vec<u8>>) {
+    values.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).unzip()
 }
 
 /// The lease was lost, as [`failure`] reports it to an adapter.

@@ -1,5 +1,4 @@
-//! Registrations by codes that the network sends, until their numbers are proved: the lease of a request, the state of the
-//! adapter, and the new login.
+//! Registrations by codes that the network sends, until their numbers are proved: the lease of a request, and the new login.
 
 use std::time::Duration;
 
@@ -176,100 +175,6 @@ impl Store {
         .await?;
         tx.commit().await?;
         Ok(kept.rows_affected() == 1)
-    }
-
-    /// The values of these keys of the registration, in the same order.
-    pub async fn registration_state(
-        &self,
-        account: AccountId,
-        keys: &[String],
-    ) -> Result<Vec<Option<Vec<u8>>>, DbError> {
-        let rows = sqlx::query!(
-            r#"SELECT state.key AS "key!", state.value AS "value!" FROM unnest($2::text[]) AS wanted (key)
-               CROSS JOIN LATERAL (
-                   SELECT key, value FROM registration_state
-                   WHERE account_id = $1 AND key = wanted.key LIMIT 1) state"#,
-            account.0,
-            keys
-        )
-        .fetch_all(self.db.pool())
-        .await?;
-        Ok(keys
-            .iter()
-            .map(|key| rows.iter().find(|row| row.key == *key).map(|row| row.value.clone()))
-            .collect())
-    }
-
-    /// The keys of the registration that begin with `prefix`, in order, with their values.
-    pub async fn list_registration_state(
-        &self,
-        account: AccountId,
-        prefix: &str,
-    ) -> Result<Vec<(String, Vec<u8>)>, DbError> {
-        let rows = sqlx::query!(
-            "SELECT key, value FROM registration_state WHERE account_id = $1 AND starts_with(key, $2)",
-            account.0,
-            prefix
-        )
-        .fetch_all(self.db.pool())
-        .await?;
-        let mut found: Vec<(String, Vec<u8>)> = rows.into_iter().map(|row| (row.key, row.value)).collect();
-        found.sort();
-        Ok(found)
-    }
-
-    /// Writes all of these or none.
-    ///
-    /// # Errors
-    /// [`DbError::Fenced`] when the lease has passed on.
-    pub async fn put_registration_state(
-        &self,
-        lease: &RegistrationLease,
-        keys: &[String],
-        values: &[Vec<u8>],
-    ) -> Result<(), DbError> {
-        let mut tx = self.begin().await?;
-        tx.assert_registration(lease).await?;
-        // The account may have been deleted, and its registration with it.
-        sqlx::query_scalar!(
-            "SELECT account_id FROM registration WHERE account_id = $1 FOR KEY SHARE",
-            lease.account.0
-        )
-        .fetch_optional(&mut *tx.inner)
-        .await?
-        .ok_or(DbError::Fenced)?;
-        sqlx::query!(
-            "INSERT INTO registration_state (account_id, key, value)
-             SELECT $1, * FROM unnest($2::text[], $3::bytea[])
-             ON CONFLICT (account_id, key) DO UPDATE SET value = excluded.value",
-            lease.account.0,
-            keys,
-            values
-        )
-        .execute(&mut *tx.inner)
-        .await?;
-        tx.commit().await
-    }
-
-    /// Deletes all of these.
-    ///
-    /// # Errors
-    /// [`DbError::Fenced`] when the lease has passed on.
-    pub async fn delete_registration_state(
-        &self,
-        lease: &RegistrationLease,
-        keys: &[String],
-    ) -> Result<(), DbError> {
-        let mut tx = self.begin().await?;
-        tx.assert_registration(lease).await?;
-        sqlx::query!(
-            "DELETE FROM registration_state WHERE account_id = $1 AND key = ANY ($2)",
-            lease.account.0,
-            keys
-        )
-        .execute(&mut *tx.inner)
-        .await?;
-        tx.commit().await
     }
 
     /// Deletes up to `batch` registrations that nobody goes on with, and as many leases that have run out. Returns how many.
