@@ -187,6 +187,9 @@
 //!   messages nobody could read later. Such rooms are asked by a task of their own, since a server of somebody else may
 //!   answer late or never, and reading their archives takes a fifth of a session's time at the most. Who may invite,
 //!   and how often, is in `upstream::xmpp::invitations`.
+//! * On XMPP the picture of a room is that of its group, also when another app sets it. A room announces its id to all who
+//!   are inside; the bytes are read only when the record has another id, and stored as a photo of ours. The record keeps the
+//!   id, because the photo has other bytes.
 //! * Where a network lets each account know other numbers and addresses, the account has a directory of its own, so that no
 //!   statement can show what another account knows. The rows of a removed directory are erased and stay: to delete one would
 //!   search each table that may refer to it. Such accounts ask [`upstream::Connection::existing`], which gives addresses

@@ -8,7 +8,7 @@
 //! parser makes a file unreadable, nothing else.
 
 mod accepted_types;
-mod blob_source;
+mod blob_storage;
 mod blobs;
 mod catch_panic;
 mod deadline;

@@ -9,4 +9,6 @@ pub enum Uploader {
     User(UserId),
     /// The account whose session fetches the file from the network.
     Account(AccountId),
+    /// The adapter of a network, which found the picture of a group.
+    Network,
 }

@@ -28,7 +28,7 @@ pub use address::{Address, People};
 pub use capabilities::{Capabilities, Feature, Support};
 pub use event::{Acknowledgement, Incoming, Signal, UpstreamEvent};
 pub use group::{Group, GroupChange, GroupEdit, GroupFailure, Groups, Member};
-pub use media::{BlobSource, FileStream};
+pub use media::{BlobStorage, FileStream};
 pub use profile::Profile;
 pub use registration::{CodeMethod, NetworkCode, Proof, RegistrationKind, SentCode, Submitted};
 

@@ -15,7 +15,7 @@ pub trait Profile: Send + Sync {
     /// Empty: no status message.
     async fn set_status_message(&self, text: &str) -> Result<(), Failure>;
 
-    /// The hashes are those of files in the adapter's [`super::BlobSource`]. `None`: no photo.
+    /// The hashes are those of files in the adapter's [`super::BlobStorage`]. `None`: no photo.
     async fn set_photo(&self, photo: Option<Photo>) -> Result<(), Failure>;
 
     /// Shows the account as online or offline. It receives messages in both states; offline, it receives no presence of

@@ -23,6 +23,7 @@ on_both_servers!(
     who_was_away_finds_its_groups_gone,
     a_change_of_a_destroyed_room_does_not_make_it_anew,
     the_picture_of_a_group_is_that_of_its_room,
+    another_app_changes_the_picture_of_a_group,
 );
 
 impl Person {
@@ -312,13 +313,86 @@ async fn a_room_that_dropped_an_account_without_a_word_is_joined_again() {
     assert_eq!(texts(&ben.chat(&group).await), ["Where is he?", "Here again"]);
 }
 
+/// A picture of one colour, as a PNG.
+pub fn picture_of(shade: u8) -> Vec<u8> {
+    let mut picture = Cursor::new(Vec::new());
+    let pixels = image::RgbImage::from_pixel(60, 40, image::Rgb([shade; 3]));
+    pixels.write_to(&mut picture, ImageFormat::Png).expect("a picture");
+    picture.into_inner()
+}
+
+impl Peer {
+    /// Sets the picture of a room, which only an owner may; `None` takes it away.
+    pub async fn sets_picture(&self, room: &str, picture: Option<&[u8]>) {
+        let photo = picture.map_or_else(String::new, |picture| {
+            let base64 = data_encoding::BASE64.encode(picture);
+            format!("<PHOTO><TYPE>image/png</TYPE><BINVAL>{base64}</BINVAL></PHOTO>")
+        });
+        let card = format!(
+            "<iq xmlns='jabber:client' type='set' to='{room}'><vCard xmlns='vcard-temp'>{photo}</vCard></iq>"
+        );
+        self.request(&card).await.expect("an owner may");
+    }
+}
+
+impl Person {
+    /// Waits until the photo of a group is about of this shade; `None`: until it has none.
+    pub async fn sees_picture(&self, group: &str, shade: Option<u8>) {
+        let path = format!("/api/groups/{group}/photo/");
+        wait_until_async("the picture", DEADLINE, async || {
+            let shown = self.api.get(&path).await;
+            let Some(shade) = shade else { return (shown.status == 404).then_some(()) };
+            let pixels = image::load_from_memory(&shown.bytes).ok()?.to_rgb8();
+            (pixels.get_pixel(30, 20).0[0].abs_diff(shade) < 8).then_some(())
+        })
+        .await;
+    }
+}
+
+async fn another_app_changes_the_picture_of_a_group(software: Software) {
+    let xmpp = shared(software);
+    let mut server = setup(xmpp).on_a_fixed_port().start();
+    let Three { anna, ben, romeo, outsider, group, room } = Three::new(&server, xmpp).await;
+    anna.changes_group(&group, "promote-participant", &[("contact", &outsider)]).await;
+    ben.group_until(&group, "two admins", |info| info["admins"] == json!([anna.number, outsider])).await;
+    romeo.sets_picture(&room, Some(&picture_of(50))).await;
+    for person in [&anna, &ben] {
+        person.sees_picture(&group, Some(50)).await;
+    }
+    // Each account hears of it once.
+    for person in [&anna, &ben] {
+        let heard = changes(&server, person, 2).await;
+        let photos = heard.iter().filter(|change| change.to_string().contains("photo")).count();
+        assert_eq!(photos, 1, "{heard:?}");
+    }
+    // One that is set from here is not taken for that of another app.
+    let path = format!("/api/groups/{group}/photo/");
+    let part = Part::bytes(picture_of(150)).file_name("photo.png");
+    let request = anna.api.request(Method::POST, &path).multipart(Form::new().part("photo", part));
+    assert_eq!(anna.api.send(request).await.status, 200);
+    ben.sees_picture(&group, Some(150)).await;
+    let heard = changes(&server, &ben, 3).await;
+    assert_eq!(heard.iter().filter(|change| change.to_string().contains("photo")).count(), 2, "{heard:?}");
+    // What is no picture is none.
+    romeo.sets_picture(&room, Some(b"not a picture")).await;
+    ben.sees_picture(&group, None).await;
+    // What was changed while the program was away is seen afterwards.
+    block_in_place(|| {
+        server.terminate();
+        server.wait();
+    });
+    romeo.sets_picture(&room, Some(&picture_of(200))).await;
+    block_in_place(|| server.restart());
+    anna.sees_picture(&group, Some(200)).await;
+    romeo.sets_picture(&room, None).await;
+    anna.sees_picture(&group, None).await;
+}
+
 async fn the_picture_of_a_group_is_that_of_its_room(software: Software) {
     let xmpp = shared(software);
     let server = setup(xmpp).start();
     let Three { anna, ben, romeo, outsider: _, group, room } = Three::new(&server, xmpp).await;
-    let mut picture = Cursor::new(Vec::new());
-    image::RgbImage::new(60, 40).write_to(&mut picture, ImageFormat::Png).expect("a picture");
-    let part = Part::bytes(picture.into_inner()).file_name("photo.png");
+    let part = Part::bytes(picture_of(0)).file_name("photo.png");
     let path = format!("/api/groups/{group}/photo/");
     let request = anna.api.request(Method::POST, &path).multipart(Form::new().part("photo", part));
     let set = anna.api.send(request).await;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
+use crate::groups::picture_of;
 use crate::support::people::{Person, fresh_number, texts};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -102,6 +103,10 @@ async fn an_account_follows_the_invitation_of_an_acquaintance(software: Software
     anna.waits_until(&group, &id, |_| true).await;
     ben.waits_until(&group, &id, |message| message["delivered"].is_string() || message["state"] == "sent")
         .await;
+    romeo.sets_picture(&room, Some(&picture_of(90))).await;
+    for person in [&anna, &ben] {
+        person.sees_picture(&group, Some(90)).await;
+    }
     // Nobody changes it from here.
     let change = anna.api.post(&format!("/api/groups/{group}/subject/"), &[("subject", "Mine")]).await;
     assert_eq!(change.status, 501, "{}", change.text());

@@ -16,7 +16,7 @@ use super::{photo, send};
 use crate::domain::{PhoneNumber, ReceiptKind, Typing};
 use crate::lifecycle::Lifecycle;
 use crate::upstream::{
-    Acknowledgement, Address, BlobSource, Connection, Failure, FileStream, Opened, Outgoing, ReadReceipt,
+    Acknowledgement, Address, BlobStorage, Connection, Failure, FileStream, Opened, Outgoing, ReadReceipt,
     SendFailure, Sent, Signal,
 };
 
@@ -25,7 +25,7 @@ const CHANNEL: usize = 4;
 
 pub(super) struct LocalConnection {
     pub(super) net: LocalNet,
-    blobs: Arc<dyn BlobSource>,
+    blobs: Arc<dyn BlobStorage>,
     pub(super) subscriber: Subscriber,
     in_flight: InFlight,
     // Ends the reading task when the session drops the connection.
@@ -35,7 +35,7 @@ pub(super) struct LocalConnection {
 /// Starts the task that reads the mailbox.
 pub(super) fn open(
     net: &LocalNet,
-    blobs: Arc<dyn BlobSource>,
+    blobs: Arc<dyn BlobStorage>,
     subscriber: Subscriber,
     lifecycle: &Lifecycle,
     open: &OpenNumbers,

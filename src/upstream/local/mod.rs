@@ -22,7 +22,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{
-    AdapterState, Address, BlobSource, Capabilities, Connector, Credentials, End, Failure, Feature, Login,
+    AdapterState, Address, BlobStorage, Capabilities, Connector, Credentials, End, Failure, Feature, Login,
     Opened, RegistrationKind, Support,
 };
 use crate::db::DbError;
@@ -44,7 +44,7 @@ const PRUNE_BATCH: i64 = 1_000;
 /// The connector of the network `local`.
 pub struct Local {
     net: LocalNet,
-    blobs: Arc<dyn BlobSource>,
+    blobs: Arc<dyn BlobStorage>,
     lifecycle: Lifecycle,
     open: OpenNumbers,
 }
@@ -53,7 +53,7 @@ impl Local {
     /// Starts the network's sweep and pruning. Connections run as tasks of `lifecycle`. The network stores no files of
     /// its own: it refers to those in `blobs`.
     #[must_use]
-    pub fn new(net: LocalNet, blobs: Arc<dyn BlobSource>, lifecycle: Lifecycle) -> Self {
+    pub fn new(net: LocalNet, blobs: Arc<dyn BlobStorage>, lifecycle: Lifecycle) -> Self {
         let open = OpenNumbers::default();
         lifecycle.spawn(sweep(net.clone(), open.clone(), lifecycle.clone()));
         lifecycle.spawn(prune(net.clone(), lifecycle.clone()));

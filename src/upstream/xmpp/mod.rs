@@ -49,7 +49,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{
-    AdapterState, Address, BlobSource, Capabilities, Connector, Credentials, End, Failure, Feature, Finding,
+    AdapterState, Address, BlobStorage, Capabilities, Connector, Credentials, End, Failure, Feature, Finding,
     Login, NetworkState, Opened, RegistrationKind, Support,
 };
 use crate::config::{ConfigError, XmppSettings, XmppTls};
@@ -76,7 +76,7 @@ struct Server {
     settings: XmppSettings,
     dialer: Dialer,
     files: FileService,
-    blobs: Arc<dyn BlobSource>,
+    blobs: Arc<dyn BlobStorage>,
     lifecycle: Lifecycle,
     /// When connections were last replaced, by address.
     replaced: Mutex<HashMap<String, Instant>>,
@@ -89,14 +89,14 @@ struct Secret {
 }
 
 impl Xmpp {
-    /// Connects to nothing yet. Connections run as tasks of `lifecycle`, read the files that they send from `blobs`, and
-    /// fetch the files that others send within `rules`. What is kept of groups is in `state`.
+    /// Connects to nothing yet. Connections run as tasks of `lifecycle`, read the files that they send from `blobs`, where
+    /// pictures of rooms are stored, and fetch the files that others send within `rules`. What is kept of groups is in `state`.
     ///
     /// # Errors
     /// When the certificates of the settings cannot be read.
     pub fn new(
         settings: XmppSettings,
-        blobs: Arc<dyn BlobSource>,
+        blobs: Arc<dyn BlobStorage>,
         rules: UntrustedRules,
         state: Arc<dyn NetworkState>,
         lifecycle: Lifecycle,
@@ -133,7 +133,7 @@ impl Connector for Xmpp {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            // Of members with other apps it is not known what they have received, and they change no picture here.
+            // Of members with other apps it is not known what they have received.
             supported: &[(Feature::Groups, Support::Lossy)],
             text_bytes: Some(outbound::LARGEST_TEXT),
             // The server's own limit is known to a connection alone.

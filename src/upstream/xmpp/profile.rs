@@ -22,7 +22,7 @@ use super::watching::{Reaction, Watching};
 use super::xml::{Build as _, Element, element, ns};
 use crate::clock;
 use crate::domain::{Audience, PeerPresence, Photo, Privacy, Visible};
-use crate::upstream::{AdapterState, Address, BlobSource, Failure, Profile, UpstreamEvent};
+use crate::upstream::{AdapterState, Address, BlobStorage, Failure, Profile, UpstreamEvent};
 
 /// Since when the account is shown as offline, in the adapter's state: a new connection is no news.
 const OFFLINE_SINCE: &str = "profile.offline_since";
@@ -36,7 +36,7 @@ pub(super) struct OwnProfile(pub(super) Arc<Shared>);
 
 pub(super) struct Shared {
     pub(super) link: Link,
-    pub(super) blobs: Arc<dyn BlobSource>,
+    pub(super) blobs: Arc<dyn BlobStorage>,
     pub(super) state: Arc<dyn AdapterState>,
     /// Held while presences are sent, so that the last one shows the last state.
     pub(super) own: tokio::sync::Mutex<Own>,
@@ -125,7 +125,7 @@ impl OwnProfile {
     pub async fn new(
         own_domain: String,
         link: Link,
-        blobs: Arc<dyn BlobSource>,
+        blobs: Arc<dyn BlobStorage>,
         state: Arc<dyn AdapterState>,
     ) -> Result<Self, Failure> {
         let mut kept = state.get(&[OFFLINE_SINCE, PICTURE]).await?.into_iter();

@@ -16,7 +16,7 @@ use super::sharing::{FileSource, SharedFile};
 use super::xml::{Build as _, Element, element, ns};
 use crate::domain::FailureReason;
 use crate::fetch::{BodyStream, Fetch, FetchError, Policy, Put, UntrustedError};
-use crate::upstream::{BlobSource, Failure, FileStream, SendFailure};
+use crate::upstream::{BlobStorage, Failure, FileStream, SendFailure};
 
 /// For a file that is fetched, from the request to its last byte.
 const FETCH_TIMEOUT: Duration = Duration::from_mins(10);
@@ -64,7 +64,7 @@ impl FileService {
     pub async fn upload(
         &self,
         link: &Link,
-        blobs: &dyn BlobSource,
+        blobs: &dyn BlobStorage,
         file: &SharedFile,
     ) -> Result<String, SendFailure> {
         let body = body(blobs, &file.source).await.map_err(|failure| of_storage(&failure))?;
@@ -178,7 +178,7 @@ impl FileService {
     }
 }
 
-async fn body(blobs: &dyn BlobSource, source: &FileSource) -> Result<BodyStream, Failure> {
+async fn body(blobs: &dyn BlobStorage, source: &FileSource) -> Result<BodyStream, Failure> {
     Ok(match source {
         FileSource::Blob(hash) => blobs.read(hash).await?.map_err(Into::into).boxed(),
         FileSource::Bytes(bytes) => stream::iter([Ok(bytes.clone().into())]).boxed(),

@@ -47,6 +47,8 @@ pub(super) mod ns {
     pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
     /// XEP-0103.
     pub const URL_DATA: &str = "http://jabber.org/protocol/url-data";
+    /// XEP-0153.
+    pub const VCARD_UPDATE: &str = "vcard-temp:x:update";
     /// XEP-0172.
     pub const NICK: &str = "http://jabber.org/protocol/nick";
     /// XEP-0184.

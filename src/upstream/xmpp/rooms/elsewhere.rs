@@ -4,6 +4,7 @@
 //! change of the group is made in the room. The record only follows what the room says, by revisions like those of any
 //! group.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -92,7 +93,21 @@ impl Rooms {
     }
 
     /// Compares a room that another app has made with its record, if what an account has seen of it differs.
-    pub async fn compare(&self, link: &Link, room: &str, observed: &[Observed]) -> Result<(), Failure> {
+    pub async fn compare(
+        self: &Arc<Self>,
+        link: &Link,
+        room: &str,
+        observed: &[Observed],
+    ) -> Result<(), Failure> {
+        let picture = observed.iter().rev().find_map(|observed| match observed {
+            Observed::Picture(id) => Some(id),
+            _ => None,
+        });
+        if let Some(id) = picture
+            && let Err(failure) = self.observe_picture(link, room, id).await
+        {
+            tracing::debug!(%failure, "the picture of a room could not be read");
+        }
         let Some(Loaded { record, bytes }) = self.load(room).await? else { return Ok(()) };
         if !record.made_elsewhere {
             return Ok(());
@@ -109,7 +124,7 @@ impl Rooms {
                     && !record.left.iter().any(|left| left.0 == *who)
             }
             Observed::Joined | Observed::Refused(_) => true,
-            Observed::Subject(_) => false,
+            Observed::Subject(_) | Observed::Picture(_) => false,
         };
         let has_changed = observed.iter().any(differs);
         if subject.is_none() && !has_changed {
@@ -177,7 +192,7 @@ impl Rooms {
     }
 }
 
-async fn asked(link: &Link, iq: Element) -> Result<Element, IqFailure> {
+pub(super) async fn asked(link: &Link, iq: Element) -> Result<Element, IqFailure> {
     timeout(ANSWER_TIMEOUT, link.ask(iq)).await.unwrap_or(Err(IqFailure::NoAnswer))
 }
 

@@ -11,6 +11,7 @@ mod control;
 mod elsewhere;
 mod observed;
 mod pending;
+mod picture;
 mod record;
 pub(super) mod stanza;
 
@@ -48,6 +49,8 @@ pub(super) struct Rooms {
     working: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// When the lists of rooms were last compared with their records.
     compared: Mutex<HashMap<String, Instant>>,
+    /// When pictures of rooms were stored lately.
+    pictured: Mutex<HashMap<String, Vec<Instant>>>,
 }
 
 /// A record with its bytes, which a change replaces.
@@ -59,8 +62,8 @@ struct Loaded {
 impl Rooms {
     pub fn new(server: Arc<Server>, admin: Arc<Admin>, state: Arc<dyn NetworkState>) -> Arc<Self> {
         let process = secrets::random_id();
-        let (working, compared) = (Mutex::default(), Mutex::default());
-        Arc::new(Self { server, admin, state, process, working, compared })
+        let (working, compared, pictured) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Arc::new(Self { server, admin, state, process, working, compared, pictured })
     }
 
     /// The record of a room; `None` for a room that is no group here.
@@ -108,6 +111,7 @@ impl Rooms {
         record.apply(decision, &self.process, clock::now());
         if let Some(pending) = &mut record.pending {
             pending.subject = false;
+            pending.photo = false;
         }
         self.replace(room, record, before, decision).await
     }

@@ -22,6 +22,8 @@ pub(in crate::upstream::xmpp) enum Observed {
     /// What a person is to it.
     Affiliation(String, Affiliation),
     Subject(String),
+    /// The id of its picture, as in [`Record::picture`].
+    Picture(String),
     /// The account has joined it, and may have missed something.
     Joined,
     /// It does not let this member in, or somebody has destroyed it.
@@ -33,6 +35,13 @@ impl Rooms {
     /// once, however many accounts and processes see it.
     pub async fn observe(self: &Arc<Self>, room: &str, observed: &Observed) -> Result<(), Failure> {
         let Some(Loaded { record, bytes }) = self.load(room).await? else { return Ok(()) };
+        if let Observed::Picture(id) = observed {
+            if record.made_elsewhere || record.has_picture(id) {
+                return Ok(());
+            }
+            let control = self.admin.control().await?;
+            return self.observe_picture(&control.link, room, id).await;
+        }
         if record.pending.is_some() || record.made_elsewhere {
             // What was seen is a part of it, or the next sign shows it.
             return Ok(());
@@ -48,7 +57,7 @@ impl Rooms {
             Observed::Subject(subject) if *subject == record.subject => return Ok(()),
             Observed::Subject(subject) => Some(subject.clone()),
             Observed::Joined if self.is_compared(room) => return Ok(()),
-            Observed::Joined | Observed::Refused(_) => None,
+            Observed::Joined | Observed::Refused(_) | Observed::Picture(_) => None,
         };
         let control = self.admin.control().await?;
         let listed = match control.affiliated(room).await {

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use data_encoding::BASE64;
-use futures_util::TryStreamExt as _;
 use tokio::time::{sleep, timeout};
 
 use super::control::CarriedOut;
 use super::{LARGEST_GROUP, Loaded, Record, Rooms, group_key, revision_key, to_json};
 use crate::clock;
-use crate::domain::Photo;
 use crate::upstream::Failure;
 use crate::upstream::xmpp::failure::IqFailure;
+use crate::upstream::xmpp::pep::picture_id;
 
 /// Devices in a room at the most: the members' and the administrator.
 const OCCUPANTS: usize = 4 * LARGEST_GROUP;
@@ -26,8 +25,6 @@ const LOOK: Duration = Duration::from_millis(200);
 /// A change that failed in the room is tried again so often, each time after this pause.
 const RETRIES: usize = 20;
 const RETRY_PAUSE: Duration = Duration::from_secs(3);
-/// A picture of more bytes fits no stanza in base64.
-const LARGEST_PICTURE: usize = 180_000;
 
 impl Rooms {
     /// Finishes the pending change of a room. What fails for now is tried again in the background.
@@ -77,6 +74,8 @@ impl Rooms {
                 continue;
             }
             let picture = self.picture(record.photo.filter(|_| pending.photo)).await?;
+            let picture_id = pending.photo.then(|| picture.as_deref().map_or_else(String::new, picture_id));
+            let picture = picture.map(|bytes| BASE64.encode(&bytes));
             let control = self.admin.control().await?;
             let done = control.carry_out(room, &record, pending, picture.as_deref(), OCCUPANTS).await;
             let announced = match done {
@@ -95,6 +94,7 @@ impl Rooms {
             revision.announced = announced;
             let mut after = record;
             after.pending = None;
+            after.picture = picture_id.or(after.picture);
             let log = [(revision_key(room, number), Some(to_json(&revision)?))];
             if self.state.replace(&group_key(room), Some(&bytes), &to_json(&after)?, &log).await? {
                 return Ok(after);
@@ -102,29 +102,10 @@ impl Rooms {
         }
     }
 
-    fn working(&self, room: &str) -> Arc<tokio::sync::Mutex<()>> {
+    pub(super) fn working(&self, room: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut working = self.working.lock().unwrap_or_else(PoisonError::into_inner);
         working.retain(|_, lock| Arc::strong_count(lock) > 1);
         working.entry(room.to_owned()).or_default().clone()
-    }
-
-    /// A group's picture in base64: its preview, where the photo fits no stanza.
-    async fn picture(&self, photo: Option<Photo>) -> Result<Option<String>, Failure> {
-        let Some(photo) = photo else { return Ok(None) };
-        for hash in [&photo.photo, &photo.preview] {
-            let mut stream = self.server.blobs.read(hash).await?;
-            let mut bytes = Vec::new();
-            while let Some(part) = stream.try_next().await? {
-                bytes.extend_from_slice(&part);
-                if bytes.len() > LARGEST_PICTURE {
-                    break;
-                }
-            }
-            if bytes.len() <= LARGEST_PICTURE {
-                return Ok(Some(BASE64.encode(&bytes)));
-            }
-        }
-        Ok(None)
     }
 }
 

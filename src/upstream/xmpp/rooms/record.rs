@@ -23,6 +23,10 @@ pub(in crate::upstream::xmpp) struct Record {
     pub created_at: DateTime<Utc>,
     pub revision: i64,
     pub photo: Option<Photo>,
+    /// The id of the room's picture when it was last set or read: the SHA-1 of its bytes in hexadecimal digits, empty when
+    /// there was none. `None`: it is not known.
+    #[serde(default)]
+    pub picture: Option<String>,
     /// In the order in which they joined.
     pub members: Vec<RecordedMember>,
     /// The last operations.
@@ -128,6 +132,7 @@ impl Record {
             created_at: now,
             revision: 0,
             photo: None,
+            picture: None,
             members: Vec::new(),
             operations: Vec::new(),
             made_elsewhere: false,
@@ -143,6 +148,11 @@ impl Record {
 
     pub fn member(&self, who: &str) -> Option<&RecordedMember> {
         self.members.iter().find(|member| member.address.0 == who)
+    }
+
+    /// Whether the picture with this id is the group's photo, as far as is known.
+    pub fn has_picture(&self, id: &str) -> bool {
+        self.picture.as_deref() == Some(id) || (id.is_empty() && self.photo.is_none())
     }
 
     pub fn has_done(&self, operation: &str) -> bool {

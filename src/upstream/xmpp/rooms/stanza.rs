@@ -1,10 +1,12 @@
 //! Rooms (XEP-0045) as stanzas: what is sent to them, and what they say.
 
+use data_encoding::BASE64_MIME_PERMISSIVE;
+
 use super::record::Affiliation;
 use crate::secrets;
 use crate::upstream::xmpp::address;
 use crate::upstream::xmpp::iq::iq;
-use crate::upstream::xmpp::xml::{Build as _, Element, element, ns};
+use crate::upstream::xmpp::xml::{Build as _, Element, child_text, element, ns};
 
 /// The type of a room's configuration form.
 const CONFIGURATION: &str = "http://jabber.org/protocol/muc#roomconfig";
@@ -170,6 +172,27 @@ pub(super) fn picture(room: &str, base64: Option<&str>) -> Element {
     iq("set").attribute("to", room).child(card)
 }
 
+/// Asks for the card of a room, which has its picture (XEP-0054, XEP-0486).
+pub(super) fn card(room: &str) -> Element {
+    iq("get").attribute("to", room).child(element("vCard", ns::VCARD))
+}
+
+/// The bytes of the picture in the answer to [`card`]; empty: there is none that can be read.
+pub(super) fn picture_of(answer: &Element) -> Vec<u8> {
+    let photo = answer.get_child("vCard", ns::VCARD).and_then(|card| card.get_child("PHOTO", ns::VCARD));
+    let base64 = photo.and_then(|photo| child_text(photo, "BINVAL", ns::VCARD)).unwrap_or_default();
+    BASE64_MIME_PERMISSIVE.decode(base64.trim().as_bytes()).unwrap_or_default()
+}
+
+/// The id of the picture that a presence of the room itself announces (XEP-0153, section 2.1): the SHA-1 of its bytes in
+/// hexadecimal digits, empty when the room has none.
+pub(in crate::upstream::xmpp) fn announced_picture(presence: &Element) -> Option<String> {
+    if presence.attr("type").is_some() || presence.attr("from").and_then(address::resource).is_some() {
+        return None;
+    }
+    child_text(presence.get_child("x", ns::VCARD_UPDATE)?, "photo", ns::VCARD_UPDATE)
+}
+
 /// The id that an archive gave a message (XEP-0359).
 pub(in crate::upstream::xmpp) fn archive_id<'a>(message: &'a Element, archive: &str) -> Option<&'a str> {
     let mut ids = message.children().filter(|child| child.is("stanza-id", ns::STANZA_ID));
@@ -204,5 +227,39 @@ impl Occupant {
     /// It is the account itself.
     pub fn is_own(&self) -> bool {
         self.statuses.contains(&110)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_presence_of_the_room_itself_announces_its_picture() {
+        let announced = |attributes: &str, inner: &str| {
+            let presence = format!("<presence xmlns='jabber:client' {attributes}>{inner}</presence>");
+            announced_picture(&presence.parse().expect("XML"))
+        };
+        let update = |photo: &str| format!("<x xmlns='vcard-temp:x:update'>{photo}</x>");
+        let id = "c7d0bb9dd8a7e1d6ac9ab27ea0c3a2e8e3f2a1b0";
+        let photo = update(&format!("<photo>{id}</photo>"));
+        assert_eq!(announced("from='hall@rooms.b'", &photo), Some(id.to_owned()));
+        assert_eq!(announced("from='hall@rooms.b'", &update("<photo/>")), Some(String::new()));
+        // It does not say whether it has one.
+        assert_eq!(announced("from='hall@rooms.b'", &update("")), None);
+        assert_eq!(announced("from='hall@rooms.b/Romeo'", &photo), None);
+        assert_eq!(announced("from='hall@rooms.b' type='unavailable'", &photo), None);
+    }
+
+    #[test]
+    fn a_card_has_a_picture_or_none() {
+        let found = |inner: &str| {
+            let answer = format!("<iq xmlns='jabber:client'><vCard xmlns='vcard-temp'>{inner}</vCard></iq>");
+            picture_of(&answer.parse().expect("XML"))
+        };
+        assert_eq!(found("<PHOTO><TYPE>image/png</TYPE><BINVAL>\nYWJj\nZGVm\n</BINVAL></PHOTO>"), b"abcdef");
+        assert!(found("<PHOTO><EXTVAL>https://example.org/a.png</EXTVAL></PHOTO>").is_empty());
+        assert!(found("<PHOTO><BINVAL>=</BINVAL></PHOTO>").is_empty());
+        assert!(found("").is_empty());
     }
 }

@@ -150,6 +150,9 @@ impl Reader {
             }
             return true;
         }
+        if let Some(id) = stanza::announced_picture(presence) {
+            self.rooms.note(&room, Work::Observe(Observed::Picture(id)));
+        }
         let Some(occupant) = Occupant::of(presence) else { return true };
         let is_gone = presence.attr("type") == Some("unavailable");
         if is_own && occupant.address.as_deref().is_none_or(|who| who == self.own) {
