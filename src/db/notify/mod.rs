@@ -42,7 +42,7 @@ struct Hub {
     name: String,
     began: Instant,
     subscribers: Mutex<HashMap<Topic, watch::Sender<()>>>,
-    collectors: Mutex<HashMap<Kind, Arc<Collecting>>>,
+    collectors: Mutex<HashMap<Kind, Vec<Arc<Collecting>>>>,
     hint_receivers: Mutex<HashMap<Topic, mpsc::Sender<String>>>,
     outbound: mpsc::Sender<Note>,
     queue: Mutex<Option<mpsc::Receiver<Note>>>,
@@ -109,12 +109,12 @@ impl Notifications {
         Subscription { topic, receiver: Some(receiver), hub: self.hub.clone() }
     }
 
-    /// Begins to listen to all topics of rows of a kind; an earlier collector of the kind gets none from now on.
+    /// Begins to listen to all topics of rows of a kind.
     #[must_use]
     pub fn collect(&self, kind: Kind) -> Collector {
         let collecting = Arc::new(Collecting::default());
         let mut collectors = self.hub.collectors.lock().unwrap_or_else(PoisonError::into_inner);
-        collectors.insert(kind, collecting.clone());
+        collectors.entry(kind).or_default().push(collecting.clone());
         Collector { kind, collecting, hub: self.hub.clone() }
     }
 
@@ -240,8 +240,8 @@ impl Collecting {
 impl Drop for Collector {
     fn drop(&mut self) {
         let mut collectors = self.hub.collectors.lock().unwrap_or_else(PoisonError::into_inner);
-        if collectors.get(&self.kind).is_some_and(|current| Arc::ptr_eq(current, &self.collecting)) {
-            collectors.remove(&self.kind);
+        if let Some(of_kind) = collectors.get_mut(&self.kind) {
+            of_kind.retain(|other| !Arc::ptr_eq(other, &self.collecting));
         }
     }
 }
@@ -283,15 +283,16 @@ impl Hub {
         if let Some(sender) = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner).get(topic) {
             sender.send_replace(());
         }
-        if let Topic::Of(KeyedTopic { kind, key: TopicKey::Number(row) }) = topic
-            && let Some(collecting) = self.collectors.lock().unwrap_or_else(PoisonError::into_inner).get(kind)
-        {
-            collecting.add(*row);
+        if let Topic::Of(KeyedTopic { kind, key: TopicKey::Number(row) }) = topic {
+            let collectors = self.collectors.lock().unwrap_or_else(PoisonError::into_inner);
+            for collecting in collectors.get(kind).into_iter().flatten() {
+                collecting.add(*row);
+            }
         }
     }
 
     fn wake_all_here(&self) {
-        for collecting in self.collectors.lock().unwrap_or_else(PoisonError::into_inner).values() {
+        for collecting in self.collectors.lock().unwrap_or_else(PoisonError::into_inner).values().flatten() {
             collecting.lock().is_partial = true;
             collecting.notify.notify_one();
         }
