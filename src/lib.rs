@@ -20,7 +20,8 @@
 //!   `upstream::local`, a network inside this program with tables of its own, and `upstream::xmpp`, the accounts of an
 //!   XMPP server.
 //! * [`sessions`]: the supervisor, the leases, the session of each account, and the commands that the API asks of one.
-//! * [`events`]: the sequence of a user's events over all accounts, and the events as clients see them.
+//! * [`events`]: the sequence of a user's events over all accounts, the events as clients see them, and `events::broker`, which
+//!   publishes them to NATS.
 //! * [`webhooks`]: the events of a user, posted to URLs until they are accepted.
 //! * [`media`]: stored files: uploads, what they are and what is removed from them, the storage, signed URLs.
 //! * [`verification`]: the codes that prove a number.  [`oauth`]: tokens, users, clients.
@@ -209,6 +210,8 @@
 //!   243 MiB and with mimalloc 3 71 MiB; those do so only when something else is freed.
 //! * A request has one deadline ([`lifecycle::Deadline`]), which its task carries, instead of a parameter of each function:
 //!   at the deadline its work is dropped, so that nothing happens after the refusal.
+//! * The message broker gets each account's events one by one, the next after the acknowledgement: JetStream may refuse one
+//!   and take the one behind it. The places are stored here and not asked of the stream, which its operator may empty.
 //! * One crate: the layers are held by a test instead of by manifests, since two cores build one crate as fast.
 //! * `build.rs` is in `migrations/`, to keep the top level small.
 

@@ -28,6 +28,7 @@ const LEAVES: &[&str] =
 /// The parts that may use a crate.
 const CRATES: &[(&str, &[&str])] = &[
     ("sqlx", &["db", "store", "upstream/local/network"]),
+    ("async_nats", &["events/broker"]),
     ("axum", &["http"]),
     ("axum_extra", &["http"]),
     ("tower_http", &["http"]),

@@ -8,6 +8,7 @@ use anyhow::bail;
 use super::database::other_domain;
 use super::{Database, Settings};
 use crate::config::{Env, Missing};
+use crate::events::broker;
 use crate::fetch::{Fetch, UntrustedRules};
 use crate::lifecycle::Lifecycle;
 use crate::media::{Inventory, Media};
@@ -58,6 +59,7 @@ pub async fn check(env: &Env) -> anyhow::Result<()> {
     }
     check_media(&mut report, &settings, &database).await?;
     check_networks(&mut report, &settings, &database).await?;
+    check_broker(&mut report, &settings).await?;
     let lifecycle = Lifecycle::default();
     let codes = Verification::new(
         database.store.clone(),
@@ -179,6 +181,14 @@ async fn check_networks(report: &mut Report, settings: &Settings, database: &Dat
     }
     lifecycle.drained().await;
     Ok(())
+}
+
+async fn check_broker(report: &mut Report, settings: &Settings) -> anyhow::Result<()> {
+    let Some(settings) = &settings.broker else { return Ok(()) };
+    match broker::check(settings).await {
+        Ok(text) => report.good("broker", &text),
+        Err(error) => report.bad("broker", &error.to_string()),
+    }
 }
 
 /// The numbers of checks so far.

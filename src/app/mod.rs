@@ -17,11 +17,12 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 
 use crate::config::{
-    self, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, FetchSettings, KEY_NAMES,
-    ListenSettings, LogSettings, MediaSettings, Missing, NetworkSettings, OAuthSettings, QuotaSettings,
-    RateSettings, RetentionSettings, XmppSettings,
+    self, BrokerSettings, CodeSettings, CodeSurroundings, ConfigError, DatabaseSettings, Env, FetchSettings,
+    KEY_NAMES, ListenSettings, LogSettings, MediaSettings, Missing, NetworkSettings, OAuthSettings,
+    QuotaSettings, RateSettings, RetentionSettings, XmppSettings,
 };
 use crate::db::{Db, DbError};
+use crate::events::broker::Broker;
 use crate::events::{Consumers, Events};
 use crate::fair_share::FairShare;
 use crate::fetch::Fetch;
@@ -57,6 +58,7 @@ pub struct Settings {
     pub rates: RateSettings,
     pub retention: RetentionSettings,
     pub quotas: QuotaSettings,
+    pub broker: Option<BrokerSettings>,
 }
 
 impl Settings {
@@ -76,6 +78,7 @@ impl Settings {
         RateSettings::NAMES,
         RetentionSettings::NAMES,
         QuotaSettings::NAMES,
+        BrokerSettings::NAMES,
     ];
 
     /// Reads all settings, and warns of unknown variables.
@@ -102,8 +105,8 @@ impl Settings {
         let media = MediaSettings::read(env, &database.data_dir)?;
         let (networks, fetch) = (NetworkSettings::read(env)?, FetchSettings::read(env)?);
         let (rates, retention) = (RateSettings::read(env)?, RetentionSettings::read(env)?);
-        let quotas = QuotaSettings::read(env)?;
-        Ok(Self { listen, database, networks, media, codes, oauth, fetch, rates, retention, quotas })
+        let (quotas, broker) = (QuotaSettings::read(env)?, BrokerSettings::read(env)?);
+        Ok(Self { listen, database, networks, media, codes, oauth, fetch, rates, retention, quotas, broker })
     }
 }
 
@@ -257,7 +260,12 @@ async fn start(
     state.store.db().connect_notifications(lifecycle);
     state.events.start(lifecycle);
     state.sessions.run(own_name(), lifecycle);
-    state.webhooks.start(state.sessions.process_changes(), lifecycle);
+    state.webhooks.start(state.sessions.watch_process(), lifecycle);
+    if let Some(broker) = &settings.broker {
+        let process = state.sessions.watch_process();
+        Broker::new(state.events.clone(), broker.clone(), settings.retention.events, process)
+            .start(lifecycle);
+    }
     let media = state.media.clone();
     // As a task: a slow disk must not delay the start.
     lifecycle.spawn(async move { media.prepare().await });

@@ -1,5 +1,6 @@
 //! The settings: one struct per concern, read from the environment. Every error names its variable.
 
+mod broker;
 mod codes;
 pub mod data_dir;
 mod database;
@@ -22,6 +23,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use broker::{BrokerLogin, BrokerSettings};
 pub use codes::{CodeSettings, CodeSurroundings, LogTarget, SenderSettings};
 pub use data_dir::Missing;
 pub use database::DatabaseSettings;

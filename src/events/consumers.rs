@@ -13,6 +13,8 @@ pub enum Way {
     Stream,
     Socket,
     Webhook,
+    /// The message broker: one consumer, of all users.
+    Broker,
 }
 
 impl Way {
@@ -24,6 +26,7 @@ impl Way {
             Self::Stream => "stream",
             Self::Socket => "socket",
             Self::Webhook => "webhook",
+            Self::Broker => "broker",
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A [`Cursor`] is a place in a user's sequence. [`Events`] numbers the sequences that somebody follows as soon as a journal
 //! grows, and all others once a minute, so that they are in the order of time when somebody comes.
 
+pub mod broker;
 mod consumers;
 mod cursor;
 mod feed;

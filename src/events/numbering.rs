@@ -15,7 +15,7 @@ use crate::db::{Collected, DbError};
 use crate::domain::{CounterId, UserId};
 use crate::lifecycle::Lifecycle;
 use crate::secrets;
-use crate::store::topic;
+use crate::store::{Store, topic};
 use crate::telemetry::chain;
 
 /// The least time between two rounds: events that come meanwhile share the next one.
@@ -61,13 +61,13 @@ enum Task {
 /// Numbers the sequences that somebody follows.
 struct Follower {
     events: Events,
-    users: HashMap<CounterId, UserId>,
+    users: JournalUsers,
     noted: HashMap<UserId, Instant>,
 }
 
 impl Follower {
     fn new(events: Events) -> Self {
-        Self { events, users: HashMap::new(), noted: HashMap::new() }
+        Self { events, users: JournalUsers::default(), noted: HashMap::new() }
     }
 
     async fn run(mut self) {
@@ -101,7 +101,7 @@ impl Follower {
             return Ok(());
         }
         let mut grown: HashMap<UserId, Option<Vec<CounterId>>> = HashMap::new();
-        for (counter, user) in self.users_of(&collected.rows).await? {
+        for (counter, user) in self.users.find(self.events.store(), &collected.rows).await? {
             if followed.contains_key(&user)
                 && let Some(counters) = grown.entry(user).or_insert_with(|| Some(Vec::new()))
             {
@@ -157,21 +157,32 @@ impl Follower {
         }
         Ok(())
     }
+}
 
-    async fn users_of(&mut self, rows: &HashSet<i64>) -> Result<Vec<(CounterId, UserId)>, DbError> {
-        let unknown: Vec<CounterId> = rows
+/// The users of journals, as far as they were asked for.
+#[derive(Default)]
+pub(super) struct JournalUsers(HashMap<CounterId, UserId>);
+
+impl JournalUsers {
+    /// The users of the journals whose ids these are; those of deleted users are left out.
+    pub async fn find(
+        &mut self,
+        store: &Store,
+        journals: &HashSet<i64>,
+    ) -> Result<Vec<(CounterId, UserId)>, DbError> {
+        let unknown: Vec<CounterId> = journals
             .iter()
-            .map(|row| CounterId(*row))
-            .filter(|counter| !self.users.contains_key(counter))
+            .map(|journal| CounterId(*journal))
+            .filter(|counter| !self.0.contains_key(counter))
             .collect();
         if !unknown.is_empty() {
-            if self.users.len() + unknown.len() > REMEMBERED {
-                self.users.clear();
+            if self.0.len() + unknown.len() > REMEMBERED {
+                self.0.clear();
             }
-            self.users.extend(self.events.store().users_of_journals(&unknown).await?);
+            self.0.extend(store.users_of_journals(&unknown).await?);
         }
-        let known = |row: &i64| Some((CounterId(*row), *self.users.get(&CounterId(*row))?));
-        Ok(rows.iter().filter_map(known).collect())
+        let known = |journal: &i64| Some((CounterId(*journal), *self.0.get(&CounterId(*journal))?));
+        Ok(journals.iter().filter_map(known).collect())
     }
 }
 
@@ -181,7 +192,7 @@ async fn sweep(events: &Events) {
     let mut since = DateTime::UNIX_EPOCH;
     loop {
         let began = clock::now();
-        match sweep_once(events, since).await {
+        match number_grown(events, since).await {
             Ok(()) => since = began - OVERLAP,
             Err(error) => tracing::debug!(error = chain(&error), "events were not numbered; trying again"),
         }
@@ -190,7 +201,8 @@ async fn sweep(events: &Events) {
     }
 }
 
-async fn sweep_once(events: &Events, since: DateTime<Utc>) -> Result<(), DbError> {
+/// Numbers the sequences of the users whose journals have grown since a time, of which half a minute may be missing.
+pub(super) async fn number_grown(events: &Events, since: DateTime<Utc>) -> Result<(), DbError> {
     let store = events.store();
     let mut place = (since, CounterId(0));
     loop {

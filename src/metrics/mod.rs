@@ -184,7 +184,7 @@ impl Metrics {
         );
         registry.register(
             "windu_event_consumers",
-            "Streams, sockets and waiting polls for events",
+            "Streams, sockets, waiting polls and the broker, which take events",
             self.event_consumers.clone(),
         );
         self.register_webhooks();
@@ -264,7 +264,7 @@ impl Metrics {
             drop(self.webhook_attempts.get_or_create(&[("outcome", outcome)]));
         }
         drop(self.events.get_or_create(&[("way", "webhook")]));
-        for way in ["poll", "stream", "socket"] {
+        for way in ["poll", "stream", "socket", "broker"] {
             drop(self.events.get_or_create(&[("way", way)]));
             drop(self.event_consumers.get_or_create(&[("way", way)]));
         }

@@ -114,17 +114,17 @@ impl Sessions {
         supervisor::start(self.clone(), process_name, lifecycle);
     }
 
+    /// This process's id in the database, as it changes.
+    #[must_use]
+    pub fn watch_process(&self) -> watch::Receiver<Option<ProcessId>> {
+        self.process.subscribe()
+    }
+
     /// This process's id in the database. It joins under a new id each time that it lost its leases; meanwhile, and after
     /// it has left to stop, this is the last one. `None` when it has not joined within `limit`.
     pub async fn process(&self, limit: Duration) -> Option<ProcessId> {
         let mut process = self.process.subscribe();
         *timeout(limit, process.wait_for(Option::is_some)).await.ok()?.ok()?
-    }
-
-    /// This process's id, as it changes.
-    #[must_use]
-    pub fn process_changes(&self) -> watch::Receiver<Option<ProcessId>> {
-        self.process.subscribe()
     }
 
     /// The network of this name; `None` when it is not among WINDU_NETWORKS.

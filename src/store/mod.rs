@@ -6,6 +6,7 @@
 mod account;
 mod audit;
 mod auth;
+mod broker;
 mod contact;
 mod deployment;
 mod event_data;
@@ -44,6 +45,7 @@ pub use auth::token::{
 };
 pub use auth::user::{UserListing, UserRecord};
 pub use auth::verification::{CodeId, CodeLimits, Guess, NewCode, Reservation, TakenGuess};
+pub use broker::{BrokerLease, BrokerPosition};
 pub use contact::directory::{Directory, ResolvedNumber};
 pub use contact::import::{Imported, ImportedContact};
 pub use contact::peer::{NewPeer, Peer};

@@ -11,12 +11,15 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{ConfigError, Env, LogFormat, LogSettings};
 
+/// A library that logs each attempt to connect; the program says once what is wrong. A directive in `WINDU_LOG` wins.
+const SILENT: &str = "async_nats=off";
+
 /// Starts the log of this process, and its traces, if a collector is set; the last ones are sent when these are dropped. Must
 /// be called outside the asynchronous runtime.
 pub fn start(env: &Env) -> Result<Option<traces::Traces>, ConfigError> {
     let terminal = std::io::stderr().is_terminal();
     let settings = LogSettings::read(env, terminal)?;
-    let filter = EnvFilter::try_new(&settings.filter).map_err(|_| {
+    let filter = EnvFilter::try_new(format!("{SILENT},{}", settings.filter)).map_err(|_| {
         ConfigError::new("WINDU_LOG", "a level such as info, or directives such as windu=debug,info")
     })?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

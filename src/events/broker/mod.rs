@@ -1,0 +1,240 @@
+//! Publishes the events of all users to a NATS JetStream stream.
+//!
+//! One process publishes at a time: the one that holds the lease (`store::broker`), which it claims as soon as no living
+//! process does. For each user it reads the sequence from the stored position on and publishes each account's events one
+//! after the other, the next when JetStream has acknowledged this one; then it stores the new position, under the fence of
+//! its lease. So each account's events are in order in the stream, and none is missing. An event that was acknowledged
+//! before its position was stored is published again under the same `Nats-Msg-Id`, and JetStream drops it.
+//!
+//! A user of whom nothing was published begins with the oldest event that is kept. Whatever is wrong with the broker, events
+//! wait in the sequence and nothing else waits for them.
+
+mod message;
+mod nats;
+mod publisher;
+
+use std::mem::{Discriminant, discriminant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use self::nats::Nats;
+use self::publisher::Publisher;
+use super::{Events, Way};
+use crate::config::BrokerSettings;
+use crate::domain::ProcessId;
+use crate::lifecycle::Lifecycle;
+use crate::metrics::METRICS;
+use crate::secrets;
+use crate::store::{BrokerLease, LEASE_SECONDS};
+use crate::telemetry::chain;
+
+pub use self::nats::BrokerError;
+
+/// How often the lease is claimed, and checked by its holder.
+const CHECK: Duration = Duration::from_secs(1);
+/// The longest wait for giving the lease back.
+const RELEASE: Duration = Duration::from_secs(2);
+/// The pause after a failure, less a random half, and the longest one.
+const PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+
+/// So long without a failure, and what was wrong is over.
+const CALM: Duration = Duration::from_secs(2);
+
+/// A broker of the settings.
+#[derive(Clone)]
+pub struct Broker {
+    events: Events,
+    settings: Arc<BrokerSettings>,
+    /// How long a stream that is created keeps events.
+    retention: Duration,
+    process: watch::Receiver<Option<ProcessId>>,
+}
+
+impl Broker {
+    /// `process`: the id of this process, as long as it is alive.
+    #[must_use]
+    pub fn new(
+        events: Events,
+        settings: BrokerSettings,
+        retention: Duration,
+        process: watch::Receiver<Option<ProcessId>>,
+    ) -> Self {
+        Self { events, settings: Arc::new(settings), retention, process }
+    }
+
+    /// Starts to publish, as a task that ends with the lifecycle's soft token.
+    pub fn start(self, lifecycle: &Lifecycle) {
+        let soft = lifecycle.soft().clone();
+        lifecycle.spawn(async move {
+            let held = Mutex::new(None);
+            soft.run_until_cancelled(Box::pin(self.run(&held))).await;
+            let lease = held.into_inner().unwrap_or_else(PoisonError::into_inner);
+            if let Some(lease) = lease {
+                // If it fails, the lease ends with the process.
+                let _ = timeout(RELEASE, self.events.store().release_broker(lease)).await;
+            }
+        });
+    }
+
+    async fn run(&self, held: &Mutex<Option<BrokerLease>>) {
+        loop {
+            let process = *self.process.borrow();
+            if let Some(process) = process {
+                match self.events.store().claim_broker(process).await {
+                    Ok(Some(lease)) => {
+                        *held.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
+                        self.publish_while_held(lease).await;
+                        *held.lock().unwrap_or_else(PoisonError::into_inner) = None;
+                    }
+                    Ok(None) => {}
+                    Err(error) => {
+                        tracing::debug!(error = chain(&error), "the broker's lease was not claimed");
+                    }
+                }
+            }
+            sleep(CHECK).await;
+        }
+    }
+
+    async fn publish_while_held(&self, lease: BrokerLease) {
+        tracing::info!(process = %lease.process, "publishing events to the broker");
+        let clock = LeaseClock::default();
+        tokio::select! {
+            () = self.check(lease, &clock) => {
+                tracing::warn!("another process publishes events to the broker by now");
+            }
+            () = self.publish(lease, &clock) => {}
+        }
+    }
+
+    /// Returns when another process has claimed the lease.
+    async fn check(&self, lease: BrokerLease, clock: &LeaseClock) {
+        loop {
+            let asked = Instant::now();
+            match self.events.store().holds_broker(lease).await {
+                Ok(true) => clock.renewed(asked),
+                Ok(false) => return,
+                Err(error) => tracing::debug!(error = chain(&error), "the broker's lease was not checked"),
+            }
+            sleep(CHECK).await;
+        }
+    }
+
+    /// Publishes, over one connection after the other. Never returns.
+    async fn publish(&self, lease: BrokerLease, clock: &LeaseClock) {
+        let mut trouble = Trouble::default();
+        loop {
+            let error = match self.connect().await {
+                Ok(nats) => {
+                    let _counted = Counted::new();
+                    let publisher = Publisher::new(&self.events, &nats, lease, clock);
+                    let mut running = std::pin::pin!(publisher.run());
+                    loop {
+                        tokio::select! {
+                            error = &mut running => break error,
+                            () = sleep(CALM) => if publisher.has_published() { trouble.ends() },
+                        }
+                    }
+                }
+                Err(error) => error,
+            };
+            trouble.is(&error);
+            sleep(trouble.pause()).await;
+        }
+    }
+
+    async fn connect(&self) -> Result<Nats, BrokerError> {
+        let nats = Nats::connect(&self.settings).await?;
+        if !nats.has_stream().await? {
+            nats.create_stream(self.retention).await?;
+            tracing::info!(stream = self.settings.stream, "the broker's stream was created");
+        }
+        Ok(nats)
+    }
+}
+
+/// Whether the broker of the settings could take events now, in words. Changes nothing.
+pub async fn check(settings: &BrokerSettings) -> Result<String, BrokerError> {
+    let place = settings.servers.join(",");
+    let stream = &settings.stream;
+    Ok(if Nats::connect(settings).await?.has_stream().await? {
+        format!("the stream {stream} of {place} takes events")
+    } else {
+        format!("{place} answers; the stream {stream} will be created")
+    })
+}
+
+/// When the lease was last known to be held, by this process's monotonic clock, counted from before the question.
+struct LeaseClock(Mutex<Instant>);
+
+impl Default for LeaseClock {
+    fn default() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+}
+
+impl LeaseClock {
+    fn renewed(&self, at: Instant) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    }
+
+    /// Waits while another process may hold the lease, as after a pause of this one.
+    async fn is_valid(&self) {
+        while self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed().as_secs_f64() >= LEASE_SECONDS {
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// What is wrong with the broker, so that the log says it once.
+#[derive(Default)]
+struct Trouble {
+    said: Vec<Discriminant<BrokerError>>,
+    failures: u32,
+}
+
+impl Trouble {
+    fn is(&mut self, error: &BrokerError) {
+        self.failures += 1;
+        if self.said.contains(&discriminant(error)) {
+            tracing::debug!(%error, "no events are published");
+        } else {
+            self.said.push(discriminant(error));
+            tracing::warn!(%error, "no events are published to the broker; they wait for it");
+        }
+    }
+
+    fn ends(&mut self) {
+        if !self.said.is_empty() {
+            tracing::info!("events are published to the broker again");
+        }
+        *self = Self::default();
+    }
+
+    fn pause(&self) -> Duration {
+        let doublings = self.failures.saturating_sub(1).min(8);
+        let whole = PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+        let half = u64::try_from(whole.as_millis() / 2).unwrap_or(u64::MAX);
+        Duration::from_millis(half + secrets::random_below(half + 1))
+    }
+}
+
+/// The connection as a consumer of events, counted until it is dropped.
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        METRICS.event_consumers(Way::Broker.name(), 1);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        METRICS.event_consumers(Way::Broker.name(), -1);
+    }
+}

@@ -1,0 +1,123 @@
+//! What is published to a message broker: the place in each user's sequence, and the lease of the one process that
+//! publishes.
+
+use super::Store;
+use super::session::lease::LEASE_SECONDS;
+use crate::db::DbError;
+use crate::domain::{ProcessId, UserId};
+
+/// The right of one process to publish.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokerLease {
+    pub process: ProcessId,
+    /// Grows by one with each claim.
+    pub fence: i64,
+}
+
+/// How far a user's events are published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerPosition {
+    /// The user's name.
+    pub user_name: String,
+    /// The broker has acknowledged all events up to this place; `None`: nothing was published yet.
+    pub place: Option<i64>,
+}
+
+impl Store {
+    /// Claims the right to publish; `None`: a living process has it, or this one is not alive.
+    pub async fn claim_broker(&self, process: ProcessId) -> Result<Option<BrokerLease>, DbError> {
+        let fence = sqlx::query_scalar!(
+            "WITH living_process AS (
+                SELECT id FROM process WHERE heartbeat_at > clock_timestamp() - make_interval(secs => $2)
+             )
+             UPDATE broker_lease SET owner = $1, fence = fence + 1
+             WHERE single AND $1 IN (SELECT id FROM living_process)
+               AND (owner IS NULL OR owner = $1 OR owner NOT IN (SELECT id FROM living_process))
+             RETURNING fence",
+            process.0,
+            LEASE_SECONDS
+        )
+        .fetch_optional(self.db.pool())
+        .await?;
+        Ok(fence.map(|fence| BrokerLease { process, fence }))
+    }
+
+    /// Whether no other process has claimed the right since.
+    pub async fn holds_broker(&self, lease: BrokerLease) -> Result<bool, DbError> {
+        Ok(sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM broker_lease WHERE single AND owner = $1 AND fence = $2) AS "holds!""#,
+            lease.process.0,
+            lease.fence
+        )
+        .fetch_one(self.db.pool())
+        .await?)
+    }
+
+    /// Gives the right back, if this process still has it.
+    pub async fn release_broker(&self, lease: BrokerLease) -> Result<(), DbError> {
+        sqlx::query!(
+            "UPDATE broker_lease SET owner = NULL WHERE single AND owner = $1 AND fence = $2",
+            lease.process.0,
+            lease.fence
+        )
+        .execute(self.db.pool())
+        .await?;
+        Ok(())
+    }
+
+    /// How far a user's events are published; `None`: there is no such user.
+    pub async fn broker_position(&self, user: UserId) -> Result<Option<BrokerPosition>, DbError> {
+        Ok(sqlx::query_as!(
+            BrokerPosition,
+            r#"SELECT u.name AS user_name, p.place AS "place?" FROM windu_user u
+               LEFT JOIN broker_position p ON p.user_id = u.id WHERE u.id = $1"#,
+            user.0
+        )
+        .fetch_optional(self.db.pool())
+        .await?)
+    }
+
+    /// Notes that all events of a user up to a place are published. False: another process publishes by now, or the user
+    /// was deleted.
+    pub async fn advance_broker(
+        &self,
+        lease: BrokerLease,
+        user: UserId,
+        place: i64,
+    ) -> Result<bool, DbError> {
+        let advanced = sqlx::query!(
+            "WITH held AS (SELECT 1 FROM broker_lease WHERE single AND owner = $1 AND fence = $2 FOR SHARE),
+                  living_user AS (SELECT id FROM windu_user WHERE id = $3 FOR KEY SHARE)
+             INSERT INTO broker_position (user_id, place)
+             SELECT living_user.id, $4 FROM held CROSS JOIN living_user
+             ON CONFLICT (user_id) DO UPDATE SET place = excluded.place",
+            lease.process.0,
+            lease.fence,
+            user.0,
+            place
+        )
+        .execute(self.db.pool())
+        .await?;
+        Ok(advanced.rows_affected() == 1)
+    }
+
+    /// Up to `limit` users with sequences, those after `after`, in order, each with whether it has events that are not
+    /// published.
+    pub async fn unpublished(
+        &self,
+        after: Option<UserId>,
+        limit: i64,
+    ) -> Result<Vec<(UserId, bool)>, DbError> {
+        let rows = sqlx::query!(
+            r#"SELECT s.user_id, s.place > coalesce(p.place, s.pruned) AS "is_behind!"
+               FROM (SELECT * FROM event_sequence WHERE user_id > $1 ORDER BY user_id LIMIT $2) s
+               LEFT JOIN LATERAL (SELECT place FROM broker_position WHERE user_id = s.user_id LIMIT 1) p ON true
+               ORDER BY s.user_id"#,
+            after.map_or(0, |user| user.0),
+            limit
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        Ok(rows.into_iter().map(|row| (UserId(row.user_id), row.is_behind)).collect())
+    }
+}
