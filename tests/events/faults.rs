@@ -19,7 +19,8 @@ use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until, wait_until_async};
 use crate::websocket::{Frame, Socket};
 
-const NUMBERS: usize = 4;
+/// The numbers of an owner.
+pub const NUMBERS: usize = 4;
 
 #[derive(Default)]
 struct Shared {
@@ -28,7 +29,7 @@ struct Shared {
 }
 
 /// Numbers that send in a circle, and clients that follow.
-struct Load {
+pub struct Load {
     shared: Arc<Shared>,
     senders: JoinSet<()>,
     followers: JoinSet<Followed>,
@@ -36,7 +37,7 @@ struct Load {
 
 impl Load {
     /// Each of `ways` is followed at the server at its base URL.
-    fn start(
+    pub fn start(
         owner: &Owner,
         database: &Arc<crate::support::postgres::Database>,
         bases: &[Vec<String>],
@@ -69,7 +70,7 @@ impl Load {
         Self { shared, senders, followers }
     }
 
-    async fn wait_for_more(&self, more: usize) {
+    pub async fn wait_for_more(&self, more: usize) {
         let goal = self.shared.accepted.load(Ordering::Relaxed) + more;
         wait_until_async("more accepted messages", DEADLINE * 3, async || {
             (self.shared.accepted.load(Ordering::Relaxed) >= goal).then_some(())
@@ -78,7 +79,7 @@ impl Load {
     }
 
     /// Stops sending. Each follower must get all events that are stored.
-    async fn finish(self) {
+    pub async fn finish(self) {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.senders.join_all().await;
         for followed in self.followers.join_all().await {
@@ -206,7 +207,7 @@ async fn follow_sockets(
     followed
 }
 
-fn is_quiet(database: &crate::support::postgres::Database) -> bool {
+pub fn is_quiet(database: &crate::support::postgres::Database) -> bool {
     block_in_place(|| database.sql("SELECT count(*) FROM outbox") == "0")
 }
 

@@ -10,7 +10,7 @@ mod configuration;
 pub mod federation;
 pub mod kept;
 pub mod peer;
-mod ports;
+pub mod ports;
 
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpStream};

@@ -1,0 +1,107 @@
+//! What `windu check` and the log say of a broker; its password is in neither.
+
+use async_nats::jetstream::stream;
+
+use super::nats_server::NatsServer;
+use crate::support::server::Server;
+use crate::support::xmpp::certificates::{Certificate, authority_pem};
+
+/// Starts a server, and expects a finding of `windu check` that is also in the log.
+fn finds(setup: crate::support::server::Setup, expected: &str) {
+    let server = setup.start();
+    let report = server.run_failing(&["check"]);
+    assert!(
+        report.lines().any(|line| line.starts_with("FAILED  broker: ") && line.contains(expected)),
+        "{report}"
+    );
+    server.wait_for_log("no events are published to the broker");
+    let log = server.log();
+    assert!(log.contains(expected), "{expected}: {log}");
+    for text in [report, log] {
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_takes_no_events_is_named() {
+    let login = "jetstream { store_dir: FOLDER }\nauthorization { user: windu, password: s3cret }";
+    let Some(mut nats) = NatsServer::start_with(login) else { return };
+    tokio::task::block_in_place(|| {
+        finds(nats.setup("windu:s3cret-not@"), "refuses the user, password or token");
+        finds(nats.setup(""), "refuses the user, password or token");
+        let server = nats.setup("windu:s3cret@").start();
+        server.wait_for_log("the broker's stream was created");
+        let report = server.run(&["check"], "");
+        assert!(report.contains("ok      broker: the stream windu of nats://"), "{report}");
+        assert!(!server.log().contains("s3cret"));
+        drop(server);
+        nats.kill();
+        finds(nats.setup("windu:s3cret@"), "cannot be reached (");
+        let plain = NatsServer::start_with("").expect("it is there");
+        finds(plain.setup("s3cret@"), "has no JetStream");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_does_not_take_all_events_is_named() {
+    let Some(nats) = NatsServer::start() else { return };
+    let client = nats.client().await;
+    for (name, subjects, no_ack, expected) in [
+        ("windu", "other.>", false, "the stream windu does not take the subjects windu.>"),
+        ("windu", "windu.ann.>", false, "the stream windu does not take the subjects windu.>"),
+        ("windu", "windu.>", true, "the stream windu acknowledges nothing"),
+    ] {
+        let config = stream::Config {
+            name: name.to_owned(),
+            subjects: vec![subjects.to_owned()],
+            no_ack,
+            ..stream::Config::default()
+        };
+        client.create_stream(config).await.expect("a stream");
+        tokio::task::block_in_place(|| finds(nats.setup(""), expected));
+        client.delete_stream(name).await.expect("it is there");
+    }
+    let config = stream::Config {
+        name: "Other".to_owned(),
+        subjects: vec!["windu.>".to_owned()],
+        ..stream::Config::default()
+    };
+    client.create_stream(config).await.expect("a stream");
+    tokio::task::block_in_place(|| {
+        let server = nats.setup("").start();
+        server.wait_for_log("another one takes subjects of windu.>");
+        drop(server);
+        let server = nats.setup("").env("WINDU_EVENTS_NATS_STREAM", "Other").start();
+        let report = server.run(&["check"], "");
+        assert!(report.contains("ok      broker: the stream Other of nats://"), "{report}");
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_url_ends_the_start_and_is_not_shown() {
+    let (status, errors) = Server::setup().env("WINDU_EVENTS_NATS_URL", "http://ann:s3cret@host").fail();
+    assert!(!status.success() && errors.contains("WINDU_EVENTS_NATS_URL: "), "{errors}");
+    assert!(!errors.contains("s3cret"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_of_a_broker_is_checked() {
+    let files = tempfile::TempDir::new().expect("a folder");
+    let path = |name: &str| files.path().join(name).display().to_string();
+    let issued = Certificate::Good.issue("nats.example");
+    for (name, text) in
+        [("certificate", issued.certificate.as_str()), ("key", &issued.key), ("authority", authority_pem())]
+    {
+        std::fs::write(path(name), text).expect("a file");
+    }
+    let configuration = format!(
+        "jetstream {{ store_dir: FOLDER }}\ntls {{ cert_file: \"{}\", key_file: \"{}\" }}",
+        path("certificate"),
+        path("key")
+    );
+    let Some(nats) = NatsServer::start_with(&configuration) else { return };
+    let setup = || Server::setup().env("WINDU_EVENTS_NATS_URL", format!("tls://{}", nats.address()));
+    tokio::task::block_in_place(|| finds(setup(), "cannot be reached ("));
+    let server = setup().env("SSL_CERT_FILE", path("authority")).start();
+    server.wait_for_log("the broker's stream was created");
+}
