@@ -5,17 +5,8 @@ import { test } from 'node:test';
 
 import { chromium } from 'playwright-core';
 
+import { ARGUMENTS } from './chromium.js';
 import { server } from './support.js';
-
-const ARGUMENTS = [
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-quic',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-];
 
 await test('documentation in a browser', async (t) => {
     const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ARGUMENTS });

@@ -15,9 +15,12 @@ export const server = {
     password: setting('TEST_PASSWORD'),
 };
 
+/** The program, for a test with a server of its own. */
+export const windu = setting('TEST_WINDU');
+
 /** The newest code that was sent to a number. */
-export function code(number: string): string {
-    const lines = readFileSync(setting('TEST_CODES'), 'utf8').split('\n');
+export function code(number: string, file = setting('TEST_CODES')): string {
+    const lines = readFileSync(file, 'utf8').split('\n');
     const line = lines.findLast((line) => line.includes(` code for ${number}: `));
     if (line === undefined) throw new Error(`no code for ${number} in codes.log`);
     return line.slice(line.lastIndexOf(' ') + 1);
