@@ -7,6 +7,7 @@
 mod support;
 
 mod bearer;
+mod events;
 mod idle;
 mod large;
 mod list;
@@ -44,6 +45,9 @@ pub struct Options {
     /// Idle sessions whose memory is measured.
     #[arg(long, default_value_t = 1_000)]
     sessions: usize,
+    /// Idle streams whose memory is measured.
+    #[arg(long, default_value_t = 1_000)]
+    streams: usize,
     /// Accounts that are there at the start.
     #[arg(long, default_value_t = 10_000)]
     accounts: usize,
@@ -78,6 +82,8 @@ enum What {
     Memory,
     /// The time until all sessions are online.
     Start,
+    /// Streams of events: arrival, memory, and their cost for those who send.
+    Events,
     /// Sessions, logins and messages on an XMPP server.
     Xmpp,
 }
@@ -105,6 +111,9 @@ async fn main() {
     }
     if wanted(What::Start) {
         idle::start(&options).await;
+    }
+    if wanted(What::Events) {
+        events::run(&options).await;
     }
     if wanted(What::Xmpp) {
         xmpp::run(&options).await;

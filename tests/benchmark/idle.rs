@@ -97,7 +97,8 @@ async fn until_ready(server: &Server, began: Instant) -> Duration {
     }
 }
 
-async fn at_rest(server: &Server) -> u64 {
+/// The resident memory in KiB, once it has not grown for some time.
+pub async fn at_rest(server: &Server) -> u64 {
     let (mut largest, mut since) = (0, Instant::now());
     while since.elapsed() < REST {
         let now = server.memory("VmRSS") / 1024;

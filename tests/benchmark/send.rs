@@ -10,7 +10,7 @@ use crate::people::{self, Person};
 use crate::pgbench::Pgbench;
 use crate::report::Ratios;
 use crate::statements;
-use crate::support::server::Server;
+use crate::support::server::{Server, Setup};
 use crate::world::World;
 
 /// The text of every message. The script below has the same.
@@ -38,11 +38,11 @@ pub struct Talk {
 }
 
 /// The result of one measurement.
-struct Sent {
+pub struct Sent {
     /// Until every request was answered.
     accepted: Duration,
     /// Until the outbox was empty, all was received, and all receipts were stored.
-    finished: Duration,
+    pub finished: Duration,
     cpu: Cpu,
     commits: i64,
     bytes: i64,
@@ -132,15 +132,20 @@ impl Sent {
 impl Talk {
     /// Starts the server; returns when all sessions are online.
     pub async fn start(options: &Options) -> Self {
+        Self::start_with(options, |setup| setup).await
+    }
+
+    /// The same with other settings.
+    pub async fn start_with(options: &Options, change: impl FnOnce(Setup) -> Setup) -> Self {
         let world = World::new().await;
         let pairs = people::make_pairs(&world.pool, options.pairs).await;
-        let server = world.setup(&options.log).start();
+        let server = change(world.setup(&options.log)).start();
         people::until_online(&world.pool, pairs.len() * 2).await;
         Self { world, server, pairs }
     }
 
     /// Sends `messages` messages and waits until all are delivered.
-    async fn send(&self, connections: usize, messages: usize) -> Sent {
+    pub async fn send(&self, connections: usize, messages: usize) -> Sent {
         let incoming = "SELECT count(*) FROM message WHERE sender_peer_id IS NOT NULL";
         let requests: Vec<Vec<u8>> = (0..connections)
             .map(|connection| {
