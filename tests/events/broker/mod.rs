@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 
 use self::nats_server::NatsServer;
 use crate::faults::is_quiet;
-use crate::owner::Owner;
+use crate::support::owner::Owner;
 use crate::support::postgres::Database;
 use crate::support::wait::{DEADLINE, wait_until_async};
 
