@@ -18,6 +18,7 @@ mod pgbench;
 mod plain_client;
 mod report;
 mod send;
+mod sink;
 mod statements;
 mod world;
 mod xmpp;

@@ -14,6 +14,8 @@ use crate::load;
 use crate::people::Person;
 use crate::report::Ratios;
 use crate::send::{Talk, per_second};
+use crate::sink::Sink;
+use crate::support::client::Client;
 
 /// Messages a second whose arrival is measured, and how many.
 const RATE: u32 = 200;
@@ -22,6 +24,10 @@ const MESSAGES: u32 = 2_000;
 const ATTACHED: usize = 10;
 /// Connections that send meanwhile.
 const CONNECTIONS: usize = 32;
+/// Webhooks that get events at the same time.
+const WEBHOOKS: usize = 8;
+/// The longest time for the deliveries.
+const LONGEST: Duration = Duration::from_secs(300);
 /// What the server allows here: all streams come from one address.
 const MOST_CONNECTIONS: &str = "10000";
 
@@ -32,11 +38,13 @@ pub async fn run(options: &Options) {
             .env("WINDU_MAX_CONNECTIONS", MOST_CONNECTIONS)
             .env("WINDU_MAX_CONNECTIONS_PER_ADDRESS", MOST_CONNECTIONS)
             .env("WINDU_STREAMS_PER_USER", "off")
+            .env("WINDU_FETCH_ALLOW", "127.0.0.0/8")
     })
     .await;
     arrival(&talk).await;
     memory(&talk, options.streams).await;
     attached(options, &talk).await;
+    deliveries(&talk).await;
 }
 
 /// The time from a send to its arrival on the stream of the other account.
@@ -99,10 +107,13 @@ async fn memory(talk: &Talk, count: usize) {
     println!("events: {before} KiB resident without, {after} KiB with: {each:.1} KiB for each idle stream");
 }
 
-/// Messages a second with attached streams, compared with none.
+/// Messages a second with attached streams and a webhook, compared with none.
 async fn attached(options: &Options, talk: &Talk) {
     let messages = options.messages;
-    println!("\n== events: sending {messages} messages with {ATTACHED} streams, compared with none");
+    println!(
+        "\n== events: sending {messages} messages with {ATTACHED} streams and a webhook, compared with none"
+    );
+    let sink = Sink::start().await;
     let mut ratios = Ratios::default();
     talk.send(CONNECTIONS, messages / 5).await;
     talk.world.analyze().await;
@@ -113,12 +124,61 @@ async fn attached(options: &Options, talk: &Talk) {
             readers.spawn(discard(open(talk, sender).await));
             readers.spawn(discard(open(talk, receiver).await));
         }
+        let hook = add_webhook(talk, &talk.pairs[0].0, &sink, "newest").await;
         let with = per_second(messages, talk.send(CONNECTIONS, messages).await.finished);
         readers.shutdown().await;
+        remove_webhook(talk, &talk.pairs[0].0, &hook).await;
         ratios.add(with / without);
         println!("{round:3}  {without:6.0} messages/s without, {with:6.0} with; ratio {:.2}", with / without);
     }
     ratios.print("events/attached", "");
+}
+
+/// Events that were there before, posted to a receiver on this machine.
+async fn deliveries(talk: &Talk) {
+    let sink = Sink::start().await;
+    for count in [1, WEBHOOKS] {
+        let people: Vec<&Person> = talk.pairs.iter().map(|(sender, _)| sender).take(count).collect();
+        let mut expected = 0;
+        for person in &people {
+            let query = "SELECT seq FROM account_counter WHERE number = $1";
+            let seq: i64 = sqlx::query_scalar(query)
+                .bind(&person.number)
+                .fetch_one(&talk.world.pool)
+                .await
+                .expect("a number");
+            expected += usize::try_from(seq).expect("a count");
+        }
+        println!("\n== events: {expected} events of {} accounts to a webhook each", people.len());
+        let (before, began) = (sink.taken(), Instant::now());
+        let mut hooks = Vec::new();
+        for person in &people {
+            hooks.push(add_webhook(talk, person, &sink, "oldest").await);
+        }
+        while sink.taken() - before < expected {
+            assert!(began.elapsed() < LONGEST, "{} of {expected} events have come", sink.taken() - before);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let rate = per_second(expected, began.elapsed());
+        println!("events: {rate:.0} deliveries/s by {} webhooks", people.len());
+        for (person, hook) in people.iter().zip(&hooks) {
+            remove_webhook(talk, person, hook).await;
+        }
+    }
+}
+
+/// Makes a webhook; returns its path.
+async fn add_webhook(talk: &Talk, person: &Person, sink: &Sink, after: &str) -> String {
+    let client = Client::new(talk.server.url().to_owned()).with_token(&person.token);
+    let url = format!("http://{}/", sink.address);
+    let made = client.post("/api/webhooks/", &[("url", url.as_str()), ("after", after)]).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    format!("/api/webhooks/{}/", made.json()["id"].as_str().expect("an id"))
+}
+
+async fn remove_webhook(talk: &Talk, person: &Person, path: &str) {
+    let client = Client::new(talk.server.url().to_owned()).with_token(&person.token);
+    assert_eq!(client.delete(path).await.status, 200);
 }
 
 /// A stream that has begun.
