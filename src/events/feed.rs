@@ -6,14 +6,14 @@ use std::time::Duration;
 use tokio::sync::{broadcast, watch};
 use tokio::time::sleep;
 
-use super::{EventPage, Events, Followed, LiveEvent, PositionError};
+use super::{EventPage, Events, Followed, LiveEvent, PageLimit, PositionError};
 use crate::db::DbError;
 use crate::domain::UserId;
 use crate::store::EventFilter;
 use crate::telemetry::chain;
 
-/// Events of a page.
-const PAGE: usize = 100;
+/// A client that takes nothing holds no more than a page.
+const PAGE: PageLimit = PageLimit { events: 100, bytes: 128 * 1024 };
 /// Clients that are behind by more places do not share what they read.
 const RECENT: i64 = 200;
 /// The pause before the next attempt when the database does not answer.

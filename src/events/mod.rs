@@ -34,7 +34,7 @@ pub use cursor::{Cursor, CursorError};
 pub use feed::{Feed, Next};
 pub use follow::Followed;
 pub use live::LiveEvent;
-pub use position::{After, EventPage, Gone, GoneReason, PositionError};
+pub use position::{After, EventPage, Gone, GoneReason, PageLimit, PositionError};
 pub use render::RenderedEvent;
 
 /// Renderings at the same time; more wait.

@@ -10,8 +10,6 @@ const WINDOW: i64 = 2_000;
 /// Queries of one reading: a filter may leave out nearly everything.
 const WINDOWS: usize = 5;
 
-/// Bytes of the events of a page; the part that exceeds them is the last.
-const LARGEST_PAGE: usize = 4 * 1024 * 1024;
 /// Events that are rendered together.
 const RENDERED_AT_ONCE: usize = 100;
 
@@ -29,6 +27,14 @@ pub enum After {
         seq: i64,
         epoch: Option<String>,
     },
+}
+
+/// How much a page may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct PageLimit {
+    pub events: usize,
+    /// The part of the page that exceeds them is the last.
+    pub bytes: usize,
 }
 
 /// Why a client cannot go on from where it was.
@@ -120,7 +126,7 @@ impl Events {
         Ok(PositionError::Gone(Gone { reason, epoch, oldest, newest }))
     }
 
-    /// The first events after a place up to another one, at most `limit`, as clients see them.
+    /// The first events after a place up to another one, within a limit, as clients see them.
     ///
     /// # Errors
     /// [`PositionError::Gone`] when events after the place were deleted.
@@ -129,15 +135,15 @@ impl Events {
         user: UserId,
         (after, last): (i64, i64),
         filter: &EventFilter,
-        limit: usize,
+        limit: PageLimit,
     ) -> Result<EventPage, PositionError> {
         let (mut found, mut until, mut rendered_until) = (Vec::new(), after, after);
         for _ in 0..WINDOWS {
-            if found.len() >= limit || until >= last {
+            if found.len() >= limit.events || until >= last {
                 break;
             }
             let window = (until, last.min(until + WINDOW));
-            let left = limit - found.len();
+            let left = limit.events - found.len();
             let next =
                 self.store().sequence(user, window, filter, i64::try_from(left).unwrap_or(i64::MAX)).await?;
             until = match next.last() {
@@ -156,7 +162,7 @@ impl Events {
         }
         let mut events = Vec::with_capacity(found.len());
         let (mut rest, mut bytes) = (&found[..], 0);
-        while !rest.is_empty() && bytes < LARGEST_PAGE {
+        while !rest.is_empty() && bytes < limit.bytes {
             let (rendered, taken) = self.render(user, &rest[..rest.len().min(RENDERED_AT_ONCE)]).await?;
             bytes += rendered.iter().map(|event| event.json.len()).sum::<usize>();
             events.extend(rendered);

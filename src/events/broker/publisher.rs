@@ -21,7 +21,7 @@ use crate::clock;
 use crate::db::{Collected, DbError};
 use crate::domain::{CounterId, UserId};
 use crate::events::numbering::{JournalUsers, number_grown};
-use crate::events::{EventPage, Events, PositionError, RenderedEvent, Way};
+use crate::events::{EventPage, Events, PageLimit, PositionError, RenderedEvent, Way};
 use crate::store::{BrokerLease, EventFilter, topic};
 use crate::telemetry::chain;
 
@@ -30,7 +30,7 @@ const USERS: usize = 8;
 /// Readings at the same time, half of what renders at once in a process: streams must not wait for a long backlog.
 const READINGS: usize = 2;
 /// Events of a page; the position is stored after each.
-const PAGE: usize = 100;
+const PAGE: PageLimit = PageLimit { events: 100, bytes: 1024 * 1024 };
 /// Users whose positions are read together.
 const POSITIONS: i64 = 1_000;
 

@@ -30,11 +30,14 @@ async fn wait_until_published(nats: &NatsServer, database: &Arc<Database>) {
     .await;
 }
 
-/// Waits until everything is in the stream, once and in order.
+/// Waits until everything is in the stream, once and in order. While it is read, sessions may change their states.
 async fn assert_complete(nats: &NatsServer, database: &Arc<Database>) {
-    wait_until_published(nats, database).await;
-    let (followed, _) = nats.read().await;
-    assert!(block_in_place(|| followed.has_all(database)), "{} are not all", followed.count);
+    wait_until_async("all events, read from the stream", DEADLINE * 3, async || {
+        wait_until_published(nats, database).await;
+        let (followed, _) = nats.read().await;
+        block_in_place(|| followed.has_all(database)).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

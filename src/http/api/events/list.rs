@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::query::{EventQuery, EventRequest};
-use crate::events::{After, Cursor, EventPage, Way};
+use crate::events::{After, Cursor, EventPage, PageLimit, Way};
 use crate::http::AppState;
 use crate::http::error::{ApiError, Problem};
 use crate::http::extract::caller::Caller;
@@ -23,6 +23,8 @@ use crate::lifecycle::Deadline;
 const DEFAULT_LIMIT: u64 = 100;
 /// More counts as this.
 const LARGEST_LIMIT: u64 = 1_000;
+/// Bytes of the events of an answer.
+const LARGEST_PAGE: usize = 4 * 1024 * 1024;
 /// Seconds; more count as these. Proxies give up after 60.
 const LONGEST_WAIT: u64 = 50;
 
@@ -108,13 +110,14 @@ async fn list(
 ) -> Result<Response, ApiError> {
     let user = caller.user;
     let limit = usize::try_from(parameters.limit.0.min(LARGEST_LIMIT)).unwrap_or(usize::MAX);
+    let page_limit = PageLimit { events: limit, bytes: LARGEST_PAGE };
     let wait = Duration::from_secs(parameters.wait.0.min(LONGEST_WAIT));
     let EventRequest { after, filter } = query.read(&state, user, After::Oldest).await?;
     let events = &state.events;
 
     let ends = events.ends(user).await?;
     let mut after = events.place(user, &after, ends).await?;
-    let mut page = events.read(user, (after, ends.last), &filter, limit).await?;
+    let mut page = events.read(user, (after, ends.last), &filter, page_limit).await?;
     let may_wait = !wait.is_zero() && limit > 0;
     let waits = |page: &EventPage| may_wait && page.events.is_empty() && !page.more;
     let mut has_waited = false;
@@ -130,7 +133,7 @@ async fn list(
         loop {
             after = page.until;
             if last > after {
-                page = events.read(user, (after, last), &filter, limit).await?;
+                page = events.read(user, (after, last), &filter, page_limit).await?;
             }
             if !waits(&page) {
                 break;
