@@ -17,6 +17,7 @@ use std::mem::{Discriminant, discriminant};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use chrono::DateTime;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -39,7 +40,7 @@ const CHECK: Duration = Duration::from_secs(1);
 const RELEASE: Duration = Duration::from_secs(2);
 /// The pause after a failure, less a random half, and the longest one.
 const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+const LONGEST_PAUSE: Duration = Duration::from_secs(8);
 
 /// So long without a failure, and what was wrong is over.
 const CALM: Duration = Duration::from_secs(2);
@@ -84,10 +85,11 @@ impl Broker {
         loop {
             let process = *self.process.borrow();
             if let Some(process) = process {
+                let asked = Instant::now();
                 match self.events.store().claim_broker(process).await {
                     Ok(Some(lease)) => {
                         *held.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
-                        self.publish_while_held(lease).await;
+                        self.publish_while_held(lease, LeaseClock::new(asked)).await;
                         *held.lock().unwrap_or_else(PoisonError::into_inner) = None;
                     }
                     Ok(None) => {}
@@ -100,9 +102,8 @@ impl Broker {
         }
     }
 
-    async fn publish_while_held(&self, lease: BrokerLease) {
+    async fn publish_while_held(&self, lease: BrokerLease, clock: LeaseClock) {
         tracing::info!(process = %lease.process, "publishing events to the broker");
-        let clock = LeaseClock::default();
         tokio::select! {
             () = self.check(lease, &clock) => {
                 tracing::warn!("another process publishes events to the broker by now");
@@ -126,12 +127,12 @@ impl Broker {
 
     /// Publishes, over one connection after the other. Never returns.
     async fn publish(&self, lease: BrokerLease, clock: &LeaseClock) {
-        let mut trouble = Trouble::default();
+        let (mut trouble, numbered) = (Trouble::default(), Mutex::new(DateTime::UNIX_EPOCH));
         loop {
             let error = match self.connect().await {
                 Ok(nats) => {
                     let _counted = Counted::new();
-                    let publisher = Publisher::new(&self.events, &nats, lease, clock);
+                    let publisher = Publisher::new(&self.events, &nats, lease, clock, &numbered);
                     let mut running = std::pin::pin!(publisher.run());
                     loop {
                         tokio::select! {
@@ -171,13 +172,11 @@ pub async fn check(settings: &BrokerSettings) -> Result<String, BrokerError> {
 /// When the lease was last known to be held, by this process's monotonic clock, counted from before the question.
 struct LeaseClock(Mutex<Instant>);
 
-impl Default for LeaseClock {
-    fn default() -> Self {
-        Self(Mutex::new(Instant::now()))
-    }
-}
-
 impl LeaseClock {
+    fn new(at: Instant) -> Self {
+        Self(Mutex::new(at))
+    }
+
     fn renewed(&self, at: Instant) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }

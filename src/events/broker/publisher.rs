@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, TimeDelta};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::StreamExt as _;
 use futures_util::future::try_join_all;
 use futures_util::stream::FuturesUnordered;
@@ -50,6 +50,8 @@ pub struct Publisher<'a> {
     nats: &'a Nats,
     lease: BrokerLease,
     clock: &'a LeaseClock,
+    /// Events that were committed before this time have their places; kept for the next connection.
+    numbered: &'a Mutex<DateTime<Utc>>,
     readings: Semaphore,
     waiting: Waiting,
     has_published: AtomicBool,
@@ -81,12 +83,19 @@ struct Queue {
 }
 
 impl<'a> Publisher<'a> {
-    pub fn new(events: &'a Events, nats: &'a Nats, lease: BrokerLease, clock: &'a LeaseClock) -> Self {
+    pub fn new(
+        events: &'a Events,
+        nats: &'a Nats,
+        lease: BrokerLease,
+        clock: &'a LeaseClock,
+        numbered: &'a Mutex<DateTime<Utc>>,
+    ) -> Self {
         Self {
             events,
             nats,
             lease,
             clock,
+            numbered,
             readings: Semaphore::new(READINGS),
             waiting: Waiting::default(),
             has_published: AtomicBool::new(false),
@@ -110,8 +119,7 @@ impl<'a> Publisher<'a> {
     async fn find(&self) -> Infallible {
         let store = self.events.store();
         let grown = store.notifications().collect(topic::JOURNALS);
-        let (mut users, mut since, mut next_poll) =
-            (JournalUsers::default(), DateTime::UNIX_EPOCH, Instant::now());
+        let (mut users, mut next_poll) = (JournalUsers::default(), Instant::now());
         loop {
             let collected = tokio::select! {
                 collected = grown.next() => collected,
@@ -123,16 +131,15 @@ impl<'a> Publisher<'a> {
                     self.waiting.add(user);
                 }
                 if collected.is_partial {
+                    let since = *self.numbered.lock().unwrap_or_else(PoisonError::into_inner);
                     number_grown(self.events, since).await?;
+                    *self.numbered.lock().unwrap_or_else(PoisonError::into_inner) = began - OVERLAP;
                     self.find_unpublished().await?;
                 }
                 Ok::<_, DbError>(())
             };
             match found.await {
-                Ok(()) if collected.is_partial => {
-                    since = began - OVERLAP;
-                    next_poll = Instant::now() + POLL;
-                }
+                Ok(()) if collected.is_partial => next_poll = Instant::now() + POLL,
                 Ok(()) => {}
                 Err(error) => {
                     tracing::debug!(

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::stream;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::task::block_in_place;
 
 use super::nats_server::NatsServer;
@@ -114,6 +115,25 @@ async fn another_program_takes_over() {
         first = second;
         second = block_in_place(|| start(first.database()));
     }
+}
+
+/// One that is paused for longer than its lease lasts publishes nothing more when it wakes up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_was_paused_leaves_the_stream_to_the_other() {
+    let Some(nats) = NatsServer::start() else { return };
+    let sleeper = nats.setup("").start();
+    sleeper.wait_for_log("publishing events to the broker");
+    let awake = nats.setup("").on_a_fixed_port().database(Arc::clone(sleeper.database())).start();
+    let users = Users::start(&awake).await;
+    users.wait_for_more(20).await;
+    let pid = Pid::from_raw(sleeper.id().try_into().expect("a process id"));
+    kill(pid, Signal::SIGSTOP).expect("it runs");
+    awake.wait_for_log("publishing events to the broker");
+    nats.wait_for_more().await;
+    kill(pid, Signal::SIGCONT).expect("it is paused");
+    sleeper.wait_for_log("another process publishes events to the broker by now");
+    users.finish().await;
+    assert_complete(&nats, awake.database()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
