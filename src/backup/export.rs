@@ -65,6 +65,11 @@ async fn write(
         }
         append(&mut tar, name, lines.into_inner().map_err(io::IntoInnerError::into_error)?)?;
     }
+    let mut lines = BufWriter::new(tempfile::tempfile_in(file.folder)?);
+    for webhook in store.exported_webhooks(snapshot.connection(), user).await? {
+        writeln!(lines, "{webhook}")?;
+    }
+    append(&mut tar, "webhooks.jsonl", lines.into_inner().map_err(io::IntoInnerError::into_error)?)?;
     let mut hashes = BTreeSet::new();
     for account in &accounts {
         hashes.extend(store.exported_files(snapshot.connection(), *account).await?);

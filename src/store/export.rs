@@ -108,6 +108,22 @@ impl Store {
         Ok(count)
     }
 
+    /// The user's webhooks, without their secrets.
+    pub async fn exported_webhooks(
+        &self,
+        connection: &mut PgConnection,
+        user: UserId,
+    ) -> Result<Vec<String>, DbError> {
+        let objects = sqlx::query_scalar!(
+            r#"SELECT json_build_object('id', public_id, 'url', url, 'types', types, 'accounts', accounts,
+                   'description', description, 'active', active, 'disabled', disabled,
+                   'created', created_at)::text AS "object!"
+               FROM webhook WHERE user_id = $1 ORDER BY user_id, id"#,
+            user.0
+        );
+        Ok(objects.fetch_all(connection).await?)
+    }
+
     /// The files of the account's messages, and its own photo.
     pub async fn exported_files(
         &self,

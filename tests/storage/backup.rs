@@ -269,6 +269,8 @@ async fn an_export_has_all_of_one_user_and_nothing_of_others_and_no_secret() {
         "SELECT u.name FROM account a JOIN windu_user u ON u.id = a.user_id WHERE a.number = '{}'",
         anna.number
     ));
+    let form = [("url", "https://8.8.8.8/hook"), ("active", "0")];
+    let webhook = anna.api.post("/api/webhooks/", &form).await.json();
     let folder = tempfile::tempdir().expect("a folder");
     let file = path_in(folder.path(), "anna.tar");
     let report = server.run(&["user", "export", &name, &file], "");
@@ -298,11 +300,16 @@ async fn an_export_has_all_of_one_user_and_nothing_of_others_and_no_secret() {
         (&"a line\nand \"quotes\"".into(), &bert.number.as_str().into())
     );
     assert!(lines("events.jsonl").iter().any(|event| event["type"] == "message.delivered"));
+    assert_eq!(
+        (&lines("webhooks.jsonl")[0]["id"], &lines("webhooks.jsonl")[0]["url"]),
+        (&webhook["id"], &form[0].1.into())
+    );
+    let signs = webhook["secret"].as_str().expect("a secret");
     let picture = &members[&format!("media/{}", messages[0]["file"].as_str().expect("a hash"))];
     assert!(picture.starts_with(b"\x89PNG"));
     let all = members.values().flatten().copied().collect::<Vec<u8>>();
     let hash = sql(&format!("SELECT password_hash FROM windu_user WHERE name = '{name}'"));
-    for secret in [carl.number.as_str(), "from carl", PASSWORD, anna.api.token(), &hash] {
+    for secret in [carl.number.as_str(), "from carl", PASSWORD, anna.api.token(), &hash, signs] {
         assert!(!all.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
     }
 }
