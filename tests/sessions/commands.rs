@@ -190,6 +190,11 @@ async fn unregistering_deletes_everything_and_leaves_a_tombstone() {
     process.add_contact(&account, "15550100003", true).await;
     process.set_nickname(&account, "Anna").await;
     assert_eq!(process.mark_read(&account, "15550100002").await, 1);
+    // After that nothing happens by itself.
+    let sent = async || {
+        process.journal(&account).await.iter().any(|entry| entry.kind == "message.sent").then_some(())
+    };
+    wait_until_async("the message is sent", DEADLINE, sent).await;
     let before = process.journal(&account).await.last().unwrap().seq;
     process.sessions.unregister(account.id, None).await.unwrap();
     line.waits_for_call(&Call::Unregister).await;
