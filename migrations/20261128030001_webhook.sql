@@ -42,7 +42,9 @@ CREATE TABLE webhook (
     fence bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 CREATE INDEX webhook_of_user ON webhook (user_id, id);
-CREATE INDEX webhook_of_owner ON webhook (owner, id) WHERE active AND user_id IS NOT NULL;
+CREATE INDEX webhook_active ON webhook (id) WHERE active AND user_id IS NOT NULL;
+CREATE INDEX webhook_free ON webhook (id) WHERE active AND user_id IS NOT NULL AND owner IS NULL;
+CREATE INDEX webhook_of_owner ON webhook (owner, id) WHERE owner IS NOT NULL;
 
 -- The accounts whose events wait behind the place of their webhook.
 CREATE TABLE webhook_account (

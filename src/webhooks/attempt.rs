@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
@@ -13,6 +12,7 @@ use super::secret::Secret;
 use crate::clock;
 use crate::domain::UserId;
 use crate::events::RenderedEvent;
+use crate::fair_share::{FairShare, Share};
 use crate::fetch::{Fetch, FetchError, FetchResponse, Policy, Post, on_behalf_of};
 use crate::metrics::METRICS;
 use crate::store::Attempt;
@@ -31,7 +31,8 @@ const LONGEST_DETAIL: usize = 300;
 /// Sends requests.
 pub struct Sender {
     pub fetch: Arc<Fetch>,
-    pub permits: Semaphore,
+    /// Requests in progress, so that those of one user leave room for the others.
+    pub shares: FairShare<UserId>,
 }
 
 /// Where events are sent.
@@ -73,9 +74,28 @@ pub enum Verdict {
 }
 
 impl Sender {
+    /// The right to one request; `None`: the user has too many in progress, as seen from what all have.
+    pub fn share(&self, user: UserId) -> Option<Share<UserId>> {
+        self.shares.take(user, 1)
+    }
+
+    /// Posts a body under the id of an event, if the user may have one more request in progress.
+    pub async fn send_fairly(&self, target: &Target, id: &str, body: String, limit: Duration) -> Sent {
+        match self.share(target.user) {
+            Some(share) => self.send(&share, target, id, body, limit).await,
+            None => failed(&FetchError::Busy, clock::now()),
+        }
+    }
+
     /// Posts a body under the id of an event.
-    pub async fn send(&self, target: &Target, id: &str, body: String, limit: Duration) -> Sent {
-        let _permit = self.permits.acquire().await;
+    pub async fn send(
+        &self,
+        _share: &Share<UserId>,
+        target: &Target,
+        id: &str,
+        body: String,
+        limit: Duration,
+    ) -> Sent {
         let (at, began) = (clock::now(), Instant::now());
         let mut sent = match self.post(target, id, body, at, limit).await {
             Ok(response) => responded(response, at, began + limit).await,

@@ -19,7 +19,7 @@ use crate::telemetry::chain;
 /// Webhooks that nobody holds are looked for this often, if no notification comes.
 const SWEEP: Duration = Duration::from_secs(2);
 /// The interval of comparisons between held leases and what runs.
-const LEASE_CHECK: Duration = Duration::from_secs(5);
+const LEASE_CHECK: Duration = Duration::from_secs(20);
 /// Webhooks that are claimed at once.
 const BATCH: usize = 100;
 
@@ -84,7 +84,9 @@ impl Manager {
         let Some(process) = self.process else { return Ok(()) };
         if self.checked.elapsed() >= LEASE_CHECK {
             let running: Vec<WebhookId> = self.running.keys().copied().collect();
-            self.webhooks.store().release_other_webhooks(process, &running).await?;
+            let store = self.webhooks.store();
+            store.release_other_webhooks(process, &running).await?;
+            store.free_orphaned_webhooks().await?;
             self.checked = Instant::now();
         }
         let share = self.webhooks.store().webhook_share().await?.per_process();

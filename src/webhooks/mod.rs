@@ -13,12 +13,13 @@ mod worker;
 
 use std::sync::Arc;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::clock;
 use crate::db::DbError;
 use crate::domain::{Event, PhoneNumber, ProcessId};
 use crate::events::{Events, Way, kinds};
+use crate::fair_share::FairShare;
 use crate::fetch::{Fetch, FetchError};
 use crate::lifecycle::Lifecycle;
 use crate::secrets::MasterKey;
@@ -29,7 +30,7 @@ pub use secret::{Secret, SecretError};
 use attempt::{Sender, Target};
 
 /// Requests in progress, of all webhooks of this process.
-const IN_PROGRESS: usize = 512;
+const IN_PROGRESS: u64 = 512;
 
 /// The webhooks of all users; clones share it.
 #[derive(Clone)]
@@ -42,7 +43,7 @@ pub struct Webhooks {
 impl Webhooks {
     #[must_use]
     pub fn new(events: Events, fetch: Arc<Fetch>, keys: MasterKey) -> Self {
-        let sender = Arc::new(Sender { fetch, permits: Semaphore::new(IN_PROGRESS) });
+        let sender = Arc::new(Sender { fetch, shares: FairShare::new(IN_PROGRESS) });
         Self { events, keys, sender }
     }
 
@@ -79,9 +80,11 @@ impl Webhooks {
         Ok(EventFilter { counters, kinds: types_of(webhook) })
     }
 
-    /// Writes the event `webhook.test`, sends it at once, and stores the attempt.
-    pub async fn test(&self, webhook: &Webhook) -> Result<Attempt, DbError> {
+    /// Writes the event `webhook.test`, sends it at once, and stores the attempt. `None`: the user has too many requests in
+    /// progress.
+    pub async fn test(&self, webhook: &Webhook) -> Result<Option<Attempt>, DbError> {
         let store = self.store();
+        let Some(share) = self.sender.share(webhook.user) else { return Ok(None) };
         let mut tx = store.begin().await?;
         let test = Event::WebhookTest { webhook: webhook.public_id.clone() };
         let (counter, seq) = tx.record_user_event(webhook.user, test).await?;
@@ -96,11 +99,12 @@ impl Webhooks {
         let (rendered, _) = self.events.render(webhook.user, &events).await?;
         let rendered = rendered.into_iter().next().ok_or_else(lost)?;
         let target = self.target(webhook)?;
-        let sent = self.sender.send(&target, &rendered.id, rendered.json.to_string(), attempt::TIMEOUT).await;
+        let body = rendered.json.to_string();
+        let sent = self.sender.send(&share, &target, &rendered.id, body, attempt::TIMEOUT).await;
         self.events.count(Way::Webhook, std::slice::from_ref(&rendered), false);
         let attempt = sent.recorded(&rendered, 1, None, false);
         store.add_attempt(webhook.id, attempt.clone()).await?;
-        Ok(attempt)
+        Ok(Some(attempt))
     }
 
     /// Where and with which secrets events are sent now.

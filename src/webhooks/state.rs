@@ -43,6 +43,7 @@ struct Beside {
 pub struct State {
     /// Everything up to this place was read.
     pub scanned: i64,
+    version: i64,
     skips: i64,
     queues: BTreeMap<CounterId, Queue>,
     beside: HashMap<i64, Beside>,
@@ -59,6 +60,7 @@ impl State {
     pub fn new(webhook: &Webhook, accounts: &[WaitingAccount]) -> Self {
         Self {
             scanned: webhook.place,
+            version: webhook.version,
             skips: webhook.skips,
             queues: accounts
                 .iter()
@@ -81,6 +83,14 @@ impl State {
     pub fn may_scan(&self, now: DateTime<Utc>) -> bool {
         let is_away = self.health.retry_at.is_some_and(|at| at > now);
         self.events() < ROOM || (!is_away && self.ready(now).len() + self.in_progress < IN_PROGRESS)
+    }
+
+    /// Lets every account with waiting events fall behind: what was accepted of the others is not sent again by who goes on.
+    pub fn hold_all(&mut self) {
+        for queue in self.queues.values_mut().filter(|queue| !queue.events.is_empty()) {
+            queue.hold(1);
+            self.unstored_since.get_or_insert_with(Instant::now);
+        }
     }
 
     /// Takes the events up to a place.
@@ -434,6 +444,7 @@ impl State {
         let waiting = self.queues.iter().filter(|(_, queue)| queue.is_behind && queue.has_changed);
         let waiting = waiting.map(|(counter, queue)| queue.progress(*counter, self.scanned)).collect();
         let place = self.place();
+        self.progress.version = self.version;
         self.progress.skips = self.skips;
         self.progress.place = place;
         self.progress.health = self.health.clone();
@@ -456,7 +467,7 @@ impl State {
         self.queues.is_empty() && self.beside.is_empty()
     }
 
-    /// The next time at which something becomes due.
+    /// The next time after `now` at which something becomes due.
     pub fn next_due(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let accounts = self.queues.values().filter(|queue| !queue.in_progress);
         let accounts = accounts.filter_map(|queue| queue.retry_at);

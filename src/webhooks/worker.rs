@@ -41,7 +41,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// The pause after an error of the database.
 const RETRY: Duration = Duration::from_millis(500);
 /// How long requests in progress are waited for when the worker has to end.
-const FINISH: Duration = Duration::from_secs(5);
+const FINISH: Duration = Duration::from_secs(16);
 /// Live events that are sent at the same time; more are lost.
 const LIVE: usize = 8;
 
@@ -112,13 +112,15 @@ impl Worker {
             look_at: Some(Instant::now()),
             scanned_at: Instant::now(),
             has_changed: false,
+            is_gone: false,
+            sent_at: clock::now(),
         };
         let mut in_progress = InProgress::new();
         let mut live_requests: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
         let mut stop_at: Option<Instant> = None;
         loop {
             let mut pause = None;
-            if stop_at.is_none() && !delivery.has_changed {
+            if stop_at.is_none() && !delivery.has_changed && !delivery.is_gone {
                 match delivery.prepare().await {
                     Ok(None) => delivery.send(&mut in_progress),
                     Ok(Some(end)) => return Ok(end),
@@ -128,7 +130,11 @@ impl Worker {
                     }
                 }
             }
-            let ending = (stop_at.is_some() || delivery.has_changed) && in_progress.is_empty();
+            let is_to_end = stop_at.is_some() || delivery.has_changed || delivery.is_gone;
+            let ending = is_to_end && in_progress.is_empty();
+            if ending {
+                delivery.state.hold_all();
+            }
             if ending || delivery.is_to_be_stored() {
                 match delivery.store().await {
                     Ok(None) => {}
@@ -139,6 +145,10 @@ impl Worker {
                         pause = Some(Instant::now() + RETRY);
                     }
                 }
+                if ending && delivery.is_gone && !delivery.has_changed {
+                    delivery.disable("gone").await?;
+                    return Ok(End::Lost);
+                }
                 if ending {
                     return Ok(if stop_at.is_some() { End::Stopped } else { End::Changed });
                 }
@@ -146,9 +156,7 @@ impl Worker {
             let wake = pause.unwrap_or_else(|| delivery.wake_at());
             tokio::select! {
                 Some((source, rendered, sent)) = in_progress.next(), if !in_progress.is_empty() => {
-                    if delivery.take(source, &rendered, &sent).await? {
-                        return Ok(End::Lost);
-                    }
+                    delivery.take(source, &rendered, &sent);
                 }
                 Some(()) = live_requests.next(), if !live_requests.is_empty() => {}
                 Ok(()) = places.changed(), if pause.is_none() => delivery.reach(*places.borrow_and_update()),
@@ -185,6 +193,10 @@ struct Delivery<'a> {
     look_at: Option<Instant>,
     scanned_at: Instant,
     has_changed: bool,
+    /// The receiver wants no more events.
+    is_gone: bool,
+    /// When it was looked for what can be sent.
+    sent_at: DateTime<Utc>,
 }
 
 impl Delivery<'_> {
@@ -252,9 +264,9 @@ impl Delivery<'_> {
         let Some(since) = self.state.health.failing_since else { return Ok(None) };
         let (now, store) = (clock::now(), self.worker.webhooks.store());
         if since + DISABLED_AFTER <= now && !self.state.is_idle() {
+            self.state.hold_all();
             let end = self.store().await?;
-            store.disable_webhook(&self.worker.lease, "failing").await?;
-            tracing::info!(webhook = %self.webhook.id, "a webhook failed for five days and is disabled");
+            self.disable("failing").await?;
             return Ok(end.or(Some(End::Lost)));
         }
         if since + FAILING_AFTER <= now && !self.state.health.is_reported {
@@ -267,13 +279,22 @@ impl Delivery<'_> {
         Ok(None)
     }
 
+    /// Makes the webhook inactive, unless its owner has changed it meanwhile.
+    async fn disable(&self, reason: &'static str) -> Result<(), DbError> {
+        let store = self.worker.webhooks.store();
+        store.disable_webhook(&self.worker.lease, self.webhook.version, reason).await?;
+        tracing::info!(webhook = %self.webhook.id, reason, "a webhook is disabled");
+        Ok(())
+    }
+
     async fn look_for_redeliveries(&mut self) -> Result<(), DbError> {
         if self.look_at.is_none_or(|at| at > Instant::now()) {
             return Ok(());
         }
         let store = self.worker.webhooks.store();
         let found = store.next_redeliveries(&self.webhook).await?;
-        self.look_at = (!found.is_empty()).then(|| Instant::now() + LOOK);
+        let is_more = !found.is_empty() || store.has_redeliveries(&self.webhook).await?;
+        self.look_at = is_more.then(|| Instant::now() + LOOK);
         let mut with_events: Vec<(Redelivery, Option<SequencedEvent>)> = Vec::with_capacity(found.len());
         let now = clock::now();
         for redelivery in found.into_iter().filter(|redelivery| redelivery.retry_at <= now) {
@@ -332,6 +353,7 @@ impl Delivery<'_> {
     /// Sends what may be sent.
     fn send(&mut self, in_progress: &mut InProgress) {
         let now = clock::now();
+        self.sent_at = now;
         if self.has_changed || self.checked.is_none_or(|checked| checked.elapsed() >= LEASE_CHECK) {
             return;
         }
@@ -340,35 +362,24 @@ impl Delivery<'_> {
             let (sender, target) = (self.worker.webhooks.sender.clone(), self.target.clone());
             in_progress.push(Box::pin(async move {
                 let body = rendered.json.to_string();
-                let sent = sender.send(&target, &rendered.id, body, TIMEOUT).await;
+                let sent = sender.send_fairly(&target, &rendered.id, body, TIMEOUT).await;
                 (source, rendered, sent)
             }));
         }
         METRICS.webhook_dead(self.state.unstored() - dead);
     }
 
-    /// Takes what came of a request. True: the receiver wants no more.
-    async fn take(&mut self, source: Source, rendered: &RenderedEvent, sent: &Sent) -> Result<bool, DbError> {
-        let now = clock::now();
-        self.state.take(source, rendered, sent, now);
+    /// Takes what came of a request.
+    fn take(&mut self, source: Source, rendered: &RenderedEvent, sent: &Sent) {
+        self.state.take(source, rendered, sent, clock::now());
         match sent.verdict {
             Verdict::Accepted => {
                 self.worker.webhooks.events.count(Way::Webhook, std::slice::from_ref(rendered), true);
             }
-            Verdict::Gone => {
-                self.store().await?;
-                let store = self.worker.webhooks.store();
-                store.disable_webhook(&self.worker.lease, "gone").await?;
-                tracing::info!(webhook = %self.webhook.id, "the receiver of a webhook is gone; it is disabled");
-                return Ok(true);
-            }
+            // Of the requests in progress some may still be accepted.
+            Verdict::Gone => self.is_gone = true,
             _ => {}
         }
-        if matches!(source, Source::Redelivery(_)) {
-            // The next one of its account.
-            self.look_at = Some(Instant::now());
-        }
-        Ok(false)
     }
 
     fn is_to_be_stored(&self) -> bool {
@@ -385,6 +396,10 @@ impl Delivery<'_> {
         let store = self.worker.webhooks.store();
         let version = store.store_progress(&self.worker.lease, self.state.progress()).await?;
         let Some(version) = version else { return Ok(Some(End::Lost)) };
+        if self.state.has_redelivered() {
+            // The next ones can be found now.
+            self.look_at = Some(Instant::now());
+        }
         self.state.stored();
         self.checked = Some(Instant::now());
         self.has_changed |= version != self.webhook.version;
@@ -400,7 +415,7 @@ impl Delivery<'_> {
         }
         let mut next = instant + POLL;
         let unreported = self.state.health.failing_since.filter(|_| !self.state.health.is_reported);
-        let times = [self.state.next_due(now), unreported.map(|since| since + FAILING_AFTER)];
+        let times = [self.state.next_due(self.sent_at), unreported.map(|since| since + FAILING_AFTER)];
         for time in times.into_iter().flatten() {
             next = next.min(at(time));
         }
@@ -423,7 +438,7 @@ impl Delivery<'_> {
         let (sender, target) = (self.worker.webhooks.sender.clone(), self.target.clone());
         let (id, body) = (format!("live-{}", secrets::random_id()), json.to_owned());
         Box::pin(async move {
-            sender.send(&target, &id, body, LIVE_TIMEOUT).await;
+            sender.send_fairly(&target, &id, body, LIVE_TIMEOUT).await;
         })
     }
 }

@@ -26,6 +26,8 @@ pub enum Answer {
     With(u16, &'static str, String),
     /// After this time.
     Slow(Duration, u16),
+    /// The same, with a header Retry-After.
+    Late(Duration, u16, &'static str),
     Hang,
     /// A status, and then a body that never ends.
     Endless(u16),
@@ -39,6 +41,7 @@ impl Answer {
             Self::Status(code)
             | Self::With(code, ..)
             | Self::Slow(_, code)
+            | Self::Late(_, code, _)
             | Self::Endless(code)
             | Self::Stuck(code) => (200..300).contains(code),
             Self::Hang => false,
@@ -206,6 +209,10 @@ async fn answer(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap,
         Answer::Slow(pause, code) => {
             tokio::time::sleep(pause).await;
             status(code).into_response()
+        }
+        Answer::Late(pause, code, retry_after) => {
+            tokio::time::sleep(pause).await;
+            (status(code), [("retry-after", retry_after)]).into_response()
         }
         Answer::Hang => std::future::pending().await,
         Answer::Endless(code) => {

@@ -24,7 +24,7 @@ pub struct Hook {
     pub api: Client,
     pub id: String,
     pub secret: String,
-    database: Arc<Database>,
+    pub database: Arc<Database>,
 }
 
 impl Hook {

@@ -52,6 +52,9 @@ impl Store {
         sqlx::query!("DELETE FROM registration_lease WHERE owner = ANY($1)", &found)
             .execute(self.db.pool())
             .await?;
+        let mut tx = self.begin().await?;
+        tx.free_webhooks(&found).await?;
+        tx.commit().await?;
         self.remove_processes(&found).await
     }
 
@@ -80,7 +83,8 @@ impl Store {
         Ok(updated.rows_affected() == 1)
     }
 
-    /// Removes the process from the list; its leases are free at once.
+    /// Removes the process from the list; its leases on accounts are free at once. Its webhooks it gives back itself, when
+    /// their requests have ended.
     pub async fn leave_process(&self, process: ProcessId) -> Result<(), DbError> {
         self.remove_processes(&[process.0]).await
     }
@@ -92,6 +96,9 @@ impl Store {
         )
         .fetch_all(self.db.pool())
         .await?;
+        let mut tx = self.begin().await?;
+        tx.free_webhooks(&silent).await?;
+        tx.commit().await?;
         self.remove_processes(&silent).await
     }
 
@@ -115,7 +122,6 @@ impl Store {
         )
         .execute(&mut *tx.inner)
         .await?;
-        tx.free_webhooks(processes).await?;
         sqlx::query!("DELETE FROM process WHERE id = ANY($1)", processes).execute(&mut *tx.inner).await?;
         tx.commit().await
     }

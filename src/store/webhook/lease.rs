@@ -38,7 +38,7 @@ impl Store {
              ), free AS (
                 SELECT unheld.id FROM (
                     SELECT id FROM webhook WHERE active AND user_id IS NOT NULL AND owner IS NULL
-                    ORDER BY owner, id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED) unheld
+                    ORDER BY id LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED) unheld
                 UNION ALL
                 SELECT left_over.id FROM (
                     SELECT id FROM webhook WHERE active AND user_id IS NOT NULL
@@ -83,7 +83,7 @@ impl Store {
         .await?)
     }
 
-    /// Frees the active webhooks of a process but `running`: a task may have ended in disorder.
+    /// Frees the webhooks of a process but `running`: a task may have ended in disorder.
     pub async fn release_other_webhooks(
         &self,
         process: ProcessId,
@@ -92,10 +92,23 @@ impl Store {
         let running: Vec<i64> = running.iter().map(|webhook| webhook.0).collect();
         sqlx::query!(
             "UPDATE webhook SET owner = NULL WHERE id = ANY(ARRAY(
-                 SELECT id FROM webhook WHERE active AND user_id IS NOT NULL AND owner = $1 AND id <> ALL($2)
-                 ORDER BY owner, id FOR NO KEY UPDATE))",
+                 SELECT id FROM webhook WHERE owner = $1 AND id <> ALL($2) ORDER BY owner, id FOR NO KEY UPDATE))",
             process.0,
             &running
+        )
+        .execute(self.db.pool())
+        .await?;
+        Ok(())
+    }
+
+    /// Frees the webhooks of processes that are not in the list any more: one that has left finishes its requests, and may
+    /// be killed meanwhile.
+    pub async fn free_orphaned_webhooks(&self) -> Result<(), DbError> {
+        sqlx::query!(
+            "UPDATE webhook SET owner = NULL WHERE id = ANY(ARRAY(
+                 SELECT id FROM webhook w WHERE active AND user_id IS NOT NULL AND owner IS NOT NULL
+                   AND NOT EXISTS (SELECT 1 FROM process p WHERE p.id = w.owner)
+                 ORDER BY id FOR NO KEY UPDATE))"
         )
         .execute(self.db.pool())
         .await?;
@@ -119,12 +132,11 @@ impl Store {
 }
 
 impl Tx {
-    /// Frees the webhooks of processes that have ended.
+    /// Frees the webhooks of processes that have ended, the inactive ones too: they may become active again.
     pub(in crate::store) async fn free_webhooks(&mut self, processes: &[i64]) -> Result<(), DbError> {
         sqlx::query!(
             "UPDATE webhook SET owner = NULL WHERE id = ANY(ARRAY(
-                 SELECT id FROM webhook WHERE active AND user_id IS NOT NULL AND owner = ANY($1)
-                 ORDER BY id FOR NO KEY UPDATE))",
+                 SELECT id FROM webhook WHERE owner = ANY($1) ORDER BY id FOR NO KEY UPDATE))",
             processes
         )
         .execute(&mut *self.inner)

@@ -255,7 +255,7 @@ impl Store {
                    CROSS JOIN LATERAL (
                        SELECT at, kind FROM event WHERE counter_id = a.counter_id AND seq > a.seq
                        ORDER BY seq LIMIT $9) e
-                   WHERE e.kind <> 'webhook.test'
+                   WHERE ($5::bigint[] IS NULL OR a.counter_id = ANY($5)) AND e.kind <> 'webhook.test'
                      AND ($6::text[] IS NULL OR e.kind = ANY($6) OR split_part(e.kind, '.', 1) = ANY($7::text[]))
                    LIMIT $9
                ), beside AS (
@@ -327,7 +327,7 @@ impl Tx {
         Ok(read(&mut *self.inner, user, Some(&new.public_id)).await?.pop())
     }
 
-    /// Changes a webhook; `None`: the user has no such one. One that becomes active, or gets another URL, is tried at once.
+    /// Changes a webhook; `None`: the user has no such one. With `active`, or another URL, it is tried at once.
     pub async fn change_webhook(
         &mut self,
         user: UserId,
@@ -344,11 +344,11 @@ impl Tx {
                    active = coalesce($9, active),
                    disabled = CASE WHEN $9 THEN NULL ELSE disabled END,
                    since = CASE WHEN $9 <> active OR (NOT $9 AND disabled IS NOT NULL) THEN clock_timestamp() ELSE since END,
-                   failing_since = CASE WHEN $9 AND NOT active OR $3 <> url THEN NULL ELSE failing_since END,
-                   failure = CASE WHEN $9 AND NOT active OR $3 <> url THEN NULL ELSE failure END,
-                   failures = CASE WHEN $9 AND NOT active OR $3 <> url THEN 0 ELSE failures END,
-                   retry_at = CASE WHEN $9 AND NOT active OR $3 <> url THEN NULL ELSE retry_at END,
-                   is_reported = is_reported AND NOT ($9 IS TRUE AND NOT active OR coalesce($3 <> url, false)),
+                   failing_since = CASE WHEN $9 OR $3 <> url THEN NULL ELSE failing_since END,
+                   failure = CASE WHEN $9 OR $3 <> url THEN NULL ELSE failure END,
+                   failures = CASE WHEN $9 OR $3 <> url THEN 0 ELSE failures END,
+                   retry_at = CASE WHEN $9 OR $3 <> url THEN NULL ELSE retry_at END,
+                   is_reported = is_reported AND NOT ($9 IS TRUE OR coalesce($3 <> url, false)),
                    place = coalesce($10, place), skips = CASE WHEN $10::bigint IS NULL THEN skips ELSE skips + 1 END,
                    version = version + 1
                WHERE user_id = $1 AND public_id = $2",

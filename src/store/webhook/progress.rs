@@ -73,6 +73,8 @@ pub struct RedeliveryProgress {
 /// What happened since the last one was stored.
 #[derive(Clone, Debug, Default)]
 pub struct WebhookProgress {
+    /// Of the webhook when its work began: what happened does not count for another URL.
+    pub version: i64,
     pub skips: i64,
     pub place: i64,
     pub health: Health,
@@ -113,7 +115,17 @@ impl Store {
             .collect())
     }
 
-    /// The redeliveries that are next: of each account the first in order, and those that are due alone.
+    /// Whether there are redeliveries, due or not.
+    pub async fn has_redeliveries(&self, webhook: &Webhook) -> Result<bool, DbError> {
+        Ok(sqlx::query_scalar!(
+            r#"SELECT EXISTS (SELECT 1 FROM webhook_redelivery WHERE webhook_id = $1) AS "has!""#,
+            webhook.id.0
+        )
+        .fetch_one(self.db.pool())
+        .await?)
+    }
+
+    /// The redeliveries that are next: of each account the first in order if it is due, and the first of those that wait alone.
     pub async fn next_redeliveries(&self, webhook: &Webhook) -> Result<Vec<Redelivery>, DbError> {
         let rows = sqlx::query!(
             r#"WITH RECURSIVE first AS (
@@ -129,7 +141,7 @@ impl Store {
                     is_replay AS "is_replay!", is_alone AS "is_alone!", attempts AS "attempts!", refusals AS "refusals!",
                     retry_at AS "retry_at!", expires_at AS "expires_at!"
              FROM (
-                 (SELECT * FROM first LIMIT $2)
+                 (SELECT * FROM first WHERE retry_at <= clock_timestamp() LIMIT $2)
                  UNION ALL
                  (SELECT * FROM webhook_redelivery WHERE webhook_id = $1 AND is_alone
                   ORDER BY webhook_id, retry_at LIMIT $2)) next"#,
@@ -148,7 +160,7 @@ impl Store {
                 is_alone: row.is_alone,
                 attempts: row.attempts,
                 refusals: row.refusals,
-                is_skipped: row.skips < webhook.skips && !row.is_replay,
+                is_skipped: row.skips < webhook.skips,
                 retry_at: row.retry_at,
                 expires_at: row.expires_at,
             })
@@ -165,8 +177,13 @@ impl Store {
         let health = &progress.health;
         let stored = sqlx::query!(
             "UPDATE webhook SET place = CASE WHEN skips = $4 THEN $5 ELSE place END,
-                 since = CASE WHEN (failing_since IS NULL) <> ($6::timestamptz IS NULL) THEN clock_timestamp() ELSE since END,
-                 failing_since = $6, failure = $7, failures = $8, retry_at = $9, is_reported = is_reported AND $6 IS NOT NULL
+                 since = CASE WHEN version = $10 AND (failing_since IS NULL) <> ($6::timestamptz IS NULL)
+                         THEN clock_timestamp() ELSE since END,
+                 failing_since = CASE WHEN version = $10 THEN $6 ELSE failing_since END,
+                 failure = CASE WHEN version = $10 THEN $7 ELSE failure END,
+                 failures = CASE WHEN version = $10 THEN $8 ELSE failures END,
+                 retry_at = CASE WHEN version = $10 THEN $9 ELSE retry_at END,
+                 is_reported = is_reported AND (version <> $10 OR $6 IS NOT NULL)
              WHERE id = $1 AND owner IS NOT DISTINCT FROM $2 AND fence = $3 AND user_id IS NOT NULL
              RETURNING version",
             lease.webhook.0,
@@ -177,12 +194,13 @@ impl Store {
             health.failing_since,
             health.failure,
             health.failures,
-            health.retry_at
+            health.retry_at,
+            progress.version
         )
         .fetch_optional(&mut *tx.inner)
         .await?;
         let Some(stored) = stored else { return Ok(None) };
-        tx.store_accounts(lease.webhook.0, progress).await?;
+        tx.store_accounts(lease.webhook.0, progress, stored.version == progress.version).await?;
         tx.store_redeliveries(lease.webhook.0, progress).await?;
         tx.add_attempts(lease.webhook, &progress.attempts).await?;
         tx.add_dead(lease.webhook, &progress.dead).await?;
@@ -218,18 +236,26 @@ impl Store {
     }
 
     /// Makes a webhook inactive, and writes `webhook.disabled`. `reason` is gone or failing.
-    pub async fn disable_webhook(&self, lease: &WebhookLease, reason: &'static str) -> Result<(), DbError> {
+    /// Not if its owner has changed it since this version.
+    pub async fn disable_webhook(
+        &self,
+        lease: &WebhookLease,
+        version: i64,
+        reason: &'static str,
+    ) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
         let counter = tx.counter_of_user(lease.user).await?;
         let mut journal = tx.open_journal(counter).await?;
         let row = sqlx::query!(
             "UPDATE webhook SET active = false, disabled = $4, since = clock_timestamp(), owner = NULL, version = version + 1
              WHERE id = $1 AND owner IS NOT DISTINCT FROM $2 AND fence = $3 AND user_id IS NOT NULL AND active
+               AND version = $5
              RETURNING since",
             lease.webhook.0,
             lease.process.0,
             lease.fence,
-            reason
+            reason,
+            version
         )
         .fetch_optional(&mut *tx.inner)
         .await?;
@@ -243,14 +269,23 @@ impl Store {
 }
 
 impl Tx {
-    async fn store_accounts(&mut self, webhook: i64, progress: &WebhookProgress) -> Result<(), DbError> {
+    /// Retries are those of the webhook as it was; one that was changed is tried at once.
+    async fn store_accounts(
+        &mut self,
+        webhook: i64,
+        progress: &WebhookProgress,
+        keeps_retries: bool,
+    ) -> Result<(), DbError> {
         if !progress.waiting.is_empty() {
             let column = |of: fn(&AccountProgress) -> i64| -> Vec<i64> {
                 progress.waiting.iter().map(|account| of(&account.progress)).collect()
             };
             let counters: Vec<i64> = progress.waiting.iter().map(|account| account.counter.0).collect();
-            let retries: Vec<Option<DateTime<Utc>>> =
-                progress.waiting.iter().map(|account| account.progress.retry_at).collect();
+            let retries: Vec<Option<DateTime<Utc>>> = progress
+                .waiting
+                .iter()
+                .map(|account| account.progress.retry_at.filter(|_| keeps_retries))
+                .collect();
             sqlx::query!(
                 "INSERT INTO webhook_account (webhook_id, counter_id, skips, place, seq, attempts, refusals, retry_at)
                  SELECT $1, a.counter_id, $2, a.place, a.seq, a.attempts, a.refusals, a.retry_at

@@ -50,8 +50,32 @@ impl Store {
 }
 
 impl Tx {
-    /// Sends events again, in this order, beside the new ones. They are no longer dead.
-    pub async fn replay(&mut self, webhook: &Webhook, events: &[(CounterId, i64)]) -> Result<(), DbError> {
+    /// Sends events again, in this order, beside the new ones. They are no longer dead. False: with those that wait already
+    /// there would be more than `most`, and nothing is done.
+    pub async fn replay(
+        &mut self,
+        webhook: &Webhook,
+        events: &[(CounterId, i64)],
+        most: usize,
+    ) -> Result<bool, DbError> {
+        // One after the other, so that the count is right.
+        sqlx::query!("SELECT id FROM webhook WHERE id = $1 FOR NO KEY UPDATE", webhook.id.0)
+            .fetch_optional(&mut *self.inner)
+            .await?;
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let waiting = sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM (
+                   SELECT 1 FROM webhook_redelivery WHERE webhook_id = $1 AND skips = $2
+                   ORDER BY webhook_id, place LIMIT $3) waiting"#,
+            webhook.id.0,
+            webhook.skips,
+            most
+        )
+        .fetch_one(&mut *self.inner)
+        .await?;
+        if waiting + i64::try_from(events.len()).unwrap_or(i64::MAX) > most {
+            return Ok(false);
+        }
         let (counters, places): (Vec<i64>, Vec<i64>) =
             events.iter().map(|(counter, place)| (counter.0, *place)).unzip();
         sqlx::query!(
@@ -74,7 +98,7 @@ impl Tx {
         .execute(&mut *self.inner)
         .await?;
         self.notify_on_commit(topic::webhook(webhook.id));
-        Ok(())
+        Ok(true)
     }
 
     /// Records what its user did to a webhook through the API.

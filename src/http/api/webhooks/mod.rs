@@ -310,5 +310,6 @@ async fn test(
     State(state): State<AppState>,
     NamedWebhook { webhook, .. }: NamedWebhook,
 ) -> Result<Json<history::AttemptInfo>, ApiError> {
-    Ok(Json(state.webhooks.test(&webhook).await?.into()))
+    let attempt = state.webhooks.test(&webhook).await?.ok_or_else(ApiError::too_many_requests)?;
+    Ok(Json(attempt.into()))
 }

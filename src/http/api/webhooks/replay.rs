@@ -83,13 +83,21 @@ async fn replay(
         }
     };
     if events.len() > MOST {
-        let message = format!("at most {MOST} events are sent again by one request; name a shorter time");
-        return Err(ApiError::bad_request(ErrorCode::TooMany, message));
+        return Err(too_many("name a shorter time"));
     }
     let mut tx = state.store.begin().await?;
-    tx.replay(&webhook, &events).await?;
+    if !tx.replay(&webhook, &events, MOST).await? {
+        return Err(too_many(
+            "with those that wait to be sent again there would be more; wait until they are sent",
+        ));
+    }
     tx.record_webhook_act("webhook.replay", caller.user, &webhook.public_id).await?;
     claim.commit(tx, StatusCode::OK, Replayed { replayed: events.len() }).await
+}
+
+fn too_many(advice: &str) -> ApiError {
+    let message = format!("at most {MOST} events are sent again at a time; {advice}");
+    ApiError::bad_request(ErrorCode::TooMany, message)
 }
 
 async fn one(state: &AppState, webhook: &Webhook, id: &str) -> Result<(CounterId, i64), ApiError> {

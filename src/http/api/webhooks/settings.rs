@@ -86,6 +86,10 @@ async fn read_url(state: &AppState, user: UserId, text: &str) -> Result<String, 
         return Err(not_allowed("it must have no user name, no password and no fragment"));
     }
     match on_behalf_of(user, state.webhooks.check_url(&url)).await {
+        // Signs that a URL cannot have take more room in it.
+        Ok(()) if url.as_str().len() > LONGEST_URL => {
+            Err(invalid(format!("url: at most {LONGEST_URL} characters are accepted, other signs encoded")))
+        }
         Ok(()) => Ok(url.into()),
         Err(FetchError::Busy) => Err(ApiError::unavailable(
             ErrorCode::Unavailable,
