@@ -184,9 +184,6 @@ impl Tx {
         if attempts.is_empty() {
             return Ok(());
         }
-        fn column<T>(attempts: &[Attempt], of: impl Fn(&Attempt) -> T) -> Vec<T> {
-            attempts.iter().map(of).collect()
-        }
         sqlx::query!(
             "INSERT INTO webhook_attempt (webhook_id, event_id, kind, account, seq, attempt, at, milliseconds, status, error,
                  detail, response, next_at, is_replay)
@@ -239,4 +236,8 @@ impl Tx {
         }
         Ok(())
     }
+}
+
+fn column<T>(attempts: &[Attempt], of: impl Fn(&Attempt) -> T) -> Vec<T> {
+    attempts.iter().map(of).collect()
 }

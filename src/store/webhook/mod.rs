@@ -93,12 +93,30 @@ pub struct NewWebhook {
     pub place: i64,
 }
 
+/// Types or accounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selection {
+    All,
+    Only(Vec<String>),
+}
+
+impl Selection {
+    /// As it is stored: `None`: all.
+    #[must_use]
+    pub fn stored(self) -> Option<Vec<String>> {
+        match self {
+            Self::All => None,
+            Self::Only(words) => Some(words),
+        }
+    }
+}
+
 /// What changes; `None`: that stays.
 #[derive(Clone, Debug, Default)]
 pub struct WebhookChange {
     pub url: Option<String>,
-    pub types: Option<Option<Vec<String>>>,
-    pub accounts: Option<Option<Vec<String>>>,
+    pub types: Option<Selection>,
+    pub accounts: Option<Selection>,
     pub description: Option<String>,
     pub active: Option<bool>,
     /// What waits is skipped up to this place, or sent again from there.
@@ -336,7 +354,8 @@ impl Tx {
     ) -> Result<Option<Webhook>, DbError> {
         let is_tried = change.active == Some(true) || change.url.is_some();
         let (sets_types, sets_accounts) = (change.types.is_some(), change.accounts.is_some());
-        let (types, accounts) = (change.types.flatten(), change.accounts.flatten());
+        let (types, accounts) =
+            (change.types.and_then(Selection::stored), change.accounts.and_then(Selection::stored));
         sqlx::query!(
             "UPDATE webhook SET
                    url = coalesce($3, url), types = CASE WHEN $4 THEN $5 ELSE types END,

@@ -26,7 +26,7 @@ use crate::http::extract::caller::Caller;
 use crate::http::extract::params::{Flag, RequestParameters, Text, WholeNumber};
 use crate::http::json::Json;
 use crate::secrets::random_id;
-use crate::store::{MOST_WEBHOOKS, NewWebhook, Webhook, WebhookChange};
+use crate::store::{MOST_WEBHOOKS, NewWebhook, Selection, Webhook, WebhookChange};
 use crate::webhooks::Secret;
 
 /// The beginning of all paths here.
@@ -137,8 +137,8 @@ async fn create(
     let public_id = random_id();
     let new = NewWebhook {
         url: settings.url.unwrap_or_default(),
-        types: settings.types.flatten(),
-        accounts: settings.accounts.flatten(),
+        types: settings.types.and_then(Selection::stored),
+        accounts: settings.accounts.and_then(Selection::stored),
         description: body.description.into_inner(),
         active: body.active.is_none_or(|Flag(active)| active),
         secret: state.webhooks.seal(&public_id, &secret),

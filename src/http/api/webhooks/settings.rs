@@ -10,6 +10,7 @@ use crate::events::{After, Cursor, kinds};
 use crate::fetch::{FetchError, on_behalf_of};
 use crate::http::AppState;
 use crate::http::error::{ApiError, ErrorCode};
+use crate::store::Selection;
 use crate::webhooks::Secret;
 
 /// Characters of a URL.
@@ -17,8 +18,8 @@ const LONGEST_URL: usize = 2_048;
 /// Numbers or types of a list.
 const LONGEST_LIST: usize = 1_000;
 
-/// Words with commas, or a list of such; `None`: `*`, or an empty list.
-pub struct Lists(Option<Vec<String>>);
+/// Words with commas, or a list of such; all are `*`, or an empty list.
+pub struct Lists(Selection);
 
 /// A secret in a request.
 pub struct SecretText(pub Secret);
@@ -26,8 +27,8 @@ pub struct SecretText(pub Secret);
 /// What is given, as this server stores it.
 pub struct Settings {
     pub url: Option<String>,
-    pub types: Option<Option<Vec<String>>>,
-    pub accounts: Option<Option<Vec<String>>>,
+    pub types: Option<Selection>,
+    pub accounts: Option<Selection>,
 }
 
 impl Settings {
@@ -40,14 +41,24 @@ impl Settings {
         types: Option<Lists>,
         accounts: Option<Lists>,
     ) -> Result<Self, ApiError> {
-        let types = types.map(|Lists(words)| words.map(read_types).transpose()).transpose()?;
-        let accounts = accounts.map(|Lists(words)| words.map(read_accounts).transpose()).transpose()?;
+        let types = types.map(|Lists(types)| checked(types, read_types)).transpose()?;
+        let accounts = accounts.map(|Lists(accounts)| checked(accounts, read_accounts)).transpose()?;
         let url = match url {
             Some(url) => Some(read_url(state, user, url.trim()).await?),
             None => None,
         };
         Ok(Self { url, types, accounts })
     }
+}
+
+fn checked(
+    selection: Selection,
+    read: impl FnOnce(Vec<String>) -> Result<Vec<String>, ApiError>,
+) -> Result<Selection, ApiError> {
+    Ok(match selection {
+        Selection::All => Selection::All,
+        Selection::Only(words) => Selection::Only(read(words)?),
+    })
 }
 
 fn read_types(words: Vec<String>) -> Result<Vec<String>, ApiError> {
@@ -147,7 +158,7 @@ impl<'de> Deserialize<'de> for Lists {
             fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Lists, A::Error> {
                 let mut words = Vec::new();
                 while let Some(Lists(item)) = items.next_element()? {
-                    words.extend(item.unwrap_or_else(|| vec!["*".to_owned()]));
+                    words.extend(item.stored().unwrap_or_else(|| vec!["*".to_owned()]));
                     if words.len() > LONGEST_LIST {
                         break;
                     }
@@ -164,7 +175,7 @@ fn collect<E: de::Error>(words: Vec<String>) -> Result<Lists, E> {
         return Err(E::custom(format_args!("at most {LONGEST_LIST} items are accepted")));
     }
     let all = words.is_empty() || words.iter().any(|word| word == "*");
-    Ok(Lists((!all).then_some(words)))
+    Ok(Lists(if all { Selection::All } else { Selection::Only(words) }))
 }
 
 impl<'de> Deserialize<'de> for SecretText {
@@ -181,7 +192,7 @@ mod tests {
 
     fn read(value: Value) -> Option<Vec<String>> {
         let Lists(words) = serde_json::from_value(value).expect("words");
-        words
+        words.stored()
     }
 
     #[test]
