@@ -24,7 +24,7 @@ pub async fn webhooks(scene: &Scene, meter: &mut Meter) {
         let nothing_waits = async |path: &str| {
             crate::support::wait::wait_until_async(
                 "nothing waits",
-                std::time::Duration::from_secs(60),
+                std::time::Duration::from_mins(1),
                 async || (person.api.get(path).await.json()["waiting"] == 0).then_some(()),
             )
             .await;
