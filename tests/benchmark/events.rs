@@ -27,7 +27,7 @@ const CONNECTIONS: usize = 32;
 /// Webhooks that get events at the same time.
 const WEBHOOKS: usize = 8;
 /// The longest time for the deliveries.
-const LONGEST: Duration = Duration::from_secs(300);
+const LONGEST: Duration = Duration::from_mins(5);
 /// What the server allows here: all streams come from one address.
 const MOST_CONNECTIONS: &str = "10000";
 
