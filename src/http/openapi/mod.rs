@@ -93,7 +93,7 @@ pub fn complete(document: &mut Value) {
     for (_, schema) in members_of(document.pointer_mut("/components/schemas")) {
         complete_schema(schema);
     }
-    document["webhooks"] = webhooks::all();
+    webhooks::add(document);
     remove_unused(document);
 }
 

@@ -1,6 +1,6 @@
 //! What this server posts to the URLs of webhooks: each type of event.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::JSON;
 use crate::events::kinds;
@@ -32,10 +32,14 @@ const DATA: &[(&str, &str)] = &[
     ("webhook.test", "`webhook`: its id."),
 ];
 
-/// All types, each as a request of this server.
-pub(super) fn all() -> Value {
-    let webhooks = kinds::all().map(|kind| (kind.to_owned(), webhook(kind)));
-    webhooks.collect::<Map<String, Value>>().into()
+/// Adds all types, each as a request of this server. They are components that the document refers to: generators of clients
+/// would make methods of them otherwise.
+pub(super) fn add(document: &mut Value) {
+    for kind in kinds::all() {
+        let name = format!("event_{}", kind.replace('.', "_"));
+        document["webhooks"][kind] = json!({"$ref": format!("#/components/pathItems/{name}")});
+        document["components"]["pathItems"][name] = webhook(kind);
+    }
 }
 
 fn webhook(kind: &str) -> Value {

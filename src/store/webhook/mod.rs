@@ -7,21 +7,21 @@
 pub mod history;
 pub mod lease;
 pub mod progress;
+mod removal;
 pub mod replay;
+mod waiting;
 
 use chrono::{DateTime, Utc};
 use sqlx::PgExecutor;
 
-use super::{More, SLICE, Store, Tx, topic};
+use super::{Store, Tx, topic};
 use crate::db::DbError;
 use crate::domain::{CounterId, Event, ProcessId, UserId, WebhookId};
 
+pub use waiting::Waiting;
+
 /// Webhooks of a user at most.
 pub const MOST_WEBHOOKS: i64 = 20;
-/// Waiting events that are counted at most.
-const COUNTED: i64 = 10_000;
-/// Accounts that are behind and whose events are counted.
-const BEHIND: i64 = 1_000;
 
 /// A webhook.
 #[derive(Clone, Debug)]
@@ -136,14 +136,6 @@ impl WebhookChange {
     }
 }
 
-/// The events that a webhook has not accepted yet.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Waiting {
-    /// At most [`COUNTED`].
-    pub events: i64,
-    pub oldest: Option<DateTime<Utc>>,
-}
-
 struct WebhookRow {
     id: i64,
     public_id: String,
@@ -230,81 +222,6 @@ impl Store {
     /// A webhook of a user; `None` for another user's, too.
     pub async fn webhook(&self, user: UserId, public_id: &str) -> Result<Option<Webhook>, DbError> {
         Ok(read(self.db.pool(), user, Some(public_id)).await?.pop())
-    }
-
-    /// How many events wait up to a place, and the time of the oldest. The filter is the webhook's.
-    pub async fn waiting(
-        &self,
-        webhook: &Webhook,
-        filter: &super::EventFilter,
-        last: i64,
-    ) -> Result<Waiting, DbError> {
-        let counters =
-            filter.counters.as_ref().map(|all| all.iter().map(|counter| counter.0).collect::<Vec<_>>());
-        let names = filter.kinds.as_ref().map(|kinds| kinds.names.as_slice());
-        let groups = filter.kinds.as_ref().map_or(&[][..], |kinds| kinds.groups.as_slice());
-        let behind = sqlx::query!(
-            "SELECT counter_id, seq FROM webhook_account WHERE webhook_id = $1 AND skips = $2
-             ORDER BY webhook_id, counter_id LIMIT $3",
-            webhook.id.0,
-            webhook.skips,
-            BEHIND
-        )
-        .fetch_all(self.db.pool())
-        .await?;
-        let (ids, seqs): (Vec<i64>, Vec<i64>) =
-            behind.into_iter().map(|row| (row.counter_id, row.seq)).unzip();
-        let row = sqlx::query!(
-            r#"WITH found AS (
-                   SELECT e.at FROM (
-                       SELECT * FROM event_span WHERE user_id = $2 AND place > $3 AND place < $4::bigint + 1000
-                       ORDER BY user_id, place LIMIT $9) s
-                   CROSS JOIN LATERAL (
-                       SELECT at, kind FROM event WHERE counter_id = s.counter_id
-                         AND seq BETWEEN greatest(s.first_seq, s.last_seq - (s.place - $3) + 1)
-                                     AND least(s.last_seq, s.last_seq - (s.place - $4))
-                       ORDER BY seq OFFSET 0) e
-                   WHERE ($5::bigint[] IS NULL OR s.counter_id = ANY($5)) AND s.counter_id <> ALL($10)
-                     AND e.kind <> 'webhook.test'
-                     AND ($6::text[] IS NULL OR e.kind = ANY($6) OR split_part(e.kind, '.', 1) = ANY($7::text[]))
-                   LIMIT $9
-               ), behind AS (
-                   SELECT e.at FROM unnest($10::bigint[], $11::bigint[]) AS a (counter_id, seq)
-                   CROSS JOIN LATERAL (
-                       SELECT at, kind FROM event WHERE counter_id = a.counter_id AND seq > a.seq
-                       ORDER BY seq LIMIT $9) e
-                   WHERE ($5::bigint[] IS NULL OR a.counter_id = ANY($5)) AND e.kind <> 'webhook.test'
-                     AND ($6::text[] IS NULL OR e.kind = ANY($6) OR split_part(e.kind, '.', 1) = ANY($7::text[]))
-                   LIMIT $9
-               ), beside AS (
-                   SELECT place FROM webhook_redelivery WHERE webhook_id = $1 AND skips = $8
-                   ORDER BY webhook_id, place LIMIT $9)
-               SELECT (SELECT count(*) FROM found) + (SELECT count(*) FROM behind) + (SELECT count(*) FROM beside)
-                          AS "events!",
-                      least((SELECT min(at) FROM found), (SELECT min(at) FROM behind)) AS oldest,
-                      (SELECT min(place) FROM beside) AS beside"#,
-            webhook.id.0,
-            webhook.user.0,
-            webhook.place,
-            last,
-            counters.as_deref(),
-            names,
-            groups,
-            webhook.skips,
-            COUNTED,
-            &ids,
-            &seqs
-        )
-        .fetch_one(self.db.pool())
-        .await?;
-        let mut oldest = row.oldest;
-        if let Some(place) = row.beside {
-            let event =
-                self.sequence(webhook.user, (place - 1, place), &super::EventFilter::default(), 1).await?;
-            let beside = event.first().map(|event| event.at);
-            oldest = [oldest, beside].into_iter().flatten().min();
-        }
-        Ok(Waiting { events: row.events.min(COUNTED), oldest })
     }
 }
 
@@ -464,47 +381,5 @@ impl Tx {
         .fetch_one(&mut *self.inner)
         .await?;
         Ok(CounterId(id))
-    }
-
-    /// Deletes a slice of what one deleted webhook has left. False: there is none, or other processes are at it.
-    pub(super) async fn delete_slice_of_webhook(&mut self) -> Result<More, DbError> {
-        let webhook = sqlx::query_scalar!(
-            "SELECT id FROM webhook WHERE user_id IS NULL ORDER BY user_id, id LIMIT 1 FOR UPDATE SKIP LOCKED"
-        )
-        .fetch_optional(&mut *self.inner)
-        .await?;
-        let Some(webhook) = webhook else { return Ok(false) };
-        for statement in [
-            sqlx::query!(
-                "DELETE FROM webhook_attempt WHERE ctid = ANY(ARRAY(
-                     SELECT ctid FROM webhook_attempt WHERE webhook_id = $1 ORDER BY webhook_id, id LIMIT $2))",
-                webhook,
-                SLICE
-            ),
-            sqlx::query!(
-                "DELETE FROM webhook_dead WHERE ctid = ANY(ARRAY(
-                     SELECT ctid FROM webhook_dead WHERE webhook_id = $1 ORDER BY webhook_id, id LIMIT $2))",
-                webhook,
-                SLICE
-            ),
-            sqlx::query!(
-                "DELETE FROM webhook_redelivery WHERE ctid = ANY(ARRAY(
-                     SELECT ctid FROM webhook_redelivery WHERE webhook_id = $1 ORDER BY webhook_id, place LIMIT $2))",
-                webhook,
-                SLICE
-            ),
-            sqlx::query!(
-                "DELETE FROM webhook_account WHERE ctid = ANY(ARRAY(
-                     SELECT ctid FROM webhook_account WHERE webhook_id = $1 ORDER BY webhook_id, counter_id LIMIT $2))",
-                webhook,
-                SLICE
-            ),
-        ] {
-            if statement.execute(&mut *self.inner).await?.rows_affected() > 0 {
-                return Ok(true);
-            }
-        }
-        sqlx::query!("DELETE FROM webhook WHERE id = $1", webhook).execute(&mut *self.inner).await?;
-        Ok(true)
     }
 }
