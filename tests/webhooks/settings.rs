@@ -41,20 +41,20 @@ async fn a_webhook_is_made_shown_changed_and_deleted() {
     assert_eq!((list["webhooks"].as_array().map(Vec::len), &shown), (Some(1), &made));
 
     let path = format!("/api/webhooks/{id}/");
-    let changes =
+    let answer_to =
         async |body: Value| owner.api.send(owner.api.request(Method::PATCH, &path).json(&body)).await;
-    let changed = changes(json!({"types": "*", "accounts": [], "active": 1, "description": ""})).await;
+    let changed = answer_to(json!({"types": "*", "accounts": [], "active": 1, "description": ""})).await;
     assert_eq!(changed.status, 200, "{}", changed.text());
     let changed = changed.json();
     assert_eq!((&changed["types"], &changed["accounts"]), (&Value::Null, &Value::Null));
     assert_eq!((&changed["state"], &changed["description"]), (&json!("ok"), &json!("")));
     assert!(changed.get("secret").is_none());
-    let nothing = changes(json!({})).await;
+    let nothing = answer_to(json!({})).await;
     nothing.refused(400, "missing_parameter");
 
     assert_eq!(owner.api.delete(&path).await.status, 200);
     for answer in
-        [owner.api.get(&path).await, owner.api.delete(&path).await, changes(json!({"active": 0})).await]
+        [owner.api.get(&path).await, owner.api.delete(&path).await, answer_to(json!({"active": 0})).await]
     {
         answer.refused(404, "webhook_not_found");
     }
