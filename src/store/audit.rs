@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 
 use super::{Store, Tx};
 use crate::db::DbError;
-use crate::domain::AccountId;
+use crate::domain::{AccountId, UserId};
 
 /// Characters that are stored of a target: a caller may have typed anything.
 const LONGEST_TARGET: usize = 150;
@@ -85,6 +85,26 @@ impl Tx {
              FROM account a JOIN windu_user u ON u.id = a.user_id WHERE a.id = $1",
             account.0,
             action
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
+    /// Records what its user did to a webhook through the API.
+    pub async fn record_webhook_act(
+        &mut self,
+        action: &str,
+        user: UserId,
+        public_id: &str,
+    ) -> Result<(), DbError> {
+        sqlx::query!(
+            "INSERT INTO audit (actor, action, target, outcome)
+             SELECT 'api:' || regexp_replace(u.name, '[[:space:]]', '_', 'g'), $2, $3, 'ok'
+             FROM windu_user u WHERE u.id = $1",
+            user.0,
+            action,
+            public_id
         )
         .execute(&mut *self.inner)
         .await?;

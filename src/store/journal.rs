@@ -124,12 +124,21 @@ impl Store {
 impl Tx {
     /// The counter of a user's number, made if there is none.
     pub async fn counter(&mut self, user: UserId, number: &PhoneNumber) -> Result<CounterId, DbError> {
+        self.counter_named(user, number.as_str()).await
+    }
+
+    /// The counter of what is about the user and no account.
+    pub(super) async fn counter_of_user(&mut self, user: UserId) -> Result<CounterId, DbError> {
+        self.counter_named(user, "").await
+    }
+
+    async fn counter_named(&mut self, user: UserId, number: &str) -> Result<CounterId, DbError> {
         let id = sqlx::query_scalar!(
             "INSERT INTO account_counter (user_id, number) VALUES ($1, $2)
              ON CONFLICT ON CONSTRAINT account_counter_user_number_key DO UPDATE SET number = excluded.number
              RETURNING id",
             user.0,
-            number.as_str()
+            number
         )
         .fetch_one(&mut *self.inner)
         .await?;

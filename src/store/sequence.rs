@@ -271,6 +271,11 @@ impl Store {
             .collect())
     }
 
+    /// The event at a place; `None`: it was deleted, or there is none yet.
+    pub async fn event_at(&self, user: UserId, place: i64) -> Result<Option<SequencedEvent>, DbError> {
+        Ok(self.sequence(user, (place - 1, place), &EventFilter::default(), 1).await?.pop())
+    }
+
     /// The place of an event of a journal; of number 0 the place before its first event. The sequence must be numbered.
     pub async fn place_of_seq(
         &self,

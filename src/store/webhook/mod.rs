@@ -370,16 +370,4 @@ impl Tx {
         self.close_journal(journal).await?;
         Ok((counter, seq))
     }
-
-    async fn counter_of_user(&mut self, user: UserId) -> Result<CounterId, DbError> {
-        let id = sqlx::query_scalar!(
-            "INSERT INTO account_counter (user_id, number) VALUES ($1, '')
-             ON CONFLICT ON CONSTRAINT account_counter_user_number_key DO UPDATE SET number = excluded.number
-             RETURNING id",
-            user.0
-        )
-        .fetch_one(&mut *self.inner)
-        .await?;
-        Ok(CounterId(id))
-    }
 }

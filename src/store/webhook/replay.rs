@@ -100,24 +100,4 @@ impl Tx {
         self.notify_on_commit(topic::webhook(webhook.id));
         Ok(true)
     }
-
-    /// Records what its user did to a webhook through the API.
-    pub async fn record_webhook_act(
-        &mut self,
-        action: &str,
-        user: UserId,
-        public_id: &str,
-    ) -> Result<(), DbError> {
-        sqlx::query!(
-            "INSERT INTO audit (actor, action, target, outcome)
-             SELECT 'api:' || regexp_replace(u.name, '[[:space:]]', '_', 'g'), $2, $3, 'ok'
-             FROM windu_user u WHERE u.id = $1",
-            user.0,
-            action,
-            public_id
-        )
-        .execute(&mut *self.inner)
-        .await?;
-        Ok(())
-    }
 }

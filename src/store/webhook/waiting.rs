@@ -87,8 +87,7 @@ impl Store {
         .await?;
         let mut oldest = row.oldest;
         if let Some(place) = row.beside {
-            let event = self.sequence(webhook.user, (place - 1, place), &EventFilter::default(), 1).await?;
-            let beside = event.first().map(|event| event.at);
+            let beside = self.event_at(webhook.user, place).await?.map(|event| event.at);
             oldest = [oldest, beside].into_iter().flatten().min();
         }
         Ok(Waiting { events: row.events.min(COUNTED), oldest })

@@ -181,11 +181,10 @@ impl<'a> Delivery<'a> {
         let mut with_events: Vec<(Redelivery, Option<SequencedEvent>)> = Vec::with_capacity(found.len());
         let now = clock::now();
         for redelivery in found.into_iter().filter(|redelivery| redelivery.retry_at <= now) {
-            let (place, all) = (redelivery.place, EventFilter::default());
             let event = if redelivery.is_skipped {
                 None
             } else {
-                store.sequence(self.webhook.user, (place - 1, place), &all, 1).await?.pop()
+                store.event_at(self.webhook.user, redelivery.place).await?
             };
             with_events.push((redelivery, event));
         }

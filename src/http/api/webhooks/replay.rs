@@ -15,7 +15,7 @@ use crate::http::error::{ApiError, ErrorCode, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::params::{Flag, RequestParameters};
 use crate::http::json::Json;
-use crate::store::{EventFilter, PlaceOfSeq, Webhook};
+use crate::store::{PlaceOfSeq, Webhook};
 use http::StatusCode;
 
 /// Events of one request.
@@ -120,8 +120,7 @@ async fn one(state: &AppState, webhook: &Webhook, id: &str) -> Result<(CounterId
     let PlaceOfSeq::At(place) = state.store.place_of_seq(webhook.user, counter, seq).await? else {
         return Err(unknown());
     };
-    let found =
-        state.store.sequence(webhook.user, (place - 1, place), &EventFilter::default(), 1).await?.pop();
+    let found = state.store.event_at(webhook.user, place).await?;
     let event = found.filter(|event| event.counter == counter && event.seq == seq).ok_or_else(unknown)?;
     if state.events.epochs().await?.word(event.epoch)? != word {
         return Err(unknown());
