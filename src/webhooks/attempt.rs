@@ -40,8 +40,9 @@ pub struct Sender {
 pub struct Target {
     pub user: UserId,
     pub url: Url,
-    /// Each signs; the new one is the first.
-    pub secrets: Vec<Secret>,
+    pub secret: Secret,
+    /// The one before, and until when it signs, too.
+    pub old_secret: Option<(Secret, DateTime<Utc>)>,
 }
 
 /// What came of a request.
@@ -121,8 +122,11 @@ impl Sender {
         limit: Duration,
     ) -> Result<FetchResponse, FetchError> {
         let timestamp = at.timestamp();
+        let old = target.old_secret.as_ref().filter(|(_, until)| *until > at).map(|(old, _)| old);
+        // The new one is the first.
+        let secrets = std::iter::once(&target.secret).chain(old);
         let signatures: Vec<String> =
-            target.secrets.iter().filter_map(|secret| secret.sign(id, timestamp, body.as_bytes())).collect();
+            secrets.filter_map(|secret| secret.sign(id, timestamp, body.as_bytes())).collect();
         let post = Post::json(target.url.clone(), body, limit)
             .header("user-agent", "Windu")
             .header(HEADER_WEBHOOK_ID, id)

@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::clock;
 use crate::db::DbError;
 use crate::domain::{Event, PhoneNumber, ProcessId};
 use crate::events::{Events, Way, kinds};
@@ -95,8 +94,8 @@ impl Webhooks {
         else {
             return Err(lost());
         };
-        let events = store.sequence(webhook.user, (place - 1, place), &EventFilter::default(), 1).await?;
-        let (rendered, _) = self.events.render(webhook.user, &events).await?;
+        let event = store.event_at(webhook.user, place).await?.ok_or_else(lost)?;
+        let (rendered, _) = self.events.render(webhook.user, &[event]).await?;
         let rendered = rendered.into_iter().next().ok_or_else(lost)?;
         let target = self.target(webhook)?;
         let body = rendered.json.to_string();
@@ -114,13 +113,12 @@ impl Webhooks {
         let open = |sealed: &[u8]| {
             Secret::open(&self.keys, &webhook.public_id, sealed).map_err(|_| broken("secret"))
         };
-        let mut secrets = vec![open(&webhook.secrets.present)?];
-        if let Some((old, until)) = &webhook.secrets.old
-            && *until > clock::now()
-        {
-            secrets.push(open(old)?);
-        }
-        Ok(Target { user: webhook.user, url, secrets })
+        let secret = open(&webhook.secrets.present)?;
+        let old_secret = match &webhook.secrets.old {
+            Some((old, until)) => Some((open(old)?, *until)),
+            None => None,
+        };
+        Ok(Target { user: webhook.user, url, secret, old_secret })
     }
 
     fn store(&self) -> &Store {

@@ -150,12 +150,22 @@ async fn while_a_secret_changes_both_sign_and_the_new_one_is_the_first() {
     first.headers.insert("webhook-signature", signatures[0].parse().expect("a value"));
     hook.verify(&first);
 
+    // When its time has passed, the old one does not sign any more, although the webhook is not read anew.
+    hook.post("rotate-secret/", &json!({"secret": hook.secret, "keep_old": 1})).await;
+    let sent = receiver.count();
+    owner.sends(0, 1, "before its time").await;
+    receiver.waits_for("an event", sent + 1, |_| true).await;
+    hook.waits_for("its time", |hook| hook["old_until"].is_null()).await;
+    owner.sends(0, 1, "after its time").await;
+    let late = receiver.waits_for("an event", sent + 2, |_| true).await.remove(sent + 1);
+    assert_eq!(late.header("webhook-signature").split(' ').count(), 1);
+
     // A third secret: at most two sign. Without keep_old the new one alone.
     let rotated = hook.post("rotate-secret/", &json!({"keep_old": 0})).await;
     assert_eq!(rotated["old_until"], Value::Null);
     hook.secret = rotated["secret"].as_str().expect("a secret").to_owned();
     owner.sends(0, 1, "with one").await;
-    let one = receiver.waits_for("an event", 2, |_| true).await.remove(1);
+    let one = receiver.waits_for("an event", sent + 3, |_| true).await.remove(sent + 2);
     hook.verify(&one);
     assert_eq!(one.header("webhook-signature").split(' ').count(), 1);
     assert_ne!(hook.secret, old);
