@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use futures_util::StreamExt as _;
 use tokio::time::{Instant, sleep};
 
 use super::{Events, Followed};
@@ -26,8 +25,11 @@ const POLL: Duration = Duration::from_millis(300);
 const NOTE: Duration = Duration::from_mins(1);
 /// The pause after an error.
 const RETRY: Duration = Duration::from_millis(300);
-/// Users that are numbered at the same time.
-const AT_ONCE: usize = 4;
+/// The pause between two rounds as a multiple of the last one's time: many events make rounds rarer, not the sends slower.
+const REST: u32 = 4;
+const LONGEST_REST: Duration = Duration::from_millis(100);
+/// Journals that one transaction numbers.
+const TOGETHER: usize = 100;
 /// Users of journals that are remembered.
 const REMEMBERED: usize = 200_000;
 
@@ -58,6 +60,8 @@ enum Task {
     Sweep,
 }
 
+type FollowedUsers = HashMap<UserId, Arc<Followed>>;
+
 /// Numbers the sequences that somebody follows.
 struct Follower {
     events: Events,
@@ -78,7 +82,7 @@ impl Follower {
                 collected = grown.next() => collected,
                 () = tokio::time::sleep_until(next_poll) => Collected { is_partial: true, ..Collected::default() },
             };
-            let is_poll = collected.is_partial;
+            let (is_poll, began) = (collected.is_partial, Instant::now());
             if let Err(error) = self.round(collected).await {
                 tracing::debug!(error = chain(&error), "events were not numbered; trying again");
                 // Whatever was collected is found by the poll.
@@ -89,33 +93,34 @@ impl Follower {
             if is_poll {
                 next_poll = Instant::now() + POLL;
             }
-            sleep(ROUND).await;
+            sleep((began.elapsed() * REST).clamp(ROUND, LONGEST_REST)).await;
         }
     }
 
     async fn round(&mut self, collected: Collected) -> Result<(), DbError> {
-        let followed: HashMap<UserId, Arc<Followed>> =
+        let followed: FollowedUsers =
             self.events.followed().into_iter().map(|followed| (followed.user, followed)).collect();
         self.noted.retain(|user, _| followed.contains_key(user));
         if followed.is_empty() {
             return Ok(());
         }
-        let mut grown: HashMap<UserId, Option<Vec<CounterId>>> = HashMap::new();
-        for (counter, user) in self.users.find(self.events.store(), &collected.rows).await? {
-            if followed.contains_key(&user)
-                && let Some(counters) = grown.entry(user).or_insert_with(|| Some(Vec::new()))
-            {
-                counters.push(counter);
-            }
-        }
+        let mut grown = self.users.find(self.events.store(), &collected.rows).await?;
+        grown.retain(|(_, user)| followed.contains_key(user));
+        let users: HashSet<UserId> = grown.iter().map(|(_, user)| *user).collect();
         let now = Instant::now();
-        for (user, counters) in &mut grown {
-            let noted = self.noted.entry(*user).or_insert(now);
+        for user in users {
+            let noted = self.noted.entry(user).or_insert(now);
             if now - *noted > NOTE {
-                (*counters, *noted) = (None, now);
+                *noted = now;
+                self.number(&followed, user).await?;
+                grown.retain(|(_, of)| *of != user);
             }
         }
-        self.number(&followed, grown).await?;
+        for journals in grown.chunks(TOGETHER) {
+            for (user, last) in self.events.store().number_journals(journals).await? {
+                reached(&followed, user, last);
+            }
+        }
         if collected.is_partial {
             self.poll(&followed).await?;
         }
@@ -123,39 +128,29 @@ impl Follower {
     }
 
     /// What another process has numbered, and what none has.
-    async fn poll(&self, followed: &HashMap<UserId, Arc<Followed>>) -> Result<(), DbError> {
+    async fn poll(&self, followed: &FollowedUsers) -> Result<(), DbError> {
         let users: Vec<UserId> = followed.keys().copied().collect();
-        let mut behind = HashMap::new();
         for progress in self.events.store().progress(&users).await? {
-            if let Some(followed) = followed.get(&progress.user) {
-                followed.reached(progress.ends.last);
-            }
+            reached(followed, progress.user, progress.ends.last);
             if progress.is_behind {
-                behind.insert(progress.user, None);
-            }
-        }
-        self.number(followed, behind).await
-    }
-
-    async fn number(
-        &self,
-        followed: &HashMap<UserId, Arc<Followed>>,
-        grown: HashMap<UserId, Option<Vec<CounterId>>>,
-    ) -> Result<(), DbError> {
-        let store = self.events.store();
-        let numbered = futures_util::stream::iter(grown).map(async |(user, counters)| {
-            let last = store.number_events(user, counters.as_deref()).await?;
-            Ok::<_, DbError>((user, last))
-        });
-        let mut numbered = std::pin::pin!(numbered.buffer_unordered(AT_ONCE));
-        while let Some(outcome) = numbered.next().await {
-            if let (user, Some(last)) = outcome?
-                && let Some(followed) = followed.get(&user)
-            {
-                followed.reached(last);
+                self.number(followed, progress.user).await?;
             }
         }
         Ok(())
+    }
+
+    /// Numbers all that a user's journals have.
+    async fn number(&self, followed: &FollowedUsers, user: UserId) -> Result<(), DbError> {
+        if let Some(last) = self.events.store().number_events(user, None).await? {
+            reached(followed, user, last);
+        }
+        Ok(())
+    }
+}
+
+fn reached(followed: &FollowedUsers, user: UserId, last: i64) {
+    if let Some(followed) = followed.get(&user) {
+        followed.reached(last);
     }
 }
 

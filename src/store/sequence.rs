@@ -138,6 +138,36 @@ impl Store {
         }
     }
 
+    /// Gives the events of these journals their places, those of several users in one transaction; returns the place of the
+    /// last event of each user.
+    pub async fn number_journals(
+        &self,
+        journals: &[(CounterId, UserId)],
+    ) -> Result<Vec<(UserId, i64)>, DbError> {
+        let (counters, users): (Vec<i64>, Vec<i64>) =
+            journals.iter().map(|(counter, user)| (counter.0, user.0)).unzip();
+        // In the order of the users, so that no two of these calls wait for each other.
+        let rows = sqlx::query!(
+            r#"SELECT grown.user_id AS "user!", n.place AS "place!", n.more AS "more!"
+               FROM (
+                   SELECT user_id, array_agg(counter_id) AS counters
+                   FROM unnest($1::bigint[], $2::bigint[]) AS k (counter_id, user_id)
+                   GROUP BY user_id ORDER BY user_id OFFSET 0) grown
+               CROSS JOIN LATERAL number_events_1(grown.user_id, grown.counters) n"#,
+            &counters,
+            &users
+        )
+        .fetch_all(self.db.pool())
+        .await?;
+        let mut numbered = Vec::with_capacity(rows.len());
+        for row in rows {
+            let user = UserId(row.user);
+            let last = if row.more { self.number_events(user, None).await? } else { Some(row.place) };
+            numbered.extend(last.map(|last| (user, last)));
+        }
+        Ok(numbered)
+    }
+
     /// How far the sequences of these users are numbered, in one query that writes nothing.
     pub async fn progress(&self, users: &[UserId]) -> Result<Vec<Progress>, DbError> {
         let users: Vec<i64> = users.iter().map(|user| user.0).collect();

@@ -58,7 +58,7 @@ pub struct Options {
     /// Messages in one measurement of `xmpp`.
     #[arg(long, default_value_t = 2_000)]
     xmpp_messages: usize,
-    /// Also print what the SQL statements of `send`, `list` and `start` cost. That makes all of it slower.
+    /// Also print what the SQL statements of `send`, `list`, `start` and `events` cost. That makes all of it slower.
     #[arg(long)]
     statements: bool,
     /// WINDU_LOG of the server. At `info` each request is a line, which this program has to read.

@@ -15,6 +15,7 @@ use crate::people::Person;
 use crate::report::Ratios;
 use crate::send::{Talk, per_second};
 use crate::sink::Sink;
+use crate::statements;
 use crate::support::client::Client;
 
 /// Messages a second whose arrival is measured, and how many.
@@ -85,7 +86,7 @@ async fn arrival(talk: &Talk) {
     times.sort_unstable();
     let milliseconds = |part: usize| times[(times.len() - 1) * part / 100].as_secs_f64() * 1_000.0;
     println!(
-        "events: arrival after p50 {:.1} ms, p99 {:.1} ms, at most {:.1} ms",
+        "events: arrival after p50 {:.1} ms, p99 {:.1} ms (aim 50), at most {:.1} ms",
         milliseconds(50),
         milliseconds(99),
         milliseconds(100)
@@ -125,13 +126,19 @@ async fn attached(options: &Options, talk: &Talk) {
             readers.spawn(discard(open(talk, receiver).await));
         }
         let hook = add_webhook(talk, &talk.pairs[0].0, &sink, "newest").await;
+        if options.statements && round == options.rounds {
+            statements::reset(&talk.world).await;
+        }
         let with = per_second(messages, talk.send(CONNECTIONS, messages).await.finished);
+        if options.statements && round == options.rounds {
+            statements::print(&talk.world, messages, "message").await;
+        }
         readers.shutdown().await;
         remove_webhook(talk, &talk.pairs[0].0, &hook).await;
         ratios.add(with / without);
         println!("{round:3}  {without:6.0} messages/s without, {with:6.0} with; ratio {:.2}", with / without);
     }
-    ratios.print("events/attached", "");
+    ratios.print("events/attached", " (aim 0.8)");
 }
 
 /// Events that were there before, posted to a receiver on this machine.
@@ -160,7 +167,7 @@ async fn deliveries(talk: &Talk) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let rate = per_second(expected, began.elapsed());
-        println!("events: {rate:.0} deliveries/s by {} webhooks", people.len());
+        println!("events: {rate:.0} deliveries/s by {} webhooks (aim 1,000)", people.len());
         for (person, hook) in people.iter().zip(&hooks) {
             remove_webhook(talk, person, hook).await;
         }
