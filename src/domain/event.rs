@@ -109,6 +109,8 @@ pub enum Event {
         change: GroupChangeKind,
         /// The members concerned, by number or public id; empty when the group itself changed.
         participants: Vec<String>,
+        /// Who made the change, by number or public id, if the network says so.
+        by: Option<String>,
     },
     /// No event was accepted for an hour.
     WebhookFailing {
@@ -230,8 +232,8 @@ impl Event {
             }
             Self::ContactIdChanged { contact, was } => json!({"contact": contact, "was": was}),
             Self::GroupChanged { group, change: GroupChangeKind::Created, .. } => json!({"group": group}),
-            Self::GroupChanged { group, change, participants } => {
-                json!({"group": group, "change": change.name(), "participants": participants})
+            Self::GroupChanged { group, change, participants, by } => {
+                json!({"group": group, "change": change.name(), "by": by, "participants": participants})
             }
             Self::WebhookFailing { webhook, reason, since } => webhook_payload(webhook, reason, *since),
             Self::WebhookDisabled { webhook, reason, since } => webhook_payload(webhook, reason, *since),

@@ -307,7 +307,7 @@ fn data(
         // Journals of earlier versions do not have it.
         "chat.read" => drop(data.entry("unread").or_insert(Value::Null)),
         "group.changed" => {
-            // The networks do not report it.
+            // Journals of earlier versions do not have it.
             data.entry("by").or_insert(Value::Null);
             data.entry("subject").or_insert(Value::Null);
         }

@@ -317,6 +317,7 @@ fn translate(event: UpstreamEvent) -> Option<Inbound<Address>> {
             let change = |change: crate::upstream::GroupChange| InboundGroupChange {
                 kind: change.kind,
                 participants: change.who,
+                by: change.by,
             };
             let changes = changes.into_iter().map(change).collect();
             let what = InboundKind::Chat(ChatNews::Group { revision, subject, changes });

@@ -38,6 +38,9 @@ pub struct GroupChange {
     pub kind: GroupChangeKind,
     /// The members that it concerns; empty when it concerns the group itself.
     pub who: Vec<Address>,
+    /// The member who made it, if the network says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Address>,
 }
 
 /// A change of a group that an account requests. Its JSON travels in commands between processes, which may run different

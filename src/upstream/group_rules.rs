@@ -27,18 +27,32 @@ pub(super) fn decide(
     edit: &GroupEdit,
     largest: usize,
 ) -> Result<Decision, GroupFailure> {
+    let mut decision = decide_unnamed(members, by, edit, largest)?;
+    for change in &mut decision.changes {
+        change.by = Some(by.clone());
+    }
+    Ok(decision)
+}
+
+/// The same with changes that do not say who made them.
+fn decide_unnamed(
+    members: &[Member],
+    by: &Address,
+    edit: &GroupEdit,
+    largest: usize,
+) -> Result<Decision, GroupFailure> {
     let find = |address: &Address| members.iter().find(|member| member.address == *address);
     let author = find(by).ok_or(GroupFailure::NotInGroup)?;
     let require_admin = || if author.admin { Ok(()) } else { Err(GroupFailure::NotAnAdmin) };
     match edit {
         GroupEdit::Subject { subject } => Ok(Decision {
             subject: Some(subject.clone()),
-            changes: vec![GroupChange { kind: GroupChangeKind::Subject, who: Vec::new() }],
+            changes: vec![GroupChange { kind: GroupChangeKind::Subject, who: Vec::new(), by: None }],
             ..Decision::default()
         }),
         GroupEdit::Photo { photo } => Ok(Decision {
             photo: Some(GroupPhotoEdit(*photo)),
-            changes: vec![GroupChange { kind: GroupChangeKind::Photo, who: Vec::new() }],
+            changes: vec![GroupChange { kind: GroupChangeKind::Photo, who: Vec::new(), by: None }],
             ..Decision::default()
         }),
         GroupEdit::Leave => Ok(without(members, by, GroupChangeKind::Left)),
@@ -104,7 +118,7 @@ pub(super) fn successor(members: &[Member], who: &Address) -> Vec<Address> {
 }
 
 fn of(kind: GroupChangeKind, who: &[Address]) -> Vec<GroupChange> {
-    if who.is_empty() { Vec::new() } else { vec![GroupChange { kind, who: who.to_vec() }] }
+    if who.is_empty() { Vec::new() } else { vec![GroupChange { kind, who: who.to_vec(), by: None }] }
 }
 
 #[cfg(test)]
@@ -172,8 +186,10 @@ mod tests {
             assert_eq!(decide(&members, &address("1"), &edit), Err(GroupFailure::NotAMember), "{edit:?}");
         }
         let added =
-            decide(&members, &address("1"), &GroupEdit::Add { who: ["4", "2", "4"].map(address).to_vec() });
-        assert_eq!(added.expect("allowed").added, [address("4")]);
+            decide(&members, &address("1"), &GroupEdit::Add { who: ["4", "2", "4"].map(address).to_vec() })
+                .expect("allowed");
+        assert_eq!(added.added, [address("4")]);
+        assert_eq!(added.changes[0].by, Some(address("1")));
         let nothing =
             decide(&members, &address("1"), &GroupEdit::Promote { who: address("1") }).expect("allowed");
         assert_eq!(nothing, Decision::default());

@@ -156,7 +156,7 @@ async fn groups_are_shown_with_their_subject_and_authors_with_their_names() {
         .await;
     assert_eq!(
         event["data"],
-        json!({"group": group, "change": "added", "by": null, "participants": [owner.numbers[2]], "subject": "Walks"})
+        json!({"group": group, "change": "added", "by": admin, "participants": [owner.numbers[2]], "subject": "Walks"})
     );
 
     let named =

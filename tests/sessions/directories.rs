@@ -305,7 +305,7 @@ async fn groups_are_of_the_directory_of_the_account() {
         members: vec![member("user-1"), member("user-2"), member("user-3")],
     };
     let news = |number| {
-        let change = GroupChange { kind: GroupChangeKind::Created, who: Vec::new() };
+        let change = GroupChange { kind: GroupChangeKind::Created, who: Vec::new(), by: None };
         let group = std::sync::Arc::new(group.clone());
         incoming(
             UpstreamEvent::GroupChanged {

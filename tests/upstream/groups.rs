@@ -23,7 +23,7 @@ async fn group_of_three(phones: &[Phone; 3], lines: &mut [Line; 3]) -> Address {
     let members = [phones[1].address(), phones[2].address()];
     let made = lines[0].connection.create_group("make", "Three", &members).await.unwrap();
     for line in lines {
-        assert_eq!(line.group_event().await.changes, [created()]);
+        assert_eq!(line.group_event().await.changes, [created(&phones[0])]);
     }
     made.address
 }
@@ -66,12 +66,12 @@ impl Line {
     }
 }
 
-fn created() -> GroupChange {
-    GroupChange { kind: GroupChangeKind::Created, who: Vec::new() }
+fn created(by: &Phone) -> GroupChange {
+    change(GroupChangeKind::Created, &[], by)
 }
 
-fn change(kind: GroupChangeKind, who: &[&Phone]) -> GroupChange {
-    GroupChange { kind, who: who.iter().map(|who| who.address()).collect() }
+fn change(kind: GroupChangeKind, who: &[&Phone], by: &Phone) -> GroupChange {
+    GroupChange { kind, who: who.iter().map(|who| who.address()).collect(), by: Some(by.address()) }
 }
 
 /// The members and the admins.
@@ -99,7 +99,10 @@ pub async fn a_group_is_created_and_all_members_are_notified(network: &impl Netw
     assert_eq!(anna.connector.number_of(&made.address), None);
     for line in &mut lines {
         let event = line.group_event().await;
-        assert_eq!((&*event.group, event.subject.as_str(), event.changes), (&made, "Three", vec![created()]));
+        assert_eq!(
+            (&*event.group, event.subject.as_str(), event.changes),
+            (&made, "Three", vec![created(anna)])
+        );
     }
 }
 
@@ -211,7 +214,7 @@ pub async fn members_are_added_promoted_demoted_and_removed(network: &impl Netwo
     assert!(added.revision > made.revision);
     for line in &mut lines {
         let event = line.group_event().await;
-        assert_eq!(event.changes, [change(GroupChangeKind::Added, &[cleo])]);
+        assert_eq!(event.changes, [change(GroupChangeKind::Added, &[cleo], anna)]);
         assert_eq!(*event.group, added);
     }
     // An edit without a change sends no event.
@@ -230,10 +233,10 @@ pub async fn members_are_added_promoted_demoted_and_removed(network: &impl Netwo
     assert_eq!(members(&removed).0, [ben.address(), cleo.address()]);
     let mut revisions = Vec::new();
     for kind in [GroupChangeKind::Promoted, GroupChangeKind::Demoted, GroupChangeKind::Removed] {
-        let who = if kind == GroupChangeKind::Promoted { ben } else { anna };
+        let (who, by) = if kind == GroupChangeKind::Promoted { (ben, anna) } else { (anna, ben) };
         for line in &mut lines {
             let event = line.group_event().await;
-            assert_eq!(event.changes, [change(kind, &[who])]);
+            assert_eq!(event.changes, [change(kind, &[who], by)]);
             revisions.push(event.revision);
         }
     }
@@ -264,7 +267,7 @@ pub async fn every_member_may_change_the_subject(network: &impl Network) {
     for line in &mut lines {
         let event = line.group_event().await;
         assert_eq!((event.subject.as_str(), event.group.subject.as_str()), ("日本 🦆", "日本 🦆"));
-        assert_eq!(event.changes, [change(GroupChangeKind::Subject, &[])]);
+        assert_eq!(event.changes, [change(GroupChangeKind::Subject, &[], &phones[2])]);
     }
 }
 
@@ -276,7 +279,8 @@ pub async fn when_the_last_admin_leaves_another_member_becomes_admin(network: &i
     assert_eq!(members(&left), (vec![ben.address(), cleo.address()], vec![ben.address()]));
     for line in &mut lines {
         let changes = line.group_event().await.changes;
-        let expected = [change(GroupChangeKind::Left, &[anna]), change(GroupChangeKind::Promoted, &[ben])];
+        let expected =
+            [change(GroupChangeKind::Left, &[anna], anna), change(GroupChangeKind::Promoted, &[ben], anna)];
         assert_eq!(changes, expected);
     }
     assert_eq!(
@@ -285,7 +289,7 @@ pub async fn when_the_last_admin_leaves_another_member_becomes_admin(network: &i
     );
     // A member who is not an admin leaves, and then the last member.
     lines[2].edit_group("cleo", &group, GroupEdit::Leave).await.unwrap();
-    assert_eq!(lines[1].group_event().await.changes, [change(GroupChangeKind::Left, &[cleo])]);
+    assert_eq!(lines[1].group_event().await.changes, [change(GroupChangeKind::Left, &[cleo], cleo)]);
     let ended = lines[1].edit_group("ben", &group, GroupEdit::Leave).await.unwrap();
     assert_eq!(ended.members, []);
     assert_eq!(lines[1].group_event().await.group.members, []);
@@ -372,7 +376,10 @@ pub async fn an_offline_member_receives_the_groups_events_later(network: &impl N
     assert_eq!(back.group_message().await.2, "g1");
     assert_eq!(back.group_event().await.subject, "Away");
     assert_eq!(back.group_message().await.2, "g2");
-    assert_eq!(back.group_event().await.changes, [change(GroupChangeKind::Removed, &[&phones[2]])]);
+    assert_eq!(
+        back.group_event().await.changes,
+        [change(GroupChangeKind::Removed, &[&phones[2]], &phones[0])]
+    );
     second.send(&phones[2].address(), "m1", "fence").await.unwrap();
     assert_eq!(back.group_message().await.2, "m1");
 }
@@ -384,7 +391,8 @@ pub async fn an_unregistered_number_leaves_its_groups<N: Network>(network: &N) {
     anna.connector.unregister(&anna.number).await.unwrap();
     for line in &mut lines[1..] {
         let changes = line.group_event().await.changes;
-        let expected = [change(GroupChangeKind::Left, &[anna]), change(GroupChangeKind::Promoted, &[ben])];
+        let expected =
+            [change(GroupChangeKind::Left, &[anna], anna), change(GroupChangeKind::Promoted, &[ben], anna)];
         assert_eq!(changes, expected);
     }
     // The same for a new registration: the new owner is in none of the old groups.

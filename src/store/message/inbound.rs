@@ -74,6 +74,8 @@ pub struct InboundGroupChange<Who = Peer> {
     pub kind: GroupChangeKind,
     /// The members that it happened to.
     pub participants: Vec<Who>,
+    /// The member who made it, if the network says so.
+    pub by: Option<Who>,
 }
 
 impl<Who> Inbound<Who> {
@@ -83,7 +85,7 @@ impl<Who> Inbound<Who> {
             InboundKind::Chat(ChatNews::Group { changes, .. }) => changes.as_slice(),
             _ => &[],
         };
-        let participants = changes.iter().flat_map(|change| &change.participants);
+        let participants = changes.iter().flat_map(|change| change.participants.iter().chain(&change.by));
         std::iter::once(&self.peer).chain(&self.participant).chain(participants)
     }
 
@@ -121,7 +123,8 @@ impl<Who> ChatNews<Who> {
             Self::Group { revision, subject, changes } => {
                 let change = |change: &InboundGroupChange<Who>| {
                     let participants = change.participants.iter().map(&by).collect::<Result<_, E>>()?;
-                    Ok(InboundGroupChange { kind: change.kind, participants })
+                    let by = change.by.as_ref().map(&by).transpose()?;
+                    Ok(InboundGroupChange { kind: change.kind, participants, by })
                 };
                 let changes = changes.iter().map(change).collect::<Result<_, E>>()?;
                 ChatNews::Group { revision: *revision, subject: subject.clone(), changes }

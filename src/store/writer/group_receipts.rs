@@ -133,6 +133,7 @@ impl Tx {
                 group: group.public_id.clone(),
                 change: change.kind,
                 participants: change.participants.iter().map(|who| who.public_id.clone()).collect(),
+                by: change.by.as_ref().map(|by| by.public_id.clone()),
             });
         }
         Ok(())

@@ -207,8 +207,12 @@ mod tests {
             revision: 3,
             subject: "Ducks".to_owned(),
             changes: vec![
-                GroupChange { kind: GroupChangeKind::Subject, who: Vec::new() },
-                GroupChange { kind: GroupChangeKind::Added, who: vec![Address("15550100002".to_owned())] },
+                GroupChange { kind: GroupChangeKind::Subject, who: Vec::new(), by: None },
+                GroupChange {
+                    kind: GroupChangeKind::Added,
+                    who: vec![Address("15550100002".to_owned())],
+                    by: Some(Address("15550100001".to_owned())),
+                },
             ],
         };
         let id = || "m1".to_owned();
@@ -268,7 +272,8 @@ mod tests {
             (
                 Stanza::Group(news),
                 json!({"stanza": "group", "group": "group:a", "revision": 3, "subject": "Ducks",
-                       "changes": [{"kind": "subject", "who": []}, {"kind": "added", "who": ["15550100002"]}]}),
+                       "changes": [{"kind": "subject", "who": []}, {"kind": "added", "who": ["15550100002"],
+                                                                      "by": "15550100001"}]}),
             ),
         ] {
             assert_eq!(stanza.to_json(), json);

@@ -44,7 +44,7 @@ pub fn group(revision: i64, subject: &str, members: &[&str]) -> Group {
 
 /// The event about a change that made the group what it is now.
 pub fn news(group: &Group, kind: GroupChangeKind, who: &[&str], number: u64) -> Incoming {
-    let change = GroupChange { kind, who: who.iter().map(|who| address(who)).collect() };
+    let change = GroupChange { kind, who: who.iter().map(|who| address(who)).collect(), by: None };
     let event = UpstreamEvent::GroupChanged {
         group: Arc::new(group.clone()),
         revision: group.revision,

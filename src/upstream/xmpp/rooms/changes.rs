@@ -44,8 +44,12 @@ impl Rooms {
             let mut record = Record::new(subject, Some(creator.clone()), now);
             let decision = Decision {
                 added: all,
+                changes: vec![GroupChange {
+                    kind: GroupChangeKind::Created,
+                    who: Vec::new(),
+                    by: Some(creator.clone()),
+                }],
                 promoted: vec![creator],
-                changes: vec![GroupChange { kind: GroupChangeKind::Created, who: Vec::new() }],
                 ..Decision::default()
             };
             record.apply(&decision, &self.process, now);

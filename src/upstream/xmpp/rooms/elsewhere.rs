@@ -83,7 +83,8 @@ impl Rooms {
             record.left.retain(|who| who.0 != own);
             let mut decision = self.difference(&record, &listed, None);
             if before.is_none() {
-                decision.changes = vec![GroupChange { kind: GroupChangeKind::Created, who: Vec::new() }];
+                decision.changes =
+                    vec![GroupChange { kind: GroupChangeKind::Created, who: Vec::new(), by: None }];
             }
             if decision.changes.is_empty() || self.settle(room, record, before.as_deref(), &decision).await? {
                 return Ok(());
@@ -166,7 +167,11 @@ impl Rooms {
         if *edit != GroupEdit::Leave {
             return Err(Failure::Unsupported("change groups that another app has made").into());
         }
-        let changes = vec![GroupChange { kind: GroupChangeKind::Left, who: vec![author.clone()] }];
+        let changes = vec![GroupChange {
+            kind: GroupChangeKind::Left,
+            who: vec![author.clone()],
+            by: Some(author.clone()),
+        }];
         let decision = Decision { removed: vec![author.clone()], changes, ..Decision::default() };
         record.left.push(author.clone());
         record.remember(operation);

@@ -109,7 +109,7 @@ impl Rooms {
         if who.is_empty() {
             return Ok(());
         }
-        let changes = vec![GroupChange { kind: GroupChangeKind::Removed, who: who.clone() }];
+        let changes = vec![GroupChange { kind: GroupChangeKind::Removed, who: who.clone(), by: None }];
         let decision = Decision { removed: who, changes, ..Decision::default() };
         self.settle(room, record, Some(before), &decision).await.map(drop)
     }
@@ -165,11 +165,11 @@ impl Rooms {
             (GroupChangeKind::Demoted, &decision.demoted),
         ] {
             if !who.is_empty() {
-                decision.changes.push(GroupChange { kind, who: who.clone() });
+                decision.changes.push(GroupChange { kind, who: who.clone(), by: None });
             }
         }
         if decision.subject.is_some() {
-            decision.changes.push(GroupChange { kind: GroupChangeKind::Subject, who: Vec::new() });
+            decision.changes.push(GroupChange { kind: GroupChangeKind::Subject, who: Vec::new(), by: None });
         }
         decision
     }

@@ -66,7 +66,7 @@ impl Rooms {
             }
             let decision = Decision {
                 photo: Some(GroupPhotoEdit(photo)),
-                changes: vec![GroupChange { kind: GroupChangeKind::Photo, who: Vec::new() }],
+                changes: vec![GroupChange { kind: GroupChangeKind::Photo, who: Vec::new(), by: None }],
                 ..Decision::default()
             };
             if record.made_elsewhere {

@@ -76,8 +76,12 @@ impl LocalNet {
         .await?;
         let decision = Decision {
             added: members,
+            changes: vec![GroupChange {
+                kind: GroupChangeKind::Created,
+                who: Vec::new(),
+                by: Some(creator.clone()),
+            }],
             promoted: vec![creator],
-            changes: vec![GroupChange { kind: GroupChangeKind::Created, who: Vec::new() }],
             ..Decision::default()
         };
         tx.change_local_group(&new, &by.number, &decision).await?;
