@@ -26,7 +26,7 @@ const NOTE: Duration = Duration::from_mins(1);
 /// The pause after an error.
 const RETRY: Duration = Duration::from_millis(300);
 /// The pause between two rounds as a multiple of the last one's time: many events make rounds rarer, not the sends slower.
-const REST: u32 = 4;
+const REST: u32 = 6;
 const LONGEST_REST: Duration = Duration::from_millis(100);
 /// Journals that one transaction numbers.
 const TOGETHER: usize = 100;

@@ -121,7 +121,7 @@ impl Events {
                 accounts.push(account);
             }
             needs.push(need);
-            if messages.0.len() >= MESSAGES {
+            if messages.0.iter().filter(|message| message.whole).count() >= MESSAGES {
                 break;
             }
         }
@@ -206,10 +206,12 @@ fn need(
         let ((account, directory), name) = account.zip(name)?;
         Some(NamedPeer { account: *account, directory: directory.clone(), name })
     };
-    let need = match Shown::of(&event.kind) {
+    let shown = Shown::of(&event.kind);
+    let need = match shown {
         Shown::Facts => return Need::Nothing,
         Shown::Message | Shown::MessageTime(_) => peer(fact("chat")).zip(fact("id")).map(|(chat, id)| {
-            Need::Message(messages.position(NamedEventMessage { chat, id, letter: fact("type") }))
+            let whole = matches!(shown, Shown::Message);
+            Need::Message(messages.position(NamedEventMessage { chat, id, letter: fact("type"), whole }))
         }),
         Shown::Contact | Shown::ContactStatus | Shown::ContactPhoto => {
             peer(fact("contact")).map(|contact| Need::Person(people.position(contact)))

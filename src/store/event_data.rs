@@ -23,6 +23,8 @@ pub struct NamedEventMessage {
     pub id: String,
     /// The letter of its content, where the event has it: two messages of a chat may have one id.
     pub letter: Option<String>,
+    /// False: only its times are wanted; the text, the details and the titles are left out.
+    pub whole: bool,
 }
 
 /// A message with the titles that an event shows.
@@ -109,13 +111,15 @@ impl Store {
         let Columns { accounts, directories, names } = Columns::of(named.iter().map(|message| &message.chat));
         let ids: Vec<String> = named.iter().map(|message| message.id.clone()).collect();
         let letters: Vec<Option<String>> = named.iter().map(|message| message.letter.clone()).collect();
+        let whole: Vec<bool> = named.iter().map(|message| message.whole).collect();
         let rows = sqlx::query_file!(
             "src/store/event_messages.sql",
             &accounts,
             &directories,
             &names,
             &ids,
-            &letters as &[Option<String>]
+            &letters as &[Option<String>],
+            &whole
         )
         .fetch_all(self.db.pool())
         .await?;
