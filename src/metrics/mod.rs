@@ -4,6 +4,7 @@
 
 #[cfg(target_os = "linux")]
 mod process;
+mod webhooks;
 
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicU64;
@@ -15,6 +16,8 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+
+use self::webhooks::Webhooks;
 
 /// The upper bounds that OpenTelemetry's semantic conventions advise for durations, in seconds.
 const SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
@@ -76,11 +79,7 @@ pub struct Metrics {
     events: Counters<1>,
     event_delays: Histogram,
     event_consumers: Family<[Label; 1], Gauge>,
-    webhook_attempts: Counters<1>,
-    webhook_dead: Counter,
-    webhooks: Family<[Label; 1], Gauge>,
-    webhook_waiting: Gauges<0>,
-    webhook_oldest: Family<[(&'static str, String); 0], Seconds>,
+    webhooks: Webhooks,
     sessions: Gauges<2>,
     outbox_messages: Gauges<1>,
     outbox_oldest: Family<[(&'static str, String); 1], Seconds>,
@@ -113,11 +112,7 @@ impl Metrics {
             events: Family::default(),
             event_delays: Histogram::new(SECONDS),
             event_consumers: Family::default(),
-            webhook_attempts: Family::default(),
-            webhook_dead: Counter::default(),
-            webhooks: Family::default(),
-            webhook_waiting: Family::default(),
-            webhook_oldest: Family::default(),
+            webhooks: Webhooks::default(),
             sessions: Family::default(),
             outbox_messages: Family::default(),
             outbox_oldest: Family::default(),
@@ -187,8 +182,7 @@ impl Metrics {
             "Streams, sockets, waiting polls and the broker, which take events",
             self.event_consumers.clone(),
         );
-        self.register_webhooks();
-        let registry = &mut self.registry;
+        self.webhooks.register(registry);
         registry.register(
             "windu_sessions",
             "Sessions of registered accounts, of the whole deployment: take max, do not add. unheld: no running \
@@ -207,33 +201,6 @@ impl Metrics {
         );
         #[cfg(target_os = "linux")]
         registry.register_collector(Box::new(process::Process));
-    }
-
-    fn register_webhooks(&mut self) {
-        let registry = &mut self.registry;
-        registry.register(
-            "windu_webhook_attempts",
-            "Requests to the receivers of webhooks. receiver_failed: no answer, or one that says to come later; \
-             event_refused: another status",
-            self.webhook_attempts.clone(),
-        );
-        registry.register("windu_webhook_dead", "Events that were given up", self.webhook_dead.clone());
-        registry.register(
-            "windu_webhooks",
-            "Webhooks, of the whole deployment: take max, do not add",
-            self.webhooks.clone(),
-        );
-        registry.register(
-            "windu_webhook_waiting",
-            "Events that active webhooks have not accepted yet, with those that they leave out and have not passed yet, of \
-             the whole deployment: take max, do not add",
-            self.webhook_waiting.clone(),
-        );
-        registry.register(
-            "windu_webhook_oldest_seconds",
-            "The age of the oldest of these, of the whole deployment: take max, do not add",
-            self.webhook_oldest.clone(),
-        );
     }
 
     /// Creates the counters whose labels are known: an increase from nothing to one would be seen by no alert.
@@ -260,9 +227,7 @@ impl Metrics {
         ] {
             drop(self.fetches.get_or_create(&[("outcome", outcome)]));
         }
-        for outcome in ["accepted", "gone", "receiver_failed", "event_refused", "not_tried"] {
-            drop(self.webhook_attempts.get_or_create(&[("outcome", outcome)]));
-        }
+        self.webhooks.begin_at_zero();
         drop(self.events.get_or_create(&[("way", "webhook")]));
         for way in ["poll", "stream", "socket", "broker"] {
             drop(self.events.get_or_create(&[("way", way)]));
@@ -338,14 +303,6 @@ impl Metrics {
         self.event_consumers.get_or_create(&[("way", way)]).inc_by(change);
     }
 
-    pub fn webhook_attempt(&self, outcome: &'static str) {
-        self.webhook_attempts.get_or_create(&[("outcome", outcome)]).inc();
-    }
-
-    pub fn webhook_dead(&self, count: usize) {
-        self.webhook_dead.inc_by(count as u64);
-    }
-
     pub fn media_missing(&self) {
         self.media_missing.inc();
     }
@@ -355,18 +312,8 @@ impl Metrics {
         self.sessions.clear();
         self.outbox_messages.clear();
         self.outbox_oldest.clear();
-        self.webhooks.clear();
-        self.webhook_waiting.clear();
-        self.webhook_oldest.clear();
+        self.webhooks.set(deployment);
         let Some(deployment) = deployment else { return };
-        for state in ["ok", "failing", "paused", "disabled"] {
-            self.webhooks.get_or_create(&[("state", state)]).set(0);
-        }
-        for (state, count) in &deployment.webhooks {
-            self.webhooks.get_or_create(&[("state", *state)]).set(*count);
-        }
-        self.webhook_waiting.get_or_create(&[]).set(deployment.webhook_waiting);
-        self.webhook_oldest.get_or_create(&[]).set(deployment.webhook_oldest.as_secs_f64());
         for (network, state, count) in &deployment.sessions {
             let labels = [("network", network.clone()), ("state", (*state).to_owned())];
             self.sessions.get_or_create(&labels).set(*count);
