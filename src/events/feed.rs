@@ -63,7 +63,8 @@ impl Feed {
         loop {
             let last = *self.places.borrow_and_update();
             if last > self.at {
-                match self.read(last).await {
+                // In memory of its own: most of the time a feed waits, and many do.
+                match Box::pin(self.read(last)).await {
                     Ok(page) => {
                         let before = self.at;
                         self.at = page.until;

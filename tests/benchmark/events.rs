@@ -44,9 +44,11 @@ pub async fn run(options: &Options) {
             .env("WINDU_FETCH_ALLOW", "127.0.0.0/8")
     })
     .await;
-    arrival(&talk).await;
     memory(&talk, options.streams).await;
     attached(options, &talk).await;
+    // The log of a new database is written to new files, which takes longer.
+    talk.world.checkpoint().await;
+    arrival(&talk).await;
     deliveries(&talk).await;
 }
 
