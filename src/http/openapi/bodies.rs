@@ -97,6 +97,10 @@ fn without_null(mut property: Value) -> Value {
     if let Some(Some(only)) = types {
         property["type"] = only;
     }
+    let mut choices = property["oneOf"].as_array().into_iter().flatten().filter(|of| of["type"] != "null");
+    if let (Some(only), None) = (choices.next(), choices.next()) {
+        property = only.clone();
+    }
     if let Some(values) = property.get_mut("enum").and_then(Value::as_array_mut) {
         values.retain(|value| !value.is_null());
     }

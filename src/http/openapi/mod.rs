@@ -37,7 +37,7 @@ const PATTERNS: [(&str, &str); 6] = [
     ("code", "^[ -]*([0-9][ -]*){6}$"),
 ];
 /// Whole numbers of any size.
-const UNBOUNDED: [&str; 2] = ["limit", "offset"];
+const UNBOUNDED: [&str; 3] = ["limit", "offset", "wait"];
 /// Texts that are not empty.
 const NOT_EMPTY: [&str; 4] = ["message", "subject", "vcard", "url"];
 
@@ -317,6 +317,12 @@ mod tests {
         assert!([JSON, FORM, MULTIPART].iter().all(|kind| send[kind].is_object()), "{send}");
         // A form has no null.
         assert_eq!(send[FORM]["schema"]["properties"]["group_id"]["type"], "string");
+        each(&document, |path, method, operation| {
+            assert!(!operation["requestBody"].to_string().contains("\"null\""), "{method} {path}");
+        });
+        let wait = &document["paths"]["/api/events/"]["get"]["parameters"];
+        let wait = wait.as_array().and_then(|all| all.iter().find(|parameter| parameter["name"] == "wait"));
+        assert!(wait.expect("wait")["schema"]["format"].is_null(), "any number: more than 50 count as 50");
         assert!(content(bodies::JSON_ONLY[1])[FORM].is_null());
         for (path, name, _) in bodies::WITH_FILE {
             let content = content(path);

@@ -144,7 +144,7 @@ async fn request_voice_code(
 #[derive(Deserialize, ToSchema)]
 struct RegisterCode {
     /// Dashes and blanks are ignored. A JSON integer is padded with zeros on the left.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, max_length = 64)]
     code: Option<Code>,
     /// Of the account on its network, if that asks for it besides the code. Alone, or with the code that was right.
     #[schema(value_type = Option<String>, max_length = 256)]

@@ -34,6 +34,7 @@ struct ContactList {
 #[expect(dead_code, reason = "describes the entries of ContactList")]
 struct ImportedContact {
     /// A number, or the public id of a person without one.
+    #[schema(examples("15550100002"))]
     contact_id: String,
     #[schema(nullable = false, max_length = 256)]
     first_name: Option<String>,
@@ -93,7 +94,7 @@ struct Removed {
 #[derive(Deserialize, ToSchema)]
 struct RemovalList {
     /// Numbers, or public ids of contacts that have none. An invalid one is left out.
-    #[schema(value_type = Vec<String>, min_items = 1)]
+    #[schema(value_type = Vec<String>, min_items = 1, examples("15550100002"))]
     contacts: Vec<Value>,
 }
 

@@ -169,9 +169,9 @@ impl<'de> Deserialize<'de> for WholeNumber {
                 u64::try_from(number).map_or_else(|_| Self::refuse(), |number| Ok(WholeNumber(number)))
             }
             fn visit_f64<E: de::Error>(self, number: f64) -> Result<WholeNumber, E> {
-                // JSON has no other notation for a whole number beyond 64 bits.
-                let large = number.fract() == 0.0 && number >= 18_446_744_073_709_551_615.0;
-                if large { Ok(WholeNumber(u64::MAX)) } else { Self::refuse() }
+                // In JSON 5.0 is a whole number, too, and one beyond 64 bits has no other notation.
+                let is_whole = number.fract() == 0.0 && number >= 0.0;
+                if is_whole { self.visit_str(&format!("{:.0}", number.abs())) } else { Self::refuse() }
             }
             fn visit_str<E: de::Error>(self, text: &str) -> Result<WholeNumber, E> {
                 let text = text.trim();
@@ -268,6 +268,10 @@ mod tests {
             ("18446744073709551615", u64::MAX),
             ("\"99999999999999999999\"", u64::MAX),
             ("99999999999999999999", u64::MAX),
+            ("5.0", 5),
+            ("-0.0", 0),
+            ("1e3", 1_000),
+            ("1e300", u64::MAX),
         ] {
             assert_eq!(read(json), Some(WholeNumber(number)), "{json}");
         }
