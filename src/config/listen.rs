@@ -46,7 +46,7 @@ impl ListenSettings {
     ];
 
     pub fn read(env: &Env) -> Result<Self, ConfigError> {
-        let metrics = env.get("WINDU_METRICS_LISTEN");
+        let metrics = env.get("WINDU_METRICS_LISTEN").filter(|text| text.trim() != "off");
         let metrics = metrics.map(|text| address("WINDU_METRICS_LISTEN", text)).transpose()?;
         let address = match env.get("WINDU_LISTEN") {
             None => SocketAddr::from(([127, 0, 0, 1], 8000)),
@@ -156,6 +156,13 @@ mod tests {
         {
             assert_eq!(read(&[("WINDU_LISTEN", text)]).expect_err(text).variable, "WINDU_LISTEN", "{text}");
         }
+    }
+
+    #[test]
+    fn there_are_no_figures_without_an_address() {
+        let metrics = |text| read(&[("WINDU_METRICS_LISTEN", text)]).expect(text).metrics;
+        assert_eq!((metrics(""), metrics("off")), (None, None));
+        assert_eq!(metrics("9464").expect("an address").to_string(), "127.0.0.1:9464");
     }
 
     #[test]

@@ -55,6 +55,9 @@ impl ConfigError {
     }
 }
 
+/// Seconds. Times that are further away than this PostgreSQL cannot express, and neither can clocks.
+const LONGEST_DURATION: u64 = 36_500 * 86_400;
+
 /// A snapshot of the environment that settings are read from, so that tests can have their own.
 #[derive(Clone, Default)]
 pub struct Env(BTreeMap<String, String>);
@@ -119,7 +122,7 @@ impl Env {
 
     /// A duration such as `90s`, `15m`, `24h` or `90d`.
     pub fn duration(&self, variable: &'static str, default: Duration) -> Result<Duration, ConfigError> {
-        let Some(value) = self.get(variable) else { return Ok(default) };
+        let Some(value) = self.get(variable).map(str::trim) else { return Ok(default) };
         let wrong = || ConfigError::new(variable, "a duration such as 90s, 15m, 24h or 90d is expected");
         let digits = value.find(|sign: char| !sign.is_ascii_digit()).unwrap_or(value.len());
         let unit = match value[digits..].trim() {
@@ -130,7 +133,12 @@ impl Env {
             _ => return Err(wrong()),
         };
         let count: u64 = value[..digits].parse().map_err(|_| wrong())?;
-        count.checked_mul(unit).filter(|seconds| *seconds > 0).map(Duration::from_secs).ok_or_else(wrong)
+        let seconds = count.saturating_mul(unit);
+        match seconds {
+            0 => Err(wrong()),
+            LONGEST_DURATION.. => Err(ConfigError::new(variable, "less than 36500d is possible")),
+            _ => Ok(Duration::from_secs(seconds)),
+        }
     }
 
     /// The items of a comma-separated list; unset gives an empty list.
@@ -160,3 +168,23 @@ pub fn unknown<'a>(env: &'a Env, known: &[&[&'static str]]) -> Vec<(&'a str, Opt
 
 /// Characters that a misspelt name differs in, at most.
 const LIKELY_SLIP: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_has_a_unit_and_an_end() {
+        let read = |text| Env::of([("X", text)]).duration("X", Duration::from_secs(7));
+        assert_eq!(read("").expect("the default"), Duration::from_secs(7));
+        for (text, seconds) in [("90s", 90), ("15m", 900), (" 24 h ", 86_400), ("36499d", 36_499 * 86_400)] {
+            assert_eq!(read(text).expect(text), Duration::from_secs(seconds));
+        }
+        for text in ["0s", "90", "d", "-1d", "1.5h", "1e3s", "90D", "1d1h"] {
+            assert!(read(text).expect_err(text).problem.contains("such as 90s"), "{text}");
+        }
+        for text in ["36500d", "9999999d", "18446744073709551615s", "99999999999999999d"] {
+            assert!(read(text).expect_err(text).problem.contains("less than 36500d"), "{text}");
+        }
+    }
+}

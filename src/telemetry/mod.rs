@@ -11,8 +11,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{ConfigError, Env, LogFormat, LogSettings};
 
-/// A library that logs each attempt to connect; the program says once what is wrong. A directive in `WINDU_LOG` wins.
-const SILENT: &str = "async_nats=off";
+/// Libraries that log each attempt to connect or to send; the program says once what is wrong. A directive in `WINDU_LOG` wins.
+const SILENT: &str = "async_nats=off,opentelemetry=off";
 
 /// Starts the log of this process, and its traces, if a collector is set; the last ones are sent when these are dropped. Must
 /// be called outside the asynchronous runtime.

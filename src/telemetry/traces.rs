@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode};
@@ -13,8 +14,9 @@ use opentelemetry::trace::{Span as _, SpanKind, Status, Tracer as _, TracerProvi
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
-use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
+use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider, SpanData};
 
 use crate::clock;
 use crate::config::{ConfigError, Env, TraceSettings};
@@ -56,6 +58,7 @@ pub(super) fn start(env: &Env) -> Result<Option<Traces>, ConfigError> {
         .with_service_name(settings.service)
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
         .build();
+    let exporter = WatchedExporter { exporter, fails: AtomicBool::new(false) };
     let provider = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build();
     // Fails only when traces were started before, which then go on.
     let _ = TRACER.set(provider.tracer("windu"));
@@ -67,6 +70,40 @@ impl Drop for Traces {
         if let Err(error) = self.0.shutdown_with_timeout(LAST_SPANS) {
             tracing::warn!(%error, "the last spans were not sent");
         }
+    }
+}
+
+/// An exporter that logs when its collector stops taking spans and when it takes them again, not each batch that is lost.
+#[derive(Debug)]
+struct WatchedExporter {
+    exporter: SpanExporter,
+    fails: AtomicBool,
+}
+
+impl opentelemetry_sdk::trace::SpanExporter for WatchedExporter {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let exported = self.exporter.export(batch).await;
+        let failed = self.fails.swap(exported.is_err(), Ordering::Relaxed);
+        match &exported {
+            Err(error) if !failed => {
+                tracing::warn!(%error, "the collector takes no traces; they are lost until it does");
+            }
+            Ok(()) if failed => tracing::info!("the collector takes traces again"),
+            _ => {}
+        }
+        exported
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.exporter.force_flush()
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
     }
 }
 

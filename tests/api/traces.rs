@@ -1,11 +1,12 @@
 //! Traces, as a collector of OpenTelemetry gets them.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -23,9 +24,15 @@ type Received = Arc<Mutex<Vec<(HeaderMap, Bytes)>>>;
 
 /// A collector. It ends with the set of tasks.
 async fn collector(tasks: &mut JoinSet<()>) -> (String, Received) {
+    collector_that(Arc::default(), tasks).await
+}
+
+/// A collector that refuses spans as long as `refuses` is set; they are among the received ones nevertheless.
+async fn collector_that(refuses: Arc<AtomicBool>, tasks: &mut JoinSet<()>) -> (String, Received) {
     let received = Received::default();
-    let take = async |State(received): State<Received>, headers: HeaderMap, body: Bytes| {
+    let take = async move |State(received): State<Received>, headers: HeaderMap, body: Bytes| {
         received.lock().expect("not poisoned").push((headers, body));
+        if refuses.load(Ordering::Relaxed) { StatusCode::BAD_REQUEST } else { StatusCode::OK }
     };
     let router = Router::new().route("/v1/traces", post(take)).with_state(Arc::clone(&received));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -104,6 +111,33 @@ async fn a_collector_that_is_away_disturbs_nobody() {
         .start();
     let (anna, bert) = Person::two_friends(&server).await;
     anna.delivers(&bert, "Hello").await;
+}
+
+#[tokio::test]
+async fn a_collector_that_refuses_spans_is_logged_once() {
+    let (refuses, mut tasks) = (Arc::new(AtomicBool::new(true)), JoinSet::new());
+    let (url, received) = collector_that(Arc::clone(&refuses), &mut tasks).await;
+    let server = Server::setup()
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", &url)
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=a-secret-of-the-collector")
+        .env("OTEL_BSP_SCHEDULE_DELAY", "20")
+        .start();
+    let client = server.client();
+    let ask_until_batches = async |count: usize| {
+        wait_until_async("batches", DEADLINE, async || {
+            client.get("/api/account/").await;
+            (received.lock().expect("not poisoned").len() >= count).then_some(())
+        })
+        .await;
+    };
+    ask_until_batches(5).await;
+    refuses.store(false, Ordering::Relaxed);
+    let at_first = received.lock().expect("not poisoned").len();
+    ask_until_batches(at_first + 3).await;
+    server.wait_for_log("the collector takes traces again");
+    let log = server.log();
+    assert_eq!(log.matches("the collector takes no traces").count(), 1, "{log}");
+    assert!(!log.contains("opentelemetry") && !log.contains("a-secret-of-the-collector"), "{log}");
 }
 
 fn hex(text: &str) -> Vec<u8> {
