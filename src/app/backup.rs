@@ -34,8 +34,8 @@ pub async fn backup(
 
 /// `windu backup --verify FILE`.
 pub fn verify_backup(path: &Path) -> anyhow::Result<()> {
-    backup::verify(path)?;
-    Ok(writeln!(io::stdout(), "{}: whole", path.display())?)
+    let verified = backup::verify(path)?;
+    Ok(writeln!(io::stdout(), "{}: {verified}", path.display())?)
 }
 
 /// `windu restore FILE`: into an empty database and data folder.

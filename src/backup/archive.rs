@@ -11,7 +11,7 @@
 //! The length of a stream is not known at its beginning, but that of a member of a tar must be.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead as _, BufReader, Read, Write};
 
 use anyhow::{Context as _, bail};
 use data_encoding::HEXLOWER;
@@ -44,6 +44,9 @@ pub struct Beginning {
 pub struct End {
     pub sequences: Vec<CopiedSequence>,
     pub counts: Counts,
+    /// Files that something refers to and the storage did not have. Older programs did not write it.
+    #[serde(default)]
+    pub missing: u64,
     streams: BTreeMap<String, Stream>,
 }
 
@@ -114,9 +117,14 @@ impl<W: Write> Writer<W> {
     }
 
     /// Ends the backup, and returns the file and the counts with their bytes.
-    pub fn finish(mut self, sequences: Vec<CopiedSequence>, counts: Counts) -> anyhow::Result<(W, Counts)> {
+    pub fn finish(
+        mut self,
+        sequences: Vec<CopiedSequence>,
+        counts: Counts,
+        missing: u64,
+    ) -> anyhow::Result<(W, Counts)> {
         let counts = Counts { bytes: self.bytes, ..counts };
-        let end = End { sequences, counts, streams: std::mem::take(&mut self.streams) };
+        let end = End { sequences, counts, missing, streams: std::mem::take(&mut self.streams) };
         let bytes = serde_json::to_vec_pretty(&end)?;
         self.member(&format!("{END}{}.json", Stream::of(&bytes).sha256), &bytes)?;
         Ok((self.tar.into_inner()?, counts))
@@ -258,5 +266,15 @@ pub fn read(
             each(stream, &bytes)?;
         }
     }
-    whole.context("its end is missing: it is not whole")
+    let whole = whole.context("its end is missing: it is not whole")?;
+    // A tar ends with zeros, as many as its writer likes.
+    let mut rest = BufReader::new(archive.into_inner());
+    loop {
+        let block = rest.fill_buf()?;
+        match block.len() {
+            0 => return Ok(whole),
+            _ if block.iter().any(|byte| *byte != 0) => bail!("something comes after its end"),
+            length => rest.consume(length),
+        }
+    }
 }

@@ -87,7 +87,7 @@ async fn write(
     if let Some(media) = media {
         (counts.files, missing) = write_media(&mut writer, store, media).await?;
     }
-    let (mut out, counts) = writer.finish(sequences, counts)?;
+    let (mut out, counts) = writer.finish(sequences, counts, missing)?;
     out.flush()?;
     Ok(Summary { counts, has_media: media.is_some(), missing })
 }
@@ -120,12 +120,20 @@ async fn write_media<W: Write>(
     }
 }
 
+/// A backup that is whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// Files that the storage did not have when it was written.
+    pub missing: u64,
+}
+
 /// Reads all of a backup.
 ///
 /// # Errors
 /// When it is not whole, or has no key or not that of its tables.
-pub fn verify(path: &Path) -> anyhow::Result<()> {
-    key(path).map(drop)
+pub fn verify(path: &Path) -> anyhow::Result<Verified> {
+    let (_, end) = restore::read_key(path)?;
+    Ok(Verified { missing: end.missing })
 }
 
 fn open(path: &Path) -> anyhow::Result<BufReader<File>> {
@@ -158,6 +166,18 @@ impl fmt::Display for Summary {
         }
         Ok(())
     }
+}
+
+impl fmt::Display for Verified {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("whole")?;
+        write_missing(self.missing, formatter)
+    }
+}
+
+/// What was missing when a backup was written; nothing for a complete one.
+fn write_missing(files: u64, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    if files == 0 { Ok(()) } else { write!(formatter, "; {files} files were missing in the storage") }
 }
 
 impl fmt::Display for Counts {

@@ -6,12 +6,11 @@ use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, anyhow, bail};
-use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use super::archive::{self, Beginning, Counts};
-use super::open;
+use super::archive::{self, Beginning, Counts, End};
+use super::{open, write_missing};
 use crate::db::copy::CopiedTable;
 use crate::domain::BlobHash;
 use crate::media::Media;
@@ -30,12 +29,15 @@ const WAITING: usize = 4;
 pub struct Restored {
     counts: Counts,
     epoch: String,
+    /// Files that the storage did not have when the backup was written.
+    missing: u64,
 }
 
 impl fmt::Display for Restored {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { counts, epoch } = self;
-        write!(formatter, "restored: {counts}. Event epoch: {epoch}. All tokens ended")
+        let Self { counts, epoch, missing } = self;
+        write!(formatter, "restored: {counts}. Event epoch: {epoch}. All tokens ended")?;
+        write_missing(*missing, formatter)
     }
 }
 
@@ -49,6 +51,11 @@ struct Part {
 /// # Errors
 /// When the backup is not whole, or its tables were used with another key: then nothing of it may be used.
 pub fn key(path: &Path) -> anyhow::Result<String> {
+    read_key(path).map(|(key, _)| key)
+}
+
+/// The key, and what the end of the backup says.
+pub(super) fn read_key(path: &Path) -> anyhow::Result<(String, End)> {
     let (mut key, mut deployment, mut columns) = (Vec::new(), Vec::new(), Vec::new());
     let begin = |beginning: &Beginning| {
         let mut tables = beginning.tables.iter();
@@ -64,7 +71,7 @@ pub fn key(path: &Path) -> anyhow::Result<String> {
         }
         Ok(())
     };
-    archive::read(open(path)?, begin, keep).with_context(|| path.display().to_string())?;
+    let end = archive::read(open(path)?, begin, keep).with_context(|| path.display().to_string())?;
     let text = String::from_utf8(key).context("the backup's key is damaged")?;
     let key =
         MasterKey::from_base64(&text, None).map_err(|_| anyhow!("the backup has no key that can be used"))?;
@@ -72,7 +79,7 @@ pub fn key(path: &Path) -> anyhow::Result<String> {
     {
         bail!("{}: its key is not the one that its tables were used with", path.display());
     }
-    Ok(text)
+    Ok((text, end))
 }
 
 /// The fingerprint of the key that tables were used with, in the rows of [`DEPLOYMENT`] as text of a copy; `None` when they
@@ -129,7 +136,8 @@ pub async fn restore(path: &Path, store: &Store, media: &Media, scratch: &Path) 
                 }
                 counts.add_rows(name, rows.end().await?);
             } else if let Some(name) = part.stream.strip_prefix("media/") {
-                let mut file = NamedTempFile::new_in(scratch)?;
+                // Without a name, so that nothing is left of it after a kill either.
+                let mut file = tempfile::tempfile_in(scratch)?;
                 file.write_all(&part.bytes)?;
                 loop {
                     next = received.recv().await;
@@ -139,7 +147,7 @@ pub async fn restore(path: &Path, store: &Store, media: &Media, scratch: &Path) 
                     }
                 }
                 let hash: BlobHash = name.parse().with_context(|| format!("{name} is no hash"))?;
-                media.restore(&hash, file.path()).await?;
+                media.restore(&hash, file).await?;
                 counts.files += 1;
             } else {
                 next = received.recv().await;
@@ -166,5 +174,5 @@ pub async fn restore(path: &Path, store: &Store, media: &Media, scratch: &Path) 
     filling.finish(&end.sequences).await?;
     store.db().migrate().await?;
     let epoch = store.epoch().await?;
-    Ok(Restored { counts, epoch })
+    Ok(Restored { counts, epoch, missing: end.missing })
 }

@@ -47,7 +47,12 @@ pub async fn run(command: AccountCommand, store: &Store, sessions: &Sessions) ->
     match command {
         AccountCommand::List { user } => list(store, user.as_deref()).await,
         AccountCommand::Remove { user, number, force } => {
-            let number: PhoneNumber = number.parse()?;
+            let number: PhoneNumber = match number.parse() {
+                Err(_) if user.parse::<PhoneNumber>().is_ok() => {
+                    bail!("the user's name comes before the number")
+                }
+                number => number?,
+            };
             let Some(owner) = store.user_by_name(&user).await? else { bail!("there is no user {user:?}") };
             let Some(account) = store.account(owner.id, Some(&number)).await? else {
                 bail!("{user} has no account {}", number.as_str());

@@ -66,11 +66,16 @@ impl Blobs {
     /// # Errors
     /// [`MediaError::Unavailable`] when the storage fails; then nothing of the file is visible.
     pub async fn put(&self, hash: &BlobHash, size: u64, path: &Path) -> Result<(), MediaError> {
+        let file = File::open(path).await.map_err(|error| self.unavailable(error))?;
+        self.put_file(hash, size, file).await
+    }
+
+    /// As [`Blobs::put`], for an open file at its beginning.
+    pub async fn put_file(&self, hash: &BlobHash, size: u64, mut file: File) -> Result<(), MediaError> {
         let (store, name) = (self.open().await?, name(hash));
         if self.size(store, &name).await? == Some(size) {
             return Ok(());
         }
-        let mut file = File::open(path).await.map_err(|error| self.unavailable(error))?;
         let first = self.part(&mut file).await?;
         if first.content_length() as u64 == size {
             return self.within(OBJECT_TIMEOUT, store.put(&name, first)).await.map(drop);

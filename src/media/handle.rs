@@ -1,9 +1,9 @@
 //! The handle of stored files, for the rest of the program.
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Seek as _};
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -158,10 +158,11 @@ impl Media {
     }
 
     /// Stores the file of a backup, whose content has this hash.
-    pub async fn restore(&self, hash: &BlobHash, path: &Path) -> Result<(), MediaError> {
+    pub async fn restore(&self, hash: &BlobHash, mut file: File) -> Result<(), MediaError> {
         let failed = |error: io::Error| MediaError::unavailable("the backup", error);
-        let size = tokio::fs::metadata(path).await.map_err(failed)?.len();
-        self.0.blobs.put(hash, size, path).await
+        let size = file.metadata().map_err(failed)?.len();
+        file.rewind().map_err(failed)?;
+        self.0.blobs.put_file(hash, size, file.into()).await
     }
 
     /// All bytes of a small stored file, such as a profile photo.

@@ -152,6 +152,10 @@ async fn a_backup_that_is_cut_or_changed_anywhere_is_refused_and_restores_nothin
         changed[at] ^= 1;
         assert!(is_refused(&changed), "changed at {at} of {needed}");
     }
+    for more in [whole.clone(), b"more".to_vec(), vec![0; 1_000_000].into_iter().chain([1]).collect()] {
+        assert!(is_refused(&[whole.clone(), more].concat()), "something after the end");
+    }
+    assert!(!is_refused(&[whole.clone(), vec![0; 10_240]].concat()), "a tar ends with zeros");
     let empty = Arc::new(Database::create_empty());
     fs::write(&broken, &whole[..whole.len() / 2]).expect("written");
     let errors = Server::setup().database(Arc::clone(&empty)).fail_command(&["restore", &broken]);
@@ -174,6 +178,24 @@ async fn a_backup_is_restored_only_with_its_own_key_and_without_media_if_so_aske
         .database(empty)
         .fail_command(&["restore", &file]);
     assert!(errors.contains("WINDU_SECRET_KEY") && errors.contains("the key in the backup"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_says_which_files_the_storage_did_not_have() {
+    let server = Server::start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    send_picture(&anna, &bert).await;
+    fs::remove_dir_all(server.folder().join("media")).expect("a folder");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = path_in(folder.path(), "windu.backup");
+    let report = server.run(&["backup", &file], "");
+    assert!(report.contains(" 0 files, "), "{report}");
+    assert!(report.ends_with("; 1 files are missing in the storage\n"), "{report}");
+    let verified = server.run(&["backup", "--verify", &file], "");
+    assert_eq!(verified, format!("{file}: whole; 1 files were missing in the storage\n"));
+    let empty = Arc::new(Database::create_empty());
+    let (_restored, report) = Server::setup().database(empty).start_after(&["restore", &file]);
+    assert!(report.ends_with("All tokens ended; 1 files were missing in the storage\n"), "{report}");
 }
 
 /// The same backup with other contents, of which the end has the right lengths and hashes.
