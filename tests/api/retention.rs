@@ -54,6 +54,31 @@ async fn old_messages_go_and_what_waits_stays() {
 }
 
 #[tokio::test]
+async fn a_chat_of_which_only_what_waits_is_left_stays_in_the_list() {
+    let server = Server::setup().env("WINDU_MESSAGE_RETENTION", "2d").start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    let waits = anna.delivers(&bert, "waits").await;
+    let last = bert.delivers(&anna, "the last one").await;
+    server.database().sql(&format!(
+        "INSERT INTO outbox (message_id, account_id, chat_id, attempts, retry_at, expires_at)
+         SELECT m.id, m.account_id, m.chat_id, 1, now() + interval '1 hour', now() + interval '9 days'
+         FROM message m WHERE m.network_id = '{waits}' AND m.sender_peer_id IS NULL"
+    ));
+    for id in [&waits, &last] {
+        age(&server, id);
+    }
+    wait_until_async("the old messages to be deleted", LONG, async || {
+        (anna.texts(&format!("/api/messages/chats/{}/", bert.number)).await == ["waits"]
+            && bert.chat(&anna.number).await.is_empty())
+        .then_some(())
+    })
+    .await;
+    let entry = anna.chat_entry(&bert.number).await.expect("a chat");
+    assert_eq!((&entry["snippet"], &entry["unread"]), (&json!("waits"), &json!(0)), "{entry}");
+    assert_eq!(bert.chat_entry(&anna.number).await, None);
+}
+
+#[tokio::test]
 async fn the_file_of_an_old_message_goes_and_the_message_stays() {
     let server = Server::setup().env("WINDU_MEDIA_RETENTION", "2d").start();
     let (anna, bert) = Person::two_friends(&server).await;

@@ -40,16 +40,16 @@ impl Store {
     /// Deletes a slice of a chat's old messages. False: there was none.
     async fn prune_slice(&self, chat: ChatId, retention: Duration) -> Result<bool, DbError> {
         let mut tx = self.begin().await?;
-        let counter = sqlx::query_scalar!(
-            "SELECT a.counter_id FROM chat h JOIN account a ON a.id = h.account_id
+        let owner = sqlx::query!(
+            "SELECT a.id, a.counter_id FROM chat h JOIN account a ON a.id = h.account_id
              WHERE h.id = $1 FOR NO KEY UPDATE OF h",
             chat.0
         )
         .fetch_optional(&mut *tx.inner)
         .await?;
-        let Some(counter) = counter else { return Ok(false) };
+        let Some(owner) = owner else { return Ok(false) };
         // Its lock keeps the account's sessions from changing these messages meanwhile.
-        let journal = tx.open_journal(CounterId(counter)).await?;
+        let journal = tx.open_journal(CounterId(owner.counter_id)).await?;
         let deleted = sqlx::query_scalar!(
             r#"WITH old AS MATERIALIZED (
                 SELECT id FROM message
@@ -61,19 +61,27 @@ impl Store {
                         SELECT 1 FROM outbox WHERE message_id = old.id OFFSET 0)))
                 RETURNING id, sender_peer_id IS NOT NULL AND read_at IS NULL AS unread),
              changed AS (
-                -- A chat without messages is listed only when it is one of a group.
+                -- A chat without messages is listed only when it is one of a group. With the last message all others are
+                -- old: what is left waits for the network.
                 UPDATE chat SET unread = greatest(0, unread - (SELECT count(*) FROM deleted WHERE unread)),
-                       last_message_id = CASE WHEN NOT e.emptied THEN last_message_id END,
-                       last_at = CASE WHEN NOT e.emptied THEN last_at END,
-                       recent_at = CASE WHEN NOT e.emptied OR group_revision IS NOT NULL THEN recent_at END,
+                       last_message_id = CASE WHEN NOT e.emptied THEN last_message_id ELSE e.left_id END,
+                       last_at = CASE WHEN NOT e.emptied THEN last_at ELSE e.left_at END,
+                       recent_at = CASE WHEN e.left_id IS NOT NULL THEN e.left_at
+                                        WHEN NOT e.emptied OR group_revision IS NOT NULL THEN recent_at END,
                        lags = lags AND NOT e.emptied
-                FROM (SELECT EXISTS (SELECT 1 FROM deleted
-                                     WHERE id = (SELECT last_message_id FROM chat WHERE id = $1)) AS emptied) e
+                FROM (SELECT last.emptied, waiting.id AS left_id, waiting.stored_at AS left_at
+                      FROM (SELECT EXISTS (SELECT 1 FROM deleted
+                                           WHERE id = (SELECT last_message_id FROM chat WHERE id = $1)) AS emptied) last
+                      LEFT JOIN LATERAL (
+                          SELECT m.id, m.stored_at FROM outbox o JOIN message m ON m.id = o.message_id
+                          WHERE o.account_id = $4 AND o.chat_id = $1 AND last.emptied
+                          ORDER BY m.stored_at DESC LIMIT 1) waiting ON true) e
                 WHERE chat.id = $1)
              SELECT count(*) AS "deleted!" FROM deleted"#,
             chat.0,
             retention.as_secs_f64(),
-            SLICE
+            SLICE,
+            owner.id
         )
         .fetch_one(&mut *tx.inner)
         .await?;
