@@ -260,7 +260,7 @@ async fn start(
     state.store.db().connect_notifications(lifecycle);
     state.events.start(lifecycle);
     state.sessions.run(own_name(), lifecycle);
-    state.webhooks.start(state.sessions.watch_process(), lifecycle);
+    state.webhooks.start(state.sessions.watch_process(), settings.retention.events, lifecycle);
     if let Some(broker) = &settings.broker {
         let process = state.sessions.watch_process();
         Broker::new(state.events.clone(), broker.clone(), settings.retention.events, process)

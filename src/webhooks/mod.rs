@@ -12,7 +12,9 @@ mod state;
 mod worker;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use chrono::TimeDelta;
 use tokio::sync::watch;
 
 use crate::db::DbError;
@@ -27,6 +29,7 @@ use crate::store::{Attempt, EventFilter, KindFilter, Store, Webhook};
 pub use secret::{Secret, SecretError};
 
 use attempt::{Sender, Target};
+use schedule::LIFETIME;
 
 /// Requests in progress, of all webhooks of this process.
 const IN_PROGRESS: u64 = 512;
@@ -46,8 +49,21 @@ impl Webhooks {
         Self { events, keys, sender }
     }
 
-    /// Starts sending. It ends with the lifecycle's soft token. `process` is this process's id in the database.
-    pub fn start(&self, process: watch::Receiver<Option<ProcessId>>, lifecycle: &Lifecycle) {
+    /// Starts sending. It ends with the lifecycle's soft token. `process` is this process's id in the database; `retention`
+    /// is how long events are kept.
+    pub fn start(
+        &self,
+        process: watch::Receiver<Option<ProcessId>>,
+        retention: Duration,
+        lifecycle: &Lifecycle,
+    ) {
+        if TimeDelta::from_std(retention).is_ok_and(|retention| retention < LIFETIME) {
+            let hours = LIFETIME.num_hours();
+            tracing::warn!(
+                "WINDU_EVENT_RETENTION is shorter than the {hours} h for which an event is sent again: what is deleted \
+                 before, a webhook whose receiver is away does not get"
+            );
+        }
         manager::start(self.clone(), process, lifecycle);
     }
 
