@@ -8,11 +8,12 @@ use anyhow::bail;
 use super::database::other_domain;
 use super::{Database, Settings};
 use crate::config::{Env, Missing};
+use crate::db::DbError;
 use crate::events::broker;
 use crate::fetch::{Fetch, UntrustedRules};
 use crate::lifecycle::Lifecycle;
 use crate::media::{Inventory, Media};
-use crate::store::KeyError;
+use crate::store::{KeyError, WebhookTrouble};
 use crate::telemetry::chain;
 use crate::verification::Verification;
 
@@ -20,6 +21,13 @@ use crate::verification::Verification;
 const OLDEST_POSTGRES: i32 = 150_000;
 /// A message that has waited for longer shows that its network does not take it.
 const OUTBOX_LIMIT: Duration = Duration::from_mins(5);
+/// An event that has waited for longer shows that the broker does not take it.
+const BROKER_LIMIT: Duration = Duration::from_mins(5);
+/// A webhook that has failed for longer is named, as is one whose events wait for longer or are more than these.
+const WEBHOOK_LIMIT: Duration = Duration::from_hours(1);
+const WEBHOOK_EVENTS: i64 = 10_000;
+/// Webhooks that are named.
+const WEBHOOKS: usize = 10;
 /// For all that is asked of the tables.
 const TABLES_TIMEOUT: Duration = Duration::from_secs(30);
 /// For all that a network is asked.
@@ -51,7 +59,8 @@ pub async fn check(env: &Env) -> anyhow::Result<()> {
     };
     let tables = async {
         check_database(&mut report, &database).await?;
-        check_sessions(&mut report, &settings, &database).await
+        check_sessions(&mut report, &settings, &database).await?;
+        check_webhooks(&mut report, &database).await
     };
     match tokio::time::timeout(TABLES_TIMEOUT, tables).await {
         Ok(checked) => checked?,
@@ -59,7 +68,7 @@ pub async fn check(env: &Env) -> anyhow::Result<()> {
     }
     check_media(&mut report, &settings, &database).await?;
     check_networks(&mut report, &settings, &database).await?;
-    check_broker(&mut report, &settings).await?;
+    check_broker(&mut report, &settings, &database).await?;
     let lifecycle = Lifecycle::default();
     let codes = Verification::new(
         database.store.clone(),
@@ -138,6 +147,48 @@ async fn check_sessions(report: &mut Report, settings: &Settings, database: &Dat
     Ok(())
 }
 
+/// Webhooks that their owners should look at. Nothing here is a failure of this program or can be mended by its operator.
+async fn check_webhooks(report: &mut Report, database: &Database) -> anyhow::Result<()> {
+    let limit = i64::try_from(WEBHOOKS + 1).unwrap_or(i64::MAX);
+    let found = async {
+        let figures = database.store.figures(&[]).await?;
+        let troubled = database.store.troubled_webhooks(WEBHOOK_LIMIT, WEBHOOK_EVENTS, limit).await?;
+        Ok::<_, DbError>((figures, troubled))
+    };
+    let (figures, troubled) = match found.await {
+        Ok(found) => found,
+        Err(error) => return report.bad("webhooks", &chain(&error)),
+    };
+    let mut states: Vec<String> =
+        figures.webhooks.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    states.sort();
+    let states = if states.is_empty() { "none".to_owned() } else { states.join(", ") };
+    let waiting = waiting_events(figures.webhook_waiting, Some(figures.webhook_oldest));
+    report.good("webhooks", &format!("{states}; {waiting}"))?;
+    for webhook in troubled.iter().take(WEBHOOKS) {
+        let trouble = match &webhook.trouble {
+            WebhookTrouble::Disabled { since, reason } => {
+                format!("disabled by the server for {} s ({reason})", since.as_secs())
+            }
+            WebhookTrouble::Failing { since, error } => {
+                format!("fails for {} s ({error})", since.as_secs())
+            }
+            WebhookTrouble::Slow => "its receiver is slower than the events come".to_owned(),
+        };
+        let waiting = waiting_events(webhook.waiting, webhook.oldest);
+        let part = format!("webhook {}", webhook.public_id);
+        report.note(&part, &format!("of {}: {trouble}; {waiting}", webhook.user_name))?;
+    }
+    if troubled.len() > WEBHOOKS {
+        report.note("webhooks", "more of them are in such a state")?;
+    }
+    Ok(())
+}
+
+fn waiting_events(count: i64, oldest: Option<Duration>) -> String {
+    format!("{count} events wait, the oldest for {} s", oldest.unwrap_or_default().as_secs())
+}
+
 async fn check_media(report: &mut Report, settings: &Settings, database: &Database) -> anyhow::Result<()> {
     let media = Media::new(database.store.clone(), database.keys.clone(), &settings.media, "".into());
     match media.check().await {
@@ -183,11 +234,17 @@ async fn check_networks(report: &mut Report, settings: &Settings, database: &Dat
     Ok(())
 }
 
-async fn check_broker(report: &mut Report, settings: &Settings) -> anyhow::Result<()> {
+async fn check_broker(report: &mut Report, settings: &Settings, database: &Database) -> anyhow::Result<()> {
     let Some(settings) = &settings.broker else { return Ok(()) };
     match broker::check(settings).await {
-        Ok(text) => report.good("broker", &text),
-        Err(error) => report.bad("broker", &error.to_string()),
+        Ok(text) => report.good("broker", &text)?,
+        Err(error) => report.bad("broker", &error.to_string())?,
+    }
+    match database.store.broker_lag().await {
+        Ok((count, oldest)) => {
+            report.line(oldest <= BROKER_LIMIT, "broker lag", &waiting_events(count, Some(oldest)))
+        }
+        Err(error) => report.bad("broker lag", &chain(&error)),
     }
 }
 
@@ -196,6 +253,7 @@ async fn check_broker(report: &mut Report, settings: &Settings) -> anyhow::Resul
 struct Report {
     passed: usize,
     failures: usize,
+    notes: usize,
 }
 
 impl Report {
@@ -207,6 +265,12 @@ impl Report {
         self.line(false, part, text)
     }
 
+    /// What somebody else can mend; not a check.
+    fn note(&mut self, part: &str, text: &str) -> anyhow::Result<()> {
+        self.notes += 1;
+        Ok(writeln!(io::stdout(), "note    {part}: {text}")?)
+    }
+
     fn line(&mut self, passed: bool, part: &str, text: &str) -> anyhow::Result<()> {
         *(if passed { &mut self.passed } else { &mut self.failures }) += 1;
         let word = if passed { "ok    " } else { "FAILED" };
@@ -215,6 +279,9 @@ impl Report {
 
     fn end(self) -> anyhow::Result<()> {
         match self.failures {
+            0 if self.notes > 0 => {
+                Ok(writeln!(io::stdout(), "all {} checks passed; notes: {}", self.passed, self.notes)?)
+            }
             0 => Ok(writeln!(io::stdout(), "all {} checks passed", self.passed)?),
             1 => bail!("one check failed"),
             count => bail!("{count} checks failed"),

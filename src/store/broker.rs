@@ -1,6 +1,8 @@
 //! What is published to a message broker: the place in each user's sequence, and the lease of the one process that
 //! publishes.
 
+use std::time::Duration;
+
 use super::Store;
 use super::session::lease::LEASE_SECONDS;
 use crate::db::DbError;
@@ -99,6 +101,38 @@ impl Store {
         .execute(self.db.pool())
         .await?;
         Ok(advanced.rows_affected() == 1)
+    }
+
+    /// How many events the broker has not acknowledged, and how long the oldest waits; also those without a place, which
+    /// nobody gives them while the broker is away.
+    pub async fn broker_lag(&self) -> Result<(i64, Duration), DbError> {
+        let lag = sqlx::query!(
+            r#"WITH placed AS (
+                   SELECT sum(s.place - s.published) AS events, min(first.numbered_at) AS oldest
+                   FROM (SELECT q.user_id, q.place, greatest(p.place, q.pruned) AS published FROM event_sequence q
+                         LEFT JOIN broker_position p ON p.user_id = q.user_id) s
+                   LEFT JOIN LATERAL (
+                       SELECT numbered_at FROM event_span WHERE user_id = s.user_id AND place > s.published
+                       ORDER BY user_id, place LIMIT 1) first ON true
+                   WHERE s.place > s.published
+               ), unplaced AS (
+                   SELECT sum(c.seq - c.placed) AS events, min(first.at) AS oldest
+                   FROM (SELECT c.id, c.seq, greatest(numbered.last_seq, c.pruned_seq, c.removed_seq) AS placed
+                         FROM account_counter c
+                         LEFT JOIN LATERAL (
+                             SELECT last_seq FROM event_span WHERE counter_id = c.id
+                             ORDER BY last_seq DESC LIMIT 1) numbered ON true
+                         WHERE c.user_id IS NOT NULL) c
+                   LEFT JOIN LATERAL (
+                       SELECT at FROM event WHERE counter_id = c.id AND seq > c.placed ORDER BY seq LIMIT 1) first ON true
+                   WHERE c.seq > c.placed)
+               SELECT (coalesce(placed.events, 0) + coalesce(unplaced.events, 0))::bigint AS "events!",
+                      extract(epoch FROM clock_timestamp() - least(placed.oldest, unplaced.oldest))::float8 AS oldest
+               FROM placed CROSS JOIN unplaced"#
+        )
+        .fetch_one(self.db.pool())
+        .await?;
+        Ok((lag.events, Duration::from_secs_f64(lag.oldest.unwrap_or_default().max(0.0))))
     }
 
     /// Up to `limit` users with sequences, those after `after`, in order, each with whether it has events that are not

@@ -81,7 +81,10 @@ pub use webhook::lease::WebhookLease;
 pub use webhook::progress::{
     AccountProgress, NewRedelivery, Redelivery, RedeliveryProgress, WaitingAccount, WebhookProgress,
 };
-pub use webhook::{Health, MOST_WEBHOOKS, NewWebhook, Selection, Waiting, Webhook, WebhookChange};
+pub use webhook::{
+    Health, MOST_WEBHOOKS, NewWebhook, Selection, TroubledWebhook, Waiting, Webhook, WebhookChange,
+    WebhookTrouble,
+};
 
 /// The product's data; clones share it.
 #[derive(Clone)]

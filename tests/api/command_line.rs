@@ -20,6 +20,7 @@ async fn check_reports_each_part_that_works() {
         "ok      outbox local: 0 messages wait, the oldest for 0 s\n",
         "ok      sessions local: none\n",
         "ok      files: all 0 are there\n",
+        "ok      webhooks: none; 0 events wait, the oldest for 0 s\n",
         "ok      tables: at this version\n",
         "ok      secret key: fits the database\n",
         "ok      servers: 1 running, 0 registered accounts\n",
@@ -148,4 +149,6 @@ async fn accounts_of_an_unknown_network_are_listed_and_removed_by_force() {
     assert_eq!(server.database().sql(&subscribed), "0");
     let errors = server.fail(&["account", "remove", name, &numbers[1]], "");
     assert!(errors.contains("has no account"), "{errors}");
+    let errors = server.fail(&["account", "remove", &numbers[1], name], "");
+    assert!(errors.contains("the user's name comes before the number"), "{errors}");
 }

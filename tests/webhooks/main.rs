@@ -13,3 +13,4 @@ mod old_events;
 mod receiver_faults;
 mod replays;
 mod settings;
+mod trouble;

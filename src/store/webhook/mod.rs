@@ -9,6 +9,7 @@ pub mod lease;
 pub mod progress;
 mod removal;
 pub mod replay;
+mod trouble;
 mod waiting;
 
 use chrono::{DateTime, Utc};
@@ -18,6 +19,7 @@ use super::{Store, Tx, topic};
 use crate::db::DbError;
 use crate::domain::{CounterId, Event, ProcessId, UserId, WebhookId};
 
+pub use trouble::{TroubledWebhook, WebhookTrouble};
 pub use waiting::Waiting;
 
 /// Webhooks of a user at most.

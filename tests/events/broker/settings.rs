@@ -2,8 +2,12 @@
 
 use async_nats::jetstream::stream;
 
+use tokio::task::block_in_place;
+
 use super::nats_server::NatsServer;
+use crate::support::owner::Owner;
 use crate::support::server::Server;
+use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::support::xmpp::certificates::{Certificate, authority_pem};
 
 /// Starts a server, and expects a finding of `windu check` that is also in the log.
@@ -75,6 +79,31 @@ async fn a_stream_that_does_not_take_all_events_is_named() {
         let report = server.run(&["check"], "");
         assert!(report.contains("ok      broker: the stream Other of nats://"), "{report}");
     });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_wait_for_the_broker_for_long_are_a_failure() {
+    let Some(mut nats) = NatsServer::start() else { return };
+    let server = nats.setup("").start();
+    let owner = Owner::new(&server, 2).await;
+    owner.sends(0, 1, "published").await;
+    let wait_for = async |line: &str, before: &str| {
+        wait_until_async(line, DEADLINE, async || {
+            let output = block_in_place(|| {
+                server.database().sql(before);
+                server.command(&["check"], "")
+            });
+            String::from_utf8_lossy(&output.stdout).contains(line).then_some(output.status.success())
+        })
+        .await
+    };
+    assert!(wait_for("ok      broker lag: 0 events wait, the oldest for 0 s\n", "").await);
+    nats.kill();
+    owner.sends(0, 1, "not published").await;
+    // With a place or without one: the program gives none while the broker is away.
+    let age = "UPDATE event_span SET numbered_at = now() - interval '6 minutes';
+               UPDATE event SET at = now() - interval '6 minutes'";
+    assert!(!wait_for("FAILED  broker lag: ", age).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
