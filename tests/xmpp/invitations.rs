@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use crate::groups::picture_of;
+use crate::support::guarantees::expire_killed_processes;
 use crate::support::people::{Person, fresh_number, texts};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -16,6 +17,8 @@ on_both_servers!(
     an_account_follows_the_invitation_of_an_acquaintance,
     who_is_put_out_or_leaves_is_out_until_the_next_invitation,
     other_invitations_are_not_followed,
+    an_invitation_that_waits_survives_a_kill,
+    a_room_without_a_stored_place_is_found_again,
 );
 
 impl Person {
@@ -203,9 +206,87 @@ async fn other_invitations_are_not_followed(software: Software) {
     let good = room_of(xmpp, "good");
     romeo.create_room(&good, "Romeo", json!({&*address: "member"})).await;
     romeo.invite(&good, &address).await;
-    anna.only_group().await;
+    let group = anna.only_group().await;
+    // Somebody whom the account has blocked. The room passes the invitation on, so the server does not know whose it is.
     let blocked = anna.api.post(&format!("/api/contacts/{outsider}/block/"), &[]).await;
     assert_eq!(blocked.status, 200, "{}", blocked.text());
+    let unwanted = room_of(xmpp, "unwanted");
+    romeo.create_room(&unwanted, "Romeo", json!({})).await;
+    invite_by_room(&romeo, &unwanted, &address).await;
+    refused("its author is blocked").await;
+    assert_eq!(anna.only_group().await, group);
+}
+
+/// A stranger's invitation waits until its author has written, so that the kill comes before it is followed.
+async fn an_invitation_that_waits_survives_a_kill(software: Software) {
+    let xmpp = shared(software);
+    let mut server = setup(xmpp).on_a_fixed_port().start();
+    let (anna, romeo, outsider) = acquaintances(&server, xmpp, xmpp).await;
+    let address = jid(&anna, xmpp);
+    let mercutio = Peer::register(xmpp, &format!("mercutio-{}", fresh_number())).await;
+    let rooms = [room_of(xmpp, "tomb"), room_of(xmpp, "cell")];
+    mercutio.create_room(&rooms[0], "Mercutio", json!({&*address: "member"})).await;
+    mercutio.create_room(&rooms[1], "Mercutio", json!({})).await;
+    mercutio.invite(&rooms[0], &address).await;
+    invite_by_room(&mercutio, &rooms[1], &address).await;
+    // What the server has of the account behind the invitations shows that they are acknowledged.
+    wait_until_async("the invitations", DEADLINE, async || {
+        romeo.chat(&address).text("Are you there?").await;
+        let sent = anna.tries_to_send(&outsider, "I am").await;
+        assert_eq!(sent.status, 200, "{}", sent.text());
+        romeo.hears(&address, "I am").await;
+        let stored = server.database().sql("SELECT count(*) FROM adapter_state WHERE key = 'invitations'");
+        (stored == "1").then_some(())
+    })
+    .await;
+    block_in_place(|| {
+        server.kill();
+        expire_killed_processes(server.database());
+        server.restart();
+    });
+    anna.waits_until_online(DEADLINE).await;
+    mercutio.chat(&address).text("It is me").await;
+    wait_until_async("both groups", DEADLINE, async || (anna.groups().await.len() == 2).then_some(())).await;
+    wait_until_async("nothing to wait", DEADLINE, async || {
+        let stored = server.database().sql("SELECT count(*) FROM adapter_state WHERE key = 'invitations'");
+        (stored == "0").then_some(())
+    })
+    .await;
+}
+
+/// The program was killed when the group was there, and the account's place in its room was not stored yet.
+async fn a_room_without_a_stored_place_is_found_again(software: Software) {
+    let xmpp = shared(software);
+    let mut server = setup(xmpp).on_a_fixed_port().start();
+    let (anna, romeo, _) = acquaintances(&server, xmpp, xmpp).await;
+    let ben = Person::new(&server).await;
+    for (one, other) in [(&anna, &ben), (&ben, &anna)] {
+        one.adds_contact(&other.number).await;
+    }
+    let (room, address) = (room_of(xmpp, "vault"), jid(&anna, xmpp));
+    romeo.create_room(&room, "Romeo", json!({&*address: "member"})).await;
+    romeo.invite(&room, &address).await;
+    let elsewhere = anna.only_group().await;
+    let made = json!({"participants": [anna.number], "subject": "Ours"});
+    let made = ben.api.post_json("/api/groups/create-group/", &made).await;
+    assert_eq!(made.status, 201, "{}", made.text());
+    let own = made.json()["groupid"].as_str().expect("an id").to_owned();
+    wait_until_async("both groups", DEADLINE, async || (anna.groups().await.len() == 2).then_some(())).await;
+    block_in_place(|| {
+        server.kill();
+        expire_killed_processes(server.database());
+    });
+    server.database().sql(&format!(
+        "DELETE FROM adapter_state USING account
+         WHERE account_id = account.id AND number = '{}' AND key LIKE 'room.%'",
+        anna.number
+    ));
+    block_in_place(|| server.restart());
+    anna.waits_until_online(DEADLINE).await;
+    let id = romeo.room(&room).text("Who is there?").await;
+    anna.waits_until(&elsewhere, &id, |_| true).await;
+    let id = ben.says(&own, "Me").await;
+    anna.waits_until(&own, &id, |_| true).await;
 }
 
 /// A room on another server, whose server is killed: nobody says that the account is not inside any more.

@@ -95,10 +95,19 @@ async fn start(
         .await
         .map_err(|_| End::Retry("not_stored"))?;
     let memberships = Memberships::load(&*state).await.map_err(|_| End::Retry("not_stored"))?;
-    let invitations =
-        Invitations::new(own.clone(), link.clone(), groups.clone(), profile.clone(), memberships.clone());
+    let invitations = Invitations::load(
+        own.clone(),
+        link.clone(),
+        groups.clone(),
+        profile.clone(),
+        memberships.clone(),
+        state.clone(),
+    )
+    .await
+    .map_err(|_| End::Retry("not_stored"))?;
     let reader = Reader {
         invitations: invitations.clone(),
+        invited: Vec::new(),
         memberships: memberships.clone(),
         groups: groups.clone(),
         state: state.clone(),

@@ -6,12 +6,16 @@
 //! memory or the list of groups.
 //!
 //! An invitation that came by the room names the one who invites, and the room's server vouches for that name.
+//!
+//! What waits is stored before the server may forget it, so the next connection follows it if this one does not. A room that
+//! was followed is found again by its group's record.
 
 use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 
@@ -19,9 +23,12 @@ use super::address;
 use super::link::Link;
 use super::memberships::Memberships;
 use super::profile::OwnProfile;
-use super::rooms::{Observed, Rooms};
+use super::rooms::{NotFollowed, Observed, Rooms};
 use super::xml::{Element, ns};
+use crate::upstream::{AdapterState, Failure};
 
+/// The key of the invitations that wait, as JSON.
+const KEY: &str = "invitations";
 /// Invitations of strangers that wait, and as many of people whom the account knows; others are dropped.
 const WAITING: usize = 20;
 /// Invitations that are followed in [`PERIOD`].
@@ -36,7 +43,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const SIGHTS: usize = 2_000;
 
 /// An invitation of an account.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Invitation {
     pub room: String,
     /// Who invites, without a resource.
@@ -66,6 +73,9 @@ struct Shared {
     groups: Arc<Rooms>,
     profile: OwnProfile,
     memberships: Memberships,
+    state: Arc<dyn AdapterState>,
+    /// What is stored under [`KEY`]. One writer at a time.
+    stored: tokio::sync::Mutex<Vec<Invitation>>,
     work: Mutex<Work>,
     has_work: Notify,
     has_news: Notify,
@@ -74,6 +84,8 @@ struct Shared {
 #[derive(Default)]
 struct Work {
     invitations: VecDeque<(Instant, Invitation)>,
+    /// The one that is being followed.
+    following: Option<Invitation>,
     /// When the last invitations were followed.
     followed: VecDeque<Instant>,
     /// What was seen of rooms.
@@ -83,19 +95,30 @@ struct Work {
 }
 
 impl Invitations {
-    pub fn new(
+    /// With the invitations that an earlier connection has left.
+    pub async fn load(
         own: String,
         link: Link,
         groups: Arc<Rooms>,
         profile: OwnProfile,
         memberships: Memberships,
-    ) -> Self {
+        state: Arc<dyn AdapterState>,
+    ) -> Result<Self, Failure> {
+        let stored = state.get(&[KEY]).await?.pop().flatten();
+        // What another version wrote is dropped.
+        let stored: Vec<Invitation> =
+            stored.and_then(|stored| serde_json::from_slice(&stored).ok()).unwrap_or_default();
+        let now = Instant::now();
+        let invitations = stored.iter().map(|invitation| (now, invitation.clone())).collect();
+        let work = Mutex::new(Work { invitations, ..Work::default() });
+        let stored = tokio::sync::Mutex::new(stored);
         let (has_work, has_news) = (Notify::new(), Notify::new());
-        let work = Mutex::default();
-        Self(Arc::new(Shared { own, link, groups, profile, memberships, work, has_work, has_news }))
+        let shared =
+            Shared { own, link, groups, profile, memberships, state, stored, work, has_work, has_news };
+        Ok(Self(Arc::new(shared)))
     }
 
-    /// Takes an invitation.
+    /// Takes an invitation, which [`Self::keep`] stores.
     pub fn receive(&self, invitation: Invitation) {
         let mut work = self.work();
         let is_waiting = work.invitations.iter().any(|(_, waiting)| *waiting == invitation);
@@ -109,6 +132,27 @@ impl Invitations {
         }
         work.invitations.push_back((Instant::now(), invitation));
         self.0.has_work.notify_one();
+    }
+
+    /// Stores which invitations wait.
+    pub async fn keep(&self) -> Result<(), Failure> {
+        let mut stored = self.0.stored.lock().await;
+        let waiting = {
+            let work = self.work();
+            let waiting = work.invitations.iter().map(|(_, invitation)| invitation.clone());
+            work.following.clone().into_iter().chain(waiting).collect::<Vec<_>>()
+        };
+        if waiting == *stored {
+            return Ok(());
+        }
+        if waiting.is_empty() {
+            self.0.state.delete(&[KEY]).await?;
+        } else {
+            let value = serde_json::to_vec(&waiting).unwrap_or_default();
+            self.0.state.put(&[(KEY, value)]).await?;
+        }
+        *stored = waiting;
+        Ok(())
     }
 
     /// Takes what was seen of a room that another app has made.
@@ -150,6 +194,7 @@ impl Invitations {
                 let known = |(_, invitation): &(Instant, Invitation)| self.0.profile.knows(&invitation.by);
                 let next = work.invitations.iter().position(known).unwrap_or_default();
                 let invitation = work.invitations.remove(next);
+                work.following = invitation.as_ref().map(|(_, invitation)| invitation.clone());
                 (room.and_then(|room| work.seen.remove_entry(&room)), invitation)
             };
             if seen.is_none() && invitation.is_none() {
@@ -164,6 +209,10 @@ impl Invitations {
             }
             if let Some((since, invitation)) = invitation {
                 self.follow(since, invitation).await;
+                self.work().following = None;
+                if let Err(failure) = self.keep().await {
+                    tracing::debug!(%failure, "an invitation is followed once more");
+                }
             }
         }
     }
@@ -174,8 +223,7 @@ impl Invitations {
         }
         if !self.0.profile.knows(&invitation.by) {
             if since.elapsed() < ACQUAINTANCE {
-                self.work().invitations.push_back((since, invitation));
-                return sleep(LOOK).await;
+                return self.wait_with(since, invitation).await;
             }
             return tracing::debug!("an invitation is not followed: its author is a stranger");
         }
@@ -184,8 +232,21 @@ impl Invitations {
         }
         match self.0.groups.follow(&self.0.link, &invitation.room, &self.0.own).await {
             Ok(()) => self.report(&invitation.room),
+            Err(NotFollowed::Failed(failure)) if !matches!(failure, Failure::Refused(_)) => {
+                tracing::debug!(%failure, "an invitation is followed later");
+                self.wait_with(since, invitation).await;
+            }
             Err(reason) => tracing::debug!(%reason, "an invitation is not followed"),
         }
+    }
+
+    async fn wait_with(&self, since: Instant, invitation: Invitation) {
+        {
+            let mut work = self.work();
+            work.invitations.push_back((since, invitation));
+            work.following = None;
+        }
+        sleep(LOOK).await;
     }
 
     /// Counts an invitation; false: there were too many.

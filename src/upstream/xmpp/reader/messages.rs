@@ -71,15 +71,14 @@ impl Reader {
             self.rooms.noticed(room, revision);
             return self.ledger.close([number]);
         }
-        if !is_group
-            && !is_own
-            && let Some(invitation) = Invitation::of(message)
-        {
+        let invitation = Invitation::of(message).filter(|_| !is_group && !is_own);
+        let is_invitation = invitation.is_some();
+        if let Some(invitation) = invitation {
             let is_by_room = from_room(message, &invitation);
             self.invitations.receive(invitation);
             if is_by_room {
                 // Its text is for apps that do not know invitations, and the room is nobody.
-                return self.ledger.close([number]);
+                return self.invited.push(number);
             }
         }
         let (mut events, receipt) = if is_group {
@@ -106,6 +105,9 @@ impl Reader {
                 return held.push(Held { number, message: message.clone(), sent_at, is_own });
             }
             self.release(false);
+        }
+        if events.is_empty() && is_invitation {
+            return self.invited.push(number);
         }
         if events.is_empty() || (is_stored && !self.seen.add(message)) {
             return self.ledger.close([number]);

@@ -73,6 +73,8 @@ pub(super) struct Reader {
     pub last_archived: u64,
     pub memberships: Memberships,
     pub invitations: Invitations,
+    /// Stanzas that are closed when their invitations are stored.
+    pub invited: Vec<u64>,
     pub groups: Arc<Rooms>,
     pub state: Arc<dyn AdapterState>,
     pub rooms: RoomWork,
@@ -219,6 +221,7 @@ impl Reader {
             Received::Stanza(number, stanza) => {
                 if stanza.name() == "message" {
                     self.message(number, &stanza, live);
+                    self.keep_invitations().await?;
                     self.send_notes().await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
                     let from = stanza.attr("from").map_or("", address::bare);
                     let heard = self.profile.heard_of(from).await;
@@ -245,6 +248,16 @@ impl Reader {
         }
     }
 
+    /// Stores the invitations that wait, before the server may forget their messages.
+    async fn keep_invitations(&mut self) -> Result<(), Stop> {
+        self.invitations.keep().await.map_err(|failure| {
+            tracing::debug!(%failure, "invitations were not stored");
+            Stop::Link(LinkEnd::Broken)
+        })?;
+        self.ledger.close(self.invited.drain(..));
+        Ok(())
+    }
+
     /// Puts news of watched people into the batch.
     fn take_news(&mut self) {
         let news = self.profile.take_news().into_iter();
@@ -256,6 +269,7 @@ impl Reader {
     }
 
     async fn pass_on(&mut self) -> Result<(), Stop> {
+        self.keep_invitations().await?;
         if self.batch.is_empty() {
             return Ok(());
         }

@@ -121,10 +121,8 @@ impl Rooms {
 
     /// Takes a number out of all its groups. Nothing of it remains in the network's state.
     pub async fn leave_all(self: &Arc<Self>, who: &Address) -> Result<(), Failure> {
-        let prefix = format!("member/{}/", who.0);
-        for (key, _) in self.state.list(&prefix).await? {
-            let room = key.strip_prefix(&prefix).unwrap_or_default();
-            match self.change(&who.0, &secrets::random_id(), room, &GroupEdit::Leave).await {
+        for room in self.of(&who.0).await? {
+            match self.change(&who.0, &secrets::random_id(), &room, &GroupEdit::Leave).await {
                 Ok(_) | Err(GroupFailure::NotInGroup) => {}
                 Err(GroupFailure::Failed(failure)) => return Err(failure),
                 Err(other) => return Err(Failure::Refused(other.to_string())),

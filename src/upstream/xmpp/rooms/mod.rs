@@ -29,6 +29,7 @@ use crate::upstream::{Address, Failure, NetworkState, NetworkWrite};
 
 pub(super) use awaited::Awaited;
 pub(super) use control::{Archived, CREATED, Control};
+pub(super) use elsewhere::NotFollowed;
 pub(super) use observed::{Observed, is_kept_out};
 pub(super) use record::{Record, Revision};
 pub(super) use stanza::Occupant;
@@ -86,6 +87,13 @@ impl Rooms {
         let kept = self.state.get(&keys.iter().map(String::as_str).collect::<Vec<_>>()).await?;
         let kept = numbers.into_iter().zip(kept);
         Ok(kept.filter_map(|(number, kept)| Some((number, serde_json::from_slice(&kept?).ok()?))).collect())
+    }
+
+    /// The rooms whose groups a person is in.
+    pub async fn of(&self, who: &str) -> Result<Vec<String>, Failure> {
+        let prefix = memberships(who);
+        let kept = self.state.list(&prefix).await?;
+        Ok(kept.iter().filter_map(|(key, _)| Some(key.strip_prefix(&prefix)?.to_owned())).collect())
     }
 
     /// Writes the next revision; false: somebody else has written one.
@@ -147,7 +155,7 @@ fn writes(room: &str, record: &Record, decision: &Decision) -> Result<Vec<Networ
         announced: None,
     };
     let mut writes = vec![(revision_key(room, record.revision), Some(to_json(&revision)?))];
-    let key = |who: &Address| format!("member/{}/{room}", who.0);
+    let key = |who: &Address| format!("{}{room}", memberships(&who.0));
     writes.extend(decision.added.iter().map(|who| (key(who), Some(Vec::new()))));
     writes.extend(decision.removed.iter().map(|who| (key(who), None)));
     Ok(writes)
@@ -159,6 +167,11 @@ fn group_key(room: &str) -> String {
 
 fn revision_key(room: &str, revision: i64) -> String {
     format!("revision/{room}/{revision}")
+}
+
+/// The beginning of the keys of a person's rooms.
+fn memberships(who: &str) -> String {
+    format!("member/{who}/")
 }
 
 fn blocked_key(who: &Address) -> String {

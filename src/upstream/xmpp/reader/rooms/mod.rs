@@ -55,6 +55,12 @@ impl Reader {
             }
         }
         self.link.send(joins).await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
+        // An earlier connection may have ended between the message that named a room and its place.
+        for room in self.groups.of(&self.own).await.map_err(not_stored)? {
+            if !rooms.contains(&room) {
+                self.rooms.note(&room, Work::Refresh);
+            }
+        }
         self.serve_rooms().await
     }
 
