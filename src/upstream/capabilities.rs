@@ -84,8 +84,12 @@ pub struct Capabilities {
     pub supported: &'static [(Feature, Support)],
     /// Bytes of a text at the most, as [`super::Connector::text_bytes`] counts; `None`: as many as the API takes.
     pub text_bytes: Option<usize>,
-    /// Bytes of a file at the most; `None`: as many as the API takes.
+    /// Bytes of a file at the most; `None`: as many as the API takes, or not known yet.
     pub file_bytes: Option<u64>,
+    /// The letters of the messages that can be sent ([`crate::domain::Content::letter`]). A request for another one is refused.
+    pub kinds: &'static [&'static str],
+    /// A person may be written to for so many seconds after their last message; `None`: at any time. Groups always may.
+    pub reply_seconds: Option<u64>,
     /// Members of a group at the most.
     pub group_size: usize,
     /// A message may be edited for so many seconds; `None`: without an end.

@@ -13,6 +13,7 @@ use windu::secrets::sha256;
 use crate::groups::Three;
 use crate::support::people::Person;
 use crate::support::proxy::Proxy;
+use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::support::xmpp::{Software, Uploads, XmppServer};
 use crate::world::{jid, outsider_of, romeo, setup, shared};
 
@@ -178,15 +179,32 @@ async fn a_slow_upload_holds_up_its_chat_alone(software: Software) {
     assert_eq!(ids, [json!(slow), json!(behind)]);
 }
 
+/// What the server says that it takes is known before a file is sent; what it says later is not.
 async fn a_refused_upload_fails_its_message_alone(software: Software) {
-    let uploads = Uploads { largest: 60_000, quota: 100_000, ..Uploads::default() };
-    let xmpp = block_in_place(|| XmppServer::start(software).with_uploads(uploads));
+    let xmpp = block_in_place(|| XmppServer::start(software));
     let server = setup(&xmpp).start();
     let (anna, ben) = Person::two_friends(&server).await;
+    let limit_is = async |bytes: u64| {
+        wait_until_async(&format!("a limit of {bytes}"), DEADLINE, async || {
+            let limits = anna.api.get("/api/account/capabilities/").await.json()["limits"].take();
+            (limits["file_bytes"] == bytes).then_some(())
+        })
+        .await;
+    };
+    limit_is(Uploads::default().largest).await;
+    let uploads = Uploads { largest: 60_000, quota: 100_000, ..Uploads::default() };
+    let xmpp = block_in_place(|| xmpp.with_uploads(uploads));
     let to = ("contact", ben.number.as_str());
     let large = anna.sends_file(to, "send-image", "a.png", noise(180)).await;
     let failed = anna.waits_until(&ben.number, &large, |message| message["state"] == "failed").await;
     assert_eq!(failed["failure"], "too_large", "{failed}");
+    limit_is(60_000).await;
+    let part = Part::bytes(noise(181)).file_name("a.png");
+    let form = Form::new().text("contact", ben.number.clone()).part("filename", part);
+    let path = "/api/messages/send-image/";
+    let sent = anna.api.send(anna.api.request(Method::POST, path).multipart(form)).await;
+    sent.refused(413, "too_large");
+    assert_eq!(anna.chat(&ben.number).await.len(), 1);
     // 48 kB each: Prosody takes two of them in a day, and ejabberd counts nothing.
     for index in 0..3 {
         let picture = noise(126 + index);
@@ -199,6 +217,7 @@ async fn a_refused_upload_fails_its_message_alone(software: Software) {
         }
     }
     anna.delivers(&ben, "and the session goes on").await;
+    drop(xmpp);
 }
 
 async fn check_names_a_missing_service(software: Software) {

@@ -199,6 +199,8 @@ codes! {
     NetworkRefused = "network_refused",
     /// The network did not answer in time, so the outcome is unknown.
     OutcomeUnknown = "outcome_unknown",
+    /// The network lets the account write to this person only for a while after they wrote.
+    WindowClosed = "window_closed",
     /// The network cannot do this.
     Unsupported = "unsupported",
 

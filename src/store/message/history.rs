@@ -5,7 +5,7 @@ use futures_util::TryStreamExt as _;
 
 use super::content::StoredContent;
 use crate::db::DbError;
-use crate::domain::{Account, MessageState};
+use crate::domain::{Account, MessageState, PeerId};
 use crate::store::Store;
 
 /// The entries of a list that a page can skip.
@@ -34,6 +34,26 @@ pub enum ListError {
     TooLarge { fit: usize },
     #[error(transparent)]
     Store(#[from] DbError),
+}
+
+impl Store {
+    /// When the network got the last message that a person sent to the account; `None`: there is none.
+    pub async fn last_heard(
+        &self,
+        account: &Account,
+        person: PeerId,
+    ) -> Result<Option<DateTime<Utc>>, DbError> {
+        Ok(sqlx::query_scalar!(
+            r#"SELECT last.sent_at AS "sent_at!" FROM chat CROSS JOIN LATERAL (
+                SELECT coalesce(sent_at, stored_at) AS sent_at FROM message
+                WHERE -chat_id = -chat.id AND sender_peer_id IS NOT NULL ORDER BY stored_at DESC LIMIT 1) last
+               WHERE chat.account_id = $1 AND chat.peer_id = $2"#,
+            account.id.0,
+            person.0
+        )
+        .fetch_optional(self.db.pool())
+        .await?)
+    }
 }
 
 impl Page {

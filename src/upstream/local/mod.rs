@@ -26,7 +26,7 @@ use super::{
     Opened, RegistrationKind, Support,
 };
 use crate::db::DbError;
-use crate::domain::{NeedsUser, PhoneNumber};
+use crate::domain::{Content, NeedsUser, PhoneNumber};
 use crate::lifecycle::Lifecycle;
 use crate::secrets;
 use crate::telemetry::chain;
@@ -72,6 +72,8 @@ impl Connector for Local {
             supported: &[(Feature::Groups, Support::Full)],
             text_bytes: None,
             file_bytes: None,
+            kinds: &Content::LETTERS,
+            reply_seconds: None,
             group_size: LARGEST_GROUP,
             edit_seconds: None,
             delete_seconds: None,

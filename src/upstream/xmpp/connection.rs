@@ -143,7 +143,12 @@ async fn start(
     let of_account = own.clone();
     let (stopped, lifecycle, of) = (stop.clone(), server.lifecycle.clone(), server.clone());
     let (looking_up, asking) = (profile.clone(), invitations.clone());
+    let (of_limit, limit_link) = (server.clone(), link.clone());
     lifecycle.spawn(async move {
+        let learning = async {
+            of_limit.files.learn_limit(&limit_link).await;
+            std::future::pending::<std::convert::Infallible>().await
+        };
         let reading = async {
             let (end, signals) = reader.run().await;
             if let Some(end) = end {
@@ -155,6 +160,7 @@ async fn start(
         tokio::select! {
             () = reading => {}
             never = looking_up.look_up() => match never {},
+            never = learning => match never {},
             never = asking.work_on() => match never {},
             () = stopped.cancelled() => {}
         }

@@ -53,7 +53,7 @@ use super::{
     Login, NetworkState, Opened, RegistrationKind, Support,
 };
 use crate::config::{ConfigError, XmppSettings, XmppTls};
-use crate::domain::{NeedsUser, PhoneNumber};
+use crate::domain::{Content, NeedsUser, PhoneNumber};
 use crate::fetch::{Fetch, UntrustedRules};
 use crate::lifecycle::Lifecycle;
 use crate::secrets;
@@ -136,8 +136,10 @@ impl Connector for Xmpp {
             // Of members with other apps it is not known what they have received.
             supported: &[(Feature::Groups, Support::Lossy)],
             text_bytes: Some(outbound::LARGEST_TEXT),
-            // The server's own limit is known to a connection alone.
-            file_bytes: None,
+            // Known once a connection has asked the server.
+            file_bytes: self.server.files.largest(),
+            kinds: &Content::LETTERS,
+            reply_seconds: None,
             group_size: LARGEST_GROUP,
             edit_seconds: None,
             delete_seconds: None,

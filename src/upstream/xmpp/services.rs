@@ -13,6 +13,15 @@ const MOST: usize = 30;
 /// The first address with a feature: of the services that a domain lists, or of the domain itself. An error: one that may
 /// have it did not answer, and no other has it.
 pub(super) async fn service(link: &Link, domain: &str, feature: &str) -> Result<Option<String>, IqFailure> {
+    Ok(described_service(link, domain, feature).await?.map(|(address, _)| address))
+}
+
+/// [`service`] with what it says of itself.
+pub(super) async fn described_service(
+    link: &Link,
+    domain: &str,
+    feature: &str,
+) -> Result<Option<(String, Element)>, IqFailure> {
     let items = iq("get").attribute("to", domain).child(element("query", ns::DISCO_ITEMS));
     let items = ask(link, items).await?;
     let items = items.get_child("query", ns::DISCO_ITEMS).into_iter().flat_map(Element::children);
@@ -24,7 +33,7 @@ pub(super) async fn service(link: &Link, domain: &str, feature: &str) -> Result<
     let mut silent = None;
     for (candidate, answer) in answers.await {
         match answer {
-            Ok(info) if has_feature(&info, feature) => return Ok(Some(candidate.to_owned())),
+            Ok(info) if has_feature(&info, feature) => return Ok(Some((candidate.to_owned(), info))),
             Err(failure @ (IqFailure::NoAnswer | IqFailure::Error { temporary: true, .. })) => {
                 silent = Some(failure);
             }

@@ -6,14 +6,15 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use tokio::time::Instant;
 use url::{Origin, Url};
 
 use super::failure::IqFailure;
 use super::iq::{ask, iq};
 use super::link::Link;
-use super::services::service;
+use super::services::described_service;
 use super::sharing::{FileSource, SharedFile};
-use super::xml::{Build as _, Element, element, ns};
+use super::xml::{Build as _, Element, child_text, element, ns};
 use crate::domain::FailureReason;
 use crate::fetch::{BodyStream, Fetch, FetchError, Policy, Put, UntrustedError};
 use crate::upstream::{BlobStorage, Failure, FileStream, SendFailure};
@@ -24,6 +25,8 @@ const FETCH_TIMEOUT: Duration = Duration::from_mins(10);
 const UPLOAD_TIMEOUT: Duration = Duration::from_mins(1);
 /// Bytes a second.
 const SLOWEST: u64 = 32 << 10;
+/// The server is asked for its limit again at a login after so long.
+const LIMIT_AGE: Duration = Duration::from_mins(10);
 /// The headers that a slot may ask for (XEP-0363, section 5).
 const HEADERS: [(&str, &str); 3] =
     [("authorization", "Authorization"), ("cookie", "Cookie"), ("expires", "Expires")];
@@ -44,6 +47,10 @@ struct Known {
     service: Option<String>,
     /// Where its files are.
     origin: Option<Origin>,
+    /// Bytes of a file at the most, if it says so.
+    largest: Option<u64>,
+    /// When it was last asked.
+    asked: Option<Instant>,
 }
 
 /// Where a file is to be put, and where it will be.
@@ -58,6 +65,23 @@ impl FileService {
     /// Requests go through `fetch`, which trusts the server's certificates.
     pub fn new(fetch: Fetch, domain: String, is_plain_allowed: bool) -> Self {
         Self { fetch, domain, is_plain_allowed, known: Mutex::default() }
+    }
+
+    /// Bytes of a file at the most, as far as is known (XEP-0363, section 4).
+    pub fn largest(&self) -> Option<u64> {
+        self.known().largest
+    }
+
+    /// Asks the server what it takes, unless somebody has lately.
+    pub async fn learn_limit(&self, link: &Link) {
+        if self.known().asked.is_some_and(|asked| asked.elapsed() < LIMIT_AGE) {
+            return;
+        }
+        self.learn(|known| known.asked = Some(Instant::now()));
+        if let Err(failure) = self.find_service(link).await {
+            tracing::debug!(%failure, "the server does not say which files it takes");
+            self.learn(|known| known.asked = None);
+        }
     }
 
     /// Uploads a file, and returns its URL.
@@ -124,6 +148,10 @@ impl FileService {
             Err(failure) => {
                 tracing::warn!(%failure, "the server gives no place for a file");
                 self.forget_service(&failure);
+                if refused_slot(&failure) == SendFailure::Refused(FailureReason::TooLarge) {
+                    // Its limit is another one by now.
+                    let _ = self.find_service(link).await;
+                }
                 return Err(refused_slot(&failure));
             }
         };
@@ -140,17 +168,25 @@ impl FileService {
         if let Some(service) = self.known().service {
             return Ok(service);
         }
-        match service(link, &self.domain, ns::HTTP_UPLOAD).await {
-            Ok(Some(service)) => {
-                self.learn(|known| known.service = Some(service.clone()));
-                Ok(service)
-            }
+        match self.find_service(link).await {
+            Ok(Some(service)) => Ok(service),
             Ok(None) => {
                 tracing::warn!("the server has no place for files (XEP-0363)");
                 Err(SendFailure::Refused(FailureReason::Refused))
             }
             Err(failure) => Err(unknown_service(&failure)),
         }
+    }
+
+    async fn find_service(&self, link: &Link) -> Result<Option<String>, IqFailure> {
+        let found = described_service(link, &self.domain, ns::HTTP_UPLOAD).await?;
+        let (service, info) = found.unzip();
+        let largest = info.as_ref().and_then(largest_file);
+        self.learn(|known| {
+            known.service.clone_from(&service);
+            known.largest = largest;
+        });
+        Ok(service)
     }
 
     /// The service may have moved, when nothing answers at its address.
@@ -245,6 +281,14 @@ fn unfetched<E>(error: &UntrustedError<E>) -> Failure {
         )
         | UntrustedError::Sink(_) => Failure::Retry("network_unreachable"),
     }
+}
+
+/// The limit in what a service says of itself.
+fn largest_file(info: &Element) -> Option<u64> {
+    let forms = info.get_child("query", ns::DISCO_INFO)?.children().filter(|child| child.is("x", ns::DATA));
+    let fields = forms.flat_map(Element::children).filter(|field| field.is("field", ns::DATA));
+    let mut limits = fields.filter(|field| field.attr("var") == Some("max-file-size"));
+    limits.find_map(|field| child_text(field, "value", ns::DATA)?.trim().parse().ok())
 }
 
 /// Reads a slot. URLs must be encrypted, see [`FileService::is_plain_allowed`].

@@ -26,6 +26,11 @@ impl Connector for Scripted {
             supported: &[(Feature::Groups, Support::Full), (Feature::Reply, Support::Lossy)],
             text_bytes: Some(10_000),
             file_bytes: Some(1_000),
+            kinds: &["t", "i", "v", "a"],
+            reply_seconds: match self.reply_seconds.load(Ordering::Relaxed) {
+                0 => None,
+                seconds => Some(seconds),
+            },
             group_size: 10,
             edit_seconds: Some(900),
             delete_seconds: None,

@@ -5,7 +5,7 @@ mod connector;
 mod private;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -107,6 +107,8 @@ pub struct Scripted {
     persons: bool,
     /// The network chooses the ids of messages.
     pub remote_ids: Arc<AtomicBool>,
+    /// How long a person may be written to after their last message; 0: at any time.
+    pub reply_seconds: Arc<AtomicU64>,
 }
 
 #[derive(Default)]

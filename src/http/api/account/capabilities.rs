@@ -36,9 +36,15 @@ struct Limits {
     /// Bytes of a text at the most, with what the network's format adds; null: as many as the API takes.
     #[schema(required = true)]
     text_bytes: Option<usize>,
-    /// Bytes of a file at the most; null: as many as the API takes.
+    /// Bytes of a file at the most; null: as many as the API takes, or not known yet.
     #[schema(required = true)]
     file_bytes: Option<u64>,
+    /// The letters of the messages that can be sent, as `type` in lists of messages: t text, i image, v video, a audio,
+    /// s voice, l location, c vcard.
+    kinds: &'static [&'static str],
+    /// Seconds after a person's last message for which that person may be written to; null: at any time.
+    #[schema(required = true)]
+    reply_seconds: Option<u64>,
     /// Members of a group at the most.
     group_size: usize,
     /// Seconds for which a message may be edited; null: without an end.
@@ -66,6 +72,8 @@ async fn capabilities(
         limits: Limits {
             text_bytes: capabilities.text_bytes,
             file_bytes: capabilities.file_bytes,
+            kinds: capabilities.kinds,
+            reply_seconds: capabilities.reply_seconds,
             group_size: capabilities.group_size,
             edit_seconds: capabilities.edit_seconds,
             delete_seconds: capabilities.delete_seconds,

@@ -50,7 +50,7 @@ pub type SendAnswer<T> = Result<(RateHeaders, Json<T>), ApiError>;
 /// message.
 ///
 /// # Errors
-/// 400 for a text, and 413 for a file, that the network does not take; 400 or 404 when the account may no longer write there, 429 when it sends too much, 503 when its outbox is full.
+/// 501 for a kind, 400 for a text, and 413 for a file, that the network does not take; 400 when the time for a reply is over; 400 or 404 when the account may no longer write there, 429 when it sends too much, 503 when its outbox is full.
 pub async fn send<T: Serialize>(
     state: &AppState,
     to: &CachedRecipient,
@@ -58,7 +58,7 @@ pub async fn send<T: Serialize>(
     content: Content,
     answer: impl Fn(&Account, String) -> T,
 ) -> SendAnswer<T> {
-    check_size(state, &to.recipient.account, &content)?;
+    check_limits(state, &to.recipient, &content).await?;
     let left = state.limits.sends.count(&to.recipient.account.id)?;
     let id = secrets::growing_id(clock::now());
     let mut reloaded = None;
@@ -89,9 +89,24 @@ pub async fn send<T: Serialize>(
     Err(ApiError::unavailable(ErrorCode::Changing, "the account or its contacts are changing; try again", 1))
 }
 
-/// What is too large for the network is refused before it is queued.
-fn check_size(state: &AppState, account: &Account, content: &Content) -> Result<(), ApiError> {
-    // An account whose network is not running here is answered by another check.
+/// Refuses a kind of message that the network does not take.
+///
+/// # Errors
+/// 501.
+pub fn check_kind(state: &AppState, account: &Account, letter: &str) -> Result<(), ApiError> {
+    match state.sessions.connector(&account.network) {
+        Some(connector) if !connector.capabilities().kinds.contains(&letter) => {
+            Err(ApiError::unsupported(&format!("send messages of the type {letter}")))
+        }
+        // An account whose network is not running here is answered by another check.
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// What the network does not take is refused before it is queued.
+async fn check_limits(state: &AppState, recipient: &Recipient, content: &Content) -> Result<(), ApiError> {
+    let account = &recipient.account;
+    check_kind(state, account, content.letter())?;
     let Some(connector) = state.sessions.connector(&account.network) else { return Ok(()) };
     let limits = connector.capabilities();
     if let (Some(most), Some(text)) = (limits.text_bytes, content.text()) {
@@ -108,5 +123,23 @@ fn check_size(state: &AppState, account: &Account, content: &Content) -> Result<
     {
         return Err(ApiError::too_large("file", most));
     }
-    Ok(())
+    match limits.reply_seconds {
+        Some(seconds) if !recipient.chat.is_group() => check_reply(state, recipient, seconds).await,
+        Some(_) | None => Ok(()),
+    }
+}
+
+async fn check_reply(state: &AppState, recipient: &Recipient, seconds: u64) -> Result<(), ApiError> {
+    let heard = state.store.last_heard(&recipient.account, recipient.reachable.peer).await?;
+    let age = heard.map(|heard| clock::now() - heard);
+    if age.is_some_and(|age| age.num_seconds() < i64::try_from(seconds).unwrap_or(i64::MAX)) {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(
+        ErrorCode::WindowClosed,
+        format!(
+            "the network {} lets an account write for {seconds} seconds after the contact's last message",
+            recipient.account.network
+        ),
+    ))
 }

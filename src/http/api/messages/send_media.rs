@@ -10,7 +10,7 @@ use crate::domain::{
     Account, Card, Content, Location, MediaContent, MediaFile, MediaKind, Reference, UserId,
 };
 use crate::http::AppState;
-use crate::http::api::messages::send::{SendAnswer, SendTo, Sent, send};
+use crate::http::api::messages::send::{SendAnswer, SendTo, Sent, check_kind, send};
 use crate::http::error::{ApiError, ErrorCode, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::params::{Degrees, RequestParameters, Text};
@@ -123,6 +123,7 @@ async fn send_file(
     kind: MediaKind,
     caption: Option<Text<1_024>>,
 ) -> SendAnswer<SentFile> {
+    check_kind(state, &to.recipient.account, kind.letter())?;
     check_quota(state, to.recipient.account.user, upload.spooled.size()).await?;
     let storing = state.media.store(&upload.spooled, kind, upload.file_name.as_deref());
     let stored = Deadline::elsewhere(storing).await?;
