@@ -87,11 +87,13 @@ impl Ingest<'_> {
         }
         let mut wanted = BTreeSet::new();
         let mut addresses = BTreeSet::new();
+        let mut accepted = BTreeSet::new();
         for incoming in events.iter_mut() {
-            if let UpstreamEvent::Accepted { remote_id, .. } = &incoming.event
+            if let UpstreamEvent::Accepted { to, remote_id, .. } = &incoming.event
                 && is_storable(remote_id)
             {
                 translated.ids.push(remote_id.clone());
+                accepted.insert((to.clone(), remote_id.clone()));
             }
             for name in names(&mut incoming.event).filter(Name::is_storable) {
                 addresses.extend([name.chat.clone(), name.from.clone()]);
@@ -117,12 +119,13 @@ impl Ingest<'_> {
             let (what, message_id) = (early_kind(&incoming.event), message_id(&incoming.event));
             for Name { chat, from, id, role } in names(&mut incoming.event).filter(Name::is_storable) {
                 let message = known.get(&(chat, id.as_str())).cloned();
+                let is_accepted = accepted.contains(&(chat.clone(), id.clone()));
                 let (Some(chat), Some(from)) = (peers.get(chat), peers.get(from)) else { continue };
                 match (message, role) {
-                    (Some(KnownMessage::SameId), _) => {}
-                    (Some(KnownMessage::Ours(_)), Role::OwnMessage(_)) => {
+                    (Some(KnownMessage::Ours(_) | KnownMessage::OursUnderSameId), Role::OwnMessage(_)) => {
                         translated.skipped.insert(index);
                     }
+                    (Some(KnownMessage::SameId | KnownMessage::OursUnderSameId), _) => {}
                     (Some(KnownMessage::Ours(ours)), Role::Subject | Role::Answered) => *id = ours,
                     (Some(KnownMessage::Ours(ours)), Role::ReferredTo) => {
                         let Some(network_id) = message_id.clone() else { continue };
@@ -130,7 +133,9 @@ impl Ingest<'_> {
                         let (peer, what) = (Address(chat.address.clone()), InboundKind::Chat(news));
                         translated.corrections.push(Inbound { peer, participant: None, what });
                     }
-                    (None, Role::OwnMessage(sent_at)) => own.push((index, chat.id, sent_at, id.clone())),
+                    (None, Role::OwnMessage(sent_at)) => {
+                        own.push((index, chat.id, sent_at, is_accepted, id.clone()));
+                    }
                     (None, Role::Subject | Role::Answered | Role::ReferredTo) => {
                         let answer = || Some(EarlyKind::Reply { network_id: message_id.clone()? });
                         let what = if role == Role::Subject { what.clone() } else { answer() };
@@ -140,12 +145,12 @@ impl Ingest<'_> {
                 }
             }
         }
-        // A message of the account may be one in its outbox, whose outcome is not stored yet: then it is no second one.
+        // A message of the account may be one whose id on the network is not stored yet: then it is no second one.
         let chats = own.iter().map(|(_, chat, ..)| *chat).collect();
         let queued = self.store.queued_since(self.lease.account, &chats).await?;
-        for (index, chat, sent_at, remote_id) in own {
+        for (index, chat, sent_at, is_accepted, remote_id) in own {
             let message = own_message(&events[index].event).map(EarlyKind::Message);
-            let is_held = queued.may_include(chat, sent_at);
+            let is_held = is_accepted || queued.may_include(chat, sent_at);
             if let Some(what) = message.filter(|message| is_held && message.is_storable()) {
                 translated.skipped.insert(index);
                 translated.held = true;

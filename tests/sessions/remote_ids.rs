@@ -453,6 +453,48 @@ async fn a_message_that_may_be_the_one_being_sent_is_held_back() {
     gate.notify_one();
 }
 
+/// The outcome names no id of the network; what does comes behind the message itself.
+#[tokio::test]
+async fn a_message_that_was_sent_without_an_id_is_no_second_one() {
+    let scene = Scene::new().await;
+    let Scene { line, process, account, world, .. } = &scene;
+    let sends = async |text: &str| {
+        let id = process.send(account, BEN, text).await;
+        process.until_message(account, BEN, &id, "sent").await;
+        id
+    };
+    // In batches of their own, in one batch in either order, and under our id.
+    let first = sends("first").await;
+    line.stores(vec![elsewhere(BEN, "r1", "as the network shows it", 1)]).await;
+    line.stores(vec![accepted(BEN, &first, "r1", 2)]).await;
+    let second = sends("second").await;
+    line.stores(vec![elsewhere(BEN, "r2", "as the network shows it", 3), accepted(BEN, &second, "r2", 4)])
+        .await;
+    let third = sends("third").await;
+    world.sql("UPDATE message SET sent_at = sent_at - interval '1 hour'");
+    line.stores(vec![accepted(BEN, &third, "r3", 5), elsewhere(BEN, "r3", "as the network shows it", 6)])
+        .await;
+    let fourth = sends("fourth").await;
+    line.stores(vec![elsewhere(BEN, &fourth, "as the network shows it", 7)]).await;
+    scene.until_applied().await;
+    assert_eq!(process.texts(account, BEN).await, ["first", "second", "third", "fourth"]);
+    assert_eq!(scene.events("message.sent_elsewhere").await.len(), 0);
+    line.stores(vec![receipt(BEN, "r1", ReceiptKind::Read, 8), receipt(BEN, "r3", ReceiptKind::Read, 9)])
+        .await;
+    assert!(scene.message(&first).await.read.is_some() && scene.message(&third).await.read.is_some());
+    // One that is accepted as none of ours is of another device.
+    line.stores(vec![accepted(BEN, "unknown", "r5", 10), elsewhere(CLEO, "r5", "to Cleo", 11)]).await;
+    line.stores(vec![accepted(CLEO, "unknown", "r6", 12), elsewhere(CLEO, "r6", "to Cleo, too", 13)]).await;
+    scene.until_applied().await;
+    assert_eq!(process.texts(account, CLEO).await, ["to Cleo", "to Cleo, too"]);
+    // A network that never says an id holds others up for a minute.
+    line.stores(vec![elsewhere(BEN, "r7", "from there", 14)]).await;
+    assert_eq!(process.texts(account, BEN).await.len(), 4);
+    world.sql("UPDATE message SET sent_at = sent_at - interval '1 minute'");
+    scene.until_applied().await;
+    assert_eq!(process.texts(account, BEN).await.last().unwrap(), "from there");
+}
+
 #[tokio::test]
 async fn an_id_stays_with_the_first_message_that_got_it() {
     let scene = Scene::new().await;

@@ -1,9 +1,10 @@
-//! Messages by the ids that their network chose, and those in the outbox that may have such an id already.
+//! Messages by the ids that their network chose, and those that may have such an id already.
 
 use std::collections::{BTreeSet, HashMap};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::HELD;
 use crate::db::DbError;
 use crate::domain::{AccountId, PeerId};
 use crate::store::Store;
@@ -18,11 +19,13 @@ const NEWEST: i64 = 50;
 pub enum KnownMessage {
     /// It is one of ours, under this id.
     Ours(String),
-    /// It has that id here, too.
+    /// It is one of ours, which has that id here, too.
+    OursUnderSameId,
+    /// It is one of somebody else, which has that id here, too.
     SameId,
 }
 
-/// When messages in the outbox were accepted, by the peers of their chats.
+/// When messages were accepted whose ids on the network are not known yet, by the peers of their chats.
 #[derive(Clone, Debug, Default)]
 pub struct QueuedSince(HashMap<PeerId, DateTime<Utc>>);
 
@@ -44,7 +47,7 @@ impl Store {
         let peers: Vec<i64> = names.iter().map(|(peer, _)| peer.0).collect();
         let ids: Vec<&str> = names.iter().map(|(_, id)| *id).collect();
         let rows = sqlx::query!(
-            r#"SELECT n.position AS "position!", ours.network_id AS "ours?"
+            r#"SELECT n.position AS "position!", ours.network_id AS "ours?", same.own AS "own?"
                FROM unnest($2::bigint[], $3::text[]) WITH ORDINALITY AS n (peer_id, remote_id, position)
                CROSS JOIN LATERAL (SELECT id FROM chat WHERE account_id = $1 AND peer_id = n.peer_id LIMIT 1) h
                LEFT JOIN LATERAL (
@@ -52,10 +55,12 @@ impl Store {
                    WHERE account_id = $1 AND remote_id = n.remote_id AND chat_id = h.id LIMIT 1) r ON true
                LEFT JOIN LATERAL (SELECT network_id FROM message WHERE id = r.message_id LIMIT 1) ours ON true
                LEFT JOIN LATERAL (
-                   SELECT true AS found FROM (
-                       SELECT chat_id FROM message WHERE account_id = $1 AND network_id = n.remote_id OFFSET 0) same
-                   WHERE chat_id = h.id AND r.message_id IS NULL LIMIT 1) same ON true
-               WHERE ours.network_id IS NOT NULL OR same.found"#,
+                   SELECT sender_peer_id IS NULL AS own FROM (
+                       SELECT chat_id, sender_peer_id FROM message
+                       WHERE account_id = $1 AND network_id = n.remote_id OFFSET 0) same
+                   WHERE chat_id = h.id AND r.message_id IS NULL
+                   ORDER BY sender_peer_id IS NOT NULL LIMIT 1) same ON true
+               WHERE ours.network_id IS NOT NULL OR same.own IS NOT NULL"#,
             account.0,
             &peers,
             &ids as &[&str]
@@ -66,14 +71,16 @@ impl Store {
         for row in rows {
             let index = usize::try_from(row.position - 1).unwrap_or(usize::MAX);
             if let Some(known) = known.get_mut(index) {
-                *known = Some(row.ours.map_or(KnownMessage::SameId, KnownMessage::Ours));
+                let same =
+                    if row.own == Some(true) { KnownMessage::OursUnderSameId } else { KnownMessage::SameId };
+                *known = Some(row.ours.map_or(same, KnownMessage::Ours));
             }
         }
         Ok(known)
     }
 
-    /// When the account's messages in the outbox were accepted, at the earliest, by the peers of their chats. Only the newest
-    /// messages of each chat are looked at.
+    /// When the account's messages in the outbox were accepted, at the earliest, by the peers of their chats, and those that
+    /// the network took lately without an id. Only the newest messages of each chat are looked at.
     pub async fn queued_since(
         &self,
         account: AccountId,
@@ -88,12 +95,20 @@ impl Store {
                FROM unnest($2::bigint[]) AS n (peer_id)
                CROSS JOIN LATERAL (SELECT id FROM chat WHERE account_id = $1 AND peer_id = n.peer_id LIMIT 1) h
                CROSS JOIN LATERAL (
-                   SELECT min(stored_at) FILTER (WHERE sender_peer_id IS NULL AND state = 'queued') AS since
-                   FROM (SELECT sender_peer_id, state, stored_at FROM message
-                         WHERE chat_id = h.id ORDER BY stored_at DESC LIMIT $3) newest) queued"#,
+                   SELECT min(stored_at) AS since
+                   FROM (SELECT id, network_id, sender_peer_id, state, stored_at, sent_at FROM message
+                         WHERE chat_id = h.id ORDER BY stored_at DESC LIMIT $3) newest
+                   LEFT JOIN LATERAL (
+                       SELECT true AS found FROM message_remote WHERE message_id = newest.id LIMIT 1) named ON true
+                   WHERE sender_peer_id IS NULL
+                     AND (state = 'queued'
+                          -- With an id of ours: no other device has sent it.
+                          OR (state = 'sent' AND network_id ~ '^[0-9a-f]{32}$' AND named.found IS NULL
+                              AND sent_at > clock_timestamp() - make_interval(secs => $4)))) queued"#,
             account.0,
             &peers,
-            NEWEST
+            NEWEST,
+            HELD
         )
         .fetch_all(self.db.pool())
         .await?;

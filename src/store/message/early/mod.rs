@@ -25,7 +25,7 @@ const OF_SENDER: usize = 200;
 const OF_ACCOUNT: i32 = 10_000;
 /// Events that one call of [`Store::early_events`] returns.
 const PAGE: i64 = 500;
-/// A message of the account that may be one of those in its outbox is held back for so long, in seconds.
+/// A message of the account that may be one whose id on the network is not known yet is held back for so long, in seconds.
 const HELD: f64 = 60.0;
 /// An event is applied within this time, in seconds: the message that it names is accepted or has expired by then.
 const LIFETIME: f64 = 24.0 * 3_600.0;
