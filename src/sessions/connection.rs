@@ -42,7 +42,7 @@ impl Session {
             self.store.session_account(&self.lease).await?.ok_or(Fault::Session(SessionEnd::Removed))?;
         self.publish(SessionState::Connecting, None).await?;
         let login = self.login(&account)?;
-        let state = Arc::new(LeasedState { store: self.store.clone(), lease: self.lease });
+        let state = Arc::new(LeasedState::new(self.store.clone(), self.lease, self.keys.clone()));
         let opened = timeout(self.timeouts.connect, self.connector.open(login, state))
             .await
             .map_err(|_| Fault::retry("connect_timeout"))?

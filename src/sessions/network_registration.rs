@@ -337,7 +337,7 @@ impl Sessions {
     }
 
     fn registration_state(&self, lease: &RegistrationLease) -> Arc<RegistrationState> {
-        Arc::new(RegistrationState { store: self.store.clone(), lease: lease.clone() })
+        Arc::new(RegistrationState::new(self.store.clone(), lease.clone(), self.keys.clone()))
     }
 }
 

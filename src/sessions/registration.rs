@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::adapter_state::CopiedState;
+use super::adapter_state::{CopiedState, Seal};
 use super::peers::directory;
 use super::{NoSuchNetwork, Sessions};
 use crate::db::DbError;
@@ -118,7 +118,7 @@ impl Sessions {
         number: &PhoneNumber,
         login: Option<StoredLogin>,
     ) {
-        let logging_out = timeout(LOG_OUT_TIMEOUT, self.log_out(network, number, login));
+        let logging_out = timeout(LOG_OUT_TIMEOUT, self.log_out(network, account, number, login));
         let failed = match logging_out.await {
             Ok(Ok(())) => return,
             Ok(Err(failure)) => failure,
@@ -131,6 +131,7 @@ impl Sessions {
     async fn log_out(
         &self,
         network: &Arc<dyn Connector>,
+        account: AccountId,
         number: &PhoneNumber,
         login: Option<StoredLogin>,
     ) -> Result<(), Failure> {
@@ -144,7 +145,8 @@ impl Sessions {
             credentials: Credentials(credentials),
             resume_point: resume_point.map(ResumePoint),
         };
-        network.log_out(login, Arc::new(CopiedState::new(state))).await
+        let seal = Seal { keys: self.keys.clone(), account };
+        network.log_out(login, Arc::new(CopiedState::new(&seal, state)?)).await
     }
 
     pub(super) fn seal(&self, number: &PhoneNumber, credentials: &Credentials) -> Vec<u8> {
@@ -191,7 +193,7 @@ impl Sessions {
         let network = self.connector_of(&account.network)?;
         if network.registration().is_persons() {
             let login = self.store.stored_login(account.id).await?;
-            return Ok(self.log_out(network, &account.number, login).await?);
+            return Ok(self.log_out(network, account.id, &account.number, login).await?);
         }
         Ok(network.unregister(&account.number).await?)
     }

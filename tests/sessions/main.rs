@@ -33,6 +33,7 @@ mod received_files;
 mod registration;
 mod remote_ids;
 mod scripted;
+mod sealed_state;
 mod silent_network;
 mod stuck_accounts;
 mod undeliverable_messages;

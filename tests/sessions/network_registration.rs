@@ -117,7 +117,8 @@ async fn a_request_that_lost_its_lease_writes_nothing() {
     assert!(matches!(submitted, Err(SubmitError::Register(RegisterError::UnderWay))), "{submitted:?}");
     assert!(!process.fresh(&account).await.is_registered());
     let kept = process.store.list_registration_state(account.id, "").await.unwrap();
-    assert_eq!(kept, state(&[("session", "start")]));
+    let kept: Vec<&str> = kept.iter().map(|(key, _)| key.as_str()).collect();
+    assert_eq!(kept, ["session"]);
     // The lease of the other one is not released.
     assert_eq!(world.count("SELECT count(*) FROM registration_lease").await, 1);
 }

@@ -114,7 +114,7 @@ impl Session {
             Ok(Some(account)) => {
                 if self.connector.registration().is_persons() {
                     let login = self.login(&account).map_err(|_| undecipherable())?;
-                    let state = Arc::new(LeasedState { store: self.store.clone(), lease: self.lease });
+                    let state = Arc::new(LeasedState::new(self.store.clone(), self.lease, self.keys.clone()));
                     self.connector.log_out(login, state).await?;
                 } else {
                     self.connector.unregister(&account.number).await?;

@@ -1,4 +1,4 @@
-//! The state that an adapter stores by key: of an account, under the lease of its session; and of a registration by the
+//! The state that an adapter stores by key, encrypted by the layer above: of an account, under the lease of its session; and of a registration by the
 //! network's codes, under the lease of that, until the account has the new login.
 
 use crate::db::DbError;
@@ -51,6 +51,37 @@ impl Store {
             lease.account.0,
             keys,
             values
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        tx.commit().await
+    }
+
+    /// Writes `after` under each of these keys whose value is still `before`.
+    ///
+    /// # Errors
+    /// [`DbError::Fenced`] when the lease has passed on.
+    pub async fn replace_adapter_state(
+        &self,
+        lease: &Lease,
+        keys: &[String],
+        before: &[Vec<u8>],
+        after: &[Vec<u8>],
+    ) -> Result<(), DbError> {
+        let mut tx = self.begin().await?;
+        tx.assert_lease(lease).await?;
+        sqlx::query!(
+            "UPDATE adapter_state SET value = new.after FROM (
+                 SELECT old.place, n.after FROM unnest($2::text[], $3::bytea[], $4::bytea[]) AS n (key, before, after)
+                 CROSS JOIN LATERAL (
+                     SELECT ctid AS place, value FROM adapter_state
+                     WHERE account_id = $1 AND key = n.key LIMIT 1) old
+                 WHERE old.value = n.before) new
+             WHERE adapter_state.ctid = new.place",
+            lease.account.0,
+            keys,
+            before,
+            after
         )
         .execute(&mut *tx.inner)
         .await?;

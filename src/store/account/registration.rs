@@ -18,7 +18,7 @@ pub struct StoredLogin {
     /// Encrypted by the layer above.
     pub credentials: Vec<u8>,
     pub resume_point: Option<Vec<u8>>,
-    /// The adapter's, by key.
+    /// The adapter's, by key, encrypted by the layer above.
     pub state: Vec<(String, Vec<u8>)>,
 }
 
