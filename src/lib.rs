@@ -127,6 +127,8 @@
 //!   ([`upstream::Capabilities::tells_again`]): acknowledging includes it.
 //! * On the network `local` an account that wants to be seen as online is so while no session of it runs, too: the presence
 //!   is what the user asked for.
+//! * What an adapter keeps of an account is encrypted as credentials are, because it may hold the keys of a login; its keys
+//!   stay readable. Values from before are read, and encrypted then. The state of a network as a whole is plain.
 //! * A group's members are stored once per deployment, not once per account that is in it: of 1,024 accounts that hear of
 //!   a change one writes it.
 //! * A blocked person's messages are dropped by the network where it can, and in any case when they are stored; a network
@@ -167,6 +169,9 @@
 //! * A registration by the network's codes has a lease for the number, not the lease of the account's session: several users
 //!   may prove one number, a session may run meanwhile, and the supervisor frees the leases for which it runs no session. For
 //!   the same reason the adapter's state of a registration is apart until the new login replaces the account's.
+//! * An account or a login that cannot leave its network at once is noted (`departure`) and tried again for a week, because
+//!   the new owner of a number must not have to wait for the former owner's network. Only where both are on one network whose
+//!   accounts are ours does the new owner wait: a deletion that took effect later would be that of the new account.
 //! * The network's code renews a login that works, unlike a code of ours: the network has given a new login, and may have
 //!   ended the old one. A new login is stored before anything else is done with it, because a network takes a code once.
 //! * Merged peers are not yet among [`upstream::UpstreamEvent`]: they come with the tables that they need.

@@ -10,6 +10,7 @@ mod backoff;
 mod command;
 mod connection;
 pub mod contact_import;
+mod departures;
 mod dispatch;
 mod fault;
 mod fetch;
@@ -109,9 +110,11 @@ impl Sessions {
         Self { timeouts, ..self }
     }
 
-    /// Starts the supervisor. It ends, and gives its leases back, when the lifecycle's soft token is cancelled.
+    /// Starts the supervisor, and the work with departures. The supervisor ends, and gives its leases back, when the
+    /// lifecycle's soft token is cancelled.
     pub fn run(&self, process_name: String, lifecycle: &Lifecycle) {
         supervisor::start(self.clone(), process_name, lifecycle);
+        departures::start(self.clone(), lifecycle);
     }
 
     /// This process's id in the database, as it changes.

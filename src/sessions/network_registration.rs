@@ -11,12 +11,12 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::adapter_state::{LEASE_LOST, RegistrationState};
 use super::peers::directory;
-use super::registration::is_taken;
+use super::registration::{Leaving, is_taken};
 use super::{RegisterError, Sessions};
 use crate::db::DbError;
 use crate::domain::{Account, AccountId, PhoneNumber, SessionState};
 use crate::lifecycle::Deadline;
-use crate::store::{RegistrationLease, StoredLogin};
+use crate::store::{NewDeparture, RegistrationLease, StoredLogin};
 use crate::upstream::{CodeMethod, Credentials, Failure, NetworkCode, Proof, SentCode, Submitted};
 
 /// How long a lease is held at most; a request that takes longer writes nothing any more once another one has it.
@@ -259,23 +259,24 @@ impl Sessions {
         let network = self.connector_of(&account.network)?;
         let replaced = self.working_login(account).await?;
         let mut round = 0;
-        loop {
+        let departure = loop {
             self.retire_former(account).await?;
-            match self.store_network_registration(lease, account, sealed).await {
+            match self.store_network_registration(lease, account, sealed, replaced.as_ref()).await {
                 Err(RegisterError::Store(error)) if is_taken(&error) && round < ROUNDS => round += 1,
                 Err(RegisterError::Removed) => {
                     self.discard(account, sealed).await?;
                     return Err(RegisterError::Removed);
                 }
-                stored => {
-                    stored?;
-                    break;
-                }
+                stored => break stored?,
             }
-        }
+        };
         self.registered(account);
-        if replaced.is_some() {
-            self.log_out_in_passing(network, account.id, &account.number, replaced).await;
+        if let Some((departure, login)) = departure.zip(replaced) {
+            let (account, number) = (account.id, &account.number);
+            let leaving = Leaving { network, account, number, login: Some(login) };
+            if let Err(error) = self.leave(departure, leaving).await {
+                tracing::debug!(%account, %error, "the former login is logged out later");
+            }
         }
         Ok(())
     }
@@ -288,12 +289,14 @@ impl Sessions {
         self.store.stored_login(account.id).await
     }
 
+    /// Returns the departure of the login that it replaces, held by the caller.
     async fn store_network_registration(
         &self,
         lease: &RegistrationLease,
         account: &Account,
         sealed: &[u8],
-    ) -> Result<(), RegisterError> {
+        replaced: Option<&StoredLogin>,
+    ) -> Result<Option<i64>, RegisterError> {
         self.store.forget_registration(account.id).await?;
         let mut tx = self.store.begin().await?;
         tx.assert_registration(lease).await.map_err(lost)?;
@@ -307,7 +310,14 @@ impl Sessions {
         }
         tx.finish_registration(account.id).await?;
         tx.close_journal(journal).await?;
-        Ok(tx.commit().await?)
+        let mut departure = None;
+        if let Some(login) = replaced {
+            let (network, number) = (account.network.as_str(), &account.number);
+            let new = NewDeparture { network, number, account: account.id, login: Some(login) };
+            departure = Some(tx.note_departure(new).await?);
+        }
+        tx.commit().await?;
+        Ok(departure)
     }
 
     /// Logs out a new login whose account was removed meanwhile.
@@ -315,8 +325,7 @@ impl Sessions {
         let network = self.connector_of(&account.network)?;
         let state = self.store.list_registration_state(account.id, "").await?;
         let login = StoredLogin { credentials: sealed.to_vec(), resume_point: None, state };
-        self.log_out_in_passing(network, account.id, &account.number, Some(login)).await;
-        Ok(())
+        Ok(self.log_out_in_passing(network, account.id, &account.number, login).await?)
     }
 
     async fn claim_registration(

@@ -10,14 +10,14 @@ use super::peers::directory;
 use super::{NoSuchNetwork, Sessions};
 use crate::db::DbError;
 use crate::domain::{Account, AccountId, PhoneNumber, SessionState, UserId};
-use crate::store::{StoredLogin, topic};
+use crate::store::{NewDeparture, StoredLogin, topic};
 use crate::telemetry::chain;
 use crate::upstream::{Connector, Credentials, Failure, Login, ResumePoint};
 
 /// How often two users who prove one number at the same moment may undo each other's registration before one gives up.
 const ROUNDS: usize = 5;
-/// How long a registration waits until a login that it replaces is logged out.
-const LOG_OUT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a registration waits until what it replaces has left its network.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a proved number was not registered. The code stays valid, so the user may try again.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,15 @@ pub enum RegisterError {
     NoSuchNetwork(#[from] NoSuchNetwork),
     #[error(transparent)]
     Store(#[from] DbError),
+}
+
+/// What leaves its network.
+pub(super) struct Leaving<'a> {
+    pub network: &'a Arc<dyn Connector>,
+    pub account: AccountId,
+    pub number: &'a PhoneNumber,
+    /// `None` on a network whose accounts are ours.
+    pub login: Option<StoredLogin>,
 }
 
 impl Sessions {
@@ -68,6 +77,23 @@ impl Sessions {
             tx.consume_code(account.id).await?;
             return Ok(tx.commit().await?);
         }
+        if !self.store.hold_departures(&account.network, &account.number).await? {
+            return Err(RegisterError::UnderWay);
+        }
+        let registered = self.register_at(account, connector).await;
+        if registered.is_err() {
+            self.store.release_departures(&account.network, &account.number).await?;
+        }
+        registered?;
+        self.registered(account);
+        Ok(())
+    }
+
+    async fn register_at(
+        &self,
+        account: &Account,
+        connector: &Arc<dyn Connector>,
+    ) -> Result<(), RegisterError> {
         let mut round = 0;
         loop {
             self.retire_former(account).await?;
@@ -76,14 +102,9 @@ impl Sessions {
             let directory = directory(connector, account.id).name;
             match self.store_registration(account, &directory, &sealed).await {
                 Err(RegisterError::Store(error)) if is_taken(&error) && round < ROUNDS => round += 1,
-                stored => {
-                    stored?;
-                    break;
-                }
+                stored => return stored,
             }
         }
-        self.registered(account);
-        Ok(())
     }
 
     /// Wakes what waits for the account, which has a new login.
@@ -94,41 +115,59 @@ impl Sessions {
     }
 
     /// Takes a proved number from the user who had it before, and from that user's network: an account of ours is deleted
-    /// there, a person's only logged out.
+    /// there, a person's only logged out. Another network than the new one may do that later: the new owner must not have to
+    /// wait for it.
     pub(super) async fn retire_former(&self, account: &Account) -> Result<(), RegisterError> {
         let Some(former) = self.store.former_account(&account.number, account.user).await? else {
             return Ok(());
         };
         let network = self.connector_of(&former.network)?;
         let login = self.store.stored_login(former.id).await?;
-        self.store.unregister_former(&former).await?;
-        if network.registration().is_persons() {
-            self.log_out_in_passing(network, former.id, &account.number, login).await;
-            return Ok(());
+        let login = login.filter(|_| network.registration().is_persons());
+        let departure = self.store.unregister_former(&former, &account.number, login.as_ref()).await?;
+        let leaving = Leaving { network, account: former.id, number: &account.number, login };
+        if former.network == account.network && leaving.login.is_none() {
+            // The new account comes after this one: a deletion that took effect later would be that of the new one.
+            network.unregister(&account.number).await?;
+            return Ok(self.store.forget_departure(departure).await?);
         }
-        Ok(network.unregister(&account.number).await?)
+        Ok(self.leave(departure, leaving).await?)
     }
 
-    /// Logs out a login that this server does not use any more. If that fails, it stays among the devices of the account,
-    /// where its owner can remove it: the new owner must not have to wait for it.
+    /// Lets an account or a login leave its network, now or in the background, and forgets the departure when it has left.
+    pub(super) async fn leave(&self, departure: i64, leaving: Leaving<'_>) -> Result<(), DbError> {
+        let Leaving { network, account, number, login } = leaving;
+        let work = async {
+            if network.registration().is_persons() {
+                self.log_out(network, account, number, login).await
+            } else {
+                network.unregister(number).await
+            }
+        };
+        let failed = match timeout(LEAVE_TIMEOUT, work).await {
+            Ok(Ok(())) => return self.store.forget_departure(departure).await,
+            Ok(Err(failure)) => failure,
+            Err(_) => Failure::OutcomeUnknown,
+        };
+        tracing::warn!(%account, error = %failed, "an account or a login could not leave its network yet");
+        self.store.release_departure(departure).await
+    }
+
+    /// Logs out a login that this server does not use any more, now or in the background.
     pub(super) async fn log_out_in_passing(
         &self,
         network: &Arc<dyn Connector>,
         account: AccountId,
         number: &PhoneNumber,
-        login: Option<StoredLogin>,
-    ) {
-        let logging_out = timeout(LOG_OUT_TIMEOUT, self.log_out(network, account, number, login));
-        let failed = match logging_out.await {
-            Ok(Ok(())) => return,
-            Ok(Err(failure)) => failure,
-            Err(_) => Failure::OutcomeUnknown,
-        };
-        tracing::warn!(%account, error = %failed, "a former login could not be logged out");
+        login: StoredLogin,
+    ) -> Result<(), DbError> {
+        let new = NewDeparture { network: network.network(), number, account, login: Some(&login) };
+        let departure = self.store.note_departure(new).await?;
+        self.leave(departure, Leaving { network, account, number, login: Some(login) }).await
     }
 
     /// Logs out without the account's session. Without a login there is nothing to do.
-    async fn log_out(
+    pub(super) async fn log_out(
         &self,
         network: &Arc<dyn Connector>,
         account: AccountId,

@@ -34,6 +34,7 @@ use crate::domain::{Account, Lease};
 use writer::Writer;
 
 pub use account::SessionAccount;
+pub use account::departure::{Departure, NewDeparture};
 pub use account::desired_state::Desired;
 pub use account::network_registration::{PendingRegistration, RegistrationLease};
 pub use account::profile::{OwnProfile, PrivacyChange};

@@ -8,6 +8,7 @@ mod support;
 mod cancelled_transactions;
 mod commands;
 mod connection;
+mod departures;
 mod desired_state;
 mod directories;
 mod groups;

@@ -331,17 +331,26 @@ async fn one_code_registers_once_however_often_it_is_entered() {
     assert_eq!(process.entries(&account, "account.registered").await.len(), 1);
 }
 
+/// The next login is not stored with its account.
+fn refuse_once(world: &World) {
+    world.sql(
+        "CREATE SEQUENCE failure;
+         CREATE FUNCTION fail_once() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN IF nextval('failure') = 1 THEN RAISE EXCEPTION 'not now'; END IF; RETURN NEW; END $$;
+         CREATE TRIGGER fail BEFORE UPDATE OF registered_at ON account FOR EACH ROW
+         WHEN (NEW.registered_at IS NOT NULL) EXECUTE FUNCTION fail_once()",
+    );
+}
+
 #[tokio::test]
 async fn a_login_that_could_not_be_stored_is_kept() {
     let world = World::new().await;
     let process = world.process();
-    // The number's former owner is on a network that cannot be reached.
-    let former = process.online(&world, ANNA).await;
-    world.line(&former).plan_fault("unregister", Fault::Fails(Failure::Retry("network_unreachable")));
+    refuse_once(&world);
     let account = process.unproved(world.user().await, ANNA).await;
     process.ask(&world, &account).await.unwrap();
     let error = process.enter(&world, &account).await.unwrap_err();
-    assert!(matches!(error, SubmitError::Register(RegisterError::Network(Failure::Retry(_)))), "{error:?}");
+    assert!(matches!(error, SubmitError::Register(RegisterError::Store(_))), "{error:?}");
     assert!(!process.fresh(&account).await.is_registered());
     // The network takes a code once.
     let line = world.line(&account);
@@ -356,8 +365,7 @@ async fn a_login_that_could_not_be_stored_is_kept() {
 async fn a_kept_login_does_not_take_the_number_from_who_proved_it_later() {
     let world = World::new().await;
     let process = world.process();
-    let former = process.online(&world, ANNA).await;
-    world.line(&former).plan_fault("unregister", Fault::Fails(Failure::Retry("network_unreachable")));
+    refuse_once(&world);
     let early = process.unproved(world.user().await, ANNA).await;
     process.ask(&world, &early).await.unwrap();
     process.enter(&world, &early).await.unwrap_err();

@@ -1,6 +1,7 @@
 //! Accounts and the published state of their sessions.
 
 pub mod adapter_state;
+pub mod departure;
 pub mod desired_state;
 pub mod network_registration;
 pub mod profile;

@@ -125,6 +125,7 @@ impl Tx {
         journal: &mut Journal,
     ) -> Result<bool, DbError> {
         self.forget_other_logins(account.id, &account.number).await?;
+        self.forget_departures_of(&account.network, &account.number).await?;
         let registered = sqlx::query!(
             "UPDATE account SET registered_at = clock_timestamp(), credentials = $3, directory = nullif($4, network), resume_point = NULL, unregistering = false,
                     session_state = 'starting', session_since = clock_timestamp(), session_reason = NULL,

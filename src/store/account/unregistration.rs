@@ -1,14 +1,21 @@
 //! The end of a registration whose number another user has proved. The account is unregistered at once; what it left is
 //! settled in slices, by whichever process: its queued messages fail, and it is in no group any more.
 
-use super::registration::FormerAccount;
+use super::departure::NewDeparture;
+use super::registration::{FormerAccount, StoredLogin};
 use crate::db::DbError;
-use crate::domain::{AccountId, CounterId, Event, FailureReason, NeedsUser, SessionState};
+use crate::domain::{AccountId, CounterId, Event, FailureReason, NeedsUser, PhoneNumber, SessionState};
 use crate::store::{More, SLICE, Store, Tx, topic};
 
 impl Store {
-    /// Unregisters another user's account and revokes its lease. The stored history stays with that user.
-    pub async fn unregister_former(&self, former: &FormerAccount) -> Result<(), DbError> {
+    /// Unregisters another user's account and revokes its lease. The stored history stays with that user. What has to leave
+    /// the network is noted, and held by the caller: its account there, or this login.
+    pub async fn unregister_former(
+        &self,
+        former: &FormerAccount,
+        number: &PhoneNumber,
+        login: Option<&StoredLogin>,
+    ) -> Result<i64, DbError> {
         let mut tx = self.begin().await?;
         let mut journal = tx.open_journal(former.counter).await?;
         let state = SessionState::NeedsUser(NeedsUser::LoggedOut);
@@ -26,12 +33,15 @@ impl Store {
             tx.revoke_lease(former.counter).await?;
             journal.record(Event::AccountUnregistered);
         }
+        let departure = NewDeparture { network: &former.network, number, account: former.id, login };
+        let departure = tx.note_departure(departure).await?;
         tx.close_journal(journal).await?;
         tx.commit().await?;
         self.db.notifications().wake(topic::accounts());
         self.db.notifications().wake(topic::commands(former.id));
         self.db.notifications().wake(topic::journal(former.counter));
-        self.finish_unregistration(former.id).await
+        self.finish_unregistration(former.id).await?;
+        Ok(departure)
     }
 
     /// Settles a slice of what one account left. False: no account has left anything.
