@@ -247,11 +247,25 @@ async fn an_invitation_that_waits_survives_a_kill(software: Software) {
     anna.waits_until_online(DEADLINE).await;
     mercutio.chat(&address).text("It is me").await;
     wait_until_async("both groups", DEADLINE, async || (anna.groups().await.len() == 2).then_some(())).await;
-    wait_until_async("nothing to wait", DEADLINE, async || {
-        let stored = server.database().sql("SELECT count(*) FROM adapter_state WHERE key = 'invitations'");
-        (stored == "0").then_some(())
-    })
-    .await;
+    // Neither one comes again.
+    for group in anna.groups().await {
+        let path = format!("/api/groups/{}/leave/", group["groupid"].as_str().expect("an id"));
+        let left = anna.api.post(&path, &[]).await;
+        assert_eq!(left.status, 200, "{}", left.text());
+    }
+    block_in_place(|| {
+        server.terminate();
+        server.wait();
+        server.restart();
+    });
+    anna.waits_until_online(DEADLINE).await;
+    mercutio.chat(&address).text("Where are you?").await;
+    let with_mercutio = wait_until_async("the answer", DEADLINE, async || {
+        let chats = anna.api.get("/api/messages/chats/").await.json()["chats"].take();
+        chats[0]["snippet"].as_str().is_some_and(|text| text == "Where are you?").then_some(())
+    });
+    with_mercutio.await;
+    assert_eq!(anna.groups().await, Vec::<Value>::new());
 }
 
 /// The program was killed when the group was there, and the account's place in its room was not stored yet.

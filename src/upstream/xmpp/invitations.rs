@@ -27,8 +27,10 @@ use super::rooms::{NotFollowed, Observed, Rooms};
 use super::xml::{Element, ns};
 use crate::upstream::{AdapterState, Failure};
 
-/// The key of the invitations that wait, as JSON.
+/// The key of [`Kept`], as JSON.
 const KEY: &str = "invitations";
+/// Received invitations that are remembered, so that the archive does not repeat them.
+const REMEMBERED: usize = 100;
 /// Invitations of strangers that wait, and as many of people whom the account knows; others are dropped.
 const WAITING: usize = 20;
 /// Invitations that are followed in [`PERIOD`].
@@ -63,6 +65,16 @@ impl Invitation {
     }
 }
 
+/// What outlives a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Kept {
+    /// The invitations that wait.
+    waiting: Vec<Invitation>,
+    /// The last invitations that were received, by their ids in the account's archive: its next reading may begin before
+    /// them, and the account may have left their rooms since.
+    received: VecDeque<String>,
+}
+
 /// Work with rooms that other apps have made. Clones share it.
 #[derive(Clone)]
 pub(super) struct Invitations(Arc<Shared>);
@@ -75,7 +87,7 @@ struct Shared {
     memberships: Memberships,
     state: Arc<dyn AdapterState>,
     /// What is stored under [`KEY`]. One writer at a time.
-    stored: tokio::sync::Mutex<Vec<Invitation>>,
+    stored: tokio::sync::Mutex<Kept>,
     work: Mutex<Work>,
     has_work: Notify,
     has_news: Notify,
@@ -86,6 +98,7 @@ struct Work {
     invitations: VecDeque<(Instant, Invitation)>,
     /// The one that is being followed.
     following: Option<Invitation>,
+    received: VecDeque<String>,
     /// When the last invitations were followed.
     followed: VecDeque<Instant>,
     /// What was seen of rooms.
@@ -106,11 +119,11 @@ impl Invitations {
     ) -> Result<Self, Failure> {
         let stored = state.get(&[KEY]).await?.pop().flatten();
         // What another version wrote is dropped.
-        let stored: Vec<Invitation> =
-            stored.and_then(|stored| serde_json::from_slice(&stored).ok()).unwrap_or_default();
+        let stored: Kept = stored.and_then(|stored| serde_json::from_slice(&stored).ok()).unwrap_or_default();
         let now = Instant::now();
-        let invitations = stored.iter().map(|invitation| (now, invitation.clone())).collect();
-        let work = Mutex::new(Work { invitations, ..Work::default() });
+        let invitations = stored.waiting.iter().map(|invitation| (now, invitation.clone())).collect();
+        let received = stored.received.clone();
+        let work = Mutex::new(Work { invitations, received, ..Work::default() });
         let stored = tokio::sync::Mutex::new(stored);
         let (has_work, has_news) = (Notify::new(), Notify::new());
         let shared =
@@ -118,9 +131,17 @@ impl Invitations {
         Ok(Self(Arc::new(shared)))
     }
 
-    /// Takes an invitation, which [`Self::keep`] stores.
-    pub fn receive(&self, invitation: Invitation) {
+    /// Takes an invitation, which [`Self::keep`] stores. `archived`: its id in the account's archive.
+    pub fn receive(&self, invitation: Invitation, archived: Option<String>) {
         let mut work = self.work();
+        if let Some(id) = archived {
+            if work.received.contains(&id) {
+                return;
+            }
+            work.received.push_back(id);
+            let surplus = work.received.len().saturating_sub(REMEMBERED);
+            work.received.drain(..surplus);
+        }
         let is_waiting = work.invitations.iter().any(|(_, waiting)| *waiting == invitation);
         if is_waiting || self.0.memberships.contains(&invitation.room) {
             return;
@@ -134,24 +155,21 @@ impl Invitations {
         self.0.has_work.notify_one();
     }
 
-    /// Stores which invitations wait.
+    /// Stores which invitations wait, and which have come.
     pub async fn keep(&self) -> Result<(), Failure> {
         let mut stored = self.0.stored.lock().await;
-        let waiting = {
+        let kept = {
             let work = self.work();
             let waiting = work.invitations.iter().map(|(_, invitation)| invitation.clone());
-            work.following.clone().into_iter().chain(waiting).collect::<Vec<_>>()
+            let waiting = work.following.clone().into_iter().chain(waiting).collect();
+            Kept { waiting, received: work.received.clone() }
         };
-        if waiting == *stored {
+        if kept == *stored {
             return Ok(());
         }
-        if waiting.is_empty() {
-            self.0.state.delete(&[KEY]).await?;
-        } else {
-            let value = serde_json::to_vec(&waiting).unwrap_or_default();
-            self.0.state.put(&[(KEY, value)]).await?;
-        }
-        *stored = waiting;
+        let value = serde_json::to_vec(&kept).unwrap_or_default();
+        self.0.state.put(&[(KEY, value)]).await?;
+        *stored = kept;
         Ok(())
     }
 

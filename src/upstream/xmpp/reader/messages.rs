@@ -75,7 +75,12 @@ impl Reader {
         let is_invitation = invitation.is_some();
         if let Some(invitation) = invitation {
             let is_by_room = from_room(message, &invitation);
-            self.invitations.receive(invitation);
+            let id = if archived {
+                self.point.as_ref().map(|point| point.id.clone())
+            } else {
+                self.archive_id(message)
+            };
+            self.invitations.receive(invitation, id);
             if is_by_room {
                 // Its text is for apps that do not know invitations, and the room is nobody.
                 return self.invited.push(number);
