@@ -29,7 +29,13 @@ impl NetworkState for StoredNetworkState {
         replaced.map_err(|error| failure(&error))
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
-        self.store.list_network_state(self.network, prefix).await.map_err(|error| failure(&error))
+    async fn remove(&self, key: &str, before: &[u8], others: &[String]) -> Result<bool, Failure> {
+        let removed = self.store.remove_network_state(self.network, key, before, others).await;
+        removed.map_err(|error| failure(&error))
+    }
+
+    async fn page(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+        let page = self.store.network_state_page(self.network, prefix, after, limit).await;
+        page.map_err(|error| failure(&error))
     }
 }

@@ -1,6 +1,6 @@
 //! The state that an adapter stores for its network as a whole, by key.
 
-use super::Store;
+use super::{Store, Tx};
 use crate::db::DbError;
 
 impl Store {
@@ -62,19 +62,7 @@ impl Store {
             others.iter().filter_map(|(key, value)| Some((key.as_str(), value.as_deref()?))).collect();
         kept.sort_unstable();
         let (keys, values): (Vec<&str>, Vec<&[u8]>) = kept.into_iter().unzip();
-        if !deleted.is_empty() {
-            sqlx::query!(
-                "DELETE FROM network_state WHERE ctid = ANY(ARRAY(
-                     SELECT state.place FROM unnest($2::text[]) AS wanted (key)
-                     CROSS JOIN LATERAL (
-                         SELECT ctid AS place FROM network_state
-                         WHERE network = $1 AND key = wanted.key LIMIT 1) state))",
-                network,
-                &deleted as &[&str]
-            )
-            .execute(&mut *tx.inner)
-            .await?;
-        }
+        tx.delete_network_state(network, &deleted).await?;
         if !keys.is_empty() {
             sqlx::query!(
                 "INSERT INTO network_state (network, key, value)
@@ -91,22 +79,73 @@ impl Store {
         Ok(true)
     }
 
-    /// The keys that begin with `prefix`, which ends with a slash, in order, with their values.
-    pub async fn list_network_state(
+    /// Deletes `key` if its value is still `before`, and with it the others. False: nothing was deleted, because the value is
+    /// another one.
+    pub async fn remove_network_state(
+        &self,
+        network: &str,
+        key: &str,
+        before: &[u8],
+        others: &[String],
+    ) -> Result<bool, DbError> {
+        let mut tx = self.begin().await?;
+        let deleted = sqlx::query!(
+            "DELETE FROM network_state WHERE network = $1 AND key = $2 AND value = $3",
+            network,
+            key,
+            before
+        )
+        .execute(&mut *tx.inner)
+        .await?;
+        if deleted.rows_affected() == 0 {
+            return Ok(false);
+        }
+        tx.delete_network_state(network, &others.iter().map(String::as_str).collect::<Vec<_>>()).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// The first keys behind `after` that begin with `prefix`, which ends with a slash, in order, with their values.
+    pub async fn network_state_page(
         &self,
         network: &str,
         prefix: &str,
+        after: &str,
+        limit: usize,
     ) -> Result<Vec<(String, Vec<u8>)>, DbError> {
         // The sign behind the slash ends the range.
         let end = format!("{}0", prefix.strip_suffix('/').unwrap_or(prefix));
         let rows = sqlx::query!(
-            "SELECT key, value FROM network_state WHERE network = $1 AND key >= $2 AND key < $3 ORDER BY key",
+            "SELECT key, value FROM network_state
+             WHERE network = $1 AND key >= $2 AND key < $3 AND key > $4 ORDER BY key LIMIT $5",
             network,
             prefix,
-            end
+            end,
+            after,
+            i64::try_from(limit).unwrap_or(i64::MAX)
         )
         .fetch_all(self.db.pool())
         .await?;
         Ok(rows.into_iter().map(|row| (row.key, row.value)).collect())
+    }
+}
+
+impl Tx {
+    async fn delete_network_state(&mut self, network: &str, keys: &[&str]) -> Result<(), DbError> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        sqlx::query!(
+            "DELETE FROM network_state WHERE ctid = ANY(ARRAY(
+                 SELECT state.place FROM unnest($2::text[]) AS wanted (key)
+                 CROSS JOIN LATERAL (
+                     SELECT ctid AS place FROM network_state
+                     WHERE network = $1 AND key = wanted.key LIMIT 1) state))",
+            network,
+            keys as &[&str]
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
     }
 }

@@ -168,8 +168,15 @@ pub trait NetworkState: Send + Sync {
         after: &[u8],
         others: &[NetworkWrite],
     ) -> Result<bool, Failure>;
+    /// Deletes `key` if its value is still `before`, and with it the others. False: the value is another one by now, and
+    /// nothing was deleted.
+    async fn remove(&self, key: &str, before: &[u8], others: &[String]) -> Result<bool, Failure>;
     /// The keys that begin with `prefix`, which ends with a slash, in order, with their values.
-    async fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Failure>;
+    async fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+        self.page(prefix, "", usize::MAX).await
+    }
+    /// The first of them behind the key `after`, at most `limit`.
+    async fn page(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<(String, Vec<u8>)>, Failure>;
 }
 
 /// An open connection, for requests, and its signals in order, on a bounded channel. The last signal is the end.

@@ -153,9 +153,19 @@ impl NetworkState for MemoryNetworkState {
         Ok(true)
     }
 
-    async fn list(&self, prefix: &str) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    async fn remove(&self, key: &str, before: &[u8], others: &[String]) -> Result<bool, Failure> {
+        let mut state = self.0.lock().unwrap();
+        let is_same = state.get(key).is_some_and(|value| value == before);
+        if is_same {
+            state.remove(key);
+            state.retain(|key, _| !others.contains(key));
+        }
+        Ok(is_same)
+    }
+
+    async fn page(&self, prefix: &str, after: &str, limit: usize) -> Result<Vec<(String, Vec<u8>)>, Failure> {
         let state = self.0.lock().unwrap();
-        let found = state.iter().filter(|(key, _)| key.starts_with(prefix));
-        Ok(found.map(|(key, value)| (key.clone(), value.clone())).collect())
+        let found = state.iter().filter(|(key, _)| key.starts_with(prefix) && key.as_str() > after);
+        Ok(found.map(|(key, value)| (key.clone(), value.clone())).take(limit).collect())
     }
 }

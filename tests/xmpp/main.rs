@@ -32,6 +32,7 @@ macro_rules! on_both_servers {
 mod accounts;
 mod certificates;
 mod devices;
+mod ended_groups;
 mod faults;
 mod federated;
 mod files;

@@ -108,7 +108,9 @@ impl Xmpp {
         let server =
             Arc::new(Server { settings, dialer, files, blobs, lifecycle, replaced: Mutex::default() });
         let admin = Arc::new(Admin::new(server.clone()));
-        Ok(Self { rooms: Rooms::new(server.clone(), admin, state), server })
+        let rooms = Rooms::new(server.clone(), admin, state);
+        rooms.forget_ended_groups(&server.lifecycle);
+        Ok(Self { server, rooms })
     }
 }
 

@@ -142,6 +142,12 @@ impl Rooms {
             if before.as_ref() == Some(&after) || (before.is_none() && blocked.is_empty()) {
                 return Ok(());
             }
+            if let Some(before) = before.as_ref().filter(|_| blocked.is_empty()) {
+                if self.state.remove(&key, before, &[]).await? {
+                    return Ok(());
+                }
+                continue;
+            }
             if self.state.replace(&key, before.as_deref(), &after, &[]).await? {
                 return Ok(());
             }

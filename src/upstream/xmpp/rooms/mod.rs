@@ -9,6 +9,7 @@ mod awaited;
 mod changes;
 mod control;
 mod elsewhere;
+mod ended;
 mod observed;
 mod pending;
 mod picture;
@@ -155,9 +156,8 @@ fn writes(room: &str, record: &Record, decision: &Decision) -> Result<Vec<Networ
         announced: None,
     };
     let mut writes = vec![(revision_key(room, record.revision), Some(to_json(&revision)?))];
-    let key = |who: &Address| format!("{}{room}", memberships(&who.0));
-    writes.extend(decision.added.iter().map(|who| (key(who), Some(Vec::new()))));
-    writes.extend(decision.removed.iter().map(|who| (key(who), None)));
+    writes.extend(decision.added.iter().map(|who| (member_key(who, room), Some(Vec::new()))));
+    writes.extend(decision.removed.iter().map(|who| (member_key(who, room), None)));
     Ok(writes)
 }
 
@@ -172,6 +172,10 @@ fn revision_key(room: &str, revision: i64) -> String {
 /// The beginning of the keys of a person's rooms.
 fn memberships(who: &str) -> String {
     format!("member/{who}/")
+}
+
+fn member_key(who: &Address, room: &str) -> String {
+    format!("{}{room}", memberships(&who.0))
 }
 
 fn blocked_key(who: &Address) -> String {

@@ -141,9 +141,10 @@ impl Record {
         }
     }
 
-    /// The group in a room that another app has made, before its first revision.
+    /// The group in a room that another app has made, before its first revision. That is later than all of an earlier record
+    /// of the room, which may be forgotten.
     pub fn made_elsewhere(name: &str, now: DateTime<Utc>) -> Self {
-        Self { made_elsewhere: true, ..Self::new(name, None, now) }
+        Self { made_elsewhere: true, revision: now.timestamp(), ..Self::new(name, None, now) }
     }
 
     pub fn member(&self, who: &str) -> Option<&RecordedMember> {
