@@ -178,7 +178,9 @@
 //! * On XMPP a stream is an own task over tokio-xmpp's public pieces: what the crate's own client reads it acknowledges at
 //!   once, here that follows the commit, and what does not parse is not dropped. Streams are never resumed.
 //! * On XMPP the archive is read before the first presence, because it has the order, and from before the last messages
-//!   whose receipts the server certainly has: Prosody repeats nothing that a session could have read in its archive.
+//!   whose receipts the server certainly has: Prosody repeats nothing that a session could have read in its archive, and
+//!   nothing at all to a session that has read it. What no archive has, and was not stored when the program was killed, is
+//!   lost there.
 //! * On XMPP profiles go by presence with an element of Windu's own, since no usual form says that something is hidden; a
 //!   presence says the whole state, so only differences become news.
 //! * On XMPP a group is a room, whose record (`network_state`) has what rooms do not know: revisions, and who joined when. A

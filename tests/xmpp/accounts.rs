@@ -10,8 +10,9 @@ use tokio::time::timeout;
 use crate::support::guarantees::assert_guarantees;
 use crate::support::people::{Person, account, fresh_number, login, pass_a_minute, prove, register};
 use crate::support::server::Server;
-use crate::support::wait::DEADLINE;
+use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::support::xmpp::Software;
+use crate::support::xmpp::peer::{Encryption, Login, Peer};
 use crate::world::{jid, log_in, messages_up_to, password, session_until, setup, shared};
 
 on_both_servers!(
@@ -19,6 +20,7 @@ on_both_servers!(
     who_registers_a_number_again_sees_nothing_of_the_owner_before,
     a_number_that_somebody_else_proves_moves,
     an_account_whose_login_is_refused_says_so,
+    an_account_that_another_program_takes_is_left_to_it,
     check_says_what_the_server_has_and_ends,
 );
 
@@ -119,6 +121,41 @@ async fn an_account_whose_login_is_refused_says_so(software: Software) {
     ben.waits_until_online(DEADLINE).await;
     anna.delivers(&ben, "after").await;
     assert_guarantees(server.database());
+}
+
+/// Two programs with one account must not end each other's connections for ever.
+async fn an_account_that_another_program_takes_is_left_to_it(software: Software) {
+    let xmpp = shared(software);
+    let server = setup(xmpp).start();
+    let (anna, ben) = Person::two_friends(&server).await;
+    ben.delivers(&anna, "before").await;
+    let (address, password) = (jid(&anna, xmpp), password(&server, &anna.number));
+    let take = async || {
+        let taken = Peer::try_login(Login {
+            address: xmpp.address(),
+            encryption: Encryption::StartTls,
+            jid: &address,
+            password: &password,
+            ca_file: xmpp.ca_file(),
+            resource: Some("windu"),
+            receipts: false,
+        });
+        taken.await.expect("the password")
+    };
+    // Once may be by mistake: the session comes back.
+    let first = take().await;
+    wait_until_async("the end of the first one", DEADLINE, async || {
+        first.request("<iq xmlns='jabber:client' type='get'><ping xmlns='urn:xmpp:ping'/></iq>").await.err()
+    })
+    .await;
+    ben.delivers(&anna, "between").await;
+    let second = take().await;
+    session_until(&anna, "the session to give up", |session| session["state"] == "replaced").await;
+    second.available().await;
+    ben.sends(&anna, "to the other program").await;
+    second.hears(&jid(&ben, xmpp), "to the other program").await;
+    register_again(&server, &anna).await;
+    anna.waits_until_online(DEADLINE).await;
 }
 
 async fn register_again(server: &Server, person: &Person) {

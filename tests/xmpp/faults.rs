@@ -3,12 +3,13 @@
 use tokio::task::block_in_place;
 
 use crate::support::guarantees::{expire_killed_processes, print_summary, soak};
+use crate::support::people::{Person, texts};
 use crate::support::proxy::{Proxy, Side};
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::support::xmpp::{Software, XmppServer};
 use crate::traffic::Traffic;
-use crate::world::{setup, setup_at, shared};
+use crate::world::{is_installed, jid, messages_up_to, outsider_of, romeo, setup, setup_at, shared};
 
 on_both_servers!(
     connections_are_cut_in_the_middle_of_stanzas,
@@ -17,6 +18,7 @@ on_both_servers!(
     connections_fall_silent,
     the_xmpp_server_is_killed,
     the_program_is_killed,
+    the_program_is_killed_while_it_catches_up,
 );
 
 /// The number of rounds of a fault.
@@ -131,4 +133,87 @@ async fn the_program_is_killed(software: Software) {
     }
     traffic.wait_for_more(5).await;
     print_summary("xmpp_killed", &[("kills", rounds())], traffic.finish(&server).await);
+}
+
+/// What the server sends before the session is online is read from the archive and comes by itself, and the kills come in
+/// between.
+async fn the_program_is_killed_while_it_catches_up(software: Software) {
+    const WAITING: usize = 200;
+    let xmpp = shared(software);
+    let proxy = Proxy::start(xmpp.address());
+    let mut server = block_in_place(|| server_at(xmpp, &proxy, "starttls"));
+    let anna = Person::new(&server).await;
+    let (romeo, address) = (romeo(xmpp).await, jid(&anna, xmpp));
+    let mut ids = vec![romeo.chat(&address).text_to_confirm("0").await];
+    let outsider = outsider_of(&anna).await;
+    block_in_place(|| server.kill());
+    for number in 1..=WAITING {
+        ids.push(romeo.chat(&address).text_to_confirm(&number.to_string()).await);
+    }
+    let mut stored = 1;
+    for round in 0..rounds() {
+        block_in_place(|| {
+            expire_killed_processes(server.database());
+            proxy.slow(30_000);
+            server.restart();
+        });
+        // The number that is stored before the kill differs from round to round.
+        stored = wait_until_async("more messages", DEADLINE, async || {
+            let now =
+                server.database().sql("SELECT count(*) FROM message").parse::<usize>().expect("a number");
+            (now > stored + 3 * round || now > WAITING).then_some(now)
+        })
+        .await;
+        ids.push(romeo.chat(&address).text_to_confirm(&(WAITING + 1 + round).to_string()).await);
+        block_in_place(|| server.kill());
+    }
+    proxy.heal().await;
+    block_in_place(|| {
+        expire_killed_processes(server.database());
+        server.restart();
+    });
+    let last = (WAITING + rounds()).to_string();
+    let heard = texts(&messages_up_to(&anna, &outsider, &last).await);
+    let all: Vec<String> = (0..=WAITING + rounds()).map(|number| number.to_string()).collect();
+    assert_eq!(heard, all, "in order, each once");
+    // A receipt may come twice, and is never missing.
+    for id in ids {
+        romeo.until("a receipt", |event| event["receipt"] == id).await;
+    }
+}
+
+/// No archive has a message without a body and without a hint to store it, so only the server's repetition brings it again.
+/// Prosody repeats nothing to a session that has read the archive (mod_mam), so such a message is lost there.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_stored_yet_is_not_acknowledged() {
+    if !is_installed() {
+        return;
+    }
+    let xmpp = shared(Software::Ejabberd);
+    let mut server = setup(xmpp).on_a_fixed_port().start();
+    let anna = Person::new(&server).await;
+    let (romeo, address) = (romeo(xmpp).await, jid(&anna, xmpp));
+    romeo.chat(&address).text("before").await;
+    let outsider = outsider_of(&anna).await;
+    let lock = server.database().lock_number(&anna.number);
+    let message = format!(
+        "<message xmlns='jabber:client' type='chat' to='{address}' id='unknown-1'><poll xmlns='urn:example:poll'/>\
+         </message>"
+    );
+    romeo.raw(&message).await;
+    // The program answers behind the message, so it has it; and twice, so that an acknowledgement would be out.
+    for _ in 0..2 {
+        let ping = format!(
+            "<iq xmlns='jabber:client' type='get' to='{address}/windu'><ping xmlns='urn:xmpp:ping'/></iq>"
+        );
+        romeo.request(&ping).await.expect("an answer");
+    }
+    block_in_place(|| server.kill());
+    drop(lock);
+    assert_eq!(server.database().sql("SELECT count(*) FROM message"), "1");
+    block_in_place(|| {
+        expire_killed_processes(server.database());
+        server.restart();
+    });
+    anna.waits_until(&outsider, "unknown-1", |message| message["what"] == "unknown").await;
 }

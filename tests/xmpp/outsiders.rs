@@ -104,7 +104,8 @@ async fn a_message_with_the_same_id_is_stored_once(software: Software) {
 
 async fn encrypted_messages_are_listed_as_such_and_answered_once(software: Software) {
     let xmpp = shared(software);
-    let server = setup(xmpp).env("WINDU_XMPP_ENCRYPTION_NOTE", "Plain text, please").start();
+    let note = "Plain text, please";
+    let mut server = setup(xmpp).env("WINDU_XMPP_ENCRYPTION_NOTE", note).on_a_fixed_port().start();
     let anna = Person::new(&server).await;
     let (romeo, address) = (romeo(xmpp).await, jid(&anna, xmpp));
     romeo.chat(&address).text("before").await;
@@ -124,6 +125,20 @@ async fn encrypted_messages_are_listed_as_such_and_answered_once(software: Softw
     let (note, yes, no) = (json!("Plain text, please"), json!(true), json!(false));
     let (before, after) = (json!("before"), json!("after"));
     assert_eq!(texts, [(&before, &yes), (&note, &no), (&after, &yes)]);
+    // Once in all, also for a later session.
+    block_in_place(|| {
+        server.terminate();
+        server.wait();
+        server.restart();
+    });
+    romeo.chat(&address).encrypted().await;
+    romeo.chat(&address).text("once more").await;
+    messages_up_to(&anna, &outsider, "once more").await;
+    let sent = anna.tries_to_send(&outsider, "the end").await;
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    romeo.hears(&address, "the end").await;
+    let notes = romeo.events().into_iter().filter(|event| event["body"] == "Plain text, please").count();
+    assert_eq!(notes, 0, "the first one was heard above");
 }
 
 async fn actions_are_listed_with_what_they_refer_to(software: Software) {
