@@ -33,7 +33,7 @@ async fn a_group_is_stored_once_and_never_set_back() {
         );
     }
     assert_eq!(process.entries(&anna, "group.created").await, [json!({"group": GROUP})]);
-    let expected = json!({"group": GROUP, "change": "added", "participants": [CLEO]});
+    let expected = json!({"group": GROUP, "change": "added", "by": ANNA, "participants": [CLEO]});
     assert_eq!(process.entries(&anna, "group.changed").await, [expected]);
     assert_eq!(process.entries(&ben, "group.changed").await, [] as [serde_json::Value; 0]);
     // Stored once for all members in this database.

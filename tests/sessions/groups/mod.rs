@@ -42,9 +42,10 @@ pub fn group(revision: i64, subject: &str, members: &[&str]) -> Group {
     }
 }
 
-/// The event about a change that made the group what it is now.
+/// The event about a change by the group's creator that made the group what it is now.
 pub fn news(group: &Group, kind: GroupChangeKind, who: &[&str], number: u64) -> Incoming {
-    let change = GroupChange { kind, who: who.iter().map(|who| address(who)).collect(), by: None };
+    let who = who.iter().map(|who| address(who)).collect();
+    let change = GroupChange { kind, who, by: group.creator.clone() };
     let event = UpstreamEvent::GroupChanged {
         group: Arc::new(group.clone()),
         revision: group.revision,
