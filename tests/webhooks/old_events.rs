@@ -54,7 +54,7 @@ async fn a_webhook_that_fails_is_reported_after_an_hour_and_disabled_after_five_
     receiver.answers(|request| Answer::Status(if request.path == "/" { 503 } else { 200 }));
     owner.sends(0, 1, "nobody listens").await;
     hook.waits_for("it fails", |hook| hook["state"] == "failing").await;
-    let failing = "UPDATE webhook SET failing_since = failing_since - interval";
+    let failing = "UPDATE webhook SET version = version + 1, failing_since = failing_since - interval";
     hook.after_sql(&format!("{failing} '61 minutes' WHERE failing_since IS NOT NULL")).await;
     let event =
         receiver.waits_for("the report", 1, |request| request.kind() == "webhook.failing").await.remove(0);

@@ -37,10 +37,17 @@ async fn webhooks_that_fail_for_long_are_slow_or_disabled_are_named() {
 
     let (hanging, gone) = (Receiver::start().await, Hook::with(&server, &owner, settings.clone()).await);
     let paused = Hook::with(&server, &owner, json!({"url": receiver.url("/hook"), "active": false})).await;
+    // With another version: its worker must not store what it knew before.
+    failing
+        .after_sql(&format!(
+            "UPDATE webhook SET failing_since = failing_since - interval '2 hours', version = version + 1
+             WHERE public_id = '{}'",
+            failing.id
+        ))
+        .await;
     gone.after_sql(&format!(
-        "UPDATE webhook SET failing_since = failing_since - interval '2 hours' WHERE public_id = '{}';
-         UPDATE webhook SET active = false, disabled = 'gone', since = now() - interval '3 hours' WHERE public_id = '{}'",
-        failing.id, gone.id
+        "UPDATE webhook SET active = false, disabled = 'gone', since = now() - interval '3 hours' WHERE public_id = '{}'",
+        gone.id
     ))
     .await;
     hanging.answers(|_| Answer::Hang);

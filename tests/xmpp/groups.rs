@@ -223,7 +223,7 @@ async fn a_destroyed_room_is_the_end_of_its_group(software: Software) {
     ben.waits_until(&group, &id, |_| true).await;
     destroy(&romeo, &room).await;
     let all = json!([anna.number, ben.number, outsider]);
-    let over = json!({"group": group, "change": "removed", "participants": all});
+    let over = json!({"group": group, "change": "removed", "by": null, "participants": all});
     for person in [&anna, &ben] {
         person.is_out_of(&group).await;
         assert_eq!(changes(&server, person, 2).await[1..], *std::slice::from_ref(&over));

@@ -125,13 +125,16 @@ async fn the_journal_contains_each_change_of_a_group() {
         })
         .await
     };
-    let changed = |change: &str, who: &[&Person]| json!(["group.changed", {"group": group, "change": change, "participants": numbers(who)}]);
+    let changed = |by: &Person, change: &str, who: &[&Person]| {
+        let facts = json!({"group": group, "change": change, "by": by.number, "participants": numbers(who)});
+        json!(["group.changed", facts])
+    };
     let all = [
         json!(["group.created", {"group": group}]),
-        changed("subject", &[]),
-        changed("promoted", &[&bert]),
-        changed("removed", &[&carl]),
-        changed("left", &[&bert]),
+        changed(&anna, "subject", &[]),
+        changed(&anna, "promoted", &[&bert]),
+        changed(&anna, "removed", &[&carl]),
+        changed(&bert, "left", &[&bert]),
     ];
     assert_eq!(events(&anna, 5).await, json!(all));
     assert_eq!(events(&bert, 5).await, json!(all));
