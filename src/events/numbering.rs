@@ -27,7 +27,8 @@ const NOTE: Duration = Duration::from_mins(1);
 const RETRY: Duration = Duration::from_millis(300);
 /// The pause between two rounds as a multiple of the last one's time: many events make rounds rarer, not the sends slower.
 const REST: u32 = 6;
-const LONGEST_REST: Duration = Duration::from_millis(100);
+/// A single round that took long does not delay what comes after it by more than this.
+const LONGEST_REST: Duration = Duration::from_millis(25);
 /// Journals that one transaction numbers.
 const TOGETHER: usize = 100;
 /// Users of journals that are remembered.
