@@ -44,7 +44,7 @@ async fn connections_are_cut_in_the_middle_of_stanzas(software: Software) {
         wait_until_async("a cut", DEADLINE, async || (proxy.ends() > ends).then_some(())).await;
     }
     traffic.wait_for_more(5).await;
-    print_summary("xmpp_cut", &[("cuts", rounds())], traffic.finish(&server, &xmpp).await);
+    print_summary("xmpp_cut", &[("cuts", rounds())], traffic.finish(&server, xmpp).await);
 }
 
 async fn connections_are_reset(software: Software) {
@@ -61,7 +61,7 @@ async fn connections_are_reset(software: Software) {
         proxy.heal().await;
     }
     traffic.wait_for_more(5).await;
-    print_summary("xmpp_reset", &[("resets", rounds())], traffic.finish(&server, &xmpp).await);
+    print_summary("xmpp_reset", &[("resets", rounds())], traffic.finish(&server, xmpp).await);
 }
 
 async fn the_link_is_slow(software: Software) {
@@ -76,7 +76,7 @@ async fn the_link_is_slow(software: Software) {
         proxy.heal().await;
     }
     traffic.wait_for_more(5).await;
-    print_summary("xmpp_slow", &[("slow_links", rounds())], traffic.finish(&server, &xmpp).await);
+    print_summary("xmpp_slow", &[("slow_links", rounds())], traffic.finish(&server, xmpp).await);
 }
 
 /// The program notices silence after 20 seconds, so there is one round.
@@ -99,7 +99,7 @@ async fn connections_fall_silent(software: Software) {
         proxy.heal().await;
     }
     traffic.wait_for_more(5).await;
-    print_summary("xmpp_silence", &[("black_holes", rounds)], traffic.finish(&server, &xmpp).await);
+    print_summary("xmpp_silence", &[("black_holes", rounds)], traffic.finish(&server, xmpp).await);
 }
 
 async fn the_xmpp_server_is_killed(software: Software) {
@@ -132,7 +132,7 @@ async fn the_program_is_killed(software: Software) {
         });
     }
     traffic.wait_for_more(5).await;
-    print_summary("xmpp_killed", &[("kills", rounds())], traffic.finish(&server, &xmpp).await);
+    print_summary("xmpp_killed", &[("kills", rounds())], traffic.finish(&server, xmpp).await);
 }
 
 /// What the server sends before the session is online is read from the archive and comes by itself, and the kills come in
