@@ -7,6 +7,7 @@ use chrono::TimeDelta;
 use tokio::time::{sleep, timeout};
 
 use super::Sessions;
+use super::registration::Leaving;
 use crate::clock;
 use crate::db::DbError;
 use crate::lifecycle::Lifecycle;
@@ -33,10 +34,7 @@ pub(super) fn start(sessions: Sessions, lifecycle: &Lifecycle) {
                 sleep(LOOK).await;
             }
         };
-        tokio::select! {
-            () = work => {}
-            () = soft.cancelled() => {}
-        }
+        soft.run_until_cancelled(work).await;
     });
 }
 
@@ -68,9 +66,5 @@ async fn leave(sessions: &Sessions, departure: Departure) -> Result<(), Failure>
     let Departure { network, number, account, login, .. } = departure;
     // Only networks of this program were asked for.
     let network = sessions.connectors.get(&network).ok_or(Failure::Retry("network_unavailable"))?;
-    if login.is_some() {
-        sessions.log_out(network, account, &number, login).await
-    } else {
-        network.unregister(&number).await
-    }
+    sessions.try_to_leave(Leaving { network, account, number: &number, login }).await
 }

@@ -136,21 +136,24 @@ impl Sessions {
 
     /// Lets an account or a login leave its network, now or in the background, and forgets the departure when it has left.
     pub(super) async fn leave(&self, departure: i64, leaving: Leaving<'_>) -> Result<(), DbError> {
-        let Leaving { network, account, number, login } = leaving;
-        let work = async {
-            if network.registration().is_persons() {
-                self.log_out(network, account, number, login).await
-            } else {
-                network.unregister(number).await
-            }
-        };
-        let failed = match timeout(LEAVE_TIMEOUT, work).await {
+        let account = leaving.account;
+        let failed = match timeout(LEAVE_TIMEOUT, self.try_to_leave(leaving)).await {
             Ok(Ok(())) => return self.store.forget_departure(departure).await,
             Ok(Err(failure)) => failure,
             Err(_) => Failure::OutcomeUnknown,
         };
         tracing::warn!(%account, error = %failed, "an account or a login could not leave its network yet");
         self.store.release_departure(departure).await
+    }
+
+    /// An account of ours is deleted on its network, a person's only logged out.
+    pub(super) async fn try_to_leave(&self, leaving: Leaving<'_>) -> Result<(), Failure> {
+        let Leaving { network, account, number, login } = leaving;
+        if network.registration().is_persons() {
+            self.log_out(network, account, number, login).await
+        } else {
+            network.unregister(number).await
+        }
     }
 
     /// Logs out a login that this server does not use any more, now or in the background.
@@ -167,7 +170,7 @@ impl Sessions {
     }
 
     /// Logs out without the account's session. Without a login there is nothing to do.
-    pub(super) async fn log_out(
+    async fn log_out(
         &self,
         network: &Arc<dyn Connector>,
         account: AccountId,
