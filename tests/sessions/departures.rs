@@ -1,10 +1,11 @@
 //! What could not leave its network at once: accounts whose numbers were taken over, and logins that are not used any more.
 
+use windu::domain::Account;
 use windu::upstream::{Credentials, Failure, Submitted};
 
 use crate::scripted::{Call, Fault, Line, NETWORK};
 use crate::support::wait::{DEADLINE, wait_until_async};
-use crate::world::World;
+use crate::world::{Process, World};
 
 const ANNA: &str = "15550100001";
 const LEFT: &str = "SELECT count(*) FROM departure";
@@ -16,6 +17,17 @@ fn away() -> Fault {
 /// The time before the next attempt passes.
 fn pass(world: &World) {
     world.sql("UPDATE departure SET due_at = now() - interval '1 second'");
+}
+
+/// The number moves to an account of the network of persons. A failed departure is not tried again for an hour, however long
+/// the new session takes.
+async fn moved(world: &World, process: &Process) -> Account {
+    let account = process.unproved(world.user().await, ANNA).await;
+    process.ask(world, &account).await.unwrap();
+    process.enter(world, &account).await.unwrap();
+    world.sql("UPDATE departure SET due_at = now() + interval '1 hour'");
+    process.until_state(&account, "online").await;
+    process.fresh(&account).await
 }
 
 fn calls(line: &Line, wanted: &Call) -> usize {
@@ -91,8 +103,7 @@ async fn an_account_that_could_not_be_deleted_at_a_takeover_is_deleted_later() {
     let line = world.line(&ours);
     line.plan_fault("unregister", away());
     // The number moves to another network, which does not wait for this one.
-    let persons = process.persons(&world, ANNA).await;
-    assert!(process.fresh(&persons).await.is_registered());
+    assert!(moved(&world, &process).await.is_registered());
     assert!(!process.fresh(&ours).await.is_registered());
     assert_eq!((world.count(LEFT).await, calls(&line, &Call::Unregister)), (1, 1));
     pass(&world);
@@ -103,7 +114,7 @@ async fn an_account_that_could_not_be_deleted_at_a_takeover_is_deleted_later() {
     let again = process.waiting(&world, world.user().await, ANNA, NETWORK).await;
     process.sessions.register(&again).await.unwrap();
     line.plan_fault("unregister", away());
-    process.persons(&world, ANNA).await;
+    moved(&world, &process).await;
     assert_eq!((world.count(LEFT).await, calls(&line, &Call::Unregister)), (1, 3));
     world.sql("UPDATE departure SET held_until = now() + interval '1 minute'");
     let last = process.waiting(&world, world.user().await, ANNA, NETWORK).await;

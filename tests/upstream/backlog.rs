@@ -1,6 +1,6 @@
 //! Messages that wait for an offline receiver.
 
-use windu::upstream::{Outgoing, UpstreamEvent};
+use windu::upstream::{Incoming, Outgoing, UpstreamEvent};
 
 use crate::network::Network;
 use crate::phone::{Line, Phone, Received, message, outgoing};
@@ -20,10 +20,11 @@ pub async fn messages_wait_for_their_receiver_in_order(network: &impl Network) {
 pub async fn unacknowledged_messages_are_delivered_again<N: Network>(network: &N) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let sent = send_many(&anna.online().await, &ben, 6, 6).await;
-    let mut first = ben.open().await;
-    let mut received = Vec::new();
-    for _ in 0..sent.len() {
-        received.push(first.event().await);
+    // Each time in order, also while the server still sends what was for the last connection.
+    let (mut first, mut received) = receive_all(&ben, &sent).await;
+    for _ in 0..4 {
+        drop(first);
+        (first, received) = receive_all(&ben, &sent).await;
     }
     first.stored(&received[..2]).await;
     drop(first);
@@ -41,6 +42,18 @@ pub async fn unacknowledged_messages_are_delivered_again<N: Network>(network: &N
     while let Received::UpstreamEvent(incoming) = third.next().await {
         assert!(N::REPEATS, "{incoming:?}");
     }
+}
+
+/// Opens a connection and receives these messages from it.
+async fn receive_all(phone: &Phone, sent: &[String]) -> (Line, Vec<Incoming>) {
+    let mut line = phone.open().await;
+    let mut received = Vec::new();
+    for _ in sent {
+        received.push(line.event().await);
+    }
+    let ids: Vec<_> = received.iter().map(|incoming| message(incoming.event.clone()).1).collect();
+    assert_eq!(ids, sent);
+    (line, received)
 }
 
 pub async fn caught_up_comes_between_the_backlog_and_new_messages(network: &impl Network) {

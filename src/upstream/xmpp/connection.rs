@@ -123,6 +123,7 @@ async fn start(
         in_flight: in_flight.clone(),
         signals: sender,
         point: archive.point().cloned(),
+        query: String::new(),
         archive,
         seen: Seen::default(),
         batch: Vec::new(),

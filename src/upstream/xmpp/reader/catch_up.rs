@@ -18,7 +18,9 @@ impl Reader {
         let mut after = self.point.clone().map_or(Page::First, Page::After);
         loop {
             let query = secrets::random_id();
-            let answer = self.ask(page_request(&query, &after)).await?;
+            let request = page_request(&query, &after);
+            self.query = query;
+            let answer = self.ask(request).await?;
             let result = match answer {
                 Ok(answer) => page_result(&answer),
                 Err(failure) => match after {
@@ -50,7 +52,13 @@ impl Reader {
     }
 
     /// A message of the archive (XEP-0313, section 4.2).
+    ///
+    /// ejabberd sends the messages of a page that an earlier connection did not acknowledge once more, at any time. They say
+    /// nothing of what was read: it would be passed on out of order, and the archive read on behind it.
     pub(super) fn archived(&mut self, number: u64, result: &Element) {
+        if result.attr("queryid") != Some(self.query.as_str()) {
+            return self.ledger.close([number]);
+        }
         let (Some(id), Some(message)) = (result.attr("id"), forwarded(result)) else {
             return self.ledger.close([number]);
         };

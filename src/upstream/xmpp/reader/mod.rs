@@ -2,8 +2,8 @@
 //!
 //! The archive (XEP-0313) is read first, from the resume point on: it has the order. Then the server sends what it kept, among
 //! it everything that the last connection did not acknowledge, which ejabberd does in any order. What comes both ways is
-//! passed on once. Until all that came while the account was away is read, a message that came by itself waits: the server
-//! may send it before older ones.
+//! passed on once, and a page that an earlier connection asked for is ignored: this one reads it again. Until all that came
+//! while the account was away is read, a message that came by itself waits: the server may send it before older ones.
 //!
 //! The resume point moves to a message when the server has its receipt for certain: Prosody does not send again what is in
 //! the archive, although it was not acknowledged.
@@ -63,6 +63,8 @@ pub(super) struct Reader {
     pub archive: Arc<ArchiveStart>,
     /// The end of what was read of the archive.
     pub point: Option<ArchivePoint>,
+    /// The id of the last request for a page of the archive.
+    pub query: String,
     pub seen: Seen,
     /// Events that are not passed on yet.
     pub batch: Vec<Incoming>,
