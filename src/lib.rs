@@ -178,9 +178,12 @@
 //! * On XMPP a stream is an own task over tokio-xmpp's public pieces: what the crate's own client reads it acknowledges at
 //!   once, here that follows the commit, and what does not parse is not dropped. Streams are never resumed.
 //! * On XMPP the archive is read before the first presence, because it has the order, and from before the last messages
-//!   whose receipts the server certainly has: Prosody repeats nothing that a session could have read in its archive, and
-//!   nothing at all to a session that has read it. What no archive has, and was not stored when the program was killed, is
-//!   lost there.
+//!   whose receipts the server certainly has: Prosody repeats nothing that a session could have read in its archive. It also
+//!   withholds what no archive has from a session that has asked for the archive, so there the presence comes first, and what
+//!   the server then sends of the archive is left to the archive.
+//! * On XMPP the order of a chat is that in which the server passes messages on. ejabberd keeps what stood in the queue of a
+//!   silent connection until its socket fails; by then the next connection may have newer messages. To wait for that would
+//!   delay all messages after each silence by up to 15 seconds.
 //! * On XMPP profiles go by presence with an element of Windu's own, since no usual form says that something is hidden; a
 //!   presence says the whole state, so only differences become news.
 //! * On XMPP a group is a room, whose record (`network_state`) has what rooms do not know: revisions, and who joined when. A

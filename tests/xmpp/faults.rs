@@ -9,7 +9,7 @@ use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::support::xmpp::{Software, XmppServer};
 use crate::traffic::Traffic;
-use crate::world::{is_installed, jid, messages_up_to, outsider_of, romeo, setup, setup_at, shared};
+use crate::world::{jid, messages_up_to, outsider_of, romeo, setup, setup_at, shared};
 
 on_both_servers!(
     connections_are_cut_in_the_middle_of_stanzas,
@@ -19,6 +19,8 @@ on_both_servers!(
     the_xmpp_server_is_killed,
     the_program_is_killed,
     the_program_is_killed_while_it_catches_up,
+    what_is_not_stored_yet_is_not_acknowledged,
+    messages_that_no_archive_may_have_wait_for_the_account,
 );
 
 /// The number of rounds of a fault.
@@ -44,7 +46,7 @@ async fn connections_are_cut_in_the_middle_of_stanzas(software: Software) {
         wait_until_async("a cut", DEADLINE, async || (proxy.ends() > ends).then_some(())).await;
     }
     traffic.wait_for_more(5).await;
-    print_summary("xmpp_cut", &[("cuts", rounds())], traffic.finish(&server, xmpp).await);
+    print_summary("xmpp_cut", &[("cuts", rounds())], traffic.finish(&server).await);
 }
 
 async fn connections_are_reset(software: Software) {
@@ -61,7 +63,7 @@ async fn connections_are_reset(software: Software) {
         proxy.heal().await;
     }
     traffic.wait_for_more(5).await;
-    print_summary("xmpp_reset", &[("resets", rounds())], traffic.finish(&server, xmpp).await);
+    print_summary("xmpp_reset", &[("resets", rounds())], traffic.finish(&server).await);
 }
 
 async fn the_link_is_slow(software: Software) {
@@ -76,7 +78,7 @@ async fn the_link_is_slow(software: Software) {
         proxy.heal().await;
     }
     traffic.wait_for_more(5).await;
-    print_summary("xmpp_slow", &[("slow_links", rounds())], traffic.finish(&server, xmpp).await);
+    print_summary("xmpp_slow", &[("slow_links", rounds())], traffic.finish(&server).await);
 }
 
 /// The program notices silence after 20 seconds, so there is one round.
@@ -99,7 +101,11 @@ async fn connections_fall_silent(software: Software) {
         proxy.heal().await;
     }
     traffic.wait_for_more(5).await;
-    print_summary("xmpp_silence", &[("black_holes", rounds)], traffic.finish(&server, xmpp).await);
+    print_summary(
+        "xmpp_silence",
+        &[("black_holes", rounds)],
+        traffic.finish_after_silence(&server, xmpp, rounds).await,
+    );
 }
 
 async fn the_xmpp_server_is_killed(software: Software) {
@@ -132,7 +138,7 @@ async fn the_program_is_killed(software: Software) {
         });
     }
     traffic.wait_for_more(5).await;
-    print_summary("xmpp_killed", &[("kills", rounds())], traffic.finish(&server, xmpp).await);
+    print_summary("xmpp_killed", &[("kills", rounds())], traffic.finish(&server).await);
 }
 
 /// What the server sends before the session is online is read from the archive and comes by itself, and the kills come in
@@ -183,13 +189,8 @@ async fn the_program_is_killed_while_it_catches_up(software: Software) {
 }
 
 /// No archive has a message without a body and without a hint to store it, so only the server's repetition brings it again.
-/// Prosody repeats nothing to a session that has read the archive (mod_mam), so such a message is lost there.
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_stored_yet_is_not_acknowledged() {
-    if !is_installed() {
-        return;
-    }
-    let xmpp = shared(Software::Ejabberd);
+async fn what_is_not_stored_yet_is_not_acknowledged(software: Software) {
+    let xmpp = shared(software);
     let mut server = setup(xmpp).on_a_fixed_port().start();
     let anna = Person::new(&server).await;
     let (romeo, address) = (romeo(xmpp).await, jid(&anna, xmpp));
@@ -216,4 +217,40 @@ async fn what_is_not_stored_yet_is_not_acknowledged() {
         server.restart();
     });
     anna.waits_until(&outsider, "unknown-1", |message| message["what"] == "unknown").await;
+}
+
+/// The server keeps them apart from the archive, and gives them to the next connection.
+async fn messages_that_no_archive_may_have_wait_for_the_account(software: Software) {
+    // More than may wait in the memory of the program.
+    const COUNT: usize = 250;
+    let xmpp = shared(software);
+    let mut server = setup(xmpp).on_a_fixed_port().start();
+    let anna = Person::new(&server).await;
+    let (romeo, address) = (romeo(xmpp).await, jid(&anna, xmpp));
+    romeo.chat(&address).text("0").await;
+    let outsider = outsider_of(&anna).await;
+    block_in_place(|| server.kill());
+    let apart = |id: &str| {
+        format!(
+            "<message xmlns='jabber:client' type='chat' to='{address}' id='{id}'><body>{id}</body>\
+             <no-permanent-store xmlns='urn:xmpp:hints'/></message>"
+        )
+    };
+    romeo.raw(&apart("apart 1")).await;
+    for number in 1..COUNT {
+        romeo.chat(&address).text(&number.to_string()).await;
+    }
+    romeo.raw(&apart("apart 2")).await;
+    // The server answers behind the messages.
+    let ping = "<iq xmlns='jabber:client' type='get'><ping xmlns='urn:xmpp:ping'/></iq>";
+    let _ = romeo.request(ping).await;
+    block_in_place(|| {
+        expire_killed_processes(server.database());
+        server.restart();
+    });
+    anna.waits_until(&outsider, "apart 1", |_| true).await;
+    let heard = texts(&messages_up_to(&anna, &outsider, "apart 2").await);
+    let of_archive: Vec<_> = heard.iter().filter(|text| !text.starts_with("apart")).collect();
+    assert_eq!(of_archive, Vec::from_iter(&(0..COUNT).map(|number| number.to_string()).collect::<Vec<_>>()));
+    assert_eq!(heard.len(), COUNT + 2);
 }

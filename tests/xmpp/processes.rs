@@ -49,5 +49,5 @@ async fn accounts_of_a_killed_program_run_in_another_within_20_seconds(software:
     let seconds = killed.elapsed().as_secs();
     traffic.wait_for_more(5).await;
     let faults = [("kills", 1), ("seconds_until_online", usize::try_from(seconds).expect("few"))];
-    print_summary("xmpp_taken_over", &faults, traffic.finish(&other, xmpp).await);
+    print_summary("xmpp_taken_over", &faults, traffic.finish(&other).await);
 }

@@ -147,17 +147,26 @@ impl Traffic {
     }
 
     /// Stops sending and checks what has arrived. The servers must be running.
-    pub async fn finish(self, server: &Server, xmpp: &XmppServer) -> Tally {
-        self.check(server, xmpp, None).await
+    pub async fn finish(self, server: &Server) -> Tally {
+        self.check(server, None, 0).await
+    }
+
+    /// [`Self::finish`] after connections fell silent so often. The process of such a connection hangs in ejabberd until its
+    /// socket fails, and archives and passes on what stood in its queue only then: the next connection may have newer messages
+    /// by then, and finds some of the queue in the archive when it reads that once more.
+    pub async fn finish_after_silence(self, server: &Server, xmpp: &XmppServer, silences: usize) -> Tally {
+        let late = if xmpp.software() == Software::Ejabberd { 2 * silences } else { 0 };
+        self.check(server, None, late).await
     }
 
     /// [`Self::finish`] after the server of the network was killed. What ejabberd forgot may be missing.
     pub async fn finish_after_kill(self, server: &Server, xmpp: &XmppServer) -> Tally {
         self.outside.confirm_all().await;
-        self.check(server, xmpp, (xmpp.software() == Software::Ejabberd).then_some(xmpp)).await
+        self.check(server, (xmpp.software() == Software::Ejabberd).then_some(xmpp), 0).await
     }
 
-    async fn check(self, server: &Server, xmpp: &XmppServer, forgetful: Option<&XmppServer>) -> Tally {
+    /// `late`: how often older messages may come after newer ones.
+    async fn check(self, server: &Server, forgetful: Option<&XmppServer>, late: usize) -> Tally {
         let Self { anna, ben, outside, outsider, tasks, shared } = self;
         shared.stop.store(true, Ordering::Relaxed);
         let sent: HashMap<Flow, Vec<Sent>> = tasks.join_all().await.into_iter().collect();
@@ -191,12 +200,9 @@ impl Traffic {
                 ),
             };
             let arrived_numbers = numbers(&arrived);
-            if !arrived_numbers.is_sorted_by(|one, next| one < next) {
-                assert_eq!(xmpp.software(), Software::Ejabberd, "{flow:?}: {arrived_numbers:?}");
-                assert_ne!(flow, Flow::AnnaToOutsider, "{arrived_numbers:?}");
-                let kept = block_in_place(|| xmpp.kept_for(recipient)).messages;
-                assert_eq!(ids(&arrived), in_the_archive(&kept, &arrived), "{flow:?}: {arrived_numbers:?}");
-            }
+            let steps_back = arrived_numbers.windows(2).filter(|pair| pair[0] >= pair[1]).count();
+            let allowed = if flow == Flow::AnnaToOutsider { 0 } else { late };
+            assert!(steps_back <= allowed, "{flow:?}: {arrived_numbers:?}");
             let mut missing = parts(&out);
             missing.retain(|part| !parts(&arrived).contains(part));
             let forgotten: Vec<usize> = match forgetful {
@@ -221,18 +227,6 @@ impl Traffic {
         }
         tally
     }
-}
-
-fn ids(messages: &[Value]) -> Vec<&str> {
-    messages.iter().map(|message| message["id"].as_str().expect("an id")).collect()
-}
-
-/// The ids of these messages in the order of ejabberd's archive. What stood in the queue of a stream that had fallen silent it
-/// passes on and archives when it gives the stream up, after what the next stream has had already. What was sent again is
-/// there twice.
-fn in_the_archive<'a>(kept: &'a [String], messages: &[Value]) -> Vec<&'a str> {
-    let (wanted, mut found) = (HashSet::<&str>::from_iter(ids(messages)), HashSet::new());
-    kept.iter().map(String::as_str).filter(|id| wanted.contains(id) && found.insert(*id)).collect()
 }
 
 /// The guarantees, but for receipts that the server has not kept for the sender of the message.

@@ -19,7 +19,7 @@ use super::note::Note;
 use super::outbound;
 use super::pep;
 use super::profile::OwnProfile;
-use super::reader::{Reader, RoomWork};
+use super::reader::{LeftToArchive, Reader, RoomWork};
 use super::rooms::Rooms;
 use super::rooms::stanza::give_up;
 use super::seen::Seen;
@@ -87,6 +87,7 @@ async fn start(
     state: Arc<dyn AdapterState>,
 ) -> Result<Opened, End> {
     let in_flight = InFlight::default();
+    let is_prosody = logged_in.is_prosody;
     let (link, ledger, received) = link::start(logged_in, &in_flight, &server.lifecycle);
     let (sender, signals) = mpsc::channel(CHANNEL);
     let stop = CancellationToken::new();
@@ -124,6 +125,8 @@ async fn start(
         signals: sender,
         point: archive.point().cloned(),
         query: String::new(),
+        is_prosody,
+        left_to_archive: if is_prosody { LeftToArchive::All } else { LeftToArchive::None },
         archive,
         seen: Seen::default(),
         batch: Vec::new(),

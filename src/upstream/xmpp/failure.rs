@@ -139,6 +139,14 @@ impl IqFailure {
         }
     }
 
+    /// Whether it says nothing of what the other side has or allows.
+    pub fn is_of_the_moment(&self) -> bool {
+        match self {
+            Self::NoAnswer => true,
+            Self::Error { condition, temporary, .. } => *temporary || condition == "internal-server-error",
+        }
+    }
+
     pub fn failure(self) -> Failure {
         match self {
             Self::NoAnswer => Failure::OutcomeUnknown,

@@ -30,6 +30,7 @@ pub(super) struct LoggedIn {
     pub address: String,
     /// Stanzas that came before the count began. ejabberd sends what an earlier connection did not acknowledge at once.
     pub early: Vec<Element>,
+    pub is_prosody: bool,
 }
 
 /// Logs in. With `resource`, an earlier connection of that resource ends; `None`: one that the server chooses.
@@ -46,13 +47,17 @@ pub(super) async fn log_in(
         if features.stream_management.is_none() {
             return Err(LoginFailure::Protocol("it has no stream management (XEP-0198)".to_owned()));
         }
+        let is_prosody = features.others.iter().any(|feature| {
+            feature.is("c", ns::CAPS)
+                && feature.attr("node").is_some_and(|node| node.ends_with("//prosody.im"))
+        });
         let address = bind(&mut stream, resource).await?;
         stream.send(&element("enable", ns::SM)).await?;
         let mut early = Vec::new();
         loop {
             let answer = next(&mut stream).await?;
             if answer.is("enabled", ns::SM) {
-                return Ok(LoggedIn { stream, address, early });
+                return Ok(LoggedIn { stream, address, early, is_prosody });
             }
             if !answer.has_ns(ns::CLIENT) || early.len() >= EARLY {
                 return Err(LoginFailure::Protocol("it does not enable stream management".to_owned()));

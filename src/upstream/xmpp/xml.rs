@@ -63,6 +63,8 @@ pub(super) mod ns {
     pub const CONFERENCE: &str = "jabber:x:conference";
     /// XEP-0280.
     pub const CARBONS: &str = "urn:xmpp:carbons:2";
+    /// Entity Capabilities (XEP-0115).
+    pub const CAPS: &str = "http://jabber.org/protocol/caps";
     /// XEP-0297.
     pub const FORWARD: &str = "urn:xmpp:forward:0";
     /// XEP-0300.

@@ -29,6 +29,11 @@ impl Reader {
                         after = Page::Since(point.at);
                         continue;
                     }
+                    _ if failure.is_of_the_moment() => {
+                        // What comes by itself must not take the place of what was not read.
+                        tracing::warn!(%failure, "the archive could not be read: the account logs in again");
+                        return Err(Stop::Link(LinkEnd::Broken));
+                    }
                     Page::First | Page::After(_) | Page::Since(_) => {
                         tracing::debug!(%failure, "the server has no archive for this account");
                         return Ok(());
@@ -90,6 +95,14 @@ impl Reader {
             return Ok(());
         }
         self.archive.confirmed().await.map_err(|_| Stop::Link(LinkEnd::Broken))
+    }
+
+    /// Forgets what waits and was read from the archive meanwhile.
+    pub(super) fn forget_read(&mut self) {
+        if let Some(held) = &mut self.held {
+            let read = held.extract_if(.., |held| self.seen.contains(&held.message));
+            self.ledger.close(read.map(|held| held.number));
+        }
     }
 
     /// Passes on what waits, and lets nothing wait from now on. `live`: the archive is read, so the resume point moves.

@@ -2,8 +2,8 @@
 
 use chrono::{DateTime, Utc};
 
-use super::Reader;
 use super::notes::encrypted_by;
+use super::{LeftToArchive, Reader};
 use crate::clock;
 use crate::upstream::xmpp::address;
 use crate::upstream::xmpp::archive::ArchivePoint;
@@ -41,6 +41,9 @@ impl Reader {
         }
         if message.attr("type") == Some("error") {
             return self.late_error(number, message);
+        }
+        if self.left_to_archive == LeftToArchive::All && self.archive_id(message).is_some() {
+            return self.ledger.close([number]);
         }
         if message.attr("type") == Some("groupchat") {
             self.room_message(message);
@@ -108,6 +111,10 @@ impl Reader {
             }
             if held.len() < HELD {
                 return held.push(Held { number, message: message.clone(), sent_at, is_own });
+            }
+            if self.is_prosody && self.archive_id(message).is_some() {
+                self.left_to_archive = LeftToArchive::Some;
+                return self.ledger.close([number]);
             }
             self.release(false);
         }

@@ -5,6 +5,10 @@
 //! passed on once, and a page that an earlier connection asked for is ignored: this one reads it again. Until all that came
 //! while the account was away is read, a message that came by itself waits: the server may send it before older ones.
 //!
+//! Prosody sends nothing of what it kept to a session that has asked for the archive, and keeps all that is in the archive,
+//! too. There the kept messages come first: those of the archive are left to it, the others wait until it is read. Prosody
+//! archives a message before it passes it on, and in that order, so the messages that are too many to wait are left to it, too.
+//!
 //! The resume point moves to a message when the server has its receipt for certain: Prosody does not send again what is in
 //! the archive, although it was not acknowledged.
 
@@ -44,6 +48,8 @@ pub(super) use rooms::RoomWork;
 
 /// Messages in one signal at the most.
 const BATCH: usize = 100;
+/// How often the archive is read until a connection keeps up with what comes.
+const READINGS: usize = 10;
 /// The archive is read once more after so long.
 const LAST_LOOK: Duration = Duration::from_secs(20);
 
@@ -65,6 +71,8 @@ pub(super) struct Reader {
     pub point: Option<ArchivePoint>,
     /// The id of the last request for a page of the archive.
     pub query: String,
+    pub is_prosody: bool,
+    pub left_to_archive: LeftToArchive,
     pub seen: Seen,
     /// Events that are not passed on yet.
     pub batch: Vec<Incoming>,
@@ -82,6 +90,16 @@ pub(super) struct Reader {
     pub rooms: RoomWork,
     /// The messages that came by themselves whose receipts the server may not have, by their numbers.
     pub unconfirmed: VecDeque<(u64, ArchivePoint)>,
+}
+
+/// Which messages that come by themselves and are in the archive are left to the next reading of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum LeftToArchive {
+    None,
+    /// Those were left that were too many to wait.
+    Some,
+    /// All are left, because the archive is not asked for yet.
+    All,
 }
 
 /// Why reading stops.
@@ -120,14 +138,23 @@ impl Reader {
         // Copies of what other devices of the account send and receive (XEP-0280); a server without them is fine.
         let carbons = iq("set").child(element("enable", ns::CARBONS));
         let _ = self.ask(carbons).await?;
-        self.read_archive().await?;
+        if !self.is_prosody {
+            self.read_archive().await?;
+        }
         // From here on messages come by themselves, first those that the server kept, of which most are in the archive.
         let roster = self.ask(iq("get").child(element("query", ns::ROSTER))).await?;
         self.profile.announce(roster.ok().as_ref()).await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
         let _ = self.ask(ping(&self.domain)).await?;
         self.pass_on().await?;
-        // What came between the end of the archive and the presence, if the server keeps nothing.
-        self.read_archive().await?;
+        for _ in 0..READINGS {
+            self.left_to_archive = LeftToArchive::None;
+            // Where it was read before: what came between its end and the presence, if the server keeps nothing.
+            self.read_archive().await?;
+            if self.left_to_archive == LeftToArchive::None {
+                break;
+            }
+            self.forget_read();
+        }
         let moved = self.point.as_ref().filter(|point| Some(*point) != self.archive.point());
         let resume_point = moved.map(ArchivePoint::to_resume_point);
         // What waits and was not in the archive is newer.
