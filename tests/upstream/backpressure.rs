@@ -82,7 +82,7 @@ pub async fn the_end_is_signalled_once_and_last(network: &impl Network) {
     wait_until_async("the channel to close", DEADLINE, closed).await;
 }
 
-pub async fn events_of_a_dropped_connection_are_delivered_again(network: &impl Network) {
+pub async fn events_of_a_dropped_connection_are_delivered_again<N: Network>(network: &N) {
     let (anna, ben) = (Phone::new(network).await, Phone::new(network).await);
     let sending = anna.online().await;
     for index in 0..5 {
@@ -90,6 +90,11 @@ pub async fn events_of_a_dropped_connection_are_delivered_again(network: &impl N
         let id = format!("m{index}");
         sending.send(&ben.address(), &id, "text").await.unwrap();
         drop(dropped);
-        assert_eq!(ben.open().await.message().await.1, id);
+        let mut line = ben.open().await;
+        let mut came = line.message().await.1;
+        while N::REPEATS && came < id {
+            came = line.message().await.1;
+        }
+        assert_eq!(came, id);
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _};
+use moka::sync::Cache;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -24,12 +25,20 @@ use crate::upstream::{Address, Failure, Finding};
 const ADMIN: &str = "http://jabber.org/protocol/admin#";
 /// Lookups that are under way at one time.
 const LOOKUPS: usize = 100;
+/// Lookups at one time for which answers are remembered.
+const MANY: usize = 1_000;
+/// Accounts that are remembered because they exist.
+const KNOWN: u64 = 50_000;
+/// An account that another process has deleted counts as existing for as long.
+const KNOWN_FOR: Duration = Duration::from_mins(5);
 /// After a failed login, the next one has to wait for so long.
 const PAUSE: Duration = Duration::from_secs(2);
 
 pub(super) struct Admin {
     server: Arc<Server>,
     session: Mutex<Session>,
+    /// Those that exist, remembered for a while.
+    known: Cache<Address, ()>,
 }
 
 #[derive(Default)]
@@ -66,7 +75,8 @@ enum Lookup {
 
 impl Admin {
     pub fn new(server: Arc<Server>) -> Self {
-        Self { server, session: Mutex::default() }
+        let known = Cache::builder().max_capacity(KNOWN).time_to_live(KNOWN_FOR).build();
+        Self { server, session: Mutex::default(), known }
     }
 
     /// Makes an account. [`Failure::Refused`] when there is one.
@@ -83,7 +93,9 @@ impl Admin {
 
     /// Deletes an account. Succeeds when there is none.
     pub async fn delete_user(&self, address: &str) -> Result<(), Failure> {
-        match self.command("delete-user", &[("accountjids", address)]).await? {
+        let answer = self.command("delete-user", &[("accountjids", address)]).await?;
+        self.known.invalidate(&Address(address.to_owned()));
+        match answer {
             // Prosody lists those that were not deleted, because they do not exist.
             Ok(_) => Ok(()),
             Err(failure) if failure.condition() == Some("item-not-found") => Ok(()),
@@ -104,9 +116,22 @@ impl Admin {
     /// The addresses of the own domain that have an account, of these, in their order.
     pub async fn existing_addresses(&self, addresses: &[Address]) -> Result<Vec<Address>, Failure> {
         let open = self.open().await?;
+        // Ten thousand lookups take longer than a request may: a repeated request goes on where the first one ended.
+        let known = (addresses.len() >= MANY).then_some(&self.known);
         let lookups = stream::iter(addresses.to_vec()).map(|address| {
-            let (open, domain) = (open.clone(), self.server.settings.domain.clone());
-            async move { exists(&open, &domain, &address.0).await.map(|exists| exists.then_some(address)) }
+            let (open, domain) = (open.clone(), &self.server.settings.domain);
+            async move {
+                if known.is_some_and(|known| known.contains_key(&address)) {
+                    return Ok(Some(address));
+                }
+                if !exists(&open, domain, &address.0).await? {
+                    return Ok(None);
+                }
+                if let Some(known) = known {
+                    known.insert(address.clone(), ());
+                }
+                Ok(Some(address))
+            }
         });
         let found: Vec<Result<Option<Address>, IqFailure>> = lookups.buffered(LOOKUPS).collect().await;
         let found: Result<Vec<Option<Address>>, IqFailure> = found.into_iter().collect();

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use hickory_resolver::TokioResolver;
-use hickory_resolver::proto::rr::RData;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -21,9 +19,9 @@ use tokio_xmpp::xmlstream::{
 };
 
 use super::failure::LoginFailure;
+use super::srv;
 use super::xml::ns;
 use crate::config::{ConfigError, XmppHost, XmppSettings, XmppTls};
-use crate::secrets;
 
 /// For one attempt to connect to one address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -99,7 +97,7 @@ impl Dialer {
         match &self.host {
             XmppHost::At { host, port } => vec![(host.clone(), *port)],
             XmppHost::Dns => {
-                let mut targets = srv(&format!("{service}.{}.", self.domain)).await;
+                let mut targets = srv::targets(&format!("{service}.{}.", self.domain)).await;
                 if targets.is_empty() {
                     targets.push((self.domain.clone(), default_port));
                 }
@@ -152,32 +150,6 @@ async fn start_tls(tcp: TcpStream, domain: &str) -> Result<TcpStream, LoginFailu
             None => return Err(LoginFailure::Unreachable(io::ErrorKind::UnexpectedEof.into())),
         }
     }
-}
-
-/// The targets of SRV records in the order of RFC 2782. None when there are no records or the DNS does not answer.
-async fn srv(name: &str) -> Vec<(String, u16)> {
-    let Ok(resolver) = TokioResolver::builder_tokio().and_then(hickory_resolver::ResolverBuilder::build)
-    else {
-        return Vec::new();
-    };
-    let Ok(found) = resolver.srv_lookup(name).await else { return Vec::new() };
-    let records = found.answers().iter().filter_map(|record| match &record.data {
-        RData::SRV(srv) => Some(srv.clone()),
-        _ => None,
-    });
-    let mut records: Vec<_> = records
-        // A root name says that there is no such service.
-        .filter(|srv| !srv.target.is_root())
-        .map(|srv| {
-            // Heavier records are likely to come earlier: a random key to the power of 1/weight sorts that way.
-            let random = secrets::random_below(1 << 32) + 1;
-            #[expect(clippy::cast_precision_loss, reason = "32 bits fit")]
-            let key = (random as f64 / f64::from(u32::MAX)).powf(1.0 / f64::from(srv.weight.max(1)));
-            (srv.priority, key, srv.target.to_utf8().trim_end_matches('.').to_owned(), srv.port)
-        })
-        .collect();
-    records.sort_by(|one, other| one.0.cmp(&other.0).then(other.1.total_cmp(&one.1)));
-    records.into_iter().map(|(_, _, target, port)| (target, port)).collect()
 }
 
 /// The certificates of the system, and those of the file.

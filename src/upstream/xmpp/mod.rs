@@ -34,6 +34,7 @@ mod seen;
 mod sender;
 mod services;
 mod sharing;
+mod srv;
 mod upload;
 mod uploads;
 mod view;
