@@ -44,6 +44,12 @@ impl BrokerSettings {
     /// # Errors
     /// Of a URL nothing is shown: it may hold a password.
     pub fn read(env: &Env) -> Result<Option<Self>, ConfigError> {
+        if env.get(URL).is_none() {
+            return match env.get(STREAM) {
+                None => Ok(None),
+                Some(_) => Err(ConfigError::new(STREAM, format!("means nothing without {URL}"))),
+            };
+        }
         let stream = env.get(STREAM).map_or(DEFAULT_STREAM, str::trim).to_owned();
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if stream.is_empty() || stream.len() > LONGEST_STREAM || !stream.bytes().all(fits) {
@@ -51,18 +57,19 @@ impl BrokerSettings {
             return Err(ConfigError::new(STREAM, problem));
         }
         let (mut servers, mut logins) = (Vec::new(), Vec::new());
+        let wrong = || {
+            ConfigError::new(
+                URL,
+                "URLs such as nats://user:password@host:4222 or tls://token@host:4222 are expected, several with \
+                 commas; signs such as @ and : in a password are written as %40 and %3A",
+            )
+        };
         for item in env.list(URL) {
-            let (server, login) = server(item).ok_or_else(|| {
-                ConfigError::new(
-                    URL,
-                    "URLs such as nats://user:password@host:4222 or tls://token@host:4222 are expected, several with \
-                     commas; signs such as @ and : in a password are written as %40 and %3A",
-                )
-            })?;
+            let (server, login) = server(item).ok_or_else(wrong)?;
             servers.push(server);
             logins.push(login);
         }
-        let Some(login) = logins.pop() else { return Ok(None) };
+        let login = logins.pop().ok_or_else(wrong)?;
         if logins.iter().any(|other| *other != login) {
             return Err(ConfigError::new(URL, "all servers need the same user and password, or token"));
         }
@@ -72,19 +79,28 @@ impl BrokerSettings {
 
 /// The server and the login of a URL.
 fn server(text: &str) -> Option<(String, Option<BrokerLogin>)> {
+    // The parser drops some of them.
+    let text = Some(text).filter(|text| !text.contains(char::is_control))?;
     let url = Url::parse(text).ok()?;
     let scheme = url.scheme();
     let is_server = ["nats", "tls"].contains(&scheme)
         && ["", "/"].contains(&url.path())
         && url.query().is_none()
-        && url.fragment().is_none();
+        && url.fragment().is_none()
+        && url.port() != Some(0);
     let host = url.host_str().filter(|host| !host.is_empty() && is_server)?;
-    let decoded = |text: &str| percent_decode_str(text).decode_utf8().ok().map(String::from);
+    let decoded = |text: &str| {
+        let decoded = percent_decode_str(text).decode_utf8().ok()?;
+        (!decoded.contains(char::is_control)).then(|| decoded.into_owned())
+    };
+    // To the parser, an empty password is none.
+    let has_empty_password = text.contains(":@");
     let login = match (decoded(url.username())?, url.password()) {
         (user, Some(password)) if !user.is_empty() => {
             Some(BrokerLogin::Password { user, password: decoded(password)? })
         }
         (_, Some(_)) => return None,
+        (_, None) if has_empty_password => return None,
         (token, None) => (!token.is_empty()).then_some(BrokerLogin::Token(token)),
     };
     Some((format!("{scheme}://{host}:{}", url.port().unwrap_or(4222)), login))
@@ -124,6 +140,15 @@ mod tests {
             "nats://h:secret",
             "nats://a:secret@h,nats://b:secret@h",
             "nats://secret@h,nats://h",
+            "nats://secret:@h",
+            "nats://:@h",
+            ",",
+            "  ",
+            "nats://secret@h:0",
+            "nats://a:secret%0D%0A@h",
+            "nats://secret%00@h",
+            "nats://a\n:secret@h",
+            "nats://a:sec\nret@h",
         ] {
             let error = read(url).expect_err(url);
             assert_eq!(error.variable, URL);
@@ -140,5 +165,8 @@ mod tests {
         for wrong in ["a b", "a.b", "a>", "*", &"n".repeat(65)] {
             assert_eq!(stream(wrong).expect_err(wrong).variable, STREAM);
         }
+        let alone = BrokerSettings::read(&Env::of([(STREAM, "secret")])).expect_err("no URL");
+        assert_eq!(alone.variable, STREAM);
+        assert!(alone.to_string().contains(URL) && !alone.to_string().contains("secret"), "{alone}");
     }
 }
