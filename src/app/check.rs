@@ -129,7 +129,7 @@ async fn check_database(report: &mut Report, database: &Database) -> anyhow::Res
 /// Sessions that are not connected although nobody but the network or this program can change that, and messages that
 /// wait for too long.
 async fn check_sessions(report: &mut Report, settings: &Settings, database: &Database) -> anyhow::Result<()> {
-    let figures = match database.store.figures(&settings.networks.networks).await {
+    let figures = match database.store.figures(&settings.networks.networks, false).await {
         Ok(figures) => figures,
         Err(error) => return report.bad("sessions", &chain(&error)),
     };
@@ -151,7 +151,7 @@ async fn check_sessions(report: &mut Report, settings: &Settings, database: &Dat
 async fn check_webhooks(report: &mut Report, database: &Database) -> anyhow::Result<()> {
     let limit = i64::try_from(WEBHOOKS + 1).unwrap_or(i64::MAX);
     let found = async {
-        let figures = database.store.figures(&[]).await?;
+        let figures = database.store.figures(&[], false).await?;
         let troubled = database.store.troubled_webhooks(WEBHOOK_LIMIT, WEBHOOK_EVENTS, limit).await?;
         Ok::<_, DbError>((figures, troubled))
     };
@@ -241,8 +241,9 @@ async fn check_broker(report: &mut Report, settings: &Settings, database: &Datab
         Err(error) => report.bad("broker", &error.to_string())?,
     }
     match database.store.broker_lag().await {
-        Ok((count, oldest)) => {
-            report.line(oldest <= BROKER_LIMIT, "broker lag", &waiting_events(count, Some(oldest)))
+        Ok(lag) => {
+            let text = waiting_events(lag.events, Some(lag.oldest));
+            report.line(lag.oldest <= BROKER_LIMIT, "broker lag", &text)
         }
         Err(error) => report.bad("broker lag", &chain(&error)),
     }

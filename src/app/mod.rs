@@ -221,7 +221,8 @@ pub async fn serve_on(
     };
     lifecycle.spawn(server::serve(listener, router::router(&state), limits, lifecycle.clone()));
     if let Some(listener) = metrics {
-        metrics::serve(listener, store.clone(), &settings.networks.networks, &lifecycle);
+        let has_broker = settings.broker.is_some();
+        metrics::serve(listener, store.clone(), &settings.networks.networks, has_broker, &lifecycle);
     }
 
     let started = tokio::select! {

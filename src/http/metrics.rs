@@ -32,13 +32,20 @@ type Answer = (Instant, Option<Deployment>);
 struct Figures {
     store: Store,
     networks: Arc<[String]>,
+    has_broker: bool,
     /// The database's last answer.
     last: Arc<Mutex<Option<Answer>>>,
 }
 
 /// Serves the figures until the program stops.
-pub fn serve(listener: TcpListener, store: Store, networks: &[String], lifecycle: &Lifecycle) {
-    let figures = Figures { store, networks: networks.into(), last: Arc::default() };
+pub fn serve(
+    listener: TcpListener,
+    store: Store,
+    networks: &[String],
+    has_broker: bool,
+    lifecycle: &Lifecycle,
+) {
+    let figures = Figures { store, networks: networks.into(), has_broker, last: Arc::default() };
     let router = Router::new().route("/metrics", get(metrics)).with_state(figures);
     let limits = ConnectionLimits {
         total: CONNECTIONS,
@@ -54,7 +61,7 @@ pub fn serve(listener: TcpListener, store: Store, networks: &[String], lifecycle
 async fn metrics(State(figures): State<Figures>, headers: HeaderMap) -> Response {
     let mut last = figures.last.lock().await;
     if last.as_ref().is_none_or(|(at, _)| at.elapsed() >= LIFETIME) {
-        let deployment = timeout(TIMEOUT, figures.store.figures(&figures.networks)).await;
+        let deployment = timeout(TIMEOUT, figures.store.figures(&figures.networks, figures.has_broker)).await;
         *last = Some((Instant::now(), deployment.ok().and_then(Result::ok)));
     }
     METRICS.deployment(last.as_ref().and_then(|(_, deployment)| deployment.as_ref()));

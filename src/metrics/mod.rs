@@ -2,6 +2,7 @@
 //!
 //! Values of labels come from fixed lists: no number, name, id, host or path.
 
+mod broker;
 #[cfg(target_os = "linux")]
 mod process;
 mod webhooks;
@@ -17,6 +18,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use self::broker::Broker;
+pub use self::broker::BrokerLag;
 use self::webhooks::Webhooks;
 
 /// The upper bounds that OpenTelemetry's semantic conventions advise for durations, in seconds.
@@ -61,6 +64,8 @@ pub struct Deployment {
     /// Events that active webhooks have not accepted yet, and the age of the oldest.
     pub webhook_waiting: i64,
     pub webhook_oldest: Duration,
+    /// `None`: there is no broker.
+    pub broker: Option<BrokerLag>,
 }
 
 pub struct Metrics {
@@ -80,6 +85,7 @@ pub struct Metrics {
     event_delays: Histogram,
     event_consumers: Family<[Label; 1], Gauge>,
     webhooks: Webhooks,
+    broker: Broker,
     sessions: Gauges<2>,
     outbox_messages: Gauges<1>,
     outbox_oldest: Family<[(&'static str, String); 1], Seconds>,
@@ -113,6 +119,7 @@ impl Metrics {
             event_delays: Histogram::new(SECONDS),
             event_consumers: Family::default(),
             webhooks: Webhooks::default(),
+            broker: Broker::default(),
             sessions: Family::default(),
             outbox_messages: Family::default(),
             outbox_oldest: Family::default(),
@@ -183,6 +190,7 @@ impl Metrics {
             self.event_consumers.clone(),
         );
         self.webhooks.register(registry);
+        self.broker.register(registry);
         registry.register(
             "windu_sessions",
             "Sessions of registered accounts, of the whole deployment: take max, do not add. unheld: no running \
@@ -313,6 +321,7 @@ impl Metrics {
         self.outbox_messages.clear();
         self.outbox_oldest.clear();
         self.webhooks.set(deployment);
+        self.broker.set(deployment);
         let Some(deployment) = deployment else { return };
         for (network, state, count) in &deployment.sessions {
             let labels = [("network", network.clone()), ("state", (*state).to_owned())];

@@ -7,6 +7,7 @@ use super::Store;
 use super::session::lease::LEASE_SECONDS;
 use crate::db::DbError;
 use crate::domain::{ProcessId, UserId};
+use crate::metrics::BrokerLag;
 
 /// The right of one process to publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,36 +104,52 @@ impl Store {
         Ok(advanced.rows_affected() == 1)
     }
 
-    /// How many events the broker has not acknowledged, and how long the oldest waits; also those without a place, which
-    /// nobody gives them while the broker is away.
-    pub async fn broker_lag(&self) -> Result<(i64, Duration), DbError> {
+    /// What waits for the broker; also events without a place, which nobody gives them while the broker is away.
+    pub async fn broker_lag(&self) -> Result<BrokerLag, DbError> {
         let lag = sqlx::query!(
-            r#"WITH placed AS (
+            r#"WITH sequence AS (
+                   SELECT u.id AS user_id, q.place, greatest(p.place, q.pruned) AS published,
+                          coalesce(q.place > greatest(p.place, q.pruned), false) AS is_behind,
+                          -- The same as in the function that numbers events.
+                          greatest(q.checked_at - interval '5 minutes', 'epoch') AS checked_at
+                   FROM windu_user u
+                   LEFT JOIN event_sequence q ON q.user_id = u.id
+                   LEFT JOIN broker_position p ON p.user_id = u.id
+               ), placed AS (
                    SELECT sum(s.place - s.published) AS events, min(first.numbered_at) AS oldest
-                   FROM (SELECT q.user_id, q.place, greatest(p.place, q.pruned) AS published FROM event_sequence q
-                         LEFT JOIN broker_position p ON p.user_id = q.user_id) s
+                   FROM sequence s
                    LEFT JOIN LATERAL (
                        SELECT numbered_at FROM event_span WHERE user_id = s.user_id AND place > s.published
                        ORDER BY user_id, place LIMIT 1) first ON true
-                   WHERE s.place > s.published
-               ), unplaced AS (
-                   SELECT sum(c.seq - c.placed) AS events, min(first.at) AS oldest
-                   FROM (SELECT c.id, c.seq, greatest(numbered.last_seq, c.pruned_seq, c.removed_seq) AS placed
-                         FROM account_counter c
+                   WHERE s.is_behind
+               ), journal AS (
+                   SELECT sum(greatest(c.seq - c.placed, 0)) AS unplaced, count(*) AS accounts, min(first.at) AS oldest
+                   FROM (SELECT c.id, c.seq, greatest(numbered.last_seq, c.pruned_seq, c.removed_seq) AS placed,
+                                numbered.place > s.published AS is_behind
+                         FROM sequence s
+                         CROSS JOIN LATERAL (
+                             SELECT * FROM account_counter WHERE s.is_behind AND user_id = s.user_id
+                             UNION ALL
+                             SELECT * FROM account_counter
+                             WHERE NOT s.is_behind AND -user_id = -s.user_id AND recent_at > s.checked_at) c
                          LEFT JOIN LATERAL (
-                             SELECT last_seq FROM event_span WHERE counter_id = c.id
-                             ORDER BY last_seq DESC LIMIT 1) numbered ON true
-                         WHERE c.user_id IS NOT NULL) c
+                             SELECT place, last_seq FROM event_span WHERE counter_id = c.id
+                             ORDER BY last_seq DESC LIMIT 1) numbered ON true) c
                    LEFT JOIN LATERAL (
                        SELECT at FROM event WHERE counter_id = c.id AND seq > c.placed ORDER BY seq LIMIT 1) first ON true
-                   WHERE c.seq > c.placed)
-               SELECT (coalesce(placed.events, 0) + coalesce(unplaced.events, 0))::bigint AS "events!",
-                      extract(epoch FROM clock_timestamp() - least(placed.oldest, unplaced.oldest))::float8 AS oldest
-               FROM placed CROSS JOIN unplaced"#
+                   WHERE c.seq > c.placed OR c.is_behind)
+               SELECT (coalesce(placed.events, 0) + coalesce(journal.unplaced, 0))::bigint AS "events!",
+                      journal.accounts AS "accounts!",
+                      extract(epoch FROM clock_timestamp() - least(placed.oldest, journal.oldest))::float8 AS oldest
+               FROM placed CROSS JOIN journal"#
         )
         .fetch_one(self.db.pool())
         .await?;
-        Ok((lag.events, Duration::from_secs_f64(lag.oldest.unwrap_or_default().max(0.0))))
+        Ok(BrokerLag {
+            events: lag.events,
+            accounts: lag.accounts,
+            oldest: Duration::from_secs_f64(lag.oldest.unwrap_or_default().max(0.0)),
+        })
     }
 
     /// Up to `limit` users with sequences, those after `after`, in order, each with whether it has events that are not

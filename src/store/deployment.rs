@@ -45,8 +45,8 @@ impl Store {
         .await?)
     }
 
-    /// The sessions and outboxes of all networks; of these also an empty outbox.
-    pub async fn figures(&self, networks: &[String]) -> Result<Deployment, DbError> {
+    /// The sessions and outboxes of all networks; of these also an empty outbox. With `has_broker` also what waits for it.
+    pub async fn figures(&self, networks: &[String], has_broker: bool) -> Result<Deployment, DbError> {
         let sessions = sqlx::query!(
             r#"SELECT a.network, CASE WHEN p.id IS NULL THEN 'unheld' ELSE a.session_state END AS "state!",
                       count(*) AS "count!"
@@ -96,12 +96,14 @@ impl Store {
         )
         .fetch_one(self.db.pool())
         .await?;
+        let broker = if has_broker { Some(self.broker_lag().await?) } else { None };
         let mut waiting: BTreeMap<String, (i64, Duration)> =
             networks.iter().map(|network| (network.clone(), Default::default())).collect();
         for row in outboxes {
             waiting.insert(row.network, (row.count, Duration::from_secs_f64(row.oldest.max(0.0))));
         }
         Ok(Deployment {
+            broker,
             webhooks: webhooks.into_iter().map(|row| (webhook_state(&row.state), row.count)).collect(),
             webhook_waiting: webhook_events.waiting,
             webhook_oldest: Duration::from_secs_f64(webhook_events.oldest.unwrap_or_default().max(0.0)),

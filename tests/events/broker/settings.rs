@@ -5,6 +5,7 @@ use async_nats::jetstream::stream;
 use tokio::task::block_in_place;
 
 use super::nats_server::NatsServer;
+use crate::support::client::Client;
 use crate::support::owner::Owner;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
@@ -84,9 +85,19 @@ async fn a_stream_that_does_not_take_all_events_is_named() {
 #[tokio::test(flavor = "multi_thread")]
 async fn events_that_wait_for_the_broker_for_long_are_a_failure() {
     let Some(mut nats) = NatsServer::start() else { return };
-    let server = nats.setup("").start();
+    let server = nats.setup("").env("WINDU_METRICS_LISTEN", "127.0.0.1:0").start();
     let owner = Owner::new(&server, 2).await;
     owner.sends(0, 1, "published").await;
+    let log = server.log();
+    let figures = log.split("url=").find(|rest| rest.contains("/metrics")).expect("the address");
+    let figures = figures.split_whitespace().next().expect("a URL").trim_end_matches("/metrics");
+    let figures = Client::new(figures.to_owned());
+    let figure = async |name: &str| {
+        let text = figures.get("/metrics").await.text();
+        let value =
+            text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse::<f64>().ok());
+        value.unwrap_or_else(|| panic!("{name}: {text}"))
+    };
     let wait_for = async |line: &str, before: &str| {
         wait_until_async(line, DEADLINE, async || {
             let output = block_in_place(|| {
@@ -98,12 +109,24 @@ async fn events_that_wait_for_the_broker_for_long_are_a_failure() {
         .await
     };
     assert!(wait_for("ok      broker lag: 0 events wait, the oldest for 0 s\n", "").await);
+    // An answer of the database is used for some seconds.
+    wait_until_async("nothing that waits", DEADLINE, async || {
+        (figure("windu_broker_waiting_accounts").await < 1.0).then_some(())
+    })
+    .await;
     nats.kill();
     owner.sends(0, 1, "not published").await;
     // With a place or without one: the program gives none while the broker is away.
     let age = "UPDATE event_span SET numbered_at = now() - interval '6 minutes';
                UPDATE event SET at = now() - interval '6 minutes'";
     assert!(!wait_for("FAILED  broker lag: ", age).await);
+    wait_until_async("accounts that wait", DEADLINE, async || {
+        let (accounts, oldest) =
+            (figure("windu_broker_waiting_accounts").await, figure("windu_broker_oldest_seconds").await);
+        // Both: the event of the one is sent, that of the other received.
+        ((1.5..2.5).contains(&accounts) && oldest >= 360.0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
