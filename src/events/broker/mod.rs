@@ -3,24 +3,30 @@
 //! One process publishes at a time: the one that holds the lease (`store::broker`), which it claims as soon as no living
 //! process does. For each user it reads the sequence from the stored position on and publishes each account's events one
 //! after the other, the next when JetStream has acknowledged this one; then it stores the new position, under the fence of
-//! its lease. So each account's events are in order in the stream, and none is missing. An event that was acknowledged
-//! before its position was stored is published again under the same `Nats-Msg-Id`, and JetStream drops it.
+//! its lease. So each account's events are in order in the stream, and none is missing. What was acknowledged before its
+//! position was stored is remembered (`memory`). Another process publishes it again under the same `Nats-Msg-Id`, and
+//! JetStream drops it.
+//!
+//! A user whose events are refused waits alone. When the connection or the stream is the trouble, all wait.
 //!
 //! A user of whom nothing was published begins with the oldest event that is kept. Whatever is wrong with the broker, events
 //! wait in the sequence and nothing else waits for them.
 
+mod error;
+mod fitness;
+mod memory;
 mod message;
 mod nats;
 mod publisher;
 
-use std::mem::{Discriminant, discriminant};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use chrono::DateTime;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use self::fitness::full;
+use self::memory::{Memory, Trouble};
 use self::nats::Nats;
 use self::publisher::Publisher;
 use super::{Events, Way};
@@ -28,20 +34,15 @@ use crate::config::BrokerSettings;
 use crate::domain::ProcessId;
 use crate::lifecycle::Lifecycle;
 use crate::metrics::METRICS;
-use crate::secrets;
 use crate::store::{BrokerLease, LEASE_SECONDS};
 use crate::telemetry::chain;
 
-pub use self::nats::BrokerError;
+pub use self::error::BrokerError;
 
 /// How often the lease is claimed, and checked by its holder.
 const CHECK: Duration = Duration::from_secs(1);
 /// The longest wait for giving the lease back.
 const RELEASE: Duration = Duration::from_secs(2);
-/// The pause after a failure, less a random half, and the longest one.
-const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(8);
-
 /// So long without a failure, and what was wrong is over.
 const CALM: Duration = Duration::from_secs(2);
 
@@ -127,46 +128,64 @@ impl Broker {
 
     /// Publishes, over one connection after the other. Never returns.
     async fn publish(&self, lease: BrokerLease, clock: &LeaseClock) {
-        let (mut trouble, numbered) = (Trouble::default(), Mutex::new(DateTime::UNIX_EPOCH));
+        let (mut trouble, memory) = (Trouble::default(), Memory::default());
         loop {
             let error = match self.connect().await {
                 Ok(nats) => {
                     let _counted = Counted::new();
-                    let publisher = Publisher::new(&self.events, &nats, lease, clock, &numbered);
+                    let publisher = Publisher::new(&self.events, &nats, lease, clock, &memory);
                     let mut running = std::pin::pin!(publisher.run());
                     loop {
                         tokio::select! {
                             error = &mut running => break error,
-                            () = sleep(CALM) => if publisher.has_published() { trouble.ends() },
+                            () = sleep(CALM) => if publisher.has_published() && trouble.is_over() {
+                                tracing::info!("events are published to the broker again");
+                            }
                         }
                     }
                 }
                 Err(error) => error,
             };
-            trouble.is(&error);
+            if trouble.is_new(&error) {
+                tracing::warn!(%error, "no events are published to the broker; they wait for it");
+            } else {
+                tracing::debug!(%error, "no events are published");
+            }
             sleep(trouble.pause()).await;
         }
     }
 
     async fn connect(&self) -> Result<Nats, BrokerError> {
         let nats = Nats::connect(&self.settings).await?;
-        if !nats.has_stream().await? {
-            nats.create_stream(self.retention).await?;
+        if nats.unless_ended(nats.stream()).await?.is_none() {
+            nats.unless_ended(nats.create_stream(self.retention)).await?;
             tracing::info!(stream = self.settings.stream, "the broker's stream was created");
         }
         Ok(nats)
     }
 }
 
-/// Whether the broker of the settings could take events now, in words. Changes nothing.
+/// Whether the broker of the settings could take events now, in words. Changes nothing, so not every permission is checked.
 pub async fn check(settings: &BrokerSettings) -> Result<String, BrokerError> {
-    let place = settings.servers.join(",");
-    let stream = &settings.stream;
-    Ok(if Nats::connect(settings).await?.has_stream().await? {
-        format!("the stream {stream} of {place} takes events")
-    } else {
-        format!("{place} answers; the stream {stream} will be created")
-    })
+    let (place, stream) = (settings.servers.join(","), &settings.stream);
+    let nats = Nats::connect(settings).await?;
+    if let Some(info) = nats.unless_ended(nats.stream()).await? {
+        if let Some(problem) = full(&info) {
+            return Err(BrokerError::Full { stream: stream.clone(), problem });
+        }
+        return Ok(format!(
+            "the stream {stream} of {place} has room for events; not checked: the permission to publish"
+        ));
+    }
+    let more = match nats.unless_ended(nats.would_create()).await {
+        Ok(()) => "",
+        Err(BrokerError::Denied { .. }) => ", and whether another stream has its subjects",
+        Err(error) => return Err(error),
+    };
+    Ok(format!(
+        "{place} answers; the stream {stream} will be created; not checked: the permissions to create it and to \
+         publish{more}"
+    ))
 }
 
 /// When the lease was last known to be held, by this process's monotonic clock, counted from before the question.
@@ -186,39 +205,6 @@ impl LeaseClock {
         while self.0.lock().unwrap_or_else(PoisonError::into_inner).elapsed().as_secs_f64() >= LEASE_SECONDS {
             sleep(Duration::from_millis(100)).await;
         }
-    }
-}
-
-/// What is wrong with the broker, so that the log says it once.
-#[derive(Default)]
-struct Trouble {
-    said: Vec<Discriminant<BrokerError>>,
-    failures: u32,
-}
-
-impl Trouble {
-    fn is(&mut self, error: &BrokerError) {
-        self.failures += 1;
-        if self.said.contains(&discriminant(error)) {
-            tracing::debug!(%error, "no events are published");
-        } else {
-            self.said.push(discriminant(error));
-            tracing::warn!(%error, "no events are published to the broker; they wait for it");
-        }
-    }
-
-    fn ends(&mut self) {
-        if !self.said.is_empty() {
-            tracing::info!("events are published to the broker again");
-        }
-        *self = Self::default();
-    }
-
-    fn pause(&self) -> Duration {
-        let doublings = self.failures.saturating_sub(1).min(8);
-        let whole = PAUSE.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
-        let half = u64::try_from(whole.as_millis() / 2).unwrap_or(u64::MAX);
-        Duration::from_millis(half + secrets::random_below(half + 1))
     }
 }
 

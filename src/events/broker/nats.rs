@@ -2,18 +2,24 @@
 //!
 //! A connection that broke is not used again: what it had still in its buffers must not be sent after later events.
 
+use std::collections::HashSet;
 use std::error::Error as _;
+use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::context::{
-    ContextBuilder, CreateStreamErrorKind, GetStreamErrorKind, PublishError, PublishErrorKind, RequestError,
-    RequestErrorKind,
+    ContextBuilder, CreateStreamErrorKind, GetStreamByNameErrorKind, GetStreamErrorKind, PublishError,
+    PublishErrorKind, RequestError, RequestErrorKind,
 };
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::{Context, ErrorCode, stream};
-use async_nats::{ConnectErrorKind, ConnectOptions};
+use async_nats::jetstream::{self, Context, ErrorCode, stream};
+use async_nats::{ConnectErrorKind, ConnectOptions, Event, ServerError};
 use bytes::Bytes;
+use tokio::sync::watch;
 
+use super::error::{BrokerError, PublishFailure, refusal};
+use super::fitness::unfit;
 use super::message::{LARGEST_SMALL, SUBJECTS};
 use crate::config::{BrokerLogin, BrokerSettings};
 
@@ -24,56 +30,43 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A silent connection is found after two of them.
 const PING: Duration = Duration::from_secs(20);
 
-/// What the subjects of all events have in common: the type has one dot.
-const EVERY_SUBJECT: &str = "windu.*.*.*.*";
-
-/// Why nothing can be published. All of them are tried again.
-#[derive(Debug, thiserror::Error)]
-pub enum BrokerError {
-    #[error("{place} cannot be reached ({problem})")]
-    Unreachable { place: String, problem: String },
-    #[error("{0} refuses the user, password or token of WINDU_EVENTS_NATS_URL")]
-    LoginRefused(String),
-    #[error("{0} has no JetStream: its configuration needs a section jetstream")]
-    NoJetStream(String),
-    #[error(
-        "{0} did not answer in time; its user may lack a permission to the subjects $JS.API.STREAM.> and {SUBJECTS}"
-    )]
-    NoAnswer(String),
-    #[error("{0}")]
-    WrongStream(String),
-    #[error("the stream {stream} is full ({problem})")]
-    Full { stream: String, problem: String },
-    #[error("the stream {stream} takes no event ({problem})")]
-    Refused { stream: String, problem: String },
-}
-
-/// Why one event was not published.
-#[derive(Debug, thiserror::Error)]
-pub enum PublishFailure {
-    /// The event exceeds what the server or the stream takes.
-    #[error("the event is too large")]
-    TooLarge,
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-}
+/// How the server begins to say that its user lacks a permission; one to publish to a subject, in quotes, comes after it.
+const DENIAL: &str = "Permissions Violation for ";
+const DENIED_EVENT: &str = "Publish to \"windu.";
 
 /// A connection, and the stream's name.
 pub struct Nats {
     context: Context,
     place: String,
     stream: String,
+    heard: Arc<watch::Sender<Heard>>,
+}
+
+/// What is known of a connection besides answers.
+#[derive(Default)]
+struct Heard {
+    is_lost: bool,
+    /// What the server's user may not do, in the server's words.
+    denied: Option<String>,
+    /// What follows [`DENIED_EVENT`]: the subjects of events whose publication was denied and is still waited for.
+    denied_events: HashSet<String>,
 }
 
 impl Nats {
     /// Connects to the first server that answers.
     pub async fn connect(settings: &BrokerSettings) -> Result<Self, BrokerError> {
         let place = settings.servers.join(",");
+        let heard = Arc::new(watch::Sender::new(Heard::default()));
+        let noted = Arc::clone(&heard);
         let mut options = ConnectOptions::new()
             .name("windu")
+            .event_callback(move |event| {
+                noted.send_modify(|heard| heard.note(&event));
+                ready(())
+            })
             .connection_timeout(CONNECT_TIMEOUT)
             .ping_interval(PING)
-            // So few attempts that a broken connection soon ends for good.
+            // So few attempts that what is left of a broken connection soon ends.
             .max_reconnects(settings.servers.len())
             .ignore_discovered_servers();
         options = match settings.login.clone() {
@@ -106,14 +99,44 @@ impl Nats {
             return Err(BrokerError::WrongStream(problem));
         }
         let context = ContextBuilder::new().timeout(ANSWER_TIMEOUT).build(client);
-        Ok(Self { context, place, stream: settings.stream.clone() })
+        Ok(Self { context, place, stream: settings.stream.clone(), heard })
     }
 
-    /// Whether the stream is there.
+    /// Waits until the connection breaks, or the server denies what is needed for all events.
+    pub async fn ended(&self) -> BrokerError {
+        let mut heard = self.heard.subscribe();
+        let ended = heard.wait_for(|heard| heard.is_lost || heard.denied.is_some()).await;
+        match ended.ok().and_then(|heard| heard.denied.clone()) {
+            Some(permission) => BrokerError::Denied { place: self.place.clone(), permission },
+            None => self.broken(&"the connection broke"),
+        }
+    }
+
+    /// The answer to something that is asked, unless the connection ends before.
+    pub async fn unless_ended<T>(
+        &self,
+        asked: impl Future<Output = Result<T, BrokerError>>,
+    ) -> Result<T, BrokerError> {
+        tokio::select! {
+            answer = asked => answer,
+            error = self.ended() => Err(error),
+        }
+    }
+
+    /// Waits until the server denies the publication of an event.
+    async fn is_denied(&self, subject: &str) {
+        let subject = subject.strip_prefix("windu.").unwrap_or(subject);
+        let _ = self.heard.subscribe().wait_for(|heard| heard.denied_events.contains(subject)).await;
+        self.heard.send_modify(|heard| {
+            heard.denied_events.remove(subject);
+        });
+    }
+
+    /// The stream; `None`: it is not there.
     ///
     /// # Errors
-    /// [`BrokerError::WrongStream`] when it is, and does not take all events.
-    pub async fn has_stream(&self) -> Result<bool, BrokerError> {
+    /// [`BrokerError::WrongStream`] when it does not take all events.
+    pub async fn stream(&self) -> Result<Option<stream::Info>, BrokerError> {
         let found = match self.context.get_stream(&self.stream).await {
             Ok(found) => found,
             Err(error) => {
@@ -121,9 +144,9 @@ impl Nats {
                     GetStreamErrorKind::JetStream(error)
                         if error.error_code() == ErrorCode::STREAM_NOT_FOUND =>
                     {
-                        Ok(false)
+                        Ok(None)
                     }
-                    GetStreamErrorKind::JetStream(error) => Err(self.refusal(&error)),
+                    GetStreamErrorKind::JetStream(error) => Err(refusal(&self.place, &self.stream, &error)),
                     GetStreamErrorKind::Request => {
                         let request = error.source().and_then(|source| source.downcast_ref::<RequestError>());
                         Err(match request.map(RequestError::kind) {
@@ -139,9 +162,22 @@ impl Nats {
                 };
             }
         };
-        match unfit(&found.cached_info().config) {
-            None => Ok(true),
+        let found = found.cached_info();
+        match unfit(&found.config) {
+            None => Ok(Some(found.clone())),
             Some(problem) => Err(BrokerError::WrongStream(format!("the stream {} {problem}", self.stream))),
+        }
+    }
+
+    /// Whether the stream, which is missing, could be created: no other one takes its subjects.
+    ///
+    /// # Errors
+    /// [`BrokerError::OtherStream`]
+    pub async fn would_create(&self) -> Result<(), BrokerError> {
+        match self.context.stream_by_subject(SUBJECTS).await {
+            Ok(other) => Err(BrokerError::OtherStream(self.stream.clone(), other)),
+            Err(error) if error.kind() == GetStreamByNameErrorKind::NotFound => Ok(()),
+            Err(_) => Err(BrokerError::NoAnswer(self.place.clone())),
         }
     }
 
@@ -159,13 +195,9 @@ impl Nats {
             CreateStreamErrorKind::JetStream(error)
                 if error.error_code() == ErrorCode::STREAM_SUBJECT_OVERLAP =>
             {
-                BrokerError::WrongStream(format!(
-                    "the stream {} cannot be created: another one takes subjects of {SUBJECTS}; name it in \
-                     WINDU_EVENTS_NATS_STREAM if it takes all of them",
-                    self.stream
-                ))
+                BrokerError::OtherStream(self.stream.clone(), "another one".to_owned())
             }
-            CreateStreamErrorKind::JetStream(error) => self.refusal(&error),
+            CreateStreamErrorKind::JetStream(error) => refusal(&self.place, &self.stream, &error),
             CreateStreamErrorKind::JetStreamUnavailable => BrokerError::NoJetStream(self.place.clone()),
             CreateStreamErrorKind::TimedOut => BrokerError::NoAnswer(self.place.clone()),
             CreateStreamErrorKind::EmptyStreamName
@@ -180,16 +212,19 @@ impl Nats {
     /// Publishes an event, and waits until the stream has it. An event whose id the stream got lately is not stored again.
     pub async fn publish(&self, subject: String, id: &str, object: Bytes) -> Result<(), PublishFailure> {
         let message = PublishMessage::build().message_id(id).expected_stream(&self.stream).payload(object);
-        let sent = self.context.send_publish(subject, message).await;
-        let acknowledged = match sent {
-            Ok(acknowledgement) => acknowledgement.await,
-            Err(error) => Err(error),
-        };
-        acknowledged.map(drop).map_err(|error| self.failure(&error))
+        let acknowledged = async { self.context.send_publish(subject.clone(), message).await?.await };
+        tokio::select! {
+            acknowledged = acknowledged => acknowledged.map(drop).map_err(|error| self.failure(&error)),
+            () = self.is_denied(&subject) => Err(PublishFailure::Event(BrokerError::Denied {
+                place: self.place.clone(),
+                // Not the rest, which has a phone number.
+                permission: format!("Publish to some of {}.>", of_user(&subject)),
+            })),
+        }
     }
 
     fn failure(&self, error: &PublishError) -> PublishFailure {
-        let refusal = error.source().and_then(|source| source.downcast_ref::<async_nats::jetstream::Error>());
+        let refused = error.source().and_then(|source| source.downcast_ref::<jetstream::Error>());
         PublishFailure::Broker(match error.kind() {
             PublishErrorKind::MaxPayloadExceeded => return PublishFailure::TooLarge,
             PublishErrorKind::TimedOut => BrokerError::NoAnswer(self.place.clone()),
@@ -200,11 +235,14 @@ impl Nats {
             PublishErrorKind::WrongLastMessageId
             | PublishErrorKind::WrongLastSequence
             | PublishErrorKind::MaxAckPending
-            | PublishErrorKind::Other => match refusal {
-                Some(refusal) if refusal.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => {
+            | PublishErrorKind::Other => match refused {
+                Some(error) if error.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => {
                     return PublishFailure::TooLarge;
                 }
-                Some(refusal) => self.refusal(refusal),
+                Some(error) => match refusal(&self.place, &self.stream, error) {
+                    error @ BrokerError::Refused { .. } => return PublishFailure::Event(error),
+                    error => error,
+                },
                 None => self.broken(error),
             },
         })
@@ -215,51 +253,41 @@ impl Nats {
         BrokerError::Unreachable { place: self.place.clone(), problem: error.to_string() }
     }
 
-    /// What JetStream says.
-    fn refusal(&self, error: &async_nats::jetstream::Error) -> BrokerError {
-        let (stream, problem) = (self.stream.clone(), error.to_string());
-        match error.error_code() {
-            ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => {
-                BrokerError::NoJetStream(self.place.clone())
+    /// An event was refused.
+    pub fn refused(&self, problem: String) -> BrokerError {
+        BrokerError::Refused { stream: self.stream.clone(), problem }
+    }
+}
+
+impl Heard {
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Disconnected | Event::Closed => self.is_lost = true,
+            Event::ServerError(ServerError::Other(text)) => {
+                let Some(permission) = text.strip_prefix(DENIAL) else { return };
+                if let Some(subject) = permission.strip_prefix(DENIED_EVENT) {
+                    self.denied_events.insert(subject.trim_end_matches('"').to_owned());
+                } else if permission.contains("\"_INBOX.") {
+                    // Without the name of the inbox, which is another one each time.
+                    self.denied = Some("Subscription to _INBOX.>".to_owned());
+                } else {
+                    self.denied = Some(permission.to_owned());
+                }
             }
-            ErrorCode::STREAM_STORE_FAILED
-            | ErrorCode::INSUFFICIENT_RESOURCES
-            | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED
-            | ErrorCode::STORAGE_RESOURCES_EXCEEDED
-            | ErrorCode::MEMORY_RESOURCES_EXCEEDED => BrokerError::Full { stream, problem },
-            _ => BrokerError::Refused { stream, problem },
+            Event::ServerError(_)
+            | Event::Connected
+            | Event::LameDuckMode
+            | Event::Draining
+            | Event::SlowConsumer(_)
+            | Event::ClientError(_) => {}
         }
     }
 }
 
-/// Why a stream does not take all events.
-fn unfit(config: &stream::Config) -> Option<String> {
-    let smallest = usize::try_from(config.max_message_size).ok().filter(|size| *size > 0);
-    if !config.subjects.iter().any(|filter| covers(filter, EVERY_SUBJECT)) {
-        Some(format!("does not take the subjects {SUBJECTS}"))
-    } else if config.no_ack {
-        Some("acknowledges nothing (no_ack): what it lost would not be noticed".to_owned())
-    } else if config.sealed {
-        Some("is sealed".to_owned())
-    } else {
-        let too_small = smallest.filter(|size| *size < LARGEST_SMALL);
-        too_small.map(|size| {
-            format!("takes messages of {size} bytes (max_msg_size); at least {LARGEST_SMALL} is needed")
-        })
-    }
-}
-
-/// Whether a filter of subjects takes all that another one takes.
-fn covers(filter: &str, other: &str) -> bool {
-    let (mut filter, mut other) = (filter.split('.'), other.split('.'));
-    loop {
-        match (filter.next(), other.next()) {
-            (Some(">"), Some(_)) | (None, None) => return true,
-            (Some("*"), Some(token)) if token != ">" => {}
-            (Some(same), Some(token)) if same == token => {}
-            _ => return false,
-        }
-    }
+/// `windu.USER` of an event's subject.
+fn of_user(subject: &str) -> &str {
+    let end = subject.match_indices('.').nth(1).map_or(subject.len(), |(end, _)| end);
+    &subject[..end]
 }
 
 #[cfg(test)]
@@ -267,14 +295,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_must_take_the_subjects_of_all_events() {
-        for filter in ["windu.>", ">", "*.>", "windu.*.>", "windu.*.*.*.*", "*.*.*.*.>"] {
-            assert!(covers(filter, EVERY_SUBJECT), "{filter}");
-        }
-        for filter in
-            ["windu.ann.>", "windu.*", "windu.*.*.*", "windu.*.*.message.*", "windu.*.*.*.*.>", "events.>"]
-        {
-            assert!(!covers(filter, EVERY_SUBJECT), "{filter}");
+    fn a_denial_names_no_phone_number() {
+        let mut heard = Heard::default();
+        let mut note = |text: &str| {
+            heard.note(&Event::ServerError(ServerError::Other(format!("Permissions Violation for {text}"))));
+            (heard.denied.clone(), heard.denied_events.clone())
+        };
+        let subject = "ann.15550100001.message.received";
+        let (denied, events) = note(&format!("Publish to \"windu.{subject}\""));
+        assert_eq!((denied, events), (None, HashSet::from([subject.to_owned()])));
+        assert_eq!(of_user(&format!("windu.{subject}")), "windu.ann");
+        for (text, permission) in [
+            ("Subscription to \"_INBOX.x1.*\"", "Subscription to _INBOX.>"),
+            ("Publish to \"$JS.API.STREAM.INFO.windu\"", "Publish to \"$JS.API.STREAM.INFO.windu\""),
+        ] {
+            assert_eq!(note(text).0.as_deref(), Some(permission));
         }
     }
 }

@@ -1,25 +1,27 @@
 //! Publishes the events of all users over one connection: several users at the same time, each account's events in order.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use futures_util::StreamExt as _;
-use futures_util::future::try_join_all;
+use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::LeaseClock;
+use super::error::{BrokerError, PublishFailure};
+use super::memory::Memory;
 use super::message::{small, subject};
-use super::nats::{BrokerError, Nats, PublishFailure};
+use super::nats::Nats;
 use crate::clock;
 use crate::db::{Collected, DbError};
-use crate::domain::{CounterId, UserId};
+use crate::domain::UserId;
 use crate::events::numbering::{JournalUsers, number_grown};
 use crate::events::{EventPage, Events, PageLimit, PositionError, RenderedEvent, Way};
 use crate::store::{BrokerLease, EventFilter, topic};
@@ -27,6 +29,8 @@ use crate::telemetry::chain;
 
 /// Users whose events are published at the same time.
 const USERS: usize = 8;
+/// Users of whom events were refused and who wait, each for itself; with more of them the broker is the trouble.
+const REFUSED: usize = 100;
 /// Readings at the same time, half of what renders at once in a process: streams must not wait for a long backlog.
 const READINGS: usize = 2;
 /// Events of a page; the position is stored after each.
@@ -50,8 +54,7 @@ pub struct Publisher<'a> {
     nats: &'a Nats,
     lease: BrokerLease,
     clock: &'a LeaseClock,
-    /// Events that were committed before this time have their places; kept for the next connection.
-    numbered: &'a Mutex<DateTime<Utc>>,
+    memory: &'a Memory,
     readings: Semaphore,
     waiting: Waiting,
     has_published: AtomicBool,
@@ -60,6 +63,8 @@ pub struct Publisher<'a> {
 /// Why a page of a user was not published.
 enum Failure {
     Store(DbError),
+    /// One of its events was refused.
+    Event(BrokerError),
     Broker(BrokerError),
 }
 
@@ -88,14 +93,14 @@ impl<'a> Publisher<'a> {
         nats: &'a Nats,
         lease: BrokerLease,
         clock: &'a LeaseClock,
-        numbered: &'a Mutex<DateTime<Utc>>,
+        memory: &'a Memory,
     ) -> Self {
         Self {
             events,
             nats,
             lease,
             clock,
-            numbered,
+            memory,
             readings: Semaphore::new(READINGS),
             waiting: Waiting::default(),
             has_published: AtomicBool::new(false),
@@ -111,6 +116,7 @@ impl<'a> Publisher<'a> {
     pub async fn run(&self) -> BrokerError {
         tokio::select! {
             error = self.publish() => error,
+            error = self.nats.ended() => error,
             never = self.find() => match never {},
         }
     }
@@ -131,9 +137,9 @@ impl<'a> Publisher<'a> {
                     self.waiting.add(user);
                 }
                 if collected.is_partial {
-                    let since = *self.numbered.lock().unwrap_or_else(PoisonError::into_inner);
+                    let since = *self.memory.numbered.lock().unwrap_or_else(PoisonError::into_inner);
                     number_grown(self.events, since).await?;
-                    *self.numbered.lock().unwrap_or_else(PoisonError::into_inner) = began - OVERLAP;
+                    *self.memory.numbered.lock().unwrap_or_else(PoisonError::into_inner) = began - OVERLAP;
                     self.find_unpublished().await?;
                 }
                 Ok::<_, DbError>(())
@@ -170,10 +176,11 @@ impl<'a> Publisher<'a> {
 
     /// Publishes the pages of the waiting users, each user's one after the other.
     async fn publish(&self) -> BrokerError {
-        let (mut busy, mut pages) = (HashSet::new(), FuturesUnordered::new());
+        let (mut busy, mut pages, mut pauses) =
+            (HashSet::new(), FuturesUnordered::new(), FuturesUnordered::new());
         let mut reported = HashSet::new();
         loop {
-            while busy.len() < USERS
+            while pages.len() < USERS
                 && let Some(user) = self.waiting.take(&busy)
             {
                 busy.insert(user);
@@ -183,8 +190,21 @@ impl<'a> Publisher<'a> {
                 Some((user, outcome)) = pages.next() => {
                     busy.remove(&user);
                     match outcome {
-                        Ok(true) => self.waiting.add(user),
-                        Ok(false) => {}
+                        Ok(has_more) => {
+                            self.memory.taken(user);
+                            if has_more {
+                                self.waiting.add(user);
+                            }
+                        }
+                        Err(Failure::Event(error)) if pauses.len() >= REFUSED => return error,
+                        Err(Failure::Event(error)) => {
+                            busy.insert(user);
+                            let pause = self.memory.refused(user, &error);
+                            pauses.push(async move {
+                                sleep(pause).await;
+                                user
+                            });
+                        }
                         Err(Failure::Broker(error)) => return error,
                         // The next poll finds the user again.
                         Err(Failure::Store(error)) => {
@@ -194,6 +214,10 @@ impl<'a> Publisher<'a> {
                             }
                         }
                     }
+                }
+                Some(user) = pauses.next() => {
+                    busy.remove(&user);
+                    self.waiting.add(user);
                 }
                 () = self.waiting.notify.notified() => {}
             }
@@ -215,18 +239,21 @@ impl<'a> Publisher<'a> {
                 return Ok(true);
             }
         };
-        let mut accounts: BTreeMap<CounterId, Vec<&RenderedEvent>> = BTreeMap::new();
-        for event in &page.events {
-            accounts.entry(event.counter).or_default().push(event);
+        let accounts = self.memory.unacknowledged(&page.events);
+        let published =
+            join_all(accounts.into_values().map(|events| self.publish_in_order(&user_name, events))).await;
+        let failures = published.into_iter().filter_map(Result::err);
+        if let Some(failure) = failures.max_by_key(|failure| matches!(failure, Failure::Broker(_))) {
+            return Err(failure);
         }
-        try_join_all(accounts.into_values().map(|events| self.publish_in_order(&user_name, events)))
-            .await
-            .map_err(Failure::Broker)?;
         self.has_published.store(true, Ordering::Relaxed);
         self.events.count(Way::Broker, &page.events, !page.more);
         loop {
             match store.advance_broker(self.lease, user, page.until).await {
-                Ok(advanced) => return Ok(advanced && page.more),
+                Ok(advanced) => {
+                    self.memory.stored(&page.events);
+                    return Ok(advanced && page.more);
+                }
                 // Whatever is read again would be published again.
                 Err(DbError::Unavailable(_)) => sleep(RETRY).await,
                 Err(error) => return Err(error.into()),
@@ -253,32 +280,26 @@ impl<'a> Publisher<'a> {
     }
 
     /// Publishes events of one account, each when the one before it was acknowledged.
-    async fn publish_in_order(
-        &self,
-        user_name: &str,
-        events: Vec<&RenderedEvent>,
-    ) -> Result<(), BrokerError> {
+    async fn publish_in_order(&self, user_name: &str, events: Vec<&RenderedEvent>) -> Result<(), Failure> {
         for event in events {
             self.clock.is_valid().await;
             let subject = subject(user_name, event);
             let object = Bytes::copy_from_slice(event.json.as_bytes());
             let published = match self.nats.publish(subject.clone(), &event.id, object).await {
                 Err(PublishFailure::TooLarge) => {
-                    tracing::warn!(
-                        event = event.id,
-                        "too large for the broker; published without what it is about"
-                    );
+                    self.memory.too_large(event);
                     let object = Bytes::from(small(&event.json).unwrap_or_default());
                     self.nats.publish(subject, &event.id, object).await
                 }
                 published => published,
             };
             match published {
-                Ok(()) => {}
-                Err(PublishFailure::Broker(error)) => return Err(error),
+                Ok(()) => self.memory.acknowledged(event),
+                Err(PublishFailure::Broker(error)) => return Err(Failure::Broker(error)),
+                Err(PublishFailure::Event(error)) => return Err(Failure::Event(error)),
                 Err(PublishFailure::TooLarge) => {
-                    let problem = format!("even the facts of the event {} are too large", event.id);
-                    return Err(BrokerError::WrongStream(problem));
+                    let problem = "even the facts of an event are too large".to_owned();
+                    return Err(Failure::Event(self.nats.refused(problem)));
                 }
             }
         }

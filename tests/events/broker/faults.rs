@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::jetstream::stream;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::task::block_in_place;
@@ -15,6 +14,7 @@ use crate::faults::{Load, NUMBERS};
 use crate::support::guarantees::{expire_killed_processes, rounds};
 use crate::support::owner::Owner;
 use crate::support::postgres::Database;
+use crate::support::proxy::Proxy;
 use crate::support::server::Server;
 use crate::support::wait::{DEADLINE, wait_until_async};
 
@@ -182,31 +182,35 @@ async fn the_stream_is_complete_although_postgresql_is_restarted() {
     assert_complete(&nats, &database).await;
 }
 
-/// Events wait for a full stream, and the log says so once.
+/// A broken connection is noticed at once, also while an acknowledgement is waited for, and the next one is used soon.
 #[tokio::test(flavor = "multi_thread")]
-async fn events_wait_for_a_stream_that_is_full() {
+async fn publishing_goes_on_soon_after_a_connection_broke() {
     let Some(nats) = NatsServer::start() else { return };
-    let mut config = stream::Config {
-        name: "windu".to_owned(),
-        subjects: vec!["windu.>".to_owned()],
-        discard: stream::DiscardPolicy::New,
-        max_messages: 7,
-        ..stream::Config::default()
-    };
-    let client = nats.client().await;
-    client.create_stream(&config).await.expect("a stream");
-    let server = nats.setup("").start();
-    let owner = Owner::new(&server, 3).await;
-    for number in 0..10 {
-        owner.sends(number % 3, (number + 1) % 3, "Hello").await;
+    let proxy = Proxy::start(nats.address().parse().expect("an address"));
+    let url = format!("nats://{}", proxy.address());
+    let server = Server::setup().env("WINDU_EVENTS_NATS_URL", url).start();
+    let owner = Owner::new(&server, 2).await;
+    for is_waiting in [false, true, true] {
+        wait_until_published(&nats, server.database()).await;
+        if is_waiting {
+            proxy.black_hole();
+            owner.sends(0, 1, "on its way").await;
+            // It is, or will be soon: the next lines hold either way.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        let (before, accepted) = (nats.count().await.expect("the stream"), proxy.accepted());
+        proxy.reset().await;
+        proxy.heal().await;
+        let broken = Instant::now();
+        owner.sends(0, 1, "after it").await;
+        wait_until_async("another connection", DEADLINE, async || {
+            (proxy.accepted() > accepted && nats.count().await? > before).then_some(())
+        })
+        .await;
+        assert!(broken.elapsed() < Duration::from_secs(5), "{is_waiting}: {:?}", broken.elapsed());
     }
-    server.wait_for_log("the stream windu is full");
-    // Several attempts are made meanwhile.
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(server.log().matches("events are published to the broker;").count(), 1);
-    assert_eq!(nats.count().await, Some(7));
-    config.max_messages = -1;
-    client.update_stream(&config).await.expect("a larger stream");
     assert_complete(&nats, server.database()).await;
-    server.wait_for_log("events are published to the broker again");
+    let log = server.log();
+    assert!(log.contains("cannot be reached (the connection broke)"), "{log}");
+    assert!(!log.contains("did not answer in time"), "{log}");
 }

@@ -2,11 +2,14 @@
 
 mod faults;
 mod nats_server;
+mod refusals;
 mod settings;
 
 use std::sync::Arc;
 
-use async_nats::jetstream::stream;
+use async_nats::jetstream::consumer::{Consumer, pull};
+use async_nats::jetstream::{self, stream};
+use futures_util::StreamExt as _;
 use serde_json::json;
 use tokio::task::block_in_place;
 
@@ -57,6 +60,53 @@ async fn events_are_the_same_objects_as_in_the_list() {
     assert_eq!(*subject, format!("windu.{user}.{}.message.received", owner.numbers[1]));
 }
 
+/// The permissions of the manual are enough for a reader with a consumer of one user's events.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_with_few_permissions_gets_the_events_of_a_user() {
+    let configuration = "jetstream { store_dir: FOLDER }
+        no_auth_user: all
+        authorization { users: [
+            { user: all, password: s3cret }
+            { user: crm, password: s3cret, permissions: {
+                publish: [\"$JS.API.CONSUMER.INFO.windu.crm\", \"$JS.API.CONSUMER.MSG.NEXT.windu.crm\", \"$JS.ACK.windu.crm.>\"]
+                subscribe: \"_INBOX_crm.>\"
+            } }
+        ] }";
+    let Some(nats) = NatsServer::start_with(configuration) else { return };
+    let server = nats.setup("").start();
+    let (owner, other) = (Owner::new(&server, 2).await, Owner::new(&server, 2).await);
+    other.sends(0, 1, "not for the reader").await;
+    owner.sends(0, 1, "Hello").await;
+    wait_until_published(&nats, server.database()).await;
+    let (_, messages) = nats.read().await;
+    let (subject, _) =
+        messages.iter().find(|(subject, _)| subject.contains(&owner.numbers[0])).expect("an event");
+    let filter = format!("windu.{}.>", subject.split('.').nth(1).expect("a user"));
+    let config = pull::Config {
+        durable_name: Some("crm".to_owned()),
+        filter_subject: filter.clone(),
+        ..pull::Config::default()
+    };
+    nats.stream().await.create_consumer(config).await.expect("a consumer");
+    let options = async_nats::ConnectOptions::with_user_and_password("crm".to_owned(), "s3cret".to_owned());
+    let reader =
+        options.custom_inbox_prefix("_INBOX_crm").connect(nats.address()).await.expect("a connection");
+    let reader = jetstream::new(reader);
+    let mut expected =
+        messages.iter().filter(|(subject, _)| subject.starts_with(filter.trim_end_matches('>')));
+    // The consumer keeps its place from one reading to the next.
+    for count in [2, 3] {
+        let consumer: Consumer<pull::Config> =
+            reader.get_consumer_from_stream("crm", "windu").await.expect("the consumer");
+        let mut fetched = consumer.fetch().max_messages(count).messages().await.expect("messages");
+        for _ in 0..count {
+            let message = fetched.next().await.expect("one more").expect("a message");
+            assert_eq!(message.subject.as_str(), expected.next().expect("one more").0);
+            message.double_ack().await.expect("a permission");
+        }
+    }
+}
+
 /// Of a user of whom nothing was published, all that is kept is; what was published already is dropped by its id.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broker_that_comes_later_gets_the_past_and_nothing_twice() {
@@ -99,6 +149,9 @@ async fn an_event_that_is_too_large_does_not_block_the_next() {
         let server = nats.setup("").start();
         let owner = Owner::new(&server, 2).await;
         let id = owner.sends(0, 1, &"long ".repeat(3_000)).await;
+        for _ in 0..3 {
+            owner.sends(0, 1, &"longer ".repeat(3_000)).await;
+        }
         owner.sends(0, 1, "short").await;
         assert_complete(&nats, server.database()).await;
         let (_, messages) = nats.read().await;
@@ -111,6 +164,8 @@ async fn an_event_that_is_too_large_does_not_block_the_next() {
             received[0]["data"],
             json!({"chat": owner.numbers[0], "id": id, "type": "t", "too_large": true})
         );
-        assert_eq!(received[1]["data"]["message"]["text"], "short");
+        assert_eq!(received[4]["data"]["message"]["text"], "short");
+        // The sender's events of these messages are too large as well, and all are one line.
+        assert_eq!(server.log().matches("too large for the broker").count(), 1);
     }
 }

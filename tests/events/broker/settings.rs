@@ -1,10 +1,10 @@
 //! What `windu check` and the log say of a broker; its password is in neither.
 
 use async_nats::jetstream::stream;
-
 use tokio::task::block_in_place;
 
 use super::nats_server::NatsServer;
+use super::wait_until_published;
 use crate::support::client::Client;
 use crate::support::owner::Owner;
 use crate::support::server::Server;
@@ -12,7 +12,7 @@ use crate::support::wait::{DEADLINE, wait_until_async};
 use crate::support::xmpp::certificates::{Certificate, authority_pem};
 
 /// Starts a server, and expects a finding of `windu check` that is also in the log.
-fn finds(setup: crate::support::server::Setup, expected: &str) {
+pub fn finds(setup: crate::support::server::Setup, expected: &str) {
     let server = setup.start();
     let report = server.run_failing(&["check"]);
     assert!(
@@ -37,6 +37,7 @@ async fn a_broker_that_takes_no_events_is_named() {
         let server = nats.setup("windu:s3cret@").start();
         server.wait_for_log("the broker's stream was created");
         let report = server.run(&["check"], "");
+        assert!(report.contains("not checked: the permission to publish"), "{report}");
         assert!(report.contains("ok      broker: the stream windu of nats://"), "{report}");
         assert!(!server.log().contains("s3cret"));
         drop(server);
@@ -51,21 +52,32 @@ async fn a_broker_that_takes_no_events_is_named() {
 async fn a_stream_that_does_not_take_all_events_is_named() {
     let Some(nats) = NatsServer::start() else { return };
     let client = nats.client().await;
-    for (name, subjects, no_ack, expected) in [
-        ("windu", "other.>", false, "the stream windu does not take the subjects windu.>"),
-        ("windu", "windu.ann.>", false, "the stream windu does not take the subjects windu.>"),
-        ("windu", "windu.>", true, "the stream windu acknowledges nothing"),
+    let config = |subjects: &str| stream::Config {
+        name: "windu".to_owned(),
+        subjects: vec![subjects.to_owned()],
+        ..stream::Config::default()
+    };
+    for (config, expected) in [
+        (config("other.>"), "the stream windu does not take the subjects windu.>"),
+        (config("windu.ann.>"), "the stream windu does not take the subjects windu.>"),
+        (stream::Config { no_ack: true, ..config("windu.>") }, "the stream windu acknowledges nothing"),
+        (
+            stream::Config { retention: stream::RetentionPolicy::Interest, ..config("windu.>") },
+            "the stream windu has the retention interest",
+        ),
     ] {
-        let config = stream::Config {
-            name: name.to_owned(),
-            subjects: vec![subjects.to_owned()],
-            no_ack,
-            ..stream::Config::default()
-        };
         client.create_stream(config).await.expect("a stream");
         tokio::task::block_in_place(|| finds(nats.setup(""), expected));
-        client.delete_stream(name).await.expect("it is there");
+        client.delete_stream("windu").await.expect("it is there");
     }
+    let work_queue = stream::Config { retention: stream::RetentionPolicy::WorkQueue, ..config("windu.>") };
+    client.create_stream(work_queue).await.expect("a stream");
+    let server = nats.setup("").start();
+    let owner = Owner::new(&server, 2).await;
+    owner.sends(0, 1, "kept for a worker").await;
+    wait_until_published(&nats, server.database()).await;
+    drop(server);
+    client.delete_stream("windu").await.expect("it is there");
     let config = stream::Config {
         name: "Other".to_owned(),
         subjects: vec!["windu.>".to_owned()],
@@ -75,6 +87,11 @@ async fn a_stream_that_does_not_take_all_events_is_named() {
     tokio::task::block_in_place(|| {
         let server = nats.setup("").start();
         server.wait_for_log("another one takes subjects of windu.>");
+        let report = server.run_failing(&["check"]);
+        assert!(
+            report.contains("FAILED  broker: the stream windu cannot be created: Other takes"),
+            "{report}"
+        );
         drop(server);
         let server = nats.setup("").env("WINDU_EVENTS_NATS_STREAM", "Other").start();
         let report = server.run(&["check"], "");
@@ -131,8 +148,15 @@ async fn events_that_wait_for_the_broker_for_long_are_a_failure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_url_ends_the_start_and_is_not_shown() {
-    let (status, errors) = Server::setup().env("WINDU_EVENTS_NATS_URL", "http://ann:s3cret@host").fail();
-    assert!(!status.success() && errors.contains("WINDU_EVENTS_NATS_URL: "), "{errors}");
+    for url in
+        ["http://ann:s3cret@host", "nats://s3cret:@host", "nats://s3cret@host:0", ",", "nats://a:s3cret%0A@h"]
+    {
+        let (status, errors) = Server::setup().env("WINDU_EVENTS_NATS_URL", url).fail();
+        assert!(!status.success() && errors.contains("WINDU_EVENTS_NATS_URL: "), "{errors}");
+        assert!(!errors.contains("s3cret"), "{errors}");
+    }
+    let (status, errors) = Server::setup().env("WINDU_EVENTS_NATS_STREAM", "s3cret").fail();
+    assert!(!status.success() && errors.contains("WINDU_EVENTS_NATS_STREAM: "), "{errors}");
     assert!(!errors.contains("s3cret"), "{errors}");
 }
 
