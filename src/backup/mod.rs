@@ -23,8 +23,9 @@ use crate::store::{KeyError, Store};
 pub use export::{ExportSummary, export};
 pub use restore::{Restored, key, restore};
 
-/// Tables whose rows end with their process or their tokens: a token that was revoked since would live again.
-const LEFT_OUT: [&str; 5] = ["process", "command", "oauth_grant", "oauth_token", "event_ticket"];
+/// Tables whose rows end with their process, their request or their tokens: a token that was revoked since would live again.
+const LEFT_OUT: [&str; 6] =
+    ["process", "command", "oauth_grant", "oauth_token", "event_ticket", "media_reservation"];
 
 const BUFFER: usize = 1024 * 1024;
 

@@ -91,6 +91,7 @@ async fn prune(store: &Store, retention: RetentionSettings) -> Result<(), DbErro
     while store.prune_early_events(BATCH).await? > 0 {}
     while store.prune_commands(BATCH).await? > 0 {}
     while store.prune_keys(BATCH).await? > 0 {}
+    while store.prune_reservations(BATCH).await? > 0 {}
     while store.prune_verification(BATCH).await? > 0 {}
     while store.prune_registrations(BATCH).await? > 0 {}
     while store.prune_tokens(BATCH).await? > 0 {}

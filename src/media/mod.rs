@@ -38,5 +38,6 @@ pub use handle::{Inventory, Media, ServedFile};
 pub use probe::{Probe, probe};
 pub use sniff::sniff;
 pub use spool::{Spool, Spooled, Spools, UploaderSpools};
+pub use store::Sendable;
 pub use uploader::Uploader;
 pub use urls::{UrlParts, VerifiedUrl};

@@ -1,6 +1,7 @@
 //! The ways of a file into the storage: what it is, whether it is accepted, and what is removed from it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::deadline::Deadline;
 use super::picture::{self, EncodedPhoto, Header, MOST_PHOTO, MOST_SENT, PhotoPlan, PictureError};
@@ -26,19 +27,35 @@ struct Accepted {
     clean: Option<(BlankFile, BlobHash)>,
 }
 
+/// An upload that may be sent, as it will be stored.
+#[derive(Debug)]
+pub struct Sendable {
+    file: Arc<Spooled>,
+    mimetype: String,
+    probe: Probe,
+}
+
+impl Sendable {
+    /// In bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.file.size()
+    }
+}
+
 impl Media {
-    /// Stores an upload that is to be sent as this kind of media, without what a camera wrote beside the picture. The
+    /// Checks an upload that is to be sent as this kind of media, and leaves out what a camera wrote beside the picture. The
     /// content alone decides what it is; the name is for the text of the error.
     ///
     /// # Errors
     /// [`MediaError::UnknownType`], [`MediaError::WrongFileType`], [`MediaError::Picture`]: the file cannot be sent so.
-    /// [`MediaError::Busy`], [`MediaError::TooSlow`], [`MediaError::Unavailable`], [`MediaError::Store`]: not now.
-    pub async fn store(
+    /// [`MediaError::Busy`], [`MediaError::TooSlow`], [`MediaError::Unavailable`]: not now.
+    pub async fn check_sendable(
         &self,
-        spooled: &Spooled,
+        spooled: &Arc<Spooled>,
         kind: MediaKind,
         file_name: Option<&str>,
-    ) -> Result<StoredMedia, MediaError> {
+    ) -> Result<Sendable, MediaError> {
         let uploader = spooled.uploader();
         let (path, file_name) = (spooled.path().to_owned(), file_name.map(str::to_owned));
         let blank = self.spools().blank(uploader).await?;
@@ -46,11 +63,19 @@ impl Media {
             accept(&path, kind, file_name.as_deref(), blank, deadline)
         });
         let Accepted { inspected: Inspected { file_type, probe }, clean } = accepted.await?;
-        let mimetype = file_type.mimetype().to_owned();
-        match clean {
-            Some((file, hash)) => self.store_as(&file.into_spooled(hash), mimetype, probe).await,
-            None => self.store_as(spooled, mimetype, probe).await,
-        }
+        let file = match clean {
+            Some((file, hash)) => Arc::new(file.into_spooled(hash)),
+            None => Arc::clone(spooled),
+        };
+        Ok(Sendable { file, mimetype: file_type.mimetype().to_owned(), probe })
+    }
+
+    /// Stores an upload that may be sent.
+    ///
+    /// # Errors
+    /// [`MediaError::Unavailable`], [`MediaError::Store`]: not now.
+    pub async fn store(&self, upload: Sendable) -> Result<StoredMedia, MediaError> {
+        self.store_as(&upload.file, upload.mimetype, upload.probe).await
     }
 
     /// Stores a picture of any type as a profile or group photo.

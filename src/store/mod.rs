@@ -70,6 +70,7 @@ pub use message::history::{LARGEST_OFFSET, ListError, Message, Page, Receipted};
 pub use message::inbound::{ChatNews, Inbound, InboundGroupChange, InboundKind, InboundMessage};
 pub use message::outbox::{DUE_MESSAGES, Due, DueMessage, DueReceipt, Settled, Settlement};
 pub use message::pending_media::{FetchedMedia, PendingMedia};
+pub use message::quota::{MediaReservation, Reserved};
 pub use message::read::MarkedRead;
 pub use message::{Accepted, NewMessage, OUTBOX_LIMIT};
 pub use sequence::{

@@ -25,6 +25,7 @@ mod groups;
 mod idempotency;
 mod isolation;
 mod media_messages;
+mod media_quota;
 mod messages;
 mod metrics;
 mod number_takeover;

@@ -146,6 +146,7 @@ pub async fn pruning(scene: &Scene, meter: &mut Meter) {
         while store.prune_early_events(BATCH).await? > 0 {}
         while store.prune_commands(BATCH).await? > 0 {}
         while store.prune_keys(BATCH).await? > 0 {}
+        while store.prune_reservations(BATCH).await? > 0 {}
         while store.prune_verification(BATCH).await? > 0 {}
         while store.prune_registrations(BATCH).await? > 0 {}
         while store.prune_tokens(BATCH).await? > 0 {}

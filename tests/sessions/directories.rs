@@ -222,6 +222,7 @@ async fn a_request_that_crosses_the_joining_means_the_one_person() {
         chat: &ChatName::Contact(BEN.parse().unwrap()),
         content: &content,
         time_to_live: A_DAY,
+        reservation: None,
     };
     let accepted = process.store.accept_send(&account, &message, None).await.unwrap();
     assert_eq!(accepted, Accepted::NotAllowed);

@@ -193,6 +193,7 @@ async fn members_of_a_group_name_a_message_by_the_id_of_the_network() {
         chat: &windu::domain::ChatName::Group(GROUP.parse().unwrap()),
         content: &text("three"),
         time_to_live: crate::world::A_DAY,
+        reservation: None,
     };
     process.store.accept_send(account, &outgoing, None).await.unwrap();
     line.stores(vec![

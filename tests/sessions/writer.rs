@@ -62,7 +62,8 @@ pub async fn send(store: &Store, from: &Account, to: &Peer, text: &str) -> Resul
     let content = Content::Text(text.to_owned());
     let (id, peer) = (&secrets::random_id(), to.id);
     let chat = &ChatName::Contact(to.public_id.parse().unwrap());
-    let outgoing = NewMessage { named: true, id, peer, chat, content: &content, time_to_live: A_DAY };
+    let outgoing =
+        NewMessage { named: true, id, peer, chat, content: &content, time_to_live: A_DAY, reservation: None };
     store.accept_send(from, &outgoing, None).await
 }
 

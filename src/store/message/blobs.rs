@@ -4,7 +4,7 @@
 //! URL is bound to.
 
 use crate::db::DbError;
-use crate::domain::{BlobHash, Reference, UserId};
+use crate::domain::{BlobHash, Reference};
 use crate::store::{Store, Tx};
 
 /// A stored file that a row refers to.
@@ -100,19 +100,6 @@ impl Store {
             size: u64::try_from(blob.size).unwrap_or_default(),
             mimetype: blob.mimetype,
         }))
-    }
-
-    /// The bytes of the files that the messages of a user's accounts refer to.
-    pub async fn media_usage(&self, user: UserId) -> Result<u64, DbError> {
-        let bytes = sqlx::query_scalar!(
-            r#"SELECT coalesce(sum(u.bytes), 0)::bigint AS "bytes!" FROM account a
-               CROSS JOIN LATERAL (SELECT bytes FROM media_usage WHERE account_id = a.id LIMIT 1) u
-               WHERE a.user_id = $1"#,
-            user.0
-        )
-        .fetch_one(self.db.pool())
-        .await?;
-        Ok(u64::try_from(bytes).unwrap_or(0))
     }
 
     /// The files after `after` that something refers to, at most `limit`, in the order of their hashes.

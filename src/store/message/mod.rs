@@ -9,6 +9,7 @@ pub mod history;
 pub mod inbound;
 pub mod outbox;
 pub mod pending_media;
+pub mod quota;
 pub mod read;
 pub mod retention;
 
@@ -18,6 +19,7 @@ use super::{ClaimedResponse, Store};
 use crate::db::DbError;
 use crate::domain::{Account, ChatName, Content, PeerId};
 use crate::lifecycle::Deadline;
+use crate::store::message::quota::MediaReservation;
 use crate::store::writer::SendRequest;
 
 /// Messages of one account that may wait for the network; a send beyond it is refused until some are taken.
@@ -37,6 +39,8 @@ pub struct NewMessage<'a> {
     pub content: &'a Content,
     /// How long it may wait for the network.
     pub time_to_live: Duration,
+    /// For its file, if there is a quota.
+    pub reservation: Option<MediaReservation>,
 }
 
 /// The outcome of a send.
@@ -56,7 +60,7 @@ impl Store {
     /// result of [`Store::recent_account_with_recipient`] is enough.
     ///
     /// # Errors
-    /// [`DbError::Fenced`] when the request's claim is over; then nothing is queued.
+    /// [`DbError::Fenced`] when the request's claim or its reservation is over; then nothing is queued.
     pub async fn accept_send(
         &self,
         account: &Account,
@@ -72,6 +76,7 @@ impl Store {
             public_id: message.chat.as_str().to_owned(),
             content: message.content.clone(),
             time_to_live: message.time_to_live,
+            reservation: message.reservation,
             keyed: keyed.cloned(),
             deadline: Deadline::current(),
         };

@@ -12,7 +12,7 @@ use crate::db::{Db, DbError};
 use crate::domain::{AccountId, Content, CounterId, Event, MediaFile, MessageId, PeerId};
 use crate::lifecycle::Deadline;
 use crate::store::message::content::{details, fingerprint};
-use crate::store::{Accepted, ClaimedResponse, OUTBOX_LIMIT, Tx, topic};
+use crate::store::{Accepted, ClaimedResponse, MediaReservation, OUTBOX_LIMIT, Tx, topic};
 
 /// A message of the API, see [`crate::store::NewMessage`].
 pub(in crate::store) struct SendRequest {
@@ -26,6 +26,7 @@ pub(in crate::store) struct SendRequest {
     pub content: Content,
     pub time_to_live: Duration,
     pub keyed: Option<ClaimedResponse>,
+    pub reservation: Option<MediaReservation>,
     /// Of the request that sends it.
     pub deadline: Option<Deadline>,
 }
@@ -121,18 +122,23 @@ async fn wait_and_write(db: &Db, sends: &[&SendRequest]) -> Result<Vec<SendOutco
 }
 
 impl Tx {
-    /// Writes the messages, and what goes with some: the answers of requests with a key, and references to files.
+    /// Writes the messages, and what goes with some: the answers of requests with a key, and references to files, for which
+    /// bytes may be reserved.
     async fn write_sends(&mut self, sends: &[&SendRequest]) -> Result<Vec<SendOutcome>, DbError> {
         let outcomes = write(&mut self.inner, sends).await?;
         let mut files = Vec::new();
         let mut keyed = Vec::new();
+        let mut reservations = Vec::new();
         for (send, outcome) in sends.iter().zip(&outcomes) {
             if let SendOutcome::Queued(message) = outcome {
                 files.extend(file(send).map(|file| (*message, send.account, file)));
                 keyed.extend(&send.keyed);
+                reservations.extend(send.reservation);
             }
         }
         self.refer_to_files(&files).await?;
+        // As below: one that is over fails the batch.
+        self.use_reservations(&reservations).await?;
         if !keyed.is_empty() {
             let kept = self.save_answers(keyed.iter().copied()).await?;
             // With one whose claim is over nothing is written: the batch is split until that one is alone.

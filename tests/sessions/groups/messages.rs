@@ -202,6 +202,7 @@ async fn the_largest_group_is_created_and_a_message_reaches_all() {
         chat: &ChatName::Group(id.clone()),
         content: &content,
         time_to_live: crate::world::A_DAY,
+        reservation: None,
     };
     process.store.accept_send(&anna, &outgoing, None).await.unwrap();
     until("SELECT count(*) FROM message WHERE network_id = 'to-all' AND state = 'received'", 1_023).await;

@@ -89,6 +89,7 @@ impl Process {
             chat: &ChatName::Group(id),
             content: &content,
             time_to_live: crate::world::A_DAY,
+            reservation: None,
         };
         let accepted = self.store.accept_send(account, &outgoing, None).await.unwrap();
         let windu::store::Accepted::Queued(id) = accepted else { panic!("{accepted:?}") };

@@ -63,6 +63,7 @@ impl Process {
             chat: &ChatName::Contact(to.parse().unwrap()),
             content: &content,
             time_to_live,
+            reservation: None,
         };
         self.store.accept_send(account, &outgoing, None).await.unwrap()
     }

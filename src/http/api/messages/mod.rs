@@ -2,6 +2,7 @@
 
 mod chats;
 mod history;
+mod media_quota;
 mod receipts;
 mod send;
 mod send_media;

@@ -4,6 +4,7 @@ use http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::db::DbError;
 use crate::domain::{Account, Content, MediaFile};
 use crate::http::AppState;
 use crate::http::error::{ApiError, ErrorCode};
@@ -11,7 +12,7 @@ use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::recipient::{CachedRecipient, ChatSelector, Recipient};
 use crate::http::json::Json;
 use crate::http::rate_limit::RateHeaders;
-use crate::store::{Accepted, NewMessage};
+use crate::store::{Accepted, MediaReservation, NewMessage};
 use crate::{clock, secrets};
 
 /// How often a send is attempted while the account may write there whenever that is read, but not when it is written.
@@ -58,6 +59,18 @@ pub async fn send<T: Serialize>(
     content: Content,
     answer: impl Fn(&Account, String) -> T,
 ) -> SendAnswer<T> {
+    send_reserved(state, to, claim, content, None, answer).await
+}
+
+/// [`send`] with a file for which bytes are reserved.
+pub async fn send_reserved<T: Serialize>(
+    state: &AppState,
+    to: &CachedRecipient,
+    claim: &IdempotencyClaim,
+    content: Content,
+    reservation: Option<MediaReservation>,
+    answer: impl Fn(&Account, String) -> T,
+) -> SendAnswer<T> {
     check_limits(state, &to.recipient, &content).await?;
     let left = state.limits.sends.count(&to.recipient.account.id)?;
     let id = secrets::growing_id(clock::now());
@@ -73,8 +86,14 @@ pub async fn send<T: Serialize>(
             chat,
             content: &content,
             time_to_live: state.send_ttl,
+            reservation,
         };
-        match state.store.accept_send(account, &message, answered.as_ref()).await? {
+        let accepted = match state.store.accept_send(account, &message, answered.as_ref()).await {
+            // Without a key it is the reservation that is over: this process has slept for minutes.
+            Err(DbError::Fenced) if answered.is_none() => return Err(ApiError::deadline_exceeded()),
+            accepted => accepted?,
+        };
+        match accepted {
             Accepted::Queued(_) => return Ok((left, Json(sent))),
             Accepted::OutboxFull => {
                 return Err(ApiError::unavailable(

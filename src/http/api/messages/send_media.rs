@@ -6,11 +6,10 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::domain::{
-    Account, Card, Content, Location, MediaContent, MediaFile, MediaKind, Reference, UserId,
-};
+use crate::domain::{Account, Card, Content, Location, MediaContent, MediaFile, MediaKind, Reference};
 use crate::http::AppState;
-use crate::http::api::messages::send::{SendAnswer, SendTo, Sent, check_kind, send};
+use crate::http::api::messages::media_quota::FileReservation;
+use crate::http::api::messages::send::{SendAnswer, SendTo, Sent, check_kind, send, send_reserved};
 use crate::http::error::{ApiError, ErrorCode, Problem};
 use crate::http::extract::IdempotencyClaim;
 use crate::http::extract::params::{Degrees, RequestParameters, Text};
@@ -124,9 +123,10 @@ async fn send_file(
     caption: Option<Text<1_024>>,
 ) -> SendAnswer<SentFile> {
     check_kind(state, &to.recipient.account, kind.letter())?;
-    check_quota(state, to.recipient.account.user, upload.spooled.size()).await?;
-    let storing = state.media.store(&upload.spooled, kind, upload.file_name.as_deref());
-    let stored = Deadline::elsewhere(storing).await?;
+    let checking = state.media.check_sendable(&upload.spooled, kind, upload.file_name.as_deref());
+    let sendable = Deadline::elsewhere(checking).await?;
+    let reserved = FileReservation::new(state, to.recipient.account.user, sendable.size()).await?;
+    let stored = Deadline::elsewhere(state.media.store(sendable)).await?;
     let hash = stored.hash;
     let caption = caption.map(Text::into_inner).filter(|caption| !caption.is_empty());
     let content =
@@ -136,22 +136,9 @@ async fn send_file(
         let url = state.media.url(Reference::Message(account.id), &hash);
         SentFile { message_id: id.clone(), id, url, hash: hash.base64() }
     };
-    send(state, &to, &claim, content, answer).await
-}
-
-/// Files that are sent at the same time may exceed the quota together.
-async fn check_quota(state: &AppState, user: UserId, bytes: u64) -> Result<(), ApiError> {
-    let Some(most) = state.quotas.media else { return Ok(()) };
-    let stored = state.store.media_usage(user).await?;
-    if stored.saturating_add(bytes) <= most.get() {
-        return Ok(());
-    }
-    Err(ApiError::bad_request(
-        ErrorCode::MediaQuota,
-        format!(
-            "the files in your messages have {stored} bytes, and this one {bytes}; this server allows {most} for each user"
-        ),
-    ))
+    let sent = send_reserved(state, &to, &claim, content, reserved.get(), answer).await?;
+    reserved.used();
+    Ok(sent)
 }
 
 #[derive(Deserialize, ToSchema)]
