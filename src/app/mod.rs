@@ -216,6 +216,7 @@ pub async fn serve_on(
     // Listening before the database answers: probes and callers get a 503 instead of a refused connection.
     let limits = ConnectionLimits {
         total: settings.listen.max_connections,
+        waiting_give_way: false,
         per_address: settings.listen.max_connections_per_address,
         trusted_proxies: settings.oauth.trusted_proxies.clone(),
     };

@@ -49,7 +49,10 @@ pub fn serve(
     let router = Router::new().route("/metrics", get(metrics)).with_state(figures);
     let limits = ConnectionLimits {
         total: CONNECTIONS,
-        per_address: CONNECTIONS,
+        // Others cannot keep Prometheus out by connections on which they ask for nothing.
+        waiting_give_way: true,
+        // No other limit: one that is closed may still be counted.
+        per_address: usize::MAX,
         trusted_proxies: TrustedProxies::default(),
     };
     if let Ok(address) = listener.local_addr() {

@@ -1,6 +1,12 @@
 //! The figures for Prometheus, on a listener of their own.
 
+use std::io::ErrorKind;
+use std::time::Duration;
+
 use reqwest::Method;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use crate::support::client::Client;
 use crate::support::people::{Person, login};
@@ -117,4 +123,29 @@ async fn without_a_database_the_figures_of_this_process_are_there_and_those_of_t
     .await;
     assert!(value(&text, "process_resident_memory_bytes").is_some(), "{text}");
     server.database().come_back();
+}
+
+#[tokio::test]
+async fn connections_that_ask_for_nothing_do_not_keep_prometheus_out() {
+    let server = setup();
+    let figures = figures_of(&server);
+    let address = figures.base().trim_start_matches("http://").to_owned();
+    let mut silent = Vec::new();
+    // Twice as many as there are places; half of them have begun a request.
+    for number in 0..64 {
+        let mut stream = TcpStream::connect(&address).await.expect("a connection");
+        if number % 2 == 0 {
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nHost:").await.expect("sent");
+        }
+        silent.push(stream);
+    }
+    // Sooner than the server closes connections without a request by itself.
+    let answer = timeout(Duration::from_secs(5), figures.get("/metrics")).await.expect("in time");
+    assert_eq!(answer.status, 200);
+    // What was closed for it and for each other are the oldest ones.
+    let mut byte = [0];
+    let ended = timeout(DEADLINE, silent[0].read(&mut byte)).await.expect("in time");
+    assert!(!ended.is_ok_and(|read| read > 0));
+    let youngest = silent.last_mut().expect("many");
+    assert!(youngest.try_read(&mut byte).is_err_and(|error| error.kind() == ErrorKind::WouldBlock));
 }

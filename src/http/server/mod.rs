@@ -4,6 +4,7 @@ mod address_limit;
 mod paced_stream;
 mod request_head;
 mod unread_body;
+mod waiting;
 
 use std::convert::Infallible;
 use std::io;
@@ -27,6 +28,7 @@ use tower::ServiceExt as _;
 use self::address_limit::{AddressLimit, AddressPermit};
 use self::paced_stream::{Endless, PacedStream, READING_PACE};
 use self::unread_body::UnreadBody;
+use self::waiting::{Waiting, WaitingConnections};
 use crate::config::TrustedProxies;
 use crate::http::error::ApiError;
 use crate::http::middleware::error_fallback;
@@ -62,8 +64,10 @@ pub struct Remote(pub SocketAddr);
 /// How many connections may be open.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimits {
-    /// More wait in the operating system's queue.
+    /// More wait in the operating system's queue, unless connections without requests give way.
     pub total: usize,
+    /// Whether the connection that has waited longest for a request is closed for one that is one too many.
+    pub waiting_give_way: bool,
     /// Of one address; more are refused. Of an address behind a trusted proxy, its requests are counted.
     pub per_address: usize,
     pub trusted_proxies: TrustedProxies,
@@ -78,6 +82,8 @@ pub struct HeldConnection(Arc<(Result<OwnedSemaphorePermit, AcquireError>, Optio
 #[derive(Clone)]
 struct Server {
     router: Router,
+    /// If they give way.
+    waiting: Option<WaitingConnections>,
     addresses: AddressLimit,
     /// Of requests, by the addresses that trusted proxies forward.
     forwarded: AddressLimit,
@@ -90,8 +96,10 @@ struct Server {
 /// tasks of `lifecycle`: its `drained` waits for them.
 pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimits, lifecycle: Lifecycle) {
     let permits = Arc::new(Semaphore::new(limits.total));
+    let waiting = limits.waiting_give_way.then(WaitingConnections::default);
     let server = Server {
         router,
+        waiting: waiting.clone(),
         addresses: AddressLimit::new(limits.per_address),
         forwarded: AddressLimit::new(limits.per_address),
         proxies: limits.trusted_proxies,
@@ -100,6 +108,10 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimi
     };
     loop {
         let accept = async {
+            if let Some(waiting) = &waiting {
+                let accepted = listener.accept().await;
+                return (room(&permits, waiting).await, accepted);
+            }
             let permit = Arc::clone(&permits).acquire_owned().await;
             (permit, listener.accept().await)
         };
@@ -117,6 +129,27 @@ pub async fn serve(listener: TcpListener, router: Router, limits: ConnectionLimi
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Returns when the connection is to be closed for another one.
+async fn gives_way(waiting: Option<&Waiting>) {
+    match waiting {
+        Some(waiting) => waiting.closed().cancelled().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// A place for a connection: a free one, or that of a connection that waits for a request.
+async fn room(
+    permits: &Arc<Semaphore>,
+    waiting: &WaitingConnections,
+) -> Result<OwnedSemaphorePermit, AcquireError> {
+    let acquire = Arc::clone(permits).acquire_owned();
+    tokio::select! {
+        biased;
+        permit = acquire => permit,
+        () = waiting.close_one() => Arc::clone(permits).acquire_owned().await,
     }
 }
 
@@ -146,9 +179,11 @@ impl Server {
     async fn connection(&self, stream: TcpStream, remote: SocketAddr, held: HeldConnection) {
         let _ = stream.set_nodelay(true);
         let unread = UnreadBody::default();
+        let waiting = self.waiting.as_ref().map(WaitingConnections::add);
         let stream = PacedStream::new(stream, READING_PACE);
         let endless = stream.endless();
-        let service = service_fn(|request| self.respond(request, remote, &held, &unread, &endless));
+        let service =
+            service_fn(|request| self.respond(request, remote, &held, &unread, &endless, waiting.as_ref()));
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
@@ -178,6 +213,7 @@ impl Server {
                     }
                 }
                 () = &mut cut => return,
+                () = gives_way(waiting.as_ref()) => return,
                 () = self.lifecycle.hard().cancelled() => return,
             }
         }
@@ -190,7 +226,11 @@ impl Server {
         held: &HeldConnection,
         unread: &UnreadBody,
         endless: &Endless,
+        waiting: Option<&Waiting>,
     ) -> Result<Response, Infallible> {
+        if let Some(waiting) = waiting {
+            waiting.end();
+        }
         let (mut request, watch) = unread.watch(request);
         request.extensions_mut().insert(Remote(remote));
         request.extensions_mut().insert(held.clone());
@@ -208,6 +248,9 @@ impl Server {
             }
         };
         watch.end();
+        if let Some(waiting) = waiting {
+            waiting.begin();
+        }
         endless.set(response.extensions().get::<LongLived>().is_some());
         Ok(response)
     }
@@ -282,8 +325,12 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a listener");
         let address = listener.local_addr().expect("an address");
         let lifecycle = Lifecycle::default();
-        let limits =
-            ConnectionLimits { total: 10, per_address: 10, trusted_proxies: TrustedProxies::default() };
+        let limits = ConnectionLimits {
+            total: 10,
+            waiting_give_way: false,
+            per_address: 10,
+            trusted_proxies: TrustedProxies::default(),
+        };
         lifecycle.spawn(serve(listener, router, limits, lifecycle.clone()));
         (address, gate, lifecycle)
     }

@@ -69,7 +69,8 @@ impl Process {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
         let trusted_proxies = TrustedProxies::default();
-        let limits = ConnectionLimits { total: 1_000, per_address: 1_000, trusted_proxies };
+        let limits =
+            ConnectionLimits { total: 1_000, waiting_give_way: false, per_address: 1_000, trusted_proxies };
         lifecycle.spawn(server::serve(listener, router::router(&state), limits, lifecycle.clone()));
         Client::new(base)
     }

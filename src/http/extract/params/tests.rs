@@ -280,7 +280,12 @@ async fn response_head(request: Vec<u8>) -> String {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a listener");
     let address = listener.local_addr().expect("an address");
     let lifecycle = Lifecycle::default();
-    let limits = ConnectionLimits { total: 10, per_address: 10, trusted_proxies: TrustedProxies::default() };
+    let limits = ConnectionLimits {
+        total: 10,
+        waiting_give_way: false,
+        per_address: 10,
+        trusted_proxies: TrustedProxies::default(),
+    };
     lifecycle.spawn(server::serve(listener, router(), limits, lifecycle.clone()));
     let (mut reader, mut writer) =
         tokio::net::TcpStream::connect(address).await.expect("a connection").into_split();
