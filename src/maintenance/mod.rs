@@ -101,7 +101,13 @@ async fn prune(store: &Store, retention: RetentionSettings) -> Result<(), DbErro
     while store.prune_dead(retention.events, BATCH).await? > 0 {}
     while store.prune_acts(retention.acts, BATCH).await? > 0 {}
     if let Some(retention) = retention.media {
-        while store.prune_media(retention, BATCH).await? > 0 {}
+        let mut after = None;
+        loop {
+            after = store.prune_media(retention, after, BATCH).await?;
+            if after.is_none() {
+                break;
+            }
+        }
     }
     Ok(())
 }

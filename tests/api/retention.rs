@@ -103,3 +103,47 @@ async fn the_file_of_an_old_message_goes_and_the_message_stays() {
     );
     assert_eq!(counted, "t");
 }
+
+#[tokio::test]
+async fn what_waits_stops_no_deletion_behind_it() {
+    // More than one slice of messages, and of files, that wait for the network.
+    let waiting = 1_100;
+    let server =
+        Server::setup().env("WINDU_MESSAGE_RETENTION", "4d").env("WINDU_MEDIA_RETENTION", "2d").start();
+    let (anna, bert) = Person::two_friends(&server).await;
+    let (old, young) = (anna.delivers(&bert, "old").await, anna.delivers(&bert, "young").await);
+    let sent = upload(&anna.api, "send-image", form(&bert.number, "a.png", png(1))).await.json();
+    let file = sent["id"].as_str().expect("an id").to_owned();
+    bert.waits_until(&anna.number, &file, |message| message["media"] == "stored").await;
+    server.database().sql(&format!(
+        "BEGIN;
+         CREATE TEMPORARY TABLE waits AS
+         SELECT h.account_id, h.id AS chat_id, f.hash, n FROM message m JOIN chat h ON h.id = m.chat_id
+         JOIN message_media f ON f.message_id = m.id, generate_series(1, {waiting}) n
+         WHERE m.network_id = '{file}' AND m.sender_peer_id IS NULL;
+         INSERT INTO message (id, account_id, chat_id, network_id, state, type, fingerprint, stored_at)
+         OVERRIDING SYSTEM VALUE
+         SELECT -n, account_id, chat_id, 'waits ' || n, 'queued', 'i', sha256('x'),
+                now() - interval '9 days' + n * interval '1 microsecond' FROM waits;
+         INSERT INTO outbox (message_id, account_id, chat_id, attempts, retry_at, expires_at)
+         SELECT -n, account_id, chat_id, 1, now() + interval '1 hour', now() + interval '1 day' FROM waits;
+         INSERT INTO message_media (message_id, account_id, hash) SELECT -n, account_id, hash FROM waits;
+         UPDATE message SET stored_at = stored_at - interval '3 days' WHERE network_id = '{file}';
+         UPDATE message SET stored_at = stored_at - interval '5 days' WHERE network_id = '{old}';
+         COMMIT"
+    ));
+    let count = |which: &str| server.database().sql(&format!("SELECT count(*) FROM {which}"));
+    wait_until_async("the old message to be deleted", LONG, async || {
+        (count(&format!("message WHERE network_id = '{old}'")) == "0").then_some(())
+    })
+    .await;
+    wait_until_async("the old file to be lost", LONG, async || {
+        let lost = "message_media f JOIN message m ON m.id = f.message_id WHERE f.hash IS NULL";
+        (count(&format!("{lost} AND m.network_id = '{file}'")) == "2").then_some(())
+    })
+    .await;
+    let waits = waiting.to_string();
+    assert_eq!(count("message WHERE network_id LIKE 'waits %'"), waits);
+    assert_eq!(count("message_media WHERE message_id < 0 AND hash IS NOT NULL"), waits);
+    assert_eq!(count(&format!("message WHERE network_id = '{young}'")), "2");
+}

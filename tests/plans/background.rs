@@ -154,7 +154,8 @@ pub async fn pruning(scene: &Scene, meter: &mut Meter) {
         // Nothing is so old; the oldest messages and files are looked at all the same.
         let chats = store.prune_messages(RETENTION, None, BATCH).await?;
         store.prune_messages(RETENTION, chats, BATCH).await?;
-        while store.prune_media(RETENTION, BATCH).await? > 0 {}
+        let files = store.prune_media(RETENTION, None, BATCH).await?;
+        store.prune_media(RETENTION, files, BATCH).await?;
         store.continue_unregistrations().await?;
         while net.prune_media(BATCH).await? > 0 {}
         while net.prune_operations(BATCH).await? > 0 {}

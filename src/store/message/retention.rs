@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use crate::db::DbError;
-use crate::domain::{ChatId, CounterId};
+use crate::domain::{ChatId, CounterId, MessageId};
 use crate::store::{SLICE, Store};
 
 impl Store {
@@ -31,14 +33,23 @@ impl Store {
         .fetch_all(self.db.pool())
         .await?;
         for chat in chats.iter().filter(|chat| chat.old) {
-            while self.prune_slice(ChatId(chat.id), retention).await? {}
+            let mut next = Some(DateTime::UNIX_EPOCH);
+            while let Some(after) = next {
+                next = self.prune_slice(ChatId(chat.id), retention, after).await?;
+            }
         }
         let full = i64::try_from(chats.len()) == Ok(limit);
         Ok(chats.last().filter(|_| full).map(|chat| ChatId(chat.id)))
     }
 
-    /// Deletes a slice of a chat's old messages. False: there was none.
-    async fn prune_slice(&self, chat: ChatId, retention: Duration) -> Result<bool, DbError> {
+    /// Deletes the old messages among the next ones of a chat that were stored after this time. Returns when the last of these
+    /// was stored, for the next slice; `None`: there are no more old ones.
+    async fn prune_slice(
+        &self,
+        chat: ChatId,
+        retention: Duration,
+        after: DateTime<Utc>,
+    ) -> Result<Option<DateTime<Utc>>, DbError> {
         let mut tx = self.begin().await?;
         let owner = sqlx::query!(
             "SELECT a.id, a.counter_id FROM chat h JOIN account a ON a.id = h.account_id
@@ -47,13 +58,14 @@ impl Store {
         )
         .fetch_optional(&mut *tx.inner)
         .await?;
-        let Some(owner) = owner else { return Ok(false) };
+        let Some(owner) = owner else { return Ok(None) };
         // Its lock keeps the account's sessions from changing these messages meanwhile.
         let journal = tx.open_journal(CounterId(owner.counter_id)).await?;
-        let deleted = sqlx::query_scalar!(
+        let slice = sqlx::query!(
             r#"WITH old AS MATERIALIZED (
-                SELECT id FROM message
-                WHERE chat_id = $1 AND stored_at < statement_timestamp() - make_interval(secs => $2)
+                SELECT id, stored_at FROM message
+                WHERE chat_id = $1 AND stored_at > $5
+                  AND stored_at < statement_timestamp() - make_interval(secs => $2)
                 ORDER BY stored_at LIMIT $3),
              deleted AS (
                 DELETE FROM message WHERE id = ANY(ARRAY(
@@ -77,34 +89,46 @@ impl Store {
                           WHERE o.account_id = $4 AND o.chat_id = $1 AND last.emptied
                           ORDER BY m.stored_at DESC LIMIT 1) waiting ON true) e
                 WHERE chat.id = $1)
-             SELECT count(*) AS "deleted!" FROM deleted"#,
+             SELECT count(*) AS "old!", max(stored_at) AS last FROM old"#,
             chat.0,
             retention.as_secs_f64(),
             SLICE,
-            owner.id
+            owner.id,
+            after
         )
         .fetch_one(&mut *tx.inner)
         .await?;
         tx.close_journal(journal).await?;
         tx.commit().await?;
-        Ok(deleted > 0)
+        Ok(slice.last.filter(|_| slice.old == SLICE))
     }
 
-    /// Deletes the files of at most `limit` messages older than `retention`; returns of how many. The messages stay.
-    pub async fn prune_media(&self, retention: Duration, limit: i64) -> Result<u64, DbError> {
-        let done = sqlx::query!(
-            "UPDATE message_media SET hash = NULL WHERE ctid = ANY(ARRAY(
-                 SELECT f.ctid FROM (
-                     SELECT ctid, message_id FROM message_media WHERE hash IS NOT NULL
-                     ORDER BY message_id + 0 LIMIT $2) f
-                 CROSS JOIN LATERAL (SELECT stored_at FROM message WHERE id = f.message_id LIMIT 1) m
-                 WHERE m.stored_at < statement_timestamp() - make_interval(secs => $1)
-                   AND NOT EXISTS (SELECT 1 FROM outbox WHERE message_id = f.message_id OFFSET 0)))",
+    /// Deletes the files of those of the `limit` messages after `after` that are older than `retention`. The messages stay.
+    /// Returns the last one of these messages; `None`: there are no more old ones.
+    pub async fn prune_media(
+        &self,
+        retention: Duration,
+        after: Option<MessageId>,
+        limit: i64,
+    ) -> Result<Option<MessageId>, DbError> {
+        let page = sqlx::query!(
+            r#"WITH page AS MATERIALIZED (
+                SELECT f.place, f.message_id, m.stored_at < statement_timestamp() - make_interval(secs => $1) AS old
+                FROM (SELECT ctid AS place, message_id FROM message_media
+                      WHERE hash IS NOT NULL AND message_id + 0 > $3 ORDER BY message_id + 0 LIMIT $2) f
+                CROSS JOIN LATERAL (SELECT stored_at FROM message WHERE id = f.message_id LIMIT 1) m),
+             changed AS (
+                UPDATE message_media SET hash = NULL WHERE ctid = ANY(ARRAY(
+                    SELECT place FROM page
+                    WHERE old AND NOT EXISTS (SELECT 1 FROM outbox WHERE message_id = page.message_id OFFSET 0))))
+             SELECT message_id, old AS "old!", count(*) OVER () AS "length!"
+             FROM page ORDER BY message_id DESC LIMIT 1"#,
             retention.as_secs_f64(),
-            limit
+            limit,
+            after.map_or(i64::MIN, |message| message.0)
         )
-        .execute(self.db.pool())
+        .fetch_optional(self.db.pool())
         .await?;
-        Ok(done.rows_affected())
+        Ok(page.filter(|page| page.old && page.length == limit).map(|page| MessageId(page.message_id)))
     }
 }
