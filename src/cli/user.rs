@@ -9,7 +9,7 @@ use clap::Subcommand;
 use super::announce_revocation;
 use crate::app::audit::{self, Intent};
 use crate::backup;
-use crate::domain::{NewPassword, UserId, UserName, normalised};
+use crate::domain::{NewPassword, UserName, normalised};
 use crate::oauth::hash_password;
 use crate::secrets;
 use crate::sessions::Sessions;
@@ -71,7 +71,7 @@ impl UserCommand {
             Self::Disable { name } => ("user.disable", name),
             Self::Enable { name } => ("user.enable", name),
             Self::Export { name, .. } => ("user.export", name),
-            // A deletion is recorded under another name when it is done.
+            // A deletion is recorded under another name, together with it.
             Self::List | Self::Delete { .. } => return None,
         };
         Some((action, normalised(name)))
@@ -114,27 +114,29 @@ pub async fn run(command: UserCommand, store: &Store, sessions: &Sessions) -> an
         }
         UserCommand::Delete { name } => {
             let name = stored_name(store, &name).await?;
-            let deleted = delete(&name, store, sessions).await;
-            let target = deleted.as_ref().map_or_else(|_| name.clone(), |id| format!("user-{id}"));
-            audit::record(store, Some(("user.delete", target)), deleted.is_ok()).await;
-            deleted.map(drop)
+            if let Err(error) = delete(&name, store, sessions).await {
+                audit::record(store, Some(("user.delete", name)), false).await;
+                return Err(error);
+            }
+            // What the user's last requests have made meanwhile.
+            Ok(store.delete_all_removed().await?)
         }
     }
 }
 
-/// Deletes the user and returns the id that the user had.
-async fn delete(name: &str, store: &Store, sessions: &Sessions) -> anyhow::Result<UserId> {
+/// Deletes the user, and records that when it is done. The user goes last, so that a deletion that was killed can be repeated.
+async fn delete(name: &str, store: &Store, sessions: &Sessions) -> anyhow::Result<()> {
     let Some(user) = store.user_by_name(name).await? else { bail!("there is no user {name:?}") };
     let counts = store.counts_of(user.id).await?;
     // No new account while the old ones leave their networks.
     store.disable_user(name).await?;
     announce_revocation(store);
     sessions.remove_all(user.id).await.context("an account could not leave its network")?;
-    require(store.delete_user(name).await?, name)?;
+    store.disown(user.id).await?;
     store.delete_all_removed().await?;
+    require(store.delete_user(name, &audit::actor()).await?, name)?;
     let (accounts, messages) = (counts.accounts, counts.messages);
-    writeln!(io::stdout(), "deleted {name}: {accounts} accounts, {messages} messages")?;
-    Ok(user.id)
+    Ok(writeln!(io::stdout(), "deleted {name}: {accounts} accounts, {messages} messages")?)
 }
 
 /// The name normalised, or as it is for a user who was created before names were normalised.

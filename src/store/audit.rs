@@ -34,18 +34,9 @@ impl Store {
         target: &str,
         done: bool,
     ) -> Result<(), DbError> {
-        let target = word(target);
-        sqlx::query!(
-            "INSERT INTO audit (actor, action, target, outcome)
-             VALUES ($1, $2, $3, CASE WHEN $4 THEN 'ok' ELSE 'failed' END)",
-            actor,
-            action,
-            target,
-            done
-        )
-        .execute(self.db.pool())
-        .await?;
-        Ok(())
+        let mut tx = self.begin().await?;
+        tx.record_act_of(actor, action, target, done).await?;
+        tx.commit().await
     }
 
     /// The oldest acts after `after` that are not older than `since`, at most `limit`.
@@ -77,6 +68,27 @@ impl Store {
 }
 
 impl Tx {
+    pub async fn record_act_of(
+        &mut self,
+        actor: &str,
+        action: &str,
+        target: &str,
+        done: bool,
+    ) -> Result<(), DbError> {
+        let target = word(target);
+        sqlx::query!(
+            "INSERT INTO audit (actor, action, target, outcome)
+             VALUES ($1, $2, $3, CASE WHEN $4 THEN 'ok' ELSE 'failed' END)",
+            actor,
+            action,
+            target,
+            done
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        Ok(())
+    }
+
     /// Records what its user did to an account through the API.
     pub async fn record_act(&mut self, action: &str, account: AccountId) -> Result<(), DbError> {
         sqlx::query!(

@@ -14,3 +14,4 @@ mod paused_program;
 mod processes;
 mod rolling_upgrade;
 mod terminated;
+mod user_deletion;

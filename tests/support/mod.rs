@@ -6,6 +6,7 @@ pub mod client;
 pub mod cluster;
 pub mod guarantees;
 pub mod keyed_load;
+pub mod killed_command;
 pub mod load;
 pub mod media;
 pub mod not_run;

@@ -92,6 +92,15 @@ impl Setup {
         (server, String::from_utf8(output.stdout).expect("UTF-8"))
     }
 
+    /// Lets `run` run commands of the program with these settings, then starts the program.
+    pub fn start_after_runs(self, run: impl FnOnce(&dyn Fn() -> Command)) -> Server {
+        let (environment, database, folder) = self.prepare();
+        run(&|| command(&environment, &folder));
+        let mut process = Process::start(&environment, &folder);
+        let client = Client::new(process.wait_for_address());
+        Server { process, environment, database, folder, client }
+    }
+
     /// Runs a command with these settings that must fail. Returns standard error.
     ///
     /// # Panics
@@ -282,6 +291,11 @@ impl Server {
         let output = self.command(arguments, "");
         assert!(!output.status.success(), "{arguments:?} succeeded");
         String::from_utf8(output.stdout).expect("UTF-8")
+    }
+
+    /// The program with the settings of this server, to be run.
+    pub fn program(&self) -> Command {
+        command(&self.environment, &self.folder)
     }
 
     /// Runs the program with the settings of this server to its end.

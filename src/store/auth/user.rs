@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 
 use crate::db::DbError;
 use crate::domain::{UserId, UserName};
-use crate::store::{Store, topic};
+use crate::store::{Store, Tx, topic};
 
 /// The data that a login is checked against.
 #[derive(Clone)]
@@ -144,26 +144,51 @@ impl Store {
         .await?)
     }
 
-    /// Deletes a user whose accounts were removed, the tokens, and everything else that the user owns. False when there is no
-    /// such user.
-    pub async fn delete_user(&self, name: &str) -> Result<bool, DbError> {
+    /// Takes the journals and the webhooks from a user whose accounts were removed: they may be long, and are deleted in
+    /// slices ([`Store::delete_all_removed`]). The user stays until then, so that a deletion that was not finished can be
+    /// repeated.
+    pub async fn disown(&self, user: UserId) -> Result<(), DbError> {
         let mut tx = self.begin().await?;
-        // Journals may be long: they are deleted in slices.
-        sqlx::query!(
-            "UPDATE account_counter SET user_id = NULL, removed_seq = seq
-             WHERE user_id = (SELECT id FROM windu_user WHERE name = $1)",
-            name
-        )
-        .execute(&mut *tx.inner)
-        .await?;
+        tx.disown(user).await?;
+        tx.notify_on_commit(topic::slices());
+        tx.commit().await
+    }
+
+    /// Deletes a user whose accounts were removed, the tokens, and everything else that the user owns, and records that. False
+    /// when there is no such user.
+    pub async fn delete_user(&self, name: &str, actor: &str) -> Result<bool, DbError> {
+        let mut tx = self.begin().await?;
+        let user = sqlx::query_scalar!("SELECT id FROM windu_user WHERE name = $1 FOR UPDATE", name)
+            .fetch_optional(&mut *tx.inner)
+            .await?;
+        if let Some(user) = user {
+            // What the user's last requests have made since.
+            tx.disown(UserId(user)).await?;
+        }
         let deleted = sqlx::query_scalar!("DELETE FROM windu_user WHERE name = $1 RETURNING id", name)
             .fetch_optional(&mut *tx.inner)
             .await?;
         if let Some(id) = deleted {
             tx.forget_name(name, id).await?;
+            tx.record_act_of(actor, "user.delete", &format!("user-{id}"), true).await?;
         }
         tx.notify_on_commit(topic::slices());
         tx.commit().await?;
         Ok(deleted.is_some())
+    }
+}
+
+impl Tx {
+    async fn disown(&mut self, user: UserId) -> Result<(), DbError> {
+        sqlx::query!(
+            "UPDATE account_counter SET user_id = NULL, removed_seq = seq WHERE user_id = $1",
+            user.0
+        )
+        .execute(&mut *self.inner)
+        .await?;
+        sqlx::query!("UPDATE webhook SET user_id = NULL WHERE user_id = $1", user.0)
+            .execute(&mut *self.inner)
+            .await?;
+        Ok(())
     }
 }
