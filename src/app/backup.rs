@@ -42,24 +42,27 @@ pub fn verify_backup(path: &Path) -> anyhow::Result<()> {
 pub async fn restore(env: &Env, path: &Path, record: impl AsyncFnOnce(&Store)) -> anyhow::Result<()> {
     let settings = Settings::read(env)?;
     // Reads all of it: nothing is changed by a backup that is not whole.
-    let key = backup::key(path)?;
-    restore_key(env, &settings.database, &key)?;
+    let whole = backup::read(path)?;
+    restore_key(env, &settings.database, &whole.key)?;
     let database = Database::open(env, &settings, Missing::Create).await?;
     let scratch = &data_dir::make(&settings.database.data_dir)?;
     let restored = async {
         database.store.db().connect_once().await?;
-        if database.store.is_in_use().await? {
+        let store = &database.store;
+        if !store.is_in_use().await? {
+            backup::fill(path, store, &database.media(""), scratch).await?;
+        } else if !backup::is_filled(&whole, store).await? {
             bail!(
                 "there are users in the database {} already: restore into an empty one",
-                database.store.db().location()
+                store.db().location()
             );
         }
-        backup::restore(path, &database.store, &database.media(""), scratch).await
+        let restored = backup::finish(&whole, store).await?;
+        record(store).await;
+        store.forget_restoration().await?;
+        anyhow::Ok(restored)
     }
     .await;
-    if restored.is_ok() {
-        record(&database.store).await;
-    }
     database.close(true).await;
     Ok(writeln!(io::stdout(), "{}", restored?)?)
 }

@@ -61,7 +61,7 @@ impl Database {
         wait_for_database(&self.store).await?;
         wait_for_schema(&self.store, migrate).await?;
         loop {
-            match self.check_key().await {
+            match self.begin_use().await {
                 Err(KeyError::Store(DbError::Unavailable(_))) => wait_for_database(&self.store).await?,
                 checked => {
                     checked?;
@@ -69,6 +69,12 @@ impl Database {
                 }
             }
         }
+    }
+
+    /// Checks the key. What is used from now on is no restoration any more that could be repeated.
+    async fn begin_use(&self) -> Result<(), KeyError> {
+        self.check_key().await?;
+        Ok(self.store.forget_restoration().await?)
     }
 
     /// Checks that the domain of the settings is that of the accounts in the database; the first one is stored.

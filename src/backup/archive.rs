@@ -48,6 +48,9 @@ pub struct End {
     #[serde(default)]
     pub missing: u64,
     streams: BTreeMap<String, Stream>,
+    /// Its SHA-256, which no other backup has; in its name.
+    #[serde(skip)]
+    pub id: String,
 }
 
 /// What the streams hold.
@@ -124,7 +127,8 @@ impl<W: Write> Writer<W> {
         missing: u64,
     ) -> anyhow::Result<(W, Counts)> {
         let counts = Counts { bytes: self.bytes, ..counts };
-        let end = End { sequences, counts, missing, streams: std::mem::take(&mut self.streams) };
+        let streams = std::mem::take(&mut self.streams);
+        let end = End { sequences, counts, missing, streams, id: String::new() };
         let bytes = serde_json::to_vec_pretty(&end)?;
         self.member(&format!("{END}{}.json", Stream::of(&bytes).sha256), &bytes)?;
         Ok((self.tar.into_inner()?, counts))
@@ -223,10 +227,11 @@ pub fn read(
             begin(&beginning)?;
             beginning_of_file = Some(Stream::of(&bytes));
         } else if let Some(hash) = name.strip_prefix(END) {
-            if hash.strip_suffix(".json") != Some(&Stream::of(&bytes).sha256) {
+            let id = Stream::of(&bytes).sha256;
+            if hash.strip_suffix(".json") != Some(&id) {
                 bail!("its end is damaged");
             }
-            let end: End = serde_json::from_slice(&bytes).context("its end is damaged")?;
+            let end = End { id, ..serde_json::from_slice(&bytes).context("its end is damaged")? };
             let found = std::mem::take(&mut streams).into_iter().map(|(name, (_, size, hash))| {
                 (name, Stream { size, sha256: HEXLOWER.encode(hash.finish().as_ref()) })
             });

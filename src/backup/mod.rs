@@ -21,7 +21,7 @@ use crate::secrets::MasterKey;
 use crate::store::{KeyError, Store};
 
 pub use export::{ExportSummary, export};
-pub use restore::{Restored, key, restore};
+pub use restore::{Restored, WholeBackup, fill, finish, is_filled, read};
 
 /// Tables whose rows end with their process, their request or their tokens: a token that was revoked since would live again.
 const LEFT_OUT: [&str; 6] =
@@ -121,7 +121,7 @@ async fn write_media<W: Write>(
     }
 }
 
-/// A backup that is whole.
+/// What is to be said of a backup that is whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verified {
     /// Files that the storage did not have when it was written.
@@ -133,8 +133,7 @@ pub struct Verified {
 /// # Errors
 /// When it is not whole, or has no key or not that of its tables.
 pub fn verify(path: &Path) -> anyhow::Result<Verified> {
-    let (_, end) = restore::read_key(path)?;
-    Ok(Verified { missing: end.missing })
+    Ok(Verified { missing: read(path)?.end.missing })
 }
 
 fn open(path: &Path) -> anyhow::Result<BufReader<File>> {

@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 
 use super::archive::{self, Beginning, Counts, End};
 use super::{open, write_missing};
+use crate::db::DbError;
 use crate::db::copy::CopiedTable;
 use crate::domain::BlobHash;
 use crate::media::Media;
@@ -46,16 +47,18 @@ struct Part {
     bytes: Vec<u8>,
 }
 
-/// The master key in a backup that is whole, in base64.
+/// A backup that is whole.
+pub struct WholeBackup {
+    /// Its master key, in base64.
+    pub key: String,
+    pub(super) end: End,
+}
+
+/// Reads all of a backup.
 ///
 /// # Errors
 /// When the backup is not whole, or its tables were used with another key: then nothing of it may be used.
-pub fn key(path: &Path) -> anyhow::Result<String> {
-    read_key(path).map(|(key, _)| key)
-}
-
-/// The key, and what the end of the backup says.
-pub(super) fn read_key(path: &Path) -> anyhow::Result<(String, End)> {
+pub fn read(path: &Path) -> anyhow::Result<WholeBackup> {
     let (mut key, mut deployment, mut columns) = (Vec::new(), Vec::new(), Vec::new());
     let begin = |beginning: &Beginning| {
         let mut tables = beginning.tables.iter();
@@ -79,7 +82,7 @@ pub(super) fn read_key(path: &Path) -> anyhow::Result<(String, End)> {
     {
         bail!("{}: its key is not the one that its tables were used with", path.display());
     }
-    Ok((text, end))
+    Ok(WholeBackup { key: text, end })
 }
 
 /// The fingerprint of the key that tables were used with, in the rows of [`DEPLOYMENT`] as text of a copy; `None` when they
@@ -91,9 +94,21 @@ fn fingerprint<'a>(columns: &[String], rows: &'a str) -> Option<&'a str> {
     rows.find(|row| row.get(key) == Some(&KEY_FINGERPRINT))?.get(value).copied()
 }
 
-/// Restores a backup that is whole ([`key`]) into a database without users. Files go into the storage first; the database
+/// Whether the database is filled with this backup already, by a restoration that was killed before [`finish`].
+pub async fn is_filled(backup: &WholeBackup, store: &Store) -> Result<bool, DbError> {
+    Ok(store.restoration().await?.as_ref() == Some(&backup.end.id))
+}
+
+/// Ends a restoration whose database is filled.
+pub async fn finish(backup: &WholeBackup, store: &Store) -> anyhow::Result<Restored> {
+    store.db().migrate().await?;
+    let epoch = store.epoch().await?;
+    Ok(Restored { counts: backup.end.counts, epoch, missing: backup.end.missing })
+}
+
+/// Fills a database without users with a backup that is whole ([`read`]). Files go into the storage first; the database
 /// changes at once, at the end. Each file is written to the folder `scratch` first.
-pub async fn restore(path: &Path, store: &Store, media: &Media, scratch: &Path) -> anyhow::Result<Restored> {
+pub async fn fill(path: &Path, store: &Store, media: &Media, scratch: &Path) -> anyhow::Result<()> {
     let (beginnings, beginning) = tokio::sync::oneshot::channel();
     let (parts, mut received) = mpsc::channel::<Part>(WAITING);
     let file = open(path)?;
@@ -171,8 +186,6 @@ pub async fn restore(path: &Path, store: &Store, media: &Media, scratch: &Path) 
         bail!("{}: {counts} of {} could be restored; nothing is", path.display(), end.counts);
     }
     store.begin_epoch(filling.connection()).await?;
-    filling.finish(&end.sequences).await?;
-    store.db().migrate().await?;
-    let epoch = store.epoch().await?;
-    Ok(Restored { counts, epoch, missing: end.missing })
+    store.note_restoration(filling.connection(), &end.id).await?;
+    Ok(filling.finish(&end.sequences).await?)
 }

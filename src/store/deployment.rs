@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use sqlx::PgConnection;
+
 use super::{LEASE_SECONDS, Store};
 use crate::db::DbError;
 use crate::domain::SessionState;
@@ -11,6 +13,9 @@ use crate::secrets::MasterKey;
 
 /// The key in the table `deployment` of the fingerprint of the master key.
 pub const KEY_FINGERPRINT: &str = "key_fingerprint";
+
+/// That of the backup of a restoration that has not ended.
+const RESTORATION: &str = "restoration";
 
 /// The reason why the master key does not fit the database.
 #[derive(Debug, thiserror::Error)]
@@ -150,6 +155,31 @@ impl Store {
             .await
             .map_err(DbError::from)?;
         if stored.as_ref() == Some(&fingerprint) { Ok(replaced == Some(true)) } else { Err(KeyError::Other) }
+    }
+
+    /// The backup that the database was filled with, as long as its restoration has not ended and no server has started since.
+    pub async fn restoration(&self) -> Result<Option<String>, DbError> {
+        Ok(sqlx::query_scalar!("SELECT value FROM deployment WHERE key = $1", RESTORATION)
+            .fetch_optional(self.db.pool())
+            .await?)
+    }
+
+    /// Notes the backup that the database is filled with, in the transaction that fills it.
+    pub async fn note_restoration(&self, filled: &mut PgConnection, backup: &str) -> Result<(), DbError> {
+        sqlx::query!(
+            "INSERT INTO deployment (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = $2",
+            RESTORATION,
+            backup
+        )
+        .execute(filled)
+        .await?;
+        Ok(())
+    }
+
+    /// The restoration has ended, or the database is used anyway.
+    pub async fn forget_restoration(&self) -> Result<(), DbError> {
+        sqlx::query!("DELETE FROM deployment WHERE key = $1", RESTORATION).execute(self.db.pool()).await?;
+        Ok(())
     }
 
     /// Where the accounts of a network have their addresses. The first one stays: a differing one is not stored. Returns the

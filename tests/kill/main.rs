@@ -12,6 +12,7 @@ mod killed;
 mod obstacles;
 mod paused_program;
 mod processes;
+mod restoration;
 mod rolling_upgrade;
 mod terminated;
 mod user_deletion;
