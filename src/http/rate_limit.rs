@@ -128,6 +128,8 @@ impl<K: Clone + Eq + Hash> Policy<K> {
     fn forget_idle(&self) {
         if let Some(limiter) = &self.limiter {
             limiter.retain_recent();
+            // Or the room of the most keys that there ever were would stay.
+            limiter.shrink_to_fit();
         }
     }
 }
@@ -177,6 +179,27 @@ mod tests {
         let refused = policy.count(&1).err().expect("refused");
         assert_eq!((refused.status().as_u16(), refused.code().as_str()), (429, "rate_limited"));
         assert!(policy.count(&2).is_ok());
+    }
+
+    #[test]
+    fn keys_at_rest_are_forgotten_and_others_are_not() {
+        let policy = policy(10, 1_000);
+        for key in 0..=u8::MAX {
+            policy.count(&key).expect("one of a thousand");
+        }
+        // It has its whole burst again in half a minute.
+        for _ in 0..600 {
+            policy.count(&7).expect("one of a thousand");
+        }
+        let limiter = policy.limiter.as_ref().expect("on");
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        while limiter.len() > 1 {
+            assert!(std::time::Instant::now() < end, "{} keys", limiter.len());
+            policy.forget_idle();
+        }
+        policy.forget_idle();
+        let left = shown(policy.count(&7).expect("one of a thousand")).remove(1);
+        assert!(limiter.len() == 1 && !left.contains("r=999"), "{left}");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Rate limits: requests of a token, sends of an account.
 
+use futures_util::future::join_all;
+
 use crate::support::people::{Person, login};
 use crate::support::server::Server;
 
@@ -75,5 +77,35 @@ async fn an_account_has_so_many_sends_and_a_refused_one_does_nothing() {
     };
     for _ in 0..5 {
         assert_eq!(keyed().await.text(), answer.text());
+    }
+}
+
+#[tokio::test]
+async fn the_limits_of_hundreds_of_users_are_their_own() {
+    let server = Server::setup().env("WINDU_RATE_REQUESTS", "1/5").start();
+    server.database().sql(
+        "INSERT INTO windu_user (name, password_hash) SELECT 'many' || n, '-' FROM generate_series(1, 300) n;
+         INSERT INTO oauth_grant (user_id, client_id, scope)
+         SELECT u.id, c.id, 'read write' FROM windu_user u, (SELECT id FROM oauth_client ORDER BY id LIMIT 1) c
+         WHERE u.name LIKE 'many%';
+         INSERT INTO oauth_token (grant_id, access_hash, access_scope, access_expires_at, refresh_hash, refresh_expires_at)
+         SELECT g.id, sha256(('access-of-' || u.name)::bytea), 'read write', now() + interval '1 day',
+                sha256(('refresh of ' || u.name)::bytea), now() + interval '1 day'
+         FROM oauth_grant g JOIN windu_user u ON u.id = g.user_id WHERE u.name LIKE 'many%'",
+    );
+    let statuses = async |user: usize, requests: usize| {
+        let api = server.client().with_token(&format!("access-of-many{user}"));
+        let answers = join_all((0..requests).map(|_| api.get("/api/account/"))).await;
+        answers.iter().map(|answer| answer.status).collect::<Vec<_>>()
+    };
+    let refused = |statuses: &[u16]| statuses.iter().filter(|status| **status == 429).count();
+    for user in 1..=300 {
+        // Of twice as many requests as the limit allows, some are refused; and no more after others were.
+        let statuses = statuses(user, 10).await;
+        assert!(
+            refused(&statuses) > 0 && statuses.iter().all(|status| [200, 429].contains(status)),
+            "{statuses:?}"
+        );
+        assert!(statuses.len() - refused(&statuses) >= 5, "user {user}: {statuses:?}");
     }
 }
