@@ -174,7 +174,8 @@
 //!   accounts are ours does the new owner wait: a deletion that took effect later would be that of the new account.
 //! * The network's code renews a login that works, unlike a code of ours: the network has given a new login, and may have
 //!   ended the old one. A new login is stored before anything else is done with it, because a network takes a code once.
-//! * Merged peers are not yet among [`upstream::UpstreamEvent`]: they come with the tables that they need.
+//! * A number and an address become one person by [`upstream::UpstreamEvent::Resolved`]. There is no event for two addresses
+//!   of one person, because no network has them yet.
 //! * On XMPP a stream is an own task over tokio-xmpp's public pieces: what the crate's own client reads it acknowledges at
 //!   once, here that follows the commit, and what does not parse is not dropped. Streams are never resumed.
 //! * On XMPP the archive is read before the first presence, because it has the order, and from before the last messages

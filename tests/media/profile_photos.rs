@@ -60,6 +60,30 @@ fn large_pictures_are_scaled_down() {
 }
 
 #[test]
+fn photos_of_too_many_bytes_are_smaller() {
+    // Noise takes the most bytes.
+    let mut state = 1_u32;
+    let mut noise = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    let mut noisy = |width, height| {
+        let picture = RgbImage::from_fn(width, height, |_, _| Rgb([noise(), noise(), noise()]));
+        photo(written(&png(&picture.into())).path(), FileType::Png).expect("a photo").jpeg
+    };
+    for (width, height, ratio) in [(1_600, 1_200, 0.75), (500, 1_000, 2.0), (400, 400, 1.0)] {
+        let jpeg = noisy(width, height);
+        let (width, height) = opened(&jpeg).dimensions();
+        assert!(
+            jpeg.len() <= 180_000 && width.max(height) >= 320,
+            "{} bytes, {width} x {height}",
+            jpeg.len()
+        );
+        assert!((f64::from(height) / f64::from(width) - ratio).abs() < 0.01, "{width} x {height}");
+    }
+}
+
+#[test]
 fn transparent_pixels_become_white() {
     let mut half = RgbaImage::from_pixel(64, 64, Rgba([0, 0, 0, 0]));
     for (x, _, pixel) in half.enumerate_pixels_mut() {

@@ -5,9 +5,10 @@ use std::path::Path;
 use image::codecs::jpeg::JpegEncoder;
 use image::imageops::FilterType;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageEncoder as _};
+use image::{DynamicImage, ImageEncoder as _, RgbImage};
 
 use super::pixels::{Decoded, Plan};
+use super::shrink::Shrink;
 use super::strip::Header;
 use super::{PictureError, guarded};
 use crate::media::deadline::Deadline;
@@ -20,13 +21,18 @@ pub const PREVIEW_SIDE: u32 = 96;
 
 const QUALITY: u8 = 85;
 
+/// The most bytes of a photo: in base64 it fits the 256 KiB that an XMPP server takes at once.
+const MOST_BYTES: usize = 180_000;
+/// The longest sides that are tried until a photo has no more bytes.
+const SMALLER_SIDES: [usize; 5] = [1_200, 900, 640, 480, 320];
+
 /// The largest colour profile that is kept, in bytes; it must describe RGB, too.
 const MOST_PROFILE: usize = 64_000;
 
 /// A photo and its preview, both JPEG files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EncodedPhoto {
-    /// The photo, its longest side at most 1,600 pixels.
+    /// The photo, its longest side at most 1,600 pixels, and less where it would have too many bytes.
     pub jpeg: Vec<u8>,
     /// The preview, its longest side 96 pixels.
     pub preview: Vec<u8>,
@@ -67,17 +73,40 @@ impl PhotoPlan {
             let Decoded { picture, profile } = self.plan.decode(clean, deadline)?;
             let mut picture = DynamicImage::from(picture);
             picture.apply_orientation(self.orientation);
+            let picture = picture.into_rgb8();
             deadline.check()?;
-            let preview = picture.resize(PREVIEW_SIDE, PREVIEW_SIDE, FilterType::Triangle);
             let profile = profile.filter(|profile| {
                 profile.len() <= MOST_PROFILE && profile.get(16..20).is_some_and(|space| space == b"RGB ")
             });
-            Ok(EncodedPhoto { jpeg: encode(&picture, profile.clone())?, preview: encode(&preview, profile)? })
+            let mut jpeg = encode(&picture, profile.clone())?;
+            let longest = picture.width().max(picture.height()) as usize;
+            for side in SMALLER_SIDES.into_iter().filter(|side| *side < longest) {
+                if jpeg.len() <= MOST_BYTES {
+                    break;
+                }
+                deadline.check()?;
+                jpeg = encode(&smaller(&picture, side), profile.clone())?;
+            }
+            let picture = DynamicImage::from(picture);
+            let preview = picture.resize(PREVIEW_SIDE, PREVIEW_SIDE, FilterType::Triangle).into_rgb8();
+            Ok(EncodedPhoto { jpeg, preview: encode(&preview, profile)? })
         })
     }
 }
 
-fn encode(picture: &DynamicImage, profile: Option<Vec<u8>>) -> Result<Vec<u8>, PictureError> {
+/// The picture with this longest side, which is a shorter one than it has.
+fn smaller(picture: &RgbImage, side: usize) -> RgbImage {
+    let from = (picture.width() as usize, picture.height() as usize);
+    let longest = from.0.max(from.1);
+    let scaled = |length: usize| (length * side / longest).max(1);
+    let mut shrink = Shrink::new(from, (scaled(from.0), scaled(from.1)));
+    for row in picture.as_raw().chunks_exact(from.0 * 3) {
+        shrink.row(row);
+    }
+    shrink.finish()
+}
+
+fn encode(picture: &RgbImage, profile: Option<Vec<u8>>) -> Result<Vec<u8>, PictureError> {
     let mut jpeg = Vec::new();
     let mut encoder = JpegEncoder::new_with_quality(&mut jpeg, QUALITY);
     if let Some(profile) = profile {

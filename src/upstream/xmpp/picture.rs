@@ -70,7 +70,7 @@ impl OwnProfile {
         self.show(&mut own, Vec::new()).await
     }
 
-    /// The bytes to publish: the preview, where the photo fits no stanza.
+    /// The bytes to publish: the preview, where the photo was stored before photos had to fit a stanza.
     async fn picture(&self, photo: &Photo) -> Result<Vec<u8>, Failure> {
         for hash in [&photo.photo, &photo.preview] {
             let mut stream = self.0.blobs.read(hash).await?;

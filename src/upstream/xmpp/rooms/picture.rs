@@ -123,7 +123,7 @@ impl Rooms {
         may
     }
 
-    /// The bytes of a group's picture: its preview, where the photo fits no stanza.
+    /// The bytes of a group's picture: its preview, where the photo was stored before photos had to fit a stanza.
     pub(super) async fn picture(&self, photo: Option<Photo>) -> Result<Option<Vec<u8>>, Failure> {
         let Some(photo) = photo else { return Ok(None) };
         for hash in [&photo.photo, &photo.preview] {
