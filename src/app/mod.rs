@@ -106,6 +106,9 @@ impl Settings {
         let (networks, fetch) = (NetworkSettings::read(env)?, FetchSettings::read(env)?);
         let (rates, retention) = (RateSettings::read(env)?, RetentionSettings::read(env)?);
         let (quotas, broker) = (QuotaSettings::read(env)?, BrokerSettings::read(env)?);
+        if broker.is_none() && BrokerSettings::NAMES.iter().any(|name| env.get(name).is_some()) {
+            tracing::warn!("WINDU_EVENTS_NATS_STREAM means nothing without WINDU_EVENTS_NATS_URL");
+        }
         Ok(Self { listen, database, networks, media, codes, oauth, fetch, rates, retention, quotas, broker })
     }
 }

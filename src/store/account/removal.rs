@@ -146,8 +146,8 @@ impl Tx {
         Ok(!peers.is_empty())
     }
 
-    /// Deletes what the account knew of others: the block list, the contact list, profiles and their history; the events
-    /// that waited for messages; and its commands.
+    /// Deletes what the account knew of others: the block list, the contact list, profiles and their history; and
+    /// the events that waited for messages.
     async fn delete_people(&mut self, account: i64) -> Result<More, DbError> {
         // Profiles go before the photos that they refer to.
         for statement in [
@@ -190,12 +190,6 @@ impl Tx {
             sqlx::query!(
                 "DELETE FROM status_change WHERE ctid = ANY(ARRAY(
                      SELECT ctid FROM status_change WHERE account_id = $1 LIMIT $2))",
-                account,
-                SLICE
-            ),
-            sqlx::query!(
-                "DELETE FROM command WHERE ctid = ANY(ARRAY(
-                     SELECT ctid FROM command WHERE account_id = $1 ORDER BY account_id LIMIT $2))",
                 account,
                 SLICE
             ),
