@@ -51,13 +51,34 @@ async fn a_late_answer_of_the_old_url_does_not_count_for_the_new_one() {
         old.waits_for("a request", before + 1, |_| true).await;
         hook.patch(&json!({"url": new.url("/")})).await;
         new.waits_for("the event at the new one", arrived + 1, |_| true).await;
-        let shown = hook.waits_for("nothing waits", |hook| hook["waiting"] == 0).await;
+        let shown =
+            hook.waits_for("nothing waits", |hook| hook["waiting"] == 0 && hook["state"] == "ok").await;
         assert_eq!((&shown["state"], &shown["active"]), (&json!("ok"), &json!(true)));
         hook.api.delete(&hook.path("")).await;
     }
 }
 
 /// A receiver that was repaired need not be waited for.
+/// What a receiver accepts just before the webhook is changed counts: nothing comes after it that would say that it works.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_just_after_a_recovery_does_not_hide_it() {
+    let server = setup().start();
+    let (owner, receiver) = (Owner::new(&server, 2).await, Receiver::start().await);
+    let hook =
+        Hook::with(&server, &owner, json!({"url": receiver.url("/"), "types": "message.queued"})).await;
+    for _ in 0..5 {
+        receiver.answers(|_| Answer::Status(503));
+        owner.sends(0, 1, "while it is away").await;
+        hook.waits_for("it fails", |hook| hook["state"] == "failing").await;
+        receiver.answers(|_| Answer::Status(204));
+        let before = receiver.count();
+        hook.retry_now().await;
+        receiver.waits_for("the event", before + 1, |_| true).await;
+        hook.patch(&json!({"description": "changed"})).await;
+        hook.waits_for("it works", |hook| hook["state"] == "ok" && hook["waiting"] == 0).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn active_tries_a_failing_webhook_at_once() {
     let server = setup().start();

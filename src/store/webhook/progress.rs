@@ -175,15 +175,17 @@ impl Store {
     ) -> Result<Option<i64>, DbError> {
         let mut tx = self.begin().await?;
         let health = &progress.health;
+        // That it fails is not said of a webhook that was changed meanwhile. That it works always is: nothing else would say so
+        // before the next event.
         let stored = sqlx::query!(
             "UPDATE webhook SET place = CASE WHEN skips = $4 THEN $5 ELSE place END,
-                 since = CASE WHEN version = $10 AND (failing_since IS NULL) <> ($6::timestamptz IS NULL)
+                 since = CASE WHEN (version = $10 OR $6::timestamptz IS NULL) AND (failing_since IS NULL) <> ($6::timestamptz IS NULL)
                          THEN clock_timestamp() ELSE since END,
-                 failing_since = CASE WHEN version = $10 THEN $6 ELSE failing_since END,
-                 failure = CASE WHEN version = $10 THEN $7 ELSE failure END,
-                 failures = CASE WHEN version = $10 THEN $8 ELSE failures END,
-                 retry_at = CASE WHEN version = $10 THEN $9 ELSE retry_at END,
-                 is_reported = is_reported AND (version <> $10 OR $6 IS NOT NULL)
+                 failing_since = CASE WHEN version = $10 OR $6 IS NULL THEN $6 ELSE failing_since END,
+                 failure = CASE WHEN version = $10 OR $6 IS NULL THEN $7 ELSE failure END,
+                 failures = CASE WHEN version = $10 OR $6 IS NULL THEN $8 ELSE failures END,
+                 retry_at = CASE WHEN version = $10 OR $6 IS NULL THEN $9 ELSE retry_at END,
+                 is_reported = is_reported AND $6 IS NOT NULL
              WHERE id = $1 AND owner IS NOT DISTINCT FROM $2 AND fence = $3 AND user_id IS NOT NULL
              RETURNING version",
             lease.webhook.0,
