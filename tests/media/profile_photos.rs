@@ -67,12 +67,12 @@ fn photos_of_too_many_bytes_are_smaller() {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         state.to_be_bytes()[0]
     };
-    let mut noisy = |width, height| {
+    let mut jpeg_of = |width, height| {
         let picture = RgbImage::from_fn(width, height, |_, _| Rgb([noise(), noise(), noise()]));
         photo(written(&png(&picture.into())).path(), FileType::Png).expect("a photo").jpeg
     };
     for (width, height, ratio) in [(1_600, 1_200, 0.75), (500, 1_000, 2.0), (400, 400, 1.0)] {
-        let jpeg = noisy(width, height);
+        let jpeg = jpeg_of(width, height);
         let (width, height) = opened(&jpeg).dimensions();
         assert!(
             jpeg.len() <= 180_000 && width.max(height) >= 320,
