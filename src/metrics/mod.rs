@@ -3,6 +3,7 @@
 //! Values of labels come from fixed lists: no number, name, id, host or path.
 
 mod broker;
+mod networks;
 #[cfg(target_os = "linux")]
 mod process;
 mod webhooks;
@@ -20,6 +21,7 @@ use prometheus_client::registry::Registry;
 
 use self::broker::Broker;
 pub use self::broker::BrokerLag;
+use self::networks::Networks;
 use self::webhooks::Webhooks;
 
 /// The upper bounds that OpenTelemetry's semantic conventions advise for durations, in seconds.
@@ -86,9 +88,7 @@ pub struct Metrics {
     event_consumers: Family<[Label; 1], Gauge>,
     webhooks: Webhooks,
     broker: Broker,
-    sessions: Gauges<2>,
-    outbox_messages: Gauges<1>,
-    outbox_oldest: Family<[(&'static str, String); 1], Seconds>,
+    networks: Networks,
 }
 
 /// A request in progress; dropped when it is answered or given up.
@@ -120,9 +120,7 @@ impl Metrics {
             event_consumers: Family::default(),
             webhooks: Webhooks::default(),
             broker: Broker::default(),
-            sessions: Family::default(),
-            outbox_messages: Family::default(),
-            outbox_oldest: Family::default(),
+            networks: Networks::default(),
         };
         metrics.register();
         metrics.begin_at_zero();
@@ -191,22 +189,7 @@ impl Metrics {
         );
         self.webhooks.register(registry);
         self.broker.register(registry);
-        registry.register(
-            "windu_sessions",
-            "Sessions of registered accounts, of the whole deployment: take max, do not add. unheld: no running \
-             process has it",
-            self.sessions.clone(),
-        );
-        registry.register(
-            "windu_outbox_messages",
-            "Messages that wait for their network, of the whole deployment: take max, do not add",
-            self.outbox_messages.clone(),
-        );
-        registry.register(
-            "windu_outbox_oldest_seconds",
-            "How long the oldest message of the outbox has waited, of the whole deployment: take max, do not add",
-            self.outbox_oldest.clone(),
-        );
+        self.networks.register(registry);
         #[cfg(target_os = "linux")]
         registry.register_collector(Box::new(process::Process));
     }
@@ -317,21 +300,9 @@ impl Metrics {
 
     /// What is not known (the database does not answer) is left out: an old value would look like a new one.
     pub fn deployment(&self, deployment: Option<&Deployment>) {
-        self.sessions.clear();
-        self.outbox_messages.clear();
-        self.outbox_oldest.clear();
+        self.networks.set(deployment);
         self.webhooks.set(deployment);
         self.broker.set(deployment);
-        let Some(deployment) = deployment else { return };
-        for (network, state, count) in &deployment.sessions {
-            let labels = [("network", network.clone()), ("state", (*state).to_owned())];
-            self.sessions.get_or_create(&labels).set(*count);
-        }
-        for (network, count, oldest) in &deployment.outboxes {
-            let labels = [("network", network.clone())];
-            self.outbox_messages.get_or_create(&labels).set(*count);
-            self.outbox_oldest.get_or_create(&labels).set(oldest.as_secs_f64());
-        }
     }
 
     /// All figures as text.

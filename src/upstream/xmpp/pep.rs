@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use data_encoding::{BASE64, BASE64_MIME_PERMISSIVE, HEXLOWER};
+use futures_util::TryStreamExt as _;
 use ring::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use super::failure::IqFailure;
 use super::iq::{ask, iq};
 use super::link::Link;
 use super::xml::{Build as _, Element, child_text, element, submitted};
-use crate::upstream::Failure;
+use crate::domain::Photo;
+use crate::upstream::{BlobStorage, Failure};
 
 /// The bytes of a picture.
 pub(super) const PICTURE: &str = "urn:xmpp:avatar:data";
@@ -29,7 +31,7 @@ const PUBLISH_OPTIONS: &str = "http://jabber.org/protocol/pubsub#publish-options
 /// Affiliations in one request.
 const AFFILIATIONS: usize = 200;
 /// A picture of more bytes fits no stanza in base64.
-pub(super) const LARGEST_PICTURE: usize = 180_000;
+const LARGEST_PICTURE: usize = 180_000;
 
 /// Who may see a node, besides its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -58,6 +60,28 @@ impl Access {
             Self::Whitelist => "whitelist",
         }
     }
+}
+
+/// The bytes of a photo as a picture: its preview, where it was stored before photos had to fit a stanza. `None` when neither
+/// fits.
+pub(super) async fn picture_bytes(
+    blobs: &dyn BlobStorage,
+    photo: &Photo,
+) -> Result<Option<Vec<u8>>, Failure> {
+    for hash in [&photo.photo, &photo.preview] {
+        let mut stream = blobs.read(hash).await?;
+        let mut bytes = Vec::new();
+        while let Some(part) = stream.try_next().await? {
+            bytes.extend_from_slice(&part);
+            if bytes.len() > LARGEST_PICTURE {
+                break;
+            }
+        }
+        if bytes.len() <= LARGEST_PICTURE {
+            return Ok(Some(bytes));
+        }
+    }
+    Ok(None)
 }
 
 /// The id of a picture: the SHA-1 of its bytes in hexadecimal digits (XEP-0084, section 4.2).

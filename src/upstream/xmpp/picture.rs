@@ -1,6 +1,5 @@
 //! The picture of the account, published for those who may see it.
 
-use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::pep::{self, Access, Affiliation, Affiliations};
@@ -53,7 +52,9 @@ impl OwnProfile {
         };
         let hash = photo.photo.hex();
         if own.picture.published.as_ref().is_none_or(|published| published.hash != hash) {
-            let bytes = self.picture(&photo).await?;
+            let bytes = pep::picture_bytes(&*self.0.blobs, &photo).await?;
+            let bytes = bytes
+                .ok_or_else(|| Failure::Refused("the photo is too large for this network".to_owned()))?;
             let id = pep::picture_id(&bytes);
             let access = own.access();
             if own.picture.published.is_none() {
@@ -68,24 +69,6 @@ impl OwnProfile {
         }
         self.guard_picture(&mut own).await?;
         self.show(&mut own, Vec::new()).await
-    }
-
-    /// The bytes to publish: the preview, where the photo was stored before photos had to fit a stanza.
-    async fn picture(&self, photo: &Photo) -> Result<Vec<u8>, Failure> {
-        for hash in [&photo.photo, &photo.preview] {
-            let mut stream = self.0.blobs.read(hash).await?;
-            let mut bytes = Vec::new();
-            while let Some(part) = stream.try_next().await? {
-                bytes.extend_from_slice(&part);
-                if bytes.len() > pep::LARGEST_PICTURE {
-                    break;
-                }
-            }
-            if bytes.len() <= pep::LARGEST_PICTURE {
-                return Ok(bytes);
-            }
-        }
-        Err(Failure::Refused("the photo is too large for this network".to_owned()))
     }
 
     /// Lets the server show the picture to whom the settings allow.

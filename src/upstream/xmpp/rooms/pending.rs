@@ -12,7 +12,7 @@ use super::{LARGEST_GROUP, Loaded, Record, Rooms, group_key, revision_key, to_js
 use crate::clock;
 use crate::upstream::Failure;
 use crate::upstream::xmpp::failure::IqFailure;
-use crate::upstream::xmpp::pep::picture_id;
+use crate::upstream::xmpp::pep::{picture_bytes, picture_id};
 
 /// Devices in a room at the most: the members' and the administrator.
 const OCCUPANTS: usize = 4 * LARGEST_GROUP;
@@ -73,7 +73,10 @@ impl Rooms {
                 sleep(LOOK).await;
                 continue;
             }
-            let picture = self.picture(record.photo.filter(|_| pending.photo)).await?;
+            let picture = match record.photo.filter(|_| pending.photo) {
+                Some(photo) => picture_bytes(&*self.server.blobs, &photo).await?,
+                None => None,
+            };
             let picture_id = pending.photo.then(|| picture.as_deref().map_or_else(String::new, picture_id));
             let picture = picture.map(|bytes| BASE64.encode(&bytes));
             let control = self.admin.control().await?;

@@ -4,7 +4,6 @@
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures_util::TryStreamExt as _;
 use tokio::time::Instant;
 
 use super::elsewhere::asked;
@@ -14,7 +13,7 @@ use crate::domain::{BlobHash, GroupChangeKind, Photo};
 use crate::secrets;
 use crate::upstream::group_rules::{Decision, GroupPhotoEdit};
 use crate::upstream::xmpp::link::Link;
-use crate::upstream::xmpp::pep::{LARGEST_PICTURE, picture_id};
+use crate::upstream::xmpp::pep::picture_id;
 use crate::upstream::{Failure, GroupChange};
 
 /// Pictures of one room that are stored in [`PERIOD`]; what comes beyond is read when an account joins the room again.
@@ -121,25 +120,6 @@ impl Rooms {
             times.push(Instant::now());
         }
         may
-    }
-
-    /// The bytes of a group's picture: its preview, where the photo was stored before photos had to fit a stanza.
-    pub(super) async fn picture(&self, photo: Option<Photo>) -> Result<Option<Vec<u8>>, Failure> {
-        let Some(photo) = photo else { return Ok(None) };
-        for hash in [&photo.photo, &photo.preview] {
-            let mut stream = self.server.blobs.read(hash).await?;
-            let mut bytes = Vec::new();
-            while let Some(part) = stream.try_next().await? {
-                bytes.extend_from_slice(&part);
-                if bytes.len() > LARGEST_PICTURE {
-                    break;
-                }
-            }
-            if bytes.len() <= LARGEST_PICTURE {
-                return Ok(Some(bytes));
-            }
-        }
-        Ok(None)
     }
 }
 
