@@ -59,10 +59,11 @@ pub async fn restore(env: &Env, path: &Path, record: impl AsyncFnOnce(&Store)) -
         }
         let restored = backup::finish(&whole, store).await?;
         record(store).await;
-        store.forget_restoration().await?;
-        anyhow::Ok(restored)
+        // Before it is forgotten: whoever is killed without a report can repeat the command.
+        writeln!(io::stdout(), "{restored}")?;
+        Ok(store.forget_restoration().await?)
     }
     .await;
     database.close(true).await;
-    Ok(writeln!(io::stdout(), "{}", restored?)?)
+    restored
 }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use super::wait::{DEADLINE, wait_until};
 
 /// Runs the command again and again, and kills each run a little later than the one before (SIGKILL), until one ends by
-/// itself. Returns how many were killed, and the output of the last one. `after` is called after each kill.
+/// itself, or was killed after its report. Returns how many were killed without one, and the output of the last one. `after`
+/// is called after each kill.
 ///
 /// # Panics
 /// When the last one failed.
@@ -35,8 +36,11 @@ pub fn kill_until_it_ends(
             return (kills, output);
         }
         child.kill().expect("killed");
-        child.wait().expect("its end");
+        let output = child.wait_with_output().expect("its output");
         after();
+        if !output.stdout.is_empty() {
+            return (kills, output);
+        }
         time += time / 8;
     }
     unreachable!("a command that never ends")
