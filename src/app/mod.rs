@@ -162,7 +162,7 @@ pub async fn serve(env: &Env) -> anyhow::Result<()> {
         Some(address) => Some(listen("WINDU_METRICS_LISTEN", address).await?),
     };
     let database = Database::open(env, &settings, Missing::Create).await?;
-    serve_on(listener, metrics, settings, database).await
+    Box::pin(serve_on(listener, metrics, settings, database)).await
 }
 
 async fn listen(variable: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -98,7 +98,7 @@ pub async fn run(arguments: Arguments, env: &Env) -> anyhow::Result<()> {
             with_sessions(env, command.intent(), async |store, _| client::run(command, store).await).await
         }
         Command::Migrate => app::migrate(env).await,
-        Command::Check => app::check(env).await,
+        Command::Check => Box::pin(app::check(env)).await,
         Command::Audit { since, json } => {
             let list = async |store: &Store, _: &Sessions| audit::list(store, since.as_deref(), json).await;
             with_sessions(env, None, list).await

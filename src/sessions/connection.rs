@@ -21,7 +21,7 @@ use super::timeouts::bounded;
 use crate::domain::{NeedsUser, SessionState};
 use crate::metrics::{Direction, METRICS};
 use crate::store::{SessionAccount, topic};
-use crate::upstream::{Connection, Credentials, End, Login, Opened, ResumePoint, Signal};
+use crate::upstream::{Connection, Credentials, End, Incoming, Login, Opened, ResumePoint, Signal};
 
 /// The pause before desired state is offered again that the network did not take on a fresh connection.
 const OFFER_AGAIN: Duration = Duration::from_secs(1);
@@ -93,18 +93,7 @@ impl Session {
                 return Err(Fault::Session(SessionEnd::Fenced));
             }
             match signal {
-                Signal::Events(events) => {
-                    let news = live::live_news(self.lease.account, &events);
-                    let stored = store_events(&self.store, &self.connector, &self.lease, events).await?;
-                    if stored.held {
-                        self.held.notify_one();
-                    }
-                    live::announce(&self.store, &news);
-                    let network = self.connector.network();
-                    METRICS.messages(network, Direction::In, "received", stored.messages);
-                    METRICS.messages(network, Direction::In, "dropped", stored.dropped_messages);
-                    self.acknowledge(connection, &stored).await?;
-                }
+                Signal::Events(events) => Box::pin(self.take_events(connection, events)).await?,
                 Signal::CaughtUp(resume_point) => {
                     if let Some(point) = resume_point {
                         self.store.ingest(&self.lease, Vec::new(), Some(&point.0)).await?;
@@ -121,6 +110,23 @@ impl Session {
             }
             drop(permit.take_if(|_| opened.elapsed() > self.timeouts.connect));
         }
+    }
+
+    async fn take_events(
+        &self,
+        connection: &Arc<dyn Connection>,
+        events: Vec<Incoming>,
+    ) -> Result<(), Fault> {
+        let news = live::live_news(self.lease.account, &events);
+        let stored = store_events(&self.store, &self.connector, &self.lease, events).await?;
+        if stored.held {
+            self.held.notify_one();
+        }
+        live::announce(&self.store, &news);
+        let network = self.connector.network();
+        METRICS.messages(network, Direction::In, "received", stored.messages);
+        METRICS.messages(network, Direction::In, "dropped", stored.dropped_messages);
+        self.acknowledge(connection, &stored).await
     }
 
     async fn acknowledge(&self, connection: &Arc<dyn Connection>, stored: &Stored) -> Result<(), Fault> {
@@ -155,7 +161,7 @@ impl Session {
             if !self.clock.is_valid() {
                 return Err(Fault::Session(SessionEnd::Fenced));
             }
-            fresh = dispatcher.send_due(fresh).await? && fresh;
+            fresh = Box::pin(dispatcher.send_due(fresh)).await? && fresh;
             if fresh {
                 // No row says that what was applied to the last connection is missing on this one.
                 let _ = timeout(OFFER_AGAIN, work.woken()).await;

@@ -91,7 +91,7 @@ impl Fetcher<'_> {
             if free > 0 {
                 for item in queue.due(under_way.iter().copied().collect(), free).await? {
                     under_way.insert(Q::key(&item));
-                    fetching.push(self.attempt(&queue, item));
+                    fetching.push(Box::pin(self.attempt(&queue, item)));
                 }
             }
             tokio::select! {

@@ -252,14 +252,14 @@ impl Session {
             return std::future::pending().await;
         }
         let ingest = Ingest::new(&self.store, &self.connector, &self.lease);
-        let mut held = ingest.apply_early(EarlyEvents::All).await?;
+        let mut held = Box::pin(ingest.apply_early(EarlyEvents::All)).await?;
         loop {
             if held {
                 sleep(HELD_AGAIN).await;
             } else {
                 self.held.notified().await;
             }
-            held = ingest.apply_early(EarlyEvents::Held).await?;
+            held = Box::pin(ingest.apply_early(EarlyEvents::Held)).await?;
         }
     }
 }

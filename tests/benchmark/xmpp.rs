@@ -108,8 +108,8 @@ async fn messages(options: &Options, xmpp: &XmppServer) {
     let added = server.client().with_token(&sender.token).post("/api/contacts/add-contact/", &form).await;
     assert_eq!(added.status, 201, "{}", added.text());
     let mut plain = [
-        PlainClient::register(xmpp, "plain-sender").await,
-        PlainClient::register(xmpp, "plain-receiver").await,
+        Box::pin(PlainClient::register(xmpp, "plain-sender")).await,
+        Box::pin(PlainClient::register(xmpp, "plain-receiver")).await,
     ];
     let mut ratios = Ratios::default();
     for round in 0..=options.rounds {

@@ -90,7 +90,7 @@ impl Broker {
                 match self.events.store().claim_broker(process).await {
                     Ok(Some(lease)) => {
                         *held.lock().unwrap_or_else(PoisonError::into_inner) = Some(lease);
-                        self.publish_while_held(lease, LeaseClock::new(asked)).await;
+                        Box::pin(self.publish_while_held(lease, LeaseClock::new(asked))).await;
                         *held.lock().unwrap_or_else(PoisonError::into_inner) = None;
                     }
                     Ok(None) => {}

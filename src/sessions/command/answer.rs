@@ -25,7 +25,7 @@ impl Session {
         let mut work = self.store.notifications().subscribe(topic::commands(self.lease.account));
         loop {
             match self.store.take_command(&self.lease).await {
-                Ok(Some(command)) => match self.answer_command(&command).await {
+                Ok(Some(command)) => match Box::pin(self.answer_command(&command)).await {
                     Ok(None) => continue,
                     Ok(Some(end)) => return end,
                     Err(error) => {

@@ -234,7 +234,7 @@ impl Admin {
                 };
                 match received {
                     Some(Received::Stanza(number, stanza)) => {
-                        coming.hand_over(stanza);
+                        coming.hand_over(*stanza);
                         ledger.close([number]);
                     }
                     Some(Received::Alive) => {}

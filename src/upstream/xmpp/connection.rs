@@ -106,7 +106,7 @@ async fn start(
     )
     .await
     .map_err(|_| End::Retry("not_stored"))?;
-    let reader = Reader {
+    let mut reader = Reader {
         invitations: invitations.clone(),
         invited: Vec::new(),
         memberships: memberships.clone(),
@@ -154,11 +154,10 @@ async fn start(
             std::future::pending::<std::convert::Infallible>().await
         };
         let reading = async {
-            let (end, signals) = reader.run().await;
-            if let Some(end) = end {
+            if let Some(end) = reader.run().await {
                 let end = meaning(&server, &own, &password, end).await;
                 // Fails when the session has stopped listening; then it knows of the end.
-                let _ = signals.send(Signal::End(end)).await;
+                let _ = reader.signals.send(Signal::End(end)).await;
             }
         };
         tokio::select! {

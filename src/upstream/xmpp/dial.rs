@@ -26,7 +26,7 @@ use crate::config::{ConfigError, XmppHost, XmppSettings, XmppTls};
 /// For one attempt to connect to one address.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Read ahead of each connection, in bytes; an idle session keeps as much.
-const READ_BUFFER: usize = 4_096;
+const READ_BUFFER: usize = 1_024;
 /// The limits of the XML stream. Silence is watched by [`super::link`]; these only end what that one does not see.
 pub(super) const STREAM_TIMEOUTS: Timeouts =
     Timeouts { read_timeout: Duration::from_mins(5), response_timeout: Duration::from_mins(5) };

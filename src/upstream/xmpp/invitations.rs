@@ -220,13 +220,15 @@ impl Invitations {
                 continue;
             }
             if let Some((room, observed)) = seen {
-                if let Err(failure) = self.0.groups.compare(&self.0.link, &room, &observed).await {
+                // Both on the heap as long as they last: an account that waits needs no room for them.
+                let comparing = Box::pin(self.0.groups.compare(&self.0.link, &room, &observed));
+                if let Err(failure) = comparing.await {
                     tracing::debug!(%failure, "a room could not be compared with its group");
                 }
                 self.report(&room);
             }
             if let Some((since, invitation)) = invitation {
-                self.follow(since, invitation).await;
+                Box::pin(self.follow(since, invitation)).await;
                 self.work().following = None;
                 if let Err(failure) = self.keep().await {
                     tracing::debug!(%failure, "an invitation is followed once more");

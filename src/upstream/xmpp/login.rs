@@ -40,7 +40,7 @@ pub(super) async fn log_in(
     password: &str,
     resource: Option<&str>,
 ) -> Result<LoggedIn, LoginFailure> {
-    timeout(LOGIN_TIMEOUT, async {
+    let logging_in = async {
         let authenticated = authenticate(dialer, address, password).await?;
         let pending = authenticated.send_header(header(address::domain(address))).await?;
         let (features, mut stream): (_, ElementStream) = pending.recv_features().await?;
@@ -64,14 +64,16 @@ pub(super) async fn log_in(
             }
             early.push(answer);
         }
-    })
-    .await
-    .unwrap_or_else(|_| Err(LoginFailure::Unreachable(io::ErrorKind::TimedOut.into())))
+    };
+    // On the heap, as long as it lasts: whoever may log in some day need not have room for it.
+    timeout(LOGIN_TIMEOUT, Box::pin(logging_in))
+        .await
+        .unwrap_or_else(|_| Err(LoginFailure::Unreachable(io::ErrorKind::TimedOut.into())))
 }
 
 /// Whether the server accepts the password. It does not end another connection of the account.
 pub(super) async fn try_password(dialer: &Dialer, address: &str, password: &str) -> Result<(), LoginFailure> {
-    timeout(LOGIN_TIMEOUT, authenticate(dialer, address, password))
+    timeout(LOGIN_TIMEOUT, Box::pin(authenticate(dialer, address, password)))
         .await
         .unwrap_or_else(|_| Err(LoginFailure::Unreachable(io::ErrorKind::TimedOut.into())))
         .map(drop)

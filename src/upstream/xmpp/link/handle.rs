@@ -18,7 +18,7 @@ pub struct Link {
 pub(super) enum Request {
     Send(Vec<Element>),
     Ask {
-        iq: Element,
+        iq: Box<Element>,
         answer: oneshot::Sender<Result<Element, IqFailure>>,
     },
     /// What was sent until now has the receipts of the received stanzas up to this number.
@@ -58,7 +58,10 @@ impl Link {
         iq: Element,
     ) -> Result<oneshot::Receiver<Result<Element, IqFailure>>, IqFailure> {
         let (answer, answered) = oneshot::channel();
-        self.requests.send(Request::Ask { iq, answer }).await.map_err(|_| IqFailure::NoAnswer)?;
+        self.requests
+            .send(Request::Ask { iq: Box::new(iq), answer })
+            .await
+            .map_err(|_| IqFailure::NoAnswer)?;
         Ok(answered)
     }
 }

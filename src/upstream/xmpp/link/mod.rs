@@ -44,7 +44,7 @@ const CHECK: Duration = Duration::from_secs(1);
 /// What a link passes on.
 pub(super) enum Received {
     /// A message or presence, open in the ledger under this number.
-    Stanza(u64, Element),
+    Stanza(u64, Box<Element>),
     /// The server has acknowledged something.
     Alive,
     /// The last one.
@@ -300,7 +300,7 @@ impl LinkTask {
             self.ledger.close([number]);
             return self.receive_iq(&element).await;
         }
-        permit.send(Received::Stanza(number, element));
+        permit.send(Received::Stanza(number, Box::new(element)));
         Ok(())
     }
 

@@ -124,47 +124,19 @@ impl From<Stop> for Option<LinkEnd> {
 
 impl Reader {
     /// Reads until the stream ends; `None` when nobody reads the signals any more.
-    pub async fn run(mut self) -> (Option<LinkEnd>, mpsc::Sender<Signal>) {
+    pub async fn run(&mut self) -> Option<LinkEnd> {
         let stop = match self.read().await {
             Ok(never) => match never {},
             Err(stop) => stop,
         };
         // What was read before the end may be stored all the same: the next connection gets it otherwise.
         let _ = self.pass_on().await;
-        (stop.into(), self.signals)
+        stop.into()
     }
 
+    // What takes long and comes rarely is on the heap meanwhile: a session that waits needs no room for it.
     async fn read(&mut self) -> Result<Infallible, Stop> {
-        // Copies of what other devices of the account send and receive (XEP-0280); a server without them is fine.
-        let carbons = iq("set").child(element("enable", ns::CARBONS));
-        let _ = self.ask(carbons).await?;
-        if !self.is_prosody {
-            self.read_archive().await?;
-        }
-        // From here on messages come by themselves, first those that the server kept, of which most are in the archive.
-        let roster = self.ask(iq("get").child(element("query", ns::ROSTER))).await?;
-        self.profile.announce(roster.ok().as_ref()).await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
-        let _ = self.ask(ping(&self.domain)).await?;
-        self.pass_on().await?;
-        for _ in 0..READINGS {
-            self.left_to_archive = LeftToArchive::None;
-            // Where it was read before: what came between its end and the presence, if the server keeps nothing.
-            self.read_archive().await?;
-            if self.left_to_archive == LeftToArchive::None {
-                break;
-            }
-            self.forget_read();
-        }
-        let moved = self.point.as_ref().filter(|point| Some(*point) != self.archive.point());
-        let resume_point = moved.map(ArchivePoint::to_resume_point);
-        // What waits and was not in the archive is newer.
-        self.release(true);
-        self.pass_on().await?;
-        self.open_rooms().await?;
-        self.pass_on().await?;
-        self.archive.finish();
-        self.confirm_archive().await?;
-        self.signal(Signal::CaughtUp(resume_point)).await?;
+        Box::pin(self.catch_up()).await?;
         let (last_look, mut has_looked, caught_up) = (Instant::now() + LAST_LOOK, false, self.point.clone());
         self.seen.end_soon();
         let (profile, signals) = (self.profile.clone(), self.signals.clone());
@@ -172,7 +144,7 @@ impl Reader {
         loop {
             // In the order in which it came: a room before what came behind its message.
             if !self.rooms.is_empty() {
-                self.serve_rooms().await?;
+                Box::pin(self.serve_rooms()).await?;
                 continue;
             }
             if let Some(received) = self.rooms.later.pop_front() {
@@ -203,15 +175,49 @@ impl Reader {
                     self.rooms.refresh(&room);
                 },
                 () = RoomWork::is_due(self.rooms.next_due()) => self.rooms.take_due(),
-                ping = self.rooms.ping() => self.take_ping(ping).await?,
+                ping = self.rooms.ping() => Box::pin(self.take_ping(ping)).await?,
                 // ejabberd may keep back what came at the moment of the presence, until the next login.
                 () = tokio::time::sleep_until(last_look), if !has_looked => {
                     has_looked = true;
                     self.point.clone_from(&caught_up);
-                    self.read_archive().await?;
+                    Box::pin(self.read_archive()).await?;
                 }
             }
         }
+    }
+
+    /// Reads what the account has missed.
+    async fn catch_up(&mut self) -> Result<(), Stop> {
+        // Copies of what other devices of the account send and receive (XEP-0280); a server without them is fine.
+        let carbons = iq("set").child(element("enable", ns::CARBONS));
+        let _ = self.ask(carbons).await?;
+        if !self.is_prosody {
+            self.read_archive().await?;
+        }
+        // From here on messages come by themselves, first those that the server kept, of which most are in the archive.
+        let roster = self.ask(iq("get").child(element("query", ns::ROSTER))).await?;
+        self.profile.announce(roster.ok().as_ref()).await.map_err(|_| Stop::Link(LinkEnd::Broken))?;
+        let _ = self.ask(ping(&self.domain)).await?;
+        self.pass_on().await?;
+        for _ in 0..READINGS {
+            self.left_to_archive = LeftToArchive::None;
+            // Where it was read before: what came between its end and the presence, if the server keeps nothing.
+            self.read_archive().await?;
+            if self.left_to_archive == LeftToArchive::None {
+                break;
+            }
+            self.forget_read();
+        }
+        let moved = self.point.as_ref().filter(|point| Some(*point) != self.archive.point());
+        let resume_point = moved.map(ArchivePoint::to_resume_point);
+        // What waits and was not in the archive is newer.
+        self.release(true);
+        self.pass_on().await?;
+        self.open_rooms().await?;
+        self.pass_on().await?;
+        self.archive.finish();
+        self.confirm_archive().await?;
+        self.signal(Signal::CaughtUp(resume_point)).await
     }
 
     /// Asks the server something, and takes what comes before the answer.
