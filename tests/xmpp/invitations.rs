@@ -210,6 +210,11 @@ async fn other_invitations_are_not_followed(software: Software) {
     // Somebody whom the account has blocked. The room passes the invitation on, so the server does not know whose it is.
     let blocked = anna.api.post(&format!("/api/contacts/{outsider}/block/"), &[]).await;
     assert_eq!(blocked.status, 200, "{}", blocked.text());
+    wait_until_async("the session to have taken it", DEADLINE, async || {
+        let applied = "SELECT applied = version FROM desired_state WHERE aspect = 'blocked'";
+        (server.database().sql(applied) == "t").then_some(())
+    })
+    .await;
     let unwanted = room_of(xmpp, "unwanted");
     romeo.create_room(&unwanted, "Romeo", json!({})).await;
     invite_by_room(&romeo, &unwanted, &address).await;
