@@ -108,7 +108,7 @@ impl Events {
         let mut counters: Vec<CounterId> = events.iter().map(|event| event.counter).collect();
         counters.sort_unstable();
         counters.dedup();
-        let owners = self.store().journal_owners(&counters).await?;
+        let owners = self.store().journal_owners(counters).await?;
         let owners: HashMap<CounterId, JournalOwner> =
             owners.into_iter().map(|owner| (owner.counter, owner)).collect();
 
@@ -126,7 +126,7 @@ impl Events {
                 break;
             }
         }
-        let found = self.look_up(&messages.0, &people.0, &groups.0, &accounts).await?;
+        let found = self.look_up(messages.0, &people.0, &groups.0, &accounts).await?;
 
         let taken = needs.len();
         let mut rendered = Vec::with_capacity(taken);
@@ -165,7 +165,7 @@ impl Events {
 
     async fn look_up(
         &self,
-        messages: &[NamedEventMessage],
+        messages: Vec<NamedEventMessage>,
         people: &[NamedPeer],
         groups: &[(NamedPeer, bool)],
         accounts: &[AccountId],

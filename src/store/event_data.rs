@@ -4,7 +4,7 @@
 use super::contact::photo::{photo_of, seen_photo};
 use super::message::history::message_of;
 use super::{Contact, GroupInfo, LastSeen, Message, SeenPhoto, Store};
-use crate::db::DbError;
+use crate::db::{Db, DbError};
 use crate::domain::{AccountId, CounterId, LiveNews, Photo, PrivacyNames, UserId, Visible};
 
 /// A chat, a person or a group that an account knows by a number, a public id or a group's id.
@@ -98,41 +98,56 @@ impl Columns {
     }
 }
 
-fn index(position: i64) -> Result<usize, DbError> {
+pub(super) fn index(position: i64) -> Result<usize, DbError> {
     usize::try_from(position - 1).map_err(|_| DbError::Corrupt("a position is negative".to_owned()))
+}
+
+/// The messages that each of these lists names, see [`Store::event_messages`].
+pub(super) async fn event_messages_of(
+    db: &Db,
+    lists: &[&Vec<NamedEventMessage>],
+) -> Result<Vec<Vec<(usize, EventMessage)>>, DbError> {
+    let named = || lists.iter().copied().flatten();
+    let Columns { accounts, directories, names } = Columns::of(named().map(|message| &message.chat));
+    let ids: Vec<String> = named().map(|message| message.id.clone()).collect();
+    let letters: Vec<Option<String>> = named().map(|message| message.letter.clone()).collect();
+    let whole: Vec<bool> = named().map(|message| message.whole).collect();
+    let rows = sqlx::query_file!(
+        "src/store/event_messages.sql",
+        &accounts,
+        &directories,
+        &names,
+        &ids,
+        &letters as &[Option<String>],
+        &whole
+    )
+    .fetch_all(db.pool())
+    .await?;
+    let places: Vec<(usize, usize)> = lists
+        .iter()
+        .enumerate()
+        .flat_map(|(list, named)| (0..named.len()).map(move |position| (list, position)))
+        .collect();
+    let mut found = vec![Vec::new(); lists.len()];
+    for row in rows {
+        let (list, position) = places[index(row.position)?];
+        let message = EventMessage {
+            message: message_of!(row),
+            title: row.title,
+            participant_title: row.participant_title,
+        };
+        found[list].push((position, message));
+    }
+    Ok(found)
 }
 
 impl Store {
     /// These messages, each with its position among those that are named; those that are not there are left out.
     pub async fn event_messages(
         &self,
-        named: &[NamedEventMessage],
+        named: Vec<NamedEventMessage>,
     ) -> Result<Vec<(usize, EventMessage)>, DbError> {
-        let Columns { accounts, directories, names } = Columns::of(named.iter().map(|message| &message.chat));
-        let ids: Vec<String> = named.iter().map(|message| message.id.clone()).collect();
-        let letters: Vec<Option<String>> = named.iter().map(|message| message.letter.clone()).collect();
-        let whole: Vec<bool> = named.iter().map(|message| message.whole).collect();
-        let rows = sqlx::query_file!(
-            "src/store/event_messages.sql",
-            &accounts,
-            &directories,
-            &names,
-            &ids,
-            &letters as &[Option<String>],
-            &whole
-        )
-        .fetch_all(self.db.pool())
-        .await?;
-        rows.into_iter()
-            .map(|row| {
-                let message = EventMessage {
-                    message: message_of!(row),
-                    title: row.title,
-                    participant_title: row.participant_title,
-                };
-                Ok((index(row.position)?, message))
-            })
-            .collect()
+        self.batchers.event_messages.submit(named).await
     }
 
     /// These people, each with its position among those that are named.

@@ -30,7 +30,7 @@ use moka::sync::Cache;
 
 use crate::db::batcher::Batcher;
 use crate::db::{self, Db, DbError, Notifications, Topic};
-use crate::domain::{Account, Lease};
+use crate::domain::{Account, CounterId, Lease};
 use writer::Writer;
 
 pub use account::SessionAccount;
@@ -104,12 +104,14 @@ const SLICE: i64 = 1_000;
 /// Whether a slice had rows, so that there may be more.
 pub type More = bool;
 
-/// The reads that every request or every session makes.
+/// The reads that every request, every session or every page of events makes.
 struct Batchers {
     accounts: Batcher<account::AccountLookup, Option<account::AccountMatch>>,
     session_accounts: Batcher<Lease, Option<SessionAccount>>,
     due: Batcher<Lease, Option<Due>>,
     group_reports: Batcher<(Store, Arc<GroupReport>), ()>,
+    journal_owners: Batcher<Vec<CounterId>, Vec<JournalOwner>>,
+    event_messages: Batcher<Vec<NamedEventMessage>, Vec<(usize, EventMessage)>>,
 }
 
 /// Entries live for 5 s: other processes change the same data.
@@ -143,6 +145,8 @@ impl Store {
             }),
             due: Batcher::new(&db, |db, leases| Box::pin(message::outbox::due_of(db, leases))),
             group_reports: Batcher::new(&db, |_, groups| Box::pin(group::save_groups(groups))),
+            journal_owners: Batcher::new(&db, |db, lists| Box::pin(sequence::journal_owners_of(db, lists))),
+            event_messages: Batcher::new(&db, |db, lists| Box::pin(event_data::event_messages_of(db, lists))),
         };
         let caches = Caches { sendable: cache(), peers: cache(), groups: cache() };
         let writer = Arc::new(Writer::new(&db));

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::Store;
-use crate::db::DbError;
+use crate::db::{Db, DbError};
 use crate::domain::{AccountId, CounterId, PhoneNumber, UserId};
 
 pub use numbering::Progress;
@@ -238,30 +238,41 @@ impl Store {
     }
 
     /// What these journals are about.
-    pub async fn journal_owners(&self, counters: &[CounterId]) -> Result<Vec<JournalOwner>, DbError> {
-        let ids: Vec<i64> = counters.iter().map(|counter| counter.0).collect();
-        let rows = sqlx::query!(
-            r#"SELECT c.id, c.number, c.former_seq, a.id AS "account?", a.directory AS "directory?"
-               FROM unnest($1::bigint[]) AS named (id)
-               CROSS JOIN LATERAL (SELECT id, number, former_seq FROM account_counter WHERE id = named.id LIMIT 1) c
-               LEFT JOIN LATERAL (
-                   SELECT id, coalesce(directory, network) AS directory FROM account
-                   WHERE counter_id = c.id AND user_id IS NOT NULL LIMIT 1) a ON true"#,
-            &ids
-        )
-        .fetch_all(self.db.pool())
-        .await?;
-        rows.into_iter()
-            .map(|row| {
-                let number =
-                    if row.number.is_empty() { None } else { Some(super::account::number_of(&row.number)?) };
-                Ok(JournalOwner {
-                    counter: CounterId(row.id),
-                    number,
-                    former_seq: row.former_seq,
-                    account: row.account.map(AccountId).zip(row.directory),
-                })
-            })
-            .collect()
+    pub async fn journal_owners(&self, counters: Vec<CounterId>) -> Result<Vec<JournalOwner>, DbError> {
+        self.batchers.journal_owners.submit(counters).await
     }
+}
+
+/// What each of these lists of journals is about.
+pub(super) async fn journal_owners_of(
+    db: &Db,
+    lists: &[&Vec<CounterId>],
+) -> Result<Vec<Vec<JournalOwner>>, DbError> {
+    let named =
+        || lists.iter().enumerate().flat_map(|(list, counters)| counters.iter().map(move |it| (list, it)));
+    let ids: Vec<i64> = named().map(|(_, counter)| counter.0).collect();
+    let places: Vec<usize> = named().map(|(list, _)| list).collect();
+    let rows = sqlx::query!(
+        r#"SELECT named.position AS "position!", c.id, c.number, c.former_seq, a.id AS "account?",
+                  a.directory AS "directory?"
+           FROM unnest($1::bigint[]) WITH ORDINALITY AS named (id, position)
+           CROSS JOIN LATERAL (SELECT id, number, former_seq FROM account_counter WHERE id = named.id LIMIT 1) c
+           LEFT JOIN LATERAL (
+               SELECT id, coalesce(directory, network) AS directory FROM account
+               WHERE counter_id = c.id AND user_id IS NOT NULL LIMIT 1) a ON true"#,
+        &ids
+    )
+    .fetch_all(db.pool())
+    .await?;
+    let mut found = vec![Vec::new(); lists.len()];
+    for row in rows {
+        let number = if row.number.is_empty() { None } else { Some(super::account::number_of(&row.number)?) };
+        found[places[super::event_data::index(row.position)?]].push(JournalOwner {
+            counter: CounterId(row.id),
+            number,
+            former_seq: row.former_seq,
+            account: row.account.map(AccountId).zip(row.directory),
+        });
+    }
+    Ok(found)
 }
