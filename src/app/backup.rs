@@ -59,7 +59,7 @@ pub async fn restore(env: &Env, path: &Path, record: impl AsyncFnOnce(&Store)) -
         }
         let restored = backup::finish(&whole, store).await?;
         record(store).await;
-        // Before it is forgotten: whoever is killed without a report can repeat the command.
+        // Before it is forgotten: a command that was killed without a report can be repeated.
         writeln!(io::stdout(), "{restored}")?;
         Ok(store.forget_restoration().await?)
     }

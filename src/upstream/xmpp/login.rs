@@ -65,7 +65,7 @@ pub(super) async fn log_in(
             early.push(answer);
         }
     };
-    // On the heap, as long as it lasts: whoever may log in some day need not have room for it.
+    // On the heap, as long as it lasts: a task that may log in one day need not hold the memory for it.
     timeout(LOGIN_TIMEOUT, Box::pin(logging_in))
         .await
         .unwrap_or_else(|_| Err(LoginFailure::Unreachable(io::ErrorKind::TimedOut.into())))
