@@ -251,6 +251,15 @@ pub fn at_position<T>(answers: &mut [T], place: i64) -> Option<&mut T> {
     answers.get_mut(usize::try_from(place - 1).ok()?)
 }
 
+/// The items of several requests, each with the index of its request and its own index there.
+#[must_use]
+pub fn items<'a, T>(requests: &[&'a Vec<T>]) -> Vec<(usize, usize, &'a T)> {
+    let of = |(request, items): (usize, &&'a Vec<T>)| {
+        items.iter().enumerate().map(move |(index, item)| (request, index, item)).collect::<Vec<_>>()
+    };
+    requests.iter().enumerate().flat_map(of).collect()
+}
+
 /// One value of each row, as `unnest` takes them.
 pub fn column<'r, Row, T>(rows: &'r [Row], of: impl FnMut(&'r Row) -> T) -> Vec<T> {
     rows.iter().map(of).collect()

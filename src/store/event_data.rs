@@ -4,6 +4,7 @@
 use super::contact::photo::{photo_of, seen_photo};
 use super::message::history::message_of;
 use super::{Contact, GroupInfo, LastSeen, Message, SeenPhoto, Store};
+use crate::db::batcher::{at_position, column, items};
 use crate::db::{Db, DbError};
 use crate::domain::{AccountId, CounterId, LiveNews, Photo, PrivacyNames, UserId, Visible};
 
@@ -98,7 +99,7 @@ impl Columns {
     }
 }
 
-pub(super) fn index(position: i64) -> Result<usize, DbError> {
+fn index(position: i64) -> Result<usize, DbError> {
     usize::try_from(position - 1).map_err(|_| DbError::Corrupt("a position is negative".to_owned()))
 }
 
@@ -107,11 +108,12 @@ pub(super) async fn event_messages_of(
     db: &Db,
     lists: &[&Vec<NamedEventMessage>],
 ) -> Result<Vec<Vec<(usize, EventMessage)>>, DbError> {
-    let named = || lists.iter().copied().flatten();
-    let Columns { accounts, directories, names } = Columns::of(named().map(|message| &message.chat));
-    let ids: Vec<String> = named().map(|message| message.id.clone()).collect();
-    let letters: Vec<Option<String>> = named().map(|message| message.letter.clone()).collect();
-    let whole: Vec<bool> = named().map(|message| message.whole).collect();
+    let mut named = items(lists);
+    let Columns { accounts, directories, names } =
+        Columns::of(named.iter().map(|(.., message)| &message.chat));
+    let ids = column(&named, |(.., message)| message.id.clone());
+    let letters = column(&named, |(.., message)| message.letter.clone());
+    let whole = column(&named, |(.., message)| message.whole);
     let rows = sqlx::query_file!(
         "src/store/event_messages.sql",
         &accounts,
@@ -123,20 +125,15 @@ pub(super) async fn event_messages_of(
     )
     .fetch_all(db.pool())
     .await?;
-    let places: Vec<(usize, usize)> = lists
-        .iter()
-        .enumerate()
-        .flat_map(|(list, named)| (0..named.len()).map(move |position| (list, position)))
-        .collect();
     let mut found = vec![Vec::new(); lists.len()];
     for row in rows {
-        let (list, position) = places[index(row.position)?];
+        let Some((list, position, _)) = at_position(&mut named, row.position) else { continue };
         let message = EventMessage {
             message: message_of!(row),
             title: row.title,
             participant_title: row.participant_title,
         };
-        found[list].push((position, message));
+        found[*list].push((*position, message));
     }
     Ok(found)
 }

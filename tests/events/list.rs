@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
+use serde_json::json;
 use tokio::task::block_in_place;
 
 use crate::support::owner::Owner;
@@ -56,10 +58,7 @@ async fn filters_leave_out_and_the_cursor_moves_on() {
     // Also when nothing matches, the cursor is at the end.
     let page = owner.page("types=message.scheduled").await;
     let end = page["cursor"].as_str().expect("a cursor");
-    assert_eq!(
-        owner.page(&format!("after={end}&types=contact.added")).await["events"],
-        serde_json::json!([])
-    );
+    assert_eq!(owner.page(&format!("after={end}&types=contact.added")).await["events"], json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +71,7 @@ async fn a_poll_waits_for_the_next_event_and_no_longer() {
     let poll = owner.page_later(&format!("after={after}&wait=2&types=message.poll_closed"));
     owner.sends(0, 1, "hello").await;
     let page = poll.await.expect("a page");
-    assert_eq!((&page["events"], &page["more"]), (&serde_json::json!([]), &false.into()));
+    assert_eq!((&page["events"], &page["more"]), (&json!([]), &false.into()));
     assert!(began.elapsed() >= Duration::from_secs(2), "{:?}", began.elapsed());
     assert_ne!(page["cursor"], after.as_str());
 
@@ -140,9 +139,37 @@ async fn a_user_has_so_many_waiting_polls_and_no_more() {
     assert!(!refused.header("retry-after").is_empty());
     // One that does not wait, and another user's.
     assert_eq!(owner.page(&format!("after={after}")).await["more"], false);
-    assert_eq!(other.page("after=newest&wait=1").await["events"], serde_json::json!([]));
+    assert_eq!(other.page("after=newest&wait=1").await["events"], json!([]));
     owner.api.post("/api/contacts/15550001111/block/", &[]).await;
     for poll in polls {
         assert_eq!(poll.await.expect("a page")["events"][0]["type"], "contact.blocked");
+    }
+}
+
+/// What several users' pages show is looked up in one query.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_who_read_at_the_same_time_see_their_own_messages() {
+    let server = Server::start();
+    let owners = join_all((0..6).map(|_| Owner::new(&server, 2))).await;
+    join_all(owners.iter().map(async |owner| {
+        for number in 0..10 {
+            let id = owner.sends(0, 1, &format!("{number} of {}", owner.numbers[0])).await;
+            owner.waits_for("oldest", "message.received", |event| event["data"]["id"] == id.as_str()).await;
+        }
+    }))
+    .await;
+    for _ in 0..20 {
+        join_all(owners.iter().map(async |owner| {
+            let received = owner.all("types=message.received&limit=3").await;
+            let shown: Vec<_> = received
+                .iter()
+                .map(|event| (event["account"].clone(), event["data"]["message"]["text"].clone()))
+                .collect();
+            let expected: Vec<_> = (0..10)
+                .map(|number| (json!(owner.numbers[1]), json!(format!("{number} of {}", owner.numbers[0]))))
+                .collect();
+            assert_eq!(shown, expected);
+        }))
+        .await;
     }
 }

@@ -14,6 +14,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::Store;
+use crate::db::batcher::{at_position, column, items};
 use crate::db::{Db, DbError};
 use crate::domain::{AccountId, CounterId, PhoneNumber, UserId};
 
@@ -248,10 +249,8 @@ pub(super) async fn journal_owners_of(
     db: &Db,
     lists: &[&Vec<CounterId>],
 ) -> Result<Vec<Vec<JournalOwner>>, DbError> {
-    let named =
-        || lists.iter().enumerate().flat_map(|(list, counters)| counters.iter().map(move |it| (list, it)));
-    let ids: Vec<i64> = named().map(|(_, counter)| counter.0).collect();
-    let places: Vec<usize> = named().map(|(list, _)| list).collect();
+    let mut named = items(lists);
+    let ids = column(&named, |(.., counter)| counter.0);
     let rows = sqlx::query!(
         r#"SELECT named.position AS "position!", c.id, c.number, c.former_seq, a.id AS "account?",
                   a.directory AS "directory?"
@@ -266,8 +265,9 @@ pub(super) async fn journal_owners_of(
     .await?;
     let mut found = vec![Vec::new(); lists.len()];
     for row in rows {
+        let Some((list, ..)) = at_position(&mut named, row.position) else { continue };
         let number = if row.number.is_empty() { None } else { Some(super::account::number_of(&row.number)?) };
-        found[places[super::event_data::index(row.position)?]].push(JournalOwner {
+        found[*list].push(JournalOwner {
             counter: CounterId(row.id),
             number,
             former_seq: row.former_seq,
